@@ -1,0 +1,411 @@
+//! The API client: one HTTP client, one token, one request budget for all streams, and retries. All requests are
+//! searches or reads, so that each is safe to repeat.
+
+mod budget;
+mod listing;
+mod token;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::{Certificate, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tracing::{debug, info};
+
+pub use listing::{Listing, Row};
+
+use crate::error::{Error, ErrorType, chain};
+use crate::retry::{self, sleep_within};
+use crate::secrets::{self, Credentials};
+use crate::settings::{Settings, SettingsError};
+use crate::stream::Method;
+use crate::time::Millis;
+use budget::Budget;
+use token::Token;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest silence within an answer. PY42 raised its own from 60 to 180 s for the largest pages; a silence of
+/// a minute is none of those, because a page's bytes arrive as they are found.
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Of an error's body, so much is told.
+const EXCERPT: usize = 300;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(
+        "the API refuses the credentials ({status}): the client id or secret is wrong, or INCYDR_BASE_URL is another region's"
+    )]
+    BadCredentials { status: u16 },
+    #[error("{what}: the API answers 403: the API client lacks the permission")]
+    Forbidden { what: String },
+    #[error("{what}: the API answers 401, also to a new token")]
+    Unauthorized { what: String },
+    #[error("{what}: the API answers {status}: {said}")]
+    Status { what: String, status: u16, said: String },
+    #[error("{what}: the API still answers 429 (too many requests)")]
+    RateLimited { what: String },
+    #[error("{what}: {why}")]
+    Unexpected { what: String, why: String },
+    #[error("{what}: the API could not be reached or broke off")]
+    Transport { what: String, source: reqwest::Error },
+    #[error("{what}: the query takes the API too long")]
+    TooLarge { what: String },
+    #[error("{what}: the page token is no longer valid")]
+    InvalidPageToken { what: String },
+    #[error("the run's time is up")]
+    OutOfTime,
+}
+
+impl ApiError {
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::BadCredentials { .. } | Self::Forbidden { .. } => ErrorType::ThirdPartyConfigError,
+            _ => ErrorType::ThirdPartyGenericError,
+        }
+    }
+
+    /// Whether the very same request may fare better in a moment.
+    fn may_be_retried(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,
+            Self::Status { status, .. } => *status == 408 || *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+/// What is asked, without its page.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: Method,
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub body: Value,
+}
+
+/// Who asks: until when it may wait, and where its requests are counted.
+pub struct Caller<'a> {
+    pub until: Millis,
+    pub requests: &'a AtomicU64,
+    pub retries: &'a AtomicU64,
+}
+
+pub struct Api {
+    http: reqwest::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    base_url: String,
+    secret_id: String,
+    budget: Budget,
+    signed_in: Mutex<SignedIn>,
+    /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
+    behind: AtomicI64,
+}
+
+#[derive(Default)]
+struct SignedIn {
+    credentials: Option<Credentials>,
+    token: Option<Token>,
+}
+
+/// One HTTP answer, whole.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Api {
+    pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Result<Self, SettingsError> {
+        Ok(Self {
+            http: http_client(settings)?,
+            secrets,
+            base_url: settings.base_url.clone(),
+            secret_id: settings.secret_id.clone(),
+            budget: Budget::new(settings.requests_per_minute),
+            signed_in: Mutex::default(),
+            behind: AtomicI64::new(0),
+        })
+    }
+
+    /// The earlier of our clock and the API's.
+    pub fn now(&self) -> Millis {
+        Millis::now() + self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.
+    pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, Error> {
+        Ok(self.token(caller, None).await?.tenant)
+    }
+
+    /// Sends a request until it succeeds, its retries are used up, or the time is. Anything but a 2xx is an error, and
+    /// so is an answer that `check` can't read: it is asked for again like one that broke off.
+    pub async fn send<T>(
+        &self,
+        request: &Request,
+        caller: &Caller<'_>,
+        check: impl Fn(&Bytes) -> Result<T, ApiError>,
+    ) -> Result<T, Error> {
+        let what = request.what();
+        let mut attempts = retry::API.begin();
+        let mut refused = None;
+        let mut last: Option<ApiError> = None;
+        loop {
+            let token = self.token(caller, refused).await.map_err(|error| real_error(error, last.take()))?;
+            let asked = self.attempt(self.http_request(request, &token), caller).await;
+            let (error, pause) = match asked.and_then(|answer| answer.verdict(&what, &token).map(|()| answer)) {
+                Ok(answer) => match check(&answer.body) {
+                    Ok(read) => return Ok(read),
+                    Err(error) => (error, None),
+                },
+                Err(Refused { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
+                    refused = Some(token.generation);
+                    continue;
+                }
+                Err(Refused { error, retry_after }) => (error.about(&what), retry_after),
+            };
+            if matches!(error, ApiError::OutOfTime) {
+                return Err(real_error(error.into(), last));
+            }
+            let pause = if error.may_be_retried() { attempts.pause(pause) } else { None };
+            let Some(pause) = pause else { return Err(error.into()) };
+            debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
+            if !sleep_within(pause, caller.until).await {
+                return Err(real_error(ApiError::OutOfTime.into(), Some(error)));
+            }
+            caller.retries.fetch_add(1, Ordering::Relaxed);
+            last = Some(error);
+        }
+    }
+
+    fn http_request(&self, request: &Request, token: &Token) -> reqwest::RequestBuilder {
+        let url = format!("{}{}", self.base_url, request.path);
+        let builder = match request.method {
+            Method::Get => self.http.get(url).query(&request.query),
+            Method::Post => self.http.post(url).query(&request.query).json(&request.body),
+        };
+        builder.bearer_auth(token.bearer.expose_secret()).header(reqwest::header::ACCEPT, "application/json")
+    }
+
+    /// One try, within the budget and the caller's time.
+    async fn attempt(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<Answer, Refused> {
+        while let Err(wait) = self.budget.take(Millis::now()) {
+            if !sleep_within(wait, caller.until).await {
+                return Err(ApiError::OutOfTime.into());
+            }
+        }
+        caller.requests.fetch_add(1, Ordering::Relaxed);
+        let left = caller.until.since(Millis::now());
+        match tokio::time::timeout(left, whole_answer(request)).await {
+            Err(_) => Err(ApiError::OutOfTime.into()),
+            Ok(Err(source)) => Err(ApiError::Transport { what: String::new(), source: source.without_url() }.into()),
+            Ok(Ok(answer)) => {
+                self.note_date(&answer.headers);
+                Ok(answer)
+            }
+        }
+    }
+
+    /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date =
+            headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
+        if let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) {
+            let api = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
+            self.behind.store((api - Millis::now().0).min(0), Ordering::Relaxed);
+        }
+    }
+
+    /// The token at hand, or a new one when there is none, it is about to expire, or it is the one of `refused`.
+    /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
+    async fn token(&self, caller: &Caller<'_>, refused: Option<u64>) -> Result<Token, Error> {
+        let mut signed_in = self.signed_in.lock().await;
+        let generation = match &signed_in.token {
+            Some(token) if token.is_fresh(Millis::now()) && refused != Some(token.generation) => {
+                return Ok(token.clone());
+            }
+            Some(token) => token.generation + 1,
+            None => 0,
+        };
+        signed_in.token = None;
+        let at_hand = signed_in.credentials.clone();
+        let credentials = match &at_hand {
+            Some(credentials) => credentials.clone(),
+            None => self.credentials(caller).await?,
+        };
+        let (credentials, token) = match self.grant(&credentials, generation, caller).await {
+            Err(Error::Api(ApiError::BadCredentials { .. })) if at_hand.is_some() => {
+                info!("the API refuses the credentials at hand: reading the secret again");
+                signed_in.credentials = None;
+                let read_again = self.credentials(caller).await?;
+                let token = self.grant(&read_again, generation, caller).await?;
+                (read_again, token)
+            }
+            granted => (credentials, granted?),
+        };
+        signed_in.credentials = Some(credentials);
+        signed_in.token = Some(token.clone());
+        Ok(token)
+    }
+
+    async fn credentials(&self, caller: &Caller<'_>) -> Result<Credentials, Error> {
+        let left = caller.until.since(Millis::now());
+        match tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await {
+            Ok(loaded) => Ok(loaded?),
+            Err(_) => Err(ApiError::OutOfTime.into()),
+        }
+    }
+
+    async fn grant(&self, credentials: &Credentials, generation: u64, caller: &Caller<'_>) -> Result<Token, Error> {
+        let mut attempts = retry::API.begin();
+        loop {
+            let sent_at = Millis::now();
+            let asked = self.attempt(token::request(&self.http, &self.base_url, credentials), caller).await;
+            let (error, retry_after) = match asked {
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+                    (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
+                }
+                Ok(answer) => match token::read(&answer, sent_at, generation) {
+                    Ok(token) => return Ok(token),
+                    Err(error) => (error, None),
+                },
+                Err(refused) => (refused.error.about("sign-in"), None),
+            };
+            let pause = if error.may_be_retried() { attempts.pause(retry_after) } else { None };
+            let Some(pause) = pause else { return Err(error.into()) };
+            if !sleep_within(pause, caller.until).await {
+                return Err(real_error(ApiError::OutOfTime.into(), Some(error)));
+            }
+            caller.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Request {
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::Get, path: path.into(), query: Vec::new(), body: Value::Null }
+    }
+
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::Post, path: path.into(), query: Vec::new(), body }
+    }
+
+    /// As an error names it: `POST /v2/file-events`.
+    pub fn what(&self) -> String {
+        let method = match self.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        };
+        format!("{method} {}", self.path)
+    }
+}
+
+impl Answer {
+    fn verdict(&self, what: &str, token: &Token) -> Result<(), Refused> {
+        let what = what.to_owned();
+        let error = match self.status {
+            status if status.is_success() => return Ok(()),
+            StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what },
+            StatusCode::FORBIDDEN => ApiError::Forbidden { what },
+            StatusCode::TOO_MANY_REQUESTS => {
+                return Err(Refused { error: ApiError::RateLimited { what }, retry_after: self.retry_after() });
+            }
+            status => {
+                let said = self.excerpt().replace(token.bearer.expose_secret(), "<token>");
+                match () {
+                    () if says_too_large(&said) => ApiError::TooLarge { what },
+                    () if said.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
+                    () => ApiError::Status { what, status: status.as_u16(), said },
+                }
+            }
+        };
+        Err(Refused { error, retry_after: self.retry_after() })
+    }
+
+    /// Seconds or a date (RFC 9110).
+    fn retry_after(&self) -> Option<Duration> {
+        let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        match held.parse::<u64>() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => httpdate::parse_http_date(held).ok()?.duration_since(std::time::SystemTime::now()).ok(),
+        }
+    }
+
+    fn excerpt(&self) -> String {
+        String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(EXCERPT)
+            .collect::<String>()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// "Request timed out.  Refine your filter criteria and try again." (support articles), whatever its blanks.
+pub fn says_too_large(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    said.contains("timed out") && said.contains("refine")
+}
+
+struct Refused {
+    error: ApiError,
+    retry_after: Option<Duration>,
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
+impl ApiError {
+    fn about(self, request: &str) -> Self {
+        match self {
+            Self::Transport { source, .. } => Self::Transport { what: request.to_owned(), source },
+            other => other,
+        }
+    }
+}
+
+/// Where the time ran out between retries, what the API did is the news, unless it only asked to wait.
+fn real_error(error: Error, last: Option<ApiError>) -> Error {
+    match last {
+        Some(last) if error.is_out_of_time() && !matches!(last, ApiError::RateLimited { .. }) => last.into(),
+        _ => error,
+    }
+}
+
+async fn whole_answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+    let mut response = request.send().await?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    Ok(Answer { status, headers, body: response.bytes().await? })
+}
+
+fn http_client(settings: &Settings) -> Result<reqwest::Client, SettingsError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("incydr-collector/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_TIMEOUT)
+        // A redirect would carry the request to a host that nobody set.
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(path) = &settings.ca_bundle {
+        let held = path.display().to_string();
+        let bad = |why: String| SettingsError::Bad { name: "INCYDR_CA_BUNDLE", held: held.clone(), why };
+        let pem = std::fs::read(path)
+            .map_err(|error| bad(format!("that file can't be read ({error}); it takes the path of a PEM file")))?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| bad("that file holds no certificate; it takes the path of a PEM file".into()))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|error| SettingsError::Bad {
+        name: "INCYDR_CA_BUNDLE",
+        held: settings.ca_bundle.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        why: format!("no HTTP client can be built with it ({})", chain(&error)),
+    })
+}

@@ -1,0 +1,67 @@
+//! The request budget that all streams share: at most so many over any 60 seconds, kept from tick to tick.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::time::{MINUTE, Millis};
+
+pub struct Budget {
+    per_minute: usize,
+    sent: Mutex<VecDeque<Millis>>,
+}
+
+impl Budget {
+    pub fn new(per_minute: usize) -> Self {
+        Self { per_minute, sent: Mutex::default() }
+    }
+
+    /// Takes one request of the budget at `now`, or answers how long to wait. By the wall clock, which goes on while
+    /// the container is frozen; a clock that was set back forgets nothing.
+    pub fn take(&self, now: Millis) -> Result<(), Duration> {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        while sent.front().is_some_and(|first| *first + MINUTE <= now) {
+            sent.pop_front();
+        }
+        match sent.front() {
+            Some(first) if sent.len() >= self.per_minute => {
+                Err((*first + MINUTE).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)))
+            }
+            _ => {
+                let at = sent.back().map_or(now, |last| now.max(*last));
+                sent.push_back(at);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sixty_seconds_ever_hold_more_than_the_budget() {
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let budget = Budget::new(5);
+        let (mut now, mut sent) = (Millis(0), Vec::new());
+        for _ in 0..2_000 {
+            now = now + random.i64(0..8_000);
+            if budget.take(now).is_ok() {
+                sent.push(now);
+            }
+        }
+        assert!(sent.windows(6).all(|six| six[5].0 - six[0].0 >= MINUTE), "seed {seed}");
+    }
+
+    #[test]
+    fn the_wait_is_until_the_oldest_falls_out() {
+        let budget = Budget::new(2);
+        assert_eq!(budget.take(Millis(0)), Ok(()));
+        assert_eq!(budget.take(Millis(10_000)), Ok(()));
+        assert_eq!(budget.take(Millis(15_000)), Err(Duration::from_secs(45)));
+        assert_eq!(budget.take(Millis(60_000)), Ok(()));
+        assert_eq!(budget.take(Millis(60_001)), Err(Duration::from_millis(9_999)));
+    }
+}

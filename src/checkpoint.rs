@@ -1,0 +1,403 @@
+//! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
+//! mend; `ledger` keeps them in the bucket.
+
+mod intervals;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use intervals::{Intervals, Span};
+
+use crate::settings::Settings;
+use crate::stream::Stream;
+use crate::time::{MINUTE, Millis};
+
+pub const FORMAT_VERSION: u64 = 1;
+
+/// A window whose opener's lease ended so long ago can no longer be on its way into the bucket: no Lambda runs for
+/// more than 15 minutes, and none sends anything after its lease.
+const LONG_GONE: i64 = 15 * MINUTE;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    pub format_version: u64,
+    /// Counts the writes of this object.
+    pub revision: u64,
+    /// The run that wrote it: with the revision this tells a run its own write, whose answer was lost.
+    pub written_by: String,
+    pub identity: Identity,
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    #[serde(default)]
+    pub events: BTreeMap<Stream, EventsState>,
+    #[serde(default)]
+    pub versions: BTreeMap<Stream, VersionsState>,
+    #[serde(default)]
+    pub inventory: BTreeMap<Stream, InventoryState>,
+}
+
+/// Whose data this is the checkpoint of. A run for another is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// As the API's token tells it; null when it doesn't.
+    pub tenant: Option<String>,
+    pub base_url: String,
+    pub bucket: String,
+    pub prefix: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    pub run_id: String,
+    pub until: Millis,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsState {
+    /// From here on everything is owed: the first scheduled run's time less the lookback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_from: Option<Millis>,
+    /// Older spans that somebody asked for and that are not covered yet.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub asked: Intervals,
+    pub covered: Intervals,
+    /// Older than the API keeps and never covered.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub expired: Intervals,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Window>,
+    /// Windows are cut smaller than usual, since a larger one didn't fit a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+}
+
+/// A window that was opened and is not covered yet. Whoever reads it again sends the same request and writes the
+/// same keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub span: Span,
+    pub request: Value,
+    pub opened_at: Millis,
+    pub opened_by: Lease,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VersionsState {
+    /// Everything that was updated before is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_to: Option<Millis>,
+    /// When the last whole list was opened: what was updated since then is listed next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed_to: Option<Millis>,
+    /// A list that goes on over several runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listing: Option<PartOfList>,
+    /// Listed, but the detail is still to fetch.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub pending: BTreeSet<String>,
+    pub stored: StoredState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartOfList {
+    pub began: Millis,
+    /// The page to go on from.
+    pub page: u64,
+    /// How many ids the pages before it held.
+    pub ids: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InventoryState {
+    /// When the last whole reading was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_to: Option<Millis>,
+    /// A reading that goes on over several runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Pass>,
+    pub stored: StoredState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pass {
+    pub began: Millis,
+    /// The page to go on from.
+    pub page: u64,
+    /// What the pages before it held.
+    pub seen: Option<StateObject>,
+    /// How many of their rows were set aside.
+    pub set_aside: u64,
+}
+
+/// What is stored of versions or inventory, and what is being stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoredState {
+    /// The instant, and so the key, of the reading that is open. Whoever finds it open writes under the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Millis>,
+    /// The instant of the last reading: the next one is later, so that no key is ever two readings'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<StateObject>,
+}
+
+/// State too big for the checkpoint: an immutable object beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateObject {
+    pub key: String,
+    pub records: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    #[error(
+        "the checkpoint can't be read ({why}); it is left as it is: mend it, or move it away to start over from LOOKBACK_MINUTES"
+    )]
+    Unreadable { why: String },
+    #[error(
+        "the checkpoint has format version {found}, newer than this collector's {FORMAT_VERSION}; deploy the newer collector again"
+    )]
+    Newer { found: u64 },
+    #[error("the checkpoint belongs to another {what} ({theirs:?}, not {ours:?}); give each its own CHECKPOINT_KEY")]
+    Foreign { what: &'static str, theirs: String, ours: String },
+}
+
+impl Checkpoint {
+    pub fn new(settings: &Settings, tenant: Option<String>) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            revision: 0,
+            written_by: String::new(),
+            identity: Identity {
+                tenant,
+                base_url: settings.base_url.clone(),
+                bucket: settings.bucket.clone(),
+                prefix: settings.prefix.clone(),
+            },
+            lease: None,
+            events: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            inventory: BTreeMap::new(),
+        }
+    }
+
+    /// A newer format is told from damage before anything else of it is read.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            format_version: u64,
+        }
+
+        let unreadable = |error: serde_json::Error| CheckpointError::Unreadable { why: error.to_string() };
+        let versioned: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
+        match versioned.format_version {
+            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
+            newer if newer > FORMAT_VERSION => Err(CheckpointError::Newer { found: newer }),
+            older => Err(CheckpointError::Unreadable { why: format!("format version {older} never existed") }),
+        }
+    }
+
+    /// Indented, for the person who reads it.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+
+    pub fn check_settings(&self, settings: &Settings) -> Result<(), CheckpointError> {
+        let theirs = &self.identity;
+        same("INCYDR_BASE_URL", &theirs.base_url, &settings.base_url)?;
+        same("S3_BUCKET", &theirs.bucket, &settings.bucket)?;
+        same("S3_PREFIX", &theirs.prefix, &settings.prefix)
+    }
+
+    /// A tenant that one side doesn't know is no contradiction.
+    pub fn check_tenant(&self, tenant: Option<&str>) -> Result<(), CheckpointError> {
+        match (&self.identity.tenant, tenant) {
+            (Some(theirs), Some(ours)) => same("tenant", theirs, ours),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn events(&mut self, stream: Stream) -> &mut EventsState {
+        self.events.entry(stream).or_default()
+    }
+
+    pub fn versions(&mut self, stream: Stream) -> &mut VersionsState {
+        self.versions.entry(stream).or_default()
+    }
+
+    pub fn inventory(&mut self, stream: Stream) -> &mut InventoryState {
+        self.inventory.entry(stream).or_default()
+    }
+
+    /// Where a stream notes when it was last told that it is not permitted.
+    pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
+        match stream.kind() {
+            crate::stream::Kind::Events(_) => &mut self.events(stream).not_permitted_at,
+            crate::stream::Kind::Versions(_) => &mut self.versions(stream).not_permitted_at,
+            crate::stream::Kind::Inventory(_) => &mut self.inventory(stream).not_permitted_at,
+        }
+    }
+
+    pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
+        match stream.kind() {
+            crate::stream::Kind::Events(_) => self.events.get(&stream)?.covered_to(),
+            crate::stream::Kind::Versions(_) => self.versions.get(&stream)?.covered_to,
+            crate::stream::Kind::Inventory(_) => self.inventory.get(&stream)?.covered_to,
+        }
+    }
+}
+
+fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointError> {
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(CheckpointError::Foreign { what, theirs: theirs.to_owned(), ours: ours.to_owned() })
+}
+
+impl EventsState {
+    /// All time before `horizon` that should be covered and is not: the gaps, oldest first.
+    pub fn owed(&self, horizon: Millis) -> Intervals {
+        let mut owed = self.asked.clone();
+        if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
+            owed.insert(live);
+        }
+        let Some(settled) = Span::new(Millis(i64::MIN), horizon) else { return Intervals::default() };
+        owed.within(settled).without(&self.covered).without(&self.expired)
+    }
+
+    /// Covers a span, which closes whatever was open or asked for in it.
+    pub fn cover(&mut self, span: Span) {
+        self.covered.insert(span);
+        self.asked.remove(span);
+        self.open.retain(|window| window.span != span);
+    }
+
+    /// The end of what is covered without a gap: where the oldest owed instant lies, if there is one.
+    fn covered_to(&self) -> Option<Millis> {
+        let end = self.covered.end()?;
+        Some(self.owed(end).first().map_or(end, |gap| gap.from))
+    }
+}
+
+impl StoredState {
+    /// Opens a reading: the one that a run left open, or a new one.
+    pub fn open(&mut self, now: Millis) -> Millis {
+        let at = self.open.unwrap_or_else(|| self.last.map_or(now, |last| now.max(last + 1)));
+        (self.open, self.last) = (Some(at), Some(at));
+        at
+    }
+}
+
+impl Window {
+    /// Whether it may be cut in another way: only while nobody else can still be storing it. That nothing of it is
+    /// stored yet the caller must know.
+    pub fn may_be_cut_again(&self, run_id: &str, now: Millis) -> bool {
+        self.opened_by.run_id == run_id || self.opened_by.until + LONG_GONE < now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(prefix: &str) -> Settings {
+        Settings::from_vars(|name| match name {
+            "INCYDR_BASE_URL" => Some("https://api.us.code42.com".into()),
+            "INCYDR_SECRET_ID" | "S3_BUCKET" => Some("records".into()),
+            "S3_PREFIX" => Some(prefix.into()),
+            _ => None,
+        })
+        .expect("good settings")
+    }
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        let mut checkpoint = Checkpoint::new(&settings("code42/"), Some("t-1".into()));
+        checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });
+        let events = checkpoint.events(Stream::Audit);
+        events.live_from = Some(Millis(0));
+        events.cover(span(0, 10));
+        checkpoint.versions(Stream::Cases).pending.insert("7".into());
+        assert_eq!(Checkpoint::parse(&checkpoint.to_json()), Ok(checkpoint));
+    }
+
+    #[test]
+    fn damage_a_newer_format_and_another_owner_are_told_apart() {
+        let checkpoint = Checkpoint::new(&settings("code42/"), Some("t-1".into()));
+        assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
+        assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
+        assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":2,"new":[]}"#), Err(CheckpointError::Newer { found: 2 }));
+        let foreign = checkpoint.check_settings(&settings("other/")).expect_err("refused").to_string();
+        assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
+        assert!(checkpoint.check_tenant(Some("t-2")).is_err());
+        assert_eq!(checkpoint.check_tenant(None), Ok(()));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_damage_and_not_ignored() {
+        let mut json = Checkpoint::new(&settings("code42/"), None).to_json();
+        let at = String::from_utf8(json.clone()).expect("text").find("\"events\"").expect("there");
+        json.splice(at..at + 8, *b"\"evetns\"");
+        let error = Checkpoint::parse(&json).expect_err("refused").to_string();
+        assert!(error.contains("evetns"), "{error}");
+    }
+
+    #[test]
+    fn what_is_owed_is_what_lies_between_the_start_and_the_horizon_and_is_not_covered() {
+        let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
+        assert_eq!(state.owed(Millis(200)), [span(100, 200)].into_iter().collect());
+        assert_eq!(state.owed(Millis(50)), Intervals::default());
+        state.cover(span(100, 150));
+        state.asked.insert(span(0, 20));
+        assert_eq!(state.owed(Millis(200)), [span(0, 20), span(150, 200)].into_iter().collect());
+        assert_eq!(state.covered_to(), Some(Millis(0)));
+        state.cover(span(0, 20));
+        assert!(state.asked.is_empty());
+        assert_eq!(state.covered_to(), Some(Millis(150)));
+    }
+
+    #[test]
+    fn a_reading_left_open_keeps_its_key_and_the_next_gets_a_later_one() {
+        let mut stored = StoredState::default();
+        assert_eq!(stored.open(Millis(100)), Millis(100));
+        assert_eq!(stored.open(Millis(200)), Millis(100));
+        stored.open = None;
+        assert_eq!(stored.open(Millis(100)), Millis(101));
+    }
+
+    #[test]
+    fn a_window_is_cut_again_only_by_its_opener_or_long_after_it() {
+        let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
+        let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
+        assert!(window.may_be_cut_again("a", Millis(0)));
+        assert!(!window.may_be_cut_again("b", Millis(1_000 + LONG_GONE)));
+        assert!(window.may_be_cut_again("b", Millis(1_001 + LONG_GONE)));
+    }
+}

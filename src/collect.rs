@@ -1,0 +1,188 @@
+//! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
+
+mod events;
+mod inventory;
+mod versions;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use crate::api::{Api, Caller};
+use crate::checkpoint::{Span, StateObject};
+use crate::error::Error;
+use crate::known::Known;
+use crate::ledger::Ledger;
+use crate::ndjson::{Packed, hex};
+use crate::settings::Settings;
+use crate::store::{Added, Bucket, Condition, Object, Records};
+use crate::stream::{Kind, Stream};
+use crate::time::{HOUR, Millis};
+
+/// How often a stream is tried that the API client may not read: the permission is granted at the vendor, where
+/// nobody tells us.
+const NOT_PERMITTED_FOR: i64 = HOUR;
+
+/// What one run lends to its streams.
+pub struct Run<'a> {
+    pub settings: &'a Settings,
+    pub api: &'a Api,
+    pub records: Records<'a>,
+    pub state: &'a Bucket,
+    pub ledger: &'a Ledger<'a>,
+    pub times: Times,
+    /// Somebody asked for this span; otherwise all that is owed.
+    pub span: Option<Span>,
+    /// A person's own invocation tries also what was refused a moment ago.
+    pub by_hand: bool,
+}
+
+/// A run's time: it stops reading first, then storing, then committing.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub read_until: Millis,
+    pub store_until: Millis,
+    pub commit_until: Millis,
+}
+
+impl Times {
+    /// At most a fifth of the time that was given is kept back, and at most ten seconds.
+    pub fn new(began: Millis, deadline: Millis) -> Self {
+        let kept = ((deadline.0 - began.0) / 5).clamp(0, 10_000);
+        Self { read_until: deadline - kept, store_until: deadline - kept / 2, commit_until: deadline - kept / 10 }
+    }
+}
+
+/// One stream's figures in one run.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub records: AtomicU64,
+    pub objects: AtomicU64,
+    pub bytes: AtomicU64,
+    pub requests: AtomicU64,
+    pub retries: AtomicU64,
+    pub set_aside: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Complete,
+    Partial,
+    NotPermitted,
+    NotDue,
+}
+
+/// A stream in its run.
+struct Collector<'a> {
+    run: &'a Run<'a>,
+    stream: Stream,
+    tally: &'a Tally,
+}
+
+pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {
+    let refused_at = run.ledger.update(|checkpoint| *checkpoint.not_permitted_at(stream));
+    if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
+        return Ok(Outcome::NotPermitted);
+    }
+    let collector = Collector { run, stream, tally };
+    let collected = match stream.kind() {
+        Kind::Events(facts) => collector.events(facts).await.map(|()| Outcome::Complete),
+        Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
+        Kind::Inventory(facts) => collector.inventory(facts).await,
+    };
+    let refused_at = match &collected {
+        Err(error) if error.is_forbidden() => {
+            warn!(stream = %stream, permission = stream.permission(), "{stream} is not permitted: the API client needs {}", stream.permission());
+            Some(Millis::now())
+        }
+        Ok(Outcome::Complete) => None,
+        _ => refused_at,
+    };
+    run.ledger.update(|checkpoint| *checkpoint.not_permitted_at(stream) = refused_at);
+    match collected {
+        Err(error) if error.is_forbidden() => Ok(Outcome::NotPermitted),
+        Err(error) if error.is_out_of_time() => Ok(Outcome::Partial),
+        other => other,
+    }
+}
+
+impl Tally {
+    fn add(&self, added: Added) {
+        self.records.fetch_add(added.records, Ordering::Relaxed);
+        self.objects.fetch_add(added.objects, Ordering::Relaxed);
+        self.bytes.fetch_add(added.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Collector<'_> {
+    fn caller(&self) -> Caller<'_> {
+        Caller { until: self.run.times.read_until, requests: &self.tally.requests, retries: &self.tally.retries }
+    }
+
+    async fn commit(&self) -> Result<(), Error> {
+        Ok(self.run.ledger.commit(self.run.times.store_until).await?)
+    }
+
+    /// Stores what one reading of versions or inventory found.
+    async fn store_at(&self, at: Millis, packed: Packed) -> Result<(), Error> {
+        self.run.ledger.check_lease()?;
+        let added = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
+        self.tally.add(added);
+        Ok(())
+    }
+
+    /// A run that died may have stored its reading without saying so: what stands under its key is known.
+    async fn apply_stored(&self, id: &str, at: Millis, known: &mut Known) -> Result<(), Error> {
+        for line in self.run.records.stored_at(self.stream, at, self.run.times.store_until).await? {
+            known.apply(id, &line);
+        }
+        Ok(())
+    }
+
+    async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
+        Ok(Known::load(self.run.state, at, self.run.times.store_until).await?)
+    }
+
+    async fn store_known(&self, known: &Known, before: Option<&StateObject>) -> Result<Option<StateObject>, Error> {
+        if self.run.records.dry_run {
+            return Ok(before.cloned());
+        }
+        let prefix = self.run.settings.state_prefix();
+        known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await
+    }
+
+    /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on.
+    async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<(), Error> {
+        self.run.ledger.check_lease()?;
+        let sha256 = hex(&Sha256::digest(bytes));
+        let key = format!("{}set-aside/{}/{sha256}.bin", self.run.settings.state_prefix(), self.stream);
+        if !self.run.records.dry_run {
+            let metadata = HashMap::from([("stream".to_owned(), self.stream.to_string())]);
+            let object = Object { key: &key, bytes: bytes.clone(), content_type: "application/octet-stream", metadata };
+            // Refused means that the very same bytes are there.
+            self.run.state.put(&object, Condition::Absent, self.run.times.store_until).await?;
+        }
+        warn!(stream = %self.stream, key, why, "a record of {} can't be parsed and is set aside", self.stream);
+        self.tally.set_aside.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_a_fifth_of_the_time_is_kept_back() {
+        let times = Times::new(Millis(0), Millis(4_000));
+        assert_eq!(
+            (times.read_until, times.store_until, times.commit_until),
+            (Millis(3_200), Millis(3_600), Millis(3_920))
+        );
+        assert_eq!(Times::new(Millis(0), Millis(900_000)).read_until, Millis(890_000));
+        assert_eq!(Times::new(Millis(5_000), Millis(4_000)).read_until, Millis(4_000));
+    }
+}

@@ -1,0 +1,228 @@
+//! One reading of one window: its rows, sorted by hour and packed as they come, and whether they agree with the API.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+
+use crate::api::Row;
+use crate::checkpoint::Span;
+use crate::ndjson::{Fingerprint, Packed, Packer, Page};
+use crate::store::hours;
+use crate::stream::{Events, Total};
+use crate::time::{HOUR, Millis};
+
+pub struct Reading {
+    facts: &'static Events,
+    window: Span,
+    gzip_level: u32,
+    pub pages: u64,
+    /// All rows, the margin's and those set aside too: as the API counts.
+    pub rows: u64,
+    /// Those that differ from all others.
+    pub unique: u64,
+    /// The API's own count, before the rows were read and after.
+    pub total: u64,
+    pub total_after: u64,
+    pub set_aside: Vec<(Bytes, String)>,
+    by_hour: BTreeMap<Millis, Packer>,
+    /// The page on which each row stood first.
+    seen: HashMap<Fingerprint, u64>,
+    /// Rows of the window that are alike to one before.
+    alike: Vec<(Millis, String)>,
+    /// Whether any two that are alike stand on different pages, as they do where pages shift or repeat.
+    alike_across_pages: bool,
+    /// Of all rows, whatever their order.
+    digest: u128,
+}
+
+impl Reading {
+    pub fn new(facts: &'static Events, window: Span, gzip_level: u32) -> Self {
+        Self {
+            facts,
+            window,
+            gzip_level,
+            pages: 0,
+            rows: 0,
+            unique: 0,
+            total: 0,
+            total_after: 0,
+            set_aside: Vec::new(),
+            by_hour: BTreeMap::new(),
+            seen: HashMap::new(),
+            alike: Vec::new(),
+            alike_across_pages: false,
+            digest: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn with(mut self, page: &Page) -> Self {
+        self.pages += 1;
+        for row in page.rows() {
+            self.take(row);
+        }
+        self
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let (row, time) = match Row::read(bytes, self.facts.time) {
+            (Row::Record(line), Some(text)) => match Millis::parse(&text) {
+                Some(time) => (Row::Record(line), Some(time)),
+                None => (Row::unreadable(bytes, format!("its time {text:?} is not RFC 3339")), None),
+            },
+            (Row::Record(_), None) => {
+                (Row::unreadable(bytes, format!("it has no {}", self.facts.time.join("."))), None)
+            }
+            (unreadable, _) => (unreadable, None),
+        };
+        let fingerprint = match &row {
+            Row::Record(line) => Fingerprint::of(line.as_bytes()),
+            Row::Unreadable(bytes, _) => Fingerprint::of(bytes),
+        };
+        self.rows += 1;
+        self.digest = self.digest.wrapping_add(fingerprint.0);
+        let is_first = match self.seen.entry(fingerprint) {
+            Entry::Vacant(entry) => {
+                entry.insert(self.pages);
+                self.unique += 1;
+                true
+            }
+            Entry::Occupied(entry) => {
+                self.alike_across_pages |= *entry.get() != self.pages;
+                false
+            }
+        };
+        match (row, time) {
+            (Row::Record(line), Some(time)) if self.window.contains(time) => {
+                if is_first {
+                    self.pack(time, &line);
+                } else {
+                    self.alike.push((time, line));
+                }
+            }
+            (Row::Unreadable(bytes, why), _) if is_first => self.set_aside.push((bytes, why)),
+            _ => {}
+        }
+    }
+
+    fn pack(&mut self, time: Millis, line: &str) {
+        let level = self.gzip_level;
+        self.by_hour.entry(time.floor(HOUR)).or_insert_with(|| Packer::new(level)).push(line);
+    }
+
+    /// Whether this is what the API says there is. `before` is the reading before it, with other page boundaries.
+    ///
+    /// Where records have ids (file events), rows that are alike are one record that the paging showed twice. Where
+    /// they have none (audit), rows that are alike are several records when the API counts them so; but rows that
+    /// are alike on different pages may also be one row shown twice in another's place, so that these must come out
+    /// the same in two readings.
+    pub fn agrees(&self, before: Option<&Self>) -> bool {
+        match self.facts.total {
+            Total::InPage => self.unique == self.total,
+            Total::Endpoint { .. } => {
+                let counted = self.rows == self.total && self.total == self.total_after;
+                let same_as_before =
+                    before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
+                counted && (!self.alike_across_pages || same_as_before)
+            }
+        }
+    }
+
+    /// The window's objects, each with its hour.
+    pub fn objects(mut self) -> Vec<(Span, Packed)> {
+        if let Total::Endpoint { .. } = self.facts.total {
+            for (time, line) in std::mem::take(&mut self.alike) {
+                self.pack(time, &line);
+            }
+        }
+        hours(self.window)
+            .filter_map(|hour| Some((hour, self.by_hour.remove(&hour.from.floor(HOUR))?.finish().ok()?)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ndjson::lines;
+    use crate::stream::audit::AUDIT;
+    use crate::stream::file_events::FILE_EVENTS;
+
+    const A: &str = r#"{"timestamp":"1970-01-01T00:00:01Z"}"#;
+    const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
+
+    fn audit(pages: &[&[&str]], total: u64) -> Reading {
+        read(&AUDIT, "events", pages, total)
+    }
+
+    fn read(facts: &'static Events, list: &str, pages: &[&[&str]], total: u64) -> Reading {
+        let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
+        let reading = pages.iter().fold(Reading::new(facts, window, 6), |reading, rows| {
+            let body = format!(r#"{{"{list}":[{}]}}"#, rows.join(","));
+            reading.with(&Page::parse(body.into(), list).expect("a page"))
+        });
+        Reading { total, total_after: total, ..reading }
+    }
+
+    fn stored(reading: Reading) -> Vec<String> {
+        reading.objects().iter().flat_map(|(_, packed)| lines(&packed.gzip).expect("gzip")).collect()
+    }
+
+    #[test]
+    fn audit_rows_that_are_alike_on_one_page_are_as_many_records() {
+        let reading = audit(&[&[A, A, B]], 3);
+        assert!(reading.agrees(None));
+        assert_eq!(stored(reading).len(), 3);
+    }
+
+    #[test]
+    fn audit_rows_that_are_alike_on_two_pages_are_believed_when_read_twice() {
+        let first = audit(&[&[A, B], &[A]], 3);
+        assert!(!first.agrees(None));
+        assert!(audit(&[&[A, A, B]], 3).agrees(Some(&first)));
+        let shifted = audit(&[&[A, B], &[B]], 3);
+        assert!(!audit(&[&[A], &[A, B]], 3).agrees(Some(&shifted)));
+    }
+
+    #[test]
+    fn a_count_that_changed_meanwhile_is_no_agreement() {
+        let reading = Reading { total_after: 3, ..audit(&[&[A, B]], 2) };
+        assert!(!reading.agrees(None));
+    }
+
+    #[test]
+    fn a_file_event_that_two_pages_show_is_one_record() {
+        let event = r#"{"event":{"inserted":"1970-01-01T00:00:01Z"}}"#;
+        let reading = read(&FILE_EVENTS, "fileEvents", &[&[event], &[event]], 1);
+        assert!(reading.agrees(None));
+        assert_eq!(stored(reading), [event]);
+        assert!(!read(&FILE_EVENTS, "fileEvents", &[&[event], &[event]], 2).agrees(None));
+    }
+
+    #[test]
+    fn what_lies_outside_the_window_counts_and_is_not_stored() {
+        let outside = r#"{"timestamp":"1970-01-01T02:00:00.000Z"}"#;
+        let reading = audit(&[&[A, outside]], 2);
+        assert!(reading.agrees(None));
+        assert_eq!(stored(reading), [A]);
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_set_aside_with_its_own_bytes() {
+        let odd = [
+            r#"{"timestamp": "1970-01-01T00:00:01Z", "name": "\Everyone"}"#,
+            r#"{"timestamp":"noon"}"#,
+            "{}",
+            "null",
+            "[1]",
+        ];
+        let reading = audit(&[&[A], &odd], 6);
+        let kept: BTreeSet<&[u8]> = reading.set_aside.iter().map(|(bytes, _)| bytes.as_ref()).collect();
+        assert_eq!(kept, odd.iter().map(|text| text.as_bytes()).collect());
+        assert!(reading.agrees(None));
+        assert_eq!(stored(reading), [A]);
+    }
+}

@@ -1,0 +1,248 @@
+//! Versions: what was updated since the last list is listed, each record's detail is fetched, and what differs from
+//! what is stored is stored once more. Details that don't fit a run stay pending on the checkpoint.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use serde_json::Value;
+use tracing::warn;
+
+use super::Collector;
+use crate::api::{ApiError, Listing, Request, Row};
+use crate::checkpoint::PartOfList;
+use crate::error::Error;
+use crate::known::Known;
+use crate::ndjson::{self, Fingerprint, Packer, Page};
+use crate::stream::Versions;
+use crate::time::{DAY, MINUTE, Millis};
+
+/// A list goes back so far behind the instant at which the last one was opened.
+const OVERLAP: i64 = 10 * MINUTE;
+/// So many details are one reading, and so at most one object.
+const PART: usize = 500;
+const FETCHES_AT_ONCE: usize = 4;
+const TRIES: u32 = 3;
+/// After so many failures in a row it is the API that fails, not a record.
+const FAILURES_IN_A_ROW: u32 = 3;
+
+/// What came of one part.
+struct Part {
+    packer: Packer,
+    /// Fetched, and so no longer pending.
+    done: Vec<String>,
+    failed: Option<Error>,
+    /// Whether there is no use in going on in this run.
+    ended: bool,
+}
+
+enum Detail {
+    Record(String),
+    Unreadable(Bytes, String),
+}
+
+impl Collector<'_> {
+    pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
+        let before = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.clone());
+        let mut known = self.load_known(before.known.as_ref()).await?;
+        if let Some(at) = before.open {
+            self.apply_stored(facts.id, at, &mut known).await?;
+        }
+        self.list(facts).await?;
+        let mut failed = None;
+        let mut tried = BTreeSet::new();
+        loop {
+            let ids: Vec<String> = self.run.ledger.update(|checkpoint| {
+                checkpoint.versions(self.stream).pending.difference(&tried).take(PART).cloned().collect()
+            });
+            if ids.is_empty() {
+                break;
+            }
+            tried.extend(ids.iter().cloned());
+            let (error, ended) = self.part(facts, &ids, &mut known).await?;
+            failed = error.or(failed);
+            if ended {
+                break;
+            }
+        }
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Lists what was updated, until there are as many ids as the API counts. Nothing of a list is stored.
+    async fn list(&self, facts: &'static Versions) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let (since, part) = self.run.ledger.update(|checkpoint| {
+                let state = checkpoint.versions(self.stream);
+                (state.listed_to, state.listing.clone())
+            });
+            let part = part.unwrap_or_else(|| PartOfList { began: self.run.api.now(), page: 0, ids: 0 });
+            let (ids, total) = self.list_once(facts, since, &part).await?;
+            let whole = part.ids + ids.len() as u64 == total;
+            self.run.ledger.update(|checkpoint| {
+                let state = checkpoint.versions(self.stream);
+                state.pending.extend(ids);
+                state.listing = None;
+                if whole {
+                    state.listed_to = Some(part.began);
+                    if state.pending.is_empty() {
+                        state.covered_to = Some(part.began);
+                    }
+                }
+            });
+            if whole {
+                return Ok(());
+            }
+        }
+        let message = format!(
+            "the list of {} doesn't agree with the API's own total after {TRIES} readings; the next run reads it again",
+            self.stream
+        );
+        Err(Error::Totals(message))
+    }
+
+    async fn list_once(
+        &self,
+        facts: &'static Versions,
+        since: Option<Millis>,
+        part: &PartOfList,
+    ) -> Result<(BTreeSet<String>, u64), Error> {
+        let interval = |since: Millis| {
+            let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
+            // To well after now, so that no clock cuts off what is updated meanwhile.
+            (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(part.began + DAY)))
+        };
+        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let query = since.map(interval).into_iter().collect();
+        let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null);
+        if part.page > 0 {
+            listing = listing.from_page(part.page, part.ids);
+        }
+        let mut ids = BTreeSet::new();
+        let mut odd = 0;
+        loop {
+            let page = match listing.page(&self.caller()).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) => {
+                    self.keep_list(&error, &listing, part, ids);
+                    return Err(error);
+                }
+            };
+            for row in page.rows() {
+                match Row::read(row, &[facts.id]) {
+                    (Row::Record(_), Some(id)) => drop(ids.insert(id)),
+                    (Row::Record(_), None) => {
+                        odd += 1;
+                        self.set_aside(&Bytes::copy_from_slice(row), &format!("it has no {}", facts.id)).await?;
+                    }
+                    (Row::Unreadable(bytes, why), _) => {
+                        // Its detail may be in better shape.
+                        if let Some(id) = ndjson::member(&bytes, facts.id) {
+                            ids.insert(id);
+                        } else {
+                            odd += 1;
+                            self.set_aside(&bytes, &why).await?;
+                        }
+                    }
+                }
+            }
+        }
+        let total = listing.total().unwrap_or(0);
+        Ok((ids, total.saturating_sub(odd)))
+    }
+
+    /// A list that the time cut off goes on from its page in the next run.
+    fn keep_list(&self, error: &Error, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>) {
+        if let (true, Some(page)) = (error.is_out_of_time(), listing.next_page()) {
+            self.run.ledger.update(|checkpoint| {
+                let state = checkpoint.versions(self.stream);
+                state.listing = Some(PartOfList { page, ids: part.ids + ids.len() as u64, ..part.clone() });
+                state.pending.extend(ids);
+            });
+        }
+    }
+
+    /// One reading: opened, fetched as far as the time allows, stored, and committed with the next one's opening.
+    async fn part(
+        &self,
+        facts: &'static Versions,
+        ids: &[String],
+        known: &mut Known,
+    ) -> Result<(Option<Error>, bool), Error> {
+        let at = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.open(Millis::now()));
+        self.commit().await?;
+        let Part { packer, done, failed, ended } = self.fetch(facts, ids, known).await?;
+        self.store_at(at, packer.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"))).await?;
+        let before = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.known.clone());
+        let after = self.store_known(known, before.as_ref()).await?;
+        self.run.ledger.update(|checkpoint| {
+            let state = checkpoint.versions(self.stream);
+            state.stored.known = after;
+            state.stored.open = None;
+            for id in &done {
+                state.pending.remove(id);
+            }
+            if state.pending.is_empty() {
+                state.covered_to = state.listed_to;
+            }
+        });
+        Ok((failed, ended))
+    }
+
+    /// A record whose detail fails holds up no other; it stays pending.
+    async fn fetch(&self, facts: &'static Versions, ids: &[String], known: &mut Known) -> Result<Part, Error> {
+        let mut part =
+            Part { packer: Packer::new(self.run.settings.gzip_level), done: Vec::new(), failed: None, ended: false };
+        let mut failures = 0;
+        let mut details =
+            stream::iter(ids).map(|id| async move { (id, self.detail(facts, id).await) }).buffered(FETCHES_AT_ONCE);
+        while let Some((id, detail)) = details.next().await {
+            match detail {
+                Ok(Detail::Record(line)) => {
+                    let fingerprint = Fingerprint::of(line.as_bytes());
+                    if !known.has(id, fingerprint) {
+                        known.replace(id, fingerprint);
+                        part.packer.push(&line);
+                    }
+                }
+                Ok(Detail::Unreadable(bytes, why)) => self.set_aside(&bytes, &why).await?,
+                Err(error) => {
+                    failures += 1;
+                    part.ended = error.is_out_of_time() || error.is_forbidden() || failures >= FAILURES_IN_A_ROW;
+                    part.failed = Some(error);
+                    if part.ended {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            failures = 0;
+            part.done.push(id.clone());
+        }
+        Ok(part)
+    }
+
+    async fn detail(&self, facts: &Versions, id: &str) -> Result<Detail, Error> {
+        let request = Request::get(format!("{}{id}", facts.detail));
+        let read = |body: &Bytes| match Page::single(body) {
+            Ok(record) => Ok(record.to_vec()),
+            Err(error) => Err(ApiError::Unexpected { what: request.what(), why: error.to_string() }),
+        };
+        match self.run.api.send(&request, &self.caller(), read).await {
+            Ok(record) => Ok(match Row::read(&record, &[facts.id]) {
+                (Row::Record(line), Some(told)) if told == id => Detail::Record(line),
+                (Row::Record(_), _) => Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.id)),
+                (Row::Unreadable(bytes, why), _) => Detail::Unreadable(bytes, why),
+            }),
+            Err(Error::Api(ApiError::Status { status: 404 | 410, said, .. })) => {
+                warn!(stream = %self.stream, id, "it was listed, but is gone");
+                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.id, Value::from(id), Value::from(said));
+                Ok(Detail::Unreadable(told.into(), "it was listed, but its detail is gone".into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What can go wrong, under the four names by which callers tell it apart.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::api::ApiError;
+use crate::ledger::LedgerError;
+use crate::secrets::SecretError;
+use crate::settings::SettingsError;
+use crate::store::StoreError;
+use crate::stream::Stream;
+
+/// The `errorType` of a function error. Of several, a run ends as the first in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum ErrorType {
+    InvalidEvent,
+    ThirdPartyConfigError,
+    FirstPartyGenericError,
+    ThirdPartyGenericError,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    InvalidEvent(String),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Totals(String),
+    #[error("the run could not commit what it did: {why}")]
+    NotCommitted { error_type: ErrorType, why: String },
+    #[error("the API client lacks the permission for every stream that was read: {0}")]
+    NothingPermitted(String),
+}
+
+impl Error {
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::InvalidEvent(_) => ErrorType::InvalidEvent,
+            Self::Settings(_) | Self::NothingPermitted(_) => ErrorType::ThirdPartyConfigError,
+            Self::Secret(error) => error.error_type(),
+            Self::Api(error) => error.error_type(),
+            Self::Ledger(error) => error.error_type(),
+            Self::Store(_) => ErrorType::FirstPartyGenericError,
+            Self::NotCommitted { error_type, .. } => *error_type,
+            Self::Totals(_) => ErrorType::ThirdPartyGenericError,
+        }
+    }
+
+    /// The run's time is up: what is stored is committed, and the next run goes on.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Api(ApiError::OutOfTime)
+                | Self::Store(StoreError::OutOfTime)
+                | Self::Ledger(LedgerError::Store(StoreError::OutOfTime))
+        )
+    }
+
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api(ApiError::Forbidden { .. }))
+    }
+
+    /// Another run holds the lease now: nothing more may be written.
+    pub fn is_lease_lost(&self) -> bool {
+        matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))
+    }
+
+    pub fn in_stream(self, stream: Stream) -> Failure {
+        Failure { stream, error: self }
+    }
+}
+
+/// One stream's error.
+#[derive(Debug, thiserror::Error)]
+#[error("{stream} failed: {}", chain(error))]
+pub struct Failure {
+    pub stream: Stream,
+    #[source]
+    pub error: Error,
+}
+
+/// An error with its causes in one line: `what happened: why: why that`.
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // A transparent error repeats its source's words.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+impl fmt::Display for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,232 @@
+//! What is known of a stream's records: by id, the fingerprints of what is stored. Kept as an immutable object beside
+//! the checkpoint, one line a record: `{"id":"42","seen":["<hex>"],"missed":1}`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::checkpoint::StateObject;
+use crate::error::Error;
+use crate::ndjson::{self, Fingerprint, Packer};
+use crate::store::{Bucket, Condition, Object, StoreError};
+use crate::stream::Stream;
+use crate::time::Millis;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known(BTreeMap<String, Entry>);
+
+/// More than one fingerprint where the API itself shows several records under one id.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Entry {
+    seen: Vec<Fingerprint>,
+    /// How many whole readings in a row were without the record.
+    missed: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    id: String,
+    seen: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    missed: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Known {
+    /// How many records are known.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn has(&self, id: &str, record: Fingerprint) -> bool {
+        self.0.get(id).is_some_and(|entry| entry.seen.contains(&record))
+    }
+
+    pub fn has_id(&self, id: &str) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// One more record under this id.
+    pub fn add(&mut self, id: &str, record: Fingerprint) {
+        let entry = self.0.entry(id.to_owned()).or_default();
+        entry.missed = 0;
+        if !entry.seen.contains(&record) {
+            entry.seen.push(record);
+            entry.seen.sort_unstable();
+        }
+    }
+
+    /// The record under this id has changed: what it was before may come back as another change.
+    pub fn replace(&mut self, id: &str, record: Fingerprint) {
+        self.0.insert(id.to_owned(), Entry { seen: vec![record], missed: 0 });
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        self.0.remove(id);
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// What a stored line says: this is the record now, or it is gone.
+    pub fn apply(&mut self, id_key: &str, line: &str) {
+        let Ok(Some(id)) = ndjson::pick(line, &[id_key]) else { return };
+        if is_tombstone(line) {
+            self.remove(&id);
+        } else {
+            self.replace(&id, Fingerprint::of(line.as_bytes()));
+        }
+    }
+
+    /// After a reading that was not whole: what it saw is known, and nothing is missed.
+    #[must_use]
+    pub fn updated_with(mut self, seen: Self) -> Self {
+        self.0.extend(seen.0);
+        self
+    }
+
+    /// After a whole reading that saw `seen`: what it didn't see is missed once more. Answers the ids of those that
+    /// were missed twice, and so are gone.
+    pub fn after_whole_reading(&self, seen: Self) -> (Self, Vec<String>) {
+        let mut next = seen;
+        let mut gone = Vec::new();
+        for (id, entry) in &self.0 {
+            if next.has_id(id) {
+                continue;
+            }
+            let missed = entry.missed + 1;
+            if missed >= 2 {
+                gone.push(id.clone());
+            }
+            next.0.insert(id.clone(), Entry { missed, ..entry.clone() });
+        }
+        (next, gone)
+    }
+
+    pub async fn load(bucket: &Bucket, at: Option<&StateObject>, until: Millis) -> Result<Self, StoreError> {
+        let Some(at) = at else { return Ok(Self::default()) };
+        let foreign = |why: String| StoreError::Foreign { bucket: bucket.name.clone(), key: at.key.clone(), why };
+        let stored = bucket
+            .get(&at.key, until)
+            .await?
+            .ok_or_else(|| foreign("the checkpoint names it, but it is gone".into()))?;
+        let lines = ndjson::lines(&stored.bytes).map_err(|error| foreign(error.to_string()))?;
+        lines
+            .iter()
+            .map(|line| Self::entry(line).ok_or_else(|| foreign("a line of it is not a record's".into())))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    fn entry(line: &str) -> Option<(String, Entry)> {
+        let Line { id, seen, missed } = serde_json::from_str(line).ok()?;
+        let seen = seen.iter().map(|hex| u128::from_str_radix(hex, 16).ok().map(Fingerprint)).collect::<Option<_>>()?;
+        Some((id, Entry { seen, missed }))
+    }
+
+    /// Stores it under a key made of its content, unless it is what `before` names already.
+    pub async fn store(
+        &self,
+        bucket: &Bucket,
+        state_prefix: &str,
+        stream: Stream,
+        before: Option<&StateObject>,
+        until: Millis,
+    ) -> Result<Option<StateObject>, Error> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = Packer::new(6);
+        for (id, entry) in &self.0 {
+            let seen = entry.seen.iter().map(|record| format!("{:032x}", record.0)).collect();
+            let line = Line { id: id.clone(), seen, missed: entry.missed };
+            lines.push(&serde_json::to_string(&line).unwrap_or_default());
+        }
+        let packed = lines.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"));
+        let key = format!("{state_prefix}known/{stream}/{}.ndjson.gz", packed.sha256);
+        let object = StateObject { key, records: packed.records };
+        if before != Some(&object) {
+            let bytes = Object {
+                key: &object.key,
+                bytes: packed.gzip,
+                content_type: "application/x-ndjson",
+                metadata: [].into(),
+            };
+            // Refused means that the very same content is there.
+            bucket.put(&bytes, Condition::Absent, until).await?;
+        }
+        Ok(Some(object))
+    }
+}
+
+/// A record that is gone: its id and since when.
+pub fn tombstone(id_key: &str, id: &str, at: Millis) -> String {
+    format!(r#"{{{}:{},"_deleted":true,"_deletedAt":"{at}"}}"#, Value::from(id_key), Value::from(id))
+}
+
+fn is_tombstone(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|record| record.get("_deleted") == Some(&Value::Bool(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(ids: &[(&str, u128)]) -> Known {
+        let mut known = Known::default();
+        for (id, record) in ids {
+            known.add(id, Fingerprint(*record));
+        }
+        known
+    }
+
+    #[test]
+    fn a_record_is_gone_after_two_whole_readings_without_it() {
+        let (once, gone) = known(&[("a", 1), ("b", 2)]).after_whole_reading(known(&[("a", 1)]));
+        assert!(gone.is_empty());
+        let (twice, gone) = once.after_whole_reading(known(&[("a", 1)]));
+        assert_eq!(gone, ["b"]);
+        assert!(twice.has_id("b"), "kept until its tombstone is stored");
+        let (back, gone) = once.after_whole_reading(known(&[("a", 1), ("b", 2)]));
+        assert!(gone.is_empty());
+        assert_eq!(back, known(&[("a", 1), ("b", 2)]));
+    }
+
+    #[test]
+    fn two_records_under_one_id_are_both_known() {
+        let both = known(&[("a", 1), ("a", 2), ("a", 1)]);
+        assert!(both.has("a", Fingerprint(1)) && both.has("a", Fingerprint(2)));
+        assert_eq!(both.count(), 1);
+    }
+
+    #[test]
+    fn a_record_that_changes_back_has_changed() {
+        let mut known = known(&[("a", 1)]);
+        known.replace("a", Fingerprint(2));
+        assert!(!known.has("a", Fingerprint(1)));
+    }
+
+    #[test]
+    fn a_tombstone_tells_who_is_gone_and_since_when() {
+        let line = tombstone("userId", "4\"2", Millis(0));
+        assert_eq!(line, r#"{"userId":"4\"2","_deleted":true,"_deletedAt":"1970-01-01T00:00:00.000Z"}"#);
+        let mut known = known(&[("4\"2", 1), ("43", 1)]);
+        known.apply("userId", &line);
+        known.apply("userId", r#"{"userId":"43","active":false}"#);
+        assert!(!known.has_id("4\"2") && known.has_id("43") && !known.has("43", Fingerprint(1)));
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let line = r#"{"id":"a","seen":["000000000000000000000000000000ff"],"missed":1}"#;
+        let (id, entry) = Known::entry(line).expect("a line");
+        assert_eq!((id.as_str(), entry), ("a", Entry { seen: vec![Fingerprint(255)], missed: 1 }));
+        assert_eq!(Known::entry(r#"{"id":"a","seen":["xyz"]}"#), None);
+    }
+}

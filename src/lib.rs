@@ -1,0 +1,33 @@
+//! On each tick, every enabled stream is read in closed windows, each window is stored as one object under a key that
+//! only that window can have, and the checkpoint moves only over what is stored.
+//!
+//! The order in which to read it:
+//!
+//! * [`handler`]: an event in, an answer out
+//! * [`run`]: the lease, every stream side by side, the commit
+//! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
+//! * [`checkpoint`]: intervals, readings, lease: plain values; [`ledger`] keeps them in the bucket
+//! * [`stream`]: one file a stream: where its records are, how it is paged and timed
+//! * [`api`]: client, token, retries, request budget, pages
+//! * [`ndjson`]: a page's bytes, cut into records, gzipped
+//! * [`store`]: S3: what is created is never changed
+//! * [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`]
+
+pub mod answer;
+pub mod api;
+pub mod checkpoint;
+pub mod collect;
+pub mod error;
+pub mod event;
+pub mod handler;
+pub mod known;
+pub mod ledger;
+pub mod logging;
+pub mod ndjson;
+pub mod retry;
+pub mod run;
+pub mod secrets;
+pub mod settings;
+pub mod store;
+pub mod stream;
+pub mod time;

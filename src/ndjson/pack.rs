@@ -1,0 +1,124 @@
+//! Gzipped NDJSON in memory, with what its metadata says of it.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+/// Tells records apart by their bytes: the first half of their SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u128);
+
+impl Fingerprint {
+    pub fn of(record: &[u8]) -> Self {
+        let digest = Sha256::digest(record);
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(u128::from_be_bytes(half))
+    }
+}
+
+/// Records on their way into one object.
+pub struct Packer {
+    gzip: GzEncoder<Vec<u8>>,
+    sha256: Sha256,
+    records: u64,
+    level: u32,
+}
+
+/// One object's bytes.
+#[derive(Clone)]
+pub struct Packed {
+    pub gzip: Bytes,
+    pub records: u64,
+    /// Of the uncompressed bytes, in hex.
+    pub sha256: String,
+    level: u32,
+}
+
+impl Packer {
+    pub fn new(level: u32) -> Self {
+        Self { gzip: GzEncoder::new(Vec::new(), Compression::new(level)), sha256: Sha256::new(), records: 0, level }
+    }
+
+    pub fn push(&mut self, line: &str) {
+        for bytes in [line.as_bytes(), b"\n"] {
+            self.sha256.update(bytes);
+            // Writing to memory doesn't fail.
+            let _ = self.gzip.write_all(bytes);
+        }
+        self.records += 1;
+    }
+
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    pub fn finish(self) -> io::Result<Packed> {
+        Ok(Packed {
+            gzip: self.gzip.finish()?.into(),
+            records: self.records,
+            sha256: hex(&self.sha256.finalize()),
+            level: self.level,
+        })
+    }
+}
+
+impl Packed {
+    /// The same without as many of each record as `stored` counts, which it counts down.
+    pub fn without(&self, stored: &mut HashMap<Fingerprint, u64>) -> io::Result<Self> {
+        let mut rest = Packer::new(self.level);
+        for line in lines(&self.gzip)? {
+            match stored.get_mut(&Fingerprint::of(line.as_bytes())) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => rest.push(&line),
+            }
+        }
+        rest.finish()
+    }
+}
+
+/// The records of an object.
+pub fn lines(gzip: &[u8]) -> io::Result<Vec<String>> {
+    BufReader::new(MultiGzDecoder::new(gzip)).lines().collect()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(records: &[&str]) -> Packed {
+        let mut packer = Packer::new(6);
+        for record in records {
+            packer.push(record);
+        }
+        packer.finish().expect("in memory")
+    }
+
+    #[test]
+    fn what_is_packed_is_read_back_line_by_line() {
+        let object = packed(&[r#"{"a":"é"}"#, "{}"]);
+        assert_eq!(lines(&object.gzip).expect("gzip"), [r#"{"a":"é"}"#, "{}"]);
+        assert_eq!(object.records, 2);
+        assert_eq!(object.sha256, hex(&Sha256::digest("{\"a\":\"é\"}\n{}\n")));
+    }
+
+    #[test]
+    fn of_rows_that_are_alike_only_as_many_are_left_out_as_are_stored() {
+        let mut stored = HashMap::from([(Fingerprint::of(b"{}"), 1), (Fingerprint::of(b"[]"), 4)]);
+        let rest = packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored).expect("in memory");
+        assert_eq!(lines(&rest.gzip).expect("gzip"), ["{\"a\":1}", "{}"]);
+    }
+}

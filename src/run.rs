@@ -1,0 +1,210 @@
+//! One run: the lease, every stream side by side, and the commit.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use tracing::{error, info};
+
+use crate::answer::{Answer, Status, StreamAnswer, Told};
+use crate::api::{Api, Caller};
+use crate::checkpoint::Lease;
+use crate::collect::{Run, Tally, Times, collect};
+use crate::error::Error;
+use crate::event::{Collect, Invocation};
+use crate::ledger::{self, Found, Ledger};
+use crate::retry::sleep_within;
+use crate::settings::Settings;
+use crate::store::{Bucket, Records};
+use crate::stream::Stream;
+use crate::time::{Millis, SECOND};
+
+/// The lease outlives the deadline by so much, for what was sent just before it.
+const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
+/// How often a person's own run looks whether another's lease is over.
+const LEASE_POLL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What the process lends to its runs.
+pub struct Clients {
+    pub api: Api,
+    pub s3: aws_sdk_s3::Client,
+}
+
+pub async fn run(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    invocation: &Invocation,
+    deadline: Millis,
+) -> Answer {
+    let (by_hand, asked) = match invocation {
+        Invocation::Scheduled => (false, &Collect::default()),
+        Invocation::Collect(asked) => (true, asked),
+    };
+    let work = Work {
+        settings,
+        clients,
+        run_id,
+        by_hand,
+        asked,
+        streams: asked.streams.as_deref().unwrap_or(&settings.streams),
+        deadline,
+        times: Times::new(Millis::now(), deadline),
+    };
+    match work.run().await {
+        Ok(answer) => answer,
+        Err(error) => Answer::ended(run_id, work.streams, &error),
+    }
+}
+
+struct Work<'a> {
+    settings: &'a Settings,
+    clients: &'a Clients,
+    run_id: &'a str,
+    by_hand: bool,
+    asked: &'a Collect,
+    streams: &'a [Stream],
+    deadline: Millis,
+    times: Times,
+}
+
+/// What came of each stream.
+type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
+
+impl Work<'_> {
+    async fn run(&self) -> Result<Answer, Error> {
+        let state = self.bucket(&self.settings.state_bucket);
+        let lease = Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE };
+        let ledger = if self.asked.dry_run {
+            let found = self.load(&state).await?;
+            self.sign_in(found.as_ref()).await?;
+            Ledger::unwritten(&state, self.settings, found, lease)
+        } else {
+            match self.take_lease(&state, lease).await? {
+                Some(ledger) => ledger,
+                None => return Ok(Answer::skipped(self.run_id)),
+            }
+        };
+        let collected = self.collect(&state, &ledger).await;
+        self.finish(&ledger, collected).await
+    }
+
+    /// `None` while another run holds the lease; a person's own run waits for it until its time is up.
+    async fn take_lease<'l>(&'l self, state: &'l Bucket, lease: Lease) -> Result<Option<Ledger<'l>>, Error> {
+        loop {
+            let found = self.load(state).await?;
+            let busy = found.as_ref().is_some_and(|found| found.busy(self.run_id, Millis::now()).is_some());
+            if !busy {
+                // Signed in before the lease is taken, for a checkpoint of another tenant is not touched.
+                let tenant = self.sign_in(found.as_ref()).await?;
+                let until = self.times.store_until;
+                if let Some(ledger) = Ledger::acquire(state, self.settings, found, tenant, lease.clone(), until).await?
+                {
+                    return Ok(Some(ledger));
+                }
+            }
+            if !self.by_hand || !sleep_within(LEASE_POLL, self.times.read_until).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn load(&self, state: &Bucket) -> Result<Option<Found>, Error> {
+        Ok(ledger::load(state, &self.settings.checkpoint_key, self.settings, self.times.read_until).await?)
+    }
+
+    async fn sign_in(&self, found: Option<&Found>) -> Result<Option<String>, Error> {
+        let tally = Tally::default();
+        let caller = Caller { until: self.times.read_until, requests: &tally.requests, retries: &tally.retries };
+        let tenant = self.clients.api.sign_in(&caller).await?;
+        if let Some(found) = found {
+            found.checkpoint.check_tenant(tenant.as_deref()).map_err(ledger::LedgerError::from)?;
+        }
+        Ok(tenant)
+    }
+
+    /// All streams at once. None holds another back, and each that fails fails alone.
+    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>) -> Collected {
+        let bucket = self.bucket(&self.settings.bucket);
+        let run = Run {
+            settings: self.settings,
+            api: &self.clients.api,
+            records: Records {
+                bucket: &bucket,
+                prefix: &self.settings.prefix,
+                run_id: self.run_id,
+                dry_run: self.asked.dry_run,
+            },
+            state,
+            ledger,
+            times: self.times,
+            span: self.asked.span,
+            by_hand: self.by_hand,
+        };
+        let run = &run;
+        join_all(self.streams.iter().map(|stream| async move {
+            let tally = Tally::default();
+            let outcome = collect(run, *stream, &tally).await.map(Status::from);
+            (*stream, tally, outcome)
+        }))
+        .await
+    }
+
+    /// Commits and answers. Where the commit fails, so has every stream.
+    async fn finish(&self, ledger: &Ledger<'_>, mut collected: Collected) -> Result<Answer, Error> {
+        let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
+        let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
+        let wrote = ledger.has_committed().await
+            || collected.iter().any(|(_, tally, _)| tally.objects.load(std::sync::atomic::Ordering::Relaxed) > 0);
+        if lease_lost && !wrote {
+            return Ok(Answer::skipped(self.run_id));
+        }
+        if let Err(error) = &released {
+            let told = Told::from(error);
+            for (_, _, outcome) in &mut collected {
+                if outcome.is_ok() {
+                    *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
+                }
+            }
+        }
+        let now = self.clients.api.now();
+        let streams: BTreeMap<Stream, StreamAnswer> = collected
+            .into_iter()
+            .map(|(stream, tally, outcome)| {
+                let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
+                let answer = match outcome {
+                    Ok(status) => StreamAnswer::new(status, &tally, covered_to, now, None),
+                    Err(error) => {
+                        let failure = error.in_stream(stream);
+                        let told = Told::from(&failure.error);
+                        error!(stream = %stream, error_type = %told.error_type, "{failure}");
+                        StreamAnswer::new(Status::Failed, &tally, covered_to, now, Some(told))
+                    }
+                };
+                log(stream, &answer);
+                (stream, answer)
+            })
+            .collect();
+        Ok(Answer::of_streams(self.run_id, streams))
+    }
+
+    fn bucket(&self, name: &str) -> Bucket {
+        Bucket { client: self.clients.s3.clone(), name: name.to_owned(), owner: self.settings.bucket_owner.clone() }
+    }
+}
+
+/// One line a stream.
+fn log(stream: Stream, answer: &StreamAnswer) {
+    info!(
+        stream = %stream,
+        status = ?answer.status,
+        records = answer.records,
+        objects = answer.objects,
+        bytes = answer.bytes,
+        requests = answer.requests,
+        retries = answer.retries,
+        set_aside = answer.set_aside,
+        covered_to = answer.covered_to.map(tracing::field::display),
+        lag_s = answer.lag_s,
+        "collected {stream}"
+    );
+}

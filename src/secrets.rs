@@ -1,0 +1,106 @@
+//! The API client's credentials, from Secrets Manager.
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use crate::error::ErrorType;
+
+#[derive(Clone)]
+pub struct Credentials {
+    pub client_id: String,
+    pub client_secret: SecretString,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("the secret {id} can't be read from Secrets Manager: {why}")]
+    Unreadable { id: String, why: String },
+    #[error("the secret {id} {why}; it takes a JSON object with \"client_id\" and \"client_secret\"")]
+    Malformed { id: String, why: String },
+}
+
+impl SecretError {
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Unreadable { .. } => ErrorType::FirstPartyGenericError,
+            Self::Malformed { .. } => ErrorType::ThirdPartyConfigError,
+        }
+    }
+}
+
+/// The names under which guides and other collectors store the two values.
+const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT_ID"];
+const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
+
+pub async fn load(client: &Client, id: &str) -> Result<Credentials, SecretError> {
+    let answer =
+        client.get_secret_value().secret_id(id).send().await.map_err(|error| SecretError::Unreadable {
+            id: id.to_owned(),
+            why: DisplayErrorContext(&error).to_string(),
+        })?;
+    let malformed = |why: String| SecretError::Malformed { id: id.to_owned(), why };
+    match (answer.secret_string(), answer.secret_binary()) {
+        (Some(text), _) => parse(text).map_err(malformed),
+        (None, Some(bytes)) => match std::str::from_utf8(bytes.as_ref()) {
+            Ok(text) => parse(text).map_err(malformed),
+            Err(_) => Err(malformed("is binary".into())),
+        },
+        (None, None) => Err(malformed("is empty".into())),
+    }
+}
+
+/// An error says what is wrong with the secret's shape, and never repeats any of it.
+fn parse(text: &str) -> Result<Credentials, String> {
+    let object: Map<String, Value> = serde_json::from_str(text).map_err(|_| "is not a JSON object".to_owned())?;
+    let find = |names: [&str; 4]| match names.iter().find_map(|name| object.get(*name)) {
+        None => Err(format!("has no {:?}", names[0])),
+        Some(Value::String(value)) if !value.trim().is_empty() => Ok(value.trim().to_owned()),
+        Some(_) => Err(format!("has a {:?} that is empty or not a string", names[0])),
+    };
+    Ok(Credentials { client_id: find(ID_NAMES)?, client_secret: find(SECRET_NAMES)?.into() })
+}
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.client_id == other.client_id && self.client_secret.expose_secret() == other.client_secret.expose_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_other_tools_use_are_read_too() {
+        for text in [
+            r#"{"client_id":"key-1","client_secret":"s"}"#,
+            r#"{"clientId":"key-1","clientSecret":"s"}"#,
+            r#"{"clientID":"key-1","secretKey":"s"}"#,
+            r#"{"INCYDR_CLIENT_ID":"key-1","INCYDR_CLIENT_SECRET":"s"}"#,
+        ] {
+            let credentials = parse(text).expect(text);
+            assert_eq!((credentials.client_id.as_str(), credentials.client_secret.expose_secret()), ("key-1", "s"));
+        }
+    }
+
+    #[test]
+    fn a_malformed_secret_is_described_and_not_repeated() {
+        for (text, why) in [
+            ("hunter2", "is not a JSON object"),
+            (r#""hunter2""#, "is not a JSON object"),
+            (r#"{"client_secret":"hunter2"}"#, "has no \"client_id\""),
+            (r#"{"client_id":"key-1","secret":"hunter2"}"#, "has no \"client_secret\""),
+            (r#"{"client_id":"","client_secret":"hunter2"}"#, "has a \"client_id\" that is empty"),
+            (
+                r#"{"client_id":["hunter2"],"client_secret":"hunter2"}"#,
+                "has a \"client_id\" that is empty or not a string",
+            ),
+        ] {
+            let error = parse(text).err().expect(text);
+            assert!(error.contains(why), "{text}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The settings, read once from the environment. Nothing is guessed: a bad one is an error that names the variable,
+//! what it held and what it takes. An empty variable counts as absent.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+use crate::stream::{Kind, Stream, file_events};
+use crate::time::{MINUTE, SECOND};
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Without a trailing slash.
+    pub base_url: String,
+    pub secret_id: String,
+    pub bucket: String,
+    pub bucket_owner: Option<String>,
+    pub prefix: String,
+    pub checkpoint_key: String,
+    pub state_bucket: String,
+    pub streams: Vec<Stream>,
+    /// Milliseconds, as all spans of time here.
+    pub lookback: i64,
+    pub page_sizes: PageSizes,
+    pub file_event_query: file_events::Query,
+    pub settle: Settle,
+    pub inventory_interval: i64,
+    pub gzip_level: u32,
+    pub requests_per_minute: usize,
+    pub ca_bundle: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PageSizes {
+    file_events: u64,
+    audit: u64,
+    other: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    file_events: i64,
+    audit: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    #[error("{name} is not set; it takes {takes}")]
+    Missing { name: &'static str, takes: &'static str },
+    #[error("{name} is {held:?}, but {why}")]
+    Bad { name: &'static str, held: String, why: String },
+}
+
+const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
+
+impl Settings {
+    /// `var` looks a variable up, so that no test has to change the environment.
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let vars = Vars(|name: &str| var(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty()));
+
+        let bucket = vars.required("S3_BUCKET", "the name of the bucket for the records")?;
+        bucket_name("S3_BUCKET", &bucket)?;
+        let state_bucket = vars.or("STATE_BUCKET", &bucket);
+        bucket_name("STATE_BUCKET", &state_bucket)?;
+        let prefix = vars.or("S3_PREFIX", "code42/");
+        check("S3_PREFIX", &prefix, prefix.ends_with('/') && !prefix.starts_with('/'), || {
+            "it must end in \"/\" and not begin with one".into()
+        })?;
+        let checkpoint_key = vars.or("CHECKPOINT_KEY", "incydr-collector/checkpoint.json");
+        check_checkpoint_key(&checkpoint_key, &prefix)?;
+
+        Ok(Self {
+            base_url: base_url(&vars.required("INCYDR_BASE_URL", BASE_URL_TAKES)?)?,
+            secret_id: vars.required("INCYDR_SECRET_ID", "the name or ARN of a Secrets Manager secret")?,
+            bucket,
+            bucket_owner: bucket_owner(vars.get("S3_BUCKET_OWNER"))?,
+            prefix,
+            checkpoint_key,
+            state_bucket,
+            streams: streams(&vars.or("STREAMS", "audit,file_events,cases,users"))?,
+            lookback: vars.number("LOOKBACK_MINUTES", 60, 1, 366 * 24 * 60)? * MINUTE,
+            page_sizes: PageSizes {
+                file_events: vars.number("FE_PAGE_SIZE", 5_000, 1, 10_000)?,
+                audit: vars.number("AUDIT_PAGE_SIZE", 10_000, 1, 10_000)?,
+                other: vars.number("PAGE_SIZE", 500, 1, 10_000)?,
+            },
+            file_event_query: match vars.get("FE_QUERY_JSON") {
+                None => file_events::Query::default(),
+                Some(text) => file_events::Query::parse(&text).map_err(|why| bad("FE_QUERY_JSON", &text, why))?,
+            },
+            settle: settle(vars.get("SETTLE_SECONDS"))?,
+            inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
+            gzip_level: vars.number("GZIP_LEVEL", 6, 1, 9)?,
+            requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
+            ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
+        })
+        .and_then(|settings| dialect(vars.get("INCYDR_API_DIALECT").as_deref()).map(|()| settings))
+    }
+
+    /// Records per request, cut to what the endpoint allows.
+    pub fn page_size(&self, stream: Stream, allowed: u64) -> u64 {
+        let size = match stream {
+            Stream::FileEvents => self.page_sizes.file_events,
+            Stream::Audit => self.page_sizes.audit,
+            Stream::Cases | Stream::Users => self.page_sizes.other,
+        };
+        size.min(allowed)
+    }
+
+    /// How far behind now a window must end.
+    pub fn settle(&self, stream: Stream) -> i64 {
+        match stream {
+            Stream::FileEvents => self.settle.file_events,
+            Stream::Audit => self.settle.audit,
+            Stream::Cases | Stream::Users => 0,
+        }
+    }
+
+    /// Where state other than the checkpoint lies: beside it.
+    pub fn state_prefix(&self) -> &str {
+        beside(&self.checkpoint_key)
+    }
+}
+
+struct Vars<F>(F);
+
+impl<F: Fn(&str) -> Option<String>> Vars<F> {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+    }
+
+    fn or(&self, name: &str, default: &str) -> String {
+        self.get(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn required(&self, name: &'static str, takes: &'static str) -> Result<String, SettingsError> {
+        self.get(name).ok_or(SettingsError::Missing { name, takes })
+    }
+
+    fn number<N>(&self, name: &'static str, default: N, least: N, most: N) -> Result<N, SettingsError>
+    where
+        N: FromStr + PartialOrd + std::fmt::Display + Copy,
+    {
+        let Some(held) = self.get(name) else { return Ok(default) };
+        match held.parse() {
+            Ok(number) if least <= number && number <= most => Ok(number),
+            _ => Err(bad(name, &held, format!("it takes a whole number from {least} to {most}"))),
+        }
+    }
+}
+
+fn bad(name: &'static str, held: &str, why: impl Into<String>) -> SettingsError {
+    SettingsError::Bad { name, held: held.to_owned(), why: why.into() }
+}
+
+fn check(name: &'static str, held: &str, holds: bool, why: impl Fn() -> String) -> Result<(), SettingsError> {
+    if holds { Ok(()) } else { Err(bad(name, held, why())) }
+}
+
+/// Credentials are sent to this address, so that it must be https; a loopback host is a test's or a demo's.
+fn base_url(held: &str) -> Result<String, SettingsError> {
+    let name = "INCYDR_BASE_URL";
+    let takes = || format!("it takes {BASE_URL_TAKES}");
+    let url = Url::parse(held).map_err(|error| bad(name, held, format!("that is not a URL ({error}); {}", takes())))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad(name, "<withheld>", format!("it holds credentials, which belong in the secret; {}", takes())));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return Err(bad(name, held, format!("only https is allowed; {}", takes())));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(bad(name, held, format!("a path or query is not part of it; {}", takes())));
+    }
+    if host.starts_with("console.") && host.ends_with(".code42.com") {
+        return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
+    }
+    Ok(held.trim_end_matches('/').to_owned())
+}
+
+fn bucket_name(name: &'static str, held: &str) -> Result<(), SettingsError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    let is_name = held.starts_with("arn:") || (3..=63).contains(&held.len()) && held.chars().all(plain);
+    check(name, held, is_name, || {
+        "it takes a bucket's name (3 to 63 of a-z, 0-9, \"-\", \".\") or an access point's ARN".into()
+    })
+}
+
+fn bucket_owner(held: Option<String>) -> Result<Option<String>, SettingsError> {
+    if let Some(held) = &held {
+        let is_account = held.len() == 12 && held.bytes().all(|b| b.is_ascii_digit());
+        check("S3_BUCKET_OWNER", held, is_account, || "it takes an AWS account id of 12 digits".into())?;
+    }
+    Ok(held)
+}
+
+/// Below `S3_PREFIX` lie records and nothing else: neither the checkpoint nor what lies beside it.
+fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
+    let name = "CHECKPOINT_KEY";
+    check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
+    let state = [key.to_owned(), format!("{}set-aside/", beside(key)), format!("{}known/", beside(key))];
+    check(name, key, !state.iter().any(|state| state.starts_with(prefix)), || {
+        format!("it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go")
+    })
+}
+
+/// The part of a key up to its last slash.
+fn beside(key: &str) -> &str {
+    &key[..key.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+fn streams(held: &str) -> Result<Vec<Stream>, SettingsError> {
+    let mut streams = held
+        .split(',')
+        .map(|name| Stream::parse(name.trim()).map_err(|why| bad("STREAMS", held, why)))
+        .collect::<Result<Vec<_>, _>>()?;
+    streams.sort_unstable();
+    streams.dedup();
+    Ok(streams)
+}
+
+/// `file_events=120,audit=330`, or one number for all streams that settle.
+fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
+    let mut settle = Settle { file_events: 120 * SECOND, audit: 330 * SECOND };
+    let Some(held) = held else { return Ok(settle) };
+    let takes = || {
+        bad(
+            "SETTLE_SECONDS",
+            &held,
+            "it takes seconds from 0 to 86400, for all streams (\"120\") or by stream (\"file_events=120,audit=330\")",
+        )
+    };
+    let seconds = |text: &str| match text.trim().parse::<i64>() {
+        Ok(seconds @ 0..=86_400) => Ok(seconds * SECOND),
+        _ => Err(takes()),
+    };
+    if !held.contains('=') {
+        let all = seconds(&held)?;
+        return Ok(Settle { file_events: all, audit: all });
+    }
+    for part in held.split(',') {
+        let (stream, value) = part.split_once('=').ok_or_else(takes)?;
+        let of_stream = match Stream::parse(stream.trim()) {
+            Ok(Stream::FileEvents) => &mut settle.file_events,
+            Ok(Stream::Audit) => &mut settle.audit,
+            Ok(other) if !matches!(other.kind(), Kind::Events(_)) => {
+                return Err(bad(
+                    "SETTLE_SECONDS",
+                    &held,
+                    format!("{other} doesn't settle: only file_events and audit are read by window"),
+                ));
+            }
+            Ok(_) => return Err(takes()),
+            Err(why) => return Err(bad("SETTLE_SECONDS", &held, why)),
+        };
+        *of_stream = seconds(value)?;
+    }
+    Ok(settle)
+}
+
+fn dialect(held: Option<&str>) -> Result<(), SettingsError> {
+    match held {
+        None | Some("sdk") => Ok(()),
+        Some(other) => Err(bad("INCYDR_API_DIALECT", other, "this version takes only \"sdk\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn read(changes: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let mut vars = HashMap::from([
+            ("INCYDR_BASE_URL", "https://api.us.code42.com"),
+            ("INCYDR_SECRET_ID", "incydr/api"),
+            ("S3_BUCKET", "records"),
+        ]);
+        vars.extend(changes.iter().copied());
+        Settings::from_vars(|name| vars.get(name).map(|&held| held.to_owned()))
+    }
+
+    #[test]
+    fn three_settings_are_enough() {
+        let settings = read(&[]).expect("good settings");
+        assert_eq!(settings.streams, Stream::ALL);
+        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 330_000));
+        assert_eq!((settings.prefix.as_str(), settings.state_prefix()), ("code42/", "incydr-collector/"));
+        assert_eq!(settings.state_bucket, "records");
+    }
+
+    #[test]
+    fn a_missing_one_is_named_with_what_it_takes() {
+        for name in ["INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET"] {
+            let error = read(&[(name, " ")]).expect_err(name).to_string();
+            assert!(error.starts_with(&format!("{name} is not set; it takes ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_one_is_named_with_what_it_held() {
+        for (name, held) in [
+            ("INCYDR_BASE_URL", "http://api.us.code42.com"),
+            ("INCYDR_BASE_URL", "api.us.code42.com"),
+            ("INCYDR_BASE_URL", "https://api.us.code42.com/v1"),
+            ("INCYDR_BASE_URL", "https://console.us.code42.com"),
+            ("S3_BUCKET", "s3://records"),
+            ("STATE_BUCKET", "State"),
+            ("S3_BUCKET_OWNER", "1234"),
+            ("S3_PREFIX", "code42"),
+            ("S3_PREFIX", "/code42/"),
+            ("CHECKPOINT_KEY", "code42/checkpoint.json"),
+            ("CHECKPOINT_KEY", "state/"),
+            ("STREAMS", "audit,alert"),
+            ("LOOKBACK_MINUTES", "1h"),
+            ("LOOKBACK_MINUTES", "-5"),
+            ("PAGE_SIZE", "0"),
+            ("FE_PAGE_SIZE", "10001"),
+            ("AUDIT_PAGE_SIZE", "1e4"),
+            ("FE_QUERY_JSON", "{\"groups\":"),
+            ("SETTLE_SECONDS", "audit"),
+            ("SETTLE_SECONDS", "audit=x"),
+            ("SETTLE_SECONDS", "users=5"),
+            ("SETTLE_SECONDS", "-1"),
+            ("INVENTORY_INTERVAL_MINUTES", "hourly"),
+            ("GZIP_LEVEL", "10"),
+            ("REQUESTS_PER_MINUTE", "0"),
+            ("INCYDR_API_DIALECT", "rest"),
+        ] {
+            let error = read(&[(name, held)]).expect_err(held).to_string();
+            assert!(error.starts_with(&format!("{name} is {held:?}, but ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_the_base_url_are_refused_and_not_repeated() {
+        let error = read(&[("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com")]).expect_err("refused");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_stream_is_answered_with_the_known_ones() {
+        let error = read(&[("STREAMS", "audit,alrets")]).expect_err("refused").to_string();
+        assert!(
+            error.contains("\"alrets\" is not a stream; the known ones are file_events, audit, cases, users"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for url in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:9", "https://api.gov.code42.com/"] {
+            let settings = read(&[("INCYDR_BASE_URL", url)]).expect(url);
+            assert_eq!(settings.base_url, url.trim_end_matches('/'));
+        }
+    }
+
+    #[test]
+    fn settle_is_read_for_one_stream_or_all() {
+        let settings = read(&[("SETTLE_SECONDS", "audit=600")]).expect("good");
+        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 600_000));
+        let settings = read(&[("SETTLE_SECONDS", "7")]).expect("good");
+        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (7_000, 7_000));
+    }
+
+    #[test]
+    fn state_at_the_root_of_the_bucket_stays_outside_the_prefix() {
+        let error = read(&[("CHECKPOINT_KEY", "checkpoint.json"), ("S3_PREFIX", "set-aside/")]).expect_err("refused");
+        assert!(error.to_string().starts_with("CHECKPOINT_KEY is "), "{error}");
+    }
+
+    #[test]
+    fn page_sizes_are_cut_to_what_the_endpoint_allows() {
+        let settings = read(&[("PAGE_SIZE", "5000"), ("FE_PAGE_SIZE", "10000")]).expect("good");
+        assert_eq!(settings.page_size(Stream::Users, 500), 500);
+        assert_eq!(settings.page_size(Stream::FileEvents, 10_000), 10_000);
+    }
+}

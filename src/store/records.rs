@@ -1,0 +1,168 @@
+//! Records under their keys: created, never changed. A key that exists is read back: what it holds counts as stored,
+//! and what it lacks is added beside it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use tracing::info;
+
+use super::{Bucket, Condition, Object, StoreError, Stored, Written};
+use crate::checkpoint::Span;
+use crate::ndjson::{self, Fingerprint, Packed};
+use crate::stream::Stream;
+use crate::time::{HOUR, Millis};
+
+/// The part of the records' bucket below `S3_PREFIX`.
+pub struct Records<'a> {
+    pub bucket: &'a Bucket,
+    pub prefix: &'a str,
+    pub run_id: &'a str,
+    /// A dry run counts what it would write.
+    pub dry_run: bool,
+}
+
+/// What one call stored that was not stored before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    pub records: u64,
+    pub objects: u64,
+    /// Gzipped.
+    pub bytes: u64,
+}
+
+impl Records<'_> {
+    /// Makes sure that the records are stored under a key that only this stream, span and hour have:
+    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it.
+    pub async fn add(&self, stream: Stream, span: Span, packed: Packed, until: Millis) -> Result<Added, StoreError> {
+        self.add_under(stream, &self.base(stream, span.from, span.to), packed, until).await
+    }
+
+    /// The same for a reading at an instant: of versions or inventory.
+    pub async fn add_at(&self, stream: Stream, at: Millis, packed: Packed, until: Millis) -> Result<Added, StoreError> {
+        self.add_under(stream, &self.base(stream, at, at), packed, until).await
+    }
+
+    /// What is stored of a reading at an instant, in the order in which it was.
+    pub async fn stored_at(&self, stream: Stream, at: Millis, until: Millis) -> Result<Vec<String>, StoreError> {
+        let base = self.base(stream, at, at);
+        let mut stored = Vec::new();
+        for n in 0.. {
+            let key = nth(&base, n);
+            let Some(object) = self.bucket.get(&key, until).await? else { break };
+            stored.extend(self.lines(&key, &object)?);
+        }
+        Ok(stored)
+    }
+
+    /// Whether anything is stored of a window.
+    pub async fn any_of(&self, stream: Stream, window: Span, until: Millis) -> Result<bool, StoreError> {
+        for hour in hours(window) {
+            if self.bucket.get(&nth(&self.base(stream, hour.from, hour.to), 0), until).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn add_under(&self, stream: Stream, base: &str, packed: Packed, until: Millis) -> Result<Added, StoreError> {
+        let mut packed = packed;
+        for n in 0.. {
+            if packed.records == 0 {
+                break;
+            }
+            let added = Added { records: packed.records, objects: 1, bytes: packed.gzip.len() as u64 };
+            if self.dry_run {
+                return Ok(added);
+            }
+            let key = nth(base, n);
+            let object = self.object(stream, &key, &packed);
+            if let Written::Now { .. } = self.bucket.put(&object, Condition::Absent, until).await? {
+                return Ok(added);
+            }
+            let Some(stored) = self.bucket.get(&key, until).await? else {
+                return Err(self.bucket.failed(
+                    "PutObject",
+                    &key,
+                    "it is refused as existing, but there is nothing".into(),
+                ));
+            };
+            let is_ours =
+                ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
+            if is_ours {
+                return Ok(added);
+            }
+            let mut counts = HashMap::<Fingerprint, u64>::new();
+            for line in self.lines(&key, &stored)? {
+                *counts.entry(Fingerprint::of(line.as_bytes())).or_default() += 1;
+            }
+            packed = packed.without(&mut counts).map_err(|error| self.foreign(&key, &error))?;
+            info!(key, lacking = packed.records, "was stored before: its records count, and what it lacks is added");
+        }
+        Ok(Added::default())
+    }
+
+    fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed) -> Object<'k> {
+        let metadata = [
+            ("stream", stream.name().to_owned()),
+            ("records", packed.records.to_string()),
+            ("sha256", packed.sha256.clone()),
+            ("run-id", self.run_id.to_owned()),
+        ];
+        Object {
+            key,
+            bytes: Bytes::clone(&packed.gzip),
+            content_type: "application/x-ndjson",
+            metadata: metadata.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
+    }
+
+    fn lines(&self, key: &str, stored: &Stored) -> Result<Vec<String>, StoreError> {
+        ndjson::lines(&stored.bytes).map_err(|error| self.foreign(key, &error))
+    }
+
+    fn foreign(&self, key: &str, error: &std::io::Error) -> StoreError {
+        StoreError::Foreign { bucket: self.bucket.name.clone(), key: key.to_owned(), why: error.to_string() }
+    }
+
+    fn base(&self, stream: Stream, from: Millis, to: Millis) -> String {
+        let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
+        format!("{}{stream}/{partition}/{}-{}", self.prefix, from.compact(), to.compact())
+    }
+}
+
+fn nth(base: &str, n: u32) -> String {
+    match n {
+        0 => format!("{base}.ndjson.gz"),
+        n => format!("{base}-r{n}.ndjson.gz"),
+    }
+}
+
+/// A window, cut at full hours.
+pub fn hours(window: Span) -> impl Iterator<Item = Span> {
+    let mut from = window.from;
+    std::iter::from_fn(move || {
+        let hour = Span::new(from, window.to.min(from.floor(HOUR) + HOUR))?;
+        from = hour.to;
+        Some(hour)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_cut_at_full_hours_and_keeps_its_own_ends() {
+        let at = |text| Millis::parse(text).expect("a time");
+        let window = Span::new(at("2026-11-21T13:59:30Z"), at("2026-11-21T15:00:00Z")).expect("not empty");
+        let cut: Vec<String> =
+            hours(window).map(|hour| format!("{}-{}", hour.from.compact(), hour.to.compact())).collect();
+        assert_eq!(cut, ["20261121T135930000Z-20261121T140000000Z", "20261121T140000000Z-20261121T150000000Z"]);
+    }
+
+    #[test]
+    fn what_is_added_later_stands_beside_what_was_there() {
+        assert_eq!(nth("a", 0), "a.ndjson.gz");
+        assert_eq!(nth("a", 2), "a-r2.ndjson.gz");
+    }
+}

@@ -1,0 +1,92 @@
+//! File events: what happened to which file, on endpoints and in the cloud.
+
+use serde_json::{Map, Value, json};
+
+use super::{Events, List, Method, Paging, Total};
+use crate::checkpoint::Span;
+use crate::settings::Settings;
+
+/// Paged by token: `""` is the first page and asks for `nextPgToken` (a null would end in silence at 10,000 rows);
+/// at most 10,000 rows a page (SDK, `file_events/client.py`).
+pub static FILE_EVENTS: Events = Events {
+    list: List {
+        method: Method::Post,
+        path: "/v2/file-events",
+        rows: "fileEvents",
+        total: Some("totalCount"),
+        paging: Paging::Token { token: "pgToken", size: "pgSize", next: "nextPgToken" },
+        fixed: &[],
+        max_page_size: 10_000,
+    },
+    // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
+    time: &["event", "inserted"],
+    request,
+    total: Total::InPage,
+    retention: None,
+};
+
+/// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
+fn request(settings: &Settings, asked: Span) -> Value {
+    let filter =
+        |operator, at: crate::time::Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
+    let window = json!({
+        "filterClause": "AND",
+        "filters": [filter("ON_OR_AFTER", asked.from), filter("ON_OR_BEFORE", asked.to)],
+    });
+    let mut groups = vec![window];
+    groups.extend(settings.file_event_query.groups.iter().cloned());
+    json!({"groupClause": "AND", "groups": groups, "srtKey": "event.inserted", "srtDir": "asc"})
+}
+
+/// The user's part of the query, as groups that are AND-ed with the window. Empty means every event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    groups: Vec<Value>,
+}
+
+impl Query {
+    /// Reads `FE_QUERY_JSON`; an error says what the variable takes.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut query: Map<String, Value> =
+            serde_json::from_str(text).map_err(|error| format!("it is not a JSON object ({error})"))?;
+        let groups = match query.remove("groups") {
+            Some(Value::Array(groups)) if !groups.is_empty() && groups.iter().all(Value::is_object) => groups,
+            _ => return Err("it needs \"groups\", an array of at least one object".into()),
+        };
+        let clause = query.remove("groupClause").unwrap_or_else(|| "AND".into());
+        if let Some(key) = query.keys().next() {
+            return Err(format!("it has the key {key:?}, which the collector sets itself or doesn't know"));
+        }
+        match clause.as_str() {
+            Some("AND") => Ok(Self { groups }),
+            Some("OR") => Ok(Self { groups: vec![json!({"subgroupClause": "OR", "subgroups": groups})] }),
+            _ => Err(format!("\"groupClause\" is {clause}, but must be \"AND\" or \"OR\"")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_or_becomes_a_subgroup_so_that_the_window_still_holds() {
+        let query = Query::parse(r#"{"groupClause":"OR","groups":[{"filters":[]},{"filters":[]}]}"#).expect("a query");
+        let expected = json!([{"subgroupClause": "OR", "subgroups": [{"filters": []}, {"filters": []}]}]);
+        assert_eq!(Value::Array(query.groups), expected);
+    }
+
+    #[test]
+    fn what_the_collector_sets_itself_is_refused_by_name() {
+        for (text, named) in [
+            (r#"{"groups":[{}],"pgSize":5}"#, "pgSize"),
+            (r#"{"groups":[{}],"srtKey":"event.id"}"#, "srtKey"),
+            (r#"{"groups":[]}"#, "groups"),
+            (r#"{"groups":[{}],"groupClause":"XOR"}"#, "groupClause"),
+            ("[]", "not a JSON object"),
+        ] {
+            let error = Query::parse(text).expect_err(text);
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Instants in whole milliseconds, the precision of a window's bounds and of the API's time filters.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub const SECOND: i64 = 1_000;
+pub const MINUTE: i64 = 60 * SECOND;
+pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
+
+/// Milliseconds since the epoch, UTC. Written as RFC 3339 with three digits: `2026-11-21T13:00:00.000Z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub i64);
+
+impl Millis {
+    /// This machine's clock.
+    pub fn now() -> Self {
+        Self(Utc::now().timestamp_millis())
+    }
+
+    /// Reads RFC 3339 with no to nine fraction digits and cuts it to milliseconds. A window's bounds are whole
+    /// milliseconds, so a record lies in a window exactly when its cut time does. A time without an offset is UTC.
+    pub fn parse(text: &str) -> Option<Self> {
+        let millis = match DateTime::parse_from_rfc3339(text) {
+            Ok(time) => time.timestamp_millis(),
+            Err(_) => text.parse::<NaiveDateTime>().ok()?.and_utc().timestamp_millis(),
+        };
+        Some(Self(millis))
+    }
+
+    #[must_use]
+    pub fn floor(self, unit: i64) -> Self {
+        Self(self.0.div_euclid(unit) * unit)
+    }
+
+    #[must_use]
+    pub fn ceil(self, unit: i64) -> Self {
+        Self(-(-self.0).div_euclid(unit) * unit)
+    }
+
+    /// How long it is from `earlier` to this instant; nothing when that lies in the future.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    pub fn date_time(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+
+    /// As it stands in an object's key: `20261121T130000000Z`.
+    pub fn compact(self) -> impl fmt::Display {
+        self.date_time().format("%Y%m%dT%H%M%S%3fZ")
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.date_time().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl fmt::Debug for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Add<i64> for Millis {
+    type Output = Self;
+
+    fn add(self, millis: i64) -> Self {
+        Self(self.0 + millis)
+    }
+}
+
+impl Sub<i64> for Millis {
+    type Output = Self;
+
+    fn sub(self, millis: i64) -> Self {
+        Self(self.0 - millis)
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is not an RFC 3339 time")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        Millis::parse(text).expect("a time")
+    }
+
+    #[test]
+    fn any_precision_is_read_and_cut_down_never_rounded_up() {
+        for (text, cut) in [
+            ("2026-11-21T13:00:00Z", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21T13:00:00.5Z", "2026-11-21T13:00:00.500Z"),
+            ("2026-11-21T13:00:00.999999Z", "2026-11-21T13:00:00.999Z"),
+            ("2026-11-21T12:59:59.999999999Z", "2026-11-21T12:59:59.999Z"),
+            ("2026-11-21T14:00:00.1234567+01:00", "2026-11-21T13:00:00.123Z"),
+            ("2026-11-21T13:00:00.25", "2026-11-21T13:00:00.250Z"),
+            ("1969-12-31T23:59:59.9999Z", "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(at(text).to_string(), cut);
+        }
+        assert_eq!(Millis::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn a_key_sorts_as_its_instant() {
+        assert_eq!(at("2026-11-21T13:00:00.042Z").compact().to_string(), "20261121T130000042Z");
+    }
+
+    #[test]
+    fn rounding_holds_on_both_sides_of_the_epoch() {
+        assert_eq!(Millis(1_500).floor(SECOND), Millis(1_000));
+        assert_eq!(Millis(1_500).ceil(SECOND), Millis(2_000));
+        assert_eq!(Millis(2_000).ceil(SECOND), Millis(2_000));
+        assert_eq!(Millis(-1_500).floor(SECOND), Millis(-2_000));
+    }
+}

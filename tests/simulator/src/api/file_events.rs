@@ -1,0 +1,154 @@
+//! `POST /v2/file-events` (SDK, `file_events/client.py` and `queries/file_events.py`).
+
+use std::{cmp::Ordering, collections::HashMap, sync::Mutex};
+
+use serde_json::{Value, json};
+
+use super::{
+    Behaviour, TokenEnd,
+    page::{self, Order, Twist},
+    query::{self, Circumstances},
+};
+use crate::{
+    http::{Reply, Request},
+    locked,
+    world::{Dataset, Record, WorldHandle},
+};
+
+const MAX_PAGE: u64 = 10_000;
+
+/// Without a token no more rows than these can be reached; what lies beyond is left out in silence.
+const NUMBERED_ROWS: usize = 10_000;
+
+/// Which record a token stands for, where several share the id: the one after which it was issued.
+#[derive(Debug, Default)]
+pub(super) struct PageTokens(Mutex<HashMap<String, u64>>);
+
+pub(super) fn search(
+    world: &WorldHandle,
+    tokens: &PageTokens,
+    request: &Request,
+    behaviour: &Behaviour,
+    at: Circumstances,
+    twist: Twist,
+) -> Reply {
+    let body = request.json();
+    let size = body["pgSize"].as_u64().unwrap_or(100);
+    if size == 0 || size > MAX_PAGE {
+        return refused("ILLEGAL_VALUE", "pgSize must be between 1 and 10000");
+    }
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let query = match query::parse(&body) {
+        Ok(query) => query,
+        Err(wrong) => return refused("ILLEGAL_QUERY", &wrong),
+    };
+    let sorting = Sorting::of(&body, twist);
+    let everything = world.visible(Dataset::FileEvents);
+    let mut rows: Vec<Record> = everything.iter().filter(|event| query.accepts(event, at)).cloned().collect();
+    rows.sort_by(|a, b| sorting.compare(a, b));
+    let total = twist.total(rows.len());
+
+    let Some(token) = body["pgToken"].as_str() else {
+        rows.truncate(NUMBERED_ROWS);
+        let page = body["pgNum"].as_u64().unwrap_or(1).max(1) - 1;
+        let page = usize::try_from(page).unwrap_or(usize::MAX);
+        return answer(twist.page(&rows, page, size), total, r#","nextPgToken":null"#);
+    };
+    let start = if token.is_empty() {
+        0
+    } else {
+        let Some(last) = tokens.record(token, &everything) else {
+            return refused("INVALID_PAGE_TOKEN", "INVALID_PAGE_TOKEN: the page token is not valid");
+        };
+        rows.partition_point(|event| sorting.compare(event, last) != Ordering::Greater)
+    };
+    let page = &rows[start..rows.len().min(start + size)];
+    let more = start + page.len() < rows.len() || (behaviour.token_after_full_page && page.len() == size);
+    answer(page, total, &next(page.last().filter(|_| more), tokens, behaviour))
+}
+
+/// The member `nextPgToken`: the id of the page's last event, or whatever marks the end.
+fn next(last: Option<&Record>, tokens: &PageTokens, behaviour: &Behaviour) -> String {
+    let Some(last) = last else {
+        return match behaviour.token_end {
+            TokenEnd::Null => r#","nextPgToken":null"#.to_owned(),
+            TokenEnd::Absent => String::new(),
+            TokenEnd::Empty => r#","nextPgToken":"""#.to_owned(),
+        };
+    };
+    locked(&tokens.0).insert(last.id.to_string(), last.sequence());
+    format!(r#","nextPgToken":{}"#, json!(&*last.id))
+}
+
+impl PageTokens {
+    fn record<'a>(&self, token: &str, events: &'a [Record]) -> Option<&'a Record> {
+        let issued_after = locked(&self.0).get(token).copied();
+        let by_sequence = events.iter().find(|event| Some(event.sequence()) == issued_after);
+        by_sequence.or_else(|| events.iter().find(|event| &*event.id == token))
+    }
+}
+
+fn answer(page: &[Record], total: i64, next: &str) -> Reply {
+    let events = page::array(page);
+    Reply::json(200, format!(r#"{{"totalCount":{total},"fileEvents":{events}{next},"problems":null}}"#))
+}
+
+/// 400 with the problem in the form of the SDK's `QueryProblem`.
+pub(super) fn refused(kind: &str, description: &str) -> Reply {
+    let problems = problems(kind, description);
+    let body = json!({"totalCount": 0, "fileEvents": null, "nextPgToken": null, "problems": problems});
+    Reply::json(400, body.to_string())
+}
+
+pub(super) fn problems(kind: &str, description: &str) -> Value {
+    json!([{"type": kind, "description": description, "badFilter": null}])
+}
+
+/// The order of a search: by any term, then by id.
+#[derive(Debug)]
+struct Sorting {
+    term: String,
+    descending: bool,
+}
+
+impl Sorting {
+    fn of(body: &Value, twist: Twist) -> Self {
+        let inserted = |descending| Self { term: "event.inserted".to_owned(), descending };
+        match twist.order {
+            Some(Order::NewestFirst) => inserted(true),
+            Some(Order::OldestFirst) => inserted(false),
+            None => Self {
+                term: body["srtKey"].as_str().unwrap_or("event.id").to_owned(),
+                descending: body["srtDir"].as_str().is_some_and(|direction| direction.eq_ignore_ascii_case("desc")),
+            },
+        }
+    }
+
+    fn compare(&self, a: &Record, b: &Record) -> Ordering {
+        let by_term = match self.term.as_str() {
+            "event.id" => Ordering::Equal,
+            "event.inserted" => a.time.cmp(&b.time),
+            term => by_value(a, b, term),
+        };
+        let ascending = by_term.then_with(|| a.id.cmp(&b.id)).then_with(|| a.sequence().cmp(&b.sequence()));
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// Numbers by value, everything else by its text; what isn't there comes last.
+fn by_value(a: &Record, b: &Record, term: &str) -> Ordering {
+    let value = |event: &Record| {
+        let mut found = Vec::new();
+        query::values_at(event.fields(), term, &mut found);
+        found.first().map(|value| (*value).clone())
+    };
+    match (value(a), value(b)) {
+        (Some(Value::Number(a)), Some(Value::Number(b))) => {
+            a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal)
+        }
+        (Some(a), Some(b)) => a.to_string().cmp(&b.to_string()),
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+    }
+}

@@ -1,0 +1,67 @@
+//! What was asked of the API.
+
+use std::{sync::Mutex, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::{fault::Endpoint, http::Request, locked};
+
+#[derive(Debug, Clone)]
+pub struct ApiRequest {
+    pub endpoint: Endpoint,
+    pub method: String,
+    /// As sent, percent-encoded; so is the query.
+    pub path: String,
+    pub query: String,
+    pub body: String,
+    /// None while it is unanswered, 0 where the connection broke instead.
+    pub status: Option<u16>,
+    pub user_agent: String,
+    /// Whether there was an `Authorization` header; never what it held.
+    pub authorization_present: bool,
+    pub accept_encoding: String,
+    pub at: DateTime<Utc>,
+}
+
+impl ApiRequest {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// Logs a request on arrival; the answer is the place of its entry.
+pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request: &Request) -> usize {
+    let header = |name| request.header(name).unwrap_or_default().to_owned();
+    // The form of a sign-in may hold the secret.
+    let body = if endpoint == Endpoint::SignIn { "".into() } else { String::from_utf8_lossy(&request.body) };
+    let entry = ApiRequest {
+        endpoint,
+        method: request.method.to_string(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        body: body.into_owned(),
+        status: None,
+        user_agent: header("user-agent"),
+        authorization_present: request.headers.contains_key("authorization"),
+        accept_encoding: header("accept-encoding"),
+        at: Utc::now(),
+    };
+    let mut log = locked(log);
+    log.push(entry);
+    log.len() - 1
+}
+
+pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16) {
+    // A log that was cleared meanwhile has no such entry.
+    if let Some(entry) = locked(log).get_mut(entry) {
+        entry.status = Some(status);
+    }
+}
+
+pub(super) fn most_in(log: &[ApiRequest], span: Duration) -> usize {
+    let fits = |from: &ApiRequest, to: &ApiRequest| (to.at - from.at).to_std().is_ok_and(|gap| gap < span);
+    let from_each = log.iter().enumerate().map(|(i, from)| log[i..].iter().filter(|to| fits(from, to)).count());
+    from_each.max().unwrap_or(0)
+}

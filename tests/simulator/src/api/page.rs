@@ -1,0 +1,80 @@
+//! What the endpoints' pages have in common.
+
+use chrono::Utc;
+use serde_json::json;
+
+use crate::{
+    http::{Reply, Request},
+    world::Record,
+};
+
+/// A page that is not quite as asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Twist {
+    /// Offset paging starts so many rows further on.
+    pub(crate) shift: i64,
+    pub(crate) order: Option<Order>,
+    pub(crate) total_off: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+impl Twist {
+    pub(crate) fn total(self, total: usize) -> i64 {
+        i64::try_from(total).unwrap_or(i64::MAX) + self.total_off
+    }
+
+    /// Brings the rows into an order by cursor time, if there is to be one.
+    pub(crate) fn arrange(self, rows: &mut [Record]) {
+        match self.order {
+            None => {}
+            Some(Order::NewestFirst) => newest_first(rows),
+            Some(Order::OldestFirst) => rows.sort_by_key(|record| (record.time, record.sequence())),
+        }
+    }
+
+    /// The rows of a page, the first being 0.
+    pub(crate) fn page(self, rows: &[Record], page: usize, size: usize) -> &[Record] {
+        let start = page.saturating_mul(size);
+        let start = i64::try_from(start).unwrap_or(i64::MAX).saturating_add(self.shift).max(0);
+        let start = usize::try_from(start).unwrap_or(usize::MAX).min(rows.len());
+        &rows[start..rows.len().min(start.saturating_add(size))]
+    }
+}
+
+pub(crate) fn newest_first(rows: &mut [Record]) {
+    rows.sort_by_key(|record| std::cmp::Reverse((record.time, record.sequence())));
+}
+
+/// The records' own texts in a JSON array.
+pub(crate) fn array(rows: &[Record]) -> String {
+    let texts: Vec<&str> = rows.iter().map(|record| &*record.raw).collect();
+    format!("[{}]", texts.join(","))
+}
+
+/// A query parameter that is a number; 400 where it is none.
+pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<usize, Reply> {
+    let Some(text) = request.parameter(name) else {
+        return Ok(default);
+    };
+    text.parse().map_err(|_| problem(400, &format!("{name} must be a number"), request))
+}
+
+/// An error in the form that Spring gives it (py42, tests).
+pub(crate) fn problem(status: u16, message: &str, request: &Request) -> Reply {
+    let timestamp = Utc::now().timestamp_millis();
+    let body = json!({"timestamp": timestamp, "status": status, "error": message, "path": request.path});
+    Reply::json(status, body.to_string())
+}
+
+pub(crate) fn rate_limited(retry_after: Option<&str>) -> Reply {
+    let reply = Reply::json(429, r#"{"message":"Too Many Requests"}"#);
+    match retry_after {
+        Some(retry_after) => reply.with_header("retry-after", retry_after),
+        None => reply,
+    }
+}

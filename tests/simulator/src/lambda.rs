@@ -1,0 +1,160 @@
+//! Lambda: the real binary as a child process, driven through the Runtime API.
+
+mod process;
+mod runtime_api;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::locked;
+use process::{Child, Process};
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Answer(Value),
+    /// The function answered with an error, or failed to start (then before any invocation).
+    Failed {
+        error_type: String,
+        error_message: String,
+    },
+    /// The process ended without an answer.
+    Died(ExitStatus),
+    /// The deadline passed without an answer; the process was killed, as Lambda does.
+    TimedOut,
+}
+
+impl Outcome {
+    /// The answer, where there must be one.
+    pub fn answer(self) -> Value {
+        match self {
+            Self::Answer(answer) => answer,
+            other => panic!("there is no answer but {other:?}"),
+        }
+    }
+
+    /// The error's type and message, where there must be one.
+    pub fn error(self) -> (String, String) {
+        match self {
+            Self::Failed { error_type, error_message } => (error_type, error_message),
+            other => panic!("there is no error but {other:?}"),
+        }
+    }
+}
+
+/// What a Lambda is to be started with.
+#[derive(Debug, Clone)]
+pub struct LambdaBuilder {
+    binary: PathBuf,
+    variables: BTreeMap<String, String>,
+}
+
+impl LambdaBuilder {
+    pub(crate) fn new(binary: &Path, variables: BTreeMap<String, String>) -> Self {
+        Self { binary: binary.to_owned(), variables }
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// A function whose process starts with the first invocation, and anew after it died.
+    pub fn start(self) -> Lambda {
+        Lambda(Arc::new(Function {
+            setup: self,
+            process: AsyncMutex::default(),
+            child: Mutex::default(),
+            logs: Arc::default(),
+        }))
+    }
+}
+
+/// One execution environment: one process, one invocation at a time. Cheap to clone; the process is killed with the
+/// last clone.
+#[derive(Debug, Clone)]
+pub struct Lambda(Arc<Function>);
+
+#[derive(Debug)]
+struct Function {
+    setup: LambdaBuilder,
+    process: AsyncMutex<Option<Process>>,
+    /// Apart from the process, which an invocation keeps locked.
+    child: Mutex<Option<Child>>,
+    logs: Arc<Mutex<Vec<String>>>,
+}
+
+impl Lambda {
+    /// Hands over an event and waits for what becomes of it, at most until the deadline. Invocations of one Lambda
+    /// wait for each other.
+    pub async fn invoke(&self, event: Value, deadline: Duration) -> Outcome {
+        let mut slot = self.0.process.lock().await;
+        if let Some(process) = slot.as_ref().filter(|process| process.child().was_killed()) {
+            process.exit().await;
+        }
+        if slot.as_ref().is_none_or(|process| process.child().is_over()) {
+            let setup = &self.0.setup;
+            let started = Process::start(&setup.binary, &setup.variables, &self.0.logs).await;
+            let started =
+                started.unwrap_or_else(|error| panic!("{} can't be started: {error}", setup.binary.display()));
+            *locked(&self.0.child) = Some(started.child().clone());
+            *slot = Some(started);
+        }
+        let Some(process) = slot.as_mut() else { unreachable!("it has just been put there") };
+        tokio::select! {
+            biased;
+            outcome = process.runtime().invoke(&event, deadline) => outcome,
+            status = process.exit() => process.runtime().init_error().unwrap_or(Outcome::Died(status)),
+            () = tokio::time::sleep(deadline) => {
+                process.child().signal("KILL");
+                process.exit().await;
+                Outcome::TimedOut
+            }
+        }
+    }
+
+    /// SIGKILL, at once; the next invocation is a cold start. Can be called from a fault's hook.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// SIGSTOP, as between invocations; see [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// The lines of its standard output and standard error, of all its processes.
+    pub fn logs(&self) -> Vec<String> {
+        locked(&self.0.logs).clone()
+    }
+
+    /// The process that runs now.
+    pub fn pid(&self) -> Option<u32> {
+        locked(&self.0.child).as_ref().and_then(Child::pid)
+    }
+
+    fn signal(&self, name: &str) {
+        if let Some(child) = &*locked(&self.0.child) {
+            child.signal(name);
+        }
+    }
+}

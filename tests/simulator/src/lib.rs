@@ -1,0 +1,140 @@
+//! The surroundings of the collector on loopback, each on its own port: the Incydr API, S3, Secrets Manager and the
+//! Lambda Runtime API. Test equipment: what is set up wrongly panics and says why.
+//!
+//! * [`world`]: what the tenant holds, as raw text
+//! * [`api`]: the Incydr API that serves it, [`fault`]: what can go wrong there
+//! * [`s3`]: a real store behind a proxy that logs and breaks things
+//! * [`secrets`], [`lambda`]: what AWS provides around the function
+//! * [`http`]: the little HTTP that they share
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "test equipment: a panic is a failed test, and an answer that nobody looks at does no harm"
+)]
+
+pub mod api;
+pub mod fault;
+pub mod http;
+pub mod lambda;
+pub mod s3;
+pub mod secrets;
+pub mod world;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::json;
+
+pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, TokenEnd};
+pub use fault::{Endpoint, Fault, Faults};
+pub use lambda::{Lambda, LambdaBuilder, Outcome};
+pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};
+pub use secrets::{Secrets, SecretsFault};
+pub use world::{Dataset, Late, Record, WorldHandle, compact, with_member, without_members};
+
+/// Name of the secret that holds the API client's credentials.
+pub const SECRET_ID: &str = "incydr/api";
+
+/// What can be chosen at the start.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub seed: u64,
+    /// Where the built-in store keeps its files; without one, in a directory that goes with the simulator.
+    pub directory: Option<PathBuf>,
+    /// A store to use instead of the built-in one; each simulator has a bucket of its own there.
+    pub external_s3: Option<ExternalS3>,
+    /// The API's port; 0 takes a free one.
+    pub api_port: u16,
+    pub behaviour: Behaviour,
+}
+
+impl Options {
+    /// A store outside of the process where `SIMULATOR_S3_ENDPOINT` names one (`SIMULATOR_S3_ACCESS_KEY`,
+    /// `SIMULATOR_S3_SECRET_KEY`), so that the same tests run against it; else the built-in one.
+    pub fn from_vars(seed: u64, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let external_s3 = variable("SIMULATOR_S3_ENDPOINT").map(|endpoint| ExternalS3 {
+            endpoint,
+            access_key: variable("SIMULATOR_S3_ACCESS_KEY").unwrap_or_default(),
+            secret_key: variable("SIMULATOR_S3_SECRET_KEY").unwrap_or_default(),
+        });
+        Self { seed, external_s3, ..Self::default() }
+    }
+}
+
+/// Everything, running; its parts are cheap to clone into a fault's hook.
+#[derive(Debug)]
+pub struct Simulator {
+    pub world: WorldHandle,
+    pub api: Api,
+    pub faults: Faults,
+    pub s3: S3,
+    pub secrets: Secrets,
+    bucket: String,
+}
+
+impl Simulator {
+    /// An empty world, the built-in store (or the one that [`Options::from_vars`] finds), everything in good health.
+    pub async fn start(seed: u64) -> Self {
+        let options = Options::from_vars(seed, |name| std::env::var(name).ok());
+        Self::start_with(options).await.expect("loopback has free ports and the store answers")
+    }
+
+    pub async fn start_with(options: Options) -> io::Result<Self> {
+        let world = WorldHandle::new(options.seed);
+        let faults = Faults::default();
+        let behaviour = options.behaviour;
+        let secret = json!({"client_id": behaviour.client_id, "client_secret": behaviour.client_secret});
+        let secrets = Secrets::start(SECRET_ID, secret.to_string()).await?;
+        let api = Api::start(world.clone(), faults.clone(), behaviour, options.api_port).await?;
+        let (s3, bucket) = match options.external_s3 {
+            None => (S3::start_builtin(options.directory).await?, "records".to_owned()),
+            Some(store) => (S3::start_before(store).await?, format!("records-{:016x}", fastrand::u64(..))),
+        };
+        s3.create_bucket(&bucket).await;
+        Ok(Self { world, api, faults, s3, secrets, bucket })
+    }
+
+    /// The bucket for the records, which also holds the state unless a test has it otherwise.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// A function with the environment that it needs here; further settings are the test's.
+    pub fn lambda(&self, binary: &Path) -> LambdaBuilder {
+        LambdaBuilder::new(binary, self.environment())
+    }
+
+    /// What a deployed function would find in its environment, but for the Runtime API.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let (access_key, secret_key) = self.s3.credentials();
+        let variables = [
+            ("INCYDR_BASE_URL", self.api.url()),
+            ("INCYDR_SECRET_ID", SECRET_ID.to_owned()),
+            ("S3_BUCKET", self.bucket.clone()),
+            ("AWS_LAMBDA_FUNCTION_NAME", "incydr-collector".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", access_key),
+            ("AWS_SECRET_ACCESS_KEY", secret_key),
+            ("AWS_ENDPOINT_URL_S3", self.s3.endpoint()),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets.endpoint()),
+        ];
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The records' lines below a prefix, of all objects in the order of their keys.
+    pub async fn stored_lines(&self, prefix: &str) -> Vec<String> {
+        let objects = self.s3.read_ndjson(&self.bucket, prefix).await;
+        objects.into_iter().flat_map(|(_, lines)| lines).collect()
+    }
+}
+
+/// A test that failed while it held a lock takes no other test down with it.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

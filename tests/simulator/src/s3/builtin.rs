@@ -1,0 +1,90 @@
+//! s3s-fs on loopback.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use http_body_util::BodyExt;
+use s3s::{
+    auth::SimpleAuth,
+    service::{S3Service, S3ServiceBuilder},
+};
+use s3s_fs::FileSystem;
+use tempfile::TempDir;
+use tokio::sync::RwLock;
+
+use super::ExternalS3;
+use crate::http::{Reply, Request, Server};
+
+const ACCESS_KEY: &str = "AKIASIMULATED";
+const SECRET_KEY: &str = "simulated-secret-key";
+
+#[derive(Debug)]
+pub(super) struct Builtin {
+    server: Server,
+    directory: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Builtin {
+    pub(super) async fn start(directory: Option<PathBuf>) -> io::Result<Self> {
+        let temporary = if directory.is_none() { Some(tempfile::tempdir()?) } else { None };
+        let directory = directory.or_else(|| temporary.as_ref().map(|temporary| temporary.path().to_owned()));
+        let directory = directory.unwrap_or_default();
+        std::fs::create_dir_all(&directory)?;
+
+        let files = FileSystem::new(&directory).map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let store = Arc::new((service.build(), RwLock::new(())));
+        let server = Server::start(0, move |request| answer(store.clone(), request)).await?;
+        Ok(Self { server, directory, _temporary: temporary })
+    }
+
+    pub(super) fn store(&self) -> ExternalS3 {
+        ExternalS3 { endpoint: self.server.url(), access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// One write at a time, and no read meanwhile: s3s-fs looks whether a key is there, then writes, then adds what
+/// belongs to the object. Without the lock several conditional creates would win.
+async fn answer(store: Arc<(S3Service, RwLock<()>)>, request: Request) -> Reply {
+    let (service, lock) = &*store;
+    let reading = matches!(request.method.as_str(), "GET" | "HEAD");
+    let (_reads, _writes);
+    if reading {
+        _reads = lock.read().await;
+    } else {
+        _writes = lock.write().await;
+    }
+    let uri = if request.query.is_empty() { request.path } else { format!("{}?{}", request.path, request.query) };
+    let mut incoming = http::Request::new(s3s::Body::from(request.body));
+    *incoming.method_mut() = request.method;
+    *incoming.uri_mut() = uri.parse().expect("it was a request's URI");
+    *incoming.headers_mut() = request.headers;
+    match service.call(incoming).await {
+        Ok(response) => whole(response).await.unwrap_or_else(failed),
+        Err(error) => failed(format!("{error:?}")),
+    }
+}
+
+async fn whole(response: http::Response<s3s::Body>) -> Result<Reply, String> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let headers = parts.headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.to_string(), value.to_owned()))
+    });
+    let headers = headers.filter(|(name, _)| name != "transfer-encoding").collect();
+    Ok(Reply { headers, body, ..Reply::new(parts.status.as_u16(), "", "") })
+}
+
+fn failed(reason: String) -> Reply {
+    Reply::new(500, "text/plain", reason)
+}

@@ -1,0 +1,146 @@
+//! The proxy before the store. It hands on the `Host` that was signed, so that the store can check the signature.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{S3Fault, S3Faults, S3Request};
+use crate::{
+    http::{Reply, Request, Server},
+    locked,
+};
+
+type Log = Arc<Mutex<Vec<S3Request>>>;
+
+#[derive(Debug)]
+struct Proxy {
+    /// Host and port of the store.
+    store: String,
+    log: Log,
+    faults: S3Faults,
+}
+
+pub(super) async fn start(endpoint: &str, log: &Log, faults: &S3Faults) -> io::Result<Server> {
+    let store = endpoint.strip_prefix("http://").map(|store| store.trim_end_matches('/').to_owned());
+    let store = store.ok_or_else(|| io::Error::other("the store must be at http://host:port"))?;
+    let proxy = Arc::new(Proxy { store, log: log.clone(), faults: faults.clone() });
+    Server::start(0, move |request| answer(proxy.clone(), request)).await
+}
+
+async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
+    let described = S3Request::of(&request);
+    let fault = proxy.faults.next(&described.method, &described.key);
+    let entry = {
+        let mut log = locked(&proxy.log);
+        log.push(described);
+        log.len() - 1
+    };
+    let reply = match fault {
+        None => proxy.apply(request, entry).await,
+        Some(S3Fault::Status(status)) => {
+            proxy.note(entry, |logged| logged.status = Some(status));
+            refused(status, &request)
+        }
+        Some(S3Fault::Dropped) => return Reply::lost(),
+        Some(S3Fault::LostAnswer) => {
+            proxy.apply(request, entry).await;
+            return Reply::lost();
+        }
+        Some(S3Fault::Late(delay)) => {
+            tokio::time::sleep(delay).await;
+            proxy.apply(request, entry).await
+        }
+        Some(S3Fault::LandsLate(delay)) => {
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                proxy.apply(request, entry).await;
+            });
+            return Reply::lost();
+        }
+        Some(S3Fault::Before(hook)) => {
+            (hook.0)();
+            proxy.apply(request, entry).await
+        }
+        Some(S3Fault::After(hook)) => {
+            let reply = proxy.apply(request, entry).await;
+            (hook.0)();
+            reply
+        }
+    };
+    proxy.note(entry, |logged| logged.answered = true);
+    reply
+}
+
+impl Proxy {
+    /// A request that reached the store is carried out even if the client goes away meanwhile, as with S3.
+    async fn apply(self: &Arc<Self>, request: Request, entry: usize) -> Reply {
+        let proxy = self.clone();
+        let applied = tokio::spawn(async move {
+            let reply = forward(&proxy.store, request).await;
+            proxy.note(entry, |logged| {
+                logged.applied = reply.is_ok();
+                logged.status = reply.as_ref().ok().map(|reply| reply.status);
+            });
+            reply
+        });
+        applied.await.map_err(io::Error::other).flatten().unwrap_or_else(|_| Reply::lost())
+    }
+
+    fn note(&self, entry: usize, change: impl FnOnce(&mut S3Request)) {
+        // A log that was cleared meanwhile has no such entry.
+        if let Some(logged) = locked(&self.log).get_mut(entry) {
+            change(logged);
+        }
+    }
+}
+
+async fn forward(store: &str, request: Request) -> io::Result<Reply> {
+    let socket = TcpStream::connect(store).await?;
+    socket.set_nodelay(true)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let uri = if request.query.is_empty() { request.path } else { format!("{}?{}", request.path, request.query) };
+    let mut outgoing = http::Request::new(Full::new(request.body));
+    *outgoing.method_mut() = request.method;
+    *outgoing.uri_mut() = uri.parse().map_err(io::Error::other)?;
+    *outgoing.headers_mut() = request.headers;
+    // The body has been read in full: its length is known now, and nobody waits for "100 Continue".
+    for hop in ["connection", "expect", "transfer-encoding"] {
+        outgoing.headers_mut().remove(hop);
+    }
+    let response = sender.send_request(outgoing).await.map_err(io::Error::other)?;
+    let (parts, body) = response.into_parts();
+    let body: Bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers = headers.filter(|(name, _)| !["connection", "transfer-encoding"].contains(&name.as_str())).collect();
+    Ok(Reply { headers, body, ..Reply::new(parts.status.as_u16(), "", "") })
+}
+
+/// S3's own errors for a status.
+fn refused(status: u16, request: &Request) -> Reply {
+    let code = match status {
+        400 => "BadRequest",
+        403 => "AccessDenied",
+        404 => "NoSuchKey",
+        409 => "ConditionalRequestConflict",
+        412 => "PreconditionFailed",
+        503 => "SlowDown",
+        _ => "InternalError",
+    };
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>simulated</Message>\
+         <Resource>{}</Resource><RequestId>simulated</RequestId></Error>",
+        request.path
+    );
+    Reply::new(status, "application/xml", if request.method == "HEAD" { String::new() } else { body })
+}

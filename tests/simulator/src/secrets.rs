@@ -1,0 +1,129 @@
+//! Secrets Manager: `GetSecretValue` of its JSON 1.1 protocol, for one secret.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use chrono::Utc;
+use serde_json::json;
+
+use crate::{
+    http::{Reply, Request, Server},
+    locked,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretsFault {
+    AccessDenied,
+    InternalServiceError,
+    ResourceNotFound,
+}
+
+/// The running stand-in, shared: cheap to clone; it ends with its last clone.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    state: Arc<Mutex<Held>>,
+    server: Arc<Server>,
+}
+
+#[derive(Debug)]
+struct Held {
+    name: String,
+    value: String,
+    version: u32,
+    calls: usize,
+    fault: Option<SecretsFault>,
+}
+
+impl Secrets {
+    pub(crate) async fn start(name: &str, value: String) -> io::Result<Self> {
+        let held = Held { name: name.to_owned(), value, version: 1, calls: 0, fault: None };
+        let state = Arc::new(Mutex::new(held));
+        let shared = state.clone();
+        let server = Server::start(0, move |request| std::future::ready(answer(&shared, &request))).await?;
+        Ok(Self { state, server: Arc::new(server) })
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.url()
+    }
+
+    pub fn name(&self) -> String {
+        locked(&self.state).name.clone()
+    }
+
+    pub fn arn(&self) -> String {
+        arn(&locked(&self.state).name)
+    }
+
+    /// Puts another value in its place; its `VersionId` changes.
+    pub fn set_secret(&self, value: impl Into<String>) {
+        let mut held = locked(&self.state);
+        held.value = value.into();
+        held.version += 1;
+    }
+
+    pub fn version_id(&self) -> String {
+        version_id(locked(&self.state).version)
+    }
+
+    /// How often the secret was asked for.
+    pub fn calls(&self) -> usize {
+        locked(&self.state).calls
+    }
+
+    /// Answers with this error from now on, or as usual again.
+    pub fn fail(&self, fault: Option<SecretsFault>) {
+        locked(&self.state).fault = fault;
+    }
+}
+
+fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
+    let mut held = locked(state);
+    if request.header("x-amz-target") != Some("secretsmanager.GetSecretValue") {
+        return error(400, "UnknownOperationException", "only GetSecretValue is simulated");
+    }
+    held.calls += 1;
+    match held.fault {
+        Some(SecretsFault::AccessDenied) => {
+            return error(400, "AccessDeniedException", "not authorized to perform: secretsmanager:GetSecretValue");
+        }
+        Some(SecretsFault::InternalServiceError) => {
+            return error(500, "InternalServiceError", "An error occurred on the server side.");
+        }
+        Some(SecretsFault::ResourceNotFound) => return not_found(),
+        None => {}
+    }
+    let wanted = request.json();
+    let arn = arn(&held.name);
+    if wanted["SecretId"] != *held.name && wanted["SecretId"] != *arn {
+        return not_found();
+    }
+    let body = json!({
+        "ARN": arn,
+        "Name": held.name,
+        "SecretString": held.value,
+        "VersionId": version_id(held.version),
+        "VersionStages": ["AWSCURRENT"],
+        "CreatedDate": Utc::now().timestamp(),
+    });
+    Reply::new(200, "application/x-amz-json-1.1", body.to_string())
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-AbCdEf")
+}
+
+fn version_id(version: u32) -> String {
+    format!("00000000-0000-4000-8000-{version:012}")
+}
+
+fn not_found() -> Reply {
+    error(400, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+}
+
+fn error(status: u16, kind: &str, message: &str) -> Reply {
+    let body = json!({"__type": kind, "message": message}).to_string();
+    Reply::new(status, "application/x-amz-json-1.1", body).with_header("x-amzn-errortype", kind)
+}

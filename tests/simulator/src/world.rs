@@ -1,0 +1,271 @@
+//! What the tenant holds: the raw text of every record. Tests add to it, change it and read it while it is served.
+
+mod generate;
+mod record;
+mod text;
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex},
+};
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+pub use record::{Late, Record};
+pub use text::{compact, member_text, string_at, text_at, with_member, without_members};
+
+use crate::locked;
+use generate::Generator;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dataset {
+    FileEvents,
+    Audit,
+    Users,
+    Cases,
+}
+
+/// A record's kind says where its id and its cursor time stand.
+impl Dataset {
+    fn id_path(self) -> &'static [&'static str] {
+        match self {
+            Self::FileEvents => &["event", "id"],
+            // Audit events have no id (SDK, audit_log/models.py); they get one that is in no text.
+            Self::Audit => &[],
+            Self::Users => &["userId"],
+            Self::Cases => &["number"],
+        }
+    }
+
+    fn time_path(self) -> &'static [&'static str] {
+        match self {
+            Self::FileEvents => &["event", "inserted"],
+            Self::Audit => &["timestamp"],
+            Self::Users => &["modificationDate"],
+            Self::Cases => &["updatedAt"],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct World {
+    records: [Vec<Record>; 4],
+    /// How often each dataset was listed or counted.
+    asked: [u64; 4],
+    generator: Generator,
+    next_sequence: u64,
+}
+
+/// The world, shared: cheap to clone, every method takes effect at once.
+#[derive(Debug, Clone)]
+pub struct WorldHandle(Arc<Mutex<World>>);
+
+impl WorldHandle {
+    /// An empty world; what is added later follows from the seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(World {
+            records: Default::default(),
+            asked: [0; 4],
+            generator: Generator::new(seed),
+            next_sequence: 0,
+        })))
+    }
+
+    /// `n` file events with `event.inserted` spread over `[from, to)`.
+    pub fn add_file_events(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Record> {
+        self.add(Dataset::FileEvents, spread(n, from, to), Generator::file_event)
+    }
+
+    /// `n` audit events with `timestamp` spread over `[from, to)`; now and then two are alike in every byte.
+    pub fn add_audit(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Record> {
+        self.add(Dataset::Audit, spread(n, from, to), Generator::audit_event)
+    }
+
+    pub fn add_users(&self, n: usize) -> Vec<Record> {
+        let now = Utc::now();
+        self.add(Dataset::Users, spread(n, now - TimeDelta::days(400), now), Generator::user)
+    }
+
+    /// `n` cases with `updatedAt` spread over `[from, to)`, numbered on from the last.
+    pub fn add_cases(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Record> {
+        self.add(Dataset::Cases, spread(n, from, to), Generator::case)
+    }
+
+    /// A record as the test writes it; its id and time are read from its text, whatever else is wrong with it.
+    pub fn push_file_event(&self, raw: impl Into<String>) -> Arc<str> {
+        self.push(Dataset::FileEvents, raw.into(), None)
+    }
+
+    pub fn push_audit(&self, raw: impl Into<String>) -> Arc<str> {
+        self.push(Dataset::Audit, raw.into(), None)
+    }
+
+    pub fn push_user(&self, raw: impl Into<String>) -> Arc<str> {
+        self.push(Dataset::Users, raw.into(), None)
+    }
+
+    /// A case's detail; the list shows it without `description` and `findings`.
+    pub fn push_case(&self, raw_detail: impl Into<String>) -> Arc<str> {
+        self.push(Dataset::Cases, raw_detail.into(), None)
+    }
+
+    /// A record with an id and a time that need not be in its text.
+    pub fn push_raw(&self, dataset: Dataset, id: &str, time: DateTime<Utc>, raw: impl Into<String>) -> Arc<str> {
+        locked(&self.0).push(dataset, Some(id.to_owned()), Some(time), raw.into(), None)
+    }
+
+    pub fn push_file_event_raw(&self, id: &str, inserted: DateTime<Utc>, raw: impl Into<String>) -> Arc<str> {
+        self.push_raw(Dataset::FileEvents, id, inserted, raw)
+    }
+
+    /// A record that is there, with its time, but can't be seen yet.
+    pub fn push_late(&self, dataset: Dataset, raw: impl Into<String>, late: Late) -> Arc<str> {
+        self.push(dataset, raw.into(), Some(late))
+    }
+
+    /// Hides the records with this id, or this very text.
+    pub fn late(&self, dataset: Dataset, id_or_raw: &str, late: Late) {
+        let mut world = locked(&self.0);
+        let hidden = world.hidden(dataset, late);
+        for record in &mut world.records[dataset as usize] {
+            if &*record.id == id_or_raw || &*record.raw == id_or_raw {
+                record.hidden = Some(hidden);
+            }
+        }
+    }
+
+    /// Changes a user's text, and its `modificationDate` to now.
+    pub fn update_user(&self, id: &str, change: impl FnOnce(&str) -> String) -> Arc<str> {
+        locked(&self.0).update(Dataset::Users, id, "modificationDate", Utc::now(), change)
+    }
+
+    /// Changes a case's text, and its `updatedAt` to now.
+    pub fn update_case(&self, number: impl Display, change: impl FnOnce(&str) -> String) -> Arc<str> {
+        self.update_case_at(number, Utc::now(), change)
+    }
+
+    pub fn update_case_at(
+        &self,
+        number: impl Display,
+        at: DateTime<Utc>,
+        change: impl FnOnce(&str) -> String,
+    ) -> Arc<str> {
+        locked(&self.0).update(Dataset::Cases, &number.to_string(), "updatedAt", at, change)
+    }
+
+    pub fn remove_user(&self, id: &str) {
+        self.remove(Dataset::Users, id);
+    }
+
+    /// Takes out every record with this id, or this very text.
+    pub fn remove(&self, dataset: Dataset, id_or_raw: &str) {
+        locked(&self.0).records[dataset as usize]
+            .retain(|record| &*record.id != id_or_raw && &*record.raw != id_or_raw);
+    }
+
+    pub fn clear(&self, dataset: Dataset) {
+        locked(&self.0).records[dataset as usize].clear();
+    }
+
+    /// Every file event, hidden ones too, in the order in which they were added.
+    pub fn file_events(&self) -> Vec<Record> {
+        self.all(Dataset::FileEvents)
+    }
+
+    pub fn audit(&self) -> Vec<Record> {
+        self.all(Dataset::Audit)
+    }
+
+    pub fn users(&self) -> Vec<Record> {
+        self.all(Dataset::Users)
+    }
+
+    /// Every case's detail.
+    pub fn cases(&self) -> Vec<Record> {
+        self.all(Dataset::Cases)
+    }
+
+    pub fn all(&self, dataset: Dataset) -> Vec<Record> {
+        locked(&self.0).records[dataset as usize].clone()
+    }
+
+    /// What a request sees now; asking counts as a request for [`Late::Requests`].
+    pub(crate) fn visible(&self, dataset: Dataset) -> Vec<Record> {
+        let mut world = locked(&self.0);
+        world.asked[dataset as usize] += 1;
+        let (now, asked) = (Utc::now(), world.asked[dataset as usize]);
+        world.records[dataset as usize].iter().filter(|record| record.shows(now, asked)).cloned().collect()
+    }
+
+    fn push(&self, dataset: Dataset, raw: String, late: Option<Late>) -> Arc<str> {
+        locked(&self.0).push(dataset, None, None, raw, late)
+    }
+
+    fn add(
+        &self,
+        dataset: Dataset,
+        times: Vec<DateTime<Utc>>,
+        generate: fn(&mut Generator, DateTime<Utc>) -> String,
+    ) -> Vec<Record> {
+        let mut world = locked(&self.0);
+        let before = world.records[dataset as usize].len();
+        world.generator.floor = times.first().copied().unwrap_or_default();
+        for time in times {
+            let raw = generate(&mut world.generator, time);
+            world.push(dataset, None, None, raw, None);
+        }
+        world.records[dataset as usize][before..].to_vec()
+    }
+}
+
+impl World {
+    fn push(
+        &mut self,
+        dataset: Dataset,
+        id: Option<String>,
+        time: Option<DateTime<Utc>>,
+        raw: String,
+        late: Option<Late>,
+    ) -> Arc<str> {
+        self.next_sequence += 1;
+        let hidden = late.map(|late| self.hidden(dataset, late));
+        let record = Record::new(dataset, self.next_sequence, id, time, raw, hidden);
+        let raw = record.raw.clone();
+        self.records[dataset as usize].push(record);
+        raw
+    }
+
+    fn update(
+        &mut self,
+        dataset: Dataset,
+        id: &str,
+        time_member: &str,
+        at: DateTime<Utc>,
+        change: impl FnOnce(&str) -> String,
+    ) -> Arc<str> {
+        let record = self.records[dataset as usize]
+            .iter_mut()
+            .find(|record| &*record.id == id)
+            .expect("a test changes only records that it added");
+        let time = format!("\"{}\"", at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        let raw = with_member(&change(&record.raw), time_member, &time);
+        *record = Record::new(dataset, record.sequence, None, None, raw, record.hidden);
+        record.raw.clone()
+    }
+
+    /// Requests are counted from now on.
+    fn hidden(&self, dataset: Dataset, late: Late) -> Late {
+        match late {
+            Late::Requests(more) => Late::Requests(self.asked[dataset as usize] + more),
+            until @ Late::Until(_) => until,
+        }
+    }
+}
+
+/// `n` instants in order, evenly over `[from, to)`.
+fn spread(n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let nanos = (to - from).num_nanoseconds().unwrap_or(i64::MAX);
+    let step = nanos / i64::try_from(n.max(1)).unwrap_or(i64::MAX);
+    let offsets = (0..n).map(|i| step * i64::try_from(i).unwrap_or_default());
+    offsets.map(|offset| from + TimeDelta::nanoseconds(offset)).collect()
+}

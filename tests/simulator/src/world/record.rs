@@ -1,0 +1,98 @@
+//! One record: its text as it is served, and what queries ask about it.
+
+use std::sync::{Arc, OnceLock};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{Dataset, text};
+
+/// How long a record stays hidden, though its time says that it was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    Until(DateTime<Utc>),
+    /// That many more requests to its dataset don't show it.
+    Requests(u64),
+}
+
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// `event.id`, `userId`, the case's `number`; for audit events a name that is in no text.
+    pub id: Arc<str>,
+    /// The cursor time at full precision: `event.inserted`, `timestamp`, `modificationDate`, `updatedAt`.
+    pub time: DateTime<Utc>,
+    /// The text as it is served.
+    pub raw: Arc<str>,
+    pub(super) sequence: u64,
+    pub(super) hidden: Option<Late>,
+    fields: Arc<OnceLock<Value>>,
+}
+
+impl Record {
+    /// Without an id or a time these are read from the text; the epoch stands for a time that isn't there.
+    pub(super) fn new(
+        dataset: Dataset,
+        sequence: u64,
+        id: Option<String>,
+        time: Option<DateTime<Utc>>,
+        raw: String,
+        hidden: Option<Late>,
+    ) -> Self {
+        let id = id.unwrap_or_else(|| id_in(dataset, &raw).unwrap_or_else(|| format!("#{sequence}")));
+        let time = time.or_else(|| time_in(dataset, &raw)).unwrap_or_default();
+        Self { id: id.into(), time, raw: raw.into(), sequence, hidden, fields: Arc::default() }
+    }
+
+    /// Tells records apart that are alike in every byte.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(super) fn shows(&self, now: DateTime<Utc>, asked: u64) -> bool {
+        match self.hidden {
+            None => true,
+            Some(Late::Until(instant)) => now >= instant,
+            Some(Late::Requests(requests)) => asked > requests,
+        }
+    }
+
+    /// The record as a value, for queries only. A bad escape is mended; what can't be mended has its id and time.
+    pub(crate) fn fields(&self) -> &Value {
+        self.fields.get_or_init(|| {
+            serde_json::from_str(&self.raw)
+                .or_else(|_| serde_json::from_str(&with_escapes_mended(&self.raw)))
+                .unwrap_or_else(|_| json!({"event": {"id": &*self.id, "inserted": self.time.to_rfc3339()}}))
+        })
+    }
+}
+
+fn id_in(dataset: Dataset, raw: &str) -> Option<String> {
+    let path = dataset.id_path();
+    if path.is_empty() {
+        return None;
+    }
+    text::string_at(raw, path).or_else(|| text::text_at(raw, path).map(str::to_owned))
+}
+
+fn time_in(dataset: Dataset, raw: &str) -> Option<DateTime<Utc>> {
+    let text = text::string_at(raw, dataset.time_path())?;
+    DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc())
+}
+
+/// `"\Everyone"` becomes `"\\Everyone"`.
+fn with_escapes_mended(raw: &str) -> String {
+    let mut mended = String::with_capacity(raw.len());
+    let mut chars = raw.chars().peekable();
+    while let Some(c) = chars.next() {
+        mended.push(c);
+        if c == '\\' {
+            match chars.peek() {
+                Some('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' | 'u') => {
+                    mended.extend(chars.next());
+                }
+                _ => mended.push('\\'),
+            }
+        }
+    }
+    mended
+}

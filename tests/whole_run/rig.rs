@@ -1,0 +1,134 @@
+//! One simulated world, and the real binary in it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::{Lambda, LambdaBuilder, Outcome, Record, Simulator, compact};
+
+pub const PREFIX: &str = "code42/";
+pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
+/// Enough for any run that nothing holds up.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Rig {
+    pub sim: Simulator,
+    pub lambda: Lambda,
+}
+
+impl Rig {
+    /// An empty world. `SEED` replays one that failed.
+    pub async fn new() -> Self {
+        Self::with(|lambda| lambda).await
+    }
+
+    /// The same, with further settings.
+    pub async fn with(settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Self {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+        println!("SEED={seed}");
+        let sim = Simulator::start(seed).await;
+        let lambda = settings(builder(&sim)).start();
+        Self { sim, lambda }
+    }
+
+    /// A function of its own on the same world: another container.
+    pub fn container(&self, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Lambda {
+        settings(builder(&self.sim)).start()
+    }
+
+    pub async fn run(&self) -> Value {
+        self.invoke(json!({"source": "aws.scheduler"})).await.answer()
+    }
+
+    pub async fn run_within(&self, deadline: Duration) -> Value {
+        self.lambda.invoke(json!({}), deadline).await.answer()
+    }
+
+    pub async fn invoke(&self, event: Value) -> Outcome {
+        self.lambda.invoke(event, DEADLINE).await
+    }
+
+    /// A run that fails: its `errorType`, and the answer in its `errorMessage`.
+    pub async fn failure(&self, event: Value) -> (String, Value) {
+        failure_of(self.invoke(event).await)
+    }
+
+    /// A few of everything, from an hour ago until just now.
+    pub fn populate(&self) {
+        let now = Utc::now();
+        let (from, to) = (now - TimeDelta::minutes(50), now - TimeDelta::seconds(10));
+        self.sim.world.add_file_events(300, from, to);
+        self.sim.world.add_audit(200, from, to);
+        self.sim.world.add_users(40);
+        self.sim.world.add_cases(12, now - TimeDelta::days(30), to);
+    }
+
+    pub async fn stored(&self, stream: &str) -> Vec<String> {
+        self.sim.stored_lines(&format!("{PREFIX}{stream}/")).await
+    }
+
+    pub async fn keys(&self, stream: &str) -> Vec<String> {
+        self.sim.s3.keys(self.sim.bucket(), &format!("{PREFIX}{stream}/")).await
+    }
+
+    pub async fn checkpoint(&self) -> Value {
+        let object = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await.expect("a checkpoint");
+        serde_json::from_slice(&object.bytes).expect("JSON")
+    }
+
+    /// The bucket holds exactly what the API holds of a stream, byte for byte.
+    pub async fn assert_holds(&self, stream: &str, records: &[Record]) {
+        assert_same(stream, self.stored(stream).await, records.iter().map(|record| compact(&record.raw)));
+        let wrong = self.sim.s3.overwritten_or_deleted(PREFIX);
+        assert!(wrong.is_empty(), "not append-only: {wrong:?}");
+    }
+
+    /// The same for all four streams.
+    pub async fn assert_holds_everything(&self) {
+        let world = &self.sim.world;
+        self.assert_holds("file_events", &world.file_events()).await;
+        self.assert_holds("audit", &world.audit()).await;
+        self.assert_holds("cases", &world.cases()).await;
+        self.assert_holds("users", &world.users()).await;
+    }
+}
+
+fn builder(sim: &Simulator) -> LambdaBuilder {
+    sim.lambda(Path::new(env!("CARGO_BIN_EXE_incydr-collector")))
+        .env("SETTLE_SECONDS", "0")
+        .env("REQUESTS_PER_MINUTE", "100000")
+}
+
+pub fn failure_of(outcome: Outcome) -> (String, Value) {
+    let (error_type, message) = outcome.error();
+    assert!(!message.contains('\n'), "the answer is one line: {message}");
+    let answer: Value = serde_json::from_str(&message).unwrap_or_else(|_| panic!("not an answer: {message}"));
+    assert_eq!(answer["status"], "failed");
+    (error_type, answer)
+}
+
+/// The same lines, as often, in whatever order; the difference is told line by line.
+pub fn assert_same(what: &str, found: impl IntoIterator<Item = String>, expected: impl IntoIterator<Item = String>) {
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    for line in found {
+        *balance.entry(line).or_default() += 1;
+    }
+    for line in expected {
+        *balance.entry(line).or_default() -= 1;
+    }
+    balance.retain(|_, count| *count != 0);
+    let lost = balance.values().filter(|count| **count < 0).count();
+    let first: Vec<_> = balance.iter().take(3).collect();
+    assert!(balance.is_empty(), "{what}: {lost} lost, {} too many, among them {first:#?}", balance.len() - lost);
+}
+
+pub fn ago(seconds: i64) -> DateTime<Utc> {
+    Utc::now() - TimeDelta::seconds(seconds)
+}
+
+pub fn time(text: &Value) -> DateTime<Utc> {
+    let text = text.as_str().unwrap_or_else(|| panic!("{text} is no time"));
+    DateTime::parse_from_rfc3339(text).unwrap_or_else(|_| panic!("{text} is no time")).to_utc()
+}
