@@ -2,5 +2,8 @@
 //! and API are compared record by record, byte by byte.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod cases;
 mod first_run;
+mod paging;
 mod rig;
+mod users;
