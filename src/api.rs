@@ -156,16 +156,16 @@ impl Api {
         loop {
             let token = self.token(caller, refused).await.map_err(|error| real_error(error, last.take()))?;
             let asked = self.attempt(self.http_request(request, &token), caller).await;
-            let (error, pause) = match asked.and_then(|answer| answer.verdict(&what, &token).map(|()| answer)) {
+            let (error, pause) = match asked.and_then(|answer| answer.verdict(&what).map(|()| answer)) {
                 Ok(answer) => match check(&answer.body) {
                     Ok(read) => return Ok(read),
-                    Err(error) => (error, None),
+                    Err(error) => (error.told_without(&token), None),
                 },
                 Err(Refused { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
                     refused = Some(token.generation);
                     continue;
                 }
-                Err(Refused { error, retry_after }) => (error.about(&what), retry_after),
+                Err(Refused { error, retry_after }) => (error.about(&what).told_without(&token), retry_after),
             };
             if matches!(error, ApiError::OutOfTime) {
                 return Err(real_error(error.into(), last));
@@ -268,7 +268,7 @@ impl Api {
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
                     (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
                 }
-                Ok(answer) => match token::read(&answer, sent_at, generation) {
+                Ok(answer) => match token::read(&answer, credentials, sent_at, generation) {
                     Ok(token) => return Ok(token),
                     Err(error) => (error, None),
                 },
@@ -304,7 +304,7 @@ impl Request {
 }
 
 impl Answer {
-    fn verdict(&self, what: &str, token: &Token) -> Result<(), Refused> {
+    fn verdict(&self, what: &str) -> Result<(), Refused> {
         let what = what.to_owned();
         let error = match self.status {
             status if status.is_success() => return Ok(()),
@@ -314,7 +314,7 @@ impl Answer {
                 return Err(Refused { error: ApiError::RateLimited { what }, retry_after: self.retry_after() });
             }
             status => {
-                let said = self.excerpt().replace(token.bearer.expose_secret(), "<token>");
+                let said = String::from_utf8_lossy(&self.body).into_owned();
                 match () {
                     () if says_too_large(&said) => ApiError::TooLarge { what },
                     () if said.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
@@ -332,16 +332,6 @@ impl Answer {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
             Err(_) => httpdate::parse_http_date(held).ok()?.duration_since(std::time::SystemTime::now()).ok(),
         }
-    }
-
-    fn excerpt(&self) -> String {
-        String::from_utf8_lossy(&self.body)
-            .chars()
-            .take(EXCERPT)
-            .collect::<String>()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
     }
 }
 
@@ -363,6 +353,19 @@ impl From<ApiError> for Refused {
 }
 
 impl ApiError {
+    /// What the API said, in one line, without the secrets that it may echo, and cut to what a log line bears.
+    fn told_without(self, token: &Token) -> Self {
+        let tell = |said: String| {
+            let words: Vec<&str> = said.split_whitespace().collect();
+            token.redact(&words.join(" ")).chars().take(EXCERPT).collect()
+        };
+        match self {
+            Self::Status { what, status, said } => Self::Status { what, status, said: tell(said) },
+            Self::Unexpected { what, why } => Self::Unexpected { what, why: tell(why) },
+            other => other,
+        }
+    }
+
     fn about(self, request: &str) -> Self {
         match self {
             Self::Transport { source, .. } => Self::Transport { what: request.to_owned(), source },

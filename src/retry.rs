@@ -50,7 +50,9 @@ impl Attempts {
         let doubled = self.policy.base.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.cap);
         let pause = asked.unwrap_or_else(|| doubled.mul_f64(0.5 + fastrand::f64() / 2.0));
         let elapsed = Millis::now().since(self.began);
-        let goes_on = self.made < self.policy.attempts && elapsed + pause <= self.policy.elapsed;
+        // A server that says for how long it wants to be left alone is left alone; the deadline bounds that.
+        let in_time = asked.is_some() || elapsed + pause <= self.policy.elapsed;
+        let goes_on = self.made < self.policy.attempts && in_time;
         goes_on.then_some(pause)
     }
 }
@@ -73,7 +75,13 @@ mod tests {
         let mut attempts = API.begin();
         let pauses = std::iter::from_fn(|| attempts.pause(None)).count();
         assert_eq!(pauses, 5);
-        assert_eq!(API.begin().pause(Some(Duration::from_hours(1))), None);
+        let long_ago = Attempts { policy: API, made: 0, began: Millis::now() - 600_000 };
+        assert_eq!({ long_ago }.pause(None), None);
+    }
+
+    #[test]
+    fn the_server_s_own_wish_is_followed() {
+        assert_eq!(API.begin().pause(Some(Duration::from_hours(1))), Some(Duration::from_hours(1)));
     }
 
     #[test]

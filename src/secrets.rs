@@ -1,11 +1,11 @@
 //! The API client's credentials, from Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use crate::error::ErrorType;
+use crate::error::{ErrorType, chain};
 
 #[derive(Clone)]
 pub struct Credentials {
@@ -35,11 +35,13 @@ const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
 pub async fn load(client: &Client, id: &str) -> Result<Credentials, SecretError> {
-    let answer =
-        client.get_secret_value().secret_id(id).send().await.map_err(|error| SecretError::Unreadable {
-            id: id.to_owned(),
-            why: DisplayErrorContext(&error).to_string(),
-        })?;
+    let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| SecretError::Unreadable {
+        id: id.to_owned(),
+        why: match (error.code(), error.message()) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            _ => chain(&error),
+        },
+    })?;
     let malformed = |why: String| SecretError::Malformed { id: id.to_owned(), why };
     match (answer.secret_string(), answer.secret_binary()) {
         (Some(text), _) => parse(text).map_err(malformed),

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -16,6 +16,7 @@ use tracing::debug;
 
 pub use records::{Added, Records, hours};
 
+use crate::error::chain;
 use crate::retry::{self, sleep_within};
 use crate::time::Millis;
 
@@ -183,7 +184,7 @@ where
         (Some(code), None) => code.to_owned(),
         _ => match error.raw_response() {
             Some(response) => format!("HTTP status {}", response.status()),
-            None => DisplayErrorContext(error).to_string(),
+            None => chain(error),
         },
     }
 }

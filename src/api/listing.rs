@@ -217,6 +217,6 @@ fn problems(envelope: &Map<String, Value>) -> Option<String> {
     match envelope.get("problems")? {
         Value::Null => None,
         Value::Array(problems) if problems.is_empty() => None,
-        problems => Some(problems.to_string().chars().take(super::EXCERPT).collect()),
+        problems => Some(problems.to_string()),
     }
 }

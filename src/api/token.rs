@@ -19,6 +19,8 @@ const USUAL_LIFE: f64 = 900.0;
 #[derive(Clone)]
 pub struct Token {
     pub bearer: SecretString,
+    /// It was granted to, and so what else must not be told.
+    client_secret: SecretString,
     pub tenant: Option<String>,
     renew_at: Millis,
     /// Tells this token from the one before, so that of many callers that were refused only one renews.
@@ -26,6 +28,12 @@ pub struct Token {
 }
 
 impl Token {
+    pub fn redact(&self, text: &str) -> String {
+        [&self.bearer, &self.client_secret]
+            .iter()
+            .fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "<redacted>"))
+    }
+
     pub fn is_fresh(&self, now: Millis) -> bool {
         now < self.renew_at
     }
@@ -41,7 +49,7 @@ pub fn request(http: &reqwest::Client, base_url: &str, credentials: &Credentials
 }
 
 /// An error never repeats the answer's body, which may hold a token or echo the credentials.
-pub fn read(answer: &Answer, sent_at: Millis, generation: u64) -> Result<Token, ApiError> {
+pub fn read(answer: &Answer, credentials: &Credentials, sent_at: Millis, generation: u64) -> Result<Token, ApiError> {
     #[derive(Deserialize)]
     struct Granted {
         access_token: SecretString,
@@ -66,6 +74,7 @@ pub fn read(answer: &Answer, sent_at: Millis, generation: u64) -> Result<Token, 
     Ok(Token {
         tenant: tenant(granted.access_token.expose_secret()),
         bearer: granted.access_token,
+        client_secret: credentials.client_secret.clone(),
         renew_at: sent_at + renew_after,
         generation,
     })

@@ -47,12 +47,18 @@ async fn only_what_was_updated_since_the_last_list_is_asked_for_less_ten_minutes
     rig.run().await;
     rig.sim.api.clear_log();
     let answer = rig.run().await;
-    assert_eq!((&answer["streams"]["cases"]["records"], &answer["streams"]["cases"]["requests"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&answer["streams"]["cases"]["records"], &answer["streams"]["cases"]["requests"]),
+        (&0.into(), &1.into())
+    );
     let query = &rig.sim.api.requests_to(Endpoint::CaseList)[0].query;
     assert!(query.contains("updatedAt="), "{query}");
     let first = Rig::new().await;
     first.run().await;
-    assert!(!first.sim.api.requests_to(Endpoint::CaseList)[0].query.contains("updatedAt"), "all of them the first time");
+    assert!(
+        !first.sim.api.requests_to(Endpoint::CaseList)[0].query.contains("updatedAt"),
+        "all of them the first time"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,11 +75,7 @@ async fn an_update_that_becomes_visible_minutes_late_is_still_seen() {
 async fn a_case_whose_detail_fails_holds_up_no_other_and_is_fetched_later() {
     let rig = rig().await;
     rig.sim.world.add_cases(8, ago(900), ago(800));
-    rig.sim.faults.when(
-        Endpoint::CaseDetail,
-        |request| request.path.ends_with("/4"),
-        Fault::Status(500, "{}".into()),
-    );
+    rig.sim.faults.when(Endpoint::CaseDetail, |request| request.path.ends_with("/4"), Fault::Status(500, "{}".into()));
     let (error_type, answer) = rig.failure(serde_json::json!({})).await;
     assert_eq!(error_type, "ThirdPartyGenericError");
     assert_eq!(answer["streams"]["cases"]["records"], 7, "{answer:#}");
@@ -92,7 +94,10 @@ async fn a_case_that_is_gone_when_its_detail_is_asked_for_is_set_aside() {
     rig.sim.faults.when(Endpoint::CaseDetail, |request| request.path.ends_with("/2"), Fault::Status(404, "{}".into()));
     let answer = rig.run().await;
     assert_eq!(answer["status"], "complete");
-    assert_eq!((&answer["streams"]["cases"]["records"], &answer["streams"]["cases"]["set_aside"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&answer["streams"]["cases"]["records"], &answer["streams"]["cases"]["set_aside"]),
+        (&2.into(), &1.into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

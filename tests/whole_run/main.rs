@@ -2,8 +2,12 @@
 //! and API are compared record by record, byte by byte.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod api_faults;
+mod bad_input;
 mod cases;
+mod deadline;
 mod first_run;
 mod paging;
 mod rig;
+mod store;
 mod users;

@@ -36,7 +36,9 @@ async fn the_first_token_is_an_empty_string_and_every_end_is_understood() {
         rig.run().await;
         rig.assert_holds_events().await;
         assert!(rig.sim.api.requests_to(Endpoint::FileEvents).iter().any(|request| request.json()["pgToken"] == ""));
-        assert!(rig.sim.api.requests_to(Endpoint::FileEvents).iter().all(|request| request.json()["pgToken"].is_string()));
+        assert!(
+            rig.sim.api.requests_to(Endpoint::FileEvents).iter().all(|request| request.json()["pgToken"].is_string())
+        );
     }
 }
 

@@ -8,7 +8,8 @@ use simulator::{Dataset, Endpoint, Fault, compact, with_member};
 use crate::rig::{Rig, assert_same};
 
 async fn rig() -> Rig {
-    Rig::with(|lambda| lambda.env("STREAMS", "users").env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "7")).await
+    Rig::with(|lambda| lambda.env("STREAMS", "users").env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "7"))
+        .await
 }
 
 fn tombstones(lines: &[String]) -> Vec<Value> {

@@ -1,0 +1,203 @@
+//! Runs that don't fit their time, and containers that live on.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault};
+
+use crate::rig::{Rig, ago, time};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_many_runs_shrinks_with_every_run() {
+    let rig = Rig::with(|lambda| {
+        lambda.env("STREAMS", "audit,file_events").env("FE_PAGE_SIZE", "20").env("AUDIT_PAGE_SIZE", "20")
+    })
+    .await;
+    rig.sim.world.add_file_events(1_500, ago(3_400), ago(5));
+    rig.sim.world.add_audit(1_000, ago(3_400), ago(5));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(120));
+    let mut before = [ago(4_000); 2];
+    for run in 0.. {
+        assert!(run < 60, "no progress");
+        let answer = rig.run_within(Duration::from_secs(4)).await;
+        for (stream, before) in ["file_events", "audit"].iter().zip(&mut before) {
+            let covered_to = time(&answer["streams"][stream]["covered_to"]);
+            assert!(covered_to > *before, "run {run}: {stream} stays at {covered_to}: {answer:#}");
+            *before = covered_to;
+        }
+        if answer["status"] == "complete" {
+            assert!(run > 1, "it was no backlog");
+            break;
+        }
+        assert_eq!(answer["status"], "partial");
+    }
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_too_large_for_a_run_is_cut_until_it_fits() {
+    // A page costs 20 ms a row: a full one doesn't fit a run of 4 s.
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "400")).await;
+    rig.sim.world.add_file_events(800, ago(3_400), ago(5));
+    for size in [400, 300, 200] {
+        let large = move |request: &simulator::http::Request| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let at = |n: usize| time(&body["groups"][0]["filters"][n]["value"]);
+            body["pgSize"] != 1 && (at(1) - at(0)).num_seconds() >= 3_400 * size / 800
+        };
+        rig.sim.faults.when(Endpoint::FileEvents, large, Fault::Late(Duration::from_millis(20 * size as u64)));
+    }
+    let mut runs = 0;
+    while rig.run_within(Duration::from_secs(4)).await["status"] != "complete" {
+        runs += 1;
+        assert!(runs < 12, "no progress");
+    }
+    assert!(runs > 0, "it fitted at once");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stops_in_time_whatever_hangs() {
+    for endpoint in [Endpoint::SignIn, Endpoint::FileEvents, Endpoint::AuditSearch, Endpoint::Users] {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.faults.always(endpoint, Fault::Hang);
+        let began = Instant::now();
+        let answer = rig.run_within(Duration::from_secs(5)).await;
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(answer["status"], "partial", "{answer:#}");
+        rig.sim.faults.clear();
+        rig.run().await;
+        rig.assert_holds_everything().await;
+        assert_eq!(rig.checkpoint().await["lease"], Value::Null);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_time_does_nothing_and_says_so() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    let before = rig.checkpoint().await;
+    let outcome = rig.lambda.invoke(json!({}), Duration::from_millis(3)).await;
+    if let simulator::Outcome::Answer(answer) = outcome {
+        assert_eq!(answer["status"], "partial");
+    }
+    let after = rig.checkpoint().await;
+    assert_eq!(before["events"], after["events"]);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(rig.run().await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_stream_holds_back_no_other() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.faults.always(Endpoint::CaseDetail, Fault::Late(Duration::from_secs(2)));
+    let answer = rig.run_within(Duration::from_secs(5)).await;
+    assert_eq!(answer["streams"]["cases"]["status"], "partial");
+    for stream in ["audit", "file_events", "users"] {
+        assert_eq!(answer["streams"][stream]["status"], "complete", "{answer:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_container_carries_over_nothing_but_its_clients() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.invoke(json!({"action": "collect", "streams": ["users"]})).await.answer();
+    let answer = rig.run().await;
+    assert_eq!(answer["streams"].as_object().unwrap().len(), 4, "the first event's streams are not the second's");
+    assert_eq!((rig.sim.api.sign_ins(), rig.sim.secrets.calls()), (1, 1));
+    let again = rig.run().await;
+    assert_ne!(answer["run_id"], again["run_id"]);
+    assert_eq!(again["streams"]["audit"]["records"], 0, "figures begin anew");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_picked_up_by_a_warm_container() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.api.set_credentials("key-42-rotated", "rotated-client-secret");
+    rig.sim.api.revoke_tokens();
+    let (error_type, _) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyConfigError", "the secret isn't rotated yet");
+    rig.sim.secrets.set_secret(r#"{"client_id":"key-42-rotated","client_secret":"rotated-client-secret"}"#);
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_rotated_within_a_run_is_picked_up_too() {
+    let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "20")).await;
+    rig.populate();
+    let (api, secrets) = (rig.sim.api.clone(), rig.sim.secrets.clone());
+    let rotate = move || {
+        api.set_credentials("key-42-rotated", "rotated-client-secret");
+        api.revoke_tokens();
+        secrets.set_secret(r#"{"clientId":"key-42-rotated","clientSecret":"rotated-client-secret"}"#);
+    };
+    rig.sim.faults.once(Endpoint::FileEvents, 3, Fault::run(rotate));
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_of_the_network_before_the_first_event() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.invoke(json!({"action": "?"})).await.error();
+    assert!(rig.sim.s3.requests().is_empty() && rig.sim.api.requests().is_empty() && rig.sim.secrets.calls() == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_by_hand_is_covered_once_however_often_it_is_asked_for() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events")).await;
+    rig.sim.world.add_audit(300, ago(40 * 86_400), ago(5));
+    rig.sim.world.add_file_events(300, ago(40 * 86_400), ago(5));
+    let event = json!({"action": "collect", "streams": ["audit"],
+        "from": ago(30 * 86_400).to_rfc3339(), "to": ago(20 * 86_400).to_rfc3339()});
+    let dry = json!({"action": "collect", "streams": ["audit"], "dry_run": true,
+        "from": ago(30 * 86_400).to_rfc3339(), "to": ago(20 * 86_400).to_rfc3339()});
+    let counted = rig.invoke(dry).await.answer();
+    assert!(rig.sim.s3.keys(rig.sim.bucket(), "").await.is_empty(), "a dry run writes nothing at all");
+    let first = rig.invoke(event.clone()).await.answer();
+    let of_span = first["streams"]["audit"]["records"].as_u64().unwrap();
+    assert!((50..150).contains(&of_span), "{first:#}");
+    assert_eq!(counted["streams"]["audit"]["records"], of_span, "but counts what a run would store");
+    assert_eq!(rig.invoke(event).await.answer()["streams"]["audit"]["records"], 0);
+    rig.run().await;
+    rig.invoke(json!({"action": "collect", "from": ago(45 * 86_400).to_rfc3339()})).await.answer();
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing_for_any_stream_and_needs_no_lease() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let answer = rig.invoke(json!({"action": "collect", "dry_run": true})).await.answer();
+    for (stream, records) in [("file_events", 300), ("audit", 200), ("cases", 12), ("users", 40)] {
+        assert_eq!(answer["streams"][stream]["records"], records, "{answer:#}");
+    }
+    assert!(rig.sim.s3.requests().iter().all(|request| request.method == "GET"));
+    rig.run().await;
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_audit_log_keeps_no_longer_is_expired_and_never_called_covered() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.sim.world.add_audit(50, ago(80 * 86_400), ago(5));
+    rig.invoke(json!({"action": "collect", "from": ago(100 * 86_400).to_rfc3339()})).await.answer();
+    let state = &rig.checkpoint().await["events"]["audit"];
+    let expired = &state["expired"][0];
+    assert!(
+        time(&expired[1]) < ago(90 * 86_400 - 60) && time(&state["covered"][0][0]) >= time(&expired[1]),
+        "{state:#}"
+    );
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}

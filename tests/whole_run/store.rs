@@ -1,0 +1,319 @@
+//! S3 and the checkpoint: what is created is never changed, a lost answer doubles nothing, and of two runs only one
+//! writes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault, Simulator};
+
+use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, failure_of};
+
+/// The sum of what the answers say was stored.
+fn records(answers: &[Value]) -> u64 {
+    let streams = answers.iter().flat_map(|answer| answer["streams"].as_object().unwrap().values());
+    streams.map(|stream| stream["records"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_s3_refuses_for_a_moment_is_written_in_the_end_and_once() {
+    for fault in [
+        S3Fault::Status(409),
+        S3Fault::Status(500),
+        S3Fault::Status(503),
+        S3Fault::Dropped,
+        S3Fault::LostAnswer,
+        S3Fault::LandsLate(Duration::from_millis(30)),
+    ] {
+        let rig = Rig::new().await;
+        rig.populate();
+        for nth in [1, 3, 4, 6] {
+            rig.sim.s3.faults.once("PUT", "", nth, fault.clone());
+        }
+        rig.sim.s3.faults.once("GET", CHECKPOINT, 1, S3Fault::Status(503));
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{fault:?}: {answer:#}");
+        assert_eq!(records(&[answer]), 552, "own writes whose answers were lost count as ours");
+        rig.assert_holds_everything().await;
+        assert_eq!(rig.checkpoint().await["lease"], Value::Null);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_checkpoint_write_may_lose_its_answer() {
+    let rig = Rig::new().await;
+    rig.populate();
+    for nth in (1..20).step_by(2) {
+        rig.sim.s3.faults.once("PUT", CHECKPOINT, nth, S3Fault::LostAnswer);
+    }
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    rig.sim.s3.faults.clear();
+    rig.run().await;
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_s3_refuses_for_good_fails_its_stream_and_covers_nothing() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users")).await;
+    rig.populate();
+    rig.sim.s3.faults.always("PUT", "code42/audit/", S3Fault::Status(403));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "FirstPartyGenericError");
+    assert_eq!(
+        (&answer["streams"]["audit"]["covered_to"], &answer["streams"]["users"]["status"]),
+        (&Value::Null, &json!("complete"))
+    );
+    let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("PutObject") && message.contains("code42/audit/"), "{message}");
+    rig.sim.s3.faults.clear();
+    rig.run().await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_missing_key_is_a_first_run() {
+    for fault in [S3Fault::Status(403), S3Fault::Status(500)] {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.s3.faults.always("GET", CHECKPOINT, fault);
+        let (error_type, _) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "FirstPartyGenericError");
+        assert!(rig.sim.s3.keys(rig.sim.bucket(), "").await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_damaged_newer_or_another_s_stops_the_run_and_is_left_as_it_is() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    let good = rig.checkpoint().await;
+    let mut newer = good.clone();
+    newer["format_version"] = json!(2);
+    let mut foreign = good.clone();
+    foreign["identity"]["tenant"] = json!("another");
+    for (held, error_type, says) in [
+        ("not JSON".to_owned(), "FirstPartyGenericError", "can't be read"),
+        (String::new(), "FirstPartyGenericError", "can't be read"),
+        ("{}".to_owned(), "FirstPartyGenericError", "can't be read"),
+        (newer.to_string(), "FirstPartyGenericError", "newer"),
+        (foreign.to_string(), "ThirdPartyConfigError", "another tenant"),
+    ] {
+        rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, held.clone()).await;
+        let (told, answer) = rig.failure(json!({})).await;
+        assert_eq!(told, error_type, "{answer:#}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(says), "{answer:#}");
+        let left = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap();
+        assert_eq!(left.bytes, held.as_bytes());
+    }
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, good.to_string()).await;
+    let other_prefix = rig.container(|lambda| lambda.env("S3_PREFIX", "elsewhere/"));
+    let (error_type, answer) = failure_of(other_prefix.invoke(json!({}), DEADLINE).await);
+    assert_eq!(error_type, "ThirdPartyConfigError");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("S3_PREFIX"), "{answer:#}");
+    rig.run().await;
+    rig.assert_holds_everything().await;
+}
+
+/// Kills the process with each of its writes in turn, before it and after it, until a run survives.
+async fn killed_with_each_write(fault: impl Fn(Lambda) -> S3Fault) {
+    for nth in 1..40 {
+        let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "25").env("PAGE_SIZE", "10")).await;
+        rig.populate();
+        rig.sim.s3.faults.once("PUT", "", nth, fault(rig.lambda.clone()));
+        let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
+        rig.sim.s3.faults.clear();
+        if let Outcome::Answer(_) = outcome {
+            assert!(nth > 8, "the first runs must die");
+            return;
+        }
+        rig.free_the_lease().await;
+        let answer = rig.invoke(json!({"action": "collect"})).await.answer();
+        assert_eq!(answer["status"], "complete", "write {nth}: {answer:#}");
+        rig.assert_holds_everything().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_before_any_of_its_writes_loses_and_doubles_nothing() {
+    killed_with_each_write(|lambda| S3Fault::before(move || lambda.kill())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_after_any_of_its_writes_loses_and_doubles_nothing() {
+    killed_with_each_write(|lambda| S3Fault::after(move || lambda.kill())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_whose_content_changed_between_a_death_and_the_resume_gets_what_it_lacks_beside_it() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.sim.world.add_audit(20, ago(500), ago(100));
+    let lambda = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "code42/audit/", 1, S3Fault::after(move || lambda.kill()));
+    rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
+    let key = rig.keys("audit").await.remove(0);
+    let hour = key.split('/').nth(3).unwrap().to_owned();
+    let at = rig.sim.world.audit()[3].time.to_rfc3339();
+    rig.sim.world.push_audit(format!(r#"{{"late":true,"timestamp":"{at}"}}"#));
+    rig.invoke(json!({"action": "collect"})).await.answer();
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    let beside = key.replace(".ndjson.gz", "-r1.ndjson.gz");
+    assert!(rig.keys("audit").await.contains(&beside), "{beside} in {hour}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothing() {
+    for stream in ["audit", "users", "cases"] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream)).await;
+        rig.populate();
+        let part = format!("{PREFIX}{stream}/");
+        rig.sim.s3.faults.once("PUT", &part, 1, S3Fault::LandsLate(Duration::from_secs(9)));
+        let lambda = rig.lambda.clone();
+        rig.sim.s3.faults.once("PUT", &part, 2, S3Fault::before(move || lambda.kill()));
+        rig.lambda.invoke(json!({}), Duration::from_secs(3)).await;
+        // The successor has read and is about to write when it lands.
+        rig.sim.s3.faults.once("PUT", &part, 1, S3Fault::Late(Duration::from_secs(2)));
+        rig.invoke(json!({"action": "collect"})).await.answer();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        rig.invoke(json!({"action": "collect"})).await.answer();
+        rig.assert_holds_everything_of(stream).await;
+    }
+}
+
+impl Rig {
+    /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
+    async fn free_the_lease(&self) {
+        if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
+            let mut checkpoint: Value = serde_json::from_slice(&object.bytes).unwrap();
+            checkpoint["lease"] = Value::Null;
+            self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+        }
+    }
+
+    async fn assert_holds_everything_of(&self, stream: &str) {
+        let world = &self.sim.world;
+        let records = match stream {
+            "audit" => world.audit(),
+            "users" => world.users(),
+            _ => world.cases(),
+        };
+        self.assert_holds(stream, &records).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_runs_at_once_one_is_skipped_and_nothing_is_doubled() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(200));
+    let other = rig.container(|lambda| lambda);
+    let (one, two) = tokio::join!(rig.invoke(json!({})), other.invoke(json!({}), DEADLINE));
+    let (one, two) = (one.answer(), two.answer());
+    let mut statuses = [one["status"].as_str().unwrap(), two["status"].as_str().unwrap()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["complete", "skipped"]);
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_by_hand_waits_for_another_s_lease() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(300));
+    let other = rig.container(|lambda| lambda);
+    let by_hand = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        other.invoke(json!({"action": "collect"}), DEADLINE).await.answer()
+    };
+    let (one, two) = tokio::join!(rig.run(), by_hand);
+    assert_eq!((&one["status"], &two["status"]), (&json!("complete"), &json!("complete")));
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_outlives_its_lease_writes_nothing_more() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.populate();
+    let lambda = rig.lambda.clone();
+    rig.sim.faults.once(Endpoint::AuditSearch, 1, Fault::run(move || lambda.freeze()));
+    let frozen = rig.lambda.clone();
+    let first = tokio::spawn(async move { frozen.invoke(json!({}), Duration::from_secs(20)).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.free_the_lease().await;
+    let other = rig.container(|lambda| lambda.env("STREAMS", "audit"));
+    other.invoke(json!({}), DEADLINE).await.answer();
+    let revision = rig.checkpoint().await["revision"].clone();
+    rig.lambda.thaw();
+    match first.await.unwrap() {
+        Outcome::Failed { error_type, error_message } => {
+            assert_eq!(error_type, "FirstPartyGenericError", "{error_message}");
+        }
+        Outcome::Answer(answer) => assert_eq!(answer["status"], "skipped"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.checkpoint().await["revision"], revision, "the successor's checkpoint stands");
+    rig.run().await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_frozen_beyond_its_lease_sends_s3_nothing_when_it_thaws() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.populate();
+    let lambda = rig.lambda.clone();
+    rig.sim.faults.once(Endpoint::AuditSearch, 1, Fault::run(move || lambda.freeze()));
+    let thawed = rig.lambda.clone();
+    let sim: &Simulator = &rig.sim;
+    let meanwhile = async {
+        // Deadline 2 s, lease 7 s.
+        tokio::time::sleep(Duration::from_millis(7_500)).await;
+        let before = sim.s3.requests().len();
+        thawed.thaw();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(sim.s3.requests().len(), before);
+    };
+    let (_, ()) = tokio::join!(rig.lambda.invoke(json!({}), Duration::from_secs(2)), meanwhile);
+    rig.run().await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_may_lie_in_another_bucket_and_the_owner_is_checked_on_every_call() {
+    let rig = Rig::with(|lambda| lambda.env("STATE_BUCKET", "the-state").env("S3_BUCKET_OWNER", "123456789012")).await;
+    rig.sim.s3.create_bucket("the-state").await;
+    rig.populate();
+    rig.run().await;
+    assert!(rig.sim.s3.keys(rig.sim.bucket(), "").await.iter().all(|key| key.starts_with(PREFIX)));
+    assert!(rig.sim.s3.keys("the-state", "").await.iter().all(|key| key.starts_with("incydr-collector/")));
+    for request in rig.sim.s3.requests() {
+        assert_eq!(request.expected_owner.as_deref(), Some("123456789012"), "{request:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tenants_in_one_bucket_stay_apart() {
+    let ours = Rig::with(|lambda| lambda.env("S3_PREFIX", "ours/").env("CHECKPOINT_KEY", "state/ours.json")).await;
+    ours.populate();
+    ours.invoke(json!({})).await.answer();
+    let other = ours.container(|lambda| lambda.env("S3_PREFIX", "theirs/").env("CHECKPOINT_KEY", "state/theirs.json"));
+    other.invoke(json!({}), DEADLINE).await.answer();
+    for prefix in ["ours/", "theirs/"] {
+        let stored = ours.sim.stored_lines(&format!("{prefix}users/")).await;
+        assert_eq!(stored.len(), 40);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_dead_owner_runs_out_five_seconds_after_its_deadline() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.populate();
+    let lambda = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "code42/audit/", 1, S3Fault::before(move || lambda.kill()));
+    let began = Instant::now();
+    rig.lambda.invoke(json!({}), Duration::from_secs(3)).await;
+    assert_eq!(rig.run().await["status"], "skipped", "the lease holds");
+    rig.invoke(json!({"action": "collect"})).await.answer();
+    assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
