@@ -1,6 +1,7 @@
 //! What a run tells its caller.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
@@ -56,6 +57,13 @@ pub struct Told {
     #[serde(rename = "type")]
     pub error_type: ErrorType,
     pub message: String,
+}
+
+impl fmt::Display for Status {
+    /// As it stands in the answer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 impl From<&Error> for Told {

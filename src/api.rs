@@ -194,6 +194,7 @@ impl Api {
     async fn attempt(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<Answer, Refused> {
         while let Err(wait) = self.budget.take(Millis::now()) {
             if !sleep_within(wait, caller.until).await {
+                info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
                 return Err(ApiError::OutOfTime.into());
             }
         }

@@ -38,7 +38,7 @@ impl Handler {
                 })
             }
             (status, _) => {
-                info!(run_id, status = ?status, "the run ended");
+                info!(run_id, %status, "the run ended");
                 Ok(answer)
             }
         }

@@ -75,8 +75,8 @@ mod tests {
         let mut attempts = API.begin();
         let pauses = std::iter::from_fn(|| attempts.pause(None)).count();
         assert_eq!(pauses, 5);
-        let long_ago = Attempts { policy: API, made: 0, began: Millis::now() - 600_000 };
-        assert_eq!({ long_ago }.pause(None), None);
+        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - 600_000 };
+        assert_eq!(long_ago.pause(None), None);
     }
 
     #[test]

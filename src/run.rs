@@ -196,7 +196,7 @@ impl Work<'_> {
 fn log(stream: Stream, answer: &StreamAnswer) {
     info!(
         stream = %stream,
-        status = ?answer.status,
+        status = %answer.status,
         records = answer.records,
         objects = answer.objects,
         bytes = answer.bytes,

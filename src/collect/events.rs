@@ -24,6 +24,8 @@ const PAGES_PER_WINDOW: u64 = 4;
 const TOO_DENSE: u64 = 2;
 /// And spans no more than this, since each of its hours is compressed on its own.
 const LONGEST_WINDOW: i64 = DAY;
+/// And is cut no shorter, for with the margin on both sides its parts would hold as many rows as it does.
+const SHORTEST_CUT: i64 = 2 * SECOND;
 /// A run with less time than this begins with windows of one page.
 const SHORT_RUN: i64 = 20 * SECOND;
 /// The part of the time that is left which the next window may take, by the pace so far.
@@ -372,17 +374,17 @@ fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) + MARGIN }
 }
 
-/// Into `parts` of about the same length, at full seconds where they are that long.
+/// Into `parts` of about the same length, at full seconds where it can be.
 fn cut(span: Span, parts: u64) -> Vec<Span> {
     let least = (span.millis() + LONGEST_WINDOW - 1) / LONGEST_WINDOW;
-    let parts = i64::try_from(parts).unwrap_or(i64::MAX).max(least).clamp(1, span.millis());
-    let unit = if span.millis() / parts >= 2 * SECOND { SECOND } else { 1 };
+    let most = (span.millis() / SHORTEST_CUT).max(1);
+    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(least, most);
     let mut from = span.from;
     let mut cut = Vec::new();
     for n in 1..=parts {
-        let exact =
-            span.from + i64::try_from(i128::from(span.millis()) * i128::from(n) / i128::from(parts)).unwrap_or(0);
-        let to = if n == parts { span.to } else { exact.floor(unit) };
+        let exact = i128::from(span.millis()) * i128::from(n) / i128::from(parts);
+        let to = (span.from + i64::try_from(exact).unwrap_or(0)).floor(SECOND);
+        let to = if n == parts { span.to } else { to };
         cut.extend(Span::new(from, to));
         from = from.max(to);
     }
@@ -408,7 +410,7 @@ mod tests {
             assert!(cut.iter().all(|part| part.millis() <= LONGEST_WINDOW), "{cut:?}");
         }
         assert_eq!(cut(span(0, 10_000), 2), [span(0, 5_000), span(5_000, 10_000)]);
-        assert_eq!(cut(span(5, 6), 2), [span(5, 6)]);
+        assert_eq!(cut(span(0, 3_999), 2), [span(0, 3_999)], "no shorter than its margin");
     }
 
     #[test]

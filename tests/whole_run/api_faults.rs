@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use simulator::{Endpoint, Fault};
 
-use crate::rig::{PREFIX, Rig, ago};
+use crate::rig::{PREFIX, Rig, ago, sha256};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_is_retried_and_leaves_no_trace() {
@@ -248,9 +248,7 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
     for ((stream, _, _), raw) in poison.iter().zip(&raw) {
         let kept = rig.sim.s3.objects(rig.sim.bucket(), &format!("incydr-collector/set-aside/{stream}/")).await;
         assert_eq!(kept.len(), 1, "{stream}");
-        let sha256: String =
-            <sha2::Sha256 as sha2::Digest>::digest(&kept[0].bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(kept[0].key, format!("incydr-collector/set-aside/{stream}/{sha256}.bin"));
+        assert_eq!(kept[0].key, format!("incydr-collector/set-aside/{stream}/{}.bin", sha256(&kept[0].bytes)));
         assert_eq!(kept[0].bytes, raw.trim().as_bytes(), "{stream}: byte for byte");
     }
     assert!(!rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await.iter().any(|key| key.contains("set-aside")));

@@ -40,13 +40,13 @@ async fn a_window_too_large_for_a_run_is_cut_until_it_fits() {
     // A page costs 20 ms a row: a full one doesn't fit a run of 4 s.
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "400")).await;
     rig.sim.world.add_file_events(800, ago(3_400), ago(5));
-    for size in [400, 300, 200] {
+    for size in [400_u32, 300, 200] {
         let large = move |request: &simulator::http::Request| {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let at = |n: usize| time(&body["groups"][0]["filters"][n]["value"]);
-            body["pgSize"] != 1 && (at(1) - at(0)).num_seconds() >= 3_400 * size / 800
+            body["pgSize"] != 1 && (at(1) - at(0)).num_seconds() >= i64::from(3_400 * size / 800)
         };
-        rig.sim.faults.when(Endpoint::FileEvents, large, Fault::Late(Duration::from_millis(20 * size as u64)));
+        rig.sim.faults.when(Endpoint::FileEvents, large, Fault::Late(Duration::from_millis(20) * size));
     }
     let mut runs = 0;
     while rig.run_within(Duration::from_secs(4)).await["status"] != "complete" {

@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use simulator::Endpoint;
 
-use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, time};
+use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, sha256, time};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_four_streams_arrive_byte_for_byte() {
@@ -44,11 +43,10 @@ async fn an_object_is_named_and_described_as_the_contract_says() {
         assert_eq!(hour, format!("hour={}", &from[9..11]));
         assert_eq!(object.content_type.as_deref(), Some("application/x-ndjson"));
         assert_eq!(object.content_encoding.as_deref().filter(|held| !held.is_empty()), None);
-        let text: String = object.lines().iter().map(|line| format!("{line}\n")).collect();
-        let sha256: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = object.lines().join("\n") + "\n";
         assert_eq!(object.metadata["stream"], stream);
         assert_eq!(object.metadata["records"], object.lines().len().to_string());
-        assert_eq!(object.metadata["sha256"], sha256);
+        assert_eq!(object.metadata["sha256"], sha256(text.as_bytes()));
         assert_eq!(object.metadata["run-id"], run_id);
     }
     for write in rig.sim.s3.writes_below(PREFIX) {

@@ -239,3 +239,14 @@ async fn file_events_that_share_an_id_but_differ_are_all_stored() {
     rig.run().await;
     rig.assert_holds_events().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_events_in_one_second_than_a_window_holds_are_read_without_cutting_it_to_pieces() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "20")).await;
+    rig.sim.world.add_file_events(60, ago(3_000), ago(5));
+    rig.sim.world.add_file_events(400, ago(600), ago(600));
+    rig.run().await;
+    rig.assert_holds_events().await;
+    let requests = rig.sim.api.requests_to(Endpoint::FileEvents).len();
+    assert!(requests < 100, "{requests} requests for 460 events in pages of 20");
+}

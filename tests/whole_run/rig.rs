@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use simulator::{Lambda, LambdaBuilder, Outcome, Record, Simulator, compact};
 
 pub const PREFIX: &str = "code42/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
 /// Enough for any run that nothing holds up.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 pub struct Rig {
     pub sim: Simulator,
@@ -122,6 +123,11 @@ pub fn assert_same(what: &str, found: impl IntoIterator<Item = String>, expected
     let lost = balance.values().filter(|count| **count < 0).count();
     let first: Vec<_> = balance.iter().take(3).collect();
     assert!(balance.is_empty(), "{what}: {lost} lost, {} too many, among them {first:#?}", balance.len() - lost);
+}
+
+/// In hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 pub fn ago(seconds: i64) -> DateTime<Utc> {
