@@ -311,10 +311,9 @@ impl StoredState {
 }
 
 impl Window {
-    /// Whether it may be cut in another way: only while nobody else can still be storing it. That nothing of it is
-    /// stored yet the caller must know.
-    pub fn may_be_cut_again(&self, run_id: &str, now: Millis) -> bool {
-        self.opened_by.run_id == run_id || self.opened_by.until + LONG_GONE < now
+    /// Whether its opener can no longer be storing it.
+    pub fn is_abandoned(&self, now: Millis) -> bool {
+        self.opened_by.until + LONG_GONE < now
     }
 }
 
@@ -393,11 +392,10 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_cut_again_only_by_its_opener_or_long_after_it() {
+    fn a_window_is_abandoned_long_after_its_opener_s_lease() {
         let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
         let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
-        assert!(window.may_be_cut_again("a", Millis(0)));
-        assert!(!window.may_be_cut_again("b", Millis(1_000 + LONG_GONE)));
-        assert!(window.may_be_cut_again("b", Millis(1_001 + LONG_GONE)));
+        assert!(!window.is_abandoned(Millis(1_000 + LONG_GONE)));
+        assert!(window.is_abandoned(Millis(1_001 + LONG_GONE)));
     }
 }

@@ -1,6 +1,7 @@
 //! Events: closed windows, oldest first. A gap is counted, cut into windows, and each window is opened on the
 //! checkpoint, read until it agrees with the API's own count, stored, and covered.
 
+mod plan;
 mod reading;
 
 use std::collections::VecDeque;
@@ -8,28 +9,15 @@ use std::collections::VecDeque;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::{debug, warn};
 
+use self::plan::{MARGIN, Pace, Sizes, asked, cut, windows};
 use self::reading::Reading;
 use super::Collector;
 use crate::api::{ApiError, Listing, Request};
 use crate::checkpoint::{EventsState, Span, Window};
 use crate::error::Error;
 use crate::stream::{Events, Total};
-use crate::time::{DAY, Millis, SECOND};
+use crate::time::{Millis, SECOND};
 
-/// The server's edges cut at milliseconds or seconds, inclusive or not: so much more is asked for on either side.
-const MARGIN: i64 = SECOND;
-/// A window holds at most so many full pages by the API's count.
-const PAGES_PER_WINDOW: u64 = 4;
-/// A window that turns out to hold more than this many times that is cut again.
-const TOO_DENSE: u64 = 2;
-/// And spans no more than this, since each of its hours is compressed on its own.
-const LONGEST_WINDOW: i64 = DAY;
-/// And is cut no shorter, for with the margin on both sides its parts would hold as many rows as it does.
-const SHORTEST_CUT: i64 = 2 * SECOND;
-/// A run with less time than this begins with windows of one page.
-const SHORT_RUN: i64 = 20 * SECOND;
-/// The part of the time that is left which the next window may take, by the pace so far.
-const SHARE_OF_TIME: f64 = 0.6;
 /// So many windows are cut by one count; then what is left is counted again, for it may be denser or sparser.
 const WINDOWS_PER_COUNT: usize = 8;
 const TRIES: u64 = 3;
@@ -44,10 +32,13 @@ enum Done {
     },
 }
 
-/// How fast windows went so far in this run.
-#[derive(Default)]
-struct Pace {
-    millis_per_row: Option<f64>,
+/// A window that is to be read.
+struct Planned {
+    span: Span,
+    /// The API's own, where it was just asked for this very span.
+    count: Option<u64>,
+    /// How many rows it was cut to hold.
+    rows: u64,
 }
 
 impl Collector<'_> {
@@ -56,39 +47,42 @@ impl Collector<'_> {
         self.run.ledger.update(|checkpoint| self.owe(facts, checkpoint.events(self.stream), horizon));
         let mut pace = Pace::default();
         for window in self.left_open() {
+            let planned = Planned { span: window.span, count: None, rows: self.sizes(facts).most() };
             // Cut again, it is a gap like any other.
-            self.finish(facts, &window, None, &mut pace).await?;
+            self.finish(facts, &window, &planned, &mut pace).await?;
         }
         let mut plan = VecDeque::new();
         loop {
-            let (span, count) = match plan.pop_front() {
-                Some(span) => (span, None),
-                None => match self.oldest_gap(horizon) {
-                    None => return Ok(()),
-                    Some(gap) => {
-                        let (span, count) = self.count_gap(facts, gap).await?;
-                        // In a warm container this was the first answer, and so the first word of the API's clock.
-                        horizon = horizon.min(self.horizon());
-                        if span.to > horizon {
-                            continue;
-                        }
-                        if count == 0 {
-                            self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).cover(span));
-                            continue;
-                        }
-                        plan.extend(cut(span, count.div_ceil(self.window_rows(facts, &pace))));
-                        let whole = plan.len() == 1;
-                        plan.truncate(WINDOWS_PER_COUNT);
-                        let Some(first) = plan.pop_front() else { continue };
-                        (first, whole.then_some(count))
-                    }
-                },
+            let Some(planned) = plan.pop_front() else {
+                let Some(gap) = self.oldest_gap(horizon) else { return Ok(()) };
+                let (span, count) = self.count_gap(facts, gap).await?;
+                // In a warm container this was the first answer, and so the first word of the API's clock.
+                horizon = horizon.min(self.horizon());
+                if span.to <= horizon {
+                    plan = self.plan(facts, span, count, pace);
+                }
+                continue;
             };
-            let window = self.open(facts, span).await?;
-            if let Done::CutAgain { parts } = self.finish(facts, &window, count, &mut pace).await? {
-                cut(span, parts).into_iter().rev().for_each(|part| plan.push_front(part));
+            let window = self.open(facts, planned.span).await?;
+            if let Done::CutAgain { parts } = self.finish(facts, &window, &planned, &mut pace).await? {
+                let rows = planned.rows;
+                let parts = cut(planned.span, parts).into_iter().map(|span| Planned { span, count: None, rows });
+                plan = parts.chain(plan).collect();
             }
         }
+    }
+
+    /// The next windows of a span that was counted. A span without rows needs none: it is covered.
+    fn plan(&self, facts: &Events, span: Span, count: u64, pace: Pace) -> VecDeque<Planned> {
+        if count == 0 {
+            self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).cover(span));
+            return VecDeque::new();
+        }
+        let rows = self.window_rows(facts, pace);
+        let windows = windows(span, count, rows);
+        let whole = windows.len() == 1;
+        let planned = |span| Planned { span, count: whole.then_some(count), rows: rows.min(count) };
+        windows.into_iter().take(WINDOWS_PER_COUNT).map(planned).collect()
     }
 
     /// Windows end here at the latest, so that what is asked for, margin and all, lies before now minus settle.
@@ -159,19 +153,15 @@ impl Collector<'_> {
         }
     }
 
-    /// How many rows the next window should hold: at most four full pages, and no more than can be read in time.
-    fn window_rows(&self, facts: &Events, pace: &Pace) -> u64 {
-        let full_page = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let most = PAGES_PER_WINDOW * full_page;
+    fn sizes(&self, facts: &Events) -> Sizes {
+        Sizes::new(self.run.settings.page_size(self.stream, facts.list.max_page_size))
+    }
+
+    /// How many rows the next window should hold; fewer where a larger one didn't fit a run before.
+    fn window_rows(&self, facts: &Events, pace: Pace) -> u64 {
         let left = self.run.times.read_until.0 - Millis::now().0;
-        let fits = match pace.millis_per_row {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-            Some(millis) => (left.max(0) as f64 * SHARE_OF_TIME / millis) as u64,
-            None if left < SHORT_RUN => full_page,
-            None => most,
-        };
         let hint = self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).window_rows);
-        fits.min(hint.unwrap_or(most)).clamp(1, most)
+        self.sizes(facts).next(left, pace).min(hint.unwrap_or(u64::MAX)).max(1)
     }
 
     /// Fixes a window on the checkpoint, before the first request whose records are stored.
@@ -187,59 +177,57 @@ impl Collector<'_> {
         Ok(window)
     }
 
-    /// Reads, stores and covers an open window. `count` is the API's, where it was just asked for this very window.
+    /// Reads, stores and covers an open window.
     async fn finish(
         &self,
         facts: &'static Events,
         window: &Window,
-        count: Option<u64>,
+        planned: &Planned,
         pace: &mut Pace,
     ) -> Result<Done, Error> {
         let began = Millis::now();
-        let most = TOO_DENSE * PAGES_PER_WINDOW * self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let reading = match self.read(facts, window, count).await {
+        let reading = match self.read(facts, window, planned.count).await {
             Ok(reading) => reading,
             Err(Unread::TooDense { rows }) => {
                 self.withdraw(window, None);
-                return Ok(Done::CutAgain { parts: rows.div_ceil(most / TOO_DENSE) });
+                return Ok(Done::CutAgain { parts: rows.div_ceil(self.sizes(facts).most()) });
             }
-            Err(Unread::Failed(Error::Api(ApiError::TooLarge { .. }))) if self.may_cut(window).await? => {
+            Err(Unread::Failed(Error::Api(ApiError::TooLarge { .. }))) if self.may_be_cut(window).await? => {
                 self.withdraw(window, None);
                 return Ok(Done::CutAgain { parts: 2 });
             }
             Err(Unread::Failed(error)) => {
                 // The run's first window, and it didn't fit: the next run begins with a smaller one.
-                let too_large = error.is_out_of_time() && pace.millis_per_row.is_none();
-                if self.may_cut(window).await.unwrap_or(false) {
-                    let rows = count.unwrap_or_else(|| self.window_rows(facts, pace)) / 2;
-                    self.withdraw(window, too_large.then_some(rows));
+                let too_large = error.is_out_of_time() && pace.is_unknown();
+                if self.is_ours_alone(window).await.unwrap_or(false) {
+                    self.withdraw(window, too_large.then_some(planned.rows / 2));
                 }
                 return Err(error);
             }
         };
         let rows = reading.rows;
         self.store(reading).await?;
-        let usual = PAGES_PER_WINDOW * self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let usual = self.sizes(facts).most();
         self.run.ledger.update(|checkpoint| {
             let state = checkpoint.events(self.stream);
             state.cover(window.span);
             state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
         });
-        if rows > 0 {
-            #[allow(clippy::cast_precision_loss)]
-            let millis = (Millis::now().0 - began.0).max(1) as f64 / rows as f64;
-            pace.millis_per_row = Some(millis);
-        }
+        pace.note(rows, Millis::now().0 - began.0);
         Ok(Done::Covered)
     }
 
-    /// Nothing of the window is stored, and nobody can still be storing it.
-    async fn may_cut(&self, window: &Window) -> Result<bool, Error> {
-        if cut(window.span, 2).len() < 2 || !window.may_be_cut_again(&self.run.ledger.lease.run_id, Millis::now()) {
-            return Ok(false);
+    async fn may_be_cut(&self, window: &Window) -> Result<bool, Error> {
+        Ok(cut(window.span, 2).len() > 1 && self.is_ours_alone(window).await?)
+    }
+
+    /// Whether nothing of the window is stored, and nobody else can still be storing it.
+    async fn is_ours_alone(&self, window: &Window) -> Result<bool, Error> {
+        if window.opened_by == self.run.ledger.lease {
+            return Ok(true);
         }
-        let ours = window.opened_by == self.run.ledger.lease;
-        Ok(ours || !self.run.records.any_of(self.stream, window.span, self.run.times.store_until).await?)
+        let abandoned = window.is_abandoned(Millis::now());
+        Ok(abandoned && !self.run.records.any_of(self.stream, window.span, self.run.times.store_until).await?)
     }
 
     /// Makes a window a gap again, of which nothing is stored. `rows`: the next ones are cut smaller.
@@ -327,8 +315,7 @@ impl Collector<'_> {
     }
 
     async fn refuse_if_too_dense(&self, facts: &Events, window: &Window, rows: u64) -> Result<(), Unread> {
-        let full_page = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        if rows > TOO_DENSE * PAGES_PER_WINDOW * full_page && self.may_cut(window).await? {
+        if rows > self.sizes(facts).too_many() && self.may_be_cut(window).await? {
             return Err(Unread::TooDense { rows });
         }
         Ok(())
@@ -367,55 +354,4 @@ impl<E: Into<Error>> From<E> for Unread {
 /// A panic of the worker is the run's own.
 fn panicked(error: tokio::task::JoinError) -> Error {
     std::panic::resume_unwind(error.into_panic())
-}
-
-/// What is asked for, so that the window surely lies within.
-fn asked(window: Span) -> Span {
-    Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) + MARGIN }
-}
-
-/// Into `parts` of about the same length, at full seconds where it can be.
-fn cut(span: Span, parts: u64) -> Vec<Span> {
-    let least = (span.millis() + LONGEST_WINDOW - 1) / LONGEST_WINDOW;
-    let most = (span.millis() / SHORTEST_CUT).max(1);
-    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(least, most);
-    let mut from = span.from;
-    let mut cut = Vec::new();
-    for n in 1..=parts {
-        let exact = i128::from(span.millis()) * i128::from(n) / i128::from(parts);
-        let to = (span.from + i64::try_from(exact).unwrap_or(0)).floor(SECOND);
-        let to = if n == parts { span.to } else { to };
-        cut.extend(Span::new(from, to));
-        from = from.max(to);
-    }
-    cut
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(from: i64, to: i64) -> Span {
-        Span::new(Millis(from), Millis(to)).expect("not empty")
-    }
-
-    #[test]
-    fn the_parts_of_a_cut_make_up_the_whole() {
-        for (whole, parts) in
-            [(span(0, 10), 3), (span(7, 100_003), 9), (span(0, 2), 50), (span(5, 6), 2), (span(0, 3 * DAY + 1), 1)]
-        {
-            let cut = cut(whole, parts);
-            assert_eq!((cut[0].from, cut[cut.len() - 1].to), (whole.from, whole.to));
-            assert!(cut.windows(2).all(|pair| pair[0].to == pair[1].from), "{cut:?}");
-            assert!(cut.iter().all(|part| part.millis() <= LONGEST_WINDOW), "{cut:?}");
-        }
-        assert_eq!(cut(span(0, 10_000), 2), [span(0, 5_000), span(5_000, 10_000)]);
-        assert_eq!(cut(span(0, 3_999), 2), [span(0, 3_999)], "no shorter than its margin");
-    }
-
-    #[test]
-    fn more_is_asked_for_than_the_window_even_where_the_server_cuts_at_seconds() {
-        assert_eq!(asked(span(10_500, 20_001)), span(9_000, 22_000));
-        assert_eq!(asked(span(10_000, 20_000)), span(9_000, 21_000));
-    }
 }

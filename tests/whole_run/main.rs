@@ -10,4 +10,5 @@ mod first_run;
 mod paging;
 mod rig;
 mod store;
+mod tls;
 mod users;

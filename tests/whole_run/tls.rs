@@ -1,0 +1,151 @@
+//! The way to the API: through a proxy, and past a certificate authority of one's own. Certificates are verified.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::json;
+use simulator::LambdaBuilder;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::rig::{DEADLINE, Rig, failure_of};
+
+const HOST: &str = "api.us.code42.com";
+
+/// A TLS front before the simulated API, and the authority that vouches for it.
+struct Front {
+    address: SocketAddr,
+    authority: NamedTempFile,
+}
+
+impl Front {
+    async fn before(api: &str) -> Self {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&authority_key).unwrap();
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), authority.pem()).unwrap();
+
+        let key = KeyPair::generate().unwrap();
+        let names = vec![HOST.to_owned(), "localhost".to_owned()];
+        let issuer = Issuer::from_params(&params, &authority_key);
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+
+        let api: SocketAddr = api.trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    if let Ok(mut client) = acceptor.accept(client).await {
+                        let mut server = TcpStream::connect(api).await.unwrap();
+                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Self { address, authority: file }
+    }
+}
+
+/// A proxy that leads every CONNECT to one address, and notes what it was asked for.
+async fn proxy(to: SocketAddr) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let log = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut client = BufReader::new(client);
+                let mut lines = String::new();
+                while !lines.ends_with("\r\n\r\n") && client.read_line(&mut lines).await.unwrap() > 0 {}
+                log.lock().unwrap().push(lines.lines().next().unwrap_or_default().to_owned());
+                let mut server = TcpStream::connect(to).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (url, asked)
+}
+
+async fn world(
+    settings: impl FnOnce(LambdaBuilder, &Front, String) -> LambdaBuilder,
+) -> (Rig, simulator::Lambda, Arc<Mutex<Vec<String>>>, Front) {
+    let rig = Rig::new().await;
+    rig.populate();
+    let front = Front::before(&rig.sim.api.url()).await;
+    let (proxy, asked) = proxy(front.address).await;
+    let lambda = rig.container(|lambda| settings(lambda, &front, proxy));
+    (rig, lambda, asked, front)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_reached_through_a_proxy_and_by_an_authority_of_one_s_own() {
+    let (rig, lambda, asked, _front) = world(|lambda, front, proxy| {
+        lambda
+            .env("INCYDR_BASE_URL", format!("https://{HOST}"))
+            .env("HTTPS_PROXY", proxy)
+            .env("INCYDR_CA_BUNDLE", front.authority.path().to_str().unwrap())
+    })
+    .await;
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    rig.assert_holds_everything().await;
+    let asked = asked.lock().unwrap();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| line.starts_with(&format!("CONNECT {HOST}:443 "))),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_named_in_no_proxy_is_reached_directly() {
+    let (rig, lambda, asked, _front) = world(|lambda, front, proxy| {
+        lambda
+            .env("INCYDR_BASE_URL", format!("https://localhost:{}", front.address.port()))
+            .env("HTTPS_PROXY", proxy)
+            .env("NO_PROXY", "localhost")
+            .env("INCYDR_CA_BUNDLE", front.authority.path().to_str().unwrap())
+    })
+    .await;
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    rig.assert_holds_everything().await;
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_nobody_vouches_for_ends_it_before_anything_is_sent() {
+    let (rig, lambda, _, _front) =
+        world(|lambda, _, proxy| lambda.env("INCYDR_BASE_URL", format!("https://{HOST}")).env("HTTPS_PROXY", proxy))
+            .await;
+    let (error_type, answer) = failure_of(lambda.invoke(json!({}), DEADLINE).await);
+    assert_eq!(error_type, "ThirdPartyGenericError");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("certificate"), "{message}");
+    assert!(rig.sim.api.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_is_not_there_or_holds_no_certificate_is_a_bad_setting() {
+    let empty = NamedTempFile::new().unwrap();
+    for path in ["/nowhere/ca.pem", empty.path().to_str().unwrap()] {
+        let rig = Rig::with(|lambda| lambda.env("INCYDR_CA_BUNDLE", path)).await;
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyConfigError");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("INCYDR_CA_BUNDLE is {path:?}")) && message.contains("PEM"), "{message}");
+    }
+}
