@@ -109,6 +109,8 @@ pub struct Api {
 struct SignedIn {
     credentials: Option<Credentials>,
     token: Option<Token>,
+    /// How many tokens were granted so far.
+    granted: u64,
 }
 
 /// One HTTP answer, whole.
@@ -163,6 +165,7 @@ impl Api {
                 },
                 Err(Refused { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
                     refused = Some(token.generation);
+                    caller.retries.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
                 Err(Refused { error, retry_after }) => (error.about(&what).told_without(&token), retry_after),
@@ -192,6 +195,9 @@ impl Api {
 
     /// One try, within the budget and the caller's time.
     async fn attempt(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<Answer, Refused> {
+        if Millis::now() >= caller.until {
+            return Err(ApiError::OutOfTime.into());
+        }
         while let Err(wait) = self.budget.take(Millis::now()) {
             if !sleep_within(wait, caller.until).await {
                 info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
@@ -224,14 +230,15 @@ impl Api {
     /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
     async fn token(&self, caller: &Caller<'_>, refused: Option<u64>) -> Result<Token, Error> {
         let mut signed_in = self.signed_in.lock().await;
-        let generation = match &signed_in.token {
-            Some(token) if token.is_fresh(Millis::now()) && refused != Some(token.generation) => {
-                return Ok(token.clone());
-            }
-            Some(token) => token.generation + 1,
-            None => 0,
-        };
+        if let Some(token) = &signed_in.token
+            && token.is_fresh(Millis::now())
+            && refused != Some(token.generation)
+        {
+            return Ok(token.clone());
+        }
         signed_in.token = None;
+        signed_in.granted += 1;
+        let generation = signed_in.granted;
         let at_hand = signed_in.credentials.clone();
         let credentials = match &at_hand {
             Some(credentials) => credentials.clone(),

@@ -67,6 +67,21 @@ impl Error {
         )
     }
 
+    /// Whether another window may fare better: the API fails for this one, or contradicts itself about it.
+    pub fn may_be_one_window_s(&self) -> bool {
+        match self {
+            Self::Totals(_) => true,
+            Self::Api(error) => !matches!(
+                error,
+                ApiError::OutOfTime
+                    | ApiError::Forbidden { .. }
+                    | ApiError::BadCredentials { .. }
+                    | ApiError::Unauthorized { .. }
+            ),
+            _ => false,
+        }
+    }
+
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Api(ApiError::Forbidden { .. }))
     }

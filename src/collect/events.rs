@@ -13,7 +13,7 @@ use self::plan::{MARGIN, Pace, Sizes, asked, cut, windows};
 use self::reading::Reading;
 use super::Collector;
 use crate::api::{ApiError, Listing, Request};
-use crate::checkpoint::{EventsState, Span, Window};
+use crate::checkpoint::{EventsState, Intervals, Span, Window};
 use crate::error::Error;
 use crate::stream::{Events, Total};
 use crate::time::{Millis, SECOND};
@@ -23,13 +23,15 @@ const WINDOWS_PER_COUNT: usize = 8;
 const TRIES: u64 = 3;
 const WRITES_AT_ONCE: usize = 4;
 
+/// After so many windows in a row that failed it is the API that fails, not a window.
+const FAILURES_IN_A_ROW: u32 = 3;
+
 /// What became of a window.
 enum Done {
-    Covered,
-    /// It must be cut into this many parts and is open no longer.
-    CutAgain {
-        parts: u64,
-    },
+    /// It is covered, or left for the next run.
+    Over,
+    /// It is open no longer, and to be read in parts.
+    CutAgain(Vec<Planned>),
 }
 
 /// A window that is to be read.
@@ -39,35 +41,47 @@ struct Planned {
     count: Option<u64>,
     /// How many rows it was cut to hold.
     rows: u64,
+    /// It is half of one that failed.
+    is_half: bool,
+}
+
+/// How the windows of this run went so far.
+#[derive(Default)]
+struct Progress {
+    pace: Pace,
+    /// What failed and is not tried again in this run, so that it holds up nothing that is younger.
+    skipped: Intervals,
+    failed: Option<Error>,
+    failures_in_a_row: u32,
 }
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<(), Error> {
         let mut horizon = self.horizon();
         self.run.ledger.update(|checkpoint| self.owe(facts, checkpoint.events(self.stream), horizon));
-        let mut pace = Pace::default();
+        let mut progress = Progress::default();
         for window in self.left_open() {
-            let planned = Planned { span: window.span, count: None, rows: self.sizes(facts).most() };
+            let planned = Planned { span: window.span, count: None, rows: self.sizes(facts).most(), is_half: false };
             // Cut again, it is a gap like any other.
-            self.finish(facts, &window, &planned, &mut pace).await?;
+            self.finish(facts, &window, &planned, &mut progress).await?;
         }
         let mut plan = VecDeque::new();
         loop {
             let Some(planned) = plan.pop_front() else {
-                let Some(gap) = self.oldest_gap(horizon) else { return Ok(()) };
+                let Some(gap) = self.oldest_gap(horizon, &progress.skipped) else {
+                    return progress.failed.map_or(Ok(()), Err);
+                };
                 let (span, count) = self.count_gap(facts, gap).await?;
                 // In a warm container this was the first answer, and so the first word of the API's clock.
                 horizon = horizon.min(self.horizon());
                 if span.to <= horizon {
-                    plan = self.plan(facts, span, count, pace);
+                    plan = self.plan(facts, span, count, progress.pace);
                 }
                 continue;
             };
             let window = self.open(facts, planned.span).await?;
-            if let Done::CutAgain { parts } = self.finish(facts, &window, &planned, &mut pace).await? {
-                let rows = planned.rows;
-                let parts = cut(planned.span, parts).into_iter().map(|span| Planned { span, count: None, rows });
-                plan = parts.chain(plan).collect();
+            if let Done::CutAgain(parts) = self.finish(facts, &window, &planned, &mut progress).await? {
+                plan = parts.into_iter().chain(plan).collect();
             }
         }
     }
@@ -81,7 +95,7 @@ impl Collector<'_> {
         let rows = self.window_rows(facts, pace);
         let windows = windows(span, count, rows);
         let whole = windows.len() == 1;
-        let planned = |span| Planned { span, count: whole.then_some(count), rows: rows.min(count) };
+        let planned = |span| Planned { span, count: whole.then_some(count), rows: rows.min(count), is_half: false };
         windows.into_iter().take(WINDOWS_PER_COUNT).map(planned).collect()
     }
 
@@ -113,8 +127,12 @@ impl Collector<'_> {
         open
     }
 
-    fn oldest_gap(&self, horizon: Millis) -> Option<Span> {
-        let owed = self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).owed(horizon));
+    fn oldest_gap(&self, horizon: Millis, skipped: &Intervals) -> Option<Span> {
+        let owed = self.run.ledger.update(|checkpoint| {
+            let state = checkpoint.events(self.stream);
+            let open = state.open.iter().map(|window| window.span).collect();
+            state.owed(horizon).without(&open).without(skipped)
+        });
         match self.run.span {
             Some(span) => owed.within(span).first(),
             None => owed.first(),
@@ -177,44 +195,66 @@ impl Collector<'_> {
         Ok(window)
     }
 
-    /// Reads, stores and covers an open window.
+    /// Reads, stores and covers an open window. Where that fails for a reason of the window's own, it is read in
+    /// halves, of which next time only the one that fails is left; and then it is skipped for this run.
     async fn finish(
         &self,
         facts: &'static Events,
         window: &Window,
         planned: &Planned,
-        pace: &mut Pace,
+        progress: &mut Progress,
     ) -> Result<Done, Error> {
         let began = Millis::now();
-        let reading = match self.read(facts, window, planned.count).await {
-            Ok(reading) => reading,
+        let error = match self.read(facts, window, planned.count).await {
+            Ok(reading) => {
+                let rows = reading.rows;
+                self.store(reading).await?;
+                self.cover(facts, window);
+                progress.pace.note(rows, Millis::now().0 - began.0);
+                progress.failures_in_a_row = 0;
+                return Ok(Done::Over);
+            }
             Err(Unread::TooDense { rows }) => {
                 self.withdraw(window, None);
-                return Ok(Done::CutAgain { parts: rows.div_ceil(self.sizes(facts).most()) });
+                return Ok(planned.cut_again(rows.div_ceil(self.sizes(facts).most()), planned.is_half));
             }
-            Err(Unread::Failed(Error::Api(ApiError::TooLarge { .. }))) if self.may_be_cut(window).await? => {
-                self.withdraw(window, None);
-                return Ok(Done::CutAgain { parts: 2 });
-            }
-            Err(Unread::Failed(error)) => {
-                // The run's first window, and it didn't fit: the next run begins with a smaller one.
-                let too_large = error.is_out_of_time() && pace.is_unknown();
-                if self.is_ours_alone(window).await.unwrap_or(false) {
-                    self.withdraw(window, too_large.then_some(planned.rows / 2));
-                }
-                return Err(error);
-            }
+            Err(Unread::Failed(error)) => error,
         };
-        let rows = reading.rows;
-        self.store(reading).await?;
+        if error.is_out_of_time() {
+            // The run's first window, and it didn't fit: the next run begins with a smaller one.
+            let too_large = progress.pace.is_unknown().then_some(planned.rows / 2);
+            if self.is_ours_alone(window).await.unwrap_or(false) {
+                self.withdraw(window, too_large);
+            }
+            return Err(error);
+        }
+        if !error.may_be_one_window_s() {
+            return Err(error);
+        }
+        let is_too_large = matches!(error, Error::Api(ApiError::TooLarge { .. }));
+        if (is_too_large || !planned.is_half) && self.may_be_cut(window).await? {
+            self.withdraw(window, None);
+            return Ok(planned.cut_again(2, !is_too_large));
+        }
+        if self.is_ours_alone(window).await? {
+            self.withdraw(window, None);
+        }
+        progress.skipped.insert(window.span);
+        progress.failures_in_a_row += 1;
+        if progress.failures_in_a_row >= FAILURES_IN_A_ROW {
+            return Err(error);
+        }
+        progress.failed.get_or_insert(error);
+        Ok(Done::Over)
+    }
+
+    fn cover(&self, facts: &Events, window: &Window) {
         let usual = self.sizes(facts).most();
         self.run.ledger.update(|checkpoint| {
             let state = checkpoint.events(self.stream);
             state.cover(window.span);
             state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
         });
-        pace.note(rows, Millis::now().0 - began.0);
-        Ok(Done::Covered)
     }
 
     async fn may_be_cut(&self, window: &Window) -> Result<bool, Error> {
@@ -337,6 +377,13 @@ impl Collector<'_> {
             })
             .await?;
         Ok(())
+    }
+}
+
+impl Planned {
+    fn cut_again(&self, parts: u64, is_half: bool) -> Done {
+        let part = |span| Self { span, count: None, rows: self.rows, is_half };
+        Done::CutAgain(cut(self.span, parts).into_iter().map(part).collect())
     }
 }
 

@@ -155,7 +155,7 @@ async fn a_total_that_stays_wrong_leaves_a_gap_that_the_next_run_fills() {
     assert_eq!(error_type, "ThirdPartyGenericError");
     assert_eq!(answer["streams"]["file_events"]["status"], "complete", "one stream holds up no other");
     let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
-    assert!(message.contains("130 rows were read") && message.contains("the API counts 131"), "{message}");
+    assert!(message.contains("rows were read, of which") && message.contains("the API counts"), "{message}");
     assert_eq!(answer["streams"]["audit"]["covered_to"], json!(null));
     rig.sim.faults.clear();
     rig.run().await;
@@ -249,4 +249,33 @@ async fn more_events_in_one_second_than_a_window_holds_are_read_without_cutting_
     rig.assert_holds_events().await;
     let requests = rig.sim.api.requests_to(Endpoint::FileEvents).len();
     assert!(requests < 100, "{requests} requests for 460 events in pages of 20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_never_agrees_holds_up_nothing_younger_and_shrinks_to_what_is_wrong() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "20")).await;
+    rig.sim.world.add_file_events(400, ago(3_000), ago(5));
+    let bad = ago(2_000);
+    let holds_bad = move |request: &simulator::http::Request| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        let at = |n: usize| crate::rig::time(&body["groups"][0]["filters"][n]["value"]);
+        body["pgSize"] != 1 && at(0) <= bad && bad <= at(1)
+    };
+    rig.sim.faults.when(Endpoint::FileEvents, holds_bad, Fault::Status(500, String::new()));
+    let mut lacking = 400;
+    for _ in 0..3 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError");
+        assert!(
+            crate::rig::time(&answer["streams"]["file_events"]["covered_to"]) <= bad,
+            "the gap is told: {answer:#}"
+        );
+        let now_lacking = 400 - rig.stored("file_events").await.len();
+        assert!(now_lacking < lacking && now_lacking > 0, "{now_lacking} of {lacking}");
+        lacking = now_lacking;
+    }
+    assert!(lacking < 30, "{lacking} are left");
+    rig.sim.faults.clear();
+    rig.run().await;
+    rig.assert_holds_events().await;
 }
