@@ -67,8 +67,8 @@ impl Error {
         )
     }
 
-    /// Whether another window may fare better: the API fails for this one, or contradicts itself about it.
-    pub fn may_be_one_window_s(&self) -> bool {
+    /// Whether another window or list may fare better: the API fails for this one, or contradicts itself about it.
+    pub fn may_be_local(&self) -> bool {
         match self {
             Self::Totals(_) => true,
             Self::Api(error) => !matches!(

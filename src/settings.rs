@@ -60,6 +60,9 @@ impl Settings {
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let vars = Vars(|name: &str| var(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty()));
 
+        for name in ["HTTPS_PROXY", "https_proxy"] {
+            proxy(name, vars.get(name))?;
+        }
         let bucket = vars.required("S3_BUCKET", "the name of the bucket for the records")?;
         bucket_name("S3_BUCKET", &bucket)?;
         let state_bucket = vars.or("STATE_BUCKET", &bucket);
@@ -180,6 +183,16 @@ fn base_url(held: &str) -> Result<String, SettingsError> {
         return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
     }
     Ok(held.trim_end_matches('/').to_owned())
+}
+
+/// The HTTP client passes over a proxy that it can't read, and would go without. It may hold a password.
+fn proxy(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
+    let Some(held) = held else { return Ok(()) };
+    let url = if held.contains("://") { Url::parse(&held) } else { Url::parse(&format!("http://{held}")) };
+    if url.is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
+        return Ok(());
+    }
+    Err(bad(name, "<withheld>", "it takes http://<host>:<port>, or the same with https"))
 }
 
 fn bucket_name(name: &'static str, held: &str) -> Result<(), SettingsError> {
@@ -341,6 +354,17 @@ mod tests {
     fn credentials_in_the_base_url_are_refused_and_not_repeated() {
         let error = read(&[("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com")]).expect_err("refused");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_proxy_that_the_client_would_pass_over_is_refused_and_its_password_is_not_repeated() {
+        for held in ["http://user:hunter2@proxy:3128", "proxy.example.com:3128", "https://proxy"] {
+            read(&[("HTTPS_PROXY", held)]).expect(held);
+        }
+        for held in ["ftp://user:hunter2@proxy", "http://", "http://user:hunter2@proxy:port"] {
+            let error = read(&[("HTTPS_PROXY", held)]).expect_err(held).to_string();
+            assert!(error.starts_with("HTTPS_PROXY is ") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

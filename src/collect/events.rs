@@ -228,7 +228,7 @@ impl Collector<'_> {
             }
             return Err(error);
         }
-        if !error.may_be_one_window_s() {
+        if !error.may_be_local() {
             return Err(error);
         }
         let is_too_large = matches!(error, Error::Api(ApiError::TooLarge { .. }));

@@ -48,8 +48,11 @@ impl Collector<'_> {
         if let Some(at) = before.open {
             self.apply_stored(facts.id, at, &mut known).await?;
         }
-        self.list(facts).await?;
-        let mut failed = None;
+        // What is pending is fetched also when the list, which says what else there is, contradicts itself.
+        let mut failed = match self.list(facts).await {
+            Err(error) if error.may_be_local() => Some(error),
+            listed => listed.map(|()| None)?,
+        };
         let mut tried = BTreeSet::new();
         loop {
             let ids: Vec<String> = self.run.ledger.update(|checkpoint| {
