@@ -5,6 +5,7 @@
 mod api_faults;
 mod bad_input;
 mod cases;
+mod chaos;
 mod deadline;
 mod first_run;
 mod paging;

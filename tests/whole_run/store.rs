@@ -181,15 +181,6 @@ async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothi
 }
 
 impl Rig {
-    /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
-    async fn free_the_lease(&self) {
-        if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
-            let mut checkpoint: Value = serde_json::from_slice(&object.bytes).unwrap();
-            checkpoint["lease"] = Value::Null;
-            self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
-        }
-    }
-
     async fn assert_holds_everything_of(&self, stream: &str) {
         let world = &self.sim.world;
         let records = match stream {

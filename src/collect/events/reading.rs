@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
+use super::plan::asked;
 use crate::api::Row;
 use crate::checkpoint::Span;
 use crate::ndjson::{Fingerprint, Packed, Packer, Page};
@@ -34,6 +35,8 @@ pub struct Reading {
     alike_across_pages: bool,
     /// Of all rows, whatever their order.
     digest: u128,
+    /// Whether a row lies far from what was asked for, so that this is the answer to another question.
+    is_astray: bool,
 }
 
 impl Reading {
@@ -53,6 +56,7 @@ impl Reading {
             alike: Vec::new(),
             alike_across_pages: false,
             digest: 0,
+            is_astray: false,
         }
     }
 
@@ -93,6 +97,8 @@ impl Reading {
                 false
             }
         };
+        let near = asked(asked(self.window));
+        self.is_astray |= time.is_some_and(|time| !near.contains(time));
         match (row, time) {
             (Row::Record(line), Some(time)) if self.window.contains(time) => {
                 if is_first {
@@ -119,6 +125,7 @@ impl Reading {
     /// the same in two readings.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         match self.facts.total {
+            _ if self.is_astray => false,
             Total::InPage => self.unique == self.total,
             Total::Endpoint { .. } => {
                 let counted = self.rows == self.total && self.total == self.total_after;
@@ -208,6 +215,11 @@ mod tests {
         let reading = audit(&[&[A, outside]], 2);
         assert!(reading.agrees(None));
         assert_eq!(stored(reading), [A]);
+    }
+
+    #[test]
+    fn the_answer_to_another_question_is_no_agreement() {
+        assert!(!audit(&[&[r#"{"timestamp":"1970-01-01T05:00:00Z"}"#]], 1).agrees(None));
     }
 
     #[test]
