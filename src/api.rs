@@ -133,9 +133,19 @@ impl Api {
         })
     }
 
-    /// The earlier of our clock and the API's.
+    /// The earlier of our clock and the API's, as far as this run has heard of it.
     pub fn now(&self) -> Millis {
-        Millis::now() + self.behind.load(Ordering::Relaxed)
+        self.at(Millis::now())
+    }
+
+    /// The same for an instant of our clock.
+    pub fn at(&self, ours: Millis) -> Millis {
+        ours + self.behind.load(Ordering::Relaxed)
+    }
+
+    /// A run begins: what the API's clock said in an earlier one counts no longer.
+    pub fn forget_clock(&self) {
+        self.behind.store(0, Ordering::Relaxed);
     }
 
     /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.

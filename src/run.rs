@@ -72,6 +72,7 @@ type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
 
 impl Work<'_> {
     async fn run(&self) -> Result<Answer, Error> {
+        self.clients.api.forget_clock();
         let state = self.bucket(&self.settings.state_bucket);
         let lease = Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE };
         let ledger = if self.asked.dry_run {

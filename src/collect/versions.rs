@@ -81,8 +81,13 @@ impl Collector<'_> {
                 let state = checkpoint.versions(self.stream);
                 (state.listed_to, state.listing.clone())
             });
-            let part = part.unwrap_or_else(|| PartOfList { began: self.run.api.now(), page: 0, ids: 0 });
+            let is_new = part.is_none();
+            let mut part = part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, ids: 0 });
             let (ids, total) = self.list_once(facts, since, &part).await?;
+            if is_new {
+                // In a warm container only now the API's clock is known.
+                part.began = self.run.api.at(part.began);
+            }
             let whole = part.ids + ids.len() as u64 == total;
             self.run.ledger.update(|checkpoint| {
                 let state = checkpoint.versions(self.stream);
@@ -136,7 +141,9 @@ impl Collector<'_> {
             };
             for row in page.rows() {
                 match Row::read(row, &[facts.id]) {
-                    (Row::Record(_), Some(id)) => drop(ids.insert(id)),
+                    (Row::Record(_), Some(id)) => {
+                        ids.insert(id);
+                    }
                     (Row::Record(_), None) => {
                         odd += 1;
                         self.set_aside(&Bytes::copy_from_slice(row), &format!("it has no {}", facts.id)).await?;
@@ -162,7 +169,8 @@ impl Collector<'_> {
         if let (true, Some(page)) = (error.is_out_of_time(), listing.next_page()) {
             self.run.ledger.update(|checkpoint| {
                 let state = checkpoint.versions(self.stream);
-                state.listing = Some(PartOfList { page, ids: part.ids + ids.len() as u64, ..part.clone() });
+                let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
+                state.listing = Some(PartOfList { began, page, ids: part.ids + ids.len() as u64 });
                 state.pending.extend(ids);
             });
         }

@@ -7,22 +7,12 @@ here=tests/template
 venv=target/venv-template
 cd "$root"
 
-# Everything that the tools would leave in the home directory or beside the sources goes below target/.
-mkdir -p target
-export PIP_CACHE_DIR="$root/target/pip-cache" UV_CACHE_DIR="$root/target/uv-cache"
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
-export SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam"
+# What sam would leave in the home directory goes below target/.
+export PYTHONDONTWRITEBYTECODE=1 SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam"
 # sam wants a region even where it asks AWS nothing.
 export AWS_DEFAULT_REGION=us-east-1
 
-# The stamp is written last: an installation that was broken off is done again.
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed" || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    echo "template: installing the checkers (once)"
-    python3 -m venv --clear "$venv"
-    "$venv/bin/python" -m pip install --quiet "$(grep '^uv==' "$here/requirements.txt")"
-    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
+tests/venv.sh template "$here/requirements.txt"
 
 echo "template: sam validate --lint"
 "$venv/bin/sam" validate --lint --template template.yaml

@@ -207,9 +207,12 @@ async fn an_api_clock_behind_ours_moves_the_horizon_back() {
     assert!(covered_to <= ago(300) && covered_to > ago(310), "{covered_to}");
     rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(5));
     tokio::time::sleep(Duration::from_millis(2_100)).await;
-    rig.run().await;
     let covered_to = crate::rig::time(&rig.run().await["streams"]["file_events"]["covered_to"]);
     assert!(covered_to <= ago(0) && covered_to > ago(10), "ours is the earlier one: {covered_to}");
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(-10));
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let still = crate::rig::time(&rig.run().await["streams"]["file_events"]["covered_to"]);
+    assert_eq!(still, covered_to, "a warm container hears of it before it closes a window");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -270,12 +270,13 @@ async fn a_container_frozen_beyond_its_lease_sends_s3_nothing_when_it_thaws() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn state_may_lie_in_another_bucket_and_the_owner_is_checked_on_every_call() {
-    let rig = Rig::with(|lambda| lambda.env("STATE_BUCKET", "the-state").env("S3_BUCKET_OWNER", "123456789012")).await;
-    rig.sim.s3.create_bucket("the-state").await;
+    let state = format!("state-{:016x}", fastrand::u64(..));
+    let rig = Rig::with(|lambda| lambda.env("STATE_BUCKET", &state).env("S3_BUCKET_OWNER", "123456789012")).await;
+    rig.sim.s3.create_bucket(&state).await;
     rig.populate();
     rig.run().await;
     assert!(rig.sim.s3.keys(rig.sim.bucket(), "").await.iter().all(|key| key.starts_with(PREFIX)));
-    assert!(rig.sim.s3.keys("the-state", "").await.iter().all(|key| key.starts_with("incydr-collector/")));
+    assert!(rig.sim.s3.keys(&state, "").await.iter().all(|key| key.starts_with("incydr-collector/")));
     for request in rig.sim.s3.requests() {
         assert_eq!(request.expected_owner.as_deref(), Some("123456789012"), "{request:?}");
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use http_body_util::BodyExt;
+use percent_encoding::percent_decode_str;
 use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},
@@ -38,7 +39,7 @@ impl Builtin {
         let files = FileSystem::new(&directory).map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let store = Arc::new((service.build(), RwLock::new(())));
+        let store = Arc::new(Store { service: service.build(), lock: RwLock::default(), directory: directory.clone() });
         let server = Server::start(0, move |request| answer(store.clone(), request)).await?;
         Ok(Self { server, directory, _temporary: temporary })
     }
@@ -52,25 +53,58 @@ impl Builtin {
     }
 }
 
+struct Store {
+    service: S3Service,
+    lock: RwLock<()>,
+    directory: PathBuf,
+}
+
 /// One write at a time, and no read meanwhile: s3s-fs looks whether a key is there, then writes, then adds what
 /// belongs to the object. Without the lock several conditional creates would win.
-async fn answer(store: Arc<(S3Service, RwLock<()>)>, request: Request) -> Reply {
-    let (service, lock) = &*store;
+async fn answer(store: Arc<Store>, request: Request) -> Reply {
     let reading = matches!(request.method.as_str(), "GET" | "HEAD");
     let (_reads, _writes);
     if reading {
-        _reads = lock.read().await;
+        _reads = store.lock.read().await;
     } else {
-        _writes = lock.write().await;
+        _writes = store.lock.write().await;
     }
+    let before = (request.method == "PUT").then(|| Before::of(&store.directory, &request.path));
     let uri = if request.query.is_empty() { request.path } else { format!("{}?{}", request.path, request.query) };
     let mut incoming = http::Request::new(s3s::Body::from(request.body));
     *incoming.method_mut() = request.method;
     *incoming.uri_mut() = uri.parse().expect("it was a request's URI");
     *incoming.headers_mut() = request.headers;
-    match service.call(incoming).await {
+    let reply = match store.service.call(incoming).await {
         Ok(response) => whole(response).await.unwrap_or_else(failed),
         Err(error) => failed(format!("{error:?}")),
+    };
+    if let Some(before) = before.filter(|_| reply.status == 400) {
+        before.restore();
+    }
+    reply
+}
+
+/// An object's file before a write. s3s-fs compares checksums when it has written: what it refuses is taken back.
+struct Before {
+    file: PathBuf,
+    content: Option<Vec<u8>>,
+}
+
+impl Before {
+    fn of(directory: &Path, path: &str) -> Self {
+        let key = percent_decode_str(path.trim_start_matches('/')).decode_utf8_lossy();
+        let file = directory.join(&*key);
+        Self { content: std::fs::read(&file).ok(), file }
+    }
+
+    fn restore(self) {
+        let restored = match self.content {
+            Some(content) => std::fs::write(&self.file, content),
+            None if self.file.is_file() => std::fs::remove_file(&self.file),
+            None => Ok(()),
+        };
+        restored.unwrap_or_else(|error| panic!("{} can't be restored: {error}", self.file.display()));
     }
 }
 

@@ -1,0 +1,24 @@
+#!/bin/sh
+# venv.sh NAME REQUIREMENTS: prepares target/venv-NAME with pinned tools, once. Needs python3 with venv; the network is
+# asked only while something is missing.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+name=$1
+requirements=$2
+cd "$root"
+venv=target/venv-$name
+
+# What the installers would leave in the home directory goes below target/.
+mkdir -p target
+export PIP_CACHE_DIR="$root/target/pip-cache" UV_CACHE_DIR="$root/target/uv-cache"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# The stamp is written last: an installation that was broken off is done again.
+if ! cmp -s "$requirements" "$venv/requirements.installed" || ! "$venv/bin/python" -c '' 2>/dev/null; then
+    echo "$name: installing its tools (once)"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet "$(grep '^uv==' "$requirements")"
+    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -r "$requirements"
+    cp "$requirements" "$venv/requirements.installed"
+fi
