@@ -2,6 +2,7 @@
 //! searches or reads, so that each is safe to repeat.
 
 mod budget;
+mod http;
 mod listing;
 mod token;
 
@@ -9,8 +10,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Certificate, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -18,19 +19,16 @@ use tracing::{debug, info};
 
 pub use listing::{Listing, Row};
 
-use crate::error::{Error, ErrorType, chain};
+use crate::error::{ErrorType, chain};
 use crate::retry::{self, sleep_within};
-use crate::secrets::{self, Credentials};
+use crate::secrets::{self, Credentials, SecretError};
 use crate::settings::{Settings, SettingsError};
 use crate::stream::Method;
 use crate::time::Millis;
 use budget::Budget;
+use http::{Answer, whole_answer};
 use token::Token;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest silence within an answer. PY42 raised its own from 60 to 180 s for the largest pages; a silence of
-/// a minute is none of those, because a page's bytes arrive as they are found.
-const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Of an error's body, so much is told.
 const EXCERPT: usize = 300;
 
@@ -56,6 +54,8 @@ pub enum ApiError {
     TooLarge { what: String },
     #[error("{what}: the page token is no longer valid")]
     InvalidPageToken { what: String },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("the run's time is up")]
     OutOfTime,
 }
@@ -64,6 +64,7 @@ impl ApiError {
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::BadCredentials { .. } | Self::Forbidden { .. } => ErrorType::ThirdPartyConfigError,
+            Self::Secret(error) => error.error_type(),
             _ => ErrorType::ThirdPartyGenericError,
         }
     }
@@ -113,17 +114,10 @@ struct SignedIn {
     granted: u64,
 }
 
-/// One HTTP answer, whole.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
 impl Api {
     pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Result<Self, SettingsError> {
         Ok(Self {
-            http: http_client(settings)?,
+            http: http::client(settings)?,
             secrets,
             base_url: settings.base_url.clone(),
             secret_id: settings.secret_id.clone(),
@@ -149,7 +143,7 @@ impl Api {
     }
 
     /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.
-    pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, Error> {
+    pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
         Ok(self.token(caller, None).await?.tenant)
     }
 
@@ -160,7 +154,7 @@ impl Api {
         request: &Request,
         caller: &Caller<'_>,
         check: impl Fn(&Bytes) -> Result<T, ApiError>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, ApiError> {
         let what = request.what();
         let mut attempts = retry::API.begin();
         let mut refused = None;
@@ -181,13 +175,13 @@ impl Api {
                 Err(Refused { error, retry_after }) => (error.about(&what).told_without(&token), retry_after),
             };
             if matches!(error, ApiError::OutOfTime) {
-                return Err(real_error(error.into(), last));
+                return Err(real_error(error, last));
             }
             let pause = if error.may_be_retried() { attempts.pause(pause) } else { None };
-            let Some(pause) = pause else { return Err(error.into()) };
+            let Some(pause) = pause else { return Err(error) };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime.into(), Some(error)));
+                return Err(real_error(ApiError::OutOfTime, Some(error)));
             }
             caller.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(error);
@@ -238,7 +232,7 @@ impl Api {
 
     /// The token at hand, or a new one when there is none, it is about to expire, or it is the one of `refused`.
     /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
-    async fn token(&self, caller: &Caller<'_>, refused: Option<u64>) -> Result<Token, Error> {
+    async fn token(&self, caller: &Caller<'_>, refused: Option<u64>) -> Result<Token, ApiError> {
         let mut signed_in = self.signed_in.lock().await;
         if let Some(token) = &signed_in.token
             && token.is_fresh(Millis::now())
@@ -255,7 +249,7 @@ impl Api {
             None => self.credentials(caller).await?,
         };
         let (credentials, token) = match self.grant(&credentials, generation, caller).await {
-            Err(Error::Api(ApiError::BadCredentials { .. })) if at_hand.is_some() => {
+            Err(ApiError::BadCredentials { .. }) if at_hand.is_some() => {
                 info!("the API refuses the credentials at hand: reading the secret again");
                 signed_in.credentials = None;
                 let read_again = self.credentials(caller).await?;
@@ -269,15 +263,15 @@ impl Api {
         Ok(token)
     }
 
-    async fn credentials(&self, caller: &Caller<'_>) -> Result<Credentials, Error> {
+    async fn credentials(&self, caller: &Caller<'_>) -> Result<Credentials, ApiError> {
         let left = caller.until.since(Millis::now());
         match tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await {
             Ok(loaded) => Ok(loaded?),
-            Err(_) => Err(ApiError::OutOfTime.into()),
+            Err(_) => Err(ApiError::OutOfTime),
         }
     }
 
-    async fn grant(&self, credentials: &Credentials, generation: u64, caller: &Caller<'_>) -> Result<Token, Error> {
+    async fn grant(&self, credentials: &Credentials, generation: u64, caller: &Caller<'_>) -> Result<Token, ApiError> {
         let mut attempts = retry::API.begin();
         loop {
             let sent_at = Millis::now();
@@ -293,9 +287,9 @@ impl Api {
                 Err(refused) => (refused.error.about("sign-in"), None),
             };
             let pause = if error.may_be_retried() { attempts.pause(retry_after) } else { None };
-            let Some(pause) = pause else { return Err(error.into()) };
+            let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime.into(), Some(error)));
+                return Err(real_error(ApiError::OutOfTime, Some(error)));
             }
             caller.retries.fetch_add(1, Ordering::Relaxed);
         }
@@ -319,44 +313,6 @@ impl Request {
         };
         format!("{method} {}", self.path)
     }
-}
-
-impl Answer {
-    fn verdict(&self, what: &str) -> Result<(), Refused> {
-        let what = what.to_owned();
-        let error = match self.status {
-            status if status.is_success() => return Ok(()),
-            StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what },
-            StatusCode::FORBIDDEN => ApiError::Forbidden { what },
-            StatusCode::TOO_MANY_REQUESTS => {
-                return Err(Refused { error: ApiError::RateLimited { what }, retry_after: self.retry_after() });
-            }
-            status => {
-                let said = String::from_utf8_lossy(&self.body).into_owned();
-                match () {
-                    () if says_too_large(&said) => ApiError::TooLarge { what },
-                    () if said.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
-                    () => ApiError::Status { what, status: status.as_u16(), said },
-                }
-            }
-        };
-        Err(Refused { error, retry_after: self.retry_after() })
-    }
-
-    /// Seconds or a date (RFC 9110).
-    fn retry_after(&self) -> Option<Duration> {
-        let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        match held.parse::<u64>() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => httpdate::parse_http_date(held).ok()?.duration_since(std::time::SystemTime::now()).ok(),
-        }
-    }
-}
-
-/// "Request timed out.  Refine your filter criteria and try again." (support articles), whatever its blanks.
-pub fn says_too_large(said: &str) -> bool {
-    let said = said.to_ascii_lowercase();
-    said.contains("timed out") && said.contains("refine")
 }
 
 struct Refused {
@@ -393,40 +349,9 @@ impl ApiError {
 }
 
 /// Where the time ran out between retries, what the API did is the news, unless it only asked to wait.
-fn real_error(error: Error, last: Option<ApiError>) -> Error {
-    match last {
-        Some(last) if error.is_out_of_time() && !matches!(last, ApiError::RateLimited { .. }) => last.into(),
-        _ => error,
+fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
+    match (error, last) {
+        (ApiError::OutOfTime, Some(last)) if !matches!(last, ApiError::RateLimited { .. }) => last,
+        (error, _) => error,
     }
-}
-
-async fn whole_answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
-    let mut response = request.send().await?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    Ok(Answer { status, headers, body: response.bytes().await? })
-}
-
-fn http_client(settings: &Settings) -> Result<reqwest::Client, SettingsError> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("incydr-collector/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
-        // A redirect would carry the request to a host that nobody set.
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = &settings.ca_bundle {
-        let held = path.display().to_string();
-        let bad = |why: String| SettingsError::Bad { name: "INCYDR_CA_BUNDLE", held: held.clone(), why };
-        let pem = std::fs::read(path)
-            .map_err(|error| bad(format!("that file can't be read ({error}); it takes the path of a PEM file")))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| bad("that file holds no certificate; it takes the path of a PEM file".into()))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(|error| SettingsError::Bad {
-        name: "INCYDR_CA_BUNDLE",
-        held: settings.ca_bundle.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        why: format!("no HTTP client can be built with it ({})", chain(&error)),
-    })
 }

@@ -1,17 +1,13 @@
 //! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
 //! mend; `ledger` keeps them in the bucket.
 
-mod intervals;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use intervals::{Intervals, Span};
-
-use crate::settings::Settings;
-use crate::stream::Stream;
+use crate::intervals::{Intervals, Span};
+use crate::stream::{Kind, Stream};
 use crate::time::{MINUTE, Millis};
 
 pub const FORMAT_VERSION: u64 = 1;
@@ -183,17 +179,12 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    pub fn new(settings: &Settings, tenant: Option<String>) -> Self {
+    pub fn new(identity: Identity) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             revision: 0,
             written_by: String::new(),
-            identity: Identity {
-                tenant,
-                base_url: settings.base_url.clone(),
-                bucket: settings.bucket.clone(),
-                prefix: settings.prefix.clone(),
-            },
+            identity,
             lease: None,
             events: BTreeMap::new(),
             versions: BTreeMap::new(),
@@ -224,16 +215,13 @@ impl Checkpoint {
         json
     }
 
-    pub fn check_settings(&self, settings: &Settings) -> Result<(), CheckpointError> {
+    /// A tenant that one side doesn't know (yet) is no contradiction.
+    pub fn check_identity(&self, ours: &Identity) -> Result<(), CheckpointError> {
         let theirs = &self.identity;
-        same("INCYDR_BASE_URL", &theirs.base_url, &settings.base_url)?;
-        same("S3_BUCKET", &theirs.bucket, &settings.bucket)?;
-        same("S3_PREFIX", &theirs.prefix, &settings.prefix)
-    }
-
-    /// A tenant that one side doesn't know is no contradiction.
-    pub fn check_tenant(&self, tenant: Option<&str>) -> Result<(), CheckpointError> {
-        match (&self.identity.tenant, tenant) {
+        same("INCYDR_BASE_URL", &theirs.base_url, &ours.base_url)?;
+        same("S3_BUCKET", &theirs.bucket, &ours.bucket)?;
+        same("S3_PREFIX", &theirs.prefix, &ours.prefix)?;
+        match (&theirs.tenant, &ours.tenant) {
             (Some(theirs), Some(ours)) => same("tenant", theirs, ours),
             _ => Ok(()),
         }
@@ -254,17 +242,17 @@ impl Checkpoint {
     /// Where a stream notes when it was last told that it is not permitted.
     pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
         match stream.kind() {
-            crate::stream::Kind::Events(_) => &mut self.events(stream).not_permitted_at,
-            crate::stream::Kind::Versions(_) => &mut self.versions(stream).not_permitted_at,
-            crate::stream::Kind::Inventory(_) => &mut self.inventory(stream).not_permitted_at,
+            Kind::Events(_) => &mut self.events(stream).not_permitted_at,
+            Kind::Versions(_) => &mut self.versions(stream).not_permitted_at,
+            Kind::Inventory(_) => &mut self.inventory(stream).not_permitted_at,
         }
     }
 
     pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
         match stream.kind() {
-            crate::stream::Kind::Events(_) => self.events.get(&stream)?.covered_to(),
-            crate::stream::Kind::Versions(_) => self.versions.get(&stream)?.covered_to,
-            crate::stream::Kind::Inventory(_) => self.inventory.get(&stream)?.covered_to,
+            Kind::Events(_) => self.events.get(&stream)?.covered_to(),
+            Kind::Versions(_) => self.versions.get(&stream)?.covered_to,
+            Kind::Inventory(_) => self.inventory.get(&stream)?.covered_to,
         }
     }
 }
@@ -321,14 +309,13 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn settings(prefix: &str) -> Settings {
-        Settings::from_vars(|name| match name {
-            "INCYDR_BASE_URL" => Some("https://api.us.code42.com".into()),
-            "INCYDR_SECRET_ID" | "S3_BUCKET" => Some("records".into()),
-            "S3_PREFIX" => Some(prefix.into()),
-            _ => None,
-        })
-        .expect("good settings")
+    fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
+        Identity {
+            tenant: tenant.map(str::to_owned),
+            base_url: "https://api.us.code42.com".into(),
+            bucket: "records".into(),
+            prefix: prefix.into(),
+        }
     }
 
     fn span(from: i64, to: i64) -> Span {
@@ -337,7 +324,7 @@ mod tests {
 
     #[test]
     fn it_is_read_back_as_it_was_written() {
-        let mut checkpoint = Checkpoint::new(&settings("code42/"), Some("t-1".into()));
+        let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });
         let events = checkpoint.events(Stream::Audit);
         events.live_from = Some(Millis(0));
@@ -348,20 +335,20 @@ mod tests {
 
     #[test]
     fn damage_a_newer_format_and_another_owner_are_told_apart() {
-        let checkpoint = Checkpoint::new(&settings("code42/"), Some("t-1".into()));
+        let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
         assert_eq!(Checkpoint::parse(br#"{"format_version":2,"new":[]}"#), Err(CheckpointError::Newer { found: 2 }));
-        let foreign = checkpoint.check_settings(&settings("other/")).expect_err("refused").to_string();
+        let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
         assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
-        assert!(checkpoint.check_tenant(Some("t-2")).is_err());
-        assert_eq!(checkpoint.check_tenant(None), Ok(()));
+        assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
+        assert_eq!(checkpoint.check_identity(&identity("code42/", None)), Ok(()));
     }
 
     #[test]
     fn a_misspelt_field_is_damage_and_not_ignored() {
-        let mut json = Checkpoint::new(&settings("code42/"), None).to_json();
+        let mut json = Checkpoint::new(identity("code42/", None)).to_json();
         let at = String::from_utf8(json.clone()).expect("text").find("\"events\"").expect("there");
         json.splice(at..at + 8, *b"\"evetns\"");
         let error = Checkpoint::parse(&json).expect_err("refused").to_string();

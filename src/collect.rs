@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::api::{Api, Caller};
-use crate::checkpoint::{Span, StateObject};
+use crate::checkpoint::StateObject;
 use crate::error::Error;
+use crate::intervals::Span;
 use crate::known::Known;
 use crate::ledger::Ledger;
 use crate::ndjson::{Packed, hex};

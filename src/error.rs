@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::api::ApiError;
 use crate::ledger::LedgerError;
-use crate::secrets::SecretError;
 use crate::settings::SettingsError;
 use crate::store::StoreError;
 use crate::stream::Stream;
@@ -28,8 +27,6 @@ pub enum Error {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
     Api(#[from] ApiError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -48,7 +45,6 @@ impl Error {
         match self {
             Self::InvalidEvent(_) => ErrorType::InvalidEvent,
             Self::Settings(_) | Self::NothingPermitted(_) => ErrorType::ThirdPartyConfigError,
-            Self::Secret(error) => error.error_type(),
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
             Self::Store(_) => ErrorType::FirstPartyGenericError,
@@ -74,6 +70,7 @@ impl Error {
             Self::Api(error) => !matches!(
                 error,
                 ApiError::OutOfTime
+                    | ApiError::Secret(_)
                     | ApiError::Forbidden { .. }
                     | ApiError::BadCredentials { .. }
                     | ApiError::Unauthorized { .. }

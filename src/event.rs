@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
-use crate::checkpoint::Span;
+use crate::intervals::Span;
 use crate::stream::Stream;
 use crate::time::Millis;
 

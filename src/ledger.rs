@@ -8,9 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Lease};
+use crate::checkpoint::{Checkpoint, CheckpointError, Identity, Lease};
 use crate::error::ErrorType;
-use crate::settings::Settings;
 use crate::store::{Bucket, Condition, Object, StoreError, Written};
 use crate::time::Millis;
 
@@ -69,12 +68,12 @@ struct WrittenState {
 pub async fn load(
     bucket: &Bucket,
     key: &str,
-    settings: &Settings,
+    identity: &Identity,
     until: Millis,
 ) -> Result<Option<Found>, LedgerError> {
     let Some(stored) = bucket.get(key, until).await? else { return Ok(None) };
     let checkpoint = Checkpoint::parse(&stored.bytes)?;
-    checkpoint.check_settings(settings)?;
+    checkpoint.check_identity(identity)?;
     Ok(Some(Found { checkpoint, etag: stored.etag }))
 }
 
@@ -89,13 +88,13 @@ impl<'a> Ledger<'a> {
     /// Takes the lease, unless another run was faster. `found` is none on the first run.
     pub async fn acquire(
         bucket: &'a Bucket,
-        settings: &'a Settings,
+        key: &'a str,
         found: Option<Found>,
-        tenant: Option<String>,
+        identity: Identity,
         lease: Lease,
         until: Millis,
     ) -> Result<Option<Self>, LedgerError> {
-        let mut ledger = Self::new(bucket, settings, found, tenant, lease.clone(), false);
+        let mut ledger = Self::new(bucket, key, found, identity, lease.clone(), false);
         ledger.state.get_mut().unwrap_or_else(PoisonError::into_inner).checkpoint.lease = Some(lease);
         match ledger.commit(until).await {
             Ok(()) => {
@@ -108,27 +107,28 @@ impl<'a> Ledger<'a> {
     }
 
     /// For a dry run: changes stay in memory.
-    pub fn unwritten(bucket: &'a Bucket, settings: &'a Settings, found: Option<Found>, lease: Lease) -> Self {
-        Self::new(bucket, settings, found, None, lease, true)
+    pub fn unwritten(bucket: &'a Bucket, key: &'a str, found: Option<Found>, identity: Identity, lease: Lease) -> Self {
+        Self::new(bucket, key, found, identity, lease, true)
     }
 
     fn new(
         bucket: &'a Bucket,
-        settings: &'a Settings,
+        key: &'a str,
         found: Option<Found>,
-        tenant: Option<String>,
+        identity: Identity,
         lease: Lease,
         dry_run: bool,
     ) -> Self {
+        let tenant = identity.tenant.clone();
         let (mut checkpoint, etag) = match found {
             Some(Found { checkpoint, etag }) => (checkpoint, Some(etag)),
-            None => (Checkpoint::new(settings, None), None),
+            None => (Checkpoint::new(identity), None),
         };
         checkpoint.identity.tenant = checkpoint.identity.tenant.or(tenant);
         let written = WrittenState { etag, revision: checkpoint.revision, changes: 0, commits: 0 };
         Self {
             bucket,
-            key: &settings.checkpoint_key,
+            key,
             lease,
             // Taking the lease is the first change.
             state: Mutex::new(State { checkpoint, changes: 1 }),

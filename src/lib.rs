@@ -6,7 +6,7 @@
 //! * [`handler`]: an event in, an answer out
 //! * [`run`]: the lease, every stream side by side, the commit
 //! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
-//! * [`checkpoint`]: intervals, readings, lease: plain values; [`ledger`] keeps them in the bucket
+//! * [`checkpoint`]: [`intervals`], readings, lease: plain values; [`ledger`] keeps them in the bucket
 //! * [`stream`]: one file a stream: where its records are, how it is paged and timed
 //! * [`api`]: client, token, retries, request budget, pages
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped
@@ -20,6 +20,7 @@ pub mod collect;
 pub mod error;
 pub mod event;
 pub mod handler;
+pub mod intervals;
 pub mod known;
 pub mod ledger;
 pub mod logging;

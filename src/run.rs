@@ -7,7 +7,7 @@ use tracing::{error, info};
 
 use crate::answer::{Answer, Status, StreamAnswer, Told};
 use crate::api::{Api, Caller};
-use crate::checkpoint::Lease;
+use crate::checkpoint::{Identity, Lease};
 use crate::collect::{Run, Tally, Times, collect};
 use crate::error::Error;
 use crate::event::{Collect, Invocation};
@@ -77,8 +77,8 @@ impl Work<'_> {
         let lease = Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE };
         let ledger = if self.asked.dry_run {
             let found = self.load(&state).await?;
-            self.sign_in(found.as_ref()).await?;
-            Ledger::unwritten(&state, self.settings, found, lease)
+            let identity = self.sign_in(found.as_ref()).await?;
+            Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, lease)
         } else {
             match self.take_lease(&state, lease).await? {
                 Some(ledger) => ledger,
@@ -96,10 +96,10 @@ impl Work<'_> {
             let busy = found.as_ref().is_some_and(|found| found.busy(self.run_id, Millis::now()).is_some());
             if !busy {
                 // Signed in before the lease is taken, for a checkpoint of another tenant is not touched.
-                let tenant = self.sign_in(found.as_ref()).await?;
+                let identity = self.sign_in(found.as_ref()).await?;
                 let until = self.times.store_until;
-                if let Some(ledger) = Ledger::acquire(state, self.settings, found, tenant, lease.clone(), until).await?
-                {
+                let key = &self.settings.checkpoint_key;
+                if let Some(ledger) = Ledger::acquire(state, key, found, identity, lease.clone(), until).await? {
                     return Ok(Some(ledger));
                 }
             }
@@ -110,17 +110,28 @@ impl Work<'_> {
     }
 
     async fn load(&self, state: &Bucket) -> Result<Option<Found>, Error> {
-        Ok(ledger::load(state, &self.settings.checkpoint_key, self.settings, self.times.read_until).await?)
+        let until = self.times.read_until;
+        Ok(ledger::load(state, &self.settings.checkpoint_key, &self.identity(None), until).await?)
     }
 
-    async fn sign_in(&self, found: Option<&Found>) -> Result<Option<String>, Error> {
+    /// Answers whose data this is, now that the token tells the tenant.
+    async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
         let tally = Tally::default();
         let caller = Caller { until: self.times.read_until, requests: &tally.requests, retries: &tally.retries };
-        let tenant = self.clients.api.sign_in(&caller).await?;
+        let identity = self.identity(self.clients.api.sign_in(&caller).await?);
         if let Some(found) = found {
-            found.checkpoint.check_tenant(tenant.as_deref()).map_err(ledger::LedgerError::from)?;
+            found.checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;
         }
-        Ok(tenant)
+        Ok(identity)
+    }
+
+    fn identity(&self, tenant: Option<String>) -> Identity {
+        Identity {
+            tenant,
+            base_url: self.settings.base_url.clone(),
+            bucket: self.settings.bucket.clone(),
+            prefix: self.settings.prefix.clone(),
+        }
     }
 
     /// All streams at once. None holds another back, and each that fails fails alone.

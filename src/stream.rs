@@ -11,8 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::Span;
-use crate::settings::Settings;
+use crate::intervals::Span;
 
 /// In the order in which a run asks for them: events first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,7 +36,7 @@ pub struct Events {
     /// Where a record's cursor time stands, from the outermost key inwards.
     pub time: &'static [&'static str],
     /// The request for a span, without its paging. The server's edges are not trusted: `asked` is wider than the window.
-    pub request: fn(&Settings, Span) -> Value,
+    pub request: fn(&file_events::Query, Span) -> Value,
     pub total: Total,
     /// How long the API keeps a record, in milliseconds; what is older can never be read again.
     pub retention: Option<i64>,

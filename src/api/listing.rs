@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{Api, ApiError, Caller, Request, says_too_large};
-use crate::error::Error;
+use super::http::says_too_large;
+use super::{Api, ApiError, Caller, Request};
 use crate::ndjson::{self, Page};
 use crate::stream::{List, Method, Paging};
 
@@ -98,18 +98,18 @@ impl<'a> Listing<'a> {
     }
 
     /// Only the API's total: one small request.
-    pub async fn count(mut self, caller: &Caller<'_>) -> Result<u64, Error> {
+    pub async fn count(mut self, caller: &Caller<'_>) -> Result<u64, ApiError> {
         self.size = 1;
         self.page(caller).await?;
         let what = self.request.what();
         self.total.ok_or_else(|| {
-            ApiError::Unexpected { what, why: format!("the answer has no {:?}", self.list.total.unwrap_or("total")) }
-                .into()
+            let why = format!("the answer has no {:?}", self.list.total.unwrap_or("total"));
+            ApiError::Unexpected { what, why }
         })
     }
 
     /// The next page that has rows; `None` at the end.
-    pub async fn page(&mut self, caller: &Caller<'_>) -> Result<Option<Page>, Error> {
+    pub async fn page(&mut self, caller: &Caller<'_>) -> Result<Option<Page>, ApiError> {
         let request = match &self.next {
             Next::End => return Ok(None),
             Next::Number(number) => self.request_for(&Value::from(*number)),
@@ -142,7 +142,7 @@ impl<'a> Listing<'a> {
 
     /// A short page is not taken for the last while the total says that there are more: the server may allow fewer
     /// rows a page than were asked for. An empty one is, and so is one after which all rows are there.
-    fn go_on(&mut self, page: &Page, count: u64, request: &Request) -> Result<(), Error> {
+    fn go_on(&mut self, page: &Page, count: u64, request: &Request) -> Result<(), ApiError> {
         let expected = self.expected.or(self.total);
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
@@ -161,11 +161,11 @@ impl<'a> Listing<'a> {
                         self.next = Next::Token { token: token.clone(), seen };
                         return Ok(());
                     };
-                    return Err(ApiError::Unexpected { what: request.what(), why: why.into() }.into());
+                    return Err(ApiError::Unexpected { what: request.what(), why: why.into() });
                 }
                 Some(_) => {
                     let why = format!("{next:?} is neither text nor null");
-                    return Err(ApiError::Unexpected { what: request.what(), why }.into());
+                    return Err(ApiError::Unexpected { what: request.what(), why });
                 }
             },
             _ => Next::End,

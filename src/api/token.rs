@@ -7,7 +7,8 @@ use reqwest::{RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{Answer, ApiError};
+use super::ApiError;
+use super::http::Answer;
 use crate::secrets::Credentials;
 use crate::time::Millis;
 

@@ -13,8 +13,9 @@ use self::plan::{MARGIN, Pace, Sizes, asked, cut, windows};
 use self::reading::Reading;
 use super::Collector;
 use crate::api::{ApiError, Listing, Request};
-use crate::checkpoint::{EventsState, Intervals, Span, Window};
+use crate::checkpoint::{EventsState, Window};
 use crate::error::Error;
+use crate::intervals::{Intervals, Span};
 use crate::stream::{Events, Total};
 use crate::time::{Millis, SECOND};
 
@@ -144,14 +145,14 @@ impl Collector<'_> {
     async fn count_gap(&self, facts: &'static Events, gap: Span) -> Result<(Span, u64), Error> {
         let mut span = gap;
         loop {
-            match self.count(facts, &(facts.request)(self.run.settings, asked(span))).await {
-                Err(Error::Api(ApiError::TooLarge { .. })) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
+            match self.count(facts, &(facts.request)(&self.run.settings.file_event_query, asked(span))).await {
+                Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
                 counted => return Ok((span, counted?)),
             }
         }
     }
 
-    async fn count(&self, facts: &'static Events, request: &serde_json::Value) -> Result<u64, Error> {
+    async fn count(&self, facts: &'static Events, request: &serde_json::Value) -> Result<u64, ApiError> {
         let caller = self.caller();
         match facts.total {
             Total::InPage => {
@@ -186,7 +187,7 @@ impl Collector<'_> {
     async fn open(&self, facts: &Events, span: Span) -> Result<Window, Error> {
         let window = Window {
             span,
-            request: (facts.request)(self.run.settings, asked(span)),
+            request: (facts.request)(&self.run.settings.file_event_query, asked(span)),
             opened_at: Millis::now(),
             opened_by: self.run.ledger.lease.clone(),
         };

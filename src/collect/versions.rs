@@ -136,7 +136,7 @@ impl Collector<'_> {
                 Ok(None) => break,
                 Err(error) => {
                     self.keep_list(&error, &listing, part, ids);
-                    return Err(error);
+                    return Err(error.into());
                 }
             };
             for row in page.rows() {
@@ -165,8 +165,8 @@ impl Collector<'_> {
     }
 
     /// A list that the time cut off goes on from its page in the next run.
-    fn keep_list(&self, error: &Error, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>) {
-        if let (true, Some(page)) = (error.is_out_of_time(), listing.next_page()) {
+    fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>) {
+        if let (true, Some(page)) = (matches!(error, ApiError::OutOfTime), listing.next_page()) {
             self.run.ledger.update(|checkpoint| {
                 let state = checkpoint.versions(self.stream);
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
@@ -248,12 +248,12 @@ impl Collector<'_> {
                 (Row::Record(_), _) => Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.id)),
                 (Row::Unreadable(bytes, why), _) => Detail::Unreadable(bytes, why),
             }),
-            Err(Error::Api(ApiError::Status { status: 404 | 410, said, .. })) => {
+            Err(ApiError::Status { status: 404 | 410, said, .. }) => {
                 warn!(stream = %self.stream, id, "it was listed, but is gone");
                 let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.id, Value::from(id), Value::from(said));
                 Ok(Detail::Unreadable(told.into(), "it was listed, but its detail is gone".into()))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tracing::info;
 
 use super::{Bucket, Condition, Object, StoreError, Stored, Written};
-use crate::checkpoint::Span;
+use crate::intervals::Span;
 use crate::ndjson::{self, Fingerprint, Packed};
 use crate::stream::Stream;
 use crate::time::{HOUR, Millis};

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::file_events::Query;
 use super::{Events, List, Method, Paging, Total};
-use crate::checkpoint::Span;
-use crate::settings::Settings;
+use crate::intervals::Span;
 use crate::time::{DAY, Millis, SECOND};
 
 /// Paged by offset, newest first, without a sort parameter and without an id; its count is an endpoint of its own
@@ -26,7 +26,7 @@ pub static AUDIT: Events = Events {
 };
 
 /// Unused filters are sent as explicit nulls, and times as epoch seconds with a fraction, as the SDK sends them.
-fn request(_: &Settings, asked: Span) -> Value {
+fn request(_: &Query, asked: Span) -> Value {
     json!({
         "actorIds": null,
         "actorIpAddresses": null,

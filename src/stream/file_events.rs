@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{Events, List, Method, Paging, Total};
-use crate::checkpoint::Span;
-use crate::settings::Settings;
+use crate::intervals::Span;
+use crate::time::Millis;
 
 /// Paged by token: `""` is the first page and asks for `nextPgToken` (a null would end in silence at 10,000 rows);
 /// at most 10,000 rows a page (SDK, `file_events/client.py`).
@@ -26,15 +26,14 @@ pub static FILE_EVENTS: Events = Events {
 };
 
 /// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
-fn request(settings: &Settings, asked: Span) -> Value {
-    let filter =
-        |operator, at: crate::time::Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
+fn request(query: &Query, asked: Span) -> Value {
+    let filter = |operator, at: Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
     let window = json!({
         "filterClause": "AND",
         "filters": [filter("ON_OR_AFTER", asked.from), filter("ON_OR_BEFORE", asked.to)],
     });
     let mut groups = vec![window];
-    groups.extend(settings.file_event_query.groups.iter().cloned());
+    groups.extend(query.groups.iter().cloned());
     json!({"groupClause": "AND", "groups": groups, "srtKey": "event.inserted", "srtDir": "asc"})
 }
 

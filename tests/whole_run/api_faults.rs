@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use simulator::{Endpoint, Fault};
 
-use crate::rig::{PREFIX, Rig, ago, sha256};
+use crate::rig::{PREFIX, Rig, ago, logs_with, sha256};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_is_retried_and_leaves_no_trace() {
@@ -113,7 +113,7 @@ async fn a_stream_without_permission_fails_no_run_and_is_tried_once_an_hour() {
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1, "403 is not retried");
     assert_eq!(rig.run().await["streams"]["file_events"]["status"], "not_permitted");
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1);
-    assert!(rig.lambda.logs().iter().any(|line| line.contains("File Events: Read")), "the log names the permission");
+    logs_with(&rig.lambda, "File Events: Read").await;
     rig.sim.faults.clear();
     rig.invoke(json!({"action": "collect", "streams": ["file_events"]})).await.answer();
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;

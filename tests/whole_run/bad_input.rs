@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use simulator::SecretsFault;
 
-use crate::rig::{CHECKPOINT, Rig, failure_of};
+use crate::rig::{CHECKPOINT, Rig, failure_of, logs_with};
 
 fn message(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap()
@@ -70,7 +70,8 @@ async fn a_malformed_secret_is_a_configuration_error_that_repeats_none_of_it() {
         let (error_type, answer) = rig.failure(json!({})).await;
         assert_eq!(error_type, "ThirdPartyConfigError", "{answer:#}");
         assert!(message(&answer).contains("\"client_id\" and \"client_secret\""), "{answer:#}");
-        assert!(!answer.to_string().contains("hunter2") && !rig.lambda.logs().concat().contains("hunter2"));
+        let logs = logs_with(&rig.lambda, "the run failed").await.concat();
+        assert!(!answer.to_string().contains("hunter2") && !logs.contains("hunter2"));
     }
 }
 
@@ -95,7 +96,7 @@ async fn no_secret_is_in_any_log_line_answer_or_object() {
     rig.run().await;
     rig.sim.faults.always(simulator::Endpoint::Any, simulator::Fault::Status(400, echo));
     let mut told = rig.failure(json!({})).await.1.to_string();
-    told.extend(rig.lambda.logs());
+    told.extend(logs_with(&rig.lambda, "the run failed").await);
     for object in rig.sim.s3.objects(rig.sim.bucket(), "").await {
         told.push_str(&String::from_utf8_lossy(&object.bytes));
     }
@@ -109,7 +110,8 @@ async fn a_log_line_is_one_json_object_and_lambda_s_setting_governs_the_level() 
     let rig = Rig::new().await;
     rig.populate();
     rig.run().await;
-    let lines: Vec<Value> = rig.lambda.logs().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let logs = logs_with(&rig.lambda, "the run ended").await;
+    let lines: Vec<Value> = logs.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
     for stream in ["audit", "file_events", "cases", "users"] {
         let of_stream = lines.iter().find(|line| line["message"] == format!("collected {stream}")).expect(stream);
         assert_eq!((&of_stream["level"], &of_stream["stream"]), (&json!("INFO"), &json!(stream)));
@@ -122,5 +124,5 @@ async fn a_log_line_is_one_json_object_and_lambda_s_setting_governs_the_level() 
     assert_eq!(quiet.logs(), Vec::<String>::new());
     let chatty = rig.container(|lambda| lambda.env("AWS_LAMBDA_LOG_LEVEL", "DEBUG"));
     chatty.invoke(json!({}), crate::rig::DEADLINE).await.answer();
-    assert!(chatty.logs().iter().any(|line| line.contains("\"DEBUG\"")));
+    logs_with(&chatty, "\"DEBUG\"").await;
 }

@@ -115,6 +115,18 @@ fn builder(sim: &Simulator) -> LambdaBuilder {
         .env("REQUESTS_PER_MINUTE", "100000")
 }
 
+/// The log, once a line of it holds `part`: it comes through a pipe of its own and may be behind the answer.
+pub async fn logs_with(lambda: &Lambda, part: &str) -> Vec<String> {
+    for _ in 0..250 {
+        let logs = lambda.logs();
+        if logs.iter().any(|line| line.contains(part)) {
+            return logs;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no log line holds {part:?}: {:#?}", lambda.logs());
+}
+
 pub fn failure_of(outcome: Outcome) -> (String, Value) {
     let (error_type, message) = outcome.error();
     assert!(!message.contains('\n'), "the answer is one line: {message}");

@@ -1,6 +1,6 @@
 //! How a gap is cut into windows: plain arithmetic.
 
-use crate::checkpoint::Span;
+use crate::intervals::Span;
 use crate::time::{DAY, Millis, SECOND};
 
 /// The server's edges cut at milliseconds or seconds, inclusive or not: so much more is asked for on either side.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::plan::asked;
 use crate::api::Row;
-use crate::checkpoint::Span;
+use crate::intervals::Span;
 use crate::ndjson::{Fingerprint, Packed, Packer, Page};
 use crate::store::hours;
 use crate::stream::{Events, Total};
