@@ -279,3 +279,35 @@ async fn a_window_that_never_agrees_holds_up_nothing_younger_and_shrinks_to_what
     rig.run().await;
     rig.assert_holds_events().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_shows_up_within_the_settle_time_is_waited_for() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events").env("SETTLE_SECONDS", "6")).await;
+    rig.populate_events();
+    let (at, visible) = (ago(0), Late::Until(ago(-3)));
+    let audit = format!(r#"{{"late":true,"timestamp":"{}"}}"#, at.to_rfc3339());
+    let event = format!(r#"{{"event":{{"id":"late","inserted":"{}"}}}}"#, at.to_rfc3339());
+    rig.sim.world.push_late(Dataset::Audit, audit, visible);
+    rig.sim.world.push_late(Dataset::FileEvents, event, visible);
+    for _ in 0..6 {
+        rig.run().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_800)).await;
+    }
+    rig.assert_holds_events().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_event_that_occurred_long_before_it_became_searchable_is_collected() {
+    let rig = rig().await;
+    rig.run().await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    for seconds in [1, 300, 86_400, 40 * 86_400] {
+        let (occurred, inserted) = (ago(seconds).to_rfc3339(), ago(0).to_rfc3339());
+        rig.sim.world.push_file_event(format!(
+            r#"{{"@timestamp":"{occurred}","event":{{"id":"after-{seconds}","inserted":"{inserted}"}}}}"#
+        ));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    assert_eq!(rig.run().await["streams"]["file_events"]["records"], 4);
+    rig.assert_holds_events().await;
+}
