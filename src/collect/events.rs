@@ -59,7 +59,7 @@ struct Progress {
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<(), Error> {
         let mut horizon = self.horizon();
-        self.run.ledger.update(|checkpoint| self.owe(facts, checkpoint.events(self.stream), horizon));
+        self.events_state(|state| self.owe(facts, state, horizon));
         let mut progress = Progress::default();
         for window in self.left_open() {
             let planned = Planned { span: window.span, count: None, rows: self.sizes(facts).most(), is_half: false };
@@ -87,10 +87,15 @@ impl Collector<'_> {
         }
     }
 
+    /// The stream's part of the checkpoint.
+    fn events_state<T>(&self, change: impl FnOnce(&mut EventsState) -> T) -> T {
+        self.run.ledger.update(|checkpoint| change(checkpoint.events(self.stream)))
+    }
+
     /// The next windows of a span that was counted. A span without rows needs none: it is covered.
     fn plan(&self, facts: &Events, span: Span, count: u64, pace: Pace) -> VecDeque<Planned> {
         if count == 0 {
-            self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).cover(span));
+            self.events_state(|state| state.cover(span));
             return VecDeque::new();
         }
         let rows = self.window_rows(facts, pace);
@@ -123,14 +128,13 @@ impl Collector<'_> {
     }
 
     fn left_open(&self) -> Vec<Window> {
-        let mut open = self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).open.clone());
+        let mut open = self.events_state(|state| state.open.clone());
         open.sort_by_key(|window| window.span);
         open
     }
 
     fn oldest_gap(&self, horizon: Millis, skipped: &Intervals) -> Option<Span> {
-        let owed = self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.events(self.stream);
+        let owed = self.events_state(|state| {
             let open = state.open.iter().map(|window| window.span).collect();
             state.owed(horizon).without(&open).without(skipped)
         });
@@ -179,7 +183,7 @@ impl Collector<'_> {
     /// How many rows the next window should hold; fewer where a larger one didn't fit a run before.
     fn window_rows(&self, facts: &Events, pace: Pace) -> u64 {
         let left = self.run.times.read_until.0 - Millis::now().0;
-        let hint = self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).window_rows);
+        let hint = self.events_state(|state| state.window_rows);
         self.sizes(facts).next(left, pace).min(hint.unwrap_or(u64::MAX)).max(1)
     }
 
@@ -191,7 +195,7 @@ impl Collector<'_> {
             opened_at: Millis::now(),
             opened_by: self.run.ledger.lease.clone(),
         };
-        self.run.ledger.update(|checkpoint| checkpoint.events(self.stream).open.push(window.clone()));
+        self.events_state(|state| state.open.push(window.clone()));
         self.commit().await?;
         Ok(window)
     }
@@ -251,8 +255,7 @@ impl Collector<'_> {
 
     fn cover(&self, facts: &Events, window: &Window) {
         let usual = self.sizes(facts).most();
-        self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.events(self.stream);
+        self.events_state(|state| {
             state.cover(window.span);
             state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
         });
@@ -273,8 +276,7 @@ impl Collector<'_> {
 
     /// Makes a window a gap again, of which nothing is stored. `rows`: the next ones are cut smaller.
     fn withdraw(&self, window: &Window, rows: Option<u64>) {
-        self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.events(self.stream);
+        self.events_state(|state| {
             state.open.retain(|open| open != window);
             if let Some(rows) = rows {
                 state.window_rows = Some(rows.max(1));

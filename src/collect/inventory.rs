@@ -30,14 +30,15 @@ struct Reading {
     seen: Known,
     /// The same in this try alone.
     ids: HashSet<String>,
-    odd: HashSet<Fingerprint>,
+    /// This run's records in this try, and rows set aside: what differs from all others.
+    distinct: HashSet<Fingerprint>,
     /// New or changed.
     packer: Packer,
 }
 
 impl Collector<'_> {
     pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<Outcome, Error> {
-        let state = self.run.ledger.update(|checkpoint| checkpoint.inventory(self.stream).clone());
+        let state = self.inventory_state(|state| state.clone());
         if !self.is_due(&state) {
             return Ok(Outcome::NotDue);
         }
@@ -47,8 +48,12 @@ impl Collector<'_> {
             match self.read_pages(facts, &mut reading).await {
                 Ok(total) => {
                     let ids = reading.ids.len() as u64;
-                    if ids + reading.pass.set_aside == total {
-                        // A record that was set aside could be any of those that are missing.
+                    // Several records under one id may be two states of it that the paging showed, and then another
+                    // is hidden; where they are still there in the last reading, they are the API's own.
+                    let are_all = ids + reading.pass.set_aside == total
+                        || attempt == TRIES && reading.distinct.len() as u64 == total;
+                    if are_all {
+                        // A record that was set aside, or is hidden, could be any of those that are missing.
                         return self.close(facts, reading, ids == total).await;
                     }
                     let message = format!(
@@ -73,6 +78,11 @@ impl Collector<'_> {
         failed.map_or(Ok(Outcome::Complete), Err)
     }
 
+    /// The stream's part of the checkpoint.
+    fn inventory_state<T>(&self, change: impl FnOnce(&mut InventoryState) -> T) -> T {
+        self.run.ledger.update(|checkpoint| change(checkpoint.inventory(self.stream)))
+    }
+
     fn is_due(&self, state: &InventoryState) -> bool {
         let interval = self.run.settings.inventory_interval;
         let early = EARLY.min(interval / 20);
@@ -89,15 +99,14 @@ impl Collector<'_> {
         let pass =
             state.pass.clone().unwrap_or_else(|| Pass { began: self.run.api.now(), page: 0, seen: None, set_aside: 0 });
         let seen = self.load_known(pass.seen.as_ref()).await?;
-        let at = self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.inventory(self.stream);
+        let at = self.inventory_state(|state| {
             state.pass = Some(pass.clone());
             state.stored.open(Millis::now())
         });
         self.commit().await?;
         let ids = seen.ids().map(str::to_owned).collect();
         let packer = Packer::new(self.run.settings.gzip_level);
-        Ok(Reading { at, pass, known, seen, ids, odd: HashSet::new(), packer })
+        Ok(Reading { at, pass, known, seen, ids, distinct: HashSet::new(), packer })
     }
 
     /// Reads on to the last page; answers the API's total.
@@ -128,7 +137,7 @@ impl Collector<'_> {
                         Row::Unreadable(bytes, why) => (bytes, why),
                         Row::Record(_) => (Bytes::copy_from_slice(bytes), format!("it has no {}", facts.id)),
                     };
-                    if reading.odd.insert(Fingerprint::of(&bytes)) {
+                    if reading.distinct.insert(Fingerprint::of(&bytes)) {
                         self.set_aside(&bytes, &why).await?;
                         reading.pass.set_aside += 1;
                     }
@@ -140,6 +149,7 @@ impl Collector<'_> {
                 reading.packer.push(&line);
             }
             reading.seen.add(&id, fingerprint);
+            reading.distinct.insert(fingerprint);
             reading.ids.insert(id);
         }
         Ok(())
@@ -192,10 +202,9 @@ impl Collector<'_> {
         covered_to: Option<Millis>,
     ) -> Result<(), Error> {
         self.store_at(at, packer.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"))).await?;
-        let before = self.run.ledger.update(|checkpoint| checkpoint.inventory(self.stream).stored.known.clone());
+        let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
-        self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.inventory(self.stream);
+        self.inventory_state(|state| {
             state.stored.known = after;
             state.stored.open = None;
             state.pass = pass;
@@ -211,6 +220,6 @@ impl Reading {
         self.pass.page = 0;
         self.pass.set_aside = 0;
         self.ids.clear();
-        self.odd.clear();
+        self.distinct.clear();
     }
 }

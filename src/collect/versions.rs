@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Collector;
 use crate::api::{ApiError, Listing, Request, Row};
-use crate::checkpoint::PartOfList;
+use crate::checkpoint::{PartOfList, VersionsState};
 use crate::error::Error;
 use crate::known::Known;
 use crate::ndjson::{self, Fingerprint, Packer, Page};
@@ -43,7 +43,7 @@ enum Detail {
 
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
-        let before = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.clone());
+        let before = self.versions_state(|state| state.stored.clone());
         let mut known = self.load_known(before.known.as_ref()).await?;
         if let Some(at) = before.open {
             self.apply_stored(facts.id, at, &mut known).await?;
@@ -55,9 +55,8 @@ impl Collector<'_> {
         };
         let mut tried = BTreeSet::new();
         loop {
-            let ids: Vec<String> = self.run.ledger.update(|checkpoint| {
-                checkpoint.versions(self.stream).pending.difference(&tried).take(PART).cloned().collect()
-            });
+            let ids: Vec<String> =
+                self.versions_state(|state| state.pending.difference(&tried).take(PART).cloned().collect());
             if ids.is_empty() {
                 break;
             }
@@ -74,13 +73,15 @@ impl Collector<'_> {
         }
     }
 
+    /// The stream's part of the checkpoint.
+    fn versions_state<T>(&self, change: impl FnOnce(&mut VersionsState) -> T) -> T {
+        self.run.ledger.update(|checkpoint| change(checkpoint.versions(self.stream)))
+    }
+
     /// Lists what was updated, until there are as many ids as the API counts. Nothing of a list is stored.
     async fn list(&self, facts: &'static Versions) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let (since, part) = self.run.ledger.update(|checkpoint| {
-                let state = checkpoint.versions(self.stream);
-                (state.listed_to, state.listing.clone())
-            });
+            let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
             let is_new = part.is_none();
             let mut part = part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, ids: 0 });
             let (ids, total) = self.list_once(facts, since, &part).await?;
@@ -89,8 +90,7 @@ impl Collector<'_> {
                 part.began = self.run.api.at(part.began);
             }
             let whole = part.ids + ids.len() as u64 == total;
-            self.run.ledger.update(|checkpoint| {
-                let state = checkpoint.versions(self.stream);
+            self.versions_state(|state| {
                 state.pending.extend(ids);
                 state.listing = None;
                 if whole {
@@ -167,8 +167,7 @@ impl Collector<'_> {
     /// A list that the time cut off goes on from its page in the next run.
     fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>) {
         if let (true, Some(page)) = (matches!(error, ApiError::OutOfTime), listing.next_page()) {
-            self.run.ledger.update(|checkpoint| {
-                let state = checkpoint.versions(self.stream);
+            self.versions_state(|state| {
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
                 state.listing = Some(PartOfList { began, page, ids: part.ids + ids.len() as u64 });
                 state.pending.extend(ids);
@@ -183,14 +182,13 @@ impl Collector<'_> {
         ids: &[String],
         known: &mut Known,
     ) -> Result<(Option<Error>, bool), Error> {
-        let at = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.open(Millis::now()));
+        let at = self.versions_state(|state| state.stored.open(Millis::now()));
         self.commit().await?;
         let Part { packer, done, failed, ended } = self.fetch(facts, ids, known).await?;
         self.store_at(at, packer.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"))).await?;
-        let before = self.run.ledger.update(|checkpoint| checkpoint.versions(self.stream).stored.known.clone());
+        let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
-        self.run.ledger.update(|checkpoint| {
-            let state = checkpoint.versions(self.stream);
+        self.versions_state(|state| {
             state.stored.known = after;
             state.stored.open = None;
             for id in &done {
