@@ -25,7 +25,8 @@ pub static AUDIT: Events = Events {
     retention: Some(90 * DAY),
 };
 
-/// Unused filters are sent as explicit nulls, and times as epoch seconds with a fraction, as the SDK sends them.
+/// Unused filters are sent as explicit nulls, and times as epoch seconds with a fraction, as the SDK sends them. The
+/// page's number and size stand in a request that counts, too.
 fn request(_: &Query, asked: Span) -> Value {
     json!({
         "actorIds": null,
@@ -33,6 +34,8 @@ fn request(_: &Query, asked: Span) -> Value {
         "actorNames": null,
         "dateRange": {"startTime": seconds(asked.from), "endTime": seconds(asked.to)},
         "eventTypes": null,
+        "page": 0,
+        "pageSize": 100,
         "resourceIds": null,
         "userTypes": null,
     })

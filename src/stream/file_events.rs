@@ -34,7 +34,8 @@ fn request(query: &Query, asked: Span) -> Value {
     });
     let mut groups = vec![window];
     groups.extend(query.groups.iter().cloned());
-    json!({"groupClause": "AND", "groups": groups, "srtKey": "event.inserted", "srtDir": "asc"})
+    // `pgNum` counts for nothing beside a token, but the SDK never leaves it out.
+    json!({"groupClause": "AND", "groups": groups, "pgNum": 1, "srtKey": "event.inserted", "srtDir": "asc"})
 }
 
 /// The user's part of the query, as groups that are AND-ed with the window. Empty means every event.

@@ -209,7 +209,7 @@ impl WorldHandle {
     ) -> Vec<Record> {
         let mut world = locked(&self.0);
         let before = world.records[dataset as usize].len();
-        world.generator.floor = times.first().copied().unwrap_or_default();
+        world.generator.begin(times.first().copied().unwrap_or_default());
         for time in times {
             let raw = generate(&mut world.generator, time);
             world.push(dataset, None, None, raw, None);

@@ -40,7 +40,7 @@ const AUDIT_TYPES: [&str; 6] = [
 #[derive(Debug)]
 pub(super) struct Generator {
     /// No time that is made lies before this one.
-    pub(super) floor: DateTime<Utc>,
+    floor: DateTime<Utc>,
     rng: Rng,
     made: u64,
     cases: u64,
@@ -113,6 +113,12 @@ impl Generator {
     }
 
     /// An audit event; one in 25 repeats the one before it in every byte, time included.
+    /// Records that are added together begin here; none of them is alike to one of an earlier time.
+    pub(super) fn begin(&mut self, floor: DateTime<Utc>) {
+        self.floor = floor;
+        self.last_audit = None;
+    }
+
     pub(super) fn audit_event(&mut self, at: DateTime<Utc>) -> String {
         self.made += 1;
         if let Some(twin) = self.last_audit.take_if(|_| self.made.is_multiple_of(25)) {
