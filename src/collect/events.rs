@@ -196,8 +196,13 @@ impl Collector<'_> {
             opened_by: self.run.ledger.lease.clone(),
         };
         self.events_state(|state| state.open.push(window.clone()));
-        self.commit().await?;
-        Ok(window)
+        match self.commit().await {
+            Ok(()) => Ok(window),
+            Err(error) => {
+                self.withdraw(&window, None);
+                Err(error)
+            }
+        }
     }
 
     /// Reads, stores and covers an open window. Where that fails for a reason of the window's own, it is read in

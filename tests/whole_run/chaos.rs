@@ -18,8 +18,8 @@ async fn whatever_goes_wrong_each_record_is_stored_once_in_the_end() {
         Ok(seed) => vec![seed.parse().expect("SEED is a number")],
         Err(_) => std::iter::repeat_with(|| fastrand::u64(..)).take(count()).collect(),
     };
-    for pair in seeds.chunks(2) {
-        futures::future::join_all(pair.iter().map(|seed| schedule(*seed))).await;
+    for side_by_side in seeds.chunks(4) {
+        futures::future::join_all(side_by_side.iter().map(|seed| schedule(*seed))).await;
     }
 }
 
