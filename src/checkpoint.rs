@@ -265,7 +265,7 @@ fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointEr
 }
 
 impl EventsState {
-    /// All time before `horizon` that should be covered and is not: the gaps, oldest first.
+    /// All time before `horizon` that should be covered and is not, oldest first.
     pub fn owed(&self, horizon: Millis) -> Intervals {
         let mut owed = self.asked.clone();
         if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
@@ -273,6 +273,12 @@ impl EventsState {
         }
         let Some(settled) = Span::new(Millis(i64::MIN), horizon) else { return Intervals::default() };
         owed.within(settled).without(&self.covered).without(&self.expired)
+    }
+
+    /// Of these the parts that no open window holds: they may be cut as one likes.
+    pub fn gaps(&self, horizon: Millis) -> Intervals {
+        let open = self.open.iter().map(|window| window.span).collect();
+        self.owed(horizon).without(&open)
     }
 
     /// Covers a span, which closes whatever was open or asked for in it.

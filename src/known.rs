@@ -148,7 +148,7 @@ impl Known {
             let line = Line { id: id.clone(), seen, missed: entry.missed };
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
-        let packed = lines.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"));
+        let packed = lines.finish();
         let key = format!("{state_prefix}known/{stream}/{}.ndjson.gz", packed.sha256);
         let object = StateObject { key, records: packed.records };
         if before != Some(&object) {

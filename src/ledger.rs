@@ -78,9 +78,9 @@ pub async fn load(
 }
 
 impl Found {
-    /// The run that may write now, unless that is `run_id` itself.
-    pub fn busy(&self, run_id: &str, now: Millis) -> Option<&Lease> {
-        self.checkpoint.lease.as_ref().filter(|lease| lease.run_id != run_id && now < lease.until)
+    /// Whether a run may be writing now.
+    pub fn is_leased(&self, now: Millis) -> bool {
+        self.checkpoint.lease.as_ref().is_some_and(|lease| now < lease.until)
     }
 }
 

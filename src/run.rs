@@ -93,7 +93,7 @@ impl Work<'_> {
     async fn take_lease<'l>(&'l self, state: &'l Bucket, lease: Lease) -> Result<Option<Ledger<'l>>, Error> {
         loop {
             let found = self.load(state).await?;
-            let busy = found.as_ref().is_some_and(|found| found.busy(self.run_id, Millis::now()).is_some());
+            let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));
             if !busy {
                 // Signed in before the lease is taken, for a checkpoint of another tenant is not touched.
                 let identity = self.sign_in(found.as_ref()).await?;

@@ -2,26 +2,27 @@
 //! checkpoint, read until it agrees with the API's own count, stored, and covered.
 
 mod plan;
+mod read;
 mod reading;
 
 use std::collections::VecDeque;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::plan::{MARGIN, Pace, Sizes, asked, cut, windows};
+use self::read::{Unread, panicked};
 use self::reading::Reading;
 use super::Collector;
-use crate::api::{ApiError, Listing, Request};
+use crate::api::ApiError;
 use crate::checkpoint::{EventsState, Window};
 use crate::error::Error;
 use crate::intervals::{Intervals, Span};
-use crate::stream::{Events, Total};
+use crate::stream::Events;
 use crate::time::{Millis, SECOND};
 
 /// So many windows are cut by one count; then what is left is counted again, for it may be denser or sparser.
 const WINDOWS_PER_COUNT: usize = 8;
-const TRIES: u64 = 3;
 const WRITES_AT_ONCE: usize = 4;
 
 /// After so many windows in a row that failed it is the API that fails, not a window.
@@ -119,7 +120,7 @@ impl Collector<'_> {
         }
         let oldest = facts.retention.map(|retention| self.run.api.now() - retention);
         if let Some(gone) = oldest.and_then(|oldest| Span::new(Millis(i64::MIN), oldest)) {
-            for gap in state.owed(horizon).within(gone).iter().collect::<Vec<_>>() {
+            for gap in state.gaps(horizon).within(gone).iter().collect::<Vec<_>>() {
                 warn!(stream = %self.stream, from = %gap.from, to = %gap.to, "expired: the API keeps {} no longer", self.stream);
                 state.expired.insert(gap);
                 state.asked.remove(gap);
@@ -134,45 +135,10 @@ impl Collector<'_> {
     }
 
     fn oldest_gap(&self, horizon: Millis, skipped: &Intervals) -> Option<Span> {
-        let owed = self.events_state(|state| {
-            let open = state.open.iter().map(|window| window.span).collect();
-            state.owed(horizon).without(&open).without(skipped)
-        });
+        let owed = self.events_state(|state| state.gaps(horizon)).without(skipped);
         match self.run.span {
             Some(span) => owed.within(span).first(),
             None => owed.first(),
-        }
-    }
-
-    /// How many rows the API counts for a gap; for the first half of it, or the first half of that, where the API
-    /// says that the query takes it too long.
-    async fn count_gap(&self, facts: &'static Events, gap: Span) -> Result<(Span, u64), Error> {
-        let mut span = gap;
-        loop {
-            match self.count(facts, &(facts.request)(&self.run.settings.file_event_query, asked(span))).await {
-                Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
-                counted => return Ok((span, counted?)),
-            }
-        }
-    }
-
-    async fn count(&self, facts: &'static Events, request: &serde_json::Value) -> Result<u64, ApiError> {
-        let caller = self.caller();
-        match facts.total {
-            Total::InPage => {
-                Listing::new(self.run.api, &facts.list, 1, Vec::new(), request.clone()).count(&caller).await
-            }
-            Total::Endpoint { path, count } => {
-                let request = Request::post(path, request.clone());
-                let read = |body: &bytes::Bytes| {
-                    let answer = serde_json::from_slice::<serde_json::Value>(body).ok();
-                    answer.and_then(|answer| answer.get(count)?.as_u64()).ok_or_else(|| ApiError::Unexpected {
-                        what: request.what(),
-                        why: format!("the answer has no {count:?}"),
-                    })
-                };
-                self.run.api.send(&request, &caller, read).await
-            }
         }
     }
 
@@ -289,86 +255,6 @@ impl Collector<'_> {
         });
     }
 
-    /// Reads a window until what was read agrees with the API's own count.
-    async fn read(&self, facts: &'static Events, window: &Window, count: Option<u64>) -> Result<Reading, Unread> {
-        let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let (mut count, mut before) = (count, None::<Reading>);
-        for attempt in 0..TRIES {
-            // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
-            let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self.read_once(facts, window, count.take(), size).await {
-                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < TRIES => {
-                    debug!(window = ?window.span, "{what}: the page token is no longer valid, so the window is read again");
-                    continue;
-                }
-                reading => reading?,
-            };
-            if reading.agrees(before.as_ref()) {
-                return Ok(reading);
-            }
-            debug!(window = ?window.span, rows = reading.rows, total = reading.total, "not what the API counts");
-            before = Some(reading);
-        }
-        let told = before.map(|reading| {
-            format!(
-                "{} rows were read, of which {} differ, and the API counts {}",
-                reading.rows, reading.unique, reading.total
-            )
-        });
-        let span = window.span;
-        Err(Unread::Failed(Error::Totals(format!(
-            "the window from {} to {} doesn't agree with the API's own count after {TRIES} readings ({}); it stays a gap and is read again by the next run",
-            span.from,
-            span.to,
-            told.unwrap_or_default(),
-        ))))
-    }
-
-    async fn read_once(
-        &self,
-        facts: &'static Events,
-        window: &Window,
-        count: Option<u64>,
-        size: u64,
-    ) -> Result<Reading, Unread> {
-        let caller = self.caller();
-        let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level);
-        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), window.request.clone());
-        let before = match (&facts.total, count) {
-            (Total::InPage, _) => None,
-            (Total::Endpoint { .. }, Some(count)) => Some(count),
-            (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),
-        };
-        if let Some(before) = before {
-            self.refuse_if_too_dense(facts, window, before).await?;
-            listing = listing.expecting(before);
-        }
-        if before == Some(0) {
-            return Ok(reading);
-        }
-        while let Some(page) = listing.page(&caller).await? {
-            if reading.pages == 0
-                && let Some(total) = listing.total()
-            {
-                self.refuse_if_too_dense(facts, window, total).await?;
-            }
-            // Compression is work for a thread of its own.
-            reading = tokio::task::spawn_blocking(move || reading.with(&page)).await.map_err(panicked)?;
-        }
-        (reading.total, reading.total_after) = match before {
-            Some(before) => (before, self.count(facts, &window.request).await?),
-            None => (listing.total().unwrap_or(0), listing.total().unwrap_or(0)),
-        };
-        Ok(reading)
-    }
-
-    async fn refuse_if_too_dense(&self, facts: &Events, window: &Window, rows: u64) -> Result<(), Unread> {
-        if rows > self.sizes(facts).too_many() && self.may_be_cut(window).await? {
-            return Err(Unread::TooDense { rows });
-        }
-        Ok(())
-    }
-
     /// What can't be parsed first, so that nothing is covered whose bytes are not kept.
     async fn store(&self, reading: Reading) -> Result<(), Error> {
         for (bytes, why) in &reading.set_aside {
@@ -393,20 +279,4 @@ impl Planned {
         let part = |span| Self { span, count: None, rows: self.rows, is_half };
         Done::CutAgain(cut(self.span, parts).into_iter().map(part).collect())
     }
-}
-
-enum Unread {
-    TooDense { rows: u64 },
-    Failed(Error),
-}
-
-impl<E: Into<Error>> From<E> for Unread {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// A panic of the worker is the run's own.
-fn panicked(error: tokio::task::JoinError) -> Error {
-    std::panic::resume_unwind(error.into_panic())
 }

@@ -201,7 +201,7 @@ impl Collector<'_> {
         pass: Option<Pass>,
         covered_to: Option<Millis>,
     ) -> Result<(), Error> {
-        self.store_at(at, packer.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"))).await?;
+        self.store_at(at, packer.finish()).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         self.inventory_state(|state| {

@@ -185,7 +185,7 @@ impl Collector<'_> {
         let at = self.versions_state(|state| state.stored.open(Millis::now()));
         self.commit().await?;
         let Part { packer, done, failed, ended } = self.fetch(facts, ids, known).await?;
-        self.store_at(at, packer.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"))).await?;
+        self.store_at(at, packer.finish()).await?;
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         self.versions_state(|state| {

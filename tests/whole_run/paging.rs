@@ -142,8 +142,11 @@ async fn a_page_without_its_list_is_not_taken_for_the_end() {
 async fn an_audit_page_past_the_end_has_no_list_and_ends_in_peace() {
     let rig = rig().await;
     rig.sim.world.add_audit(80, ago(3_000), ago(5));
+    // A count that is too high once leads there.
+    rig.sim.faults.once(Endpoint::AuditCount, 1, Fault::TotalOff(1));
     assert_eq!(rig.run().await["streams"]["audit"]["records"], 80);
     rig.assert_holds_events().await;
+    assert!(rig.sim.api.requests_to(Endpoint::AuditSearch).iter().any(|request| request.json()["page"] == 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault, Simulator};
+use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault};
 
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, failure_of};
 
@@ -249,21 +249,20 @@ async fn a_run_that_outlives_its_lease_writes_nothing_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_frozen_beyond_its_lease_sends_s3_nothing_when_it_thaws() {
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").outliving_its_deadline(Duration::from_secs(20))).await;
     rig.populate();
     let lambda = rig.lambda.clone();
     rig.sim.faults.once(Endpoint::AuditSearch, 1, Fault::run(move || lambda.freeze()));
-    let thawed = rig.lambda.clone();
-    let sim: &Simulator = &rig.sim;
     let meanwhile = async {
         // Deadline 2 s, lease 7 s.
         tokio::time::sleep(Duration::from_millis(7_500)).await;
-        let before = sim.s3.requests().len();
-        thawed.thaw();
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        assert_eq!(sim.s3.requests().len(), before);
+        let before = rig.sim.s3.requests().len();
+        rig.lambda.thaw();
+        before
     };
-    let (_, ()) = tokio::join!(rig.lambda.invoke(json!({}), Duration::from_secs(2)), meanwhile);
+    let (outcome, before) = tokio::join!(rig.lambda.invoke(json!({}), Duration::from_secs(2)), meanwhile);
+    assert!(matches!(outcome, Outcome::Failed { .. }), "it lives on, and says that it could not commit: {outcome:?}");
+    assert_eq!(rig.sim.s3.requests().len(), before);
     rig.run().await;
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
 }

@@ -140,7 +140,7 @@ impl Reading {
             }
         }
         hours(self.window)
-            .filter_map(|hour| Some((hour, self.by_hour.remove(&hour.from.floor(HOUR))?.finish().ok()?)))
+            .filter_map(|hour| Some((hour, self.by_hour.remove(&hour.from.floor(HOUR))?.finish())))
             .collect()
     }
 }

@@ -55,11 +55,13 @@ impl Outcome {
 pub struct LambdaBuilder {
     binary: PathBuf,
     variables: BTreeMap<String, String>,
+    /// How long after its deadline it is killed.
+    grace: Duration,
 }
 
 impl LambdaBuilder {
     pub(crate) fn new(binary: &Path, variables: BTreeMap<String, String>) -> Self {
-        Self { binary: binary.to_owned(), variables }
+        Self { binary: binary.to_owned(), variables, grace: Duration::ZERO }
     }
 
     #[must_use]
@@ -71,6 +73,13 @@ impl LambdaBuilder {
     #[must_use]
     pub fn without_env(mut self, name: &str) -> Self {
         self.variables.remove(name);
+        self
+    }
+
+    /// Not killed at its deadline but so much later: to see what it does then of itself, as after a thaw.
+    #[must_use]
+    pub fn outliving_its_deadline(mut self, by: Duration) -> Self {
+        self.grace = by;
         self
     }
 
@@ -120,7 +129,7 @@ impl Lambda {
             biased;
             outcome = process.runtime().invoke(&event, deadline) => outcome,
             status = process.exit() => process.runtime().init_error().unwrap_or(Outcome::Died(status)),
-            () = tokio::time::sleep(deadline) => {
+            () = tokio::time::sleep(deadline + self.0.setup.grace) => {
                 process.child().signal("KILL");
                 process.exit().await;
                 Outcome::TimedOut

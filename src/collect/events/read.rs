@@ -1,0 +1,152 @@
+//! What the API is asked about a window: how many rows there are, and the rows, until the two agree.
+
+use bytes::Bytes;
+use serde_json::Value;
+use tracing::debug;
+
+use super::super::Collector;
+use super::plan::{asked, cut};
+use super::reading::Reading;
+use crate::api::{ApiError, Listing, Request};
+use crate::checkpoint::Window;
+use crate::error::Error;
+use crate::intervals::Span;
+use crate::stream::{Events, Total};
+
+const TRIES: u64 = 3;
+
+/// Why a window was not read.
+pub enum Unread {
+    TooDense { rows: u64 },
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Unread {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Collector<'_> {
+    /// How many rows the API counts for a gap; for the first half of it, or the first half of that, where the API
+    /// says that the query takes it too long.
+    pub(super) async fn count_gap(&self, facts: &'static Events, gap: Span) -> Result<(Span, u64), Error> {
+        let mut span = gap;
+        loop {
+            match self.count(facts, &(facts.request)(&self.run.settings.file_event_query, asked(span))).await {
+                Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
+                counted => return Ok((span, counted?)),
+            }
+        }
+    }
+
+    async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
+        let caller = self.caller();
+        match facts.total {
+            Total::InPage => {
+                Listing::new(self.run.api, &facts.list, 1, Vec::new(), request.clone()).count(&caller).await
+            }
+            Total::Endpoint { path, count } => {
+                let request = Request::post(path, request.clone());
+                let read = |body: &Bytes| {
+                    let answer = serde_json::from_slice::<Value>(body).ok();
+                    answer.and_then(|answer| answer.get(count)?.as_u64()).ok_or_else(|| ApiError::Unexpected {
+                        what: request.what(),
+                        why: format!("the answer has no {count:?}"),
+                    })
+                };
+                self.run.api.send(&request, &caller, read).await
+            }
+        }
+    }
+
+    /// Reads a window until what was read agrees with the API's own count.
+    pub(super) async fn read(
+        &self,
+        facts: &'static Events,
+        window: &Window,
+        count: Option<u64>,
+    ) -> Result<Reading, Unread> {
+        let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let (mut count, mut before) = (count, None::<Reading>);
+        for attempt in 0..TRIES {
+            // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
+            let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
+            let reading = match self.read_once(facts, window, count.take(), size).await {
+                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < TRIES => {
+                    debug!(window = ?window.span, "{what}: the page token is no longer valid, so the window is read again");
+                    continue;
+                }
+                reading => reading?,
+            };
+            if reading.agrees(before.as_ref()) {
+                return Ok(reading);
+            }
+            debug!(window = ?window.span, rows = reading.rows, total = reading.total, "not what the API counts");
+            before = Some(reading);
+        }
+        let told = before.map(|reading| {
+            format!(
+                "{} rows were read, of which {} differ, and the API counts {}",
+                reading.rows, reading.unique, reading.total
+            )
+        });
+        let span = window.span;
+        Err(Unread::Failed(Error::Totals(format!(
+            "the window from {} to {} doesn't agree with the API's own count after {TRIES} readings ({}); it stays a gap and is read again by the next run",
+            span.from,
+            span.to,
+            told.unwrap_or_default(),
+        ))))
+    }
+
+    async fn read_once(
+        &self,
+        facts: &'static Events,
+        window: &Window,
+        count: Option<u64>,
+        size: u64,
+    ) -> Result<Reading, Unread> {
+        let caller = self.caller();
+        let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level);
+        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), window.request.clone());
+        let before = match (&facts.total, count) {
+            (Total::InPage, _) => None,
+            (Total::Endpoint { .. }, Some(count)) => Some(count),
+            (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),
+        };
+        if let Some(before) = before {
+            self.refuse_if_too_dense(facts, window, before).await?;
+            listing = listing.expecting(before);
+        }
+        if before == Some(0) {
+            return Ok(reading);
+        }
+        while let Some(page) = listing.page(&caller).await? {
+            if reading.pages == 0
+                && let Some(total) = listing.total()
+            {
+                self.refuse_if_too_dense(facts, window, total).await?;
+            }
+            // Compression is work for a thread of its own.
+            reading = tokio::task::spawn_blocking(move || reading.with(&page)).await.map_err(panicked)?;
+        }
+        (reading.total, reading.total_after) = match before {
+            Some(before) => (before, self.count(facts, &window.request).await?),
+            None => (listing.total().unwrap_or(0), listing.total().unwrap_or(0)),
+        };
+        Ok(reading)
+    }
+
+    async fn refuse_if_too_dense(&self, facts: &Events, window: &Window, rows: u64) -> Result<(), Unread> {
+        if rows > self.sizes(facts).too_many() && self.may_be_cut(window).await? {
+            return Err(Unread::TooDense { rows });
+        }
+        Ok(())
+    }
+}
+
+/// A panic of the worker is the run's own.
+pub fn panicked(error: tokio::task::JoinError) -> Error {
+    std::panic::resume_unwind(error.into_panic())
+}
