@@ -2,20 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use crate::collect::{Outcome, Tally};
 use crate::error::{Error, ErrorType, chain};
+use crate::intervals::Intervals;
+use crate::manifest::Link;
 use crate::stream::Stream;
 use crate::time::Millis;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
+    /// What was asked for, where it was not to collect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
     pub run_id: String,
     pub status: Status,
     pub streams: BTreeMap<Stream, StreamAnswer>,
+    /// The end of the chain of manifests, once this run's is part of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Link>,
     /// Why the run failed: of several errors, the first in the order of their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Told>,
@@ -48,6 +57,18 @@ pub struct StreamAnswer {
     pub set_aside: u64,
     pub covered_to: Option<Millis>,
     pub lag_s: Option<u64>,
+    /// Of `records`, those that showed up after their window had been covered.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub late: u64,
+    /// How long after its own time the latest of them was still missing, in seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub late_by_s: u64,
+    /// Rows that the API counted when their window was covered, and counts no longer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub vanished: u64,
+    /// Given up by this run, since the API keeps it no longer.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub expired: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Told>,
 }
@@ -57,6 +78,11 @@ pub struct Told {
     #[serde(rename = "type")]
     pub error_type: ErrorType,
     pub message: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl fmt::Display for Status {
@@ -85,7 +111,7 @@ impl From<Outcome> for Status {
 
 impl StreamAnswer {
     pub fn new(status: Status, tally: &Tally, covered_to: Option<Millis>, now: Millis, error: Option<Told>) -> Self {
-        let figure = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Self {
             status,
             records: figure(&tally.records),
@@ -96,6 +122,10 @@ impl StreamAnswer {
             set_aside: figure(&tally.set_aside),
             covered_to,
             lag_s: covered_to.map(|to| now.since(to).as_secs()),
+            late: figure(&tally.late),
+            late_by_s: u64::try_from(tally.late_by.load(Ordering::Relaxed)).unwrap_or(0).div_ceil(1_000),
+            vanished: figure(&tally.vanished),
+            expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             error,
         }
     }
@@ -104,15 +134,15 @@ impl StreamAnswer {
 impl Answer {
     /// The run's status follows from its streams'.
     pub fn of_streams(run_id: &str, streams: BTreeMap<Stream, StreamAnswer>) -> Self {
-        let mut answer = Self { run_id: run_id.to_owned(), status: Status::Complete, streams, error: None };
+        let mut answer = Self { streams, ..Self::new(run_id, Status::Complete) };
         let any = |status| answer.streams.values().any(|stream| stream.status == status);
         answer.status = match () {
             () if any(Status::Failed) => Status::Failed,
             () if any(Status::Partial) => Status::Partial,
             () => Status::Complete,
         };
-        answer.error =
-            answer.streams.values().filter_map(|stream| stream.error.clone()).min_by_key(|told| told.error_type);
+        let failed = answer.streams.values().filter(|stream| stream.status == Status::Failed);
+        answer.error = failed.filter_map(|stream| stream.error.clone()).min_by_key(|told| told.error_type);
         let refused: Vec<&str> = answer.not_permitted().map(Stream::permission).collect();
         if !refused.is_empty() && refused.len() == answer.streams.len() {
             answer.status = Status::Failed;
@@ -121,17 +151,41 @@ impl Answer {
         answer
     }
 
-    pub fn skipped(run_id: &str) -> Self {
-        Self { run_id: run_id.to_owned(), status: Status::Skipped, streams: BTreeMap::new(), error: None }
+    #[must_use]
+    pub fn of_action(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
     }
 
-    /// The run ended before it came to its streams.
-    pub fn ended(run_id: &str, streams: &[Stream], error: &Error) -> Self {
-        let status = if error.is_out_of_time() { Status::Partial } else { Status::Failed };
-        let told = (status == Status::Failed).then(|| Told::from(error));
-        let of_stream = |_| StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told.clone());
-        let streams = streams.iter().map(|stream| (*stream, of_stream(stream))).collect();
-        Self { run_id: run_id.to_owned(), status, streams, error: told }
+    pub fn skipped(run_id: &str) -> Self {
+        Self::new(run_id, Status::Skipped)
+    }
+
+    fn new(run_id: &str, status: Status) -> Self {
+        let run_id = run_id.to_owned();
+        Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, error: None }
+    }
+
+    /// The run ended before it came to its streams. `of_stream` is what is told of each.
+    pub fn ended(
+        run_id: &str,
+        streams: &[Stream],
+        error: &Error,
+        of_stream: impl Fn(Stream, Option<Told>) -> Option<Told>,
+    ) -> Self {
+        let told = Some(Told::from(error)).filter(|_| !error.is_out_of_time());
+        let streams = streams.iter().map(|stream| {
+            let told = of_stream(*stream, told.clone());
+            let status = if told.is_some() { Status::Failed } else { Status::Partial };
+            (*stream, StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told))
+        });
+        let answer = Self::of_streams(run_id, streams.collect());
+        let status = if told.is_some() { Status::Failed } else { answer.status };
+        Self { status, error: told.or(answer.error.clone()), ..answer }
+    }
+
+    /// An invocation that came to nothing.
+    pub fn failed(action: Option<&'static str>, run_id: &str, error: &Error) -> Self {
+        Self { action, ..Self::ended(run_id, &[], error, |_, told| told) }
     }
 
     fn not_permitted(&self) -> impl Iterator<Item = Stream> {

@@ -1,16 +1,22 @@
 //! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
 //! mend; `ledger` keeps them in the bucket.
 
+mod json;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::intervals::{Intervals, Span};
+use crate::manifest::{Entry, Link};
 use crate::stream::{Kind, Stream};
 use crate::time::{MINUTE, Millis};
 
-pub const FORMAT_VERSION: u64 = 1;
+/// 2 added `recount` and `manifests`.
+pub const FORMAT_VERSION: u64 = 2;
+/// What an older collector wrote lacks parts that are empty at first: it is read as it is, and written in this format.
+const OLDEST_FORMAT_VERSION: u64 = 1;
 
 /// A window whose opener's lease ended so long ago can no longer be on its way into the bucket: no Lambda runs for
 /// more than 15 minutes, and none sends anything after its lease.
@@ -33,6 +39,21 @@ pub struct Checkpoint {
     pub versions: BTreeMap<Stream, VersionsState>,
     #[serde(default)]
     pub inventory: BTreeMap<Stream, InventoryState>,
+    #[serde(default)]
+    pub manifests: Manifests,
+}
+
+/// The chain of manifests, of which this is the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifests {
+    pub head: Option<Link>,
+    /// Done, but not in a manifest yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<Entry>,
+    /// The last manifests of days that are over and have no index yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unindexed: Vec<Link>,
 }
 
 /// Whose data this is the checkpoint of. A run for another is refused.
@@ -68,6 +89,9 @@ pub struct EventsState {
     pub expired: Intervals,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<Window>,
+    /// In the order in which they were covered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recount: Vec<Recount>,
     /// Windows are cut smaller than usual, since a larger one didn't fit a run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
@@ -84,6 +108,22 @@ pub struct Window {
     pub request: Value,
     pub opened_at: Millis,
     pub opened_by: Lease,
+}
+
+/// A covered window whose rows the API is asked to count again, later: what has shown up meanwhile was late.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recount {
+    pub span: Span,
+    pub request: Value,
+    /// By the API, the last time that it was asked.
+    pub count: u64,
+    pub covered_at: Millis,
+    /// When it is asked again, the next time first.
+    pub due: Vec<Millis>,
+    /// The run that read it again, since it counted more: from then on it keeps its key, and so its bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_by: Option<Lease>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -189,6 +229,7 @@ impl Checkpoint {
             events: BTreeMap::new(),
             versions: BTreeMap::new(),
             inventory: BTreeMap::new(),
+            manifests: Manifests::default(),
         }
     }
 
@@ -202,17 +243,18 @@ impl Checkpoint {
         let unreadable = |error: serde_json::Error| CheckpointError::Unreadable { why: error.to_string() };
         let versioned: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
         match versioned.format_version {
-            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
+            OLDEST_FORMAT_VERSION..=FORMAT_VERSION => {
+                let checkpoint: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
+                Ok(Self { format_version: FORMAT_VERSION, ..checkpoint })
+            }
             newer if newer > FORMAT_VERSION => Err(CheckpointError::Newer { found: newer }),
             older => Err(CheckpointError::Unreadable { why: format!("format version {older} never existed") }),
         }
     }
 
-    /// Indented, for the person who reads it.
+    /// For the person who reads it.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec_pretty(self).unwrap_or_default();
-        json.push(b'\n');
-        json
+        json::to_json(self)
     }
 
     /// A tenant that one side doesn't know (yet) is no contradiction.
@@ -281,11 +323,24 @@ impl EventsState {
         self.owed(horizon).without(&open)
     }
 
-    /// Covers a span, which closes whatever was open or asked for in it.
+    /// Covers a span, which closes whatever was open or asked for in it. What expired stays expired.
     pub fn cover(&mut self, span: Span) {
-        self.covered.insert(span);
+        for covered in Intervals::from(vec![span]).without(&self.expired).iter() {
+            self.covered.insert(covered);
+        }
         self.asked.remove(span);
         self.open.retain(|window| window.span != span);
+    }
+
+    /// Gives up what is owed before `oldest`, for the API keeps it no longer; answers what that is.
+    pub fn expire(&mut self, oldest: Millis) -> Intervals {
+        let gone = self.owed(oldest);
+        for span in gone.iter() {
+            self.expired.insert(span);
+            self.asked.remove(span);
+        }
+        self.open.retain(|window| window.span.to > oldest);
+        gone
     }
 
     /// The end of what is covered without a gap: where the oldest owed instant lies, if there is one.
@@ -345,7 +400,7 @@ mod tests {
         assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
-        assert_eq!(Checkpoint::parse(br#"{"format_version":2,"new":[]}"#), Err(CheckpointError::Newer { found: 2 }));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":3,"new":[]}"#), Err(CheckpointError::Newer { found: 3 }));
         let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
         assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
         assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
@@ -373,6 +428,24 @@ mod tests {
         state.cover(span(0, 20));
         assert!(state.asked.is_empty());
         assert_eq!(state.covered_to(), Some(Millis(150)));
+    }
+
+    #[test]
+    fn what_expired_is_never_covered_also_where_a_window_reaches_into_it() {
+        let window = |span| Window {
+            span,
+            request: Value::Null,
+            opened_at: Millis(0),
+            opened_by: Lease { run_id: "a".into(), until: Millis(0) },
+        };
+        let mut state = EventsState { live_from: Some(Millis(0)), ..EventsState::default() };
+        state.cover(span(0, 10));
+        state.open = vec![window(span(10, 20)), window(span(20, 40))];
+        assert_eq!(state.expire(Millis(30)), [span(10, 30)].into_iter().collect());
+        assert_eq!(state.open, [window(span(20, 40))]);
+        state.cover(span(20, 40));
+        assert_eq!(state.covered, [span(0, 10), span(30, 40)].into_iter().collect());
+        assert_eq!(state.expire(Millis(30)), Intervals::default(), "told once");
     }
 
     #[test]

@@ -5,21 +5,24 @@ mod inventory;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::api::{Api, Caller};
-use crate::checkpoint::StateObject;
+use crate::chain::Chain;
+use crate::checkpoint::{Checkpoint, StateObject};
 use crate::error::Error;
-use crate::intervals::Span;
+use crate::intervals::{Intervals, Span};
 use crate::known::Known;
 use crate::ledger::Ledger;
+use crate::manifest::{Entry, StoredObject};
 use crate::ndjson::{Packed, hex};
 use crate::settings::Settings;
-use crate::store::{Added, Bucket, Condition, Object, Records};
+use crate::store::{Bucket, Condition, Object, Placed, Records};
 use crate::stream::{Kind, Stream};
 use crate::time::{HOUR, Millis};
 
@@ -34,6 +37,7 @@ pub struct Run<'a> {
     pub records: Records<'a>,
     pub state: &'a Bucket,
     pub ledger: &'a Ledger<'a>,
+    pub chain: &'a Chain<'a>,
     pub times: Times,
     /// Somebody asked for this span; otherwise all that is owed.
     pub span: Option<Span>,
@@ -41,11 +45,12 @@ pub struct Run<'a> {
     pub by_hand: bool,
 }
 
-/// A run's time: it stops reading first, then storing, then committing.
+/// A run's time: it stops reading first, then storing, then telling what it did, then committing.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub read_until: Millis,
     pub store_until: Millis,
+    pub tell_until: Millis,
     pub commit_until: Millis,
 }
 
@@ -53,7 +58,12 @@ impl Times {
     /// At most a fifth of the time that was given is kept back, and at most ten seconds.
     pub fn new(began: Millis, deadline: Millis) -> Self {
         let kept = ((deadline.0 - began.0) / 5).clamp(0, 10_000);
-        Self { read_until: deadline - kept, store_until: deadline - kept / 2, commit_until: deadline - kept / 10 }
+        Self {
+            read_until: deadline - kept,
+            store_until: deadline - kept / 2,
+            tell_until: deadline - kept * 3 / 10,
+            commit_until: deadline - kept / 10,
+        }
     }
 }
 
@@ -66,6 +76,14 @@ pub struct Tally {
     pub requests: AtomicU64,
     pub retries: AtomicU64,
     pub set_aside: AtomicU64,
+    /// Records that showed up after their window was covered, and how long after their own time that was at the
+    /// least, in milliseconds: a settle time as long as the longest would have waited for them all.
+    pub late: AtomicU64,
+    pub late_by: AtomicI64,
+    /// Rows that the API counted when their window was covered, and counts no longer.
+    pub vanished: AtomicU64,
+    /// What this run had to give up, for the API keeps it no longer.
+    pub expired: Mutex<Intervals>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +129,13 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
 }
 
 impl Tally {
-    fn add(&self, added: Added) {
-        self.records.fetch_add(added.records, Ordering::Relaxed);
-        self.objects.fetch_add(added.objects, Ordering::Relaxed);
-        self.bytes.fetch_add(added.bytes, Ordering::Relaxed);
+    /// What was there before was counted by the run that wrote it.
+    fn add(&self, placed: &[Placed]) {
+        for Placed { object, .. } in placed.iter().filter(|placed| placed.is_new) {
+            self.records.fetch_add(object.records, Ordering::Relaxed);
+            self.objects.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(object.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -124,23 +145,39 @@ impl Collector<'_> {
     }
 
     async fn commit(&self) -> Result<(), Error> {
+        self.run.chain.write_if_long(self.run.times.store_until).await?;
         Ok(self.run.ledger.commit(self.run.times.store_until).await?)
     }
 
-    /// Stores what one reading of versions or inventory found.
-    async fn store_at(&self, at: Millis, packed: Packed) -> Result<(), Error> {
+    /// A reading that is done is told by the next manifest, from the moment at which its change is committed.
+    fn note<T>(&self, done: Entry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
+        self.run.chain.note(done, change)
+    }
+
+    /// Stores what one reading of versions or inventory found; answers all that stands under its key. `before` is
+    /// what stood there already.
+    async fn store_at(
+        &self,
+        at: Millis,
+        packed: Packed,
+        before: Vec<StoredObject>,
+    ) -> Result<Vec<StoredObject>, Error> {
         self.run.ledger.check_lease()?;
-        let added = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
-        self.tally.add(added);
-        Ok(())
+        let placed = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
+        self.tally.add(&placed);
+        Ok(if placed.is_empty() { before } else { placed.into_iter().map(|placed| placed.object).collect() })
     }
 
     /// A run that died may have stored its reading without saying so: what stands under its key is known.
-    async fn apply_stored(&self, id: &str, at: Millis, known: &mut Known) -> Result<(), Error> {
-        for line in self.run.records.stored_at(self.stream, at, self.run.times.store_until).await? {
-            known.apply(id, &line);
+    async fn apply_stored(&self, id: &str, at: Millis, known: &mut Known) -> Result<Vec<StoredObject>, Error> {
+        let mut objects = Vec::new();
+        for (object, lines) in self.run.records.stored_at(self.stream, at, self.run.times.store_until).await? {
+            for line in lines {
+                known.apply(id, &line);
+            }
+            objects.push(object);
         }
-        Ok(())
+        Ok(objects)
     }
 
     async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
@@ -155,8 +192,8 @@ impl Collector<'_> {
         known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await
     }
 
-    /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on.
-    async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<(), Error> {
+    /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on. Answers the key.
+    async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
         let sha256 = hex(&Sha256::digest(bytes));
         let key = format!("{}set-aside/{}/{sha256}.bin", self.run.settings.state_prefix(), self.stream);
@@ -168,7 +205,7 @@ impl Collector<'_> {
         }
         warn!(stream = %self.stream, key, why, "a record of {} can't be parsed and is set aside", self.stream);
         self.tally.set_aside.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(key)
     }
 }
 
@@ -180,8 +217,8 @@ mod tests {
     fn at_most_a_fifth_of_the_time_is_kept_back() {
         let times = Times::new(Millis(0), Millis(4_000));
         assert_eq!(
-            (times.read_until, times.store_until, times.commit_until),
-            (Millis(3_200), Millis(3_600), Millis(3_920))
+            (times.read_until, times.store_until, times.tell_until, times.commit_until),
+            (Millis(3_200), Millis(3_600), Millis(3_760), Millis(3_920))
         );
         assert_eq!(Times::new(Millis(0), Millis(900_000)).read_until, Millis(890_000));
         assert_eq!(Times::new(Millis(5_000), Millis(4_000)).read_until, Millis(4_000));

@@ -10,6 +10,7 @@ use crate::ledger::LedgerError;
 use crate::settings::SettingsError;
 use crate::store::StoreError;
 use crate::stream::Stream;
+use crate::time::Millis;
 
 /// The `errorType` of a function error. Of several, a run ends as the first in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,6 +35,12 @@ pub enum Error {
     Ledger(#[from] LedgerError),
     #[error("{0}")]
     Totals(String),
+    /// Told before it happens, with the error that keeps it from being read, if there was one.
+    #[error(
+        "{from} to {to} is not covered, and the API keeps the oldest of it for {hours_left} more hours only{}",
+        because.as_deref().map(|because| format!("; {because}")).unwrap_or_default()
+    )]
+    Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
     #[error("the run could not commit what it did: {why}")]
     NotCommitted { error_type: ErrorType, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
@@ -48,7 +55,7 @@ impl Error {
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
             Self::Store(_) => ErrorType::FirstPartyGenericError,
-            Self::NotCommitted { error_type, .. } => *error_type,
+            Self::NotCommitted { error_type, .. } | Self::Expiring { error_type, .. } => *error_type,
             Self::Totals(_) => ErrorType::ThirdPartyGenericError,
         }
     }

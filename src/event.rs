@@ -13,6 +13,30 @@ pub enum Invocation {
     Scheduled,
     /// A person's own request.
     Collect(Collect),
+    /// The same into another prefix, from nothing.
+    Replay(Collect, String),
+    Verify(Verify),
+}
+
+impl Invocation {
+    /// What the answer names, where it was not to collect.
+    pub fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::Scheduled | Self::Collect(_) => None,
+            Self::Replay(..) => Some("replay"),
+            Self::Verify(_) => Some("verify"),
+        }
+    }
+}
+
+/// Whether what was collected is whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verify {
+    pub streams: Option<Vec<Stream>>,
+    /// Without it, from where the manifests begin.
+    pub from: Option<Millis>,
+    /// Without it, to the end of what is covered.
+    pub to: Option<Millis>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,7 +48,7 @@ pub struct Collect {
 }
 
 const TAKES: &str =
-    r#"it takes {}, an EventBridge event, or {"action": "collect"} with "streams", "from", "to" and "dry_run""#;
+    r#"it takes {}, an EventBridge event, or {"action": ...} with one of "collect", "verify" and "replay""#;
 
 /// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
 pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
@@ -36,39 +60,82 @@ pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
     }
     match event.get("action") {
         None => Err(format!("the event has neither \"source\" nor \"action\"; {TAKES}")),
-        Some(Value::String(action)) if action == "collect" => collect(event, now).map(Invocation::Collect),
+        Some(Value::String(action)) => match action.as_str() {
+            "collect" => collect(event, now),
+            "replay" => replay(event, now),
+            "verify" => verify(event),
+            _ => Err(format!("{action:?} is not an action; {TAKES}")),
+        },
         Some(action) => Err(format!("{action} is not an action; {TAKES}")),
     }
 }
 
-fn collect(event: &Map<String, Value>, now: Millis) -> Result<Collect, String> {
-    let mut collect = Collect::default();
-    let (mut from, mut to) = (None, None);
-    for (field, value) in event {
-        match field.as_str() {
-            "action" => {}
-            "streams" => collect.streams = Some(streams(value)?),
-            "from" => from = Some(time(field, value)?),
-            "to" => to = Some(time(field, value)?),
-            "dry_run" => {
-                collect.dry_run =
-                    value.as_bool().ok_or_else(|| format!("\"dry_run\" is {value}, but must be true or false"))?;
+fn collect(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let fields = Fields::read(event, "collect", &["streams", "from", "to", "dry_run"])?;
+    Ok(Invocation::Collect(Collect { span: fields.span(now)?, streams: fields.streams, dry_run: fields.dry_run }))
+}
+
+fn replay(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let fields = Fields::read(event, "replay", &["streams", "from", "to", "prefix"])?;
+    let span = fields.span(now)?.ok_or("\"replay\" needs \"from\"")?;
+    let prefix = fields.prefix.ok_or("\"replay\" needs \"prefix\", where the records go")?;
+    Ok(Invocation::Replay(Collect { streams: fields.streams, span: Some(span), dry_run: false }, prefix))
+}
+
+fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
+    let fields = Fields::read(event, "verify", &["streams", "from", "to"])?;
+    if let (Some(from), Some(to)) = (fields.from, fields.to) {
+        span(from, to)?;
+    }
+    Ok(Invocation::Verify(Verify { streams: fields.streams, from: fields.from, to: fields.to }))
+}
+
+/// What an action may be given.
+#[derive(Default)]
+struct Fields {
+    streams: Option<Vec<Stream>>,
+    from: Option<Millis>,
+    to: Option<Millis>,
+    dry_run: bool,
+    prefix: Option<String>,
+}
+
+impl Fields {
+    fn read(event: &Map<String, Value>, action: &str, takes: &[&str]) -> Result<Self, String> {
+        let mut fields = Self::default();
+        for (field, value) in event.iter().filter(|(field, _)| *field != "action") {
+            if !takes.contains(&field.as_str()) {
+                let takes: Vec<String> = takes.iter().map(|name| format!("{name:?}")).collect();
+                return Err(format!("{field:?} is not a field of {action:?}, which takes {}", takes.join(", ")));
             }
-            _ => return Err(format!("{field:?} is not a field of \"collect\"; {TAKES}")),
+            match field.as_str() {
+                "streams" => fields.streams = Some(streams(value)?),
+                "from" => fields.from = Some(time(field, value)?),
+                "to" => fields.to = Some(time(field, value)?),
+                "prefix" => {
+                    let text = value.as_str().ok_or_else(|| format!("\"prefix\" is {value}, but must be text"))?;
+                    fields.prefix = Some(text.to_owned());
+                }
+                _ => {
+                    fields.dry_run =
+                        value.as_bool().ok_or_else(|| format!("\"dry_run\" is {value}, but must be true or false"))?;
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    fn span(&self, now: Millis) -> Result<Option<Span>, String> {
+        match (self.from, self.to) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("\"to\" needs \"from\"".into()),
+            (Some(from), to) => span(from, to.unwrap_or(now)).map(Some),
         }
     }
-    collect.span = match (from, to) {
-        (None, None) => None,
-        (None, Some(_)) => return Err("\"to\" needs \"from\"".into()),
-        (Some(from), to) => {
-            let to = to.unwrap_or(now);
-            Some(
-                Span::new(from, to)
-                    .ok_or_else(|| format!("\"from\" must lie before \"to\", but {from} is not before {to}"))?,
-            )
-        }
-    };
-    Ok(collect)
+}
+
+fn span(from: Millis, to: Millis) -> Result<Span, String> {
+    Span::new(from, to).ok_or_else(|| format!("\"from\" must lie before \"to\", but {from} is not before {to}"))
 }
 
 fn streams(value: &Value) -> Result<Vec<Stream>, String> {
@@ -127,6 +194,17 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_and_a_verification_are_read() {
+        let from = at("2026-11-01T00:00:00Z");
+        let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
+        let collect = Collect { streams: None, span: Span::new(from, from + 5), dry_run: false };
+        assert_eq!(parse(&replay, from + 5), Ok(Invocation::Replay(collect, "again/".into())));
+        let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
+        let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
+        assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (event, named) in [
             (json!([]), "not a JSON object"),
@@ -146,6 +224,14 @@ mod tests {
                 "must lie before",
             ),
             (json!({"action": "collect", "dry_run": "yes"}), "true or false"),
+            (json!({"action": "replay", "from": "1969-11-01T00:00:00Z"}), "needs \"prefix\""),
+            (json!({"action": "replay", "prefix": "again/"}), "needs \"from\""),
+            (json!({"action": "replay", "prefix": 7}), "must be text"),
+            (json!({"action": "verify", "dry_run": true}), "which takes \"streams\", \"from\", \"to\""),
+            (
+                json!({"action": "verify", "from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}),
+                "must lie before",
+            ),
         ] {
             let error = parse(&event, Millis(0)).expect_err("refused");
             assert!(error.contains(named), "{event}: {error}");

@@ -1,6 +1,7 @@
 //! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
 
 use lambda_runtime::Diagnostic;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tracing::{error, info};
@@ -9,10 +10,11 @@ use uuid::Uuid;
 use crate::answer::{Answer, Status};
 use crate::api::Api;
 use crate::error::{Error, ErrorType};
-use crate::event;
+use crate::event::{self, Collect, Invocation};
 use crate::run::{Clients, run};
 use crate::settings::{Settings, SettingsError};
 use crate::time::Millis;
+use crate::verify::{Verified, verify};
 
 /// What lives as long as the process. Clients are built by the first event that needs them.
 pub struct Handler {
@@ -20,43 +22,78 @@ pub struct Handler {
     clients: OnceCell<Clients>,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answered {
+    Run(Answer),
+    Verify(Box<Verified>),
+}
+
 impl Handler {
     pub fn new(settings: Result<Settings, SettingsError>) -> Self {
         Self { settings, clients: OnceCell::new() }
     }
 
-    pub async fn handle(&self, event: &Value, deadline: Millis) -> Result<Answer, Diagnostic> {
+    pub async fn handle(&self, event: &Value, deadline: Millis) -> Result<Answered, Diagnostic> {
         let run_id = Uuid::new_v4().to_string();
-        let answer = self.answer(&run_id, event, deadline).await;
-        match (&answer.status, &answer.error) {
-            (Status::Failed, told) => {
-                let error_type = told.as_ref().map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
-                error!(run_id, %error_type, error = told.as_ref().map(|told| &told.message), "the run failed");
+        match self.answer(&run_id, event, deadline).await {
+            Answered::Run(answer) if answer.status == Status::Failed => {
+                let told = answer.error.as_ref();
+                let error_type = told.map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
+                error!(run_id, %error_type, error = told.map(|told| &told.message), "the run failed");
                 Err(Diagnostic {
                     error_type: error_type.to_string(),
                     error_message: serde_json::to_string(&answer).unwrap_or_default(),
                 })
             }
-            (status, _) => {
-                info!(run_id, %status, "the run ended");
-                Ok(answer)
+            Answered::Run(answer) => {
+                info!(run_id, status = %answer.status, "the run ended");
+                Ok(Answered::Run(answer))
             }
+            Answered::Verify(answer) => Ok(Answered::Verify(answer)),
         }
     }
 
-    async fn answer(&self, run_id: &str, event: &Value, deadline: Millis) -> Answer {
+    async fn answer(&self, run_id: &str, event: &Value, deadline: Millis) -> Answered {
         let invocation = match event::parse(event, Millis::now()) {
             Ok(invocation) => invocation,
-            Err(why) => return Answer::ended(run_id, &[], &Error::InvalidEvent(why)),
+            Err(why) => return Answer::failed(None, run_id, &Error::InvalidEvent(why)).into(),
         };
+        let action = invocation.action();
         let settings = match &self.settings {
             Ok(settings) => settings,
-            Err(error) => return Answer::ended(run_id, &[], &error.clone().into()),
+            Err(error) => return Answer::failed(action, run_id, &error.clone().into()).into(),
         };
-        match self.clients.get_or_try_init(|| clients(settings)).await {
-            Ok(clients) => Box::pin(run(settings, clients, run_id, &invocation, deadline)).await,
-            Err(error) => Answer::ended(run_id, &settings.streams, &error.into()),
+        let clients = match self.clients.get_or_try_init(|| clients(settings)).await {
+            Ok(clients) => clients,
+            Err(error) => return Answer::failed(action, run_id, &error.into()).into(),
+        };
+        match &invocation {
+            Invocation::Scheduled => {
+                Box::pin(run(settings, clients, run_id, false, &Collect::default(), deadline)).await.into()
+            }
+            Invocation::Collect(asked) => Box::pin(run(settings, clients, run_id, true, asked, deadline)).await.into(),
+            Invocation::Replay(asked, prefix) => match settings.for_replay(prefix) {
+                Ok(settings) => {
+                    let answer = Box::pin(run(&settings, clients, run_id, true, asked, deadline)).await;
+                    answer.of_action("replay").into()
+                }
+                Err(why) => {
+                    let why = format!("\"prefix\" is {prefix:?}, but {why}");
+                    Answer::failed(action, run_id, &Error::InvalidEvent(why)).into()
+                }
+            },
+            Invocation::Verify(asked) => match Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await {
+                Ok(answer) => Answered::Verify(Box::new(answer)),
+                Err(error) => Answer::failed(action, run_id, &error).into(),
+            },
         }
+    }
+}
+
+impl From<Answer> for Answered {
+    fn from(answer: Answer) -> Self {
+        Self::Run(answer)
     }
 }
 

@@ -7,6 +7,7 @@
 //! * [`run`]: the lease, every stream side by side, the commit
 //! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
 //! * [`checkpoint`]: [`intervals`], readings, lease: plain values; [`ledger`] keeps them in the bucket
+//! * [`manifest`]: what was read and where it is stored; [`chain`] keeps it, [`verify`] checks it
 //! * [`stream`]: one file a stream: where its records are, how it is paged and timed
 //! * [`api`]: client, token, retries, request budget, pages
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped
@@ -15,6 +16,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod chain;
 pub mod checkpoint;
 pub mod collect;
 pub mod error;
@@ -24,6 +26,7 @@ pub mod intervals;
 pub mod known;
 pub mod ledger;
 pub mod logging;
+pub mod manifest;
 pub mod ndjson;
 pub mod retry;
 pub mod run;
@@ -32,3 +35,4 @@ pub mod settings;
 pub mod store;
 pub mod stream;
 pub mod time;
+pub mod verify;

@@ -5,7 +5,7 @@ mod pack;
 mod page;
 mod pick;
 
-pub use pack::{Fingerprint, Packed, Packer, hex, lines};
+pub use pack::{Fingerprint, Packed, Packer, hex, lines, sha256_of};
 pub use page::{Page, PageError, member};
 pub use pick::pick;
 

@@ -1,25 +1,30 @@
 //! One run: the lease, every stream side by side, and the commit.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::join_all;
 use tracing::{error, info};
 
 use crate::answer::{Answer, Status, StreamAnswer, Told};
 use crate::api::{Api, Caller};
-use crate::checkpoint::{Identity, Lease};
+use crate::chain::Chain;
+use crate::checkpoint::{Checkpoint, Identity, Lease};
 use crate::collect::{Run, Tally, Times, collect};
-use crate::error::Error;
-use crate::event::{Collect, Invocation};
+use crate::error::{Error, ErrorType};
+use crate::event::Collect;
+use crate::intervals::Span;
 use crate::ledger::{self, Found, Ledger};
 use crate::retry::sleep_within;
 use crate::settings::Settings;
 use crate::store::{Bucket, Records};
-use crate::stream::Stream;
-use crate::time::{Millis, SECOND};
+use crate::stream::{Events, Kind, Stream};
+use crate::time::{HOUR, Millis, SECOND};
 
 /// The lease outlives the deadline by so much, for what was sent just before it.
 const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
+/// What is not covered is an error so long before the API keeps it no longer: a long weekend.
+const EXPIRES_SOON: i64 = 72 * HOUR;
 /// How often a person's own run looks whether another's lease is over.
 const LEASE_POLL: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -29,17 +34,15 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
 }
 
+/// `by_hand` is a person's own request, which waits for its turn.
 pub async fn run(
     settings: &Settings,
     clients: &Clients,
     run_id: &str,
-    invocation: &Invocation,
+    by_hand: bool,
+    asked: &Collect,
     deadline: Millis,
 ) -> Answer {
-    let (by_hand, asked) = match invocation {
-        Invocation::Scheduled => (false, &Collect::default()),
-        Invocation::Collect(asked) => (true, asked),
-    };
     let work = Work {
         settings,
         clients,
@@ -49,10 +52,11 @@ pub async fn run(
         streams: asked.streams.as_deref().unwrap_or(&settings.streams),
         deadline,
         times: Times::new(Millis::now(), deadline),
+        expiring: Mutex::default(),
     };
     match work.run().await {
         Ok(answer) => answer,
-        Err(error) => Answer::ended(run_id, work.streams, &error),
+        Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.with_what_expires(stream, told)),
     }
 }
 
@@ -65,6 +69,8 @@ struct Work<'a> {
     streams: &'a [Stream],
     deadline: Millis,
     times: Times,
+    /// What is about to fall out of the API's retention, as the checkpoint was last seen.
+    expiring: Mutex<BTreeMap<Stream, Span>>,
 }
 
 /// What came of each stream.
@@ -85,8 +91,9 @@ impl Work<'_> {
                 None => return Ok(Answer::skipped(self.run_id)),
             }
         };
-        let collected = self.collect(&state, &ledger).await;
-        self.finish(&ledger, collected).await
+        let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
+        let collected = self.collect(&state, &ledger, &chain).await;
+        self.finish(&ledger, &chain, collected).await
     }
 
     /// `None` while another run holds the lease; a person's own run waits for it until its time is up.
@@ -111,7 +118,11 @@ impl Work<'_> {
 
     async fn load(&self, state: &Bucket) -> Result<Option<Found>, Error> {
         let until = self.times.read_until;
-        Ok(ledger::load(state, &self.settings.checkpoint_key, &self.identity(None), until).await?)
+        let found = ledger::load(state, &self.settings.checkpoint_key, &self.identity(None), until).await?;
+        if let Some(found) = &found {
+            self.note_what_expires(&found.checkpoint);
+        }
+        Ok(found)
     }
 
     /// Answers whose data this is, now that the token tells the tenant.
@@ -135,7 +146,7 @@ impl Work<'_> {
     }
 
     /// All streams at once. None holds another back, and each that fails fails alone.
-    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>) -> Collected {
+    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Collected {
         let bucket = self.bucket(&self.settings.bucket);
         let run = Run {
             settings: self.settings,
@@ -148,6 +159,7 @@ impl Work<'_> {
             },
             state,
             ledger,
+            chain,
             times: self.times,
             span: self.asked.span,
             by_hand: self.by_hand,
@@ -161,8 +173,9 @@ impl Work<'_> {
         .await
     }
 
-    /// Commits and answers. Where the commit fails, so has every stream.
-    async fn finish(&self, ledger: &Ledger<'_>, mut collected: Collected) -> Result<Answer, Error> {
+    /// Tells what was done, commits and answers. Where the commit fails, so has every stream.
+    async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
+        let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
@@ -170,7 +183,9 @@ impl Work<'_> {
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }
-        if let Err(error) = &released {
+        // A manifest for which there was no time is the next run's.
+        let told = told.or_else(|error| if error.is_out_of_time() { Ok(()) } else { Err(error) });
+        if let Err(error) = released.as_ref().and(told.as_ref()) {
             let told = Told::from(error);
             for (_, _, outcome) in &mut collected {
                 if outcome.is_ok() {
@@ -178,25 +193,63 @@ impl Work<'_> {
                 }
             }
         }
-        let now = self.clients.api.now();
+        ledger.read(|checkpoint| self.note_what_expires(checkpoint));
         let streams: BTreeMap<Stream, StreamAnswer> = collected
             .into_iter()
-            .map(|(stream, tally, outcome)| {
-                let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
-                let answer = match outcome {
-                    Ok(status) => StreamAnswer::new(status, &tally, covered_to, now, None),
-                    Err(error) => {
-                        let failure = error.in_stream(stream);
-                        let told = Told::from(&failure.error);
-                        error!(stream = %stream, error_type = %told.error_type, "{failure}");
-                        StreamAnswer::new(Status::Failed, &tally, covered_to, now, Some(told))
-                    }
-                };
-                log(stream, &answer);
-                (stream, answer)
-            })
+            .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome)))
             .collect();
-        Ok(Answer::of_streams(self.run_id, streams))
+        let manifest = ledger
+            .read(|checkpoint| checkpoint.manifests.head.clone())
+            .filter(|_| !self.asked.dry_run && released.is_ok());
+        Ok(Answer { manifest, ..Answer::of_streams(self.run_id, streams) })
+    }
+
+    fn answer(
+        &self,
+        ledger: &Ledger<'_>,
+        stream: Stream,
+        tally: &Tally,
+        outcome: Result<Status, Error>,
+    ) -> StreamAnswer {
+        let (status, told) = match outcome {
+            Ok(status) => (status, None),
+            Err(error) => (Status::Failed, Some(Told::from(&error))),
+        };
+        let told = self.with_what_expires(stream, told);
+        let status = if told.is_some() && status != Status::NotPermitted { Status::Failed } else { status };
+        if let Some(told) = &told {
+            error!(stream = %stream, error_type = %told.error_type, "{stream} failed: {}", told.message);
+        }
+        let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
+        let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
+        log(stream, &answer);
+        answer
+    }
+
+    fn note_what_expires(&self, checkpoint: &Checkpoint) {
+        let now = Millis::now();
+        let expiring = checkpoint.events.iter().filter_map(|(stream, state)| {
+            let Kind::Events(Events { retention: Some(retention), .. }) = stream.kind() else { return None };
+            let gap = state.owed(now - self.settings.settle(*stream)).first()?;
+            (gap.from < now - *retention + EXPIRES_SOON).then_some((*stream, gap))
+        });
+        *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring.collect();
+    }
+
+    /// An error, before anything is lost: with the hours that are left.
+    fn with_what_expires(&self, stream: Stream, told: Option<Told>) -> Option<Told> {
+        let expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) =
+            (expiring.get(&stream), stream.kind())
+        else {
+            return told;
+        };
+        let (error_type, because) = match told {
+            Some(told) => (told.error_type, Some(told.message)),
+            None => (ErrorType::ThirdPartyGenericError, None),
+        };
+        let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
+        Some(Told::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
     }
 
     fn bucket(&self, name: &str) -> Bucket {

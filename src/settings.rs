@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use reqwest::Url;
+use sha2::{Digest, Sha256};
 
+use crate::ndjson::hex;
 use crate::stream::{Kind, Stream, file_events};
 use crate::time::{MINUTE, SECOND};
 
@@ -26,6 +28,8 @@ pub struct Settings {
     pub page_sizes: PageSizes,
     pub file_event_query: file_events::Query,
     pub settle: Settle,
+    /// How long after it was covered a window is counted again: the shortest first.
+    pub reconcile: Vec<i64>,
     pub inventory_interval: i64,
     pub gzip_level: u32,
     pub requests_per_minute: usize,
@@ -53,11 +57,14 @@ pub enum SettingsError {
     Bad { name: &'static str, held: String, why: String },
 }
 
+/// What lies beside the checkpoint.
+const STATE: [&str; 4] = ["set-aside", "known", "manifests", "replay"];
 const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
 
 impl Settings {
     /// `var` looks a variable up, so that no test has to change the environment.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let var = &var;
         let vars = Vars(|name: &str| var(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty()));
 
         for name in ["HTTPS_PROXY", "https_proxy"] {
@@ -94,6 +101,11 @@ impl Settings {
                 Some(text) => file_events::Query::parse(&text).map_err(|why| bad("FE_QUERY_JSON", &text, why))?,
             },
             settle: settle(vars.get("SETTLE_SECONDS"))?,
+            // Set to nothing it means never; nothing set means the default.
+            reconcile: match var("RECONCILE_MINUTES") {
+                Some(held) if held.trim().is_empty() => Vec::new(),
+                _ => reconcile(&vars.or("RECONCILE_MINUTES", "60,1440"))?,
+            },
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
             gzip_level: vars.number("GZIP_LEVEL", 6, 1, 9)?,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
@@ -119,6 +131,28 @@ impl Settings {
             Stream::Audit => self.settle.audit,
             Stream::Cases | Stream::Users => 0,
         }
+    }
+
+    /// The same for a replay into another prefix: with a checkpoint of its own, which lies beside the live one. An
+    /// error says what the prefix must be.
+    pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
+        if !prefix.ends_with('/') || prefix.starts_with('/') {
+            return Err("it must end in \"/\" and not begin with one".into());
+        }
+        for (what, taken) in
+            [("S3_PREFIX", self.prefix.as_str()), ("the state beside CHECKPOINT_KEY", self.state_prefix())]
+        {
+            let is_taken = !taken.is_empty() && (prefix.starts_with(taken) || taken.starts_with(prefix));
+            if is_taken && (what == "S3_PREFIX" || self.bucket == self.state_bucket) {
+                return Err(format!("it must lie apart from {what} ({taken:?})"));
+            }
+        }
+        let name = hex(&Sha256::digest(prefix)[..8]);
+        let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
+        if checkpoint_key.starts_with(prefix) {
+            return Err(format!("its own checkpoint would lie below it ({checkpoint_key:?})"));
+        }
+        Ok(Self { prefix: prefix.to_owned(), checkpoint_key, reconcile: Vec::new(), ..self.clone() })
     }
 
     /// Where state other than the checkpoint lies: beside it.
@@ -215,8 +249,9 @@ fn bucket_owner(held: Option<String>) -> Result<Option<String>, SettingsError> {
 fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
     let name = "CHECKPOINT_KEY";
     check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
-    let state = [key.to_owned(), format!("{}set-aside/", beside(key)), format!("{}known/", beside(key))];
-    check(name, key, !state.iter().any(|state| state.starts_with(prefix)), || {
+    let beside = beside(key);
+    let state = [key.to_owned()].into_iter().chain(STATE.map(|part| format!("{beside}{part}/")));
+    check(name, key, !state.into_iter().any(|state| state.starts_with(prefix)), || {
         format!("it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go")
     })
 }
@@ -273,6 +308,18 @@ fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
         *of_stream = seconds(value)?;
     }
     Ok(settle)
+}
+
+/// Minutes, as many as one likes.
+fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
+    let minutes = |text: &str| match text.trim().parse::<i64>() {
+        Ok(minutes @ 0..=129_600) => Ok(minutes * MINUTE),
+        _ => Err(bad("RECONCILE_MINUTES", held, "it takes minutes from 0 to 129600 separated by commas, or nothing")),
+    };
+    let mut delays = held.split(',').map(minutes).collect::<Result<Vec<_>, _>>()?;
+    delays.sort_unstable();
+    delays.dedup();
+    Ok(delays)
 }
 
 fn dialect(held: Option<&str>) -> Result<(), SettingsError> {
@@ -340,6 +387,9 @@ mod tests {
             ("SETTLE_SECONDS", "audit=x"),
             ("SETTLE_SECONDS", "users=5"),
             ("SETTLE_SECONDS", "-1"),
+            ("RECONCILE_MINUTES", "hourly"),
+            ("RECONCILE_MINUTES", "60,,1440"),
+            ("RECONCILE_MINUTES", "-5"),
             ("INVENTORY_INTERVAL_MINUTES", "hourly"),
             ("GZIP_LEVEL", "10"),
             ("REQUESTS_PER_MINUTE", "0"),
@@ -390,6 +440,34 @@ mod tests {
         assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 600_000));
         let settings = read(&[("SETTLE_SECONDS", "7")]).expect("good");
         assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (7_000, 7_000));
+    }
+
+    #[test]
+    fn windows_are_counted_again_as_often_as_one_likes_or_never() {
+        let delays = |held: &[(&str, &str)]| read(held).expect("good").reconcile;
+        assert_eq!(delays(&[]), [60 * MINUTE, 1_440 * MINUTE]);
+        assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [0, 30 * MINUTE]);
+        assert!(delays(&[("RECONCILE_MINUTES", " ")]).is_empty());
+    }
+
+    #[test]
+    fn a_replay_has_a_prefix_and_a_checkpoint_of_its_own() {
+        let settings = read(&[]).expect("good");
+        let replay = settings.for_replay("code42-replay/").expect("apart");
+        assert_eq!(replay.prefix, "code42-replay/");
+        assert!(replay.checkpoint_key.starts_with("incydr-collector/replay/"), "{}", replay.checkpoint_key);
+        assert_ne!(replay.checkpoint_key, settings.for_replay("another/").expect("apart").checkpoint_key);
+        for (prefix, says) in [
+            ("code42", "must end in"),
+            ("", "must end in"),
+            ("/a/", "must end in"),
+            ("code42/", "S3_PREFIX"),
+            ("code42/again/", "S3_PREFIX"),
+            ("incydr-collector/x/", "CHECKPOINT_KEY"),
+        ] {
+            let error = settings.for_replay(prefix).expect_err(prefix);
+            assert!(error.contains(says), "{prefix}: {error}");
+        }
     }
 
     #[test]

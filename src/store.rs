@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use tracing::debug;
 
-pub use records::{Added, Records, hours};
+pub use records::{Placed, Records, base, hours};
 
 use crate::error::chain;
 use crate::retry::{self, sleep_within};
@@ -124,6 +124,28 @@ impl Bucket {
             }
         };
         self.retrying("PutObject", object.key, until, attempt).await
+    }
+
+    /// All keys with a prefix, in order.
+    pub async fn list(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
+        let mut keys = Vec::new();
+        let mut next = None;
+        loop {
+            let attempt = || async {
+                let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+                let request = request.set_continuation_token(next.clone());
+                match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                    Ok(answer) => Ok(answer),
+                    Err(error) => Err((verdict(&error), describe(&error))),
+                }
+            };
+            let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            next = page.next_continuation_token;
+            if next.is_none() {
+                return Ok(keys);
+            }
+        }
     }
 
     fn failed(&self, operation: &'static str, key: &str, why: String) -> StoreError {

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::intervals::Span;
+use crate::ndjson::pick;
+use crate::time::Millis;
 
 /// In the order in which a run asks for them: events first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +114,12 @@ impl Stream {
             Self::Cases => Kind::Versions(&cases::CASES),
             Self::Users => Kind::Inventory(&users::USERS),
         }
+    }
+
+    /// An event's own time; the records of other streams have none by which they are stored.
+    pub fn time_of(self, record: &str) -> Option<Millis> {
+        let Kind::Events(facts) = self.kind() else { return None };
+        Millis::parse(&pick(record, facts.time).ok()??)
     }
 
     /// What the API client must be allowed to, as the console calls it (support articles).

@@ -4,10 +4,13 @@
 mod plan;
 mod read;
 mod reading;
+mod recount;
 
 use std::collections::VecDeque;
+use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
 use tracing::warn;
 
 use self::plan::{MARGIN, Pace, Sizes, asked, cut, windows};
@@ -18,6 +21,8 @@ use crate::api::ApiError;
 use crate::checkpoint::{EventsState, Window};
 use crate::error::Error;
 use crate::intervals::{Intervals, Span};
+use crate::manifest::Entry;
+use crate::store::{Placed, hours};
 use crate::stream::Events;
 use crate::time::{Millis, SECOND};
 
@@ -59,6 +64,7 @@ struct Progress {
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<(), Error> {
+        let due = self.due_recounts();
         let mut horizon = self.horizon();
         self.events_state(|state| self.owe(facts, state, horizon));
         let mut progress = Progress::default();
@@ -71,7 +77,8 @@ impl Collector<'_> {
         loop {
             let Some(planned) = plan.pop_front() else {
                 let Some(gap) = self.oldest_gap(horizon, &progress.skipped) else {
-                    return progress.failed.map_or(Ok(()), Err);
+                    let recounted = self.recount(facts, due).await;
+                    return progress.failed.map_or(recounted, Err);
                 };
                 let (span, count) = self.count_gap(facts, gap).await?;
                 // In a warm container this was the first answer, and so the first word of the API's clock.
@@ -96,7 +103,7 @@ impl Collector<'_> {
     /// The next windows of a span that was counted. A span without rows needs none: it is covered.
     fn plan(&self, facts: &Events, span: Span, count: u64, pace: Pace) -> VecDeque<Planned> {
         if count == 0 {
-            self.events_state(|state| state.cover(span));
+            self.cover_empty(facts, span);
             return VecDeque::new();
         }
         let rows = self.window_rows(facts, pace);
@@ -118,14 +125,18 @@ impl Collector<'_> {
             let lookback = self.run.settings.lookback;
             state.live_from.get_or_insert((self.run.api.now() - lookback).floor(SECOND));
         }
-        let oldest = facts.retention.map(|retention| self.run.api.now() - retention);
-        if let Some(gone) = oldest.and_then(|oldest| Span::new(Millis(i64::MIN), oldest)) {
-            for gap in state.gaps(horizon).within(gone).iter().collect::<Vec<_>>() {
-                warn!(stream = %self.stream, from = %gap.from, to = %gap.to, "expired: the API keeps {} no longer", self.stream);
-                state.expired.insert(gap);
-                state.asked.remove(gap);
+        if let Some(retention) = facts.retention {
+            let gone = state.expire(horizon.min(self.run.api.now() - retention));
+            for span in gone.iter() {
+                warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
             }
+            *self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner) = gone;
         }
+    }
+
+    /// The request for a window, margin and all.
+    fn request(&self, facts: &Events, span: Span) -> Value {
+        (facts.request)(&self.run.settings.file_event_query, asked(span))
     }
 
     fn left_open(&self) -> Vec<Window> {
@@ -157,7 +168,7 @@ impl Collector<'_> {
     async fn open(&self, facts: &Events, span: Span) -> Result<Window, Error> {
         let window = Window {
             span,
-            request: (facts.request)(&self.run.settings.file_event_query, asked(span)),
+            request: self.request(facts, span),
             opened_at: Millis::now(),
             opened_by: self.run.ledger.lease.clone(),
         };
@@ -181,11 +192,12 @@ impl Collector<'_> {
         progress: &mut Progress,
     ) -> Result<Done, Error> {
         let began = Millis::now();
-        let error = match self.read(facts, window, planned.count).await {
+        let error = match self.read(facts, window, planned.count, self.sizes(facts).too_many()).await {
             Ok(reading) => {
                 let rows = reading.rows;
-                self.store(reading).await?;
-                self.cover(facts, window);
+                let is_new = window.opened_by == self.run.ledger.lease;
+                let (done, _) = self.store(window, reading, is_new).await?;
+                self.cover(facts, window, done);
                 progress.pace.note(rows, Millis::now().0 - began.0);
                 progress.failures_in_a_row = 0;
                 return Ok(Done::Over);
@@ -224,11 +236,37 @@ impl Collector<'_> {
         Ok(Done::Over)
     }
 
-    fn cover(&self, facts: &Events, window: &Window) {
+    fn cover(&self, facts: &Events, window: &Window, done: Entry) {
         let usual = self.sizes(facts).most();
-        self.events_state(|state| {
+        let recount = self.recount_of(&done);
+        self.note(done, |checkpoint| {
+            let state = checkpoint.events(self.stream);
             state.cover(window.span);
+            state.recount.extend(recount);
             state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
+        });
+    }
+
+    /// A span in which the API counts nothing was read by that.
+    fn cover_empty(&self, facts: &Events, span: Span) {
+        let now = Millis::now();
+        let done = Entry {
+            stream: self.stream,
+            window: Some(span),
+            at: None,
+            request: self.request(facts, span),
+            opened_at: now,
+            closed_at: now,
+            rows: 0,
+            total: Some(0),
+            set_aside: Vec::new(),
+            objects: Vec::new(),
+        };
+        let recount = self.recount_of(&done);
+        self.note(done, |checkpoint| {
+            let state = checkpoint.events(self.stream);
+            state.cover(span);
+            state.recount.extend(recount);
         });
     }
 
@@ -255,22 +293,40 @@ impl Collector<'_> {
         });
     }
 
-    /// What can't be parsed first, so that nothing is covered whose bytes are not kept.
-    async fn store(&self, reading: Reading) -> Result<(), Error> {
+    /// What can't be parsed first, so that nothing is covered whose bytes are not kept. Of a window that is new nothing
+    /// can be stored yet. Answers the reading as it is told, and which of its objects are new.
+    async fn store(&self, window: &Window, reading: Reading, is_new: bool) -> Result<(Entry, Vec<Placed>), Error> {
+        let mut set_aside = Vec::new();
         for (bytes, why) in &reading.set_aside {
-            self.set_aside(bytes, why).await?;
+            set_aside.push(self.set_aside(bytes, why).await?);
         }
+        let (rows, total) = (reading.agreed(), Some(reading.total));
         let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(panicked)?;
         self.run.ledger.check_lease()?;
-        stream::iter(objects)
-            .map(|(hour, packed)| self.run.records.add(self.stream, hour, packed, self.run.times.store_until))
-            .buffer_unordered(WRITES_AT_ONCE)
-            .try_for_each(async |added| {
-                self.tally.add(added);
-                Ok(())
-            })
-            .await?;
-        Ok(())
+        let until = self.run.times.store_until;
+        // Of hours without a record now there may be some that an earlier reading stored.
+        let is_other = |hour: &Span| !is_new && objects.iter().all(|(stored, _)| stored != hour);
+        let others: Vec<Span> = hours(window.span).filter(is_other).collect();
+        let add = |(hour, packed)| self.run.records.add(self.stream, hour, packed, until);
+        let look = |hour| self.run.records.stored_in(self.stream, hour, until);
+        let mut placed: Vec<Placed> =
+            stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).try_concat().await?;
+        placed.extend(stream::iter(others).map(look).buffer_unordered(WRITES_AT_ONCE).try_concat().await?);
+        placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+        self.tally.add(&placed);
+        let done = Entry {
+            stream: self.stream,
+            window: Some(window.span),
+            at: None,
+            request: window.request.clone(),
+            opened_at: window.opened_at,
+            closed_at: Millis::now(),
+            rows,
+            total,
+            set_aside,
+            objects: placed.iter().map(|placed| placed.object.clone()).collect(),
+        };
+        Ok((done, placed))
     }
 }
 

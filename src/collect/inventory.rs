@@ -11,6 +11,7 @@ use crate::api::{Listing, Row};
 use crate::checkpoint::{InventoryState, Pass};
 use crate::error::Error;
 use crate::known::{Known, tombstone};
+use crate::manifest::{Entry, StoredObject};
 use crate::ndjson::{Fingerprint, Packer, Page};
 use crate::stream::Inventory;
 use crate::time::{Millis, SECOND};
@@ -34,6 +35,10 @@ struct Reading {
     distinct: HashSet<Fingerprint>,
     /// New or changed.
     packer: Packer,
+    opened_at: Millis,
+    /// What a run that died stored under the same key.
+    before: Vec<StoredObject>,
+    set_aside: Vec<String>,
 }
 
 impl Collector<'_> {
@@ -54,7 +59,7 @@ impl Collector<'_> {
                         || attempt == TRIES && reading.distinct.len() as u64 == total;
                     if are_all {
                         // A record that was set aside, or is hidden, could be any of those that are missing.
-                        return self.close(facts, reading, ids == total).await;
+                        return self.close(facts, reading, total).await;
                     }
                     let message = format!(
                         "{ids} {} were read and the API counts {total}, after {attempt} readings; what is new or changed is stored, nobody is taken for deleted, and the next run reads them again",
@@ -93,9 +98,10 @@ impl Collector<'_> {
     /// Opens the reading, or goes on with one that was cut off or whose run died.
     async fn open_reading(&self, facts: &Inventory, state: &InventoryState) -> Result<Reading, Error> {
         let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        if let Some(at) = state.stored.open {
-            self.apply_stored(facts.id, at, &mut known).await?;
-        }
+        let before = match state.stored.open {
+            Some(at) => self.apply_stored(facts.id, at, &mut known).await?,
+            None => Vec::new(),
+        };
         let pass =
             state.pass.clone().unwrap_or_else(|| Pass { began: self.run.api.now(), page: 0, seen: None, set_aside: 0 });
         let seen = self.load_known(pass.seen.as_ref()).await?;
@@ -106,7 +112,18 @@ impl Collector<'_> {
         self.commit().await?;
         let ids = seen.ids().map(str::to_owned).collect();
         let packer = Packer::new(self.run.settings.gzip_level);
-        Ok(Reading { at, pass, known, seen, ids, distinct: HashSet::new(), packer })
+        Ok(Reading {
+            at,
+            pass,
+            known,
+            seen,
+            ids,
+            distinct: HashSet::new(),
+            packer,
+            opened_at: Millis::now(),
+            before,
+            set_aside: Vec::new(),
+        })
     }
 
     /// Reads on to the last page; answers the API's total.
@@ -138,7 +155,7 @@ impl Collector<'_> {
                         Row::Record(_) => (Bytes::copy_from_slice(bytes), format!("it has no {}", facts.id)),
                     };
                     if reading.distinct.insert(Fingerprint::of(&bytes)) {
-                        self.set_aside(&bytes, &why).await?;
+                        reading.set_aside.push(self.set_aside(&bytes, &why).await?);
                         reading.pass.set_aside += 1;
                     }
                     continue;
@@ -156,15 +173,16 @@ impl Collector<'_> {
     }
 
     /// The reading is whole: what it didn't see is missed, and what was missed twice is gone.
-    async fn close(&self, facts: &Inventory, mut reading: Reading, may_be_gone: bool) -> Result<Outcome, Error> {
+    async fn close(&self, facts: &Inventory, mut reading: Reading, total: u64) -> Result<Outcome, Error> {
         let mut refused = None;
-        let next = if may_be_gone {
-            let (mut next, gone) = reading.known.after_whole_reading(reading.seen);
-            if gone.len() * ONE_IN > reading.known.count() {
+        let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
+        let next = if reading.ids.len() as u64 == total {
+            let (mut next, gone) = known.after_whole_reading(seen);
+            if gone.len() * ONE_IN > known.count() {
                 refused = Some(Error::Totals(format!(
                     "{} of {} known {} would be gone at once, so nobody is taken for deleted; what is new or changed is stored",
                     gone.len(),
-                    reading.known.count(),
+                    known.count(),
                     self.stream
                 )));
             } else {
@@ -175,36 +193,53 @@ impl Collector<'_> {
             }
             next
         } else {
-            reading.known.updated_with(reading.seen)
+            known.updated_with(seen)
         };
         let covered_to = refused.is_none().then_some(reading.pass.began);
-        self.store_and_close(reading.at, reading.packer, &next, None, covered_to).await?;
+        self.store_and_close(reading, &next, None, Some(total), covered_to).await?;
         refused.map_or(Ok(Outcome::Complete), Err)
     }
 
     /// The reading is not whole: what is new or changed is stored, and the next run goes on, or begins again.
-    async fn suspend(&self, reading: Reading) -> Result<(), Error> {
+    async fn suspend(&self, mut reading: Reading) -> Result<(), Error> {
+        let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
         if reading.pass.page == 0 {
-            let known = reading.known.updated_with(reading.seen);
-            return self.store_and_close(reading.at, reading.packer, &known, None, None).await;
+            let known = known.updated_with(seen);
+            return self.store_and_close(reading, &known, None, None, None).await;
         }
-        let seen = self.store_known(&reading.seen, reading.pass.seen.as_ref()).await?;
-        let pass = Pass { seen, ..reading.pass };
-        self.store_and_close(reading.at, reading.packer, &reading.known, Some(pass), None).await
+        let seen = self.store_known(&seen, reading.pass.seen.as_ref()).await?;
+        let pass = Pass { seen, ..reading.pass.clone() };
+        self.store_and_close(reading, &known, Some(pass), None, None).await
     }
 
+    /// `total` is the API's, of a reading that is whole.
     async fn store_and_close(
         &self,
-        at: Millis,
-        packer: Packer,
+        reading: Reading,
         known: &Known,
         pass: Option<Pass>,
+        total: Option<u64>,
         covered_to: Option<Millis>,
     ) -> Result<(), Error> {
-        self.store_at(at, packer.finish()).await?;
+        let by_id = reading.ids.len() as u64 + reading.pass.set_aside;
+        let rows = total.filter(|total| *total == reading.distinct.len() as u64).unwrap_or(by_id);
+        let objects = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
-        self.inventory_state(|state| {
+        let done = Entry {
+            stream: self.stream,
+            window: None,
+            at: Some(reading.at),
+            request: Value::Null,
+            opened_at: reading.opened_at,
+            closed_at: Millis::now(),
+            rows,
+            total,
+            set_aside: reading.set_aside,
+            objects,
+        };
+        self.note(done, |checkpoint| {
+            let state = checkpoint.inventory(self.stream);
             state.stored.known = after;
             state.stored.open = None;
             state.pass = pass;

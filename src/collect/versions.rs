@@ -13,6 +13,7 @@ use crate::api::{ApiError, Listing, Request, Row};
 use crate::checkpoint::{PartOfList, VersionsState};
 use crate::error::Error;
 use crate::known::Known;
+use crate::manifest::{Entry, StoredObject};
 use crate::ndjson::{self, Fingerprint, Packer, Page};
 use crate::stream::Versions;
 use crate::time::{DAY, MINUTE, Millis};
@@ -31,9 +32,21 @@ struct Part {
     packer: Packer,
     /// Fetched, and so no longer pending.
     done: Vec<String>,
+    /// Fetched, but not to be parsed: the keys of their bytes.
+    set_aside: Vec<String>,
     failed: Option<Error>,
     /// Whether there is no use in going on in this run.
     ended: bool,
+}
+
+/// What one list told.
+struct Listed {
+    /// What was asked for.
+    request: Value,
+    ids: BTreeSet<String>,
+    /// Rows without an id: the keys of their bytes.
+    odd: Vec<String>,
+    total: u64,
 }
 
 enum Detail {
@@ -45,9 +58,10 @@ impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         let before = self.versions_state(|state| state.stored.clone());
         let mut known = self.load_known(before.known.as_ref()).await?;
-        if let Some(at) = before.open {
-            self.apply_stored(facts.id, at, &mut known).await?;
-        }
+        let mut stored = match before.open {
+            Some(at) => self.apply_stored(facts.id, at, &mut known).await?,
+            None => Vec::new(),
+        };
         // What is pending is fetched also when the list, which says what else there is, contradicts itself.
         let mut failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
@@ -61,7 +75,7 @@ impl Collector<'_> {
                 break;
             }
             tried.extend(ids.iter().cloned());
-            let (error, ended) = self.part(facts, &ids, &mut known).await?;
+            let (error, ended) = self.part(facts, &ids, &mut known, std::mem::take(&mut stored)).await?;
             failed = error.or(failed);
             if ended {
                 break;
@@ -84,13 +98,27 @@ impl Collector<'_> {
             let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
             let is_new = part.is_none();
             let mut part = part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, ids: 0 });
-            let (ids, total) = self.list_once(facts, since, &part).await?;
+            let Listed { request, ids, odd, total } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // In a warm container only now the API's clock is known.
                 part.began = self.run.api.at(part.began);
             }
-            let whole = part.ids + ids.len() as u64 == total;
-            self.versions_state(|state| {
+            let rows = part.ids + (ids.len() + odd.len()) as u64;
+            let whole = rows == total;
+            let done = Entry {
+                stream: self.stream,
+                window: None,
+                at: Some(part.began),
+                request,
+                opened_at: part.began,
+                closed_at: Millis::now(),
+                rows,
+                total: Some(total).filter(|_| whole),
+                set_aside: odd,
+                objects: Vec::new(),
+            };
+            self.note(done, |checkpoint| {
+                let state = checkpoint.versions(self.stream);
                 state.pending.extend(ids);
                 state.listing = None;
                 if whole {
@@ -116,20 +144,21 @@ impl Collector<'_> {
         facts: &'static Versions,
         since: Option<Millis>,
         part: &PartOfList,
-    ) -> Result<(BTreeSet<String>, u64), Error> {
+    ) -> Result<Listed, Error> {
         let interval = |since: Millis| {
             let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
             // To well after now, so that no clock cuts off what is updated meanwhile.
             (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(part.began + DAY)))
         };
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let query = since.map(interval).into_iter().collect();
+        let query: Vec<(String, String)> = since.map(interval).into_iter().collect();
+        let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null);
         if part.page > 0 {
             listing = listing.from_page(part.page, part.ids);
         }
         let mut ids = BTreeSet::new();
-        let mut odd = 0;
+        let mut odd = Vec::new();
         loop {
             let page = match listing.page(&self.caller()).await {
                 Ok(Some(page)) => page,
@@ -145,23 +174,21 @@ impl Collector<'_> {
                         ids.insert(id);
                     }
                     (Row::Record(_), None) => {
-                        odd += 1;
-                        self.set_aside(&Bytes::copy_from_slice(row), &format!("it has no {}", facts.id)).await?;
+                        let why = format!("it has no {}", facts.id);
+                        odd.push(self.set_aside(&Bytes::copy_from_slice(row), &why).await?);
                     }
                     (Row::Unreadable(bytes, why), _) => {
                         // Its detail may be in better shape.
                         if let Some(id) = ndjson::member(&bytes, facts.id) {
                             ids.insert(id);
                         } else {
-                            odd += 1;
-                            self.set_aside(&bytes, &why).await?;
+                            odd.push(self.set_aside(&bytes, &why).await?);
                         }
                     }
                 }
             }
         }
-        let total = listing.total().unwrap_or(0);
-        Ok((ids, total.saturating_sub(odd)))
+        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0) })
     }
 
     /// A list that the time cut off goes on from its page in the next run.
@@ -181,14 +208,29 @@ impl Collector<'_> {
         facts: &'static Versions,
         ids: &[String],
         known: &mut Known,
+        before: Vec<StoredObject>,
     ) -> Result<(Option<Error>, bool), Error> {
         let at = self.versions_state(|state| state.stored.open(Millis::now()));
         self.commit().await?;
-        let Part { packer, done, failed, ended } = self.fetch(facts, ids, known).await?;
-        self.store_at(at, packer.finish()).await?;
+        let opened_at = Millis::now();
+        let Part { packer, done, set_aside, failed, ended } = self.fetch(facts, ids, known).await?;
+        let objects = self.store_at(at, packer.finish(), before).await?;
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
-        self.versions_state(|state| {
+        let told = Entry {
+            stream: self.stream,
+            window: None,
+            at: Some(at),
+            request: Value::Null,
+            opened_at,
+            closed_at: Millis::now(),
+            rows: done.len() as u64,
+            total: None,
+            set_aside,
+            objects,
+        };
+        self.note(told, |checkpoint| {
+            let state = checkpoint.versions(self.stream);
             state.stored.known = after;
             state.stored.open = None;
             for id in &done {
@@ -203,8 +245,13 @@ impl Collector<'_> {
 
     /// A record whose detail fails holds up no other; it stays pending.
     async fn fetch(&self, facts: &'static Versions, ids: &[String], known: &mut Known) -> Result<Part, Error> {
-        let mut part =
-            Part { packer: Packer::new(self.run.settings.gzip_level), done: Vec::new(), failed: None, ended: false };
+        let mut part = Part {
+            packer: Packer::new(self.run.settings.gzip_level),
+            done: Vec::new(),
+            set_aside: Vec::new(),
+            failed: None,
+            ended: false,
+        };
         let mut failures = 0;
         let mut details =
             stream::iter(ids).map(|id| async move { (id, self.detail(facts, id).await) }).buffered(FETCHES_AT_ONCE);
@@ -217,7 +264,7 @@ impl Collector<'_> {
                         part.packer.push(&line);
                     }
                 }
-                Ok(Detail::Unreadable(bytes, why)) => self.set_aside(&bytes, &why).await?,
+                Ok(Detail::Unreadable(bytes, why)) => part.set_aside.push(self.set_aside(&bytes, &why).await?),
                 Err(error) => {
                     failures += 1;
                     part.ended = error.is_out_of_time() || error.is_forbidden() || failures >= FAILURES_IN_A_ROW;

@@ -9,6 +9,8 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
+use crate::time::Millis;
+
 /// Tells records apart by their bytes: the first half of their SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u128);
@@ -27,6 +29,7 @@ pub struct Packer {
     gzip: GzEncoder<Vec<u8>>,
     sha256: Sha256,
     records: u64,
+    times: Option<(Millis, Millis)>,
     level: u32,
 }
 
@@ -37,12 +40,22 @@ pub struct Packed {
     pub records: u64,
     /// Of the uncompressed bytes, in hex.
     pub sha256: String,
+    /// The first and the last of the records' times.
+    pub times: Option<(Millis, Millis)>,
     level: u32,
 }
 
 impl Packer {
     pub fn new(level: u32) -> Self {
-        Self { gzip: GzEncoder::new(Vec::new(), Compression::new(level)), sha256: Sha256::new(), records: 0, level }
+        let gzip = GzEncoder::new(Vec::new(), Compression::new(level));
+        Self { gzip, sha256: Sha256::new(), records: 0, times: None, level }
+    }
+
+    /// A record with its own time.
+    pub fn push_at(&mut self, time: Millis, line: &str) {
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
+        self.push(line);
     }
 
     pub fn push(&mut self, line: &str) {
@@ -57,18 +70,24 @@ impl Packer {
     pub fn finish(self) -> Packed {
         let gzip = self.gzip.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"));
         let sha256 = hex(&self.sha256.finalize());
-        Packed { gzip: gzip.into(), records: self.records, sha256, level: self.level }
+        Packed { gzip: gzip.into(), records: self.records, sha256, times: self.times, level: self.level }
     }
 }
 
 impl Packed {
-    /// The same without as many of each record as `stored` counts, which it counts down.
-    pub fn without(&self, stored: &mut HashMap<Fingerprint, u64>) -> io::Result<Self> {
+    /// The same without as many of each record as `stored` counts, which it counts down. `time` reads a record's own.
+    pub fn without(
+        &self,
+        stored: &mut HashMap<Fingerprint, u64>,
+        time: impl Fn(&str) -> Option<Millis>,
+    ) -> io::Result<Self> {
         let mut rest = Packer::new(self.level);
         for line in lines(&self.gzip)? {
-            match stored.get_mut(&Fingerprint::of(line.as_bytes())) {
-                Some(count) if *count > 0 => *count -= 1,
-                _ => rest.push(&line),
+            let alike = stored.get_mut(&Fingerprint::of(line.as_bytes())).filter(|count| **count > 0);
+            match (alike, time(&line)) {
+                (Some(count), _) => *count -= 1,
+                (None, Some(time)) => rest.push_at(time, &line),
+                (None, None) => rest.push(&line),
             }
         }
         Ok(rest.finish())
@@ -78,6 +97,16 @@ impl Packed {
 /// The records of an object.
 pub fn lines(gzip: &[u8]) -> io::Result<Vec<String>> {
     BufReader::new(MultiGzDecoder::new(gzip)).lines().collect()
+}
+
+/// Of records as they stand in an object, in hex.
+pub fn sha256_of(lines: &[String]) -> String {
+    let mut sha256 = Sha256::new();
+    for line in lines {
+        sha256.update(line);
+        sha256.update(b"\n");
+    }
+    hex(&sha256.finalize())
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -111,7 +140,17 @@ mod tests {
     #[test]
     fn of_rows_that_are_alike_only_as_many_are_left_out_as_are_stored() {
         let mut stored = HashMap::from([(Fingerprint::of(b"{}"), 1), (Fingerprint::of(b"[]"), 4)]);
-        let rest = packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored).expect("in memory");
+        let rest = packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored, |_| Some(Millis(7))).expect("in memory");
         assert_eq!(lines(&rest.gzip).expect("gzip"), ["{\"a\":1}", "{}"]);
+        assert_eq!(rest.times, Some((Millis(7), Millis(7))));
+    }
+
+    #[test]
+    fn the_first_and_the_last_time_are_known_in_whatever_order_they_came() {
+        let mut packer = Packer::new(6);
+        for time in [5, 9, 2] {
+            packer.push_at(Millis(time), "{}");
+        }
+        assert_eq!(packer.finish().times, Some((Millis(2), Millis(9))));
     }
 }

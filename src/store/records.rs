@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::{Bucket, Condition, Object, StoreError, Stored, Written};
 use crate::intervals::Span;
+use crate::manifest::StoredObject;
 use crate::ndjson::{self, Fingerprint, Packed};
 use crate::stream::Stream;
 use crate::time::{HOUR, Millis};
@@ -21,37 +22,54 @@ pub struct Records<'a> {
     pub dry_run: bool,
 }
 
-/// What one call stored that was not stored before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    pub records: u64,
-    pub objects: u64,
-    /// Gzipped.
-    pub bytes: u64,
+/// An object that holds what was to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub object: StoredObject,
+    /// Written by this call; else it was there before.
+    pub is_new: bool,
 }
 
 impl Records<'_> {
     /// Makes sure that the records are stored under a key that only this stream, span and hour have:
-    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it.
-    pub async fn add(&self, stream: Stream, span: Span, packed: Packed, until: Millis) -> Result<Added, StoreError> {
-        self.add_under(stream, &self.base(stream, span.from, span.to), packed, until).await
+    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it. Answers all that
+    /// stands there.
+    pub async fn add(
+        &self,
+        stream: Stream,
+        span: Span,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        self.add_under(stream, &self.base(stream, span.from, span.to), span.from, packed, until).await
     }
 
     /// The same for a reading at an instant: of versions or inventory.
-    pub async fn add_at(&self, stream: Stream, at: Millis, packed: Packed, until: Millis) -> Result<Added, StoreError> {
-        self.add_under(stream, &self.base(stream, at, at), packed, until).await
+    pub async fn add_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        self.add_under(stream, &self.base(stream, at, at), at, packed, until).await
     }
 
-    /// What is stored of a reading at an instant, in the order in which it was.
-    pub async fn stored_at(&self, stream: Stream, at: Millis, until: Millis) -> Result<Vec<String>, StoreError> {
-        let base = self.base(stream, at, at);
-        let mut stored = Vec::new();
-        for n in 0.. {
-            let key = nth(&base, n);
-            let Some(object) = self.bucket.get(&key, until).await? else { break };
-            stored.extend(self.lines(&key, &object)?);
-        }
-        Ok(stored)
+    /// What is stored of a reading at an instant, in the order in which it was: the objects, and their lines.
+    pub async fn stored_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        until: Millis,
+    ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
+        self.stored_under(stream, &self.base(stream, at, at), 0, at, until).await
+    }
+
+    /// What is stored of one hour of a window.
+    pub async fn stored_in(&self, stream: Stream, hour: Span, until: Millis) -> Result<Vec<Placed>, StoreError> {
+        let base = self.base(stream, hour.from, hour.to);
+        let stored = self.stored_under(stream, &base, 0, hour.from, until).await?;
+        Ok(stored.into_iter().map(|(object, _)| Placed { object, is_new: false }).collect())
     }
 
     /// Whether anything is stored of a window.
@@ -64,20 +82,55 @@ impl Records<'_> {
         Ok(false)
     }
 
-    async fn add_under(&self, stream: Stream, base: &str, packed: Packed, until: Millis) -> Result<Added, StoreError> {
+    async fn stored_under(
+        &self,
+        stream: Stream,
+        base: &str,
+        from: u32,
+        at: Millis,
+        until: Millis,
+    ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
+        let mut found = Vec::new();
+        for n in from.. {
+            let key = nth(base, n);
+            let Some(stored) = self.bucket.get(&key, until).await? else { break };
+            let lines = self.lines(&key, &stored)?;
+            found.push((describe(stream, key, &stored, &lines, at), lines));
+        }
+        Ok(found)
+    }
+
+    /// `at` is the time of records that have none of their own.
+    async fn add_under(
+        &self,
+        stream: Stream,
+        base: &str,
+        at: Millis,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
         let mut packed = packed;
+        let mut placed = Vec::new();
         for n in 0.. {
+            let key = nth(base, n);
             if packed.records == 0 {
+                // Nothing lacks; but what stands there beyond is the reading's, too.
+                let beyond =
+                    if placed.is_empty() { Vec::new() } else { self.stored_under(stream, base, n, at, until).await? };
+                placed.extend(beyond.into_iter().map(|(object, _)| Placed { object, is_new: false }));
                 break;
             }
-            let added = Added { records: packed.records, objects: 1, bytes: packed.gzip.len() as u64 };
+            let (first, last) = packed.times.unwrap_or((at, at));
+            let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
+            let ours = StoredObject { key: key.clone(), bytes, records, sha256, first, last };
             if self.dry_run {
-                return Ok(added);
+                placed.push(Placed { object: ours, is_new: true });
+                break;
             }
-            let key = nth(base, n);
             let object = self.object(stream, &key, &packed);
             if let Written::Now { .. } = self.bucket.put(&object, Condition::Absent, until).await? {
-                return Ok(added);
+                placed.push(Placed { object: ours, is_new: true });
+                break;
             }
             let Some(stored) = self.bucket.get(&key, until).await? else {
                 return Err(self.bucket.failed(
@@ -89,16 +142,20 @@ impl Records<'_> {
             let is_ours =
                 ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
             if is_ours {
-                return Ok(added);
+                placed.push(Placed { object: ours, is_new: true });
+                break;
             }
+            let lines = self.lines(&key, &stored)?;
             let mut counts = HashMap::<Fingerprint, u64>::new();
-            for line in self.lines(&key, &stored)? {
+            for line in &lines {
                 *counts.entry(Fingerprint::of(line.as_bytes())).or_default() += 1;
             }
-            packed = packed.without(&mut counts).map_err(|error| self.foreign(&key, &error))?;
+            let time = |line: &str| stream.time_of(line);
+            packed = packed.without(&mut counts, time).map_err(|error| self.foreign(&key, &error))?;
             info!(key, lacking = packed.records, "was stored before: its records count, and what it lacks is added");
+            placed.push(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false });
         }
-        Ok(Added::default())
+        Ok(placed)
     }
 
     fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed) -> Object<'k> {
@@ -125,9 +182,23 @@ impl Records<'_> {
     }
 
     fn base(&self, stream: Stream, from: Millis, to: Millis) -> String {
-        let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
-        format!("{}{stream}/{partition}/{}-{}", self.prefix, from.compact(), to.compact())
+        base(self.prefix, stream, from, to)
     }
+}
+
+/// What the keys of all objects of a span begin with.
+pub fn base(prefix: &str, stream: Stream, from: Millis, to: Millis) -> String {
+    let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
+    format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
+}
+
+/// What an object holds, by its content and not by its metadata.
+fn describe(stream: Stream, key: String, stored: &Stored, lines: &[String], at: Millis) -> StoredObject {
+    let mut times: Vec<Millis> = lines.iter().map(|line| stream.time_of(line).unwrap_or(at)).collect();
+    times.sort_unstable();
+    let (first, last) = (times.first().copied().unwrap_or(at), times.last().copied().unwrap_or(at));
+    let (bytes, records) = (stored.bytes.len() as u64, lines.len() as u64);
+    StoredObject { key, bytes, records, sha256: ndjson::sha256_of(lines), first, last }
 }
 
 fn nth(base: &str, n: u32) -> String {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracing::debug;
 
 use super::super::Collector;
-use super::plan::{asked, cut};
+use super::plan::cut;
 use super::reading::Reading;
 use crate::api::{ApiError, Listing, Request};
 use crate::checkpoint::Window;
@@ -33,14 +33,14 @@ impl Collector<'_> {
     pub(super) async fn count_gap(&self, facts: &'static Events, gap: Span) -> Result<(Span, u64), Error> {
         let mut span = gap;
         loop {
-            match self.count(facts, &(facts.request)(&self.run.settings.file_event_query, asked(span))).await {
+            match self.count(facts, &self.request(facts, span)).await {
                 Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
                 counted => return Ok((span, counted?)),
             }
         }
     }
 
-    async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
+    pub(super) async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
         let caller = self.caller();
         match facts.total {
             Total::InPage => {
@@ -60,19 +60,21 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads a window until what was read agrees with the API's own count.
+    /// Reads a window until what was read agrees with the API's own count. One that turns out to hold more than `most`
+    /// rows is not read, if it may be cut.
     pub(super) async fn read(
         &self,
         facts: &'static Events,
         window: &Window,
         count: Option<u64>,
+        most: u64,
     ) -> Result<Reading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let (mut count, mut before) = (count, None::<Reading>);
         for attempt in 0..TRIES {
             // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self.read_once(facts, window, count.take(), size).await {
+            let reading = match self.read_once(facts, window, count.take(), size, most).await {
                 Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < TRIES => {
                     debug!(window = ?window.span, "{what}: the page token is no longer valid, so the window is read again");
                     continue;
@@ -93,7 +95,7 @@ impl Collector<'_> {
         });
         let span = window.span;
         Err(Unread::Failed(Error::Totals(format!(
-            "the window from {} to {} doesn't agree with the API's own count after {TRIES} readings ({}); it stays a gap and is read again by the next run",
+            "the window from {} to {} doesn't agree with the API's own count after {TRIES} readings ({}); it is read again by the next run",
             span.from,
             span.to,
             told.unwrap_or_default(),
@@ -106,6 +108,7 @@ impl Collector<'_> {
         window: &Window,
         count: Option<u64>,
         size: u64,
+        most: u64,
     ) -> Result<Reading, Unread> {
         let caller = self.caller();
         let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level);
@@ -116,7 +119,7 @@ impl Collector<'_> {
             (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),
         };
         if let Some(before) = before {
-            self.refuse_if_too_dense(facts, window, before).await?;
+            self.refuse_if_too_dense(window, before, most).await?;
             listing = listing.expecting(before);
         }
         if before == Some(0) {
@@ -126,7 +129,7 @@ impl Collector<'_> {
             if reading.pages == 0
                 && let Some(total) = listing.total()
             {
-                self.refuse_if_too_dense(facts, window, total).await?;
+                self.refuse_if_too_dense(window, total, most).await?;
             }
             // Compression is work for a thread of its own.
             reading = tokio::task::spawn_blocking(move || reading.with(&page)).await.map_err(panicked)?;
@@ -138,8 +141,8 @@ impl Collector<'_> {
         Ok(reading)
     }
 
-    async fn refuse_if_too_dense(&self, facts: &Events, window: &Window, rows: u64) -> Result<(), Unread> {
-        if rows > self.sizes(facts).too_many() && self.may_be_cut(window).await? {
+    async fn refuse_if_too_dense(&self, window: &Window, rows: u64, most: u64) -> Result<(), Unread> {
+        if rows > most && self.may_be_cut(window).await? {
             return Err(Unread::TooDense { rows });
         }
         Ok(())

@@ -114,7 +114,7 @@ impl Reading {
 
     fn pack(&mut self, time: Millis, line: &str) {
         let level = self.gzip_level;
-        self.by_hour.entry(time.floor(HOUR)).or_insert_with(|| Packer::new(level)).push(line);
+        self.by_hour.entry(time.floor(HOUR)).or_insert_with(|| Packer::new(level)).push_at(time, line);
     }
 
     /// Whether this is what the API says there is. `before` is the reading before it, with other page boundaries.
@@ -129,6 +129,14 @@ impl Reading {
             _ if self.is_astray => false,
             Total::InPage => self.unique == self.total || counted && same_as_before,
             Total::Endpoint { .. } => counted && (!self.alike_across_pages || same_as_before),
+        }
+    }
+
+    /// How many rows it is that agree with the API's count.
+    pub fn agreed(&self) -> u64 {
+        match self.facts.total {
+            Total::InPage if self.unique == self.total => self.unique,
+            _ => self.rows,
         }
     }
 

@@ -1,0 +1,263 @@
+//! Whether what was collected is whole: the chain of manifests, the checkpoint and the bucket, compared hour by hour.
+//! Reads only; asks nothing of the API.
+
+mod history;
+mod hour;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use tracing::info;
+
+use self::history::History;
+use crate::checkpoint::{Checkpoint, Identity};
+use crate::collect::Times;
+use crate::error::Error;
+use crate::event::Verify;
+use crate::intervals::{Intervals, Span};
+use crate::ledger;
+use crate::manifest::Link;
+use crate::settings::Settings;
+use crate::store::{Bucket, StoreError};
+use crate::stream::{Kind, Stream};
+use crate::time::{DAY, HOUR, MINUTE, Millis};
+
+/// Enough to see what is wrong; then one mends it and asks again.
+const MOST_FINDINGS: usize = 100;
+/// What is younger than this, and the settle time, may still be the next tick's to cover.
+const NEXT_TICK: i64 = 15 * MINUTE;
+
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    pub action: &'static str,
+    pub run_id: String,
+    pub status: Verdict,
+    /// At most 100.
+    pub findings: Vec<Finding>,
+    /// Everything before is verified; the next invocation goes on from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_from: Option<Millis>,
+    /// The end of the chain: its hash must be one that the log holds.
+    pub manifest: Option<Link>,
+    pub checked: Checked,
+    pub streams: BTreeMap<Stream, Scope>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Whole,
+    Broken,
+    /// The time ran short.
+    Partial,
+}
+
+/// What is wrong with an object, or with a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Null for a manifest.
+    pub stream: Option<Stream>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Millis>,
+    pub wrong: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Checked {
+    pub manifests: u64,
+    pub objects: u64,
+    pub records: u64,
+    /// Gzipped.
+    pub bytes: u64,
+}
+
+/// Which span of a stream is verified: null where there is nothing to.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Scope {
+    #[serde(flatten)]
+    span: Option<Ends>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Ends {
+    from: Millis,
+    to: Millis,
+}
+
+pub async fn verify(
+    settings: &Settings,
+    s3: &aws_sdk_s3::Client,
+    run_id: &str,
+    asked: &Verify,
+    deadline: Millis,
+) -> Result<Verified, Error> {
+    let bucket =
+        |name: &str| Bucket { client: s3.clone(), name: name.to_owned(), owner: settings.bucket_owner.clone() };
+    let verification = Verification {
+        settings,
+        records: bucket(&settings.bucket),
+        state: bucket(&settings.state_bucket),
+        asked,
+        now: Millis::now(),
+        until: Times::new(Millis::now(), deadline).read_until,
+    };
+    let verified = verification.run(run_id).await?;
+    info!(run_id, status = ?verified.status, findings = verified.findings.len(), "verified");
+    Ok(verified)
+}
+
+struct Verification<'a> {
+    settings: &'a Settings,
+    records: Bucket,
+    state: Bucket,
+    asked: &'a Verify,
+    now: Millis,
+    until: Millis,
+}
+
+/// A verification under way.
+#[derive(Default)]
+struct Progress {
+    findings: Vec<Finding>,
+    checked: Checked,
+    /// The keys of each day and stream, listed once.
+    listed: HashMap<(Stream, Millis), Vec<String>>,
+}
+
+impl Verification<'_> {
+    async fn run(&self, run_id: &str) -> Result<Verified, Error> {
+        let identity = Identity {
+            tenant: None,
+            base_url: self.settings.base_url.clone(),
+            bucket: self.settings.bucket.clone(),
+            prefix: self.settings.prefix.clone(),
+        };
+        let found = ledger::load(&self.state, &self.settings.checkpoint_key, &identity, self.until).await?;
+        let checkpoint = found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint);
+        let mut progress = Progress::default();
+        let mut verified = Verified {
+            action: "verify",
+            run_id: run_id.to_owned(),
+            status: Verdict::Partial,
+            findings: Vec::new(),
+            next_from: None,
+            manifest: checkpoint.manifests.head.clone(),
+            checked: Checked::default(),
+            streams: BTreeMap::new(),
+        };
+        let history = match History::load(self, &checkpoint, &mut progress).await {
+            Err(StoreError::OutOfTime) => {
+                verified.next_from = Some(self.asked.from.unwrap_or(Millis(0)));
+                return Ok(verified);
+            }
+            history => history?,
+        };
+        let spans: BTreeMap<Stream, Option<Span>> =
+            self.streams().iter().map(|stream| (*stream, self.scope(*stream, &checkpoint, &history))).collect();
+        for (stream, span) in &spans {
+            if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
+                progress.findings.extend(gaps(*stream, *span, &checkpoint, &history));
+            }
+        }
+        let stopped_at = self.hours(&spans, &history, &mut progress).await?;
+        verified.streams = spans.into_iter().map(|(stream, span)| (stream, Scope::of(span))).collect();
+        verified.checked = progress.checked;
+        verified.status = match (progress.findings.is_empty(), stopped_at) {
+            (_, Some(_)) if progress.findings.len() < MOST_FINDINGS => Verdict::Partial,
+            (true, _) => Verdict::Whole,
+            (false, _) => Verdict::Broken,
+        };
+        verified.next_from = stopped_at;
+        progress.findings.truncate(MOST_FINDINGS);
+        verified.findings = progress.findings;
+        Ok(verified)
+    }
+
+    fn streams(&self) -> &[Stream] {
+        self.asked.streams.as_deref().unwrap_or(&self.settings.streams)
+    }
+
+    /// Which span of a stream there is to verify. What is older than all that is known of it is a gap, and what is so
+    /// young that the next tick may still cover it is not.
+    fn scope(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> Option<Span> {
+        let (oldest, end) = match stream.kind() {
+            Kind::Events(_) => {
+                let state = checkpoint.events.get(&stream)?;
+                let known = [state.covered.first(), state.expired.first(), state.asked.first()];
+                let oldest = known.into_iter().flatten().map(|span| span.from).min();
+                let due = self.now - self.settings.settle(stream) - NEXT_TICK;
+                let end = state.covered.end().unwrap_or(due);
+                (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
+            }
+            Kind::Versions(_) | Kind::Inventory(_) => (history.oldest(stream), self.now),
+        };
+        let to = self.asked.to.map_or(end, |to| to.min(end));
+        Span::new(self.asked.from.or(oldest)?, to)
+    }
+
+    /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
+    async fn hours(
+        &self,
+        spans: &BTreeMap<Stream, Option<Span>>,
+        history: &History,
+        progress: &mut Progress,
+    ) -> Result<Option<Millis>, Error> {
+        let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
+        // Before the oldest reading there can be no object.
+        let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
+        let (Some(oldest), Some(end)) = (oldest, of_streams().map(|(_, span)| span.to).max()) else { return Ok(None) };
+        let mut hour = oldest.floor(HOUR);
+        while hour < end {
+            progress.listed.retain(|(_, day), _| *day == hour.floor(DAY));
+            for (stream, span) in of_streams().filter(|(_, span)| hour < span.to && span.from < hour + HOUR) {
+                match self.hour(stream, hour, span, history, progress).await {
+                    Err(StoreError::OutOfTime) => return Ok(Some(hour)),
+                    checked => checked?,
+                }
+                if progress.findings.len() >= MOST_FINDINGS {
+                    return Ok(Some(hour));
+                }
+            }
+            hour = hour + HOUR;
+        }
+        Ok(None)
+    }
+}
+
+/// What of a span is not covered, and what is covered without a reading that is told.
+fn gaps(stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Finding> {
+    let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
+    let whole: Intervals = [span].into_iter().collect();
+    let expired = state.expired.within(span);
+    let uncovered = whole.without(&state.covered).without(&expired);
+    let untold = state.covered.within(span).without(&history.windows(stream));
+    let of = |spans: &Intervals, wrong: &str| -> Vec<Finding> {
+        spans.iter().map(|span| Finding::of_span(stream, span, wrong)).collect()
+    };
+    [
+        of(&expired, "expired: the API kept it no longer when it was to be read"),
+        of(&uncovered, "not covered"),
+        of(&untold, "covered, but no manifest tells of its reading"),
+    ]
+    .concat()
+}
+
+impl Scope {
+    fn of(span: Option<Span>) -> Self {
+        Self { span: span.map(|span| Ends { from: span.from, to: span.to }) }
+    }
+}
+
+impl Finding {
+    fn of_key(stream: Option<Stream>, key: &str, wrong: impl Into<String>) -> Self {
+        Self { stream, key: Some(key.to_owned()), from: None, to: None, wrong: wrong.into() }
+    }
+
+    fn of_span(stream: Stream, span: Span, wrong: impl Into<String>) -> Self {
+        Self { stream: Some(stream), key: None, from: Some(span.from), to: Some(span.to), wrong: wrong.into() }
+    }
+}
