@@ -46,7 +46,7 @@ impl<'a> Chain<'a> {
         if self.ledger.read(|checkpoint| checkpoint.manifests.unlisted.len()) < LONG {
             return Ok(());
         }
-        self.write(Vec::new(), until).await
+        self.write(Vec::new(), LONG, until).await
     }
 
     /// At a run's end: what is left to tell, and the index of a day that is over.
@@ -63,16 +63,17 @@ impl<'a> Chain<'a> {
             }),
             None => None,
         };
-        self.write(index.into_iter().collect(), until).await
+        self.write(index.into_iter().collect(), 1, until).await
     }
 
-    async fn write(&self, indexes: Vec<Index>, until: Millis) -> Result<(), StoreError> {
+    /// Writes the next manifest, where it tells of at least so many readings.
+    async fn write(&self, indexes: Vec<Index>, at_least: usize, until: Millis) -> Result<(), StoreError> {
         let _one_at_a_time = self.writing.lock().await;
         let (before, readings, identity) = self.ledger.read(|checkpoint| {
             let manifests = &checkpoint.manifests;
             (manifests.head.clone(), manifests.unlisted.clone(), checkpoint.identity.clone())
         });
-        if self.dry_run || readings.is_empty() {
+        if self.dry_run || readings.len() < at_least || self.ledger.check_lease().is_err() {
             return Ok(());
         }
         let told = readings.len();

@@ -1,26 +1,23 @@
 //! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
 //! mend; `ledger` keeps them in the bucket.
 
+mod events;
 mod json;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::intervals::{Intervals, Span};
+pub use events::{EventsState, Recount, Window};
+
 use crate::manifest::{Entry, Link};
 use crate::stream::{Kind, Stream};
-use crate::time::{MINUTE, Millis};
+use crate::time::Millis;
 
 /// 2 added `recount` and `manifests`.
 pub const FORMAT_VERSION: u64 = 2;
 /// What an older collector wrote lacks parts that are empty at first: it is read as it is, and written in this format.
 const OLDEST_FORMAT_VERSION: u64 = 1;
-
-/// A window whose opener's lease ended so long ago can no longer be on its way into the bucket: no Lambda runs for
-/// more than 15 minutes, and none sends anything after its lease.
-const LONG_GONE: i64 = 15 * MINUTE;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,58 +69,6 @@ pub struct Identity {
 pub struct Lease {
     pub run_id: String,
     pub until: Millis,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EventsState {
-    /// From here on everything is owed: the first scheduled run's time less the lookback.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub live_from: Option<Millis>,
-    /// Older spans that somebody asked for and that are not covered yet.
-    #[serde(skip_serializing_if = "Intervals::is_empty")]
-    pub asked: Intervals,
-    pub covered: Intervals,
-    /// Older than the API keeps and never covered.
-    #[serde(skip_serializing_if = "Intervals::is_empty")]
-    pub expired: Intervals,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub open: Vec<Window>,
-    /// In the order in which they were covered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub recount: Vec<Recount>,
-    /// Windows are cut smaller than usual, since a larger one didn't fit a run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_rows: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_permitted_at: Option<Millis>,
-}
-
-/// A window that was opened and is not covered yet. Whoever reads it again sends the same request and writes the
-/// same keys.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    pub span: Span,
-    pub request: Value,
-    pub opened_at: Millis,
-    pub opened_by: Lease,
-}
-
-/// A covered window whose rows the API is asked to count again, later: what has shown up meanwhile was late.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recount {
-    pub span: Span,
-    pub request: Value,
-    /// By the API, the last time that it was asked.
-    pub count: u64,
-    pub covered_at: Millis,
-    /// When it is asked again, the next time first.
-    pub due: Vec<Millis>,
-    /// The run that read it again, since it counted more: from then on it keeps its key, and so its bounds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened_by: Option<Lease>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -306,50 +251,6 @@ fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointEr
     Err(CheckpointError::Foreign { what, theirs: theirs.to_owned(), ours: ours.to_owned() })
 }
 
-impl EventsState {
-    /// All time before `horizon` that should be covered and is not, oldest first.
-    pub fn owed(&self, horizon: Millis) -> Intervals {
-        let mut owed = self.asked.clone();
-        if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
-            owed.insert(live);
-        }
-        let Some(settled) = Span::new(Millis(i64::MIN), horizon) else { return Intervals::default() };
-        owed.within(settled).without(&self.covered).without(&self.expired)
-    }
-
-    /// Of these the parts that no open window holds: they may be cut as one likes.
-    pub fn gaps(&self, horizon: Millis) -> Intervals {
-        let open = self.open.iter().map(|window| window.span).collect();
-        self.owed(horizon).without(&open)
-    }
-
-    /// Covers a span, which closes whatever was open or asked for in it. What expired stays expired.
-    pub fn cover(&mut self, span: Span) {
-        for covered in Intervals::from(vec![span]).without(&self.expired).iter() {
-            self.covered.insert(covered);
-        }
-        self.asked.remove(span);
-        self.open.retain(|window| window.span != span);
-    }
-
-    /// Gives up what is owed before `oldest`, for the API keeps it no longer; answers what that is.
-    pub fn expire(&mut self, oldest: Millis) -> Intervals {
-        let gone = self.owed(oldest);
-        for span in gone.iter() {
-            self.expired.insert(span);
-            self.asked.remove(span);
-        }
-        self.open.retain(|window| window.span.to > oldest);
-        gone
-    }
-
-    /// The end of what is covered without a gap: where the oldest owed instant lies, if there is one.
-    fn covered_to(&self) -> Option<Millis> {
-        let end = self.covered.end()?;
-        Some(self.owed(end).first().map_or(end, |gap| gap.from))
-    }
-}
-
 impl StoredState {
     /// Opens a reading: the one that a run left open, or a new one.
     pub fn open(&mut self, now: Millis) -> Millis {
@@ -359,16 +260,10 @@ impl StoredState {
     }
 }
 
-impl Window {
-    /// Whether its opener can no longer be storing it.
-    pub fn is_abandoned(&self, now: Millis) -> bool {
-        self.opened_by.until + LONG_GONE < now
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intervals::Span;
 
     fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
         Identity {
@@ -379,17 +274,13 @@ mod tests {
         }
     }
 
-    fn span(from: i64, to: i64) -> Span {
-        Span::new(Millis(from), Millis(to)).expect("not empty")
-    }
-
     #[test]
     fn it_is_read_back_as_it_was_written() {
         let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });
         let events = checkpoint.events(Stream::Audit);
         events.live_from = Some(Millis(0));
-        events.cover(span(0, 10));
+        events.cover(Span::new(Millis(0), Millis(10)).expect("not empty"));
         checkpoint.versions(Stream::Cases).pending.insert("7".into());
         assert_eq!(Checkpoint::parse(&checkpoint.to_json()), Ok(checkpoint));
     }
@@ -417,51 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_what_lies_between_the_start_and_the_horizon_and_is_not_covered() {
-        let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
-        assert_eq!(state.owed(Millis(200)), [span(100, 200)].into_iter().collect());
-        assert_eq!(state.owed(Millis(50)), Intervals::default());
-        state.cover(span(100, 150));
-        state.asked.insert(span(0, 20));
-        assert_eq!(state.owed(Millis(200)), [span(0, 20), span(150, 200)].into_iter().collect());
-        assert_eq!(state.covered_to(), Some(Millis(0)));
-        state.cover(span(0, 20));
-        assert!(state.asked.is_empty());
-        assert_eq!(state.covered_to(), Some(Millis(150)));
-    }
-
-    #[test]
-    fn what_expired_is_never_covered_also_where_a_window_reaches_into_it() {
-        let window = |span| Window {
-            span,
-            request: Value::Null,
-            opened_at: Millis(0),
-            opened_by: Lease { run_id: "a".into(), until: Millis(0) },
-        };
-        let mut state = EventsState { live_from: Some(Millis(0)), ..EventsState::default() };
-        state.cover(span(0, 10));
-        state.open = vec![window(span(10, 20)), window(span(20, 40))];
-        assert_eq!(state.expire(Millis(30)), [span(10, 30)].into_iter().collect());
-        assert_eq!(state.open, [window(span(20, 40))]);
-        state.cover(span(20, 40));
-        assert_eq!(state.covered, [span(0, 10), span(30, 40)].into_iter().collect());
-        assert_eq!(state.expire(Millis(30)), Intervals::default(), "told once");
-    }
-
-    #[test]
     fn a_reading_left_open_keeps_its_key_and_the_next_gets_a_later_one() {
         let mut stored = StoredState::default();
         assert_eq!(stored.open(Millis(100)), Millis(100));
         assert_eq!(stored.open(Millis(200)), Millis(100));
         stored.open = None;
         assert_eq!(stored.open(Millis(100)), Millis(101));
-    }
-
-    #[test]
-    fn a_window_is_abandoned_long_after_its_opener_s_lease() {
-        let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
-        let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
-        assert!(!window.is_abandoned(Millis(1_000 + LONG_GONE)));
-        assert!(window.is_abandoned(Millis(1_001 + LONG_GONE)));
     }
 }

@@ -154,12 +154,8 @@ impl<'a> Ledger<'a> {
     /// Changes the checkpoint in memory; the next commit writes it.
     pub fn update<T>(&self, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
         let mut state = self.state();
-        let before = state.checkpoint.clone();
-        let result = change(&mut state.checkpoint);
-        if state.checkpoint != before {
-            state.changes += 1;
-        }
-        result
+        state.changes += 1;
+        change(&mut state.checkpoint)
     }
 
     /// Writes all changes so far, unless somebody else's commit has just done it.

@@ -1,16 +1,20 @@
 //! The settings, read once from the environment. Nothing is guessed: a bad one is an error that names the variable,
 //! what it held and what it takes. An empty variable counts as absent.
 
-use std::net::IpAddr;
+mod checks;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use reqwest::Url;
 use sha2::{Digest, Sha256};
 
+use self::checks::{
+    bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy, reconcile, settle,
+    streams,
+};
 use crate::ndjson::hex;
-use crate::stream::{Kind, Stream, file_events};
-use crate::time::{MINUTE, SECOND};
+use crate::stream::{Stream, file_events};
+use crate::time::MINUTE;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -185,147 +189,6 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
             Ok(number) if least <= number && number <= most => Ok(number),
             _ => Err(bad(name, &held, format!("it takes a whole number from {least} to {most}"))),
         }
-    }
-}
-
-fn bad(name: &'static str, held: &str, why: impl Into<String>) -> SettingsError {
-    SettingsError::Bad { name, held: held.to_owned(), why: why.into() }
-}
-
-fn check(name: &'static str, held: &str, holds: bool, why: impl Fn() -> String) -> Result<(), SettingsError> {
-    if holds { Ok(()) } else { Err(bad(name, held, why())) }
-}
-
-/// Credentials are sent to this address, so that it must be https; a loopback host is a test's or a demo's.
-fn base_url(held: &str) -> Result<String, SettingsError> {
-    let name = "INCYDR_BASE_URL";
-    let takes = || format!("it takes {BASE_URL_TAKES}");
-    let url = Url::parse(held).map_err(|error| bad(name, held, format!("that is not a URL ({error}); {}", takes())))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad(name, "<withheld>", format!("it holds credentials, which belong in the secret; {}", takes())));
-    }
-    let host = url.host_str().unwrap_or_default();
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return Err(bad(name, held, format!("only https is allowed; {}", takes())));
-    }
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(bad(name, held, format!("a path or query is not part of it; {}", takes())));
-    }
-    if host.starts_with("console.") && host.ends_with(".code42.com") {
-        return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
-    }
-    Ok(held.trim_end_matches('/').to_owned())
-}
-
-/// The HTTP client passes over a proxy that it can't read, and would go without. It may hold a password.
-fn proxy(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
-    let Some(held) = held else { return Ok(()) };
-    let url = if held.contains("://") { Url::parse(&held) } else { Url::parse(&format!("http://{held}")) };
-    if url.is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
-        return Ok(());
-    }
-    Err(bad(name, "<withheld>", "it takes http://<host>:<port>, or the same with https"))
-}
-
-fn bucket_name(name: &'static str, held: &str) -> Result<(), SettingsError> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
-    let is_name = held.starts_with("arn:") || (3..=63).contains(&held.len()) && held.chars().all(plain);
-    check(name, held, is_name, || {
-        "it takes a bucket's name (3 to 63 of a-z, 0-9, \"-\", \".\") or an access point's ARN".into()
-    })
-}
-
-fn bucket_owner(held: Option<String>) -> Result<Option<String>, SettingsError> {
-    if let Some(held) = &held {
-        let is_account = held.len() == 12 && held.bytes().all(|b| b.is_ascii_digit());
-        check("S3_BUCKET_OWNER", held, is_account, || "it takes an AWS account id of 12 digits".into())?;
-    }
-    Ok(held)
-}
-
-/// Below `S3_PREFIX` lie records and nothing else: neither the checkpoint nor what lies beside it.
-fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
-    let name = "CHECKPOINT_KEY";
-    check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
-    let beside = beside(key);
-    let state = [key.to_owned()].into_iter().chain(STATE.map(|part| format!("{beside}{part}/")));
-    check(name, key, !state.into_iter().any(|state| state.starts_with(prefix)), || {
-        format!("it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go")
-    })
-}
-
-/// The part of a key up to its last slash.
-fn beside(key: &str) -> &str {
-    &key[..key.rfind('/').map_or(0, |slash| slash + 1)]
-}
-
-fn streams(held: &str) -> Result<Vec<Stream>, SettingsError> {
-    let mut streams = held
-        .split(',')
-        .map(|name| Stream::parse(name.trim()).map_err(|why| bad("STREAMS", held, why)))
-        .collect::<Result<Vec<_>, _>>()?;
-    streams.sort_unstable();
-    streams.dedup();
-    Ok(streams)
-}
-
-/// `file_events=120,audit=330`, or one number for all streams that settle.
-fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
-    let mut settle = Settle { file_events: 120 * SECOND, audit: 330 * SECOND };
-    let Some(held) = held else { return Ok(settle) };
-    let takes = || {
-        bad(
-            "SETTLE_SECONDS",
-            &held,
-            "it takes seconds from 0 to 86400, for all streams (\"120\") or by stream (\"file_events=120,audit=330\")",
-        )
-    };
-    let seconds = |text: &str| match text.trim().parse::<i64>() {
-        Ok(seconds @ 0..=86_400) => Ok(seconds * SECOND),
-        _ => Err(takes()),
-    };
-    if !held.contains('=') {
-        let all = seconds(&held)?;
-        return Ok(Settle { file_events: all, audit: all });
-    }
-    for part in held.split(',') {
-        let (stream, value) = part.split_once('=').ok_or_else(takes)?;
-        let of_stream = match Stream::parse(stream.trim()) {
-            Ok(Stream::FileEvents) => &mut settle.file_events,
-            Ok(Stream::Audit) => &mut settle.audit,
-            Ok(other) if !matches!(other.kind(), Kind::Events(_)) => {
-                return Err(bad(
-                    "SETTLE_SECONDS",
-                    &held,
-                    format!("{other} doesn't settle: only file_events and audit are read by window"),
-                ));
-            }
-            Ok(_) => return Err(takes()),
-            Err(why) => return Err(bad("SETTLE_SECONDS", &held, why)),
-        };
-        *of_stream = seconds(value)?;
-    }
-    Ok(settle)
-}
-
-/// Minutes, as many as one likes.
-fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
-    let minutes = |text: &str| match text.trim().parse::<i64>() {
-        Ok(minutes @ 0..=129_600) => Ok(minutes * MINUTE),
-        _ => Err(bad("RECONCILE_MINUTES", held, "it takes minutes from 0 to 129600 separated by commas, or nothing")),
-    };
-    let mut delays = held.split(',').map(minutes).collect::<Result<Vec<_>, _>>()?;
-    delays.sort_unstable();
-    delays.dedup();
-    Ok(delays)
-}
-
-fn dialect(held: Option<&str>) -> Result<(), SettingsError> {
-    match held {
-        None | Some("sdk") => Ok(()),
-        Some(other) => Err(bad("INCYDR_API_DIALECT", other, "this version takes only \"sdk\"")),
     }
 }
 

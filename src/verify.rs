@@ -119,6 +119,9 @@ struct Verification<'a> {
     until: Millis,
 }
 
+/// What there is to verify, if there is anything.
+type Spans = BTreeMap<Stream, Option<Span>>;
+
 /// A verification under way.
 #[derive(Default)]
 struct Progress {
@@ -129,7 +132,21 @@ struct Progress {
 }
 
 impl Verification<'_> {
+    /// A run that goes on meanwhile may store what this one doesn't know of: then it is looked at once more.
     async fn run(&self, run_id: &str) -> Result<Verified, Error> {
+        let before = self.checkpoint().await?;
+        let verified = self.once(run_id, &before).await?;
+        if verified.status != Verdict::Broken {
+            return Ok(verified);
+        }
+        match self.checkpoint().await {
+            Ok(after) if after.revision != before.revision => self.once(run_id, &after).await,
+            _ => Ok(verified),
+        }
+    }
+
+    /// As it is now; where there is none, nothing is covered.
+    async fn checkpoint(&self) -> Result<Checkpoint, Error> {
         let identity = Identity {
             tenant: None,
             base_url: self.settings.base_url.clone(),
@@ -137,44 +154,45 @@ impl Verification<'_> {
             prefix: self.settings.prefix.clone(),
         };
         let found = ledger::load(&self.state, &self.settings.checkpoint_key, &identity, self.until).await?;
-        let checkpoint = found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint);
+        Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
+    }
+
+    async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
-        let mut verified = Verified {
+        let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
+            Err(StoreError::OutOfTime) => (History::default(), true),
+            history => (history?, false),
+        };
+        let spans: Spans =
+            self.streams().iter().map(|stream| (*stream, self.scope(*stream, checkpoint, &history))).collect();
+        let next_from = if out_of_time {
+            let from = spans.values().flatten().map(|span| span.from).min();
+            Some(self.asked.from.or(from).unwrap_or(self.now))
+        } else {
+            for (stream, span) in &spans {
+                if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
+                    progress.findings.extend(gaps(*stream, *span, checkpoint, &history));
+                }
+            }
+            self.hours(&spans, &history, &mut progress).await?
+        };
+        let is_cut = progress.findings.len() >= MOST_FINDINGS;
+        let status = match next_from {
+            Some(_) if !is_cut => Verdict::Partial,
+            _ if progress.findings.is_empty() => Verdict::Whole,
+            _ => Verdict::Broken,
+        };
+        progress.findings.truncate(MOST_FINDINGS);
+        Ok(Verified {
             action: "verify",
             run_id: run_id.to_owned(),
-            status: Verdict::Partial,
-            findings: Vec::new(),
-            next_from: None,
+            status,
+            findings: progress.findings,
+            next_from,
             manifest: checkpoint.manifests.head.clone(),
-            checked: Checked::default(),
-            streams: BTreeMap::new(),
-        };
-        let history = match History::load(self, &checkpoint, &mut progress).await {
-            Err(StoreError::OutOfTime) => {
-                verified.next_from = Some(self.asked.from.unwrap_or(Millis(0)));
-                return Ok(verified);
-            }
-            history => history?,
-        };
-        let spans: BTreeMap<Stream, Option<Span>> =
-            self.streams().iter().map(|stream| (*stream, self.scope(*stream, &checkpoint, &history))).collect();
-        for (stream, span) in &spans {
-            if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
-                progress.findings.extend(gaps(*stream, *span, &checkpoint, &history));
-            }
-        }
-        let stopped_at = self.hours(&spans, &history, &mut progress).await?;
-        verified.streams = spans.into_iter().map(|(stream, span)| (stream, Scope::of(span))).collect();
-        verified.checked = progress.checked;
-        verified.status = match (progress.findings.is_empty(), stopped_at) {
-            (_, Some(_)) if progress.findings.len() < MOST_FINDINGS => Verdict::Partial,
-            (true, _) => Verdict::Whole,
-            (false, _) => Verdict::Broken,
-        };
-        verified.next_from = stopped_at;
-        progress.findings.truncate(MOST_FINDINGS);
-        verified.findings = progress.findings;
-        Ok(verified)
+            checked: progress.checked,
+            streams: spans.into_iter().map(|(stream, span)| (stream, Scope::of(span))).collect(),
+        })
     }
 
     fn streams(&self) -> &[Stream] {
@@ -186,7 +204,7 @@ impl Verification<'_> {
     fn scope(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> Option<Span> {
         let (oldest, end) = match stream.kind() {
             Kind::Events(_) => {
-                let state = checkpoint.events.get(&stream)?;
+                let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
                 let known = [state.covered.first(), state.expired.first(), state.asked.first()];
                 let oldest = known.into_iter().flatten().map(|span| span.from).min();
                 let due = self.now - self.settings.settle(stream) - NEXT_TICK;
@@ -200,12 +218,7 @@ impl Verification<'_> {
     }
 
     /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
-    async fn hours(
-        &self,
-        spans: &BTreeMap<Stream, Option<Span>>,
-        history: &History,
-        progress: &mut Progress,
-    ) -> Result<Option<Millis>, Error> {
+    async fn hours(&self, spans: &Spans, history: &History, progress: &mut Progress) -> Result<Option<Millis>, Error> {
         let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
         // Before the oldest reading there can be no object.
         let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
@@ -218,11 +231,11 @@ impl Verification<'_> {
                     Err(StoreError::OutOfTime) => return Ok(Some(hour)),
                     checked => checked?,
                 }
-                if progress.findings.len() >= MOST_FINDINGS {
-                    return Ok(Some(hour));
-                }
             }
             hour = hour + HOUR;
+            if progress.findings.len() >= MOST_FINDINGS && hour < end {
+                return Ok(Some(hour));
+            }
         }
         Ok(None)
     }

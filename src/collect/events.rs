@@ -95,7 +95,15 @@ impl Collector<'_> {
         }
     }
 
-    /// The stream's part of the checkpoint.
+    /// The stream's part of the checkpoint, to look at.
+    fn look<T>(&self, look: impl FnOnce(&EventsState) -> T) -> T {
+        self.run.ledger.read(|checkpoint| match checkpoint.events.get(&self.stream) {
+            Some(state) => look(state),
+            None => look(&EventsState::default()),
+        })
+    }
+
+    /// The same, to change it.
     fn events_state<T>(&self, change: impl FnOnce(&mut EventsState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.events(self.stream)))
     }
@@ -140,13 +148,13 @@ impl Collector<'_> {
     }
 
     fn left_open(&self) -> Vec<Window> {
-        let mut open = self.events_state(|state| state.open.clone());
+        let mut open = self.look(|state| state.open.clone());
         open.sort_by_key(|window| window.span);
         open
     }
 
     fn oldest_gap(&self, horizon: Millis, skipped: &Intervals) -> Option<Span> {
-        let owed = self.events_state(|state| state.gaps(horizon)).without(skipped);
+        let owed = self.look(|state| state.gaps(horizon)).without(skipped);
         match self.run.span {
             Some(span) => owed.within(span).first(),
             None => owed.first(),
@@ -160,7 +168,7 @@ impl Collector<'_> {
     /// How many rows the next window should hold; fewer where a larger one didn't fit a run before.
     fn window_rows(&self, facts: &Events, pace: Pace) -> u64 {
         let left = self.run.times.read_until.0 - Millis::now().0;
-        let hint = self.events_state(|state| state.window_rows);
+        let hint = self.look(|state| state.window_rows);
         self.sizes(facts).next(left, pace).min(hint.unwrap_or(u64::MAX)).max(1)
     }
 

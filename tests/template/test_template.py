@@ -185,19 +185,22 @@ def test_nothing_may_be_deleted_and_no_right_is_a_wildcard(deployed, has_key):
                 assert isinstance(resource, dict), resource
 
 
-def test_only_records_and_state_are_read_and_written(deployed, template):
+def test_only_records_replays_and_state_are_read_and_written(deployed, template):
     role = deployed["CollectorRole"]
-    objects = {"${RecordsBucket.Arn}/${S3Prefix}*", "${RecordsBucket.Arn}/incydr-collector/*"}
+    prefixes = ["${S3Prefix}*", "${ReplayPrefix}*", "incydr-collector/*"]
+    objects = {f"${{RecordsBucket.Arn}}/{prefix}" for prefix in prefixes}
     for action in ["s3:GetObject", "s3:PutObject"]:
         assert {resource["Fn::Sub"] for resource in allowing(role, action)["Resource"]} == objects
     assert variables(template)["CHECKPOINT_KEY"].startswith("incydr-collector/")
 
 
-def test_the_bucket_is_listed_only_below_the_two_prefixes(deployed):
+def test_the_bucket_is_listed_only_below_its_prefixes(deployed):
     statement = allowing(deployed["CollectorRole"], "s3:ListBucket")
     assert statement["Resource"] == {"Fn::GetAtt": ["RecordsBucket", "Arn"]}
     assert statement["Condition"] == {
-        "StringLike": {"s3:prefix": [{"Fn::Sub": "${S3Prefix}*"}, "incydr-collector/*"]}
+        "StringLike": {
+            "s3:prefix": [{"Fn::Sub": "${S3Prefix}*"}, {"Fn::Sub": "${ReplayPrefix}*"}, "incydr-collector/*"]
+        }
     }
 
 
@@ -208,14 +211,16 @@ def test_the_one_secret_that_is_read_is_the_one_that_is_set(deployed, template, 
     assert statement["Resource"] == {"Ref": secret}
 
 
+@pytest.mark.parametrize("parameter", ["S3Prefix", "ReplayPrefix"])
 @pytest.mark.parametrize("prefix", ["code42/", "siem/incydr/", "a=b/", "incydr-collector-records/"])
-def test_a_prefix_is_taken(template, prefix):
-    assert re.search(template["Parameters"]["S3Prefix"]["AllowedPattern"], prefix)
+def test_a_prefix_is_taken(template, parameter, prefix):
+    assert re.search(template["Parameters"][parameter]["AllowedPattern"], prefix)
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "code42", "*/", "a//b/", "${aws:username}/", "incydr-collector/", "incydr-collector/x/"])
-def test_a_prefix_that_reaches_elsewhere_is_refused(template, prefix):
-    assert not re.search(template["Parameters"]["S3Prefix"]["AllowedPattern"], prefix)
+@pytest.mark.parametrize("parameter", ["S3Prefix", "ReplayPrefix"])
+def test_a_prefix_that_reaches_elsewhere_is_refused(template, parameter, prefix):
+    assert not re.search(template["Parameters"][parameter]["AllowedPattern"], prefix)
 
 
 def test_a_failed_run_is_reported_and_never_run_again(deployed, template):

@@ -18,7 +18,7 @@ use crate::time::{DAY, Millis};
 /// So many a run and stream: each is one small request.
 const AT_MOST: usize = 100;
 /// Where so many wait, those of windows long gone are not counted again: what is late for them was late for all.
-const MANY: usize = 2_000;
+const MANY: usize = 600;
 /// A recount that the API has been failing for so long is given up.
 const GIVEN_UP_AFTER: i64 = DAY;
 /// After so many failures in a row it is the API that fails, not a window.
@@ -30,7 +30,7 @@ impl Collector<'_> {
         let (span, count) = (done.window?, done.total?);
         let delays = &self.run.settings.reconcile;
         let longest = delays.last()?;
-        let waiting = self.events_state(|state| state.recount.len());
+        let waiting = self.look(|state| state.recount.len());
         if waiting >= MANY && span.to + *longest < done.closed_at {
             return None;
         }
@@ -47,7 +47,7 @@ impl Collector<'_> {
         let now = Millis::now();
         let is_due = |recount: &Recount| recount.due.first().is_some_and(|due| *due <= now);
         let mut due: Vec<Recount> =
-            self.events_state(|state| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
+            self.look(|state| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
         due.sort_by(|a, b| a.due.cmp(&b.due));
         due.truncate(AT_MOST);
         due.into()
