@@ -1,5 +1,6 @@
 //! `make demo`: the real binary on a simulated world, shown to a person. Four events: everything, only what is new,
-//! an API that fails in the middle, and the run that makes good. At the end the bucket is compared with the API.
+//! an API that fails in the middle, and the run that makes good. Then the bucket is compared with the API, and the
+//! collector proves by itself that it is whole.
 
 mod compare;
 mod screen;
@@ -46,7 +47,8 @@ async fn story(screen: &Screen, stage: &mut Stage) -> Result<(), Failure> {
     let event = only_what_is_new(screen, stage, &event).await?;
     fails_in_the_middle(screen, stage, &event).await?;
     makes_good(screen, stage).await?;
-    verdict(screen, stage).await
+    verdict(screen, stage).await?;
+    proof(screen, stage).await
 }
 
 async fn opening(screen: &Screen) -> Result<Stage, Failure> {
@@ -171,5 +173,28 @@ async fn verdict(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     screen.marked(Style::Good, "✓", &sentence);
     screen.marked(Style::Good, "✓", "No object was overwritten or deleted.");
     screen.text("Each version of a user or case is a record; so is what was set aside.");
+    Ok(())
+}
+
+/// What a user can check without the API, and what it tells of a bucket that somebody has changed.
+async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
+    screen.heading("5. The proof");
+    screen.text("Each run leaves a manifest, and each names the one before by its hash. A person asks {\"action\": \"verify\"}.");
+    let told = stage.verify(screen).await;
+    show::verified(screen, &told);
+    if told["status"] != "whole" {
+        return Err("What was collected should be whole.".into());
+    }
+    let (key, bytes) = stage.take_one_away().await.ok_or("There is no object to take away.")?;
+    screen.space();
+    screen.text("Somebody deletes one of the objects. The same question:");
+    let told = stage.verify(screen).await;
+    show::verified(screen, &told);
+    stage.put_back(&key, bytes).await;
+    let names_it = told["findings"].as_array().is_some_and(|found| found.iter().any(|found| found["key"] == key));
+    if told["status"] != "broken" || !names_it {
+        return Err(format!("It should have been told that {key} is missing.").into());
+    }
+    screen.text("It is put back.");
     Ok(())
 }

@@ -9,6 +9,29 @@ use crate::{
     stage::{Event, PREFIX, SET_ASIDE, STATE, Stage, count, shown},
 };
 
+/// What `verify` answered.
+pub fn verified(screen: &Screen, told: &Value) {
+    let figure = |name: &str| count(told["checked"][name].as_u64().unwrap_or(0));
+    let checked =
+        format!("{} manifests, {} objects, {} records", figure("manifests"), figure("objects"), figure("records"));
+    let status = told["status"].as_str().unwrap_or("no answer");
+    match status {
+        "whole" => screen.marked(Style::Good, "✓", &format!("{status}: {checked}")),
+        _ => screen.marked(Style::Bad, "✗", &format!("{status}: {checked}")),
+    }
+    for finding in told["findings"].as_array().into_iter().flatten() {
+        let place = finding["key"].as_str().or(finding["from"].as_str()).unwrap_or_default();
+        screen.marked(Style::Plain, " ", &format!("{place}: {}", finding["wrong"].as_str().unwrap_or_default()));
+    }
+    let head = &told["manifest"];
+    let sentence = format!(
+        "The chain ends with number {}, sha256 {}…",
+        head["number"],
+        head["sha256"].as_str().unwrap_or_default().get(..16).unwrap_or_default()
+    );
+    screen.marked(Style::Dim, "•", &sentence);
+}
+
 /// The answer, or the function error, as Lambda's caller gets it.
 pub fn outcome(screen: &Screen, event: &Event) {
     let took = match event.took.as_secs() {

@@ -208,6 +208,27 @@ impl Stage {
         Ok(Event { outcome, answer, took, new, old, old_altered })
     }
 
+    /// Asks the collector whether what it collected is whole.
+    pub async fn verify(&self, screen: &Screen) -> Value {
+        let event = json!({"action": "verify"});
+        let doing = || "sending the question".to_owned();
+        match screen.watch(doing, self.lambda.invoke(event, DEADLINE)).await {
+            Outcome::Answer(answer) => answer,
+            _ => Value::Null,
+        }
+    }
+
+    /// The first object of the audit log: its key and what it held.
+    pub async fn take_one_away(&self) -> Option<(String, Vec<u8>)> {
+        let object = self.sim.s3.objects(self.sim.bucket(), &format!("{PREFIX}audit/")).await.into_iter().next()?;
+        self.sim.s3.delete_raw(self.sim.bucket(), &object.key).await;
+        Some((object.key, object.bytes.to_vec()))
+    }
+
+    pub async fn put_back(&self, key: &str, bytes: Vec<u8>) {
+        self.sim.s3.put_raw(self.sim.bucket(), key, bytes).await;
+    }
+
     fn writes(&self) -> usize {
         self.sim.s3.writes_below(PREFIX).len()
     }
