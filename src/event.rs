@@ -33,7 +33,8 @@ impl Invocation {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verify {
     pub streams: Option<Vec<Stream>>,
-    /// Without it, from where the manifests begin.
+    /// Without it, from where each stream begins. The epoch means the same: it is where to go on from when the time was
+    /// over before anything was known.
     pub from: Option<Millis>,
     /// Without it, to the end of what is covered.
     pub to: Option<Millis>,
@@ -87,7 +88,8 @@ fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
     if let (Some(from), Some(to)) = (fields.from, fields.to) {
         span(from, to)?;
     }
-    Ok(Invocation::Verify(Verify { streams: fields.streams, from: fields.from, to: fields.to }))
+    let from = fields.from.filter(|from| *from > Millis(0));
+    Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
 }
 
 /// What an action may be given.

@@ -226,7 +226,11 @@ impl Work<'_> {
         answer
     }
 
+    /// A replay owes nothing that would be lost.
     fn note_what_expires(&self, checkpoint: &Checkpoint) {
+        if self.settings.is_replay {
+            return;
+        }
         let now = Millis::now();
         let expiring = checkpoint.events.iter().filter_map(|(stream, state)| {
             let Kind::Events(Events { retention: Some(retention), .. }) = stream.kind() else { return None };

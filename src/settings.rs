@@ -38,6 +38,8 @@ pub struct Settings {
     pub gzip_level: u32,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
+    /// Records go to another prefix than the live ones, for once.
+    pub is_replay: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +116,7 @@ impl Settings {
             gzip_level: vars.number("GZIP_LEVEL", 6, 1, 9)?,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
+            is_replay: false,
         })
         .and_then(|settings| dialect(vars.get("INCYDR_API_DIALECT").as_deref()).map(|()| settings))
     }
@@ -143,20 +146,21 @@ impl Settings {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             return Err("it must end in \"/\" and not begin with one".into());
         }
-        for (what, taken) in
-            [("S3_PREFIX", self.prefix.as_str()), ("the state beside CHECKPOINT_KEY", self.state_prefix())]
-        {
-            let is_taken = !taken.is_empty() && (prefix.starts_with(taken) || taken.starts_with(prefix));
-            if is_taken && (what == "S3_PREFIX" || self.bucket == self.state_bucket) {
-                return Err(format!("it must lie apart from {what} ({taken:?})"));
-            }
+        let overlaps = |taken: &str| prefix.starts_with(taken) || taken.starts_with(prefix);
+        if overlaps(&self.prefix) {
+            return Err(format!("it must lie apart from S3_PREFIX ({:?})", self.prefix));
+        }
+        let state = match self.state_prefix() {
+            "" => STATE.map(|part| format!("{part}/")).to_vec(),
+            beside => vec![beside.to_owned()],
+        };
+        if let Some(taken) = state.iter().find(|taken| self.bucket == self.state_bucket && overlaps(taken)) {
+            return Err(format!("it must lie apart from the state beside CHECKPOINT_KEY ({taken:?})"));
         }
         let name = hex(&Sha256::digest(prefix)[..8]);
         let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
-        if checkpoint_key.starts_with(prefix) {
-            return Err(format!("its own checkpoint would lie below it ({checkpoint_key:?})"));
-        }
-        Ok(Self { prefix: prefix.to_owned(), checkpoint_key, reconcile: Vec::new(), ..self.clone() })
+        let prefix = prefix.to_owned();
+        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_replay: true, ..self.clone() })
     }
 
     /// Where state other than the checkpoint lies: beside it.

@@ -157,17 +157,24 @@ impl Verification<'_> {
         Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
     }
 
+    async fn has_manifests(&self) -> Result<bool, Error> {
+        let prefix = format!("{}manifests/", self.settings.state_prefix());
+        Ok(!self.state.list(&prefix, self.until).await?.is_empty())
+    }
+
     async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
+        if checkpoint.revision == 0 && self.has_manifests().await? {
+            let wrong = "the checkpoint is missing, and without it nothing says which of the manifests count";
+            progress.findings.push(Finding::of_key(None, &self.settings.checkpoint_key, wrong));
+        }
         let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
             Err(StoreError::OutOfTime) => (History::default(), true),
             history => (history?, false),
         };
-        let spans: Spans =
-            self.streams().iter().map(|stream| (*stream, self.scope(*stream, checkpoint, &history))).collect();
+        let spans = self.scopes(checkpoint, &history);
         let next_from = if out_of_time {
-            let from = spans.values().flatten().map(|span| span.from).min();
-            Some(self.asked.from.or(from).unwrap_or(self.now))
+            Some(self.asked.from.unwrap_or(Millis(0)))
         } else {
             for (stream, span) in &spans {
                 if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
@@ -199,22 +206,32 @@ impl Verification<'_> {
         self.asked.streams.as_deref().unwrap_or(&self.settings.streams)
     }
 
-    /// Which span of a stream there is to verify. What is older than all that is known of it is a gap, and what is so
-    /// young that the next tick may still cover it is not.
-    fn scope(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> Option<Span> {
-        let (oldest, end) = match stream.kind() {
-            Kind::Events(_) => {
-                let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
-                let known = [state.covered.first(), state.expired.first(), state.asked.first()];
-                let oldest = known.into_iter().flatten().map(|span| span.from).min();
-                let due = self.now - self.settings.settle(stream) - NEXT_TICK;
-                let end = state.covered.end().unwrap_or(due);
-                (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
-            }
-            Kind::Versions(_) | Kind::Inventory(_) => (history.oldest(stream), self.now),
+    /// Which span of each stream there is to verify. What lies before a stream's beginning is a gap where it lies
+    /// before every stream's, and so was asked for: else the stream only began later than another.
+    fn scopes(&self, checkpoint: &Checkpoint, history: &History) -> Spans {
+        let known = |stream: &Stream| self.known(*stream, checkpoint, history);
+        let first = self.streams().iter().filter_map(|stream| known(stream).0).min();
+        let span = |stream: &Stream| {
+            let (oldest, end) = known(stream);
+            let from = match (self.asked.from, oldest) {
+                (Some(from), Some(oldest)) if first.is_some_and(|first| first <= from) => from.max(oldest),
+                (from, oldest) => from.or(oldest)?,
+            };
+            Span::new(from, self.asked.to.map_or(end, |to| to.min(end)))
         };
-        let to = self.asked.to.map_or(end, |to| to.min(end));
-        Span::new(self.asked.from.or(oldest)?, to)
+        self.streams().iter().map(|stream| (*stream, span(stream))).collect()
+    }
+
+    /// Where a stream begins and ends, as far as is known of it. What is so young that the next tick may still cover
+    /// it is no gap yet.
+    fn known(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
+        let Kind::Events(_) = stream.kind() else { return (history.oldest(stream), self.now) };
+        let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
+        let spans = [state.covered.first(), state.expired.first(), state.asked.first()];
+        let oldest = spans.into_iter().flatten().map(|span| span.from).min();
+        let due = self.now - self.settings.settle(stream) - NEXT_TICK;
+        let end = state.covered.end().unwrap_or(due);
+        (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
     }
 
     /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
@@ -223,12 +240,13 @@ impl Verification<'_> {
         // Before the oldest reading there can be no object.
         let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
         let (Some(oldest), Some(end)) = (oldest, of_streams().map(|(_, span)| span.to).max()) else { return Ok(None) };
+        let begin = of_streams().map(|(_, span)| span.from).min().unwrap_or(oldest);
         let mut hour = oldest.floor(HOUR);
         while hour < end {
             progress.listed.retain(|(_, day), _| *day == hour.floor(DAY));
             for (stream, span) in of_streams().filter(|(_, span)| hour < span.to && span.from < hour + HOUR) {
                 match self.hour(stream, hour, span, history, progress).await {
-                    Err(StoreError::OutOfTime) => return Ok(Some(hour)),
+                    Err(StoreError::OutOfTime) => return Ok(Some(hour.max(begin))),
                     checked => checked?,
                 }
             }

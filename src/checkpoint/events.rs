@@ -58,9 +58,12 @@ pub struct Recount {
     pub covered_at: Millis,
     /// When it is asked again, the next time first.
     pub due: Vec<Millis>,
-    /// The run that read it again, since it counted more: from then on it keeps its key, and so its bounds.
+    /// The run that is reading it again, since the API counted more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened_by: Option<Lease>,
+    pub read_by: Option<Lease>,
+    /// It was read again before, and so has a key, and keeps its bounds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_key: bool,
 }
 
 impl EventsState {

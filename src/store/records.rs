@@ -123,13 +123,14 @@ impl Records<'_> {
             let (first, last) = packed.times.unwrap_or((at, at));
             let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
             let ours = StoredObject { key: key.clone(), bytes, records, sha256, first, last };
-            if self.dry_run {
-                placed.push(Placed { object: ours, is_new: true });
-                break;
-            }
             let object = self.object(stream, &key, &packed);
-            if let Written::Now { .. } = self.bucket.put(&object, Condition::Absent, until).await? {
-                placed.push(Placed { object: ours, is_new: true });
+            let is_new = if self.dry_run {
+                self.bucket.get(&key, until).await?.is_none()
+            } else {
+                self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
+            };
+            if is_new {
+                placed.push(Placed { object: ours, is_new });
                 break;
             }
             let Some(stored) = self.bucket.get(&key, until).await? else {

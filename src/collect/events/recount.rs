@@ -36,7 +36,7 @@ impl Collector<'_> {
         }
         let due = delays.iter().map(|delay| done.closed_at + *delay).collect();
         let request = done.request.clone();
-        Some(Recount { span, request, count, covered_at: done.closed_at, due, opened_by: None })
+        Some(Recount { span, request, count, covered_at: done.closed_at, due, read_by: None, has_key: false })
     }
 
     /// What was due when this run began: what it covers itself is the next run's.
@@ -93,8 +93,7 @@ impl Collector<'_> {
             return Ok(Vec::new());
         }
         // Nothing of it can be stored, so that it has no key yet.
-        let is_new =
-            recount.count == 0 && recount.opened_by.is_none() && recount.request == self.request(facts, recount.span);
+        let is_new = recount.count == 0 && !recount.has_key && recount.request == self.request(facts, recount.span);
         if is_new && count > self.sizes(facts).too_many() {
             let parts = self.cut_recount(facts, recount, count);
             if parts.len() > 1 {
@@ -110,7 +109,8 @@ impl Collector<'_> {
         let lease = &self.run.ledger.lease;
         self.events_state(|state| {
             if let Some(waiting) = waiting(state, recount) {
-                waiting.opened_by = Some(lease.clone());
+                waiting.read_by = Some(lease.clone());
+                waiting.has_key = true;
             }
         });
         self.commit().await?;
@@ -163,6 +163,7 @@ fn counted(state: &mut EventsState, recount: &Recount, count: u64) {
     let now = Millis::now();
     if let Some(waiting) = waiting(state, recount) {
         waiting.count = count;
+        waiting.read_by = None;
         waiting.due.retain(|due| *due > now);
     }
     state.recount.retain(|recount| !recount.due.is_empty());

@@ -1,0 +1,223 @@
+//! What the audit log keeps for 90 days only: told before it is lost, told once when it is, and never called covered.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault};
+
+use crate::oracle::{assert_one_finding, millis};
+use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
+
+const HOUR: i64 = 3_600;
+const KEPT: i64 = 90 * 24 * HOUR;
+
+/// The full second that lies so many hours before the end of what the API keeps.
+fn hours_left(hours: i64) -> DateTime<Utc> {
+    let at = ago(KEPT) + TimeDelta::hours(hours);
+    DateTime::from_timestamp(at.timestamp(), 0).unwrap() + TimeDelta::minutes(30)
+}
+
+/// Everything is covered but audit from `from` to `to`.
+async fn lacking(from: DateTime<Utc>, to: DateTime<Utc>) -> Rig {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    rig.edit_checkpoint(|checkpoint| {
+        let audit = &mut checkpoint["events"]["audit"];
+        audit["live_from"] = json!(millis(from));
+        audit["covered"][0][0] = json!(millis(to));
+    })
+    .await;
+    rig
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_to_be_lost_fails_the_run_and_says_how_long_there_is() {
+    let (from, to) = (hours_left(50), hours_left(60));
+    let rig = lacking(from, to).await;
+    rig.sim.faults.always(Endpoint::AuditCount, Fault::Hang);
+    let (error_type, answer) = failure_of(rig.lambda.invoke(json!({}), Duration::from_secs(4)).await);
+    assert_eq!(error_type, "ThirdPartyGenericError");
+    for stream in ["file_events", "cases", "users"] {
+        let status = &answer["streams"][stream]["status"];
+        assert!(status == "complete" || status == "not_due", "{answer:#}");
+    }
+    let error = &answer["streams"]["audit"]["error"];
+    assert_eq!((&answer["streams"]["audit"]["status"], &answer["error"]), (&json!("failed"), error));
+    let message = error["message"].as_str().unwrap();
+    for part in [millis(from), millis(to), "50 more hours".to_owned()] {
+        assert!(message.contains(&part), "{message} says nothing of {part}");
+    }
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete", "covered, it is no error any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lasts_for_more_than_a_long_weekend_is_no_error_yet() {
+    for (hours, status) in [(71, "failed"), (73, "partial")] {
+        let rig = lacking(hours_left(hours), hours_left(hours + 5)).await;
+        rig.sim.faults.always(Endpoint::AuditCount, Fault::Hang);
+        let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
+        let answer = if status == "failed" { failure_of(outcome).1 } else { outcome.answer() };
+        assert_eq!(answer["streams"]["audit"]["status"], status, "{hours} hours: {answer:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_that_keeps_it_from_being_read_is_told_with_it() {
+    let rig = lacking(hours_left(10), hours_left(12)).await;
+    rig.sim.faults.always(Endpoint::AuditCount, Fault::Status(500, String::new()));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError");
+    let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("10 more hours") && message.contains("500"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_credentials_stay_what_they_are_and_the_hours_are_told() {
+    let rig = lacking(hours_left(50), hours_left(60)).await;
+    rig.sim.api.set_credentials("key-42-other", "another");
+    let other = rig.container(|lambda| lambda);
+    let (error_type, answer) = failure_of(other.invoke(json!({}), DEADLINE).await);
+    assert_eq!(
+        (error_type.as_str(), &answer["error"]["type"]),
+        ("ThirdPartyConfigError", &json!("ThirdPartyConfigError"))
+    );
+    let audit = &answer["streams"]["audit"]["error"];
+    assert_eq!(audit["type"], "ThirdPartyConfigError");
+    assert!(audit["message"].as_str().unwrap().contains("50 more hours"), "{audit:#}");
+    let users = answer["streams"]["users"]["error"]["message"].as_str().unwrap();
+    assert!(!users.contains("hours"), "{users}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_permission_it_is_told_and_fails_no_run() {
+    let rig = lacking(hours_left(50), hours_left(60)).await;
+    for endpoint in [Endpoint::AuditCount, Endpoint::AuditSearch] {
+        rig.sim.faults.always(endpoint, Fault::Forbidden);
+    }
+    // Refused, and then not asked.
+    for _ in 0..2 {
+        let answer = rig.run().await;
+        assert_eq!(
+            (&answer["status"], &answer["streams"]["audit"]["status"]),
+            (&json!("complete"), &json!("not_permitted")),
+            "{answer:#}"
+        );
+        let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
+        assert!(message.contains("50 more hours"), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_bucket_fails_before_any_stream_the_hours_are_told_if_they_are_known() {
+    let rig = lacking(hours_left(20), hours_left(30)).await;
+    rig.sim.s3.faults.always("PUT", "", simulator::S3Fault::Status(403));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "FirstPartyGenericError");
+    assert!(answer["streams"]["audit"]["error"]["message"].as_str().unwrap().contains("20 more hours"), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_event_s_gap_is_never_about_to_be_lost() {
+    let rig = lacking(ago(2 * HOUR), ago(HOUR)).await;
+    rig.edit_checkpoint(|checkpoint| {
+        checkpoint["events"]["file_events"]["live_from"] = json!(millis(hours_left(-300)));
+    })
+    .await;
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::Hang);
+    let answer = rig.run_within(Duration::from_secs(4)).await;
+    assert_eq!(answer["streams"]["file_events"]["status"], "partial", "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_told_once_stays_on_the_checkpoint_and_is_never_covered() {
+    let rig = lacking(hours_left(-30), hours_left(20)).await;
+    let from = hours_left(-30);
+    let answer = rig.run().await;
+    let told = answer["streams"]["audit"]["expired"].clone();
+    let (lost_from, lost_to) = (time(&told[0][0]), time(&told[0][1]));
+    assert!((lost_from - from).abs() < TimeDelta::seconds(60), "{told}");
+    assert!((lost_to - ago(KEPT)).abs() < TimeDelta::seconds(60), "{told}");
+    let state = rig.checkpoint().await["events"]["audit"].clone();
+    assert_eq!(state["expired"], told);
+    assert_eq!(
+        (state["covered"].as_array().unwrap().len(), &state["covered"][0][0]),
+        (1, &told[0][1]),
+        "from there on it is covered"
+    );
+    let again = rig.run().await;
+    assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "told once");
+    assert_eq!(rig.checkpoint().await["events"]["audit"]["expired"], told);
+    let verified = rig.verify_with(json!({"streams": ["audit"], "to": millis(hours_left(19))})).await;
+    assert_one_finding(&verified, "audit", told[0][0].as_str().unwrap(), "expired");
+    assert_eq!(verified["findings"][0]["to"], told[0][1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookback_longer_than_the_log_begins_where_the_log_does() {
+    let rig =
+        Rig::with(|lambda| lambda.env("STREAMS", "audit").env("LOOKBACK_MINUTES", (100 * 24 * 60).to_string())).await;
+    rig.sim.world.add_audit(40, ago(KEPT - HOUR), ago(5));
+    let answer = rig.run().await;
+    let state = rig.checkpoint().await["events"]["audit"].clone();
+    assert_eq!((&answer["streams"]["audit"]["expired"], &answer["status"]), (&state["expired"], &json!("complete")));
+    assert!(time(&state["covered"][0][0]) >= time(&state["expired"][0][1]));
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+/// A window that a dead run left open, as it stands on the checkpoint.
+fn left_open(from: DateTime<Utc>, to: DateTime<Utc>) -> Value {
+    let request = json!({"actorIds": null, "actorIpAddresses": null, "actorNames": null, "eventTypes": null,
+        "dateRange": {"startTime": from.timestamp() - 1, "endTime": to.timestamp() + 1},
+        "page": 0, "pageSize": 100, "resourceIds": null, "userTypes": null});
+    let opened_by = json!({"run_id": "a dead run's", "until": millis(ago(600))});
+    json!({"span": [millis(from), millis(to)], "request": request, "opened_at": millis(ago(700)), "opened_by": opened_by})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_window_that_reaches_into_what_is_lost_is_covered_only_from_there_on() {
+    let (from, to) = (hours_left(-20), hours_left(20));
+    let rig = lacking(from, to).await;
+    rig.sim.world.add_audit(20, hours_left(1), hours_left(19));
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["open"] = json!([left_open(from, to)])).await;
+    let answer = rig.run().await;
+    assert_eq!(
+        (&answer["status"], &answer["streams"]["audit"]["records"]),
+        (&json!("complete"), &json!(20)),
+        "{answer:#}"
+    );
+    let told = answer["streams"]["audit"]["expired"].clone();
+    assert_eq!(told[0][0], json!(millis(from)));
+    let state = rig.checkpoint().await["events"]["audit"].clone();
+    assert_eq!(
+        (&state["expired"], &state["covered"][0][0], state.get("open")),
+        (&told, &told[0][1], None),
+        "{state:#}"
+    );
+    assert_eq!(state["covered"].as_array().unwrap().len(), 1);
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    let verified = rig.verify_with(json!({"streams": ["audit"], "to": millis(hours_left(19))})).await;
+    assert_one_finding(&verified, "audit", &millis(from), "expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_window_that_is_lost_as_a_whole_is_given_up() {
+    let (from, to) = (hours_left(-20), hours_left(-10));
+    let rig = lacking(from, to).await;
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["open"] = json!([left_open(from, to)])).await;
+    rig.sim.api.clear_log();
+    let answer = rig.run().await;
+    let lost = json!([[millis(from), millis(to)]]);
+    assert_eq!((&answer["status"], &answer["streams"]["audit"]["expired"]), (&json!("complete"), &lost), "{answer:#}");
+    let state = rig.checkpoint().await["events"]["audit"].clone();
+    assert_eq!(
+        (&state["expired"], state.get("open"), &state["covered"][0][0]),
+        (&lost, None, &json!(millis(to))),
+        "{state:#}"
+    );
+    let asked = rig.sim.api.requests_to(Endpoint::AuditCount);
+    let lost_request = left_open(from, to)["request"]["dateRange"]["endTime"].as_f64();
+    assert!(asked.iter().all(|request| request.json()["dateRange"]["endTime"].as_f64() != lost_request));
+}
