@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint deny unit whole-run third-party-s3 conformance template clean
+.PHONY: help build demo test lint deny unit whole-run simulation soak mutations third-party-s3 conformance template clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -16,7 +16,7 @@ build: ## Build the debug binaries
 demo: build ## Show what the collector does, on this machine alone; needs nothing but cargo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit whole-run third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
+test: lint deny unit whole-run simulation third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
 lint: ## Check formatting, and clippy with warnings denied
@@ -35,6 +35,15 @@ unit: ## Run the unit tests, and the simulator's own
 
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run
+
+simulation: ## Run 300 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
+	cargo test --workspace --test simulation -- --nocapture
+
+soak: ## Run such schedules for MINUTES (10), and print how many faults of each kind they made
+	MINUTES=$(or $(MINUTES),10) cargo test --workspace --test simulation -- --nocapture
+
+mutations: ## Break the collector's promises one by one, and check that the simulation sees each
+	python3 tests/mutations/check.py
 
 third-party-s3: build ## Run the whole-run tests again, on an S3 that no one here wrote
 	tests/third_party_s3.sh

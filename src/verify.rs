@@ -178,7 +178,7 @@ impl Verification<'_> {
         } else {
             for (stream, span) in &spans {
                 if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
-                    progress.findings.extend(gaps(*stream, *span, checkpoint, &history));
+                    progress.findings.extend(self.gaps(*stream, *span, checkpoint, &history));
                 }
             }
             self.hours(&spans, &history, &mut progress).await?
@@ -234,6 +234,31 @@ impl Verification<'_> {
         (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
     }
 
+    /// What of a span is not covered, and what is covered without a reading that is told.
+    fn gaps(&self, stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Finding> {
+        let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
+        let expired = state.expired.within(span);
+        let untold = state.covered.within(span).without(&history.windows(stream));
+        // Who names both ends asks for all that lies between; else only for what was to be collected.
+        let mut uncovered = match (self.asked.from, self.asked.to) {
+            (Some(_), Some(_)) => Intervals::from(vec![span]),
+            _ => state.owed(span.to).within(span),
+        };
+        let oldest = self.known(stream, checkpoint, history).0;
+        if let Some(before) = oldest.and_then(|oldest| Span::new(span.from, oldest.min(span.to))) {
+            uncovered.insert(before);
+        }
+        let of = |spans: &Intervals, wrong: &str| -> Vec<Finding> {
+            spans.iter().map(|span| Finding::of_span(stream, span, wrong)).collect()
+        };
+        [
+            of(&expired, "expired: the API kept it no longer when it was to be read"),
+            of(&uncovered.without(&state.covered).without(&expired), "not covered"),
+            of(&untold, "covered, but no manifest tells of its reading"),
+        ]
+        .concat()
+    }
+
     /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
     async fn hours(&self, spans: &Spans, history: &History, progress: &mut Progress) -> Result<Option<Millis>, Error> {
         let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
@@ -257,24 +282,6 @@ impl Verification<'_> {
         }
         Ok(None)
     }
-}
-
-/// What of a span is not covered, and what is covered without a reading that is told.
-fn gaps(stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Finding> {
-    let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
-    let whole: Intervals = [span].into_iter().collect();
-    let expired = state.expired.within(span);
-    let uncovered = whole.without(&state.covered).without(&expired);
-    let untold = state.covered.within(span).without(&history.windows(stream));
-    let of = |spans: &Intervals, wrong: &str| -> Vec<Finding> {
-        spans.iter().map(|span| Finding::of_span(stream, span, wrong)).collect()
-    };
-    [
-        of(&expired, "expired: the API kept it no longer when it was to be read"),
-        of(&uncovered, "not covered"),
-        of(&untold, "covered, but no manifest tells of its reading"),
-    ]
-    .concat()
 }
 
 impl Scope {

@@ -5,7 +5,6 @@
 mod api_faults;
 mod bad_input;
 mod cases;
-mod chaos;
 mod deadline;
 mod first_run;
 mod formats;

@@ -216,7 +216,7 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
             as_always()
         }
         Fault::Run(hook) => {
-            (hook.0)();
+            (hook.act)();
             as_always()
         }
         Fault::RateLimited { retry_after } => page::rate_limited(retry_after.as_deref()),

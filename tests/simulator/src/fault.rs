@@ -1,6 +1,7 @@
-//! What can go wrong at the Incydr API, armed for an endpoint and an ordinal.
+//! What can go wrong at the Incydr API: armed for an endpoint and an ordinal, or decided for each request.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -75,17 +76,63 @@ pub enum Fault {
 
 impl Fault {
     pub fn run(hook: impl Fn() + Send + Sync + 'static) -> Self {
-        Self::Run(Hook(Arc::new(hook)))
+        Self::Run(Hook::new("hook", hook))
+    }
+
+    /// What it is counted as.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Late(_) => "late answer",
+            Self::RateLimited { .. } => "429",
+            Self::Unauthorized => "401",
+            Self::Forbidden => "403",
+            Self::Status(500.., _) => "5xx",
+            Self::Status(..) => "4xx",
+            Self::Html => "page of HTML",
+            Self::CutBody => "cut body",
+            Self::BrokenJson => "broken JSON",
+            Self::RepeatPage => "repeated page",
+            Self::ShiftPages(_) => "shifted pages",
+            Self::NoList => "page without a list",
+            Self::Problems(_) => "problems in a 200",
+            Self::TimedOut => "query timed out",
+            Self::InvalidPageToken => "invalid page token",
+            Self::Hang => "no answer",
+            Self::Dropped => "dropped connection",
+            Self::NewestFirst => "newest first",
+            Self::OldestFirst => "oldest first",
+            Self::TotalOff(_) => "wrong total",
+            Self::Run(hook) => hook.name,
+        }
     }
 }
 
 /// What a test does in the middle of a request.
 #[derive(Clone)]
-pub struct Hook(pub(crate) Arc<dyn Fn() + Send + Sync>);
+pub struct Hook {
+    /// What it is counted as.
+    pub name: &'static str,
+    pub(crate) act: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Hook {
+    pub fn new(name: &'static str, act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { name, act: Arc::new(act) }
+    }
+
+    /// One after the other, counted as the first.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self::new(self.name, move || {
+            (self.act)();
+            (next.act)();
+        })
+    }
+}
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
+        write!(f, "Hook({})", self.name)
     }
 }
 
@@ -101,9 +148,22 @@ struct Armed {
     fault: Fault,
 }
 
-/// The armed faults, shared. Where several fit a request the one armed first strikes; the others count it too.
+/// Whether a request is struck, and by what, by its endpoint's ordinal, 1 being the first.
+type Decide = Box<dyn Fn(Endpoint, u64, &Request) -> Option<Fault> + Send>;
+
+#[derive(Default)]
+struct State {
+    armed: Vec<Armed>,
+    decide: Option<Decide>,
+    /// How many requests each endpoint has had since `decide` was set.
+    ordinals: HashMap<Endpoint, u64>,
+    struck: BTreeMap<&'static str, u64>,
+}
+
+/// The faults, shared. Where several that are armed fit a request the one armed first strikes; the others count it
+/// too. What nothing armed strikes is left to [`Faults::decide`].
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<(Vec<Armed>, usize)>>);
+pub struct Faults(Arc<Mutex<State>>);
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,21 +207,36 @@ impl Faults {
         self.arm(endpoint, 1, n + 1, Box::new(applies), fault);
     }
 
+    /// Asks for each request whether it is struck, by the ordinal that its endpoint counts from now on.
+    pub fn decide(&self, decide: impl Fn(Endpoint, u64, &Request) -> Option<Fault> + Send + 'static) {
+        let mut state = locked(&self.0);
+        state.ordinals.clear();
+        state.decide = Some(Box::new(decide));
+    }
+
+    /// Nothing is armed and nothing decided any more.
     pub fn clear(&self) {
-        locked(&self.0).0.clear();
+        let mut state = locked(&self.0);
+        state.armed.clear();
+        state.decide = None;
     }
 
     /// How many requests have been struck so far.
     pub fn struck(&self) -> usize {
-        locked(&self.0).1
+        let struck: u64 = self.struck_by_kind().values().sum();
+        usize::try_from(struck).unwrap_or(usize::MAX)
+    }
+
+    pub fn struck_by_kind(&self) -> BTreeMap<&'static str, u64> {
+        locked(&self.0).struck.clone()
     }
 
     fn arm(&self, endpoint: Endpoint, from: u64, until: u64, applies: Predicate, fault: Fault) {
-        locked(&self.0).0.push(Armed { endpoint, applies, from, until, seen: 0, fault });
+        locked(&self.0).armed.push(Armed { endpoint, applies, from, until, seen: 0, fault });
     }
 
     pub(crate) fn next(&self, endpoint: Endpoint, request: &Request) -> Option<Fault> {
-        let (armed, struck) = &mut *locked(&self.0);
+        let State { armed, decide, ordinals, struck } = &mut *locked(&self.0);
         let mut found = None;
         for rule in armed.iter_mut() {
             if (rule.endpoint == endpoint || rule.endpoint == Endpoint::Any) && (rule.applies)(request) {
@@ -172,7 +247,14 @@ impl Faults {
             }
         }
         armed.retain(|rule| rule.seen + 1 < rule.until);
-        *struck += usize::from(found.is_some());
+        if let Some(decide) = decide {
+            let ordinal = ordinals.entry(endpoint).or_default();
+            *ordinal += 1;
+            found = found.or_else(|| decide(endpoint, *ordinal, request));
+        }
+        if let Some(fault) = &found {
+            *struck.entry(fault.kind()).or_default() += 1;
+        }
         found
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -36,12 +37,8 @@ pub(super) async fn start(endpoint: &str, log: &Log, faults: &S3Faults) -> io::R
 
 async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
     let described = S3Request::of(&request);
-    let fault = proxy.faults.next(&described.method, &described.key);
-    let entry = {
-        let mut log = locked(&proxy.log);
-        log.push(described);
-        log.len() - 1
-    };
+    let fault = proxy.faults.next(&described);
+    let entry = proxy.log(described);
     let reply = match fault {
         None => proxy.apply(request, entry).await,
         Some(S3Fault::Status(status)) => {
@@ -57,20 +54,27 @@ async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
             tokio::time::sleep(delay).await;
             proxy.apply(request, entry).await
         }
-        Some(S3Fault::LandsLate(delay)) => {
-            tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
-                proxy.apply(request, entry).await;
-            });
+        Some(S3Fault::LandsLate(delay)) => return proxy.apply_later(delay, request, entry),
+        Some(S3Fault::Orphaned(delay, hook)) => {
+            (hook.act)();
+            return proxy.apply_later(delay, request, entry);
+        }
+        Some(S3Fault::Unsent(hook)) => {
+            (hook.act)();
             return Reply::lost();
         }
+        Some(S3Fault::Twice) => {
+            proxy.apply(request.clone(), entry).await;
+            let again = proxy.log(S3Request::of(&request));
+            proxy.apply(request, again).await
+        }
         Some(S3Fault::Before(hook)) => {
-            (hook.0)();
+            (hook.act)();
             proxy.apply(request, entry).await
         }
         Some(S3Fault::After(hook)) => {
             let reply = proxy.apply(request, entry).await;
-            (hook.0)();
+            (hook.act)();
             reply
         }
     };
@@ -91,6 +95,21 @@ impl Proxy {
             reply
         });
         applied.await.map_err(io::Error::other).flatten().unwrap_or_else(|_| Reply::lost())
+    }
+
+    /// The client hears nothing of it.
+    fn apply_later(self: Arc<Self>, delay: Duration, request: Request, entry: usize) -> Reply {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            self.apply(request, entry).await;
+        });
+        Reply::lost()
+    }
+
+    fn log(&self, described: S3Request) -> usize {
+        let mut log = locked(&self.log);
+        log.push(described);
+        log.len() - 1
     }
 
     fn note(&self, entry: usize, change: impl FnOnce(&mut S3Request)) {

@@ -1,0 +1,51 @@
+//! The chain of manifests, followed from the checkpoint: it must tell every object, as it is.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use simulator::Simulator;
+
+use crate::oracle::{PREFIX, Wrong, checkpoint, sha256, wrong};
+
+pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
+    let told = told(sim).await?;
+    for object in sim.s3.objects(sim.bucket(), PREFIX).await {
+        let text: String = object.lines().into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        let is = (text.lines().count() as u64, object.bytes.len() as u64, sha256(text.as_bytes()));
+        match told.get(&object.key) {
+            Some(told) if *told == is => {}
+            Some(told) => return Err(wrong("unproven", format!("{} is {is:?}, and told as {told:?}", object.key))),
+            None => return Err(wrong("unproven", format!("no manifest tells of {}", object.key))),
+        }
+    }
+    Ok(())
+}
+
+/// By key: how many records, how many bytes, and the hash of what they are uncompressed.
+async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, Wrong> {
+    let mut told = BTreeMap::new();
+    let checkpoint = checkpoint(sim).await;
+    note(&checkpoint["manifests"]["unlisted"], &mut told);
+    let mut link = checkpoint["manifests"]["head"].clone();
+    while let Some(key) = link["key"].as_str() {
+        let Some(object) = sim.s3.object(sim.bucket(), key).await else {
+            return Err(wrong("unproven", format!("{key} is missing")));
+        };
+        if link["sha256"] != sha256(&object.bytes) {
+            return Err(wrong("unproven", format!("{key} is not what is named")));
+        }
+        let manifest: Value = serde_json::from_slice(&object.bytes).expect("a manifest is JSON");
+        note(&manifest["readings"], &mut told);
+        link = manifest["previous"].clone();
+    }
+    Ok(told)
+}
+
+fn note(readings: &Value, told: &mut BTreeMap<String, (u64, u64, String)>) {
+    let objects = readings.as_array().into_iter().flatten().filter_map(|reading| reading["objects"].as_array());
+    for object in objects.flatten() {
+        let number = |name: &str| object[name].as_u64().unwrap_or_default();
+        let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
+        told.insert(text("key"), (number("records"), number("bytes"), text("sha256")));
+    }
+}

@@ -1,0 +1,105 @@
+//! Seeded simulation: whatever a seed has go wrong, each record is stored exactly once in the end. A seed decides
+//! everything by endpoint, class of key and ordinal, nothing by the clock; HTTP, S3 and the processes are real.
+//!
+//! * [`plan`]: what a seed decides; [`weather`]: the faults that come by chance
+//! * [`tenant`]: what there is, and ever was, to collect
+//! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
+//!
+//! `SEED=n` replays one schedule and tells its plan, `SEED=n,m` replays several; `SCHEDULES=n` runs so many, `MINUTES=n`
+//! so long; `COLLECTOR` names another binary to run.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod chain;
+mod figures;
+mod happenings;
+mod oracle;
+mod plan;
+mod schedule;
+mod tenant;
+mod weather;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use figures::Figures;
+use oracle::{Wrong, wrong};
+use plan::Plan;
+
+const SCHEDULES: u64 = 300;
+/// A schedule mostly waits.
+const SIDE_BY_SIDE: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
+    let figures = Arc::new(Figures::default());
+    let mut seeds = Seeds::from_vars();
+    let mut running = JoinSet::new();
+    let mut broken = Vec::new();
+    loop {
+        while running.len() < SIDE_BY_SIDE
+            && let Some(seed) = seeds.next()
+        {
+            running.spawn(one(seed, figures.clone()));
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (seed, result) = ended.expect("a schedule's own panics are caught");
+        figures.add("schedules", 1);
+        if let Err(Wrong { promise, how }) = result {
+            figures.note_broken(promise);
+            println!("SEED={seed} {promise}: {how}");
+            broken.push(format!("SEED={seed} {promise}"));
+        }
+    }
+    println!("{figures}");
+    assert!(broken.is_empty(), "{} schedules failed:\n{}", broken.len(), broken.join("\n"));
+}
+
+async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<(), Wrong>) {
+    let schedule = tokio::spawn(async move {
+        let plan = Plan::of(seed);
+        if std::env::var("SEED").is_ok_and(|named| !named.contains(',')) {
+            println!("{plan:#?}");
+        }
+        schedule::run(&plan, &figures).await
+    });
+    let result = schedule.await.unwrap_or_else(|panicked| Err(wrong("panicked", panicked.to_string())));
+    (seed, result)
+}
+
+/// Those that were named, or random ones: so many, or for so long.
+enum Seeds {
+    Named(Vec<u64>),
+    Count(u64),
+    Until(Instant),
+}
+
+impl Seeds {
+    fn from_vars() -> Self {
+        if let Ok(named) = std::env::var("SEED") {
+            return Self::Named(named.split(',').map(|seed| seed.trim().parse().expect("SEED is a number")).collect());
+        }
+        match number("MINUTES") {
+            Some(minutes) => Self::Until(Instant::now() + Duration::from_mins(minutes)),
+            None => Self::Count(number("SCHEDULES").unwrap_or(SCHEDULES)),
+        }
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Self::Named(seeds) => seeds.pop(),
+            Self::Count(0) => None,
+            Self::Count(left) => {
+                *left -= 1;
+                Some(fastrand::u64(..))
+            }
+            Self::Until(end) => (Instant::now() < *end).then(|| fastrand::u64(..)),
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text:?}")))
+}

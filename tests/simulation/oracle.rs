@@ -1,0 +1,286 @@
+//! What must hold, found in the bucket and the API's own records alone. Shares no code with the collector.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Timelike, Utc};
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use simulator::{Dataset, Object, Simulator};
+
+use crate::tenant::{Tenant, stream};
+
+pub const PREFIX: &str = "code42/";
+pub const STATE: &str = "incydr-collector/";
+pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
+
+const DATASETS: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::Users, Dataset::Cases];
+
+/// Which promise was broken, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wrong {
+    pub promise: &'static str,
+    pub how: String,
+}
+
+pub fn wrong(promise: &'static str, how: impl Into<String>) -> Wrong {
+    Wrong { promise, how: how.into() }
+}
+
+type Found = Result<(), Wrong>;
+
+/// Each stored line, and how often.
+type Lines = BTreeMap<String, usize>;
+
+/// What must hold at any instant.
+pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
+    is_append_only(sim).await?;
+    // Read first: whatever it covers then must be stored already.
+    let checkpoint = checkpoint(sim).await;
+    for dataset in [Dataset::FileEvents, Dataset::Audit] {
+        let stored = lines(sim, dataset).await?;
+        let records = tenant.records(dataset);
+        let expected = expected(dataset, records.iter().map(|(_, line)| line));
+        nothing_twice_or_altered(dataset, &stored, &expected)?;
+        let covered = spans(&checkpoint["events"][stream(dataset)]["covered"]);
+        let late = tenant.past().late.clone();
+        let must_be_there = records.iter().filter(|(record, line)| {
+            let at = record.time.trunc_subsecs(3);
+            !late.contains(line) && covered.iter().any(|(from, to)| (*from..*to).contains(&at))
+        });
+        let counted = self::expected(dataset, must_be_there.map(|(_, line)| line));
+        nothing_missing("covered, but not stored", dataset, &stored, &counted)?;
+    }
+    Ok(())
+}
+
+/// What must hold once everything was collected.
+pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
+    is_append_only(sim).await?;
+    for dataset in DATASETS {
+        let stored = lines(sim, dataset).await?;
+        let records = tenant.records(dataset);
+        let latest = expected(dataset, records.iter().map(|(_, line)| line));
+        nothing_missing("lost", dataset, &stored, &latest)?;
+        match dataset {
+            Dataset::FileEvents | Dataset::Audit => nothing_twice_or_altered(dataset, &stored, &latest)?,
+            Dataset::Users | Dataset::Cases => each_version_once(dataset, &stored, tenant)?,
+        }
+        is_set_aside(sim, dataset, tenant).await?;
+    }
+    Ok(())
+}
+
+/// How many records are stored in all.
+pub async fn count(sim: &Simulator) -> u64 {
+    sim.stored_lines(PREFIX).await.len() as u64
+}
+
+pub async fn checkpoint(sim: &Simulator) -> Value {
+    let object = sim.s3.object(sim.bucket(), CHECKPOINT).await;
+    object.map(|object| serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON")).unwrap_or_default()
+}
+
+/// Nothing is overwritten or deleted, and nothing but records is written below the prefix.
+async fn is_append_only(sim: &Simulator) -> Found {
+    if let Some(how) = sim.s3.overwritten_or_deleted(PREFIX).first() {
+        return Err(wrong("overwritten", how.as_str()));
+    }
+    for key in sim.s3.keys(sim.bucket(), "").await {
+        let is_record = DATASETS.iter().any(|dataset| key.starts_with(&format!("{PREFIX}{}/dt=", stream(*dataset))));
+        let is_state = key == CHECKPOINT || key.starts_with(STATE);
+        if !is_record && !is_state {
+            return Err(wrong("misplaced", format!("{key} is neither a record's nor state")));
+        }
+    }
+    Ok(())
+}
+
+/// A stream's lines, each in an object that says truly what it holds.
+async fn lines(sim: &Simulator, dataset: Dataset) -> Result<Lines, Wrong> {
+    let mut lines = Lines::new();
+    for object in sim.s3.objects(sim.bucket(), &format!("{PREFIX}{}/", stream(dataset))).await {
+        let text = gunzipped(&object)?;
+        is_described(&object, dataset, &text)?;
+        for line in text.lines() {
+            is_in_its_place(&object.key, dataset, line)?;
+            *lines.entry(line.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(lines)
+}
+
+fn gunzipped(object: &Object) -> Result<String, Wrong> {
+    let mut text = String::new();
+    match MultiGzDecoder::new(&*object.bytes).read_to_string(&mut text) {
+        Ok(_) if text.ends_with('\n') => Ok(text),
+        Ok(_) => Err(wrong("altered", format!("{} is empty or ends in the middle of a line", object.key))),
+        Err(error) => Err(wrong("altered", format!("{} is no gzipped text: {error}", object.key))),
+    }
+}
+
+fn is_described(object: &Object, dataset: Dataset, text: &str) -> Found {
+    let told = |name: &str| object.metadata.get(name).map(String::as_str).unwrap_or_default().to_owned();
+    let same = [
+        ("stream", stream(dataset).to_owned()),
+        ("records", text.lines().count().to_string()),
+        ("sha256", sha256(text.as_bytes())),
+    ];
+    for (name, is) in same {
+        if told(name) != is {
+            return Err(wrong(
+                "altered",
+                format!("{}: {name} is {is}, but its metadata says {}", object.key, told(name)),
+            ));
+        }
+    }
+    let typed = object.content_type.as_deref() == Some("application/x-ndjson");
+    if !typed || object.content_encoding.as_deref().is_some_and(|encoding| !encoding.is_empty()) {
+        return Err(wrong("altered", format!("{}: its content type or encoding is another", object.key)));
+    }
+    Ok(())
+}
+
+/// `code42/audit/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T140000000Z-r1.ndjson.gz` holds that hour's.
+fn is_in_its_place(key: &str, dataset: Dataset, line: &str) -> Found {
+    let misplaced = |why: &str| wrong("misplaced", format!("{key}: {why}: {}", excerpt(line)));
+    let name = key.rsplit('/').next().unwrap_or_default().trim_end_matches(".ndjson.gz");
+    let mut parts = name.split('-').map(|part| NaiveDateTime::parse_from_str(part, "%Y%m%dT%H%M%S%3fZ"));
+    let (Some(Ok(from)), Some(Ok(to))) = (parts.next(), parts.next()) else {
+        return Err(misplaced("it is not named by its span"));
+    };
+    let (from, to) = (from.and_utc(), to.and_utc());
+    let record: Value = serde_json::from_str(line).map_err(|_| misplaced("no parser reads it"))?;
+    let at = match dataset {
+        Dataset::FileEvents => time(&record["event"]["inserted"]),
+        Dataset::Audit => time(&record["timestamp"]),
+        Dataset::Users | Dataset::Cases => Some(from),
+    };
+    let Some(at) = at else { return Err(misplaced("it has no time")) };
+    let hour = format!("dt={}/hour={:02}/", at.format("%Y-%m-%d"), at.hour());
+    if !key.contains(&hour) {
+        return Err(misplaced("its hour is another"));
+    }
+    let is_instant = matches!(dataset, Dataset::Users | Dataset::Cases) && from == to;
+    if !is_instant && !(from..to).contains(&at.trunc_subsecs(3)) {
+        return Err(misplaced("its time lies outside of the span"));
+    }
+    Ok(())
+}
+
+/// Audit rows that are alike in every byte are as many records; a file event has an id and is one.
+fn expected<'a>(dataset: Dataset, lines: impl Iterator<Item = &'a String>) -> Lines {
+    let mut expected = Lines::new();
+    for line in lines {
+        let count = expected.entry(line.clone()).or_default();
+        *count = if dataset == Dataset::Audit { *count + 1 } else { 1 };
+    }
+    expected
+}
+
+fn nothing_missing(promise: &'static str, dataset: Dataset, stored: &Lines, expected: &Lines) -> Found {
+    let missing = |line: &str, count: usize| count > stored.get(line).copied().unwrap_or(0);
+    let missing: Vec<&String> =
+        expected.iter().filter(|(line, count)| missing(line, **count)).map(|(line, _)| line).collect();
+    match missing.first() {
+        None => Ok(()),
+        Some(first) => {
+            let all = expected.values().sum::<usize>();
+            Err(wrong(
+                promise,
+                format!("{}: {} of {all}, among them {}", stream(dataset), missing.len(), excerpt(first)),
+            ))
+        }
+    }
+}
+
+fn nothing_twice_or_altered(dataset: Dataset, stored: &Lines, expected: &Lines) -> Found {
+    for (line, count) in stored {
+        match expected.get(line) {
+            None => return Err(wrong("altered", format!("{}: the API has no {}", stream(dataset), excerpt(line)))),
+            Some(once) if once < count => {
+                let how = format!("{}: {count} times, not {once}: {}", stream(dataset), excerpt(line));
+                return Err(wrong("twice", how));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Each text that a user or case had at most once, and a tombstone for each user that is gone.
+fn each_version_once(dataset: Dataset, stored: &Lines, tenant: &Tenant) -> Found {
+    let past = tenant.past();
+    let ever = past.versions.get(stream(dataset)).cloned().unwrap_or_default();
+    let mut gone: BTreeMap<String, usize> = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    for (line, count) in stored {
+        let record: Value = serde_json::from_str(line).unwrap_or_default();
+        let id = record["userId"].as_str().unwrap_or_default().to_owned();
+        if record["_deleted"] == true {
+            *gone.entry(id).or_default() += count;
+        } else if !ever.contains(line) {
+            return Err(wrong("altered", format!("{}: there never was {}", stream(dataset), excerpt(line))));
+        } else if *count > 1 {
+            return Err(wrong("twice", format!("{}: {count} times {}", stream(dataset), excerpt(line))));
+        } else {
+            known.insert(id);
+        }
+    }
+    for (id, count) in &gone {
+        if !past.removed.contains(id) {
+            return Err(wrong("altered", format!("user {id} has a tombstone and is there")));
+        }
+        if *count > 1 {
+            return Err(wrong("twice", format!("user {id} has {count} tombstones")));
+        }
+    }
+    // A row that no parser reads could be any user's, so that nobody is taken for deleted.
+    let can_tell = !past.malformed.contains_key(stream(dataset));
+    let lacking = past.removed.iter().find(|id| known.contains(*id) && !gone.contains_key(*id));
+    match lacking.filter(|_| dataset == Dataset::Users && can_tell) {
+        Some(id) => Err(wrong("lost", format!("user {id} is gone and has no tombstone"))),
+        None => Ok(()),
+    }
+}
+
+/// What no parser reads is kept with its own bytes, under their hash, and nothing else is.
+async fn is_set_aside(sim: &Simulator, dataset: Dataset, tenant: &Tenant) -> Found {
+    let name = stream(dataset);
+    let kept = sim.s3.objects(sim.bucket(), &format!("{STATE}set-aside/{name}/")).await;
+    let mut found = BTreeSet::new();
+    for object in kept {
+        if object.key != format!("{STATE}set-aside/{name}/{}.bin", sha256(&object.bytes)) {
+            return Err(wrong("altered", format!("{} is named after other bytes", object.key)));
+        }
+        found.insert(String::from_utf8_lossy(&object.bytes).into_owned());
+    }
+    let past = tenant.past();
+    let expected = past.malformed.get(name).cloned().unwrap_or_default();
+    if let Some(lost) = expected.difference(&found).next() {
+        return Err(wrong("lost", format!("{name}: not set aside: {lost}")));
+    }
+    match found.difference(&expected).next() {
+        Some(odd) => Err(wrong("altered", format!("{name}: set aside, but the API never sent {}", excerpt(odd)))),
+        None => Ok(()),
+    }
+}
+
+/// `[["2026-11-21T13:00:00.000Z", "2026-11-21T14:00:00.000Z"], …]`.
+pub fn spans(covered: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    let spans = covered.as_array().into_iter().flatten();
+    spans.map(|span| (time(&span[0]).expect("a time"), time(&span[1]).expect("a time"))).collect()
+}
+
+fn time(text: &Value) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text.as_str()?).ok().map(|time| time.to_utc())
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+fn excerpt(line: &str) -> String {
+    line.chars().take(160).collect()
+}

@@ -1,0 +1,386 @@
+//! What a seed decides, all of it before anything runs: what the tenant holds, how the API behaves, and the rounds.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use simulator::{Dataset, EdgePolicy, Endpoint, Precision, TokenEnd};
+
+use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub seed: u64,
+    pub pages: Pages,
+    pub tenant: Tenant,
+    pub rounds: Vec<Round>,
+    /// Whether the lease of a run that died last is freed by hand before the calm, or runs out.
+    pub frees_last_lease: bool,
+    /// Whether what comes after all rounds is done by a container that was there before.
+    pub ends_warm: bool,
+}
+
+/// Records per request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pages {
+    pub file_events: usize,
+    pub audit: usize,
+    pub others: usize,
+}
+
+/// What there is at first, and how the API serves it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tenant {
+    pub file_events: usize,
+    pub audit: usize,
+    /// So many seconds ago the first of both was inserted.
+    pub reaches_back: i64,
+    /// So many of both are older than a first run looks back for: somebody asks for them.
+    pub old: usize,
+    /// So many audit events at one instant.
+    pub burst: usize,
+    pub users: usize,
+    pub cases: usize,
+    /// File events that the API itself shows twice, and others that have an id in common.
+    pub doubled: usize,
+    pub same_id: usize,
+    pub malformed: Vec<Dataset>,
+    pub edges: EdgePolicy,
+    pub token_end: TokenEnd,
+    pub token_after_full_page: bool,
+    pub gzip: bool,
+    pub sign_ins_are_audited: bool,
+    pub token_lifetime: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each yes or no")]
+pub struct Round {
+    /// What becomes of the tenant before it.
+    pub changes: Vec<Change>,
+    pub deadline: Duration,
+    /// A person's run waits for the lease; a scheduled one is skipped.
+    pub by_hand: bool,
+    /// That person asks for what is older than a first run looks back for.
+    pub asks_for_old: bool,
+    pub second: Second,
+    pub instants: Vec<(Place, Happening)>,
+    pub weather: Weather,
+    /// How far the API's clock is ahead of ours, in seconds.
+    pub clock_offset: i64,
+    pub latency: Duration,
+    pub requests_per_minute: Option<usize>,
+    /// Afterwards:
+    pub frees_lease: bool,
+    pub cold_start_next: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Second {
+    None,
+    /// Another container's run, which begins when [`Happening::SecondBegins`] says.
+    Beside {
+        by_hand: bool,
+        deadline: Duration,
+    },
+    /// The same container once more.
+    After,
+}
+
+/// A request of the round, by its ordinal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Place {
+    Api(Endpoint, u64),
+    S3 { method: &'static str, class: &'static str, ordinal: u64 },
+}
+
+/// To whoever sent the request, where S3 can tell, or to the first container.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    DiesBefore,
+    DiesAfter,
+    /// It dies, and what it sent is applied so much later.
+    DiesAndLandsLate(Duration),
+    Freezes(Duration),
+    /// Until its lease is over. It lives on then, and must not send S3 anything more.
+    FreezesBeyondItsLease,
+    TokensAreRevoked,
+    SecondBegins,
+    SecondBeginsAndFirstFreezes(Duration),
+    Changes(Vec<Change>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    FileEvents(usize),
+    Audit(usize),
+    /// So many at one instant.
+    AuditBurst(usize),
+    /// It can be seen only some time after its own time.
+    LateFileEvent,
+    LateAudit,
+    User(usize),
+    UserIsNew,
+    UserIsRemoved(usize),
+    /// One whole reading of the users is without this one.
+    UserIsMissedOnce(usize),
+    Case(usize),
+    CaseIsNew,
+    Malformed(Dataset),
+}
+
+const MALFORMED: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::Users, Dataset::Cases];
+
+impl Plan {
+    pub fn of(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let random = &mut random;
+        let pages = Pages {
+            file_events: random.usize(5..50),
+            audit: random.usize(5..50),
+            others: pick(random, &[5, 7, 10, 20, 100]),
+        };
+        let tenant = Tenant::of(random);
+        let climate = Climate::of(random);
+        let count = random.usize(2..=5);
+        let mut rounds: Vec<Round> = (0..count).map(|_| Round::of(random, &climate)).collect();
+        for n in 1..rounds.len() {
+            if let [dying, next] = &mut rounds[n - 1..=n]
+                && random.bool()
+            {
+                next.finds_trouble_with_what_was_left(random, dying);
+            }
+        }
+        let mut plan =
+            Self { seed, pages, tenant, rounds, frees_last_lease: random.u8(0..4) > 0, ends_warm: random.bool() };
+        plan.tenant.reaches_back = pick(random, &[300, 3_000]);
+        match random.u8(0..12) {
+            0 => plan.cuts_what_was_left(random),
+            1 => plan.refuses_a_stream(random),
+            _ => {}
+        }
+        plan
+    }
+
+    /// A run dies when it has stored a window. For the next one that window is too much for the API.
+    fn cuts_what_was_left(&mut self, random: &mut Rng) {
+        let class = pick(random, &["file_events", "audit"]);
+        let endpoint = if class == "audit" { Endpoint::AuditCount } else { Endpoint::FileEvents };
+        if let [dying, next, ..] = &mut self.rounds[..] {
+            dying.weather = Weather::default();
+            dying.instants =
+                vec![(Place::S3 { method: "PUT", class, ordinal: random.u64(1..3) }, Happening::DiesAfter)];
+            dying.frees_lease = true;
+            let storm = Storm { place: Some(endpoint), from: 1, length: 1, kind: ApiKind::TimedOut };
+            next.weather = Weather { api_storms: vec![storm], ..Weather::default() };
+        }
+    }
+
+    /// Nothing of one stream can be written for a whole round, whatever else can.
+    fn refuses_a_stream(&mut self, random: &mut Rng) {
+        let class = pick(random, &["file_events", "audit", "users", "cases", "set-aside"]);
+        let round = random.usize(..self.rounds.len());
+        let storm = Storm { place: Some(class), from: 1, length: 1_000, kind: S3Kind::SlowDown };
+        self.rounds[round].weather.s3_storms.insert(0, storm);
+    }
+}
+
+impl Tenant {
+    fn of(random: &mut Rng) -> Self {
+        let precision = pick(random, &[Precision::Milliseconds, Precision::Seconds]);
+        Self {
+            file_events: random.usize(0..300),
+            audit: random.usize(0..250),
+            reaches_back: 0,
+            old: pick(random, &[0, 0, 0, 60]),
+            burst: pick(random, &[0, 0, 5, 40]),
+            users: random.usize(20..40),
+            cases: random.usize(3..15),
+            doubled: pick(random, &[0, 0, 0, 1, 3]),
+            same_id: pick(random, &[0, 0, 1, 3]),
+            malformed: MALFORMED.into_iter().filter(|_| random.u8(0..8) == 0).collect(),
+            edges: EdgePolicy { precision, from_inclusive: random.bool(), to_inclusive: random.bool() },
+            token_end: pick(random, &[TokenEnd::Null, TokenEnd::Absent, TokenEnd::Empty]),
+            token_after_full_page: random.bool(),
+            gzip: random.bool(),
+            sign_ins_are_audited: random.u8(0..3) == 0,
+            token_lifetime: Duration::from_secs(pick(random, &[1, 2, 5, 900, 900, 900])),
+        }
+    }
+}
+
+impl Round {
+    fn of(random: &mut Rng, climate: &Climate) -> Self {
+        let mut round = Self {
+            changes: changes(random),
+            deadline: Duration::from_millis(random.u64(1_500..6_000)),
+            by_hand: random.bool(),
+            asks_for_old: random.u8(0..3) == 0,
+            second: Second::None,
+            instants: Vec::new(),
+            weather: climate.weather(random),
+            clock_offset: pick(random, &[0, 0, 0, 1, -1, 60, -60, 3_600, -3_600]),
+            latency: Duration::from_millis(pick(random, &[0, 0, 1, 5])),
+            requests_per_minute: (random.u8(0..12) == 0).then(|| random.usize(10..60)),
+            frees_lease: random.u8(0..4) > 0,
+            cold_start_next: random.bool(),
+        };
+        match random.u8(0..20) {
+            0..8 => round.dies(random),
+            8..11 => round.is_overtaken(random),
+            11 => round.outlives_its_lease(random),
+            12 | 13 => round.freezes(random),
+            _ => {}
+        }
+        match (round.second, random.u8(0..10)) {
+            (Second::None, 0..3) => {
+                round.second = Second::Beside {
+                    by_hand: random.bool(),
+                    deadline: Duration::from_millis(random.u64(1_500..6_000)),
+                };
+                round.instants.push((anywhere(random, 8), Happening::SecondBegins));
+            }
+            (Second::None, 3) => round.second = Second::After,
+            _ => {}
+        }
+        if random.u8(0..4) == 0 {
+            round.instants.push((Place::Api(pick(random, &ENDPOINTS), random.u64(1..10)), Happening::TokensAreRevoked));
+        }
+        if random.bool() {
+            round.instants.push((anywhere(random, 10), Happening::Changes(changes(random))));
+        }
+        round
+    }
+
+    fn dies(&mut self, random: &mut Rng) {
+        let happening = match random.u8(0..6) {
+            0 | 1 => Happening::DiesBefore,
+            2..5 => Happening::DiesAfter,
+            _ => Happening::DiesAndLandsLate(Duration::from_millis(random.u64(50..400))),
+        };
+        let place = match happening {
+            Happening::DiesAndLandsLate(_) => a_write(random),
+            _ if random.u8(0..4) > 0 => a_write(random),
+            _ => anywhere(random, 10),
+        };
+        self.instants.push((place, happening));
+    }
+
+    /// A run stands still for a while in the middle of a list; another one comes, and then the world goes on.
+    fn is_overtaken(&mut self, random: &mut Rng) {
+        let stands_still = Duration::from_millis(random.u64(1_500..3_000));
+        let endpoints = [Endpoint::Users, Endpoint::CaseDetail, Endpoint::FileEvents, Endpoint::AuditSearch];
+        let at = match random.u8(0..4) {
+            // Both have read the checkpoint, and neither has taken the lease.
+            0 => Place::S3 { method: "GET", class: "checkpoint", ordinal: 1 },
+            _ => Place::Api(pick(random, &endpoints), random.u64(1..4)),
+        };
+        let class = if random.bool() { "users" } else { "cases" };
+        let many = (0..6).flat_map(|_| [Change::User(random.usize(..40)), Change::Case(random.usize(..15))]).collect();
+        self.deadline = Duration::from_millis(random.u64(4_500..6_000));
+        self.second = Second::Beside { by_hand: random.u8(0..4) == 0, deadline: Duration::from_secs(4) };
+        let overtakes = Place::S3 { method: "PUT", class, ordinal: 1 };
+        self.instants =
+            vec![(at, Happening::SecondBeginsAndFirstFreezes(stands_still)), (overtakes, Happening::Changes(many))];
+    }
+
+    /// Lambda freezes a container whenever it likes, and thaws it much later.
+    fn outlives_its_lease(&mut self, random: &mut Rng) {
+        self.deadline = Duration::from_millis(random.u64(1_500..2_500));
+        let ordinal = if random.bool() { 1 } else { random.u64(2..6) };
+        self.instants
+            .push((Place::S3 { method: "PUT", class: "checkpoint", ordinal }, Happening::FreezesBeyondItsLease));
+        if random.bool() {
+            self.second = Second::Beside { by_hand: true, deadline: self.deadline + Duration::from_secs(9) };
+            self.instants.push((Place::Api(Endpoint::SignIn, 1), Happening::SecondBegins));
+        }
+    }
+
+    fn freezes(&mut self, random: &mut Rng) {
+        let happening = Happening::Freezes(Duration::from_millis(random.u64(100..2_500)));
+        self.instants.push((anywhere(random, 8), happening));
+    }
+
+    /// What a run that died left open is read at once, and that is the API's worst moment.
+    fn finds_trouble_with_what_was_left(&mut self, random: &mut Rng, dying: &mut Self) {
+        let left = dying.instants.iter().find_map(|(place, happening)| match (place, happening) {
+            (Place::S3 { class: class @ ("file_events" | "audit"), .. }, Happening::DiesAfter) => Some(*class),
+            _ => None,
+        });
+        let endpoint = match left {
+            Some("file_events") => Endpoint::FileEvents,
+            Some(_) => Endpoint::AuditCount,
+            None => return,
+        };
+        dying.frees_lease = true;
+        let kind = pick(random, &[ApiKind::TimedOut, ApiKind::TimedOut, ApiKind::ServerError]);
+        self.weather.api_storms.insert(0, Storm { place: Some(endpoint), from: 1, length: random.u64(1..4), kind });
+    }
+
+    pub fn outliving(&self) -> bool {
+        self.instants.iter().any(|(_, happening)| *happening == Happening::FreezesBeyondItsLease)
+    }
+}
+
+fn a_write(random: &mut Rng) -> Place {
+    let classes = [
+        "checkpoint",
+        "checkpoint",
+        "known",
+        "manifests",
+        "file_events",
+        "file_events",
+        "audit",
+        "audit",
+        "users",
+        "cases",
+    ];
+    let class = pick(random, &classes);
+    let most = match class {
+        "checkpoint" => 8,
+        "file_events" | "audit" => 4,
+        // Most runs write these once.
+        _ => 1,
+    };
+    Place::S3 { method: "PUT", class, ordinal: random.u64(1..=most) }
+}
+
+fn anywhere(random: &mut Rng, most: u64) -> Place {
+    match random.u8(0..4) {
+        0 | 1 => Place::Api(pick(random, &ENDPOINTS), random.u64(1..most)),
+        2 => a_write(random),
+        _ => Place::S3 { method: "GET", class: pick(random, &CLASSES), ordinal: 1 },
+    }
+}
+
+fn changes(random: &mut Rng) -> Vec<Change> {
+    let count = random.usize(0..6);
+    (0..count)
+        .map(|_| match random.u8(0..20) {
+            0..3 => Change::FileEvents(random.usize(1..30)),
+            3..6 => Change::Audit(random.usize(1..30)),
+            6 => Change::AuditBurst(random.usize(2..20)),
+            7 => Change::LateFileEvent,
+            8 => Change::LateAudit,
+            9..12 => Change::User(random.usize(..40)),
+            12 => Change::UserIsNew,
+            13 => Change::UserIsRemoved(random.usize(..40)),
+            14 => Change::UserIsMissedOnce(random.usize(..40)),
+            15..18 => Change::Case(random.usize(..15)),
+            18 => Change::CaseIsNew,
+            _ => Change::Malformed(pick(random, &MALFORMED)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_the_same_whenever_it_is_asked() {
+        for seed in 0..50 {
+            assert_eq!(Plan::of(seed), Plan::of(seed));
+            assert_ne!(Plan { seed, ..Plan::of(seed + 1) }, Plan::of(seed));
+        }
+    }
+}

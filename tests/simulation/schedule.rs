@@ -1,0 +1,291 @@
+//! One schedule: the plan's rounds, then calm until everything is collected, and the oracle after each.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::{Behaviour, Dataset, Lambda, LambdaBuilder, Outcome, Simulator};
+use tokio::sync::Notify;
+
+use crate::chain;
+use crate::figures::Figures;
+use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
+use crate::oracle::{self, CHECKPOINT, PREFIX, STATE, Wrong, wrong};
+use crate::plan::{Place, Plan, Round, Second};
+use crate::tenant::{OLD, Tenant};
+use crate::weather::CLASSES;
+
+/// A run in the calm has all the time it needs.
+const CALM_DEADLINE: Duration = Duration::from_mins(1);
+/// How long it may take until everything is collected; a lease that is left over lasts for 20 s at most.
+const CALM_AT_MOST: Duration = Duration::from_secs(90);
+
+struct Stage<'a> {
+    plan: &'a Plan,
+    sim: Simulator,
+    tenant: Arc<Tenant>,
+    first: Lambda,
+    second: Lambda,
+    moment: Arc<Moment>,
+    figures: &'a Figures,
+}
+
+pub async fn run(plan: &Plan, figures: &Figures) -> Result<(), Wrong> {
+    let stage = Stage::set(plan, figures).await;
+    let result = stage.play().await;
+    figures.note_faults(&stage.sim);
+    result
+}
+
+impl<'a> Stage<'a> {
+    async fn set(plan: &'a Plan, figures: &'a Figures) -> Self {
+        let sim = Simulator::start(plan.seed).await;
+        let tenant = Arc::new(Tenant::of(plan, sim.world.clone()));
+        let outliving = plan.rounds.iter().any(Round::outliving);
+        let first = builder(plan, &sim, FIRST);
+        let first =
+            if outliving { first.outliving_its_deadline(BEYOND_THE_LEASE + Duration::from_secs(2)) } else { first };
+        let (first, second) = (first.start(), builder(plan, &sim, SECOND).start());
+        Self { plan, sim, tenant, first, second, moment: Arc::default(), figures }
+    }
+
+    async fn play(&self) -> Result<(), Wrong> {
+        for (n, round) in self.plan.rounds.iter().enumerate() {
+            let in_round = |wrong: Wrong| Wrong { how: format!("round {}: {}", n + 1, wrong.how), ..wrong };
+            self.round(round).await.map_err(in_round)?;
+            oracle::at_any_instant(&self.sim, &self.tenant).await.map_err(in_round)?;
+        }
+        self.calm().await?;
+        oracle::at_the_end(&self.sim, &self.tenant).await?;
+        chain::tells_every_object(&self.sim).await?;
+        self.proves_itself().await?;
+        self.figures.add("records", oracle::count(&self.sim).await);
+        Ok(())
+    }
+
+    async fn round(&self, round: &Round) -> Result<(), Wrong> {
+        self.tenant.apply(&round.changes);
+        self.sim.api.change(|api| self.behave(api, round));
+        self.arm(round);
+        let event = match (round.by_hand, round.asks_for_old) {
+            (true, true) => for_old(),
+            (by_hand, _) => event(by_hand),
+        };
+        *locked(&self.moment.began) = Some(Instant::now());
+        let over = Notify::new();
+        let first = async {
+            let outcome = self.invoke(&self.first, event.clone(), round.deadline).await;
+            over.notify_one();
+            outcome
+        };
+        let (first, second) = tokio::join!(first, self.beside(round.second, &over));
+        first?;
+        second?;
+        if let Some(thawed) = locked(&self.moment.thawed).take() {
+            self.sent_nothing_since(thawed)?;
+        }
+        if round.second == Second::After {
+            self.invoke(&self.first, event, round.deadline).await?;
+        }
+        self.sim.faults.clear();
+        self.sim.s3.faults.clear();
+        if round.cold_start_next {
+            self.first.kill();
+            self.second.kill();
+        }
+        if round.frees_lease {
+            self.free_the_lease().await;
+        }
+        Ok(())
+    }
+
+    /// Another container's run, once the first's requests say so; none if they never do.
+    async fn beside(&self, second: Second, first_is_over: &Notify) -> Result<(), Wrong> {
+        let Second::Beside { by_hand, deadline } = second else { return Ok(()) };
+        tokio::select! {
+            () = first_is_over.notified() => return Ok(()),
+            () = self.moment.second_begins.notified() => {}
+        }
+        self.figures.add("overlaps", 1);
+        self.invoke(&self.second, event(by_hand), deadline).await
+    }
+
+    async fn invoke(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<(), Wrong> {
+        let deaths = *locked(&self.moment.deaths);
+        let outcome = lambda.invoke(event, deadline).await;
+        self.figures.add("runs", 1);
+        match &outcome {
+            Outcome::Answer(_) => Ok(()),
+            Outcome::TimedOut => {
+                self.figures.add("deaths", 1);
+                Ok(())
+            }
+            // Killed by a hook of this round, or by that of another container's request.
+            Outcome::Died(_) if *locked(&self.moment.deaths) > deaths => Ok(()),
+            Outcome::Died(status) => Err(wrong("died", format!("{status}: {:#?}", lambda.logs().last()))),
+            Outcome::Failed { error_type, .. } if error_type.ends_with("GenericError") => Ok(()),
+            Outcome::Failed { error_type, error_message } => {
+                Err(wrong("failed", format!("{error_type}: {error_message}")))
+            }
+        }
+    }
+
+    fn behave(&self, api: &mut Behaviour, round: &Round) {
+        let tenant = &self.plan.tenant;
+        api.edges = tenant.edges;
+        api.token_end = tenant.token_end;
+        api.token_after_full_page = tenant.token_after_full_page;
+        api.gzip = tenant.gzip;
+        api.sign_ins_are_audited = tenant.sign_ins_are_audited;
+        api.token_lifetime = tenant.token_lifetime;
+        api.clock_offset = TimeDelta::seconds(round.clock_offset);
+        api.latency = round.latency;
+        api.requests_per_minute = round.requests_per_minute;
+    }
+
+    /// Every request from now on is decided by its place in the round.
+    fn arm(&self, round: &Round) {
+        let happenings = Happenings { round: round.clone(), stage: self.hooks() };
+        self.sim.faults.decide(move |endpoint, ordinal, request| {
+            let happening = happenings.at(Place::Api(endpoint, ordinal));
+            let hook = happening.map(|happening| happenings.to_api(happening));
+            hook.or_else(|| happenings.round.weather.strikes_api(endpoint, ordinal, request))
+        });
+        let happenings = Happenings { round: round.clone(), stage: self.hooks() };
+        self.sim.s3.faults.decide(class, move |request, class, ordinal| {
+            let class = CLASSES.into_iter().find(|known| *known == class)?;
+            let method = if request.method == "PUT" { "PUT" } else { "GET" };
+            let place = Place::S3 { method, class, ordinal };
+            let happening = happenings.at(place);
+            let hook = happening.map(|happening| happenings.to_s3(happening, request, place));
+            hook.or_else(|| happenings.round.weather.strikes_s3(&request.method, class, ordinal))
+        });
+    }
+
+    fn hooks(&self) -> Hooks {
+        Hooks {
+            api: self.sim.api.clone(),
+            tenant: self.tenant.clone(),
+            first: self.first.clone(),
+            second: self.second.clone(),
+            moment: self.moment.clone(),
+        }
+    }
+
+    /// What a container that thawed after its lease sent to S3 all the same.
+    fn sent_nothing_since(&self, thawed: DateTime<Utc>) -> Result<(), Wrong> {
+        let sent = self.sim.s3.requests().into_iter().find(|request| request.at > thawed && is_from(request, FIRST));
+        match sent {
+            None => Ok(()),
+            Some(request) => Err(wrong("after its lease", format!("it sent {} {}", request.method, request.key))),
+        }
+    }
+
+    /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
+    async fn free_the_lease(&self) {
+        if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
+            let mut checkpoint: Value = serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON");
+            checkpoint["lease"] = Value::Null;
+            self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+        }
+    }
+
+    /// Runs without a fault, until nothing is owed.
+    async fn calm(&self) -> Result<(), Wrong> {
+        self.sim.api.change(|api| {
+            api.clock_offset = TimeDelta::zero();
+            api.sign_ins_are_audited = false;
+            api.requests_per_minute = None;
+            api.latency = Duration::ZERO;
+        });
+        if self.plan.frees_last_lease {
+            self.free_the_lease().await;
+        }
+        let container = if self.plan.ends_warm { &self.first } else { &self.second };
+        // Two whole readings without a user say that it is gone, and one before them may have begun while it was there.
+        let enough = if self.tenant.past().removed.is_empty() { 1 } else { 3 };
+        let mut owes_old = self.plan.tenant.old > 0;
+        let (began, mut complete, mut last) = (Instant::now(), 0, None);
+        while began.elapsed() < CALM_AT_MOST {
+            self.figures.add("runs", 1);
+            let event = if owes_old { for_old() } else { event(true) };
+            let outcome = container.invoke(event, CALM_DEADLINE).await;
+            let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
+            if owes_old {
+                owes_old = !is_complete;
+                continue;
+            }
+            complete += u32::from(is_complete);
+            if is_complete && complete >= enough && self.nothing_is_owed().await {
+                return Ok(());
+            }
+            last = Some(outcome);
+            tokio::time::sleep(Duration::from_millis(if complete >= enough { 300 } else { 20 })).await;
+        }
+        Err(wrong("stuck", format!("it never completes: {last:?}")))
+    }
+
+    /// The collector's own word, too.
+    async fn proves_itself(&self) -> Result<(), Wrong> {
+        let outcome = self.second.invoke(json!({"action": "verify"}), CALM_DEADLINE).await;
+        match outcome {
+            Outcome::Answer(answer) if answer["status"] == "whole" => Ok(()),
+            other => Err(wrong("unproven", format!("{other:?}"))),
+        }
+    }
+
+    /// No window or reading is open, and what is covered goes beyond the last event.
+    async fn nothing_is_owed(&self) -> bool {
+        let checkpoint = oracle::checkpoint(&self.sim).await;
+        let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+        let reaches = |dataset| {
+            let events = &checkpoint["events"][crate::tenant::stream(dataset)];
+            let last = self.sim.world.all(dataset).iter().map(|record| record.time).max();
+            let to = oracle::spans(&events["covered"]).last().map(|(_, to)| *to);
+            // What time goes on to cover waits to be counted again, too; none of that holds a record.
+            let spans = events["recount"].as_array().into_iter().flatten().map(|waiting| &waiting["span"]);
+            let waits = |last| oracle::spans(&spans.clone().cloned().collect()).iter().any(|(from, _)| *from <= last);
+            is_empty(&events["open"]) && last.is_none_or(|last| !waits(last) && to.is_some_and(|to| last < to))
+        };
+        reaches(Dataset::FileEvents)
+            && reaches(Dataset::Audit)
+            && is_empty(&checkpoint["versions"]["cases"]["pending"])
+            && checkpoint["inventory"]["users"]["stored"]["open"].is_null()
+    }
+}
+
+fn event(by_hand: bool) -> Value {
+    if by_hand { json!({"action": "collect"}) } else { json!({"source": "aws.scheduler"}) }
+}
+
+fn for_old() -> Value {
+    let ago = |seconds| (Utc::now() - TimeDelta::seconds(seconds)).to_rfc3339();
+    // A little more on both sides, for time goes on from run to run.
+    json!({"action": "collect", "from": ago(OLD.0 + 600), "to": ago(OLD.1 - 300)})
+}
+
+fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
+    sim.lambda(&collector())
+        .env("AWS_SDK_UA_APP_ID", name)
+        .env("SETTLE_SECONDS", "0")
+        .env("RECONCILE_MINUTES", "0")
+        .env("INVENTORY_INTERVAL_MINUTES", "0")
+        .env("REQUESTS_PER_MINUTE", "100000")
+        .env("FE_PAGE_SIZE", plan.pages.file_events.to_string())
+        .env("AUDIT_PAGE_SIZE", plan.pages.audit.to_string())
+        .env("PAGE_SIZE", plan.pages.others.to_string())
+}
+
+/// `COLLECTOR` names another binary than the one that was just built.
+fn collector() -> PathBuf {
+    let named = std::env::var_os("COLLECTOR").map(PathBuf::from);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_incydr-collector")).to_owned())
+}
+
+/// The stream, or the kind of state, that a key belongs to.
+fn class(key: &str) -> String {
+    let rest = key.strip_prefix(PREFIX).or_else(|| key.strip_prefix(STATE)).unwrap_or(key);
+    rest.split(['/', '.']).next().unwrap_or_default().to_owned()
+}

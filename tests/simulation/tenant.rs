@@ -1,0 +1,202 @@
+//! What the tenant ever held: the world as it changes, and what the oracle needs to know of its past.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{TimeDelta, Utc};
+use simulator::{Dataset, Late, Record, WorldHandle, compact, with_member};
+
+use crate::plan::{Change, Plan};
+
+/// What is older than a first run looks back for (`LOOKBACK_MINUTES`), from and to so many seconds ago.
+pub const OLD: (i64, i64) = (10_000, 4_000);
+
+pub struct Tenant {
+    pub world: WorldHandle,
+    past: Mutex<Past>,
+    page: usize,
+    most_removed: usize,
+}
+
+#[derive(Default)]
+pub struct Past {
+    /// All texts that a user or case ever had.
+    pub versions: BTreeMap<&'static str, BTreeSet<String>>,
+    pub removed: BTreeSet<String>,
+    /// Users that one reading is without.
+    missed: BTreeSet<String>,
+    /// What no parser reads, by stream: the bytes as they are served.
+    pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Event records that may be found long after their window was covered.
+    pub late: BTreeSet<String>,
+    changes: u64,
+}
+
+impl Tenant {
+    pub fn of(plan: &Plan, world: WorldHandle) -> Self {
+        let tenant =
+            Self { world, past: Mutex::default(), page: plan.pages.others, most_removed: plan.tenant.users / 10 };
+        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        let holds = &plan.tenant;
+        let events = tenant.world.add_file_events(holds.file_events, ago(holds.reaches_back), ago(5));
+        for event in events.iter().take(holds.doubled) {
+            tenant.world.push_file_event(&*event.raw);
+        }
+        for event in events.iter().rev().take(holds.same_id) {
+            tenant.world.push_file_event(with_member(&event.raw, "alsoKnownAs", "\"another\""));
+        }
+        tenant.world.add_audit(holds.audit, ago(holds.reaches_back), ago(5));
+        tenant.world.add_file_events(holds.old, ago(OLD.0), ago(OLD.1));
+        tenant.world.add_audit(holds.old, ago(OLD.0), ago(OLD.1));
+        tenant.world.add_audit(holds.burst, ago(holds.reaches_back / 2), ago(holds.reaches_back / 2));
+        tenant.note("users", &tenant.world.add_users(holds.users));
+        tenant.note("cases", &tenant.world.add_cases(holds.cases, ago(80_000), ago(900)));
+        for dataset in &holds.malformed {
+            tenant.add_malformed(*dataset);
+        }
+        tenant
+    }
+
+    pub fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The API's own records of a stream, but for those that can't be parsed: as they must be stored.
+    pub fn records(&self, dataset: Dataset) -> Vec<(Record, String)> {
+        let records = self.world.all(dataset).into_iter().map(|record| {
+            let line = compact(&record.raw);
+            (record, line)
+        });
+        let past = self.past();
+        let malformed = past.malformed.get(stream(dataset));
+        records.filter(|(record, _)| malformed.is_none_or(|malformed| !malformed.contains(&*record.raw))).collect()
+    }
+
+    pub fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            self.apply_one(change);
+        }
+    }
+
+    fn apply_one(&self, change: &Change) {
+        let now = Utc::now();
+        match change {
+            Change::FileEvents(count) => drop(self.world.add_file_events(*count, now, now)),
+            Change::Audit(count) => {
+                for _ in 0..*count {
+                    let now = Utc::now();
+                    self.world.add_audit(1, now, now);
+                }
+            }
+            Change::AuditBurst(count) => drop(self.world.add_audit(*count, now, now)),
+            Change::LateFileEvent => self.hide(Dataset::FileEvents, &self.world.add_file_events(1, now, now)),
+            Change::LateAudit => self.hide(Dataset::Audit, &self.world.add_audit(1, now, now)),
+            Change::User(n) => {
+                if let Some(id) = self.nth(Dataset::Users, *n) {
+                    let notes = self.marked("notes");
+                    let raw = self.world.update_user(&id, notes);
+                    self.note_text("users", &raw);
+                }
+            }
+            Change::UserIsNew => self.note("users", &self.world.add_users(1)),
+            Change::UserIsRemoved(n) => self.remove_user(*n),
+            Change::UserIsMissedOnce(n) => self.miss_user(*n),
+            Change::Case(n) => {
+                if let Some(number) = self.nth(Dataset::Cases, *n) {
+                    let name = self.marked("name");
+                    let raw = self.world.update_case(number, name);
+                    self.note_text("cases", &raw);
+                }
+            }
+            Change::CaseIsNew => self.note("cases", &self.world.add_cases(1, now, now)),
+            Change::Malformed(dataset) => self.add_malformed(*dataset),
+        }
+    }
+
+    /// A change that makes the text another than it ever was.
+    fn marked(&self, member: &'static str) -> impl FnOnce(&str) -> String {
+        let mark = self.next_mark();
+        move |raw| with_member(raw, member, &format!("\"change {mark}\""))
+    }
+
+    fn next_mark(&self) -> u64 {
+        let mut past = self.past();
+        past.changes += 1;
+        past.changes
+    }
+
+    fn nth(&self, dataset: Dataset, n: usize) -> Option<String> {
+        let records = self.records(dataset);
+        (!records.is_empty()).then(|| records[n % records.len()].0.id.to_string())
+    }
+
+    fn remove_user(&self, n: usize) {
+        let Some(id) = self.nth(Dataset::Users, n) else { return };
+        let mut past = self.past();
+        // No more than a fifth may go at once, and one that was missed before would go too soon.
+        if past.removed.len() < self.most_removed && !past.missed.contains(&id) {
+            self.world.remove_user(&id);
+            past.removed.insert(id);
+        }
+    }
+
+    /// Hides a user for as many requests as one reading takes at least: two readings are never without it.
+    fn miss_user(&self, n: usize) {
+        let Some(id) = self.nth(Dataset::Users, n) else { return };
+        let mut past = self.past();
+        if past.missed.insert(id.clone()) {
+            let at_least = self.world.users().len().saturating_sub(self.most_removed + 2);
+            let requests = at_least.div_ceil(self.page).max(1);
+            self.world.late(Dataset::Users, &id, Late::Requests(requests as u64));
+        }
+    }
+
+    /// The next request doesn't see them yet: so a window may be covered without them, and is counted again later.
+    fn hide(&self, dataset: Dataset, records: &[Record]) {
+        for record in records {
+            self.past().late.insert(compact(&record.raw));
+            self.world.late(dataset, &record.raw, Late::Requests(1));
+        }
+    }
+
+    fn add_malformed(&self, dataset: Dataset) {
+        let mark = self.next_mark();
+        let at = Utc::now();
+        let time = at.to_rfc3339();
+        let (id, raw) = match dataset {
+            Dataset::FileEvents => (
+                format!("odd-{mark}"),
+                format!(r#"{{ "event": {{"id":"odd-{mark}","inserted":"{time}"}}, "owner": "\Everyone" }}"#),
+            ),
+            Dataset::Audit => {
+                (format!("odd-{mark}"), format!(r#"{{"timestamp":"{time}", "actorName":"\Everyone","mark":{mark}}}"#))
+            }
+            Dataset::Users => (format!("odd-{mark}"), format!(r#"{{"userId":"odd-{mark}","notes":"\Everyone"}}"#)),
+            Dataset::Cases => {
+                let number = 10_000 + mark;
+                (number.to_string(), format!(r#"{{"number":{number}, "name":"\Everyone","updatedAt":"{time}"}}"#))
+            }
+        };
+        self.past().malformed.entry(stream(dataset)).or_default().insert(raw.clone());
+        self.world.push_raw(dataset, &id, at, raw);
+    }
+
+    fn note(&self, stream: &'static str, records: &[Record]) {
+        for record in records {
+            self.note_text(stream, &record.raw);
+        }
+    }
+
+    fn note_text(&self, stream: &'static str, raw: &str) {
+        self.past().versions.entry(stream).or_default().insert(compact(raw));
+    }
+}
+
+pub fn stream(dataset: Dataset) -> &'static str {
+    match dataset {
+        Dataset::FileEvents => "file_events",
+        Dataset::Audit => "audit",
+        Dataset::Users => "users",
+        Dataset::Cases => "cases",
+    }
+}
