@@ -7,16 +7,17 @@ mod json;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use events::{EventsState, Recount, Window};
 
 use crate::manifest::{Entry, Link};
 use crate::stream::{Kind, Stream};
-use crate::time::Millis;
+use crate::time::{MINUTE, Millis};
 
-/// 2 added `recount` and `manifests`.
+/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way.
 pub const FORMAT_VERSION: u64 = 2;
-/// What an older collector wrote lacks parts that are empty at first: it is read as it is, and written in this format.
+/// It is read, and written in this format.
 const OLDEST_FORMAT_VERSION: u64 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,8 +98,10 @@ pub struct PartOfList {
     pub began: Millis,
     /// The page to go on from.
     pub page: u64,
-    /// How many ids the pages before it held.
-    pub ids: u64,
+    /// On the pages before it: a page that shifted between two runs shows some of them again, and hides others.
+    pub seen: BTreeSet<String>,
+    /// How many rows there had no id.
+    pub odd: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -134,6 +137,9 @@ pub struct StoredState {
     /// The instant, and so the key, of the reading that is open. Whoever finds it open writes under the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open: Option<Millis>,
+    /// The runs that opened it and didn't close it: what they sent may still be on its way into the bucket.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opened_by: Vec<Lease>,
     /// The instant of the last reading: the next one is later, so that no key is ever two readings'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Millis>,
@@ -188,13 +194,23 @@ impl Checkpoint {
         let unreadable = |error: serde_json::Error| CheckpointError::Unreadable { why: error.to_string() };
         let versioned: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
         match versioned.format_version {
-            OLDEST_FORMAT_VERSION..=FORMAT_VERSION => {
-                let checkpoint: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
-                Ok(Self { format_version: FORMAT_VERSION, ..checkpoint })
-            }
+            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
+            OLDEST_FORMAT_VERSION => Self::of_format_1(bytes).map_err(unreadable),
             newer if newer > FORMAT_VERSION => Err(CheckpointError::Newer { found: newer }),
             older => Err(CheckpointError::Unreadable { why: format!("format version {older} never existed") }),
         }
+    }
+
+    /// Format 1 counted the ids of a list under way, and didn't name them: such a list is begun anew.
+    fn of_format_1(bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut json: Value = serde_json::from_slice(bytes)?;
+        for versions in json["versions"].as_object_mut().into_iter().flat_map(|streams| streams.values_mut()) {
+            if let Some(versions) = versions.as_object_mut() {
+                versions.remove("listing");
+            }
+        }
+        let checkpoint: Self = serde_json::from_value(json)?;
+        Ok(Self { format_version: FORMAT_VERSION, ..checkpoint })
     }
 
     /// For the person who reads it.
@@ -251,12 +267,32 @@ fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointEr
     Err(CheckpointError::Foreign { what, theirs: theirs.to_owned(), ours: ours.to_owned() })
 }
 
+impl Lease {
+    /// Whether what its run sent can no longer be on its way: no Lambda runs for more than 15 minutes, and none sends
+    /// anything after its lease.
+    pub fn is_long_over(&self, now: Millis) -> bool {
+        self.until + 15 * MINUTE < now
+    }
+}
+
 impl StoredState {
     /// Opens a reading: the one that a run left open, or a new one.
-    pub fn open(&mut self, now: Millis) -> Millis {
+    pub fn open(&mut self, now: Millis, by: &Lease) -> Millis {
         let at = self.open.unwrap_or_else(|| self.last.map_or(now, |last| now.max(last + 1)));
         (self.open, self.last) = (Some(at), Some(at));
+        if !self.opened_by.contains(by) {
+            self.opened_by.push(by.clone());
+        }
         at
+    }
+
+    /// Closes the reading, after `by` wrote an object under its key or found nothing to write. Who writes takes the
+    /// key that others may be about to. Where nothing was written, it stays open as long as another's may still land.
+    pub fn close(&mut self, by: &Lease, has_written: bool, now: Millis) {
+        self.opened_by.retain(|other| !has_written && other != by && !other.is_long_over(now));
+        if self.opened_by.is_empty() {
+            self.open = None;
+        }
     }
 }
 
@@ -309,10 +345,20 @@ mod tests {
 
     #[test]
     fn a_reading_left_open_keeps_its_key_and_the_next_gets_a_later_one() {
+        let run = |id: &str, until| Lease { run_id: id.into(), until: Millis(until) };
+        let (dead, alive) = (run("dead", 50), run("alive", 300));
         let mut stored = StoredState::default();
-        assert_eq!(stored.open(Millis(100)), Millis(100));
-        assert_eq!(stored.open(Millis(200)), Millis(100));
-        stored.open = None;
-        assert_eq!(stored.open(Millis(100)), Millis(101));
+        assert_eq!(stored.open(Millis(100), &dead), Millis(100));
+        assert_eq!(stored.open(Millis(200), &alive), Millis(100));
+        let mut unwritten = stored.clone();
+        unwritten.close(&alive, false, Millis(250));
+        assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
+        unwritten.close(&alive, false, Millis(50 + 15 * MINUTE + 1));
+        assert_eq!(unwritten.open, None);
+        stored.close(&alive, true, Millis(250));
+        assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
+        assert_eq!(stored.open(Millis(100), &alive), Millis(101));
+        stored.close(&alive, false, Millis(250));
+        assert_eq!(stored.open, None, "nobody else writes under it");
     }
 }

@@ -154,18 +154,20 @@ impl Collector<'_> {
         self.run.chain.note(done, change)
     }
 
-    /// Stores what one reading of versions or inventory found; answers all that stands under its key. `before` is
-    /// what stood there already.
+    /// Stores what one reading of versions or inventory found; answers all that stands under its key, and whether any
+    /// of it is new. `before` is what stood there already.
     async fn store_at(
         &self,
         at: Millis,
         packed: Packed,
         before: Vec<StoredObject>,
-    ) -> Result<Vec<StoredObject>, Error> {
+    ) -> Result<(Vec<StoredObject>, bool), Error> {
         self.run.ledger.check_lease()?;
         let placed = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
         self.tally.add(&placed);
-        Ok(if placed.is_empty() { before } else { placed.into_iter().map(|placed| placed.object).collect() })
+        let has_written = placed.iter().any(|placed| placed.is_new);
+        let objects = if placed.is_empty() { before } else { placed.into_iter().map(|placed| placed.object).collect() };
+        Ok((objects, has_written))
     }
 
     /// A run that died may have stored its reading without saying so: what stands under its key is known.

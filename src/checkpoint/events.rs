@@ -5,11 +5,7 @@ use serde_json::Value;
 
 use super::Lease;
 use crate::intervals::{Intervals, Span};
-use crate::time::{MINUTE, Millis};
-
-/// A window whose opener's lease ended so long ago can no longer be on its way into the bucket: no Lambda runs for
-/// more than 15 minutes, and none sends anything after its lease.
-const LONG_GONE: i64 = 15 * MINUTE;
+use crate::time::Millis;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -113,13 +109,14 @@ impl EventsState {
 impl Window {
     /// Whether its opener can no longer be storing it.
     pub fn is_abandoned(&self, now: Millis) -> bool {
-        self.opened_by.until + LONG_GONE < now
+        self.opened_by.is_long_over(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::MINUTE;
 
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
@@ -161,7 +158,7 @@ mod tests {
     fn a_window_is_abandoned_long_after_its_opener_s_lease() {
         let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
         let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
-        assert!(!window.is_abandoned(Millis(1_000 + LONG_GONE)));
-        assert!(window.is_abandoned(Millis(1_001 + LONG_GONE)));
+        assert!(!window.is_abandoned(Millis(1_000 + 15 * MINUTE)));
+        assert!(window.is_abandoned(Millis(1_001 + 15 * MINUTE)));
     }
 }

@@ -107,7 +107,7 @@ impl Collector<'_> {
         let seen = self.load_known(pass.seen.as_ref()).await?;
         let at = self.inventory_state(|state| {
             state.pass = Some(pass.clone());
-            state.stored.open(Millis::now())
+            state.stored.open(Millis::now(), &self.run.ledger.lease)
         });
         self.commit().await?;
         let ids = seen.ids().map(str::to_owned).collect();
@@ -223,7 +223,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let by_id = reading.ids.len() as u64 + reading.pass.set_aside;
         let rows = total.filter(|total| *total == reading.distinct.len() as u64).unwrap_or(by_id);
-        let objects = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
+        let (objects, has_written) = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let done = Entry {
@@ -241,7 +241,7 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);
             state.stored.known = after;
-            state.stored.open = None;
+            state.stored.close(&self.run.ledger.lease, has_written, Millis::now());
             state.pass = pass;
             state.covered_to = covered_to.or(state.covered_to);
         });

@@ -97,13 +97,14 @@ impl Collector<'_> {
         for _ in 0..TRIES {
             let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
             let is_new = part.is_none();
-            let mut part = part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, ids: 0 });
+            let mut part =
+                part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
             let Listed { request, ids, odd, total } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // In a warm container only now the API's clock is known.
                 part.began = self.run.api.at(part.began);
             }
-            let rows = part.ids + (ids.len() + odd.len()) as u64;
+            let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             let whole = rows == total;
             let done = Entry {
                 stream: self.stream,
@@ -155,16 +156,16 @@ impl Collector<'_> {
         let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null);
         if part.page > 0 {
-            listing = listing.from_page(part.page, part.ids);
+            listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
-        let mut ids = BTreeSet::new();
+        let mut ids = part.seen.clone();
         let mut odd = Vec::new();
         loop {
             let page = match listing.page(&self.caller()).await {
                 Ok(Some(page)) => page,
                 Ok(None) => break,
                 Err(error) => {
-                    self.keep_list(&error, &listing, part, ids);
+                    self.keep_list(&error, &listing, part, ids, odd.len() as u64);
                     return Err(error.into());
                 }
             };
@@ -192,12 +193,12 @@ impl Collector<'_> {
     }
 
     /// A list that the time cut off goes on from its page in the next run.
-    fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>) {
+    fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
         if let (true, Some(page)) = (matches!(error, ApiError::OutOfTime), listing.next_page()) {
             self.versions_state(|state| {
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
-                state.listing = Some(PartOfList { began, page, ids: part.ids + ids.len() as u64 });
-                state.pending.extend(ids);
+                state.pending.extend(ids.iter().cloned());
+                state.listing = Some(PartOfList { began, page, seen: ids, odd: part.odd + odd });
             });
         }
     }
@@ -210,11 +211,11 @@ impl Collector<'_> {
         known: &mut Known,
         before: Vec<StoredObject>,
     ) -> Result<(Option<Error>, bool), Error> {
-        let at = self.versions_state(|state| state.stored.open(Millis::now()));
+        let at = self.versions_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
         self.commit().await?;
         let opened_at = Millis::now();
         let Part { packer, done, set_aside, failed, ended } = self.fetch(facts, ids, known).await?;
-        let objects = self.store_at(at, packer.finish(), before).await?;
+        let (objects, has_written) = self.store_at(at, packer.finish(), before).await?;
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let told = Entry {
@@ -232,7 +233,7 @@ impl Collector<'_> {
         self.note(told, |checkpoint| {
             let state = checkpoint.versions(self.stream);
             state.stored.known = after;
-            state.stored.open = None;
+            state.stored.close(&self.run.ledger.lease, has_written, Millis::now());
             for id in &done {
                 state.pending.remove(id);
             }

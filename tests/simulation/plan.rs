@@ -156,9 +156,17 @@ impl Plan {
         match random.u8(0..12) {
             0 => plan.cuts_what_was_left(random),
             1 => plan.refuses_a_stream(random),
+            2 | 3 => plan.dies_telling(random),
             _ => {}
         }
         plan
+    }
+
+    /// A run dies when it tells what it read, which is the last thing it does but to commit.
+    fn dies_telling(&mut self, random: &mut Rng) {
+        let n = random.usize(..self.rounds.len());
+        let happening = if random.bool() { Happening::DiesBefore } else { Happening::DiesAfter };
+        self.rounds[n].instants.push((Place::S3 { method: "PUT", class: "manifests", ordinal: 1 }, happening));
     }
 
     /// A run dies when it has stored a window. For the next one that window is too much for the API.
@@ -322,18 +330,8 @@ impl Round {
 }
 
 fn a_write(random: &mut Rng) -> Place {
-    let classes = [
-        "checkpoint",
-        "checkpoint",
-        "known",
-        "manifests",
-        "file_events",
-        "file_events",
-        "audit",
-        "audit",
-        "users",
-        "cases",
-    ];
+    let classes =
+        ["checkpoint", "checkpoint", "known", "file_events", "file_events", "audit", "audit", "users", "cases"];
     let class = pick(random, &classes);
     let most = match class {
         "checkpoint" => 8,

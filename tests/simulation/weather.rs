@@ -22,7 +22,7 @@ pub const ENDPOINTS: [Endpoint; 7] = [
 
 /// Sorts of keys: the streams that are stored, and the state beside them.
 pub const CLASSES: [&str; 8] =
-    ["checkpoint", "known", "manifests", "set-aside", "file_events", "audit", "users", "cases"];
+    ["checkpoint", "known", "set-aside", "file_events", "audit", "users", "cases", "manifests"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiKind {
@@ -179,7 +179,7 @@ impl Climate {
             weather.api_storms.push(storm);
         }
         if strength > 0 && random.u8(0..4) == 0 {
-            let place = (random.u8(0..4) > 0).then(|| pick(random, &CLASSES));
+            let place = (random.u8(0..4) > 0).then(|| pick(random, &CLASSES[..7]));
             let kind = pick(random, &S3_STORMS);
             weather.s3_storms.push(Storm { place, from: random.u64(1..6), length: random.u64(2..8), kind });
         }

@@ -128,3 +128,18 @@ async fn one_page_exactly_full_and_no_cases_at_all_are_complete() {
     assert_eq!(rig.run().await["streams"]["cases"]["records"], 5);
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_shifts_between_two_runs_loses_no_case() {
+    for shift in [-2, 2] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases").env("PAGE_SIZE", "5")).await;
+        rig.sim.world.add_cases(12, ago(80_000), ago(900));
+        rig.sim.faults.once(Endpoint::CaseList, 2, Fault::Hang);
+        assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+        rig.sim.faults.clear();
+        // The second page shows some of the first, and hides as many of its own.
+        rig.sim.faults.once(Endpoint::CaseList, 1, Fault::ShiftPages(shift));
+        rig.run().await;
+        rig.assert_holds("cases", &rig.sim.world.cases()).await;
+    }
+}

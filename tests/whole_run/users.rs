@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{Dataset, Endpoint, Fault, compact, with_member};
+use simulator::{Dataset, Endpoint, Fault, Hook, S3Fault, compact, with_member};
 
 use crate::rig::{Rig, assert_same};
 
@@ -181,4 +181,21 @@ async fn a_page_exactly_full_and_nobody_at_all_are_whole_readings() {
     rig.run().await;
     rig.assert_holds("users", &rig.sim.world.users()).await;
     assert_eq!(rig.sim.api.requests_to(Endpoint::Users).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_the_dead_that_lands_after_a_reading_that_came_to_nothing_is_known_all_the_same() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "users")).await;
+    rig.sim.world.add_users(20);
+    let victim = rig.lambda.clone();
+    let dies = Hook::new("death", move || victim.kill());
+    rig.sim.s3.faults.once("PUT", "code42/users/", 1, S3Fault::Orphaned(Duration::from_secs(3), dies));
+    rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
+    rig.free_the_lease().await;
+    rig.sim.faults.always(Endpoint::Users, Fault::Status(500, String::new()));
+    rig.lambda.invoke(json!({}), Duration::from_millis(2_500)).await;
+    rig.sim.faults.clear();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("users", &rig.sim.world.users()).await;
 }
