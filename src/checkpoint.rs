@@ -140,6 +140,9 @@ pub struct StoredState {
     /// The runs that opened it and didn't close it: what they sent may still be on its way into the bucket.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub opened_by: Vec<Lease>,
+    /// Of what was found under its key, so many objects are part of what is known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub applied: u32,
     /// The instant of the last reading: the next one is later, so that no key is ever two readings'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Millis>,
@@ -260,6 +263,11 @@ impl Checkpoint {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointError> {
     if theirs == ours {
         return Ok(());
@@ -288,10 +296,12 @@ impl StoredState {
 
     /// Closes the reading, after `by` wrote an object under its key or found nothing to write. Who writes takes the
     /// key that others may be about to. Where nothing was written, it stays open as long as another's may still land.
-    pub fn close(&mut self, by: &Lease, has_written: bool, now: Millis) {
+    /// `applied` is how many objects under its key are part of what is known now.
+    pub fn close(&mut self, by: &Lease, has_written: bool, applied: u32, now: Millis) {
         self.opened_by.retain(|other| !has_written && other != by && !other.is_long_over(now));
+        self.applied = applied;
         if self.opened_by.is_empty() {
-            self.open = None;
+            (self.open, self.applied) = (None, 0);
         }
     }
 }
@@ -351,14 +361,15 @@ mod tests {
         assert_eq!(stored.open(Millis(100), &dead), Millis(100));
         assert_eq!(stored.open(Millis(200), &alive), Millis(100));
         let mut unwritten = stored.clone();
-        unwritten.close(&alive, false, Millis(250));
+        unwritten.close(&alive, false, 1, Millis(250));
         assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
-        unwritten.close(&alive, false, Millis(50 + 15 * MINUTE + 1));
-        assert_eq!(unwritten.open, None);
-        stored.close(&alive, true, Millis(250));
+        assert_eq!(unwritten.applied, 1);
+        unwritten.close(&alive, false, 1, Millis(50 + 15 * MINUTE + 1));
+        assert_eq!((unwritten.open, unwritten.applied), (None, 0));
+        stored.close(&alive, true, 0, Millis(250));
         assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
         assert_eq!(stored.open(Millis(100), &alive), Millis(101));
-        stored.close(&alive, false, Millis(250));
+        stored.close(&alive, false, 0, Millis(250));
         assert_eq!(stored.open, None, "nobody else writes under it");
     }
 }

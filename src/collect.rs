@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::api::{Api, Caller};
 use crate::chain::Chain;
-use crate::checkpoint::{Checkpoint, StateObject};
+use crate::checkpoint::{Checkpoint, StateObject, StoredState};
 use crate::error::Error;
 use crate::intervals::{Intervals, Span};
 use crate::known::Known;
@@ -84,6 +84,14 @@ pub struct Tally {
     pub vanished: AtomicU64,
     /// What this run had to give up, for the API keeps it no longer.
     pub expired: Mutex<Intervals>,
+}
+
+/// What was found under the key of a reading that a run had left open.
+#[derive(Default)]
+struct Applied {
+    /// With what was found there before.
+    count: u32,
+    objects: Vec<StoredObject>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,16 +178,19 @@ impl Collector<'_> {
         Ok((objects, has_written))
     }
 
-    /// A run that died may have stored its reading without saying so: what stands under its key is known.
-    async fn apply_stored(&self, id: &str, at: Millis, known: &mut Known) -> Result<Vec<StoredObject>, Error> {
-        let mut objects = Vec::new();
-        for (object, lines) in self.run.records.stored_at(self.stream, at, self.run.times.store_until).await? {
+    /// A run that died may have stored its reading without saying so: what stands under its key is known, once.
+    async fn apply_stored(&self, id: &str, stored: &StoredState, known: &mut Known) -> Result<Applied, Error> {
+        let mut applied = Applied { count: stored.applied, objects: Vec::new() };
+        let Some(at) = stored.open else { return Ok(applied) };
+        let until = self.run.times.store_until;
+        for (object, lines) in self.run.records.stored_at(self.stream, at, stored.applied, until).await? {
             for line in lines {
                 known.apply(id, &line);
             }
-            objects.push(object);
+            applied.count += 1;
+            applied.objects.push(object);
         }
-        Ok(objects)
+        Ok(applied)
     }
 
     async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {

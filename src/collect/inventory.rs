@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Collector, Outcome};
+use super::{Applied, Collector, Outcome};
 use crate::api::{Listing, Row};
 use crate::checkpoint::{InventoryState, Pass};
 use crate::error::Error;
 use crate::known::{Known, tombstone};
-use crate::manifest::{Entry, StoredObject};
+use crate::manifest::Entry;
 use crate::ndjson::{Fingerprint, Packer, Page};
 use crate::stream::Inventory;
 use crate::time::{Millis, SECOND};
@@ -37,7 +37,7 @@ struct Reading {
     packer: Packer,
     opened_at: Millis,
     /// What a run that died stored under the same key.
-    before: Vec<StoredObject>,
+    before: Applied,
     set_aside: Vec<String>,
 }
 
@@ -98,10 +98,7 @@ impl Collector<'_> {
     /// Opens the reading, or goes on with one that was cut off or whose run died.
     async fn open_reading(&self, facts: &Inventory, state: &InventoryState) -> Result<Reading, Error> {
         let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        let before = match state.stored.open {
-            Some(at) => self.apply_stored(facts.id, at, &mut known).await?,
-            None => Vec::new(),
-        };
+        let before = self.apply_stored(facts.id, &state.stored, &mut known).await?;
         let pass =
             state.pass.clone().unwrap_or_else(|| Pass { began: self.run.api.now(), page: 0, seen: None, set_aside: 0 });
         let seen = self.load_known(pass.seen.as_ref()).await?;
@@ -223,7 +220,8 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let by_id = reading.ids.len() as u64 + reading.pass.set_aside;
         let rows = total.filter(|total| *total == reading.distinct.len() as u64).unwrap_or(by_id);
-        let (objects, has_written) = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
+        let Applied { count, objects } = reading.before;
+        let (objects, has_written) = self.store_at(reading.at, reading.packer.finish(), objects).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let done = Entry {
@@ -241,7 +239,7 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);
             state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, has_written, Millis::now());
+            state.stored.close(&self.run.ledger.lease, has_written, count, Millis::now());
             state.pass = pass;
             state.covered_to = covered_to.or(state.covered_to);
         });

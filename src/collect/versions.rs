@@ -8,12 +8,12 @@ use futures::stream::{self, StreamExt};
 use serde_json::Value;
 use tracing::warn;
 
-use super::Collector;
+use super::{Applied, Collector};
 use crate::api::{ApiError, Listing, Request, Row};
 use crate::checkpoint::{PartOfList, VersionsState};
 use crate::error::Error;
 use crate::known::Known;
-use crate::manifest::{Entry, StoredObject};
+use crate::manifest::Entry;
 use crate::ndjson::{self, Fingerprint, Packer, Page};
 use crate::stream::Versions;
 use crate::time::{DAY, MINUTE, Millis};
@@ -58,10 +58,7 @@ impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         let before = self.versions_state(|state| state.stored.clone());
         let mut known = self.load_known(before.known.as_ref()).await?;
-        let mut stored = match before.open {
-            Some(at) => self.apply_stored(facts.id, at, &mut known).await?,
-            None => Vec::new(),
-        };
+        let mut stored = self.apply_stored(facts.id, &before, &mut known).await?;
         // What is pending is fetched also when the list, which says what else there is, contradicts itself.
         let mut failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
@@ -209,13 +206,14 @@ impl Collector<'_> {
         facts: &'static Versions,
         ids: &[String],
         known: &mut Known,
-        before: Vec<StoredObject>,
+        before: Applied,
     ) -> Result<(Option<Error>, bool), Error> {
         let at = self.versions_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
         self.commit().await?;
         let opened_at = Millis::now();
         let Part { packer, done, set_aside, failed, ended } = self.fetch(facts, ids, known).await?;
-        let (objects, has_written) = self.store_at(at, packer.finish(), before).await?;
+        let (objects, has_written) = self.store_at(at, packer.finish(), before.objects).await?;
+        let count = before.count.max(self.versions_state(|state| state.stored.applied));
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let told = Entry {
@@ -233,7 +231,7 @@ impl Collector<'_> {
         self.note(told, |checkpoint| {
             let state = checkpoint.versions(self.stream);
             state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, has_written, Millis::now());
+            state.stored.close(&self.run.ledger.lease, has_written, count, Millis::now());
             for id in &done {
                 state.pending.remove(id);
             }

@@ -55,14 +55,16 @@ impl Records<'_> {
         self.add_under(stream, &self.base(stream, at, at), at, packed, until).await
     }
 
-    /// What is stored of a reading at an instant, in the order in which it was: the objects, and their lines.
+    /// What is stored of a reading at an instant, in the order in which it was, but for the first so many: the objects,
+    /// and their lines.
     pub async fn stored_at(
         &self,
         stream: Stream,
         at: Millis,
+        but_for: u32,
         until: Millis,
     ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
-        self.stored_under(stream, &self.base(stream, at, at), 0, at, until).await
+        self.stored_under(stream, &self.base(stream, at, at), but_for, at, until).await
     }
 
     /// What is stored of one hour of a window.

@@ -9,7 +9,9 @@ use crate::oracle::{PREFIX, Wrong, checkpoint, sha256, wrong};
 
 pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
     let told = told(sim).await?;
-    for object in sim.s3.objects(sim.bucket(), PREFIX).await {
+    let open = open(&checkpoint(sim).await);
+    let is_open = |key: &str| open.iter().any(|instant| key.contains(instant));
+    for object in sim.s3.objects(sim.bucket(), PREFIX).await.into_iter().filter(|object| !is_open(&object.key)) {
         let text: String = object.lines().into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
         let is = (text.lines().count() as u64, object.bytes.len() as u64, sha256(text.as_bytes()));
         match told.get(&object.key) {
@@ -19,6 +21,12 @@ pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+/// What a dead run sent may land until long after its lease: such readings stay open. As their keys hold them.
+fn open(checkpoint: &Value) -> Vec<String> {
+    let stored = [&checkpoint["versions"]["cases"]["stored"], &checkpoint["inventory"]["users"]["stored"]];
+    stored.iter().filter_map(|stored| Some(stored["open"].as_str()?.replace(['-', ':', '.'], ""))).collect()
 }
 
 /// By key: how many records, how many bytes, and the hash of what they are uncompressed.

@@ -199,3 +199,22 @@ async fn a_write_of_the_dead_that_lands_after_a_reading_that_came_to_nothing_is_
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds("users", &rig.sim.world.users()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_gone_is_missed_also_while_a_write_of_the_dead_may_still_land() {
+    let rig = rig().await;
+    rig.sim.world.add_users(20);
+    let victim = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "code42/users/", 1, S3Fault::after(move || victim.kill()));
+    rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
+    rig.free_the_lease().await;
+    let gone = rig.sim.world.users()[3].id.clone();
+    rig.sim.world.remove_user(&gone);
+    for _ in 0..3 {
+        rig.run().await;
+    }
+    let tombstones = tombstones(&rig.stored("users").await);
+    assert_eq!(tombstones.len(), 1);
+    assert_eq!(tombstones[0]["userId"], *gone);
+    assert_eq!(rig.checkpoint().await["inventory"]["users"]["stored"]["open"], Value::Null, "the key is taken now");
+}
