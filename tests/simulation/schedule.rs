@@ -13,7 +13,7 @@ use crate::chain;
 use crate::figures::Figures;
 use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
 use crate::oracle::{self, CHECKPOINT, PREFIX, STATE, Wrong, wrong};
-use crate::plan::{Place, Plan, Round, Second};
+use crate::plan::{Change, Place, Plan, Round, Second};
 use crate::tenant::{OLD, Tenant};
 use crate::weather::CLASSES;
 
@@ -67,6 +67,7 @@ impl<'a> Stage<'a> {
 
     async fn round(&self, round: &Round) -> Result<(), Wrong> {
         self.tenant.apply(&round.changes);
+        self.late_ones(round).await;
         self.sim.api.change(|api| self.behave(api, round));
         self.arm(round);
         let event = match (round.by_hand, round.asks_for_old) {
@@ -233,6 +234,24 @@ impl<'a> Stage<'a> {
         match outcome {
             Outcome::Answer(answer) if answer["status"] == "whole" => Ok(()),
             other => Err(wrong("unproven", format!("{other:?}"))),
+        }
+    }
+
+    /// Where the round has a late record, another one shows up in a window that waits to be counted again.
+    async fn late_ones(&self, round: &Round) {
+        let checkpoint = oracle::checkpoint(&self.sim).await;
+        for change in &round.changes {
+            let dataset = match change {
+                Change::LateFileEvent | Change::FileEvents(_) => Dataset::FileEvents,
+                Change::LateAudit | Change::Audit(_) => Dataset::Audit,
+                _ => continue,
+            };
+            let waiting = &checkpoint["events"][crate::tenant::stream(dataset)]["recount"];
+            let spans = waiting.as_array().into_iter().flatten().map(|waiting| waiting["span"].clone()).collect();
+            if let Some((from, to)) = oracle::spans(&spans).pop() {
+                self.tenant.show_up_late(dataset, from + (to - from) / 2);
+                self.figures.add("late records", 1);
+            }
         }
     }
 

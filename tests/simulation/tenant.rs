@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use simulator::{Dataset, Late, Record, WorldHandle, compact, with_member};
 
 use crate::plan::{Change, Plan};
@@ -159,6 +159,15 @@ impl Tenant {
             self.past().late.insert(compact(&record.raw));
             self.world.late(dataset, &record.raw, Late::Requests(requests));
         }
+    }
+
+    /// They show up in windows that are covered, and wait to be counted again.
+    pub fn show_up_late(&self, dataset: Dataset, at: DateTime<Utc>) {
+        let added = match dataset {
+            Dataset::FileEvents => self.world.add_file_events(1, at, at),
+            _ => self.world.add_audit(1, at, at),
+        };
+        self.past().late.extend(added.iter().map(|record| compact(&record.raw)));
     }
 
     fn add_malformed(&self, dataset: Dataset) {

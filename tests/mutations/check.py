@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""Is the simulation any good? Each promise is broken in a copy of the sources, one at a time, and a named seed must
+see it; with the sound collector the same seeds must see nothing.
+
+    check.py                 checks them all
+    check.py NAME…           checks these
+    check.py --find NAME…    looks for seeds that see them, among SCHEDULES (60) random ones
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
+HERE = TARGET / "mutations"
+# The copy of the sources, and where it is built.
+COPY = HERE / "tree"
+BUILT = HERE / "built"
+COLLECTOR = Path("debug") / "incydr-collector"
+
+
+@dataclass
+class Mutation:
+    """A promise, and how to break it: a text that stands in the file exactly once, and what to put in its place. One
+    of the seeds must see it; there are several where a clock or a race has a part in it."""
+
+    name: str
+    breaks: str
+    file: str
+    text: str
+    instead: str
+    seeds: list[int]
+
+
+MUTATIONS = [
+    Mutation(
+        "create-only",
+        "records are only ever created",
+        "src/store.rs",
+        'Condition::Absent => request.if_none_match("*"),',
+        'Condition::Absent if object.metadata.contains_key("sha256") => request,\n'
+        '                Condition::Absent => request.if_none_match("*"),',
+        [11972185705070314736],
+    ),
+    Mutation(
+        "opened-before-read",
+        "a window is on the checkpoint before its records are asked for",
+        "src/collect/events.rs",
+        "        match self.commit().await {\n            Ok(()) => Ok(window),",
+        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(window),",
+        [8299793477609722186, 7782974945841978434, 2264327720976036613],
+    ),
+    Mutation(
+        "total-check",
+        "what was read is compared with the API's own count",
+        "src/collect/events/read.rs",
+        "if reading.agrees(before.as_ref()) {",
+        "if reading.agrees(before.as_ref()) || true {",
+        [14227462600749756733, 5153280922680757431],
+    ),
+    Mutation(
+        "rows-alike-read-again",
+        "rows that pages show twice are believed when read twice",
+        "src/collect/events/reading.rs",
+        "counted && (!self.alike_across_pages || same_as_before),",
+        "counted,",
+        [15474153666752366547, 772136003459534317],
+    ),
+    Mutation(
+        "rows-alike-kept",
+        "audit rows that are alike in every byte are as many records",
+        "src/collect/events/reading.rs",
+        "        if let Total::Endpoint { .. } = self.facts.total {\n            for",
+        "        if let Total::InPage = self.facts.total {\n            for",
+        [12511144461354535671, 3945413814491063185],
+    ),
+    Mutation(
+        "margin",
+        "more is asked for than the window, for the server's edges cut",
+        "src/collect/events/plan.rs",
+        "pub const MARGIN: i64 = SECOND;",
+        "pub const MARGIN: i64 = 0;",
+        [12511144461354535671, 12338085661952319754, 7023722696716634468],
+    ),
+    Mutation(
+        "covered-when-stored",
+        "the checkpoint never covers what is not stored",
+        "src/collect/events.rs",
+        "                let (done, _) = self.store(window, reading, is_new).await?;\n"
+        "                self.cover(facts, window, done);",
+        "                self.cover_empty(facts, window.span);\n"
+        "                self.commit().await?;\n"
+        "                let (done, _) = self.store(window, reading, is_new).await?;\n"
+        "                self.cover(facts, window, done);",
+        [13255161056648597911],
+    ),
+    Mutation(
+        "cut-only-alone",
+        "a window that another run may be storing is not cut again",
+        "src/collect/events.rs",
+        "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(abandoned && ",
+        "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(true || abandoned && ",
+        [9800863959878233300, 17672542862995912799],
+    ),
+    Mutation(
+        "lease",
+        "one run at a time",
+        "src/run.rs",
+        "let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));",
+        "let busy = false;",
+        [10537304577420451643, 9455751401099960665, 18349792237437332811],
+    ),
+    Mutation(
+        "if-match",
+        "the checkpoint is replaced only by who read it last",
+        "src/store.rs",
+        "Condition::Unchanged { etag } => request.if_match(etag),",
+        "Condition::Unchanged { .. } => request,",
+        [9767746679764419525, 13259748992366093535],
+    ),
+    Mutation(
+        "silent-after-lease",
+        "a run sends nothing once its time is over, also when it thaws",
+        "src/store.rs",
+        "let left = until.since(Millis::now());",
+        "let left = ATTEMPT_TIMEOUT.max(until.since(Millis::now()));",
+        [4679177229109115768],
+    ),
+    Mutation(
+        "read-back",
+        "a key that exists is read, and what it lacks is added beside it",
+        "src/store/records.rs",
+        "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
+        "matches!(self.bucket.put(&object, Condition::Absent, until).await?, Written::Refused | Written::Now { .. })",
+        [7047291587183060108, 13851127778515891027],
+    ),
+    Mutation(
+        "recount",
+        "what shows up in a window that is covered is found later",
+        "src/collect/events/recount.rs",
+        "if count <= recount.count {",
+        "if count <= recount.count || true {",
+        [11329322642867933200, 4359897176046039367, 5606548336264463392],
+    ),
+    Mutation(
+        "told-when-committed",
+        "a reading that a run which died had committed is told by its successor",
+        "src/chain.rs",
+        "            checkpoint.manifests.unlisted.push(done);",
+        "            checkpoint.manifests.unlisted.truncate(2);\n            checkpoint.manifests.unlisted.push(done);",
+        [1254300119505647292, 9031447314729464212],
+    ),
+    Mutation(
+        "missed-twice",
+        "nobody is taken for deleted who was missed only once",
+        "src/known.rs",
+        "if missed >= 2 {",
+        "if missed >= 1 {",
+        [17090374491615700897, 10733942425639733406],
+    ),
+]
+
+# What a seed may see. A schedule that gets stuck or panics has seen nothing.
+REASONS = ["lost", "twice", "altered", "overwritten", "covered, but not stored", "after its lease", "unproven"]
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    finding = "--find" in arguments
+    names = [argument for argument in arguments if argument != "--find"]
+    unknown = set(names) - {mutation.name for mutation in MUTATIONS}
+    if unknown:
+        sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
+    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    simulation = built_simulation()
+    sound = HERE / "sound"
+    shutil.copy2(TARGET / COLLECTOR, sound)
+    copy_sources()
+    copy_dependencies()
+    failures = []
+    # The next mutant is built while the simulation, which mostly waits, runs with those before it.
+    with ThreadPoolExecutor(max_workers=len(chosen) + 1) as side_by_side:
+        checks = [] if finding else [side_by_side.submit(check_sound, simulation, sound, chosen)]
+        for mutation in chosen:
+            mutant = build(mutation)
+            if finding:
+                print(find(simulation, mutant, mutation), flush=True)
+            else:
+                checks.append(side_by_side.submit(check_mutant, simulation, mutant, mutation))
+        for checked in checks:
+            line, is_good = checked.result()
+            print(line, flush=True)
+            if not is_good:
+                failures.append(line)
+    return 1 if failures else 0
+
+
+def built_simulation() -> Path:
+    """The simulation's test executable, from the sound sources."""
+    told = cargo(["test", "--workspace", "--test", "simulation", "--no-run", "--message-format=json"], ROOT, TARGET)
+    for line in told.splitlines():
+        message = json.loads(line) if line.startswith("{") else {}
+        if message.get("executable") and message.get("target", {}).get("name") == "simulation":
+            HERE.mkdir(parents=True, exist_ok=True)
+            # A copy: it keeps its place whatever is built meanwhile.
+            return Path(shutil.copy2(message["executable"], HERE / "simulation"))
+    sys.exit("cargo built no test executable named simulation")
+
+
+def copy_sources() -> None:
+    """Files that did not change keep their time, so that cargo builds only what did."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()
+    files = [name for name in listed if (ROOT / name).is_file()]
+    # `[[test]]` targets that Cargo.toml names must be there.
+    for name in [*files, *re.findall(r'path = "(tests/.*\.rs)"', (ROOT / "Cargo.toml").read_text())]:
+        copy = COPY / name
+        if not copy.exists() or copy.read_bytes() != (ROOT / name).read_bytes():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy)
+
+
+def copy_dependencies() -> None:
+    """What cargo built of the dependencies it finds again, and builds only what is our own. The two trees' own
+    packages have the same names and hashes, so that they can't share a target directory."""
+    if BUILT.exists():
+        return
+    described = json.loads(cargo(["metadata", "--no-deps", "--offline", "--format-version=1"], ROOT, TARGET))
+    ours = {package["name"] for package in described["packages"]}
+    ours |= {target["name"] for package in described["packages"] for target in package["targets"]}
+    ours |= {name.replace("-", "_") for name in ours}
+    for directory in ["deps", "build", ".fingerprint"]:
+        (BUILT / "debug" / directory).mkdir(parents=True)
+        for entry in (TARGET / "debug" / directory).iterdir():
+            name = re.fullmatch(r"(?:lib)?(.+)-[0-9a-f]{16}(?:\..*)?", entry.name)
+            if name and name[1] not in ours:
+                subprocess.run(["cp", "-a", entry, BUILT / "debug" / directory], check=True)
+
+
+def build(mutation: Mutation) -> Path:
+    file = COPY / mutation.file
+    sound = file.read_text()
+    if sound.count(mutation.text) != 1:
+        sys.exit(f"{mutation.name}: {mutation.file} must hold this text once, and holds it {sound.count(mutation.text)} "
+                 f"times:\n{mutation.text}")
+    file.write_text(sound.replace(mutation.text, mutation.instead))
+    try:
+        cargo(["build", "--workspace", "--bin", "incydr-collector"], COPY, BUILT)
+    finally:
+        file.write_text(sound)
+    return Path(shutil.copy2(BUILT / COLLECTOR, HERE / f"mutant-{mutation.name}"))
+
+
+def cargo(arguments: list[str], tree: Path, target: Path) -> str:
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    ran = subprocess.run(["cargo", *arguments], cwd=tree, env=environment, capture_output=True, text=True)
+    if ran.returncode != 0:
+        sys.exit(f"cargo {' '.join(arguments)} failed in {tree}:\n{ran.stderr[-4000:]}")
+    return ran.stdout
+
+
+def simulate(simulation: Path, collector: Path, **variables: str) -> list[tuple[str, str, str]]:
+    """Every seed that failed, which promise it saw broken, and how."""
+    environment = {**os.environ, **variables, "COLLECTOR": str(collector), "RUST_BACKTRACE": "0"}
+    ran = subprocess.run([simulation, "--nocapture", "whatever"], env=environment, capture_output=True, text=True)
+    seen = re.findall(r"^SEED=(\d+) ([^:\n]+): (.*)$", ran.stdout, re.MULTILINE)
+    if (ran.returncode == 0) != (not seen):
+        return [("-", "panicked", ran.stderr[-2000:])]
+    return seen
+
+
+def check_sound(simulation: Path, sound: Path, chosen: list[Mutation]) -> tuple[str, bool]:
+    seeds = [str(seed) for mutation in chosen for seed in mutation.seeds]
+    seen = simulate(simulation, sound, SEED=",".join(seeds)) if seeds else []
+    if seen:
+        return f"the sound collector fails: {seen}", False
+    return f"{'sound':<24} nothing is wrong with {len(seeds)} seeds", True
+
+
+def check_mutant(simulation: Path, mutant: Path, mutation: Mutation) -> tuple[str, bool]:
+    if not mutation.seeds:
+        return f"{mutation.name:<24} has no seed", False
+    seen = simulate(simulation, mutant, SEED=",".join(map(str, mutation.seeds)))
+    for seed, promise, how in seen:
+        if promise in REASONS:
+            return f"{mutation.name:<24} {promise}, as seed {seed} sees: {how[:90]}", True
+    return f"{mutation.name:<24} is not seen by {mutation.seeds} ({seen})", False
+
+
+def find(simulation: Path, mutant: Path, mutation: Mutation) -> str:
+    schedules = os.environ.get("SCHEDULES", "60")
+    seen = simulate(simulation, mutant, SCHEDULES=schedules)
+    lines = [f"    {seed} {promise}: {how[:110]}" for seed, promise, how in seen]
+    return "\n".join([f"{mutation.name}: {len(seen)} of {schedules} schedules see it", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
