@@ -150,6 +150,17 @@ pub struct StoredState {
     pub known: Option<StateObject>,
 }
 
+/// What a run that stored a reading met under its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// Nothing but what it knew.
+    Nothing,
+    /// It wrote an object itself.
+    New,
+    /// An object that was not there when it opened the reading.
+    Unknown,
+}
+
 /// State too big for the checkpoint: an immutable object beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,10 +307,14 @@ impl StoredState {
 
     /// Closes the reading, after `by` wrote an object under its key or found nothing to write. Who writes takes the
     /// key that others may be about to. Where nothing was written, it stays open as long as another's may still land.
-    /// `applied` is how many objects under its key are part of what is known now.
-    pub fn close(&mut self, by: &Lease, has_written: bool, applied: u32, now: Millis) {
-        self.opened_by.retain(|other| !has_written && other != by && !other.is_long_over(now));
+    /// `applied` is how many objects under its key are part of what is known now; of others that were met there, whose
+    /// records are not, the next run learns.
+    pub fn close(&mut self, by: &Lease, written: Met, applied: u32, now: Millis) {
         self.applied = applied;
+        if written == Met::Unknown {
+            return;
+        }
+        self.opened_by.retain(|other| written != Met::New && other != by && !other.is_long_over(now));
         if self.opened_by.is_empty() {
             (self.open, self.applied) = (None, 0);
         }
@@ -361,15 +376,17 @@ mod tests {
         assert_eq!(stored.open(Millis(100), &dead), Millis(100));
         assert_eq!(stored.open(Millis(200), &alive), Millis(100));
         let mut unwritten = stored.clone();
-        unwritten.close(&alive, false, 1, Millis(250));
+        unwritten.close(&alive, Met::Nothing, 1, Millis(250));
         assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
         assert_eq!(unwritten.applied, 1);
-        unwritten.close(&alive, false, 1, Millis(50 + 15 * MINUTE + 1));
+        unwritten.close(&alive, Met::Nothing, 1, Millis(50 + 15 * MINUTE + 1));
         assert_eq!((unwritten.open, unwritten.applied), (None, 0));
-        stored.close(&alive, true, 0, Millis(250));
+        stored.close(&alive, Met::Unknown, 0, Millis(250));
+        assert_eq!(stored.open, Some(Millis(100)), "the next run learns of it");
+        stored.close(&alive, Met::New, 0, Millis(250));
         assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
         assert_eq!(stored.open(Millis(100), &alive), Millis(101));
-        stored.close(&alive, false, 0, Millis(250));
+        stored.close(&alive, Met::Nothing, 0, Millis(250));
         assert_eq!(stored.open, None, "nobody else writes under it");
     }
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::api::{Api, Caller};
 use crate::chain::Chain;
-use crate::checkpoint::{Checkpoint, StateObject, StoredState};
+use crate::checkpoint::{Checkpoint, Met, StateObject, StoredState};
 use crate::error::Error;
 use crate::intervals::{Intervals, Span};
 use crate::known::Known;
@@ -162,20 +162,20 @@ impl Collector<'_> {
         self.run.chain.note(done, change)
     }
 
-    /// Stores what one reading of versions or inventory found; answers all that stands under its key, and whether any
-    /// of it is new. `before` is what stood there already.
-    async fn store_at(
-        &self,
-        at: Millis,
-        packed: Packed,
-        before: Vec<StoredObject>,
-    ) -> Result<(Vec<StoredObject>, bool), Error> {
+    /// Stores what one reading of versions or inventory found; answers all that stands under its key, and what of it
+    /// was met only now. `before` is what stood there already.
+    async fn store_at(&self, at: Millis, packed: Packed, before: Applied) -> Result<(Vec<StoredObject>, Met), Error> {
         self.run.ledger.check_lease()?;
         let placed = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
         self.tally.add(&placed);
-        let has_written = placed.iter().any(|placed| placed.is_new);
-        let objects = if placed.is_empty() { before } else { placed.into_iter().map(|placed| placed.object).collect() };
-        Ok((objects, has_written))
+        let old = placed.iter().filter(|placed| !placed.is_new).count();
+        let met = match () {
+            () if old > before.count as usize => Met::Unknown,
+            () if old < placed.len() => Met::New,
+            () => Met::Nothing,
+        };
+        let placed: Vec<StoredObject> = placed.into_iter().map(|placed| placed.object).collect();
+        Ok((if placed.is_empty() { before.objects } else { placed }, met))
     }
 
     /// A run that died may have stored its reading without saying so: what stands under its key is known, once.

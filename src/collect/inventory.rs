@@ -220,8 +220,8 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let by_id = reading.ids.len() as u64 + reading.pass.set_aside;
         let rows = total.filter(|total| *total == reading.distinct.len() as u64).unwrap_or(by_id);
-        let Applied { count, objects } = reading.before;
-        let (objects, has_written) = self.store_at(reading.at, reading.packer.finish(), objects).await?;
+        let applied = reading.before.count;
+        let (objects, met) = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let done = Entry {
@@ -239,7 +239,7 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);
             state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, has_written, count, Millis::now());
+            state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
             state.pass = pass;
             state.covered_to = covered_to.or(state.covered_to);
         });

@@ -212,8 +212,9 @@ impl Collector<'_> {
         self.commit().await?;
         let opened_at = Millis::now();
         let Part { packer, done, set_aside, failed, ended } = self.fetch(facts, ids, known).await?;
-        let (objects, has_written) = self.store_at(at, packer.finish(), before.objects).await?;
-        let count = before.count.max(self.versions_state(|state| state.stored.applied));
+        let applied = before.count.max(self.versions_state(|state| state.stored.applied));
+        let before = Applied { count: applied, ..before };
+        let (objects, met) = self.store_at(at, packer.finish(), before).await?;
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let told = Entry {
@@ -231,7 +232,7 @@ impl Collector<'_> {
         self.note(told, |checkpoint| {
             let state = checkpoint.versions(self.stream);
             state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, has_written, count, Millis::now());
+            state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
             for id in &done {
                 state.pending.remove(id);
             }

@@ -218,3 +218,25 @@ async fn a_user_who_is_gone_is_missed_also_while_a_write_of_the_dead_may_still_l
     assert_eq!(tombstones[0]["userId"], *gone);
     assert_eq!(rig.checkpoint().await["inventory"]["users"]["stored"]["open"], Value::Null, "the key is taken now");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_the_dead_that_lands_within_a_partial_reading_is_known_all_the_same() {
+    let rig = rig().await;
+    let world = &rig.sim.world;
+    let before = world.add_users(29);
+    let victim = rig.lambda.clone();
+    let dies = Hook::new("death", move || victim.kill());
+    rig.sim.s3.faults.once("PUT", "code42/users/", 1, S3Fault::Orphaned(Duration::from_millis(700), dies));
+    rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
+    rig.free_the_lease().await;
+    // One of the first page is another meanwhile, so that the partial reading has something to add.
+    let changed = world.update_user(&before[1].id, |raw| with_member(raw, "notes", "\"changed\""));
+    rig.sim.faults.once(Endpoint::Users, 2, Fault::Hang);
+    assert_eq!(rig.run_within(Duration::from_secs(3)).await["status"], "partial");
+    rig.sim.faults.clear();
+    for _ in 0..2 {
+        assert_eq!(rig.run().await["status"], "complete");
+    }
+    let expected = before.iter().map(|user| compact(&user.raw)).chain([compact(&changed)]);
+    assert_same("users", rig.stored("users").await, expected);
+}

@@ -126,7 +126,8 @@ impl Collector<'_> {
             Err(Unread::TooDense { rows }) => unreachable!("{rows} are not more than the most there is"),
         };
         let count = reading.total;
-        let (done, placed) = self.store(&window, reading, false).await?;
+        let is_new = recount.count == 0 && !recount.has_key;
+        let (done, placed) = self.store(&window, reading, is_new).await?;
         for late in placed.iter().filter(|placed| placed.is_new).map(|placed| &placed.object) {
             let by = (recount.covered_at.0 - late.first.0).max(0);
             self.tally.late.fetch_add(late.records, Ordering::Relaxed);
