@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::checkpoint::is_default;
 use crate::collect::{Outcome, Tally};
 use crate::error::{Error, ErrorType, chain};
 use crate::intervals::Intervals;
@@ -58,13 +59,13 @@ pub struct StreamAnswer {
     pub covered_to: Option<Millis>,
     pub lag_s: Option<u64>,
     /// Of `records`, those that showed up after their window had been covered.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub late: u64,
     /// How long after its own time the latest of them was still missing, in seconds.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub late_by_s: u64,
     /// Rows that the API counted when their window was covered, and counts no longer.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub vanished: u64,
     /// Given up by this run, since the API keeps it no longer.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
@@ -78,11 +79,6 @@ pub struct Told {
     #[serde(rename = "type")]
     pub error_type: ErrorType,
     pub message: String,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 impl fmt::Display for Status {
@@ -185,7 +181,7 @@ impl Answer {
 
     /// An invocation that came to nothing.
     pub fn failed(action: Option<&'static str>, run_id: &str, error: &Error) -> Self {
-        Self { action, ..Self::ended(run_id, &[], error, |_, told| told) }
+        Self { action, error: Some(Told::from(error)), ..Self::new(run_id, Status::Failed) }
     }
 
     fn not_permitted(&self) -> impl Iterator<Item = Stream> {

@@ -141,7 +141,7 @@ pub struct StoredState {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub opened_by: Vec<Lease>,
     /// Of what was found under its key, so many objects are part of what is known.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub applied: u32,
     /// The instant of the last reading: the next one is later, so that no key is ever two readings'.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -274,9 +274,9 @@ impl Checkpoint {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+/// For serde: what need not be written.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointError> {

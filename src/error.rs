@@ -41,7 +41,9 @@ pub enum Error {
         because.as_deref().map(|because| format!("; {because}")).unwrap_or_default()
     )]
     Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
-    #[error("the run could not commit what it did: {why}")]
+    #[error(
+        "what was done is stored, but not said on the checkpoint or in a manifest, so that the next run does it: {why}"
+    )]
     NotCommitted { error_type: ErrorType, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
     NothingPermitted(String),

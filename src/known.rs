@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::StateObject;
+use crate::checkpoint::{StateObject, is_default};
 use crate::error::Error;
 use crate::ndjson::{self, Fingerprint, Packer};
 use crate::store::{Bucket, Condition, Object, StoreError};
@@ -28,13 +28,8 @@ struct Entry {
 struct Line {
     id: String,
     seen: Vec<String>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     missed: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl Known {

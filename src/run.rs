@@ -79,7 +79,7 @@ type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
 impl Work<'_> {
     async fn run(&self) -> Result<Answer, Error> {
         self.clients.api.forget_clock();
-        let state = self.bucket(&self.settings.state_bucket);
+        let state = Bucket::of_state(self.settings, &self.clients.s3);
         let lease = Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE };
         let ledger = if self.asked.dry_run {
             let found = self.load(&state).await?;
@@ -118,7 +118,7 @@ impl Work<'_> {
 
     async fn load(&self, state: &Bucket) -> Result<Option<Found>, Error> {
         let until = self.times.read_until;
-        let found = ledger::load(state, &self.settings.checkpoint_key, &self.identity(None), until).await?;
+        let found = ledger::load(state, &self.settings.checkpoint_key, &self.settings.identity(None), until).await?;
         if let Some(found) = &found {
             self.note_what_expires(&found.checkpoint);
         }
@@ -129,25 +129,16 @@ impl Work<'_> {
     async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
         let tally = Tally::default();
         let caller = Caller { until: self.times.read_until, requests: &tally.requests, retries: &tally.retries };
-        let identity = self.identity(self.clients.api.sign_in(&caller).await?);
+        let identity = self.settings.identity(self.clients.api.sign_in(&caller).await?);
         if let Some(found) = found {
             found.checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;
         }
         Ok(identity)
     }
 
-    fn identity(&self, tenant: Option<String>) -> Identity {
-        Identity {
-            tenant,
-            base_url: self.settings.base_url.clone(),
-            bucket: self.settings.bucket.clone(),
-            prefix: self.settings.prefix.clone(),
-        }
-    }
-
     /// All streams at once. None holds another back, and each that fails fails alone.
     async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Collected {
-        let bucket = self.bucket(&self.settings.bucket);
+        let bucket = Bucket::of_records(self.settings, &self.clients.s3);
         let run = Run {
             settings: self.settings,
             api: &self.clients.api,
@@ -254,10 +245,6 @@ impl Work<'_> {
         };
         let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
         Some(Told::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
-    }
-
-    fn bucket(&self, name: &str) -> Bucket {
-        Bucket { client: self.clients.s3.clone(), name: name.to_owned(), owner: self.settings.bucket_owner.clone() }
     }
 }
 

@@ -12,6 +12,7 @@ use self::checks::{
     bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy, reconcile, settle,
     streams,
 };
+use crate::checkpoint::Identity;
 use crate::ndjson::hex;
 use crate::stream::{Stream, file_events};
 use crate::time::MINUTE;
@@ -68,6 +69,11 @@ const STATE: [&str; 4] = ["set-aside", "known", "manifests", "replay"];
 const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
 
 impl Settings {
+    /// Whose data is collected: the tenant as far as the API's token tells it.
+    pub fn identity(&self, tenant: Option<String>) -> Identity {
+        Identity { tenant, base_url: self.base_url.clone(), bucket: self.bucket.clone(), prefix: self.prefix.clone() }
+    }
+
     /// `var` looks a variable up, so that no test has to change the environment.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let var = &var;

@@ -18,6 +18,7 @@ pub use records::{Placed, Records, base, hours};
 
 use crate::error::chain;
 use crate::retry::{self, sleep_within};
+use crate::settings::Settings;
 use crate::time::Millis;
 
 /// The longest that one attempt may take.
@@ -77,6 +78,18 @@ enum Verdict {
 }
 
 impl Bucket {
+    pub fn of_records(settings: &Settings, client: &Client) -> Self {
+        Self::named(&settings.bucket, settings, client)
+    }
+
+    pub fn of_state(settings: &Settings, client: &Client) -> Self {
+        Self::named(&settings.state_bucket, settings, client)
+    }
+
+    fn named(name: &str, settings: &Settings, client: &Client) -> Self {
+        Self { client: client.clone(), name: name.to_owned(), owner: settings.bucket_owner.clone() }
+    }
+
     /// `None` only when there is no such key: 403 and 500 must fail.
     pub async fn get(&self, key: &str, until: Millis) -> Result<Option<Stored>, StoreError> {
         let attempt = || async {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::info;
 
 use self::history::History;
-use crate::checkpoint::{Checkpoint, Identity};
+use crate::checkpoint::{Checkpoint, EventsState};
 use crate::collect::Times;
 use crate::error::Error;
 use crate::event::Verify;
@@ -40,7 +40,8 @@ pub struct Verified {
     /// The end of the chain: its hash must be one that the log holds.
     pub manifest: Option<Link>,
     pub checked: Checked,
-    pub streams: BTreeMap<Stream, Scope>,
+    /// Which span of each is verified: null where there is nothing to.
+    pub streams: BTreeMap<Stream, Option<Ends>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,17 +76,10 @@ pub struct Checked {
     pub bytes: u64,
 }
 
-/// Which span of a stream is verified: null where there is nothing to.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Scope {
-    #[serde(flatten)]
-    span: Option<Ends>,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Ends {
-    from: Millis,
-    to: Millis,
+pub struct Ends {
+    pub from: Millis,
+    pub to: Millis,
 }
 
 pub async fn verify(
@@ -95,17 +89,18 @@ pub async fn verify(
     asked: &Verify,
     deadline: Millis,
 ) -> Result<Verified, Error> {
-    let bucket =
-        |name: &str| Bucket { client: s3.clone(), name: name.to_owned(), owner: settings.bucket_owner.clone() };
     let verification = Verification {
         settings,
-        records: bucket(&settings.bucket),
-        state: bucket(&settings.state_bucket),
+        records: Bucket::of_records(settings, s3),
+        state: Bucket::of_state(settings, s3),
         asked,
         now: Millis::now(),
         until: Times::new(Millis::now(), deadline).read_until,
     };
-    let verified = verification.run(run_id).await?;
+    let verified = match verification.run(run_id).await {
+        Err(error) if error.is_out_of_time() => verification.not_begun(run_id),
+        verified => verified?,
+    };
     info!(run_id, status = ?verified.status, findings = verified.findings.len(), "verified");
     Ok(verified)
 }
@@ -147,12 +142,7 @@ impl Verification<'_> {
 
     /// As it is now; where there is none, nothing is covered.
     async fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        let identity = Identity {
-            tenant: None,
-            base_url: self.settings.base_url.clone(),
-            bucket: self.settings.bucket.clone(),
-            prefix: self.settings.prefix.clone(),
-        };
+        let identity = self.settings.identity(None);
         let found = ledger::load(&self.state, &self.settings.checkpoint_key, &identity, self.until).await?;
         Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
     }
@@ -174,7 +164,7 @@ impl Verification<'_> {
         };
         let spans = self.scopes(checkpoint, &history);
         let next_from = if out_of_time {
-            Some(self.asked.from.unwrap_or(Millis(0)))
+            Some(self.begin())
         } else {
             for (stream, span) in &spans {
                 if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
@@ -198,8 +188,27 @@ impl Verification<'_> {
             next_from,
             manifest: checkpoint.manifests.head.clone(),
             checked: progress.checked,
-            streams: spans.into_iter().map(|(stream, span)| (stream, Scope::of(span))).collect(),
+            streams: spans.into_iter().map(|(stream, span)| (stream, span.map(Ends::from))).collect(),
         })
+    }
+
+    /// There was no time for so much as the checkpoint.
+    fn not_begun(&self, run_id: &str) -> Verified {
+        Verified {
+            action: "verify",
+            run_id: run_id.to_owned(),
+            status: Verdict::Partial,
+            findings: Vec::new(),
+            next_from: Some(self.begin()),
+            manifest: None,
+            checked: Checked::default(),
+            streams: self.streams().iter().map(|stream| (*stream, None)).collect(),
+        }
+    }
+
+    /// Where a verification begins that got nowhere.
+    fn begin(&self) -> Millis {
+        self.asked.from.unwrap_or(Millis(0))
     }
 
     fn streams(&self) -> &[Stream] {
@@ -226,7 +235,8 @@ impl Verification<'_> {
     /// it is no gap yet.
     fn known(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
         let Kind::Events(_) = stream.kind() else { return (history.oldest(stream), self.now) };
-        let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
+        let nothing = EventsState::default();
+        let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let spans = [state.covered.first(), state.expired.first(), state.asked.first()];
         let oldest = spans.into_iter().flatten().map(|span| span.from).min();
         let due = self.now - self.settings.settle(stream) - NEXT_TICK;
@@ -236,7 +246,8 @@ impl Verification<'_> {
 
     /// What of a span is not covered, and what is covered without a reading that is told.
     fn gaps(&self, stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Finding> {
-        let state = checkpoint.events.get(&stream).cloned().unwrap_or_default();
+        let nothing = EventsState::default();
+        let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let expired = state.expired.within(span);
         let untold = state.covered.within(span).without(&history.windows(stream));
         // Who names both ends asks for all that lies between; else only for what was to be collected.
@@ -284,9 +295,9 @@ impl Verification<'_> {
     }
 }
 
-impl Scope {
-    fn of(span: Option<Span>) -> Self {
-        Self { span: span.map(|span| Ends { from: span.from, to: span.to }) }
+impl From<Span> for Ends {
+    fn from(span: Span) -> Self {
+        Self { from: span.from, to: span.to }
     }
 }
 

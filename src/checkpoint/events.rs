@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Lease;
+use super::{Lease, is_default};
 use crate::intervals::{Intervals, Span};
 use crate::time::Millis;
 
@@ -58,7 +58,7 @@ pub struct Recount {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_by: Option<Lease>,
     /// It was read again before, and so has a key, and keeps its bounds.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub has_key: bool,
 }
 

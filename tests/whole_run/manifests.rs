@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{Endpoint, Lambda, Outcome, S3Fault};
+use simulator::{Endpoint, Outcome, S3Fault};
 
 use crate::oracle::{a_moment, assert_one_finding, yesterday};
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, logs_with, time};
@@ -83,49 +83,6 @@ async fn a_window_s_reading_tells_its_request_and_the_api_s_own_count_beside_the
     }
     let users = readings.iter().find(|reading| reading["stream"] == "users").unwrap();
     assert_eq!((&users["rows"], &users["total"]), (&json!(40), &json!(40)));
-}
-
-/// Kills the process with each of its writes in turn; afterwards nothing is untold.
-async fn killed_with_each_write(fault: impl Fn(Lambda) -> S3Fault) {
-    for nth in 1..60 {
-        let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "25").env("PAGE_SIZE", "10")).await;
-        rig.populate();
-        rig.sim.s3.faults.once("PUT", "", nth, fault(rig.lambda.clone()));
-        let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
-        rig.sim.s3.faults.clear();
-        if let Outcome::Answer(_) = outcome {
-            assert!(nth > 10, "the first runs must die");
-            return;
-        }
-        rig.free_the_lease().await;
-        // As it was left, it lacks what wasn't covered, but nothing is there that nobody knows.
-        let left = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await;
-        if left.is_some() {
-            let verified = rig.verify().await;
-            let strays = verified["findings"].as_array().unwrap().iter().filter(|finding| !finding["key"].is_null());
-            assert_eq!(strays.count(), 0, "write {nth}: {verified:#}");
-        }
-        rig.invoke(json!({"action": "collect"})).await.answer();
-        rig.assert_tells_every_object().await;
-        let chain = rig.chain().await.len();
-        let verified = rig.verify().await;
-        assert_eq!(
-            (&verified["status"], &verified["checked"]["manifests"]),
-            (&json!("whole"), &json!(chain)),
-            "write {nth}: {verified:#}"
-        );
-    }
-    panic!("it never survived");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_before_any_of_its_writes_leaves_nothing_untold() {
-    killed_with_each_write(|lambda| S3Fault::before(move || lambda.kill())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_after_any_of_its_writes_leaves_nothing_untold() {
-    killed_with_each_write(|lambda| S3Fault::after(move || lambda.kill())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -246,29 +246,6 @@ async fn a_bucket_whose_checkpoint_is_gone_is_not_called_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_is_not_covered_is_named_by_its_ends() {
-    let rig = collected().await;
-    let (from, to) = (millis(ago(1_800)), millis(ago(1_500)));
-    for stream in ["audit", "file_events"] {
-        let good = rig.checkpoint().await;
-        rig.edit_checkpoint(|checkpoint| {
-            let covered = checkpoint["events"][stream]["covered"][0].clone();
-            checkpoint["events"][stream]["covered"] = json!([[covered[0], from], [to, covered[1]]]);
-        })
-        .await;
-        let verified = rig.verify().await;
-        assert_one_finding(&verified, stream, &from, "not covered");
-        assert_eq!((&verified["findings"][0]["to"], verified["findings"][0].get("key")), (&json!(to), None));
-        rig.edit_checkpoint(|checkpoint| checkpoint["events"][stream]["expired"] = json!([[from, to]])).await;
-        let verified = rig.verify().await;
-        assert_one_finding(&verified, stream, &from, "expired");
-        assert_eq!(verified["findings"][0]["to"], json!(to));
-        rig.edit_checkpoint(|checkpoint| *checkpoint = good).await;
-        rig.assert_whole().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_run_left_open_is_nobody_s_stray() {
     for stream in ["audit", "file_events", "cases", "users"] {
         let rig = Rig::with(|lambda| lambda.env("INVENTORY_INTERVAL_MINUTES", "0")).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, LambdaBuilder, S3Fault};
 
 use crate::oracle::{assert_one_finding, findings, millis, span_of};
-use crate::rig::{Rig, ago, time};
+use crate::rig::{CHECKPOINT, Rig, ago, time};
 use crate::verify::collected;
 
 /// One record in each of so many hours.
@@ -79,6 +79,47 @@ async fn where_the_time_is_over_before_the_manifests_are_read_going_on_finds_not
     rig.sim.s3.faults.once("GET", "/manifests/", 1, S3Fault::Late(Duration::from_secs(4)));
     let (answer, asked) = verified_in_parts(&rig, Duration::from_secs(2)).await;
     assert_eq!((&answer["status"], asked), (&json!("whole"), 2), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_time_is_over_before_the_checkpoint_is_read_nothing_is_called_whole() {
+    let rig = collected().await;
+    for from in [None, Some(ago(900))] {
+        rig.sim.s3.faults.once("GET", CHECKPOINT, 1, S3Fault::Late(Duration::from_secs(4)));
+        let mut event = json!({"action": "verify"});
+        if let Some(from) = from {
+            event["from"] = json!(millis(from));
+        }
+        let answer = rig.lambda.invoke(event.clone(), Duration::from_secs(2)).await.answer();
+        assert_eq!((&answer["status"], &answer["action"]), (&json!("partial"), &json!("verify")), "{answer:#}");
+        assert_eq!(answer["next_from"], event.get("from").cloned().unwrap_or(json!("1970-01-01T00:00:00.000Z")));
+        assert_eq!(answer["streams"]["audit"], Value::Null);
+    }
+    let (answer, asked) = verified_in_parts(&rig, Duration::from_secs(8)).await;
+    assert_eq!((&answer["status"], asked), (&json!("whole"), 1), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_not_covered_is_named_by_its_ends() {
+    let rig = collected().await;
+    let (from, to) = (millis(ago(1_800)), millis(ago(1_500)));
+    for stream in ["audit", "file_events"] {
+        let good = rig.checkpoint().await;
+        rig.edit_checkpoint(|checkpoint| {
+            let covered = checkpoint["events"][stream]["covered"][0].clone();
+            checkpoint["events"][stream]["covered"] = json!([[covered[0], from], [to, covered[1]]]);
+        })
+        .await;
+        let verified = rig.verify().await;
+        assert_one_finding(&verified, stream, &from, "not covered");
+        assert_eq!((&verified["findings"][0]["to"], verified["findings"][0].get("key")), (&json!(to), None));
+        rig.edit_checkpoint(|checkpoint| checkpoint["events"][stream]["expired"] = json!([[from, to]])).await;
+        let verified = rig.verify().await;
+        assert_one_finding(&verified, stream, &from, "expired");
+        assert_eq!(verified["findings"][0]["to"], json!(to));
+        rig.edit_checkpoint(|checkpoint| *checkpoint = good).await;
+        rig.assert_whole().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
