@@ -4,6 +4,7 @@
 mod budget;
 mod http;
 mod listing;
+mod page;
 mod token;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,7 +18,8 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-pub use listing::{Listing, Row};
+pub use listing::{ListRow, Listing};
+pub use page::Rows;
 
 use crate::error::{ErrorType, chain};
 use crate::retry::{self, sleep_within};
@@ -26,7 +28,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::stream::Method;
 use crate::time::Millis;
 use budget::Budget;
-use http::{Answer, whole_answer};
+use http::whole_answer;
 use token::Token;
 
 /// Of an error's body, so much is told.
@@ -155,18 +157,31 @@ impl Api {
         caller: &Caller<'_>,
         check: impl Fn(&Bytes) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
+        self.exchange(request, caller, async |response| check(&whole_answer(response).await.map_err(broke_off)?.body))
+            .await
+    }
+
+    /// The same, with the answer to a 2xx for `read` to take as it comes.
+    async fn exchange<T>(
+        &self,
+        request: &Request,
+        caller: &Caller<'_>,
+        mut read: impl AsyncFnMut(reqwest::Response) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let what = request.what();
         let mut attempts = retry::API.begin();
         let mut refused = None;
         let mut last: Option<ApiError> = None;
         loop {
             let token = self.token(caller, refused).await.map_err(|error| real_error(error, last.take()))?;
-            let asked = self.attempt(self.http_request(request, &token), caller).await;
-            let (error, pause) = match asked.and_then(|answer| answer.verdict(&what).map(|()| answer)) {
-                Ok(answer) => match check(&answer.body) {
-                    Ok(read) => return Ok(read),
-                    Err(error) => (error.told_without(&token), None),
-                },
+            let asked = self.attempt(self.http_request(request, &token), caller, async |response| {
+                if response.status().is_success() {
+                    return Ok(read(response).await?);
+                }
+                Err(whole_answer(response).await.map_err(broke_off)?.refused(&what))
+            });
+            let (error, pause) = match asked.await {
+                Ok(read) => return Ok(read),
                 Err(Refused { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
                     refused = Some(token.generation);
                     caller.retries.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +213,12 @@ impl Api {
     }
 
     /// One try, within the budget and the caller's time.
-    async fn attempt(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<Answer, Refused> {
+    async fn attempt<T>(
+        &self,
+        request: reqwest::RequestBuilder,
+        caller: &Caller<'_>,
+        read: impl AsyncFnOnce(reqwest::Response) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
         if Millis::now() >= caller.until {
             return Err(ApiError::OutOfTime.into());
         }
@@ -210,14 +230,12 @@ impl Api {
         }
         caller.requests.fetch_add(1, Ordering::Relaxed);
         let left = caller.until.since(Millis::now());
-        match tokio::time::timeout(left, whole_answer(request)).await {
-            Err(_) => Err(ApiError::OutOfTime.into()),
-            Ok(Err(source)) => Err(ApiError::Transport { what: String::new(), source: source.without_url() }.into()),
-            Ok(Ok(answer)) => {
-                self.note_date(&answer.headers);
-                Ok(answer)
-            }
-        }
+        let answered = async {
+            let response = request.send().await.map_err(broke_off)?;
+            self.note_date(response.headers());
+            read(response).await
+        };
+        tokio::time::timeout(left, answered).await.unwrap_or_else(|_| Err(ApiError::OutOfTime.into()))
     }
 
     /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock.
@@ -275,7 +293,9 @@ impl Api {
         let mut attempts = retry::API.begin();
         loop {
             let sent_at = Millis::now();
-            let asked = self.attempt(token::request(&self.http, &self.base_url, credentials), caller).await;
+            let request = token::request(&self.http, &self.base_url, credentials);
+            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
+            let asked = self.attempt(request, caller, whole).await;
             let (error, retry_after) = match asked {
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
                     (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
@@ -320,6 +340,10 @@ struct Refused {
     retry_after: Option<Duration>,
 }
 
+fn broke_off(source: reqwest::Error) -> ApiError {
+    ApiError::Transport { what: String::new(), source: source.without_url() }
+}
+
 impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
         Self { error, retry_after: None }
@@ -343,6 +367,7 @@ impl ApiError {
     fn about(self, request: &str) -> Self {
         match self {
             Self::Transport { source, .. } => Self::Transport { what: request.to_owned(), source },
+            Self::Unexpected { what, why } if what.is_empty() => Self::Unexpected { what: request.to_owned(), why },
             other => other,
         }
     }

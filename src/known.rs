@@ -71,7 +71,7 @@ impl Known {
 
     /// What a stored line says: this is the record now, or it is gone.
     pub fn apply(&mut self, id_key: &str, line: &str) {
-        let Ok(Some(id)) = ndjson::pick(line, &[id_key]) else { return };
+        let Some(id) = ndjson::field(line, &[id_key]) else { return };
         if is_tombstone(line) {
             self.remove(&id);
         } else {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::intervals::Span;
-use crate::ndjson::pick;
+use crate::ndjson;
 use crate::time::Millis;
 
 /// In the order in which a run asks for them: events first.
@@ -35,8 +35,6 @@ pub enum Kind {
 /// Records that never change once visible; read by window.
 pub struct Events {
     pub list: List,
-    /// Where a record's cursor time stands, from the outermost key inwards.
-    pub time: &'static [&'static str],
     /// The request for a span, without its paging. The server's edges are not trusted: `asked` is wider than the window.
     pub request: fn(&file_events::Query, Span) -> Value,
     pub total: Total,
@@ -55,7 +53,6 @@ pub enum Total {
 /// Records that change after they appear; read by when they were last updated, each with its detail.
 pub struct Versions {
     pub list: List,
-    pub id: &'static str,
     /// The query parameter that takes an interval of update times, `<from>/<to>`.
     pub updated: &'static str,
     /// The path below which a record's detail stands under its id.
@@ -65,7 +62,6 @@ pub struct Versions {
 /// Records without a time filter; read whole.
 pub struct Inventory {
     pub list: List,
-    pub id: &'static str,
 }
 
 /// One endpoint that answers a list in pages.
@@ -74,6 +70,8 @@ pub struct List {
     pub path: &'static str,
     /// The key of the page's list of records.
     pub rows: &'static str,
+    /// Where an event's cursor time stands, or another record's id: from the outermost key inwards.
+    pub field: &'static [&'static str],
     /// The key of the API's own total.
     pub total: Option<&'static str>,
     pub paging: Paging,
@@ -93,6 +91,25 @@ pub enum Method {
 pub enum Paging {
     Number { page: &'static str, size: &'static str, first: u64 },
     Token { token: &'static str, size: &'static str, next: &'static str },
+}
+
+impl Versions {
+    pub fn id(&self) -> &'static str {
+        self.list.id()
+    }
+}
+
+impl Inventory {
+    pub fn id(&self) -> &'static str {
+        self.list.id()
+    }
+}
+
+impl List {
+    /// The key of a record's id.
+    fn id(&self) -> &'static str {
+        self.field.last().copied().unwrap_or_default()
+    }
 }
 
 impl Stream {
@@ -119,7 +136,7 @@ impl Stream {
     /// An event's own time; the records of other streams have none by which they are stored.
     pub fn time_of(self, record: &str) -> Option<Millis> {
         let Kind::Events(facts) = self.kind() else { return None };
-        Millis::parse(&pick(record, facts.time).ok()??)
+        Millis::parse(&ndjson::field(record, facts.list.field)?)
     }
 
     /// What the API client must be allowed to, as the console calls it (support articles).

@@ -23,15 +23,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn verdict(&self, what: &str) -> Result<(), Refused> {
+    /// What an answer that is no 2xx says.
+    pub fn refused(&self, what: &str) -> Refused {
         let what = what.to_owned();
         let error = match self.status {
-            status if status.is_success() => return Ok(()),
             StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what },
             StatusCode::FORBIDDEN => ApiError::Forbidden { what },
-            StatusCode::TOO_MANY_REQUESTS => {
-                return Err(Refused { error: ApiError::RateLimited { what }, retry_after: self.retry_after() });
-            }
+            StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what },
             status => {
                 let said = String::from_utf8_lossy(&self.body).into_owned();
                 match () {
@@ -41,7 +39,7 @@ impl Answer {
                 }
             }
         };
-        Err(Refused { error, retry_after: self.retry_after() })
+        Refused { error, retry_after: self.retry_after() }
     }
 
     /// Seconds or a date (RFC 9110).
@@ -60,8 +58,7 @@ pub fn says_too_large(said: &str) -> bool {
     said.contains("timed out") && said.contains("refine")
 }
 
-pub async fn whole_answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
-    let mut response = request.send().await?;
+pub async fn whole_answer(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     Ok(Answer { status, headers, body: response.bytes().await? })
 }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::http::says_too_large;
+use super::page::{Page, Rows};
 use super::{Api, ApiError, Caller, Request};
-use crate::ndjson::{self, Page};
+use crate::ndjson::{self, Row};
 use crate::stream::{List, Method, Paging};
 
 /// Where a list is being read. A caller asks for the next page until there is none, and compares what it got with
@@ -29,29 +30,45 @@ enum Next {
     End,
 }
 
-/// A record's line, or the bytes of what should have been one.
-pub enum Row {
-    Record(String),
-    /// Not JSON, or not an object; why.
-    Unreadable(Bytes, String),
+/// A row that outlives its page.
+#[derive(Debug)]
+pub enum ListRow {
+    Record {
+        line: String,
+        id: String,
+    },
+    /// Not JSON, not an object, or without an id: the bytes as they were sent, and why.
+    Unreadable {
+        bytes: Bytes,
+        why: String,
+    },
 }
 
-impl Row {
-    /// `field` is where the record's time or id stands; the record is checked on the way.
-    pub fn read(bytes: &[u8], field: &[&str]) -> (Self, Option<String>) {
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => return (Self::unreadable(bytes, error.to_string()), None),
-        };
-        match ndjson::pick(text, field) {
-            Ok(picked) => (Self::Record(ndjson::compact(text)), picked),
-            Err(error) => (Self::unreadable(bytes, error.to_string()), None),
+impl ListRow {
+    fn of(row: Row<'_>) -> Self {
+        match row {
+            Row::Record { line, field, .. } => Self::Record { line: line.to_owned(), id: field.into_owned() },
+            Row::Unreadable { bytes, why } => Self::Unreadable { bytes: Bytes::copy_from_slice(bytes), why },
         }
     }
 
-    pub fn unreadable(bytes: &[u8], why: String) -> Self {
-        Self::Unreadable(Bytes::copy_from_slice(bytes), why)
+    /// A record that was asked for by itself.
+    pub fn single(record: &[u8], list: &'static List) -> Self {
+        ndjson::row(record, list.field, Self::of)
     }
+}
+
+/// A page of a short list. What was taken of a page that tore begins anew with it.
+impl Rows for Vec<ListRow> {
+    fn take(&mut self, row: Row<'_>) {
+        self.push(ListRow::of(row));
+    }
+
+    fn tear(&mut self) {
+        self.clear();
+    }
+
+    fn turn(&mut self) {}
 }
 
 impl<'a> Listing<'a> {
@@ -100,7 +117,7 @@ impl<'a> Listing<'a> {
     /// Only the API's total: one small request.
     pub async fn count(mut self, caller: &Caller<'_>) -> Result<u64, ApiError> {
         self.size = 1;
-        self.page(caller).await?;
+        self.rows(caller).await?;
         let what = self.request.what();
         self.total.ok_or_else(|| {
             let why = format!("the answer has no {:?}", self.list.total.unwrap_or("total"));
@@ -108,20 +125,26 @@ impl<'a> Listing<'a> {
         })
     }
 
-    /// The next page that has rows; `None` at the end.
-    pub async fn page(&mut self, caller: &Caller<'_>) -> Result<Option<Page>, ApiError> {
+    /// The rows of the next page of a short list; `None` at the end.
+    pub async fn rows(&mut self, caller: &Caller<'_>) -> Result<Option<Vec<ListRow>>, ApiError> {
+        let (rows, more) = self.page(caller, Vec::new()).await?;
+        Ok(more.then_some(rows))
+    }
+
+    /// Hands over the rows of the next page as they arrive; answers whether there were any, or this was the end.
+    pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: R) -> Result<(R, bool), ApiError> {
         let request = match &self.next {
-            Next::End => return Ok(None),
+            Next::End => return Ok((rows, false)),
             Next::Number(number) => self.request_for(&Value::from(*number)),
             Next::Token { token, .. } => self.request_for(&Value::from(token.as_str())),
         };
-        let page =
-            self.api.send(&request, caller, |body| read(self.list, &request, body, self.total.is_none())).await?;
-        self.note_total(&page);
-        let count = page.rows().len() as u64;
-        self.rows += count;
-        self.go_on(&page, count, &request)?;
-        Ok((count > 0).then_some(page))
+        let (first, what) = (self.total.is_none(), request.what());
+        let check = |envelope: &Map<String, Value>| check(self.list, &what, envelope, first);
+        let (rows, page) = self.api.page(&request, caller, self.list, rows, check).await?;
+        self.note_total(&page.envelope);
+        self.rows += page.rows;
+        self.go_on(&page, &request)?;
+        Ok((rows, page.rows > 0))
     }
 
     fn request_for(&self, page: &Value) -> Request {
@@ -135,14 +158,15 @@ impl<'a> Listing<'a> {
         request
     }
 
-    fn note_total(&mut self, page: &Page) {
-        let told = self.list.total.and_then(|key| page.envelope.get(key)).and_then(Value::as_u64);
+    fn note_total(&mut self, envelope: &Map<String, Value>) {
+        let told = self.list.total.and_then(|key| envelope.get(key)).and_then(Value::as_u64);
         self.total = self.total.max(told);
     }
 
     /// A short page is not taken for the last while the total says that there are more: the server may allow fewer
     /// rows a page than were asked for. An empty one is, and so is one after which all rows are there.
-    fn go_on(&mut self, page: &Page, count: u64, request: &Request) -> Result<(), ApiError> {
+    fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
+        let count = page.rows;
         let expected = self.expected.or(self.total);
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
@@ -190,15 +214,11 @@ impl Request {
     }
 }
 
-/// Reads one page. `problems` may be set in a 200. The first page must tell the total, which an error's body in a
-/// 200 doesn't; a page past the end may lack it.
-fn read(list: &List, request: &Request, body: &Bytes, first: bool) -> Result<Page, ApiError> {
-    let what = request.what();
-    let page = match Page::parse(body.clone(), list.rows) {
-        Ok(page) => page,
-        Err(error) => return Err(ApiError::Unexpected { what, why: error.to_string() }),
-    };
-    if let Some(problems) = problems(&page.envelope) {
+/// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a page
+/// past the end may lack it.
+fn check(list: &List, what: &str, envelope: &Map<String, Value>, first: bool) -> Result<(), ApiError> {
+    let what = what.to_owned();
+    if let Some(problems) = problems(envelope) {
         return Err(match () {
             () if says_too_large(&problems) => ApiError::TooLarge { what },
             () if problems.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
@@ -206,10 +226,10 @@ fn read(list: &List, request: &Request, body: &Bytes, first: bool) -> Result<Pag
         });
     }
     match list.total {
-        Some(key) if first && !page.envelope.get(key).is_some_and(Value::is_u64) => {
+        Some(key) if first && !envelope.get(key).is_some_and(Value::is_u64) => {
             Err(ApiError::Unexpected { what, why: format!("the answer has no {key:?}") })
         }
-        _ => Ok(page),
+        _ => Ok(()),
     }
 }
 

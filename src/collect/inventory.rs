@@ -3,16 +3,15 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Applied, Collector, Outcome};
-use crate::api::{Listing, Row};
+use crate::api::{ListRow, Listing};
 use crate::checkpoint::{InventoryState, Pass};
 use crate::error::Error;
 use crate::known::{Known, tombstone};
 use crate::manifest::Entry;
-use crate::ndjson::{Fingerprint, Packer, Page};
+use crate::ndjson::{Fingerprint, Packer};
 use crate::stream::Inventory;
 use crate::time::{Millis, SECOND};
 
@@ -98,7 +97,7 @@ impl Collector<'_> {
     /// Opens the reading, or goes on with one that was cut off or whose run died.
     async fn open_reading(&self, facts: &Inventory, state: &InventoryState) -> Result<Reading, Error> {
         let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        let before = self.apply_stored(facts.id, &state.stored, &mut known).await?;
+        let before = self.apply_stored(facts.id(), &state.stored, &mut known).await?;
         let pass =
             state.pass.clone().unwrap_or_else(|| Pass { began: self.run.api.now(), page: 0, seen: None, set_aside: 0 });
         let seen = self.load_known(pass.seen.as_ref()).await?;
@@ -130,9 +129,9 @@ impl Collector<'_> {
         if reading.pass.page > 0 {
             listing = listing.from_page(reading.pass.page, reading.ids.len() as u64 + reading.pass.set_aside);
         }
-        while let Some(page) = listing.page(&self.caller()).await? {
+        while let Some(rows) = listing.rows(&self.caller()).await? {
             let before = (reading.ids.len(), reading.pass.set_aside);
-            self.take(facts, &page, reading).await?;
+            self.take(rows, reading).await?;
             reading.pass.page = listing.next_page().unwrap_or(reading.pass.page);
             if before == (reading.ids.len(), reading.pass.set_aside) {
                 // A page that shows only what was there before: the total tells whether that is all.
@@ -142,15 +141,11 @@ impl Collector<'_> {
         Ok(listing.total().unwrap_or(0))
     }
 
-    async fn take(&self, facts: &Inventory, page: &Page, reading: &mut Reading) -> Result<(), Error> {
-        for bytes in page.rows() {
-            let (line, id) = match Row::read(bytes, &[facts.id]) {
-                (Row::Record(line), Some(id)) => (line, id),
-                (row, _) => {
-                    let (bytes, why) = match row {
-                        Row::Unreadable(bytes, why) => (bytes, why),
-                        Row::Record(_) => (Bytes::copy_from_slice(bytes), format!("it has no {}", facts.id)),
-                    };
+    async fn take(&self, rows: Vec<ListRow>, reading: &mut Reading) -> Result<(), Error> {
+        for row in rows {
+            let (line, id) = match row {
+                ListRow::Record { line, id } => (line, id),
+                ListRow::Unreadable { bytes, why } => {
                     if reading.distinct.insert(Fingerprint::of(&bytes)) {
                         reading.set_aside.push(self.set_aside(&bytes, &why).await?);
                         reading.pass.set_aside += 1;
@@ -184,7 +179,7 @@ impl Collector<'_> {
                 )));
             } else {
                 for id in gone {
-                    reading.packer.push(&tombstone(facts.id, &id, reading.at));
+                    reading.packer.push(&tombstone(facts.id(), &id, reading.at));
                     next.remove(&id);
                 }
             }

@@ -9,12 +9,12 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{Applied, Collector};
-use crate::api::{ApiError, Listing, Request, Row};
+use crate::api::{ApiError, ListRow, Listing, Request};
 use crate::checkpoint::{PartOfList, VersionsState};
 use crate::error::Error;
 use crate::known::Known;
 use crate::manifest::Entry;
-use crate::ndjson::{self, Fingerprint, Packer, Page};
+use crate::ndjson::{self, Fingerprint, Packer};
 use crate::stream::Versions;
 use crate::time::{DAY, MINUTE, Millis};
 
@@ -58,7 +58,7 @@ impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         let before = self.versions_state(|state| state.stored.clone());
         let mut known = self.load_known(before.known.as_ref()).await?;
-        let mut stored = self.apply_stored(facts.id, &before, &mut known).await?;
+        let mut stored = self.apply_stored(facts.id(), &before, &mut known).await?;
         // What is pending is fetched also when the list, which says what else there is, contradicts itself.
         let mut failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
@@ -158,26 +158,22 @@ impl Collector<'_> {
         let mut ids = part.seen.clone();
         let mut odd = Vec::new();
         loop {
-            let page = match listing.page(&self.caller()).await {
-                Ok(Some(page)) => page,
+            let rows = match listing.rows(&self.caller()).await {
+                Ok(Some(rows)) => rows,
                 Ok(None) => break,
                 Err(error) => {
                     self.keep_list(&error, &listing, part, ids, odd.len() as u64);
                     return Err(error.into());
                 }
             };
-            for row in page.rows() {
-                match Row::read(row, &[facts.id]) {
-                    (Row::Record(_), Some(id)) => {
+            for row in rows {
+                match row {
+                    ListRow::Record { id, .. } => {
                         ids.insert(id);
                     }
-                    (Row::Record(_), None) => {
-                        let why = format!("it has no {}", facts.id);
-                        odd.push(self.set_aside(&Bytes::copy_from_slice(row), &why).await?);
-                    }
-                    (Row::Unreadable(bytes, why), _) => {
+                    ListRow::Unreadable { bytes, why } => {
                         // Its detail may be in better shape.
-                        if let Some(id) = ndjson::member(&bytes, facts.id) {
+                        if let Some(id) = ndjson::member(&bytes, facts.id()) {
                             ids.insert(id);
                         } else {
                             odd.push(self.set_aside(&bytes, &why).await?);
@@ -281,21 +277,21 @@ impl Collector<'_> {
         Ok(part)
     }
 
-    async fn detail(&self, facts: &Versions, id: &str) -> Result<Detail, Error> {
+    async fn detail(&self, facts: &'static Versions, id: &str) -> Result<Detail, Error> {
         let request = Request::get(format!("{}{id}", facts.detail));
-        let read = |body: &Bytes| match Page::single(body) {
-            Ok(record) => Ok(record.to_vec()),
-            Err(error) => Err(ApiError::Unexpected { what: request.what(), why: error.to_string() }),
+        let read = |body: &Bytes| match ndjson::single(body) {
+            Some(record) => Ok(record.to_vec()),
+            None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
         match self.run.api.send(&request, &self.caller(), read).await {
-            Ok(record) => Ok(match Row::read(&record, &[facts.id]) {
-                (Row::Record(line), Some(told)) if told == id => Detail::Record(line),
-                (Row::Record(_), _) => Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.id)),
-                (Row::Unreadable(bytes, why), _) => Detail::Unreadable(bytes, why),
+            Ok(record) => Ok(match ListRow::single(&record, &facts.list) {
+                ListRow::Record { line, id: told } if told == id => Detail::Record(line),
+                ListRow::Record { .. } => Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.id())),
+                ListRow::Unreadable { bytes, why } => Detail::Unreadable(bytes, why),
             }),
             Err(ApiError::Status { status: 404 | 410, said, .. }) => {
                 warn!(stream = %self.stream, id, "it was listed, but is gone");
-                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.id, Value::from(id), Value::from(said));
+                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.id(), Value::from(id), Value::from(said));
                 Ok(Detail::Unreadable(told.into(), "it was listed, but its detail is gone".into()))
             }
             Err(error) => Err(error.into()),

@@ -10,12 +10,12 @@ pub static CASES: Versions = Versions {
         method: Method::Get,
         path: "/v1/cases",
         rows: "cases",
+        field: &["number"],
         total: Some("totalCount"),
         paging: Paging::Number { page: "pgNum", size: "pgSize", first: 1 },
         fixed: &[("srtKey", "number"), ("srtDir", "asc")],
         max_page_size: 500,
     },
-    id: "number",
     updated: "updatedAt",
     detail: "/v1/cases/",
 };

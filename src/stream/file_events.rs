@@ -13,13 +13,13 @@ pub static FILE_EVENTS: Events = Events {
         method: Method::Post,
         path: "/v2/file-events",
         rows: "fileEvents",
+        // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
+        field: &["event", "inserted"],
         total: Some("totalCount"),
         paging: Paging::Token { token: "pgToken", size: "pgSize", next: "nextPgToken" },
         fixed: &[],
         max_page_size: 10_000,
     },
-    // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
-    time: &["event", "inserted"],
     request,
     total: Total::InPage,
     retention: None,

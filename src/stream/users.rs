@@ -9,10 +9,10 @@ pub static USERS: Inventory = Inventory {
         method: Method::Get,
         path: "/v1/users",
         rows: "users",
+        field: &["userId"],
         total: Some("totalCount"),
         paging: Paging::Number { page: "page", size: "pageSize", first: 1 },
         fixed: &[],
         max_page_size: 500,
     },
-    id: "userId",
 };

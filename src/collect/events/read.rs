@@ -125,14 +125,17 @@ impl Collector<'_> {
         if before == Some(0) {
             return Ok(reading);
         }
-        while let Some(page) = listing.page(&caller).await? {
-            if reading.pages == 0
+        loop {
+            let more;
+            (reading, more) = listing.page(&caller, reading).await?;
+            if !more {
+                break;
+            }
+            if reading.pages == 1
                 && let Some(total) = listing.total()
             {
                 self.refuse_if_too_dense(window, total, most).await?;
             }
-            // Compression is work for a thread of its own.
-            reading = tokio::task::spawn_blocking(move || reading.with(&page)).await.map_err(panicked)?;
         }
         (reading.total, reading.total_after) = match before {
             Some(before) => (before, self.count(facts, &window.request).await?),

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::plan::asked;
-use crate::api::Row;
+use crate::api::Rows;
 use crate::intervals::Span;
-use crate::ndjson::{Fingerprint, Packed, Packer, Page};
+use crate::ndjson::{Fingerprint, Packed, Packer, Row};
 use crate::store::hours;
 use crate::stream::{Events, Total};
 use crate::time::{HOUR, Millis};
@@ -37,6 +37,36 @@ pub struct Reading {
     digest: u128,
     /// Whether a row lies far from what was asked for, so that this is the answer to another question.
     is_astray: bool,
+    /// What this page has shown so far; and what it showed before it broke off and was asked for again.
+    on_page: Vec<Fingerprint>,
+    torn: HashMap<Fingerprint, u64>,
+}
+
+impl Rows for Reading {
+    fn take(&mut self, row: Row<'_>) {
+        let fingerprint = match &row {
+            Row::Record { line, .. } => Fingerprint::quick(line.as_bytes()),
+            Row::Unreadable { bytes, .. } => Fingerprint::quick(bytes),
+        };
+        self.on_page.push(fingerprint);
+        match self.torn.get_mut(&fingerprint) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => self.note(row, fingerprint),
+        }
+    }
+
+    fn tear(&mut self) {
+        for fingerprint in self.on_page.drain(..) {
+            *self.torn.entry(fingerprint).or_default() += 1;
+        }
+    }
+
+    /// What tore and didn't come once more was another page: then nothing of it is to be believed.
+    fn turn(&mut self) {
+        self.is_astray |= self.torn.drain().any(|(_, count)| count > 0);
+        self.on_page.clear();
+        self.pages += 1;
+    }
 }
 
 impl Reading {
@@ -57,33 +87,12 @@ impl Reading {
             alike_across_pages: false,
             digest: 0,
             is_astray: false,
+            on_page: Vec::new(),
+            torn: HashMap::new(),
         }
     }
 
-    #[must_use]
-    pub fn with(mut self, page: &Page) -> Self {
-        self.pages += 1;
-        for row in page.rows() {
-            self.take(row);
-        }
-        self
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let (row, time) = match Row::read(bytes, self.facts.time) {
-            (Row::Record(line), Some(text)) => match Millis::parse(&text) {
-                Some(time) => (Row::Record(line), Some(time)),
-                None => (Row::unreadable(bytes, format!("its time {text:?} is not RFC 3339")), None),
-            },
-            (Row::Record(_), None) => {
-                (Row::unreadable(bytes, format!("it has no {}", self.facts.time.join("."))), None)
-            }
-            (unreadable, _) => (unreadable, None),
-        };
-        let fingerprint = match &row {
-            Row::Record(line) => Fingerprint::of(line.as_bytes()),
-            Row::Unreadable(bytes, _) => Fingerprint::of(bytes),
-        };
+    fn note(&mut self, row: Row<'_>, fingerprint: Fingerprint) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);
         let is_first = match self.seen.entry(fingerprint) {
@@ -97,17 +106,23 @@ impl Reading {
                 false
             }
         };
-        let near = asked(asked(self.window));
-        self.is_astray |= time.is_some_and(|time| !near.contains(time));
-        match (row, time) {
-            (Row::Record(line), Some(time)) if self.window.contains(time) => {
+        let placed = match row {
+            Row::Record { bytes, line, field } => match Millis::parse(&field) {
+                Some(time) => Ok((time, line)),
+                None => Err((bytes, format!("its time {field:?} is not RFC 3339"))),
+            },
+            Row::Unreadable { bytes, why } => Err((bytes, why)),
+        };
+        match placed {
+            Ok((time, _)) if !asked(asked(self.window)).contains(time) => self.is_astray = true,
+            Ok((time, line)) if self.window.contains(time) => {
                 if is_first {
-                    self.pack(time, &line);
+                    self.pack(time, line);
                 } else {
-                    self.alike.push((time, line));
+                    self.alike.push((time, line.to_owned()));
                 }
             }
-            (Row::Unreadable(bytes, why), _) if is_first => self.set_aside.push((bytes, why)),
+            Err((bytes, why)) if is_first => self.set_aside.push((Bytes::copy_from_slice(bytes), why)),
             _ => {}
         }
     }
@@ -158,7 +173,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ndjson::lines;
+    use crate::ndjson::{Cutter, lines};
     use crate::stream::audit::AUDIT;
     use crate::stream::file_events::FILE_EVENTS;
 
@@ -166,14 +181,24 @@ mod tests {
     const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
 
     fn audit(pages: &[&[&str]], total: u64) -> Reading {
-        read(&AUDIT, "events", pages, total)
+        read(&AUDIT, pages, total)
     }
 
-    fn read(facts: &'static Events, list: &str, pages: &[&[&str]], total: u64) -> Reading {
+    fn take(reading: &mut Reading, rows: &[&str]) {
+        let list = reading.facts.list.rows;
+        let body = format!(r#"{{"{list}":[{}]}}"#, rows.join(","));
+        let mut cutter = Cutter::new(list, reading.facts.list.field);
+        cutter.feed(body.as_bytes(), |row| reading.take(row)).expect("a page");
+        cutter.finish(|row| reading.take(row)).expect("a page");
+    }
+
+    fn read(facts: &'static Events, pages: &[&[&str]], total: u64) -> Reading {
         let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
         let reading = pages.iter().fold(Reading::new(facts, window, 6), |reading, rows| {
-            let body = format!(r#"{{"{list}":[{}]}}"#, rows.join(","));
-            reading.with(&Page::parse(body.into(), list).expect("a page"))
+            let mut reading = reading;
+            take(&mut reading, rows);
+            reading.turn();
+            reading
         });
         Reading { total, total_after: total, ..reading }
     }
@@ -207,14 +232,37 @@ mod tests {
     #[test]
     fn a_file_event_that_two_pages_show_is_one_record() {
         let event = r#"{"event":{"inserted":"1970-01-01T00:00:01Z"}}"#;
-        let reading = read(&FILE_EVENTS, "fileEvents", &[&[event], &[event]], 1);
+        let reading = read(&FILE_EVENTS, &[&[event], &[event]], 1);
         assert!(reading.agrees(None));
         assert_eq!(stored(reading), [event]);
-        let doubled = read(&FILE_EVENTS, "fileEvents", &[&[event], &[event]], 2);
+        let doubled = read(&FILE_EVENTS, &[&[event], &[event]], 2);
         assert!(!doubled.agrees(None), "another may be hidden behind it");
-        let again = read(&FILE_EVENTS, "fileEvents", &[&[event, event]], 2);
+        let again = read(&FILE_EVENTS, &[&[event, event]], 2);
         assert!(again.agrees(Some(&doubled)), "the API itself counts it twice");
         assert_eq!(stored(again), [event]);
+    }
+
+    #[test]
+    fn a_page_that_broke_off_counts_once() {
+        let mut reading = audit(&[], 3);
+        take(&mut reading, &[A, B]);
+        reading.tear();
+        take(&mut reading, &[A]);
+        reading.tear();
+        take(&mut reading, &[A, A, B]);
+        reading.turn();
+        assert!(reading.agrees(None), "three rows, of which two are alike");
+        assert_eq!(stored(reading).len(), 3);
+    }
+
+    #[test]
+    fn a_page_that_comes_back_as_another_is_not_believed() {
+        let mut reading = audit(&[], 1);
+        take(&mut reading, &[A]);
+        reading.tear();
+        take(&mut reading, &[B]);
+        reading.turn();
+        assert!(!Reading { total: 2, total_after: 2, ..reading }.agrees(None));
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! One page as it arrives: its bytes go to a thread for work, which cuts them into rows and hands these on.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use super::{Api, ApiError, Caller, Request};
+use crate::ndjson::{Cutter, PageError, Row};
+use crate::stream::List;
+
+/// So many pieces of an answer may wait for the thread that cuts them.
+const PIECES: usize = 8;
+
+/// Takes a page's rows as they arrive.
+pub trait Rows: Send + 'static {
+    fn take(&mut self, row: Row<'_>);
+    /// The page broke off and is asked for again: what was taken of it comes once more.
+    fn tear(&mut self);
+    /// The page is whole.
+    fn turn(&mut self);
+}
+
+/// What is known of a page that has arrived.
+pub struct Page {
+    pub rows: u64,
+    /// All keys but the list's.
+    pub envelope: Map<String, Value>,
+}
+
+impl Api {
+    /// Asks for a page until it arrives whole, and passes `check`.
+    pub async fn page<R: Rows>(
+        &self,
+        request: &Request,
+        caller: &Caller<'_>,
+        list: &'static List,
+        rows: R,
+        check: impl Fn(&Map<String, Value>) -> Result<(), ApiError>,
+    ) -> Result<(R, Page), ApiError> {
+        let what = request.what();
+        let mut rows = Some(rows);
+        let page = self
+            .exchange(request, caller, async |response: reqwest::Response| {
+                let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
+                let (mut taken, arrived) = arrive(response, list, taken).await;
+                let checked = arrived.and_then(|page| check(&page.envelope).map(|()| page));
+                if checked.is_ok() {
+                    taken.turn();
+                } else {
+                    taken.tear();
+                }
+                rows = Some(taken);
+                checked.map_err(|error| error.about(&what))
+            })
+            .await?;
+        match rows {
+            Some(rows) => Ok((rows, page)),
+            None => Err(ApiError::OutOfTime),
+        }
+    }
+}
+
+async fn arrive<R: Rows>(mut response: reqwest::Response, list: &'static List, rows: R) -> (R, Result<Page, ApiError>) {
+    let (pieces, to_cut) = mpsc::channel(PIECES);
+    let cutting = tokio::task::spawn_blocking(move || cut(to_cut, list, rows));
+    let ended = loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                if pieces.send(piece).await.is_err() {
+                    break Ok(());
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(source) => {
+                break Err(ApiError::Transport { what: String::new(), source: source.without_url() });
+            }
+        }
+    };
+    drop(pieces);
+    let (rows, page) = cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let page = page.map_err(|error| ApiError::Unexpected { what: String::new(), why: error.to_string() });
+    (rows, ended.and(page))
+}
+
+fn cut<R: Rows>(mut pieces: mpsc::Receiver<Bytes>, list: &'static List, mut rows: R) -> (R, Result<Page, PageError>) {
+    let mut cutter = Cutter::new(list.rows, list.field);
+    let mut count = 0;
+    let mut take = |row: Row<'_>| {
+        count += 1;
+        rows.take(row);
+    };
+    while let Some(piece) = pieces.blocking_recv() {
+        if let Err(error) = cutter.feed(&piece, &mut take) {
+            return (rows, Err(error));
+        }
+    }
+    match cutter.finish(&mut take) {
+        Ok(envelope) => (rows, Ok(Page { rows: count, envelope })),
+        Err(error) => (rows, Err(error)),
+    }
+}
