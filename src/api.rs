@@ -2,13 +2,15 @@
 //! searches or reads, so that each is safe to repeat.
 
 mod budget;
+mod error;
 mod http;
+mod lanes;
 mod listing;
 mod page;
 mod token;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -18,68 +20,21 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
+pub use error::ApiError;
+pub use lanes::{Lane, Lanes};
 pub use listing::{ListRow, Listing};
 pub use page::Rows;
 
-use crate::error::{ErrorType, chain};
+use crate::error::chain;
 use crate::retry::{self, sleep_within};
-use crate::secrets::{self, Credentials, SecretError};
+use crate::secrets::{self, Credentials};
 use crate::settings::{Settings, SettingsError};
 use crate::stream::Method;
 use crate::time::Millis;
 use budget::Budget;
+use error::{Refused, broke_off, real_error};
 use http::whole_answer;
 use token::Token;
-
-/// Of an error's body, so much is told.
-const EXCERPT: usize = 300;
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    #[error(
-        "the API refuses the credentials ({status}): the client id or secret is wrong, or INCYDR_BASE_URL is another region's"
-    )]
-    BadCredentials { status: u16 },
-    #[error("{what}: the API answers 403: the API client lacks the permission")]
-    Forbidden { what: String },
-    #[error("{what}: the API answers 401, also to a new token")]
-    Unauthorized { what: String },
-    #[error("{what}: the API answers {status}: {said}")]
-    Status { what: String, status: u16, said: String },
-    #[error("{what}: the API still answers 429 (too many requests)")]
-    RateLimited { what: String },
-    #[error("{what}: {why}")]
-    Unexpected { what: String, why: String },
-    #[error("{what}: the API could not be reached or broke off")]
-    Transport { what: String, source: reqwest::Error },
-    #[error("{what}: the query takes the API too long")]
-    TooLarge { what: String },
-    #[error("{what}: the page token is no longer valid")]
-    InvalidPageToken { what: String },
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error("the run's time is up")]
-    OutOfTime,
-}
-
-impl ApiError {
-    pub fn error_type(&self) -> ErrorType {
-        match self {
-            Self::BadCredentials { .. } | Self::Forbidden { .. } => ErrorType::ThirdPartyConfigError,
-            Self::Secret(error) => error.error_type(),
-            _ => ErrorType::ThirdPartyGenericError,
-        }
-    }
-
-    /// Whether the very same request may fare better in a moment.
-    fn may_be_retried(&self) -> bool {
-        match self {
-            Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,
-            Self::Status { status, .. } => *status == 408 || *status >= 500,
-            _ => false,
-        }
-    }
-}
 
 /// What is asked, without its page.
 #[derive(Clone, Debug)]
@@ -103,6 +58,7 @@ pub struct Api {
     base_url: String,
     secret_id: String,
     budget: Budget,
+    lanes: Lanes,
     signed_in: Mutex<SignedIn>,
     /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
     behind: AtomicI64,
@@ -124,6 +80,7 @@ impl Api {
             base_url: settings.base_url.clone(),
             secret_id: settings.secret_id.clone(),
             budget: Budget::new(settings.requests_per_minute),
+            lanes: Lanes::default(),
             signed_in: Mutex::default(),
             behind: AtomicI64::new(0),
         })
@@ -142,6 +99,11 @@ impl Api {
     /// A run begins: what the API's clock said in an earlier one counts no longer.
     pub fn forget_clock(&self) {
         self.behind.store(0, Ordering::Relaxed);
+    }
+
+    /// How many windows may be read at once.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.
@@ -222,20 +184,37 @@ impl Api {
         if Millis::now() >= caller.until {
             return Err(ApiError::OutOfTime.into());
         }
-        while let Err(wait) = self.budget.take(Millis::now()) {
-            if !sleep_within(wait, caller.until).await {
-                info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
-                return Err(ApiError::OutOfTime.into());
-            }
-        }
+        let was_held_up = self.wait_for_budget(caller).await?;
         caller.requests.fetch_add(1, Ordering::Relaxed);
-        let left = caller.until.since(Millis::now());
+        let (sent_at, began) = (Millis::now(), Instant::now());
         let answered = async {
             let response = request.send().await.map_err(broke_off)?;
             self.note_date(response.headers());
-            read(response).await
+            let waited = began.elapsed();
+            let answer = read(response).await?;
+            self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
+            Ok(answer)
         };
-        tokio::time::timeout(left, answered).await.unwrap_or_else(|_| Err(ApiError::OutOfTime.into()))
+        let answered: Result<T, Refused> = tokio::time::timeout(caller.until.since(sent_at), answered)
+            .await
+            .unwrap_or_else(|_| Err(ApiError::OutOfTime.into()));
+        if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
+            self.lanes.refused(sent_at, Millis::now());
+        }
+        answered
+    }
+
+    /// Takes one request of the budget; answers whether it had to wait for it.
+    async fn wait_for_budget(&self, caller: &Caller<'_>) -> Result<bool, ApiError> {
+        let mut had_to = false;
+        while let Err(wait) = self.budget.take(Millis::now()) {
+            had_to = true;
+            if !sleep_within(wait, caller.until).await {
+                info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
+                return Err(ApiError::OutOfTime);
+            }
+        }
+        Ok(had_to)
     }
 
     /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock.
@@ -332,51 +311,5 @@ impl Request {
             Method::Post => "POST",
         };
         format!("{method} {}", self.path)
-    }
-}
-
-struct Refused {
-    error: ApiError,
-    retry_after: Option<Duration>,
-}
-
-fn broke_off(source: reqwest::Error) -> ApiError {
-    ApiError::Transport { what: String::new(), source: source.without_url() }
-}
-
-impl From<ApiError> for Refused {
-    fn from(error: ApiError) -> Self {
-        Self { error, retry_after: None }
-    }
-}
-
-impl ApiError {
-    /// What the API said, in one line, without the secrets that it may echo, and cut to what a log line bears.
-    fn told_without(self, token: &Token) -> Self {
-        let tell = |said: String| {
-            let words: Vec<&str> = said.split_whitespace().collect();
-            token.redact(&words.join(" ")).chars().take(EXCERPT).collect()
-        };
-        match self {
-            Self::Status { what, status, said } => Self::Status { what, status, said: tell(said) },
-            Self::Unexpected { what, why } => Self::Unexpected { what, why: tell(why) },
-            other => other,
-        }
-    }
-
-    fn about(self, request: &str) -> Self {
-        match self {
-            Self::Transport { source, .. } => Self::Transport { what: request.to_owned(), source },
-            Self::Unexpected { what, why } if what.is_empty() => Self::Unexpected { what: request.to_owned(), why },
-            other => other,
-        }
-    }
-}
-
-/// Where the time ran out between retries, what the API did is the news, unless it only asked to wait.
-fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
-    match (error, last) {
-        (ApiError::OutOfTime, Some(last)) if !matches!(last, ApiError::RateLimited { .. }) => last,
-        (error, _) => error,
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::time::{MINUTE, Millis};
 
+/// What is sent a minute apart may arrive a little less apart.
+const SPAN: i64 = MINUTE + 500;
+
 pub struct Budget {
     per_minute: usize,
     sent: Mutex<VecDeque<Millis>>,
@@ -20,12 +23,12 @@ impl Budget {
     /// the container is frozen; a clock that was set back forgets nothing.
     pub fn take(&self, now: Millis) -> Result<(), Duration> {
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        while sent.front().is_some_and(|first| *first + MINUTE <= now) {
+        while sent.front().is_some_and(|first| *first + SPAN <= now) {
             sent.pop_front();
         }
         match sent.front() {
             Some(first) if sent.len() >= self.per_minute => {
-                Err((*first + MINUTE).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)))
+                Err((*first + SPAN).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)))
             }
             _ => {
                 let at = sent.back().map_or(now, |last| now.max(*last));
@@ -60,8 +63,8 @@ mod tests {
         let budget = Budget::new(2);
         assert_eq!(budget.take(Millis(0)), Ok(()));
         assert_eq!(budget.take(Millis(10_000)), Ok(()));
-        assert_eq!(budget.take(Millis(15_000)), Err(Duration::from_secs(45)));
-        assert_eq!(budget.take(Millis(60_000)), Ok(()));
-        assert_eq!(budget.take(Millis(60_001)), Err(Duration::from_millis(9_999)));
+        assert_eq!(budget.take(Millis(15_000)), Err(Duration::from_millis(45_500)));
+        assert_eq!(budget.take(Millis(60_500)), Ok(()));
+        assert_eq!(budget.take(Millis(60_501)), Err(Duration::from_millis(9_999)));
     }
 }

@@ -15,7 +15,7 @@ async fn a_backlog_of_many_runs_shrinks_with_every_run() {
     .await;
     rig.sim.world.add_file_events(1_500, ago(3_400), ago(5));
     rig.sim.world.add_audit(1_000, ago(3_400), ago(5));
-    rig.sim.api.change(|api| api.latency = Duration::from_millis(120));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(400));
     let mut before = [ago(4_000); 2];
     for run in 0.. {
         assert!(run < 60, "no progress");

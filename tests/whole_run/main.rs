@@ -8,6 +8,7 @@ mod cases;
 mod deadline;
 mod first_run;
 mod formats;
+mod lanes;
 mod manifests;
 mod oracle;
 mod paging;

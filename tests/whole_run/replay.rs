@@ -96,7 +96,7 @@ async fn a_replay_that_the_time_cuts_off_goes_on_with_the_next_call() {
     .await;
     rig.sim.world.add_file_events(600, ago(3_400), ago(5));
     rig.sim.world.add_audit(400, ago(3_400), ago(5));
-    rig.sim.api.change(|api| api.latency = Duration::from_millis(120));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(600));
     let event = json!({"action": "replay", "from": millis(ago(3_500)), "to": millis(ago(3)), "prefix": "again/"});
     let mut calls = 0;
     loop {

@@ -10,16 +10,26 @@ const SHORTEST: i64 = 2 * SECOND;
 /// Nor is one longer, since each of its hours is compressed on its own.
 const LONGEST: i64 = DAY;
 
+/// A window's records are held in memory, gzipped, until it is stored: so many bytes at most, as far as can be told.
+const MOST_BYTES: f64 = 12.0 * 1024.0 * 1024.0;
+
 /// The sizes of windows, in rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     full_page: u64,
 }
 
-/// How fast windows went so far in this run.
+/// How windows went so far in this run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    millis_per_row: Option<f64>,
+    per_row: Option<PerRow>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PerRow {
+    millis: f64,
+    /// Gzipped.
+    bytes: f64,
 }
 
 impl Sizes {
@@ -32,35 +42,37 @@ impl Sizes {
         4 * self.full_page
     }
 
-    /// Records don't come evenly: a window that turns out to hold a page more than that is let be.
-    pub fn too_many(self) -> u64 {
-        5 * self.full_page
+    /// Records don't come evenly: a window that turns out to hold a page more than it was cut for is let be.
+    pub fn too_many(self, rows: u64) -> u64 {
+        rows.saturating_add(self.full_page)
     }
 
-    /// How many rows the next window should hold, in a run with so many milliseconds left. A short run of unknown
-    /// pace begins with one page.
-    pub fn next(self, left: i64, pace: Pace) -> u64 {
-        const SHORT: i64 = 20 * SECOND;
+    /// How many of `count` rows the next window should hold, in a run with so many milliseconds left: full pages, where
+    /// it may be more than one. As long as nothing is known of the pace it is one, unless the window is the only one and
+    /// there is time.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+    pub fn next(self, count: u64, left: i64, pace: Pace) -> u64 {
+        const PLENTY: i64 = 20 * SECOND;
         const SHARE_OF_TIME: f64 = 0.6;
-        let fits = match pace.millis_per_row {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-            Some(millis) => (left.max(0) as f64 * SHARE_OF_TIME / millis) as u64,
-            None if left < SHORT => self.full_page,
-            None => self.most(),
+        let Some(PerRow { millis, bytes }) = pace.per_row else {
+            return if count <= self.most() && left >= PLENTY { self.most() } else { self.full_page };
         };
-        fits.clamp(1, self.most())
+        let in_time = left.max(0) as f64 * SHARE_OF_TIME / millis;
+        let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most());
+        if fits > self.full_page { fits / self.full_page * self.full_page } else { fits }
     }
 }
 
 impl Pace {
     pub fn is_unknown(self) -> bool {
-        self.millis_per_row.is_none()
+        self.per_row.is_none()
     }
 
     #[allow(clippy::cast_precision_loss)]
-    pub fn note(&mut self, rows: u64, millis: i64) {
+    pub fn note(&mut self, rows: u64, bytes: u64, millis: i64) {
         if rows > 0 {
-            self.millis_per_row = Some(millis.max(1) as f64 / rows as f64);
+            let rows = rows as f64;
+            self.per_row = Some(PerRow { millis: millis.max(1) as f64 / rows, bytes: bytes.max(1) as f64 / rows });
         }
     }
 }
@@ -70,10 +82,23 @@ pub fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) + MARGIN }
 }
 
-/// Into windows of `rows` of the `count` rows of a span. Where there must be several they are made a fifth smaller on
-/// average, so that most of them hold no more than `rows`.
-pub fn windows(span: Span, count: u64, rows: u64) -> Vec<Span> {
-    cut(span, if count <= rows { 1 } else { (count * 5).div_ceil(rows * 4) })
+/// The first window of `rows` of the `count` rows of a span. Where there must be several, the margin counts too, and
+/// it is made a twentieth smaller, so that it seldom takes one more page for a few rows.
+pub fn first(span: Span, count: u64, rows: u64) -> Span {
+    let fits = if count <= rows {
+        span.millis()
+    } else {
+        let exact = i128::from(span.millis()) * i128::from(rows) * 19 / (i128::from(count) * 20);
+        i64::try_from(exact).unwrap_or(i64::MAX) - 2 * MARGIN
+    };
+    let to = (span.from + fits.clamp(SHORTEST, LONGEST)).ceil(SECOND);
+    Span { to: if to + SHORTEST > span.to { span.to } else { to }, ..span }
+}
+
+/// So much of the whole as `part` is of `of`.
+pub fn share(whole: u64, part: i64, of: i64) -> u64 {
+    let exact = u128::from(whole) * u128::from(part.unsigned_abs()) / u128::from(of.unsigned_abs().max(1));
+    u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
 /// Into `parts` of about the same length, at full seconds where it can be.
@@ -116,19 +141,33 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_one_window_is_one_and_what_doesn_t_is_cut_with_room_to_spare() {
-        assert_eq!(windows(span(0, 60_000), 400, 400).len(), 1);
-        assert_eq!(windows(span(0, 60_000), 401, 400).len(), 2);
-        assert_eq!(windows(span(0, 60_000), 4_000, 400).len(), 13);
+    fn what_fits_one_window_is_one_and_what_doesn_t_is_cut_with_a_little_room() {
+        assert_eq!(first(span(0, 60_000), 400, 400), span(0, 60_000));
+        assert_eq!(first(span(0, 60_000), 800, 400), span(0, 27_000), "28.5 s less the margin, at full seconds");
+        assert_eq!(first(span(500, 60_000), 1_000_000, 400), span(500, 3_000), "no shorter than its margin");
+        assert_eq!(first(span(0, 60_000), 401, 400), span(0, 55_000));
+        assert_eq!(first(span(0, 60_000), 420, 430), span(0, 60_000));
+        assert_eq!(first(span(0, 3 * DAY), 1, 400), span(0, DAY));
     }
 
     #[test]
-    fn the_next_window_is_what_fits_the_time() {
+    fn the_next_window_is_what_fits_the_time_in_full_pages() {
         let sizes = Sizes::new(100);
         let mut pace = Pace::default();
-        assert_eq!((sizes.next(60_000, pace), sizes.next(3_000, pace)), (400, 100));
-        pace.note(100, 1_000);
-        assert_eq!((sizes.next(60_000, pace), sizes.next(3_000, pace), sizes.next(-1, pace)), (400, 180, 1));
+        assert_eq!((sizes.next(401, 60_000, pace), sizes.next(400, 60_000, pace)), (100, 400));
+        assert_eq!(sizes.next(400, 19_999, pace), 100);
+        pace.note(100, 60_000, 1_000);
+        assert_eq!([60_000, 4_000, 3_000, 150, -1].map(|left| sizes.next(9_999, left, pace)), [400, 200, 100, 9, 1]);
+    }
+
+    #[test]
+    fn the_next_window_is_what_fits_the_memory() {
+        let mut pace = Pace::default();
+        pace.note(10_000, 5 << 20, 1);
+        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 20_000);
+        assert_eq!(Sizes::new(5_000).next(99_999, 60_000, pace), 20_000);
+        pace.note(1_000, 5 << 20, 1);
+        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 2_400, "no full page");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Reading {
     pub rows: u64,
     /// Those that differ from all others.
     pub unique: u64,
+    /// Those whose time lies in the window.
+    pub inside: u64,
     /// The API's own count, before the rows were read and after.
     pub total: u64,
     pub total_after: u64,
@@ -78,6 +80,7 @@ impl Reading {
             pages: 0,
             rows: 0,
             unique: 0,
+            inside: 0,
             total: 0,
             total_after: 0,
             set_aside: Vec::new(),
@@ -116,6 +119,7 @@ impl Reading {
         match placed {
             Ok((time, _)) if !asked(asked(self.window)).contains(time) => self.is_astray = true,
             Ok((time, line)) if self.window.contains(time) => {
+                self.inside += 1;
                 if is_first {
                     self.pack(time, line);
                 } else {

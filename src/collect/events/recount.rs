@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::super::Collector;
-use super::plan::windows;
+use super::plan::cut;
 use super::read::Unread;
 use crate::checkpoint::{EventsState, Recount, Window};
 use crate::error::Error;
@@ -94,7 +94,7 @@ impl Collector<'_> {
         }
         // Nothing of it can be stored, so that it has no key yet.
         let is_new = recount.count == 0 && !recount.has_key && recount.request == self.request(facts, recount.span);
-        if is_new && count > self.sizes(facts).too_many() {
+        if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
             let parts = self.cut_recount(facts, recount, count);
             if parts.len() > 1 {
                 return Ok(parts);
@@ -141,7 +141,7 @@ impl Collector<'_> {
     fn cut_recount(&self, facts: &Events, recount: &Recount, count: u64) -> Vec<Recount> {
         let part = |span| Recount { span, request: self.request(facts, span), ..recount.clone() };
         let parts: Vec<Recount> =
-            windows(recount.span, count, self.sizes(facts).most()).into_iter().map(part).collect();
+            cut(recount.span, count.div_ceil(self.sizes(facts).most())).into_iter().map(part).collect();
         self.events_state(|state| {
             if let Some(at) = state.recount.iter().position(|waiting| waiting.span == recount.span) {
                 state.recount.splice(at..=at, parts.iter().cloned());

@@ -22,6 +22,7 @@ pub struct ApiRequest {
     pub authorization_present: bool,
     pub accept_encoding: String,
     pub at: DateTime<Utc>,
+    pub answered_at: Option<DateTime<Utc>>,
 }
 
 impl ApiRequest {
@@ -47,6 +48,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
         authorization_present: request.headers.contains_key("authorization"),
         accept_encoding: header("accept-encoding"),
         at: Utc::now(),
+        answered_at: None,
     };
     let mut log = locked(log);
     log.push(entry);
@@ -56,7 +58,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
 pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16) {
     // A log that was cleared meanwhile has no such entry.
     if let Some(entry) = locked(log).get_mut(entry) {
-        entry.status = Some(status);
+        (entry.status, entry.answered_at) = (Some(status), Some(Utc::now()));
     }
 }
 

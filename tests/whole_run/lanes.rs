@@ -1,0 +1,148 @@
+//! Windows are read several at once: as many as there is use in, and none more than once.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
+
+use crate::rig::{DEADLINE, Rig, ago, time};
+
+/// A backlog of so many full pages of 100 file events each, behind an API that takes its time over a page.
+async fn backlog(pages: usize, latency: u64) -> Rig {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "100")).await;
+    rig.sim.world.add_file_events(100 * pages, ago(3_400), ago(5));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(latency));
+    rig
+}
+
+/// How many of these were under way when each of them began.
+fn at_once(requests: &[ApiRequest]) -> Vec<usize> {
+    let is_under_way =
+        |other: &ApiRequest, at| other.at <= at && other.answered_at.is_none_or(|answered| answered > at);
+    requests.iter().map(|request| requests.iter().filter(|other| is_under_way(other, request.at)).count()).collect()
+}
+
+fn most_at_once(requests: &[ApiRequest]) -> usize {
+    at_once(requests).into_iter().max().unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_read_in_several_lanes_with_nearly_every_page_full() {
+    let rig = backlog(30, 150).await;
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    let requests = rig.sim.api.requests_to(Endpoint::FileEvents);
+    let most = most_at_once(&requests);
+    assert!((4..=6).contains(&most), "{most} at once");
+    assert!(requests.len() <= 40, "{} requests for 30 pages", requests.len());
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_tells_every_object().await;
+    rig.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_count_is_enough_for_a_backlog() {
+    let rig = backlog(30, 0).await;
+    rig.run().await;
+    let counts =
+        rig.sim.api.requests_to(Endpoint::FileEvents).iter().filter(|request| request.json()["pgSize"] == 1).count();
+    assert!(counts <= 2, "{counts} counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_comes_in_bursts_is_cut_anew_as_it_turns_out() {
+    let rig = backlog(5, 0).await;
+    for burst in [3_000, 2_000, 1_000] {
+        rig.sim.world.add_file_events(900, ago(burst), ago(burst - 40));
+    }
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_429_half_as_many_are_read_at_once() {
+    let rig = backlog(60, 120).await;
+    rig.sim.faults.once(Endpoint::FileEvents, 25, Fault::RateLimited { retry_after: Some("1".into()) });
+    let answer = rig.run().await;
+    assert_eq!((&answer["status"], &answer["streams"]["file_events"]["retries"]), (&json!("complete"), &json!(1)));
+    let requests = rig.sim.api.requests_to(Endpoint::FileEvents);
+    let refused = requests.iter().find(|request| request.status == Some(429)).unwrap();
+    let after: Vec<ApiRequest> =
+        requests.iter().filter(|request| Some(request.at) > refused.answered_at).cloned().collect();
+    let at_once = at_once(&after);
+    // Those that were under way go on to the end of their windows.
+    let later = at_once[at_once.len() / 2..].iter().max().unwrap();
+    assert!(*later <= 3, "{at_once:?}");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_streams_share_the_lanes_and_each_has_one() {
+    let rig = Rig::with(|lambda| {
+        lambda.env("STREAMS", "audit,file_events").env("FE_PAGE_SIZE", "50").env("AUDIT_PAGE_SIZE", "50")
+    })
+    .await;
+    rig.sim.world.add_file_events(1_500, ago(3_400), ago(5));
+    rig.sim.world.add_audit(1_500, ago(3_400), ago(5));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(100));
+    assert_eq!(rig.run().await["status"], "complete");
+    let requests: Vec<ApiRequest> =
+        rig.sim.api.requests().into_iter().filter(|request| request.endpoint != Endpoint::SignIn).collect();
+    let most = most_at_once(&requests);
+    assert!((4..=7).contains(&most), "{most} at once");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_permitted_is_asked_for_once_and_not_in_every_lane() {
+    let rig = backlog(30, 30).await;
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::Forbidden);
+    rig.failure(json!({})).await;
+    assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_among_several_windows_loses_and_doubles_nothing() {
+    for nth in [2, 4, 5, 7] {
+        let rig = backlog(20, 60).await;
+        let lambda = rig.lambda.clone();
+        rig.sim.s3.faults.once("PUT", "code42/file_events/", nth, S3Fault::before(move || lambda.kill()));
+        let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
+        assert!(!matches!(outcome, Outcome::Answer(_)), "it lived: {outcome:?}");
+        let open: Vec<Value> = rig.checkpoint().await["events"]["file_events"]["open"].as_array().unwrap().clone();
+        assert!(open.len() > 1, "{open:#?}");
+        rig.free_the_lease().await;
+        rig.sim.api.clear_log();
+        rig.run().await;
+        for window in &open {
+            let is_the_same = |request: &ApiRequest| request.json()["groups"] == window["request"]["groups"];
+            assert!(
+                rig.sim.api.requests_to(Endpoint::FileEvents).iter().any(is_the_same),
+                "not asked again: {window:#}"
+            );
+        }
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+        rig.assert_whole().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_fails_holds_up_none_of_the_others() {
+    let rig = backlog(20, 30).await;
+    let at = |request: &simulator::http::Request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let bound = |n: usize| time(&body["groups"][0]["filters"][n]["value"]);
+        body["pgSize"] != 1 && bound(0) < ago(1_700) && ago(1_700) < bound(1)
+    };
+    rig.sim.faults.when(Endpoint::FileEvents, at, Fault::Problems("it is odd".into()));
+    let (_, answer) = crate::rig::failure_of(rig.lambda.invoke(json!({}), DEADLINE).await);
+    let covered = rig.checkpoint().await["events"]["file_events"]["covered"].as_array().unwrap().len();
+    assert_eq!(covered, 2, "one gap: {answer:#}");
+    rig.sim.faults.clear();
+    rig.run().await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_whole().await;
+}
