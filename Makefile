@@ -34,7 +34,7 @@ unit: ## Run the unit tests, and the simulator's own
 	cargo test --workspace --lib --bins --test api --test aws
 
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
-	cargo test --workspace --test whole_run
+	cargo test --workspace --test whole_run -- --test-threads 4
 
 simulation: ## Run 300 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
 	cargo test --workspace --test simulation -- --nocapture

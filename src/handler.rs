@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Status};
 use crate::api::Api;
+use crate::aws;
 use crate::error::{Error, ErrorType};
 use crate::event::{self, Collect, Invocation};
 use crate::run::{Clients, run};
@@ -64,7 +65,7 @@ impl Handler {
             Ok(settings) => settings,
             Err(error) => return Answer::failed(action, run_id, &error.clone().into()).into(),
         };
-        let clients = match self.clients.get_or_try_init(|| clients(settings)).await {
+        let clients = match self.clients.get_or_try_init(async || clients(settings)).await {
             Ok(clients) => clients,
             Err(error) => return Answer::failed(action, run_id, &error.into()).into(),
         };
@@ -97,16 +98,8 @@ impl From<Answer> for Answered {
     }
 }
 
-/// The SDK's own retries are off: ours look at the lease before each attempt.
-async fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
-    let config = aws_config::load_from_env().await;
-    let has_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-    let s3 = aws_sdk_s3::config::Builder::from(&config)
-        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
-        .force_path_style(has_endpoint)
-        .build();
-    Ok(Clients {
-        api: Api::new(settings, aws_sdk_secretsmanager::Client::new(&config))?,
-        s3: aws_sdk_s3::Client::from_conf(s3),
-    })
+fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
+    let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
+    let aws = aws::Clients::from_vars(var);
+    Ok(Clients { api: Api::new(settings, aws.secrets)?, s3: aws.s3 })
 }

@@ -12,10 +12,11 @@
 //! * [`api`]: client, token, retries, request budget, pages
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped
 //! * [`store`]: S3: what is created is never changed
-//! * [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`]
+//! * [`aws`]: its clients, [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`]
 
 pub mod answer;
 pub mod api;
+pub mod aws;
 pub mod chain;
 pub mod checkpoint;
 pub mod collect;

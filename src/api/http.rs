@@ -64,6 +64,8 @@ pub async fn whole_answer(mut response: reqwest::Response) -> Result<Answer, req
 }
 
 pub fn client(settings: &Settings) -> Result<reqwest::Client, SettingsError> {
+    // Refused where another client of this process was built before, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("incydr-collector/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

@@ -10,7 +10,7 @@ use crate::time::{MINUTE, Millis};
 
 const AT_FIRST: usize = 2;
 /// Each may hold a window's compressed records.
-const AT_MOST: usize = 6;
+const AT_MOST: usize = 5;
 /// After a refusal so much time goes by before there is one more: the vendor's limit is one of a minute.
 const CALM: i64 = MINUTE;
 /// How much an answer counts for less than the next one, when it is told how long the API takes.

@@ -8,8 +8,10 @@ use super::{Api, ApiError, Caller, Request};
 use crate::ndjson::{Cutter, PageError, Row};
 use crate::stream::List;
 
-/// So many pieces of an answer may wait for the thread that cuts them.
-const PIECES: usize = 8;
+/// So many pieces of an answer may wait for the thread that cuts them; each has up to 400 KB.
+const PIECES: usize = 1;
+/// So much is cut at a time, so that it stays in the cache.
+const BITE: usize = 64 * 1024;
 
 /// Takes a page's rows as they arrive.
 pub trait Rows: Send + 'static {
@@ -90,8 +92,10 @@ fn cut<R: Rows>(mut pieces: mpsc::Receiver<Bytes>, list: &'static List, mut rows
         rows.take(row);
     };
     while let Some(piece) = pieces.blocking_recv() {
-        if let Err(error) = cutter.feed(&piece, &mut take) {
-            return (rows, Err(error));
+        for bite in piece.chunks(BITE) {
+            if let Err(error) = cutter.feed(bite, &mut take) {
+                return (rows, Err(error));
+            }
         }
     }
     match cutter.finish(&mut take) {

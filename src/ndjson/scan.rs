@@ -227,8 +227,16 @@ impl Scan<'_> {
         self.bytes.get(self.at).copied().ok_or(Stop::Incomplete)
     }
 
-    /// Leaves blanks out of the line.
+    /// Leaves blanks out of the line. Mostly there are none.
+    #[inline]
     fn blanks(&mut self) {
+        if self.bytes.get(self.at).is_some_and(|byte| *byte <= b' ') {
+            self.leave_out_blanks();
+        }
+    }
+
+    #[inline(never)]
+    fn leave_out_blanks(&mut self) {
         let began = self.at;
         while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;

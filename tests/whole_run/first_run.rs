@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::json;
 use simulator::Endpoint;
 
-use crate::rig::{PREFIX, Rig, ago, sha256, time};
+use crate::oracle::a_moment;
+use crate::rig::{DEADLINE, PREFIX, Rig, ago, sha256, time};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_four_streams_arrive_byte_for_byte() {
@@ -114,6 +115,28 @@ async fn a_second_run_adds_only_what_is_new() {
     let after = rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await;
     assert!(before.iter().all(|key| after.contains(key)));
     rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_of_the_network_before_the_first_event() {
+    let rig = Rig::new().await;
+    a_moment().await;
+    assert!(rig.sim.api.requests().is_empty() && rig.sim.s3.requests().is_empty() && rig.sim.secrets.calls() == 0);
+    rig.run().await;
+    assert_eq!(rig.sim.secrets.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_is_where_the_standard_variables_say() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "users")).await;
+    rig.sim.world.add_users(3);
+    let secrets = rig.sim.environment()["AWS_ENDPOINT_URL_SECRETS_MANAGER"].clone();
+    let elsewhere = rig.container(|lambda| {
+        let lambda = lambda.env("STREAMS", "users").env("AWS_ENDPOINT_URL_SECRETS_MANAGER", "");
+        lambda.env("AWS_ENDPOINT_URL", secrets).env("AWS_REGION", "").env("AWS_DEFAULT_REGION", "eu-central-1")
+    });
+    assert_eq!(elsewhere.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    rig.assert_holds("users", &rig.sim.world.users()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ const SHORTEST: i64 = 2 * SECOND;
 const LONGEST: i64 = DAY;
 
 /// A window's records are held in memory, gzipped, until it is stored: so many bytes at most, as far as can be told.
-const MOST_BYTES: f64 = 12.0 * 1024.0 * 1024.0;
+const MOST_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
 
 /// The sizes of windows, in rows.
 #[derive(Clone, Copy, Debug)]
@@ -164,10 +164,10 @@ mod tests {
     fn the_next_window_is_what_fits_the_memory() {
         let mut pace = Pace::default();
         pace.note(10_000, 5 << 20, 1);
-        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 20_000);
-        assert_eq!(Sizes::new(5_000).next(99_999, 60_000, pace), 20_000);
+        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 10_000);
+        assert_eq!(Sizes::new(5_000).next(99_999, 60_000, pace), 15_000);
         pace.note(1_000, 5 << 20, 1);
-        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 2_400, "no full page");
+        assert_eq!(Sizes::new(10_000).next(99_999, 60_000, pace), 1_600, "no full page");
     }
 
     #[test]

@@ -14,9 +14,13 @@ use std::{
 
 use aws_sdk_s3::{
     Client,
-    config::{BehaviorVersion, Credentials, Region},
+    config::{BehaviorVersion, Credentials, HttpClient, Region},
     operation::get_object::GetObjectError,
     primitives::ByteStream,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
 };
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -184,6 +188,11 @@ impl S3 {
     }
 }
 
+/// For an AWS client that speaks to a store.
+pub fn http_client() -> impl HttpClient + 'static {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
 fn client(store: &ExternalS3) -> Client {
     let credentials = Credentials::new(&store.access_key, &store.secret_key, None, None, "simulator");
     let config = aws_sdk_s3::Config::builder()
@@ -191,6 +200,7 @@ fn client(store: &ExternalS3) -> Client {
         .region(Region::new("us-east-1"))
         .endpoint_url(&store.endpoint)
         .credentials_provider(credentials)
+        .http_client(http_client())
         .force_path_style(true)
         .build();
     Client::from_conf(config)

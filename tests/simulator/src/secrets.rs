@@ -37,7 +37,8 @@ struct Held {
 }
 
 impl Secrets {
-    pub(crate) async fn start(name: &str, value: String) -> io::Result<Self> {
+    /// Holds one secret, under a name.
+    pub async fn start(name: &str, value: String) -> io::Result<Self> {
         let held = Held { name: name.to_owned(), value, version: 1, calls: 0, fault: None };
         let state = Arc::new(Mutex::new(held));
         let shared = state.clone();

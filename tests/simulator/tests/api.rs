@@ -4,14 +4,14 @@
 mod common;
 
 use chrono::TimeDelta;
-use common::{Client, an_hour, everything};
+use common::{Client, an_hour, everything, http};
 use serde_json::{Value, json};
 use simulator::{Dataset, EdgePolicy, Endpoint, Fault, Late, Precision, Simulator, TokenEnd, with_member};
 
 #[tokio::test]
 async fn a_wrong_secret_is_an_invalid_client() {
     let simulator = Simulator::start(1).await;
-    let request = reqwest::Client::new().post(format!("{}/v1/oauth", simulator.api.url())).basic_auth("x", Some("y"));
+    let request = http().post(format!("{}/v1/oauth", simulator.api.url())).basic_auth("x", Some("y"));
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(response.text().await.unwrap(), r#"{"error":"invalid_client"}"#);
@@ -311,7 +311,7 @@ async fn the_clock_and_the_rate_limit_can_be_set() {
         behaviour.clock_offset = TimeDelta::hours(-2);
         behaviour.requests_per_minute = Some(1);
     });
-    let http = reqwest::Client::new();
+    let http = http();
     let response = http.get(simulator.api.url()).send().await.unwrap();
     let date = response.headers()["date"].to_str().unwrap();
     let behind = chrono::Utc::now() - chrono::DateTime::parse_from_rfc2822(date).unwrap().to_utc();

@@ -22,6 +22,7 @@ fn client(simulator: &Simulator) -> Client {
         .region(Region::new("us-east-1"))
         .endpoint_url(simulator.s3.endpoint())
         .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+        .http_client(simulator::s3::http_client())
         .retry_config(RetryConfig::disabled())
         .force_path_style(true)
         .build();
@@ -98,6 +99,8 @@ async fn a_wrong_secret_key_is_refused() {
 #[tokio::test]
 async fn a_secret_has_a_new_version_once_it_changes() {
     let simulator = Simulator::start(1).await;
+    // There is no TLS to speak to it, but the client wants one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let ask = async |id: &str| {
         let request = reqwest::Client::new().post(simulator.secrets.endpoint());
         let request = request.header("x-amz-target", "secretsmanager.GetSecretValue").json(&json!({"SecretId": id}));
