@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance template clean
+.PHONY: help build demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance template bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -31,7 +31,7 @@ $(CARGO_DENY):
 	cargo install --quiet --locked --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
 
 unit: ## Run the unit tests, and the simulator's own
-	cargo test --workspace --lib --bins --test api --test aws
+	cargo test --workspace --lib --bins --test api --test aws --test hot_loop
 
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run -- --test-threads 4
@@ -56,6 +56,13 @@ conformance: build ## Check the simulator with the vendor's SDK and CLI, and com
 
 template: ## Check template.yaml, and that it is true to the code
 	tests/template/check.sh
+
+bench: ## Measure the collector beside its peers; prints tables; takes half an hour, most of it building
+	tests/bench/run.sh
+	cargo bench --package bench --profile bench-tools
+
+growth: ## Draw how time, memory and CPU grow: tests/bench/growth.svg
+	tests/bench/run.sh growth
 
 clean: ## Remove all that was built
 	cargo clean

@@ -7,7 +7,7 @@ use incydr_collector::time::Millis;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 
-/// What is freed goes back to the system at once, whichever thread freed it: glibc's kept up to twice as much.
+/// One heap for all threads: glibc's own keeps one for each, and with it up to twice as much memory.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

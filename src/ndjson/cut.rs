@@ -193,7 +193,8 @@ impl Cutter {
 
     fn whole<'a>(&'a self, bytes: &'a [u8], field: Option<&'a [u8]>) -> Row<'a> {
         let unreadable = |why: String| Row::Unreadable { bytes, why };
-        match (std::str::from_utf8(&self.line), field.and_then(text)) {
+        let line = if self.line.is_empty() { bytes } else { &self.line };
+        match (std::str::from_utf8(line), field.and_then(text)) {
             (Err(error), _) => unreadable(error.to_string()),
             (Ok(line), _) if !line.starts_with('{') => unreadable("it is not a JSON object".into()),
             (Ok(_), None) => unreadable(format!("it has no {}", self.field.join("."))),

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::time::Millis;
 
+const AT_ONCE: usize = 32 * 1024;
+
 /// Tells records apart by their bytes: the first half of their SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u128);
@@ -36,6 +38,8 @@ impl Fingerprint {
 
 /// Records on their way into one object.
 pub struct Packer {
+    /// Lines that are still to be hashed and compressed, so many at once that a call costs nothing beside its bytes.
+    waiting: Vec<u8>,
     gzip: GzEncoder<Vec<u8>>,
     sha256: Sha256,
     records: u64,
@@ -57,8 +61,15 @@ pub struct Packed {
 
 impl Packer {
     pub fn new(level: u32) -> Self {
-        let gzip = GzEncoder::new(Vec::new(), Compression::new(level));
-        Self { gzip, sha256: Sha256::new(), records: 0, times: None, level }
+        Self::with_capacity(level, 0)
+    }
+
+    /// With room for about so many bytes, gzipped: a buffer that doubles is copied, and leaves holes where it was. Those
+    /// that come after it fit where their sizes are few.
+    pub fn with_capacity(level: u32, bytes: usize) -> Self {
+        let buffer = Vec::with_capacity(bytes.next_multiple_of(1 << 20));
+        let gzip = GzEncoder::new(buffer, Compression::new(level));
+        Self { waiting: Vec::new(), gzip, sha256: Sha256::new(), records: 0, times: None, level }
     }
 
     /// A record with its own time.
@@ -69,15 +80,23 @@ impl Packer {
     }
 
     pub fn push(&mut self, line: &str) {
-        for bytes in [line.as_bytes(), b"\n"] {
-            self.sha256.update(bytes);
-            // Writing to memory doesn't fail.
-            let _ = self.gzip.write_all(bytes);
+        self.waiting.extend_from_slice(line.as_bytes());
+        self.waiting.push(b'\n');
+        if self.waiting.len() >= AT_ONCE {
+            self.pack();
         }
         self.records += 1;
     }
 
-    pub fn finish(self) -> Packed {
+    fn pack(&mut self) {
+        self.sha256.update(&self.waiting);
+        // Writing to memory doesn't fail.
+        let _ = self.gzip.write_all(&self.waiting);
+        self.waiting.clear();
+    }
+
+    pub fn finish(mut self) -> Packed {
+        self.pack();
         let gzip = self.gzip.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"));
         let sha256 = hex(&self.sha256.finalize());
         Packed { gzip: gzip.into(), records: self.records, sha256, times: self.times, level: self.level }

@@ -38,11 +38,14 @@ struct Scan<'a> {
     depth: u32,
 }
 
-/// Reads the value that begins at `start` and appends it to `line`.
+/// Reads the value that begins at `start`, and appends it to `line` without its blanks. Where it has none nothing is
+/// copied: its own bytes are the line.
 pub fn scan(bytes: &[u8], start: usize, path: &[&str], line: &mut Vec<u8>) -> Result<Scanned, Stop> {
     let mut scan = Scan { bytes, at: start, copied: start, line, path, matched: 0, field: None, open: 0, depth: 0 };
     scan.value()?;
-    scan.line.extend_from_slice(&bytes[scan.copied..scan.at]);
+    if scan.copied > start {
+        scan.line.extend_from_slice(&bytes[scan.copied..scan.at]);
+    }
     Ok(Scanned { end: scan.at, field: scan.field })
 }
 
@@ -285,6 +288,7 @@ mod tests {
         let mut line = Vec::new();
         let scanned = scan(text.as_bytes(), 0, path, &mut line)?;
         assert_eq!(scanned.end, text.len(), "{text}");
+        let line = if line.is_empty() { text.into() } else { line };
         let field = scanned.field.map(|field| text[field].to_owned());
         Ok((String::from_utf8(line).expect("UTF-8"), field))
     }
@@ -366,6 +370,7 @@ mod tests {
             let scanned = scan(text.as_bytes(), 0, &[], &mut line).is_ok_and(|scanned| scanned.end == text.len());
             assert_eq!(scanned, judged, "{text}, seed {seed}");
             if judged {
+                let line = if line.is_empty() { text.clone().into_bytes() } else { line };
                 let same = serde_json::from_slice::<serde_json::Value>(&line).ok();
                 assert_eq!(same, serde_json::from_str(&text).ok(), "{text}, seed {seed}");
             }

@@ -225,7 +225,7 @@ def built_simulation() -> Path:
 def copy_sources() -> None:
     """Files that did not change keep their time, so that cargo builds only what did."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator", "tests/bench"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()
     files = [name for name in listed if (ROOT / name).is_file()]

@@ -40,6 +40,8 @@ pub struct Planned {
     pub rows: u64,
     /// How many of those that were counted were taken to lie in it.
     pub expected: Option<u64>,
+    /// How large it may become, gzipped, as far as is known.
+    pub bytes: u64,
     /// It is half of one that failed.
     pub is_half: bool,
 }
@@ -71,7 +73,7 @@ impl Backlog {
     /// `rows` is the most that a window may hold.
     pub fn left_open(&mut self, rows: u64) -> Option<Opened> {
         let window = self.left_open.pop_front()?;
-        let planned = Planned { span: window.span, count: None, rows, expected: None, is_half: false };
+        let planned = Planned { span: window.span, count: None, rows, expected: None, bytes: 0, is_half: false };
         Some(Opened { window, planned })
     }
 
@@ -95,7 +97,8 @@ impl Backlog {
         counted.rows -= expected;
         counted.is_exact = false;
         counted.span.from = span.to;
-        Some(Planned { span, count, rows, expected: Some(expected), is_half: false })
+        let bytes = self.pace.bytes(expected);
+        Some(Planned { span, count, rows, expected: Some(expected), bytes, is_half: false })
     }
 
     /// An error ends the reading of this stream.
@@ -131,7 +134,7 @@ impl Planned {
     pub fn cut_again(&self, parts: u64, is_half: bool) -> Vec<Self> {
         let part = |span: Span| {
             let expected = self.expected.map(|rows| share(rows, span.millis(), self.span.millis()));
-            Self { span, count: None, expected, is_half, ..self.clone() }
+            Self { span, count: None, expected, bytes: 0, is_half, ..self.clone() }
         };
         cut(self.span, parts).into_iter().map(part).collect()
     }

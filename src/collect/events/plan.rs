@@ -68,6 +68,12 @@ impl Pace {
         self.per_row.is_none()
     }
 
+    /// How many so many rows take, gzipped, and a tenth more: none, while nothing is known.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
+    pub fn bytes(self, rows: u64) -> u64 {
+        self.per_row.map_or(0, |per_row| (per_row.bytes * rows as f64 * 1.1) as u64)
+    }
+
     #[allow(clippy::cast_precision_loss)]
     pub fn note(&mut self, rows: u64, bytes: u64, millis: i64) {
         if rows > 0 {

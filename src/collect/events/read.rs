@@ -15,6 +15,15 @@ use crate::stream::{Events, Total};
 
 const TRIES: u64 = 3;
 
+/// What is known of a window before it is read.
+#[derive(Clone, Copy, Default)]
+pub struct Expected {
+    /// The API's own, where it was just asked for this very span.
+    pub count: Option<u64>,
+    /// Of its records, gzipped.
+    pub bytes: u64,
+}
+
 /// Why a window was not read.
 pub enum Unread {
     TooDense { rows: u64 },
@@ -66,15 +75,18 @@ impl Collector<'_> {
         &self,
         facts: &'static Events,
         window: &Window,
-        count: Option<u64>,
+        expected: Expected,
         most: u64,
     ) -> Result<Reading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let (mut count, mut before) = (count, None::<Reading>);
+        let (mut count, mut before) = (expected.count, None::<Reading>);
         for attempt in 0..TRIES {
             // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self.read_once(facts, window, count.take(), size, most).await {
+            let reading = match self
+                .read_once(facts, window, Expected { count: count.take(), ..expected }, size, most)
+                .await
+            {
                 Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < TRIES => {
                     debug!(window = ?window.span, "{what}: the page token is no longer valid, so the window is read again");
                     continue;
@@ -106,14 +118,14 @@ impl Collector<'_> {
         &self,
         facts: &'static Events,
         window: &Window,
-        count: Option<u64>,
+        expected: Expected,
         size: u64,
         most: u64,
     ) -> Result<Reading, Unread> {
         let caller = self.caller();
-        let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level);
+        let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level, expected.bytes);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), window.request.clone());
-        let before = match (&facts.total, count) {
+        let before = match (&facts.total, expected.count) {
             (Total::InPage, _) => None,
             (Total::Endpoint { .. }, Some(count)) => Some(count),
             (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use super::plan::asked;
+use super::plan::{asked, share};
 use crate::api::Rows;
 use crate::intervals::Span;
 use crate::ndjson::{Fingerprint, Packed, Packer, Row};
@@ -17,6 +17,8 @@ pub struct Reading {
     facts: &'static Events,
     window: Span,
     gzip_level: u32,
+    /// How large its objects will be, all together, as far as can be told.
+    bytes: u64,
     pub pages: u64,
     /// All rows, the margin's and those set aside too: as the API counts.
     pub rows: u64,
@@ -72,11 +74,12 @@ impl Rows for Reading {
 }
 
 impl Reading {
-    pub fn new(facts: &'static Events, window: Span, gzip_level: u32) -> Self {
+    pub fn new(facts: &'static Events, window: Span, gzip_level: u32, bytes: u64) -> Self {
         Self {
             facts,
             window,
             gzip_level,
+            bytes,
             pages: 0,
             rows: 0,
             unique: 0,
@@ -132,8 +135,13 @@ impl Reading {
     }
 
     fn pack(&mut self, time: Millis, line: &str) {
-        let level = self.gzip_level;
-        self.by_hour.entry(time.floor(HOUR)).or_insert_with(|| Packer::new(level)).push_at(time, line);
+        let hour = time.floor(HOUR);
+        let packer = self.by_hour.entry(hour).or_insert_with(|| {
+            let of_window = Span { from: hour, to: hour + HOUR }.intersection(self.window);
+            let bytes = share(self.bytes, of_window.map_or(0, Span::millis), self.window.millis());
+            Packer::with_capacity(self.gzip_level, usize::try_from(bytes).unwrap_or(0))
+        });
+        packer.push_at(time, line);
     }
 
     /// Whether this is what the API says there is. `before` is the reading before it, with other page boundaries.
@@ -198,7 +206,7 @@ mod tests {
 
     fn read(facts: &'static Events, pages: &[&[&str]], total: u64) -> Reading {
         let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
-        let reading = pages.iter().fold(Reading::new(facts, window, 6), |reading, rows| {
+        let reading = pages.iter().fold(Reading::new(facts, window, 6, 0), |reading, rows| {
             let mut reading = reading;
             take(&mut reading, rows);
             reading.turn();

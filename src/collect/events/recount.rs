@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::super::Collector;
 use super::plan::cut;
-use super::read::Unread;
+use super::read::{Expected, Unread};
 use crate::checkpoint::{EventsState, Recount, Window};
 use crate::error::Error;
 use crate::manifest::Entry;
@@ -120,7 +120,7 @@ impl Collector<'_> {
             opened_at: Millis::now(),
             opened_by: lease.clone(),
         };
-        let reading = match self.read(facts, &window, None, u64::MAX).await {
+        let reading = match self.read(facts, &window, Expected::default(), u64::MAX).await {
             Ok(reading) => reading,
             Err(Unread::Failed(error)) => return Err(error),
             Err(Unread::TooDense { rows }) => unreachable!("{rows} are not more than the most there is"),

@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::super::Collector;
 use super::backlog::Planned;
 use super::plan::cut;
-use super::read::{Unread, panicked};
+use super::read::{Expected, Unread, panicked};
 use super::reading::Reading;
 use crate::api::ApiError;
 use crate::checkpoint::Window;
@@ -66,7 +66,8 @@ impl Collector<'_> {
         let Opened { window, planned } = &opened;
         let began = Millis::now();
         let most = planned.rows;
-        let error = match self.read(facts, window, planned.count, self.sizes(facts).too_many(most)).await {
+        let expected = Expected { count: planned.count, bytes: planned.bytes };
+        let error = match self.read(facts, window, expected, self.sizes(facts).too_many(most)).await {
             Ok(reading) => {
                 let (rows, inside) = (reading.rows, reading.inside);
                 let is_new = window.opened_by == self.run.ledger.lease;
