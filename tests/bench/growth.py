@@ -92,7 +92,7 @@ def draw(points: list[Point], path: Path) -> None:
         ("pages", "pages", "cpu_s_per_million", "CPU seconds per million events, against pages"),
         ("latency", "latency_ms", "seconds", f"Seconds for {LATENCY_PAGES} pages, against latency in ms"),
         ("requests per minute", "requests_per_minute", "seconds",
-         f"Seconds for {BUDGET_PAGES} pages at {BUDGET_LATENCY_MS} ms, against requests a minute"),
+         f"Seconds for {BUDGET_PAGES} pages, against requests a minute"),
     ]  # fmt: skip
     figure, axes = pyplot.subplots(2, 2, figsize=(9, 6), layout="constrained", facecolor="white")
     for plot, (varied, across, up, title) in zip(axes.flat, panels, strict=True):

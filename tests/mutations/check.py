@@ -52,9 +52,9 @@ MUTATIONS = [
     Mutation(
         "opened-before-read",
         "a window is on the checkpoint before its records are asked for",
-        "src/collect/events.rs",
-        "        match self.commit().await {\n            Ok(()) => Ok(window),",
-        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(window),",
+        "src/collect/events/window.rs",
+        "        match self.commit().await {\n            Ok(()) => Ok(Opened",
+        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(Opened",
         [8299793477609722186, 7782974945841978434, 2264327720976036613],
     ),
     Mutation(
@@ -92,19 +92,17 @@ MUTATIONS = [
     Mutation(
         "covered-when-stored",
         "the checkpoint never covers what is not stored",
-        "src/collect/events.rs",
-        "                let (done, _) = self.store(window, reading, is_new).await?;\n"
-        "                self.cover(facts, window, done);",
+        "src/collect/events/window.rs",
+        "                let (done, _) = self.store(window, reading, is_new).await?;\n",
         "                self.cover_empty(facts, window.span);\n"
         "                self.commit().await?;\n"
-        "                let (done, _) = self.store(window, reading, is_new).await?;\n"
-        "                self.cover(facts, window, done);",
+        "                let (done, _) = self.store(window, reading, is_new).await?;\n",
         [13255161056648597911],
     ),
     Mutation(
         "cut-only-alone",
         "a window that another run may be storing is not cut again",
-        "src/collect/events.rs",
+        "src/collect/events/window.rs",
         "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(abandoned && ",
         "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(true || abandoned && ",
         [9800863959878233300, 17672542862995912799],
