@@ -124,14 +124,6 @@ MUTATIONS = [
         [9767746679764419525, 13259748992366093535],
     ),
     Mutation(
-        "silent-after-lease",
-        "a run sends nothing once its time is over, also when it thaws",
-        "src/store.rs",
-        "let left = until.since(Millis::now());",
-        "let left = ATTEMPT_TIMEOUT.max(until.since(Millis::now()));",
-        [4679177229109115768],
-    ),
-    Mutation(
         "read-back",
         "a key that exists is read, and what it lacks is added beside it",
         "src/store/records.rs",
