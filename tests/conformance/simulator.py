@@ -41,6 +41,19 @@ class Simulator:
         """Every record's text, as it is served."""
         return texts(self._control("GET", f"/world/{dataset}").text)
 
+    def children(self, dataset: str, parent: str) -> list[str]:
+        return texts(self._control("GET", f"/world/{dataset}/{parent}").text)
+
+    def add(self, dataset: str, n: int, **details: object) -> list[str]:
+        """Adds records of any dataset, children to their `parent`; the answer is their texts."""
+        return texts(self._control("POST", f"/world/{dataset}", json={"n": n, **details}).text)
+
+    def push(self, dataset: str, raw: str, **details: object) -> None:
+        self._control("POST", f"/world/{dataset}", json={"raw": raw, **details})
+
+    def clear(self, dataset: str) -> None:
+        self._control("DELETE", f"/world/{dataset}")
+
     def fault(self, endpoint: str, fault: str, **details: object) -> None:
         self._control("POST", "/fault", json={"endpoint": endpoint, "fault": fault, **details})
 

@@ -183,7 +183,7 @@ impl Tenant {
                 (format!("odd-{mark}"), format!(r#"{{"timestamp":"{time}", "actorName":"\Everyone","mark":{mark}}}"#))
             }
             Dataset::Users => (format!("odd-{mark}"), format!(r#"{{"userId":"odd-{mark}","notes":"\Everyone"}}"#)),
-            Dataset::Cases => {
+            _ => {
                 let number = 10_000 + mark;
                 (number.to_string(), format!(r#"{{"number":{number}, "name":"\Everyone","updatedAt":"{time}"}}"#))
             }
@@ -204,10 +204,5 @@ impl Tenant {
 }
 
 pub fn stream(dataset: Dataset) -> &'static str {
-    match dataset {
-        Dataset::FileEvents => "file_events",
-        Dataset::Audit => "audit",
-        Dataset::Users => "users",
-        Dataset::Cases => "cases",
-    }
+    dataset.name()
 }

@@ -1,12 +1,18 @@
 //! The Incydr API: faithful to what the vendor's SDK calls and to what is known of its oddities.
 
 mod audit;
+mod behaviour;
 mod cases;
 mod file_events;
+mod grouping;
 mod guide;
+mod lists;
 mod log;
 mod page;
 mod query;
+mod route;
+mod rules;
+mod sessions;
 mod sign_in;
 mod time;
 mod users;
@@ -19,10 +25,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 
+pub use behaviour::{Behaviour, TokenEnd};
 pub use log::ApiRequest;
 pub use time::{EdgePolicy, Precision};
 
@@ -30,63 +37,9 @@ use crate::{
     fault::{Endpoint, Fault, Faults},
     http::{Delivery, Reply, Request, Server},
     locked,
-    world::{WorldHandle, with_member, without_members},
+    world::{Dataset, WorldHandle, with_member, without_members},
 };
 use page::{Order, Twist};
-
-/// How `nextPgToken` says that there is no further page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenEnd {
-    Null,
-    Absent,
-    Empty,
-}
-
-/// What can be set about the API; see [`Api::change`].
-#[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches, each off or on")]
-pub struct Behaviour {
-    pub client_id: String,
-    pub client_secret: String,
-    pub tenant: String,
-    /// 900 s (SDK, `core/auth.py`).
-    pub token_lifetime: Duration,
-    /// Whether each sign-in adds a `logged_in` event to the audit log, as the real one does.
-    pub sign_ins_are_audited: bool,
-    /// Answers to clients that accept gzip are gzipped.
-    pub gzip: bool,
-    /// How far the API's clock is ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
-    pub clock_offset: TimeDelta,
-    pub edges: EdgePolicy,
-    pub token_end: TokenEnd,
-    /// A last page that is full has a token too, which leads to an empty page.
-    pub token_after_full_page: bool,
-    pub latency: Duration,
-    /// Over any 60 seconds; the vendor allows a tenant 120.
-    pub requests_per_minute: Option<usize>,
-    /// Whether the endpoints that only the guide prints are there.
-    pub guide_endpoints: bool,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            client_id: "key-42-simulated".to_owned(),
-            client_secret: "simulated-client-secret".to_owned(),
-            tenant: "5e51c2f0-8d0f-4c9b-9a53-0d5f4f1a7b42".to_owned(),
-            token_lifetime: Duration::from_mins(15),
-            sign_ins_are_audited: false,
-            gzip: true,
-            clock_offset: TimeDelta::zero(),
-            edges: EdgePolicy::default(),
-            token_end: TokenEnd::Null,
-            token_after_full_page: false,
-            latency: Duration::ZERO,
-            requests_per_minute: None,
-            guide_endpoints: false,
-        }
-    }
-}
 
 /// The running API, shared: cheap to clone; it ends with its last clone.
 #[derive(Debug, Clone)]
@@ -120,6 +73,7 @@ impl Api {
             recent: Mutex::default(),
             log: Mutex::default(),
         });
+        state.world.push_record(Dataset::Customer, first_customer(&locked(&state.behaviour).tenant));
         let shared = state.clone();
         let server = Server::start(port, move |request| answer(shared.clone(), request)).await?;
         Ok(Self { state, server: Arc::new(server) })
@@ -177,7 +131,7 @@ impl Api {
 
 async fn answer(state: Arc<State>, request: Request) -> Reply {
     let behaviour = locked(&state.behaviour).clone();
-    let endpoint = endpoint_of(&request, behaviour.guide_endpoints);
+    let endpoint = route::endpoint_of(&request, behaviour.guide_endpoints);
     let entry = log::arrived(&state.log, endpoint, &request);
     tokio::time::sleep(behaviour.latency).await;
     let fault = state.faults.next(endpoint, &request);
@@ -185,23 +139,6 @@ async fn answer(state: Arc<State>, request: Request) -> Reply {
     let reply = finished(reply, &request, &locked(&state.behaviour));
     log::answered(&state.log, entry, reply.status);
     reply
-}
-
-fn endpoint_of(request: &Request, guide_endpoints: bool) -> Endpoint {
-    match (request.method.as_str(), request.path.as_str()) {
-        ("POST", "/v1/oauth") => Endpoint::SignIn,
-        ("GET", "/v1/customer") => Endpoint::Customer,
-        ("GET", "/v1/users") => Endpoint::Users,
-        ("POST", "/v1/audit/search-audit-log") => Endpoint::AuditSearch,
-        ("POST", "/v1/audit/search-results-count") => Endpoint::AuditCount,
-        ("GET", "/v1/cases") => Endpoint::CaseList,
-        ("GET", path) if cases::number_in(path).is_some() => Endpoint::CaseDetail,
-        ("POST", "/v2/file-events") => Endpoint::FileEvents,
-        ("POST", "/v1/oauth/token") if guide_endpoints => Endpoint::SignIn,
-        ("GET", "/v1/audit/log") if guide_endpoints => Endpoint::GuideAudit,
-        ("POST", "/v2/file-events/search") if guide_endpoints => Endpoint::GuideFileEvents,
-        _ => Endpoint::Unknown,
-    }
 }
 
 async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault: Option<Fault>) -> Reply {
@@ -237,7 +174,7 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
         Fault::NewestFirst => usual(Twist { order: Some(Order::NewestFirst), ..Twist::default() }),
         Fault::OldestFirst => usual(Twist { order: Some(Order::OldestFirst), ..Twist::default() }),
         Fault::TotalOff(total_off) => usual(Twist { total_off, ..Twist::default() }),
-        Fault::NoList => edited(as_always(), |body| without_members(body, &["users", "events", "cases", "fileEvents"])),
+        Fault::NoList => edited(as_always(), |body| without_members(body, &lists::keys())),
         Fault::Problems(description) => edited(as_always(), |body| {
             with_member(body, "problems", &file_events::problems("SEARCH_FAILED", &description).to_string())
         }),
@@ -268,25 +205,47 @@ fn usual(state: &State, endpoint: Endpoint, request: &Request, twist: Twist) -> 
         return page::problem(401, "Unauthorized", request);
     }
     let circumstances = query::Circumstances { edges: behaviour.edges, now: now(&behaviour) };
-    let world = &state.world;
-    let reply = match endpoint {
-        Endpoint::Customer => Reply::json(200, customer(&behaviour)),
-        Endpoint::Users => users::list(world, request, twist),
-        Endpoint::AuditSearch => audit::search(world, request, circumstances.edges, twist),
-        Endpoint::AuditCount => audit::count(world, request, circumstances.edges, twist),
-        Endpoint::CaseList => cases::list(world, request, circumstances.edges, twist),
-        Endpoint::CaseDetail => cases::detail(world, request),
-        Endpoint::FileEvents => {
-            file_events::search(world, &state.page_tokens, request, &behaviour, circumstances, twist)
-        }
-        Endpoint::GuideAudit => guide::audit(world, request, circumstances.edges, twist),
-        Endpoint::GuideFileEvents => guide::file_events(world, request, circumstances, twist),
-        Endpoint::SignIn | Endpoint::Unknown | Endpoint::Any => page::problem(404, "Not Found", request),
-    };
+    let twist = Twist { cap: behaviour.page_cap, ..twist };
+    let reply = healthy(state, &behaviour, endpoint, request, circumstances, twist).unwrap_or_else(|refused| refused);
     if reply.status == 200 {
         locked(&state.last).insert(endpoint, reply.clone());
     }
     reply
+}
+
+/// The endpoint's own answer; an error is a refusal, and an answer as well.
+fn healthy(
+    state: &State,
+    behaviour: &Behaviour,
+    endpoint: Endpoint,
+    request: &Request,
+    at: query::Circumstances,
+    twist: Twist,
+) -> Result<Reply, Reply> {
+    let world = &state.world;
+    let dialect = guide::Dialect::of(behaviour);
+    Ok(match endpoint {
+        Endpoint::Customer => customer(world, request)?,
+        Endpoint::Users if guide::is_meant(behaviour, request, "page") => guide::users(world, request, dialect, twist)?,
+        Endpoint::Users => users::list(world, request, twist),
+        Endpoint::AuditSearch => audit::search(world, request, at.edges, twist),
+        Endpoint::AuditCount => audit::count(world, request, at.edges, twist),
+        Endpoint::CaseList if guide::is_meant(behaviour, request, "pgNum") => {
+            guide::cases(world, request, at.edges, dialect, twist)?
+        }
+        Endpoint::CaseList => cases::list(world, request, at.edges, twist),
+        Endpoint::CaseDetail => cases::detail(world, request),
+        Endpoint::CaseFileEventDetail => cases::event_detail(world, request),
+        Endpoint::FileEvents => file_events::search(world, &state.page_tokens, request, behaviour, at, twist),
+        Endpoint::FileEventGrouping => grouping::answer(world, request, at)?,
+        Endpoint::Sessions => sessions::list(world, request, twist)?,
+        Endpoint::SessionDetail => sessions::detail(world, request)?,
+        Endpoint::SessionEvents => sessions::events(world, request, twist)?,
+        Endpoint::RuleUsers => rules::users(world, request)?,
+        Endpoint::GuideAudit => guide::audit(world, request, at.edges, dialect, twist)?,
+        Endpoint::GuideFileEvents => guide::file_events(world, request, at, dialect, twist)?,
+        list => lists::answer(world, list, request, at.now, twist).ok_or_else(|| page::not_found(request))?,
+    })
 }
 
 /// How long until the next request is allowed.
@@ -305,8 +264,14 @@ fn over_the_limit(state: &State, behaviour: &Behaviour) -> Option<Duration> {
 }
 
 /// SDK, `customer/models.py`.
-fn customer(behaviour: &Behaviour) -> String {
-    json!({"name": "simulated tenant", "registrationKey": "key-42", "tenantId": behaviour.tenant}).to_string()
+fn first_customer(tenant: &str) -> String {
+    json!({"name": "simulated tenant", "registrationKey": "key-42", "tenantId": tenant}).to_string()
+}
+
+/// The record that the world has from the start, as a test may have changed it.
+fn customer(world: &WorldHandle, request: &Request) -> Result<Reply, Reply> {
+    let customer = world.visible(Dataset::Customer).pop();
+    customer.map(|customer| Reply::json(200, customer.raw.to_string())).ok_or_else(|| page::not_found(request))
 }
 
 fn now(behaviour: &Behaviour) -> DateTime<Utc> {

@@ -1,15 +1,21 @@
 //! What a test in another language can ask of the running simulator.
 //!
-//! * `GET /world/{users|cases|audit|file_events}`: the raw records in a JSON array
+//! * `GET /world/{dataset}`: the raw records in a JSON array; `GET /world/{dataset}/{parent's id}`: a record's children
+//! * `POST /world/{dataset}` `{"n": 5}`: adds records, of children with `"parent": "<id>"`, of sessions also with
+//!   `"with_alerts": false`; `{"raw": "…"}` adds this very text. The answer holds what was added
+//! * `DELETE /world/{dataset}`: takes all its records out
 //! * `POST /fault` `{"endpoint": "file_events", "nth": 1, "fault": "status", "status": 500, "body": "…"}`; without
 //!   `nth`, always; `{"fault": "none"}` clears
 //! * `GET /log`: the API's requests
 
-use std::{io, time::Duration};
+mod names;
 
+use std::{io, sync::Arc, time::Duration};
+
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use simulator::{
-    Api, Endpoint, Fault, Faults, Simulator, WorldHandle,
+    Api, Dataset, Fault, Faults, Record, Simulator, WorldHandle,
     http::{Reply, Request, Server},
 };
 
@@ -19,25 +25,61 @@ pub async fn start(simulator: &Simulator) -> io::Result<Server> {
 }
 
 fn answer(world: &WorldHandle, api: &Api, faults: &Faults, request: &Request) -> Reply {
-    match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/log") => Reply::json(200, log(api).to_string()),
-        ("POST", "/fault") => match arm(faults, &request.json()) {
-            Some(()) => Reply::json(200, "{}"),
-            None => Reply::json(400, r#"{"error":"no such endpoint or fault"}"#),
-        },
-        ("GET", path) => {
-            let records = match path {
-                "/world/users" => world.users(),
-                "/world/cases" => world.cases(),
-                "/world/audit" => world.audit(),
-                "/world/file_events" => world.file_events(),
-                _ => return Reply::json(404, "{}"),
-            };
-            let texts: Vec<&str> = records.iter().map(|record| &*record.raw).collect();
-            Reply::json(200, format!("[{}]", texts.join(",")))
+    let path: Vec<&str> = request.path.split('/').skip(1).collect();
+    let answer = match (request.method.as_str(), &path[..]) {
+        ("GET", ["log"]) => Some(log(api).to_string()),
+        ("POST", ["fault"]) => arm(faults, &request.json()).map(|()| "{}".to_owned()),
+        (method, ["world", name, rest @ ..]) => {
+            Dataset::named(name).and_then(|dataset| of_world(world, dataset, method, rest, &request.json()))
         }
-        _ => Reply::json(404, "{}"),
+        _ => return Reply::json(404, "{}"),
+    };
+    match answer {
+        Some(answer) => Reply::json(200, answer),
+        None => Reply::json(400, r#"{"error":"no such dataset, endpoint or fault"}"#),
     }
+}
+
+fn of_world(world: &WorldHandle, dataset: Dataset, method: &str, rest: &[&str], order: &Value) -> Option<String> {
+    match (method, rest) {
+        ("GET", []) => Some(texts(&world.all(dataset))),
+        ("GET", [parent]) => Some(texts(&world.children(dataset, parent))),
+        ("POST", []) => add(world, dataset, order),
+        ("DELETE", []) => {
+            world.clear(dataset);
+            Some("[]".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn add(world: &WorldHandle, dataset: Dataset, order: &Value) -> Option<String> {
+    let parent = order["parent"].as_str();
+    if parent.is_some() != dataset.parent().is_some() {
+        return None;
+    }
+    if let Some(raw) = order["raw"].as_str() {
+        let pushed: Arc<str> = match parent {
+            Some(parent) => world.push_child(dataset, parent, raw),
+            None => world.push_record(dataset, raw),
+        };
+        return Some(format!("[{pushed}]"));
+    }
+    let n = usize::try_from(order["n"].as_u64()?).ok()?;
+    let now = Utc::now();
+    let added = match (parent, order["with_alerts"].as_bool()) {
+        (Some(parent), _) => world.add_children(dataset, parent, n),
+        (None, Some(with_alerts)) if dataset == Dataset::Sessions => {
+            world.add_sessions(n, now - TimeDelta::days(1), now, with_alerts)
+        }
+        (None, _) => world.add_records(dataset, n),
+    };
+    Some(texts(&added))
+}
+
+fn texts(records: &[Record]) -> String {
+    let texts: Vec<&str> = records.iter().map(|record| &*record.raw).collect();
+    format!("[{}]", texts.join(","))
 }
 
 fn log(api: &Api) -> Value {
@@ -61,29 +103,12 @@ fn arm(faults: &Faults, order: &Value) -> Option<()> {
         faults.clear();
         return Some(());
     }
-    let (endpoint, fault) = (endpoint(order["endpoint"].as_str()?)?, fault(order)?);
+    let (endpoint, fault) = (names::endpoint(order["endpoint"].as_str()?)?, fault(order)?);
     match order["nth"].as_u64() {
         Some(nth) => faults.once(endpoint, nth, fault),
         None => faults.always(endpoint, fault),
     }
     Some(())
-}
-
-fn endpoint(name: &str) -> Option<Endpoint> {
-    Some(match name {
-        "sign_in" => Endpoint::SignIn,
-        "customer" => Endpoint::Customer,
-        "users" => Endpoint::Users,
-        "audit_search" => Endpoint::AuditSearch,
-        "audit_count" => Endpoint::AuditCount,
-        "case_list" => Endpoint::CaseList,
-        "case_detail" => Endpoint::CaseDetail,
-        "file_events" => Endpoint::FileEvents,
-        "guide_audit" => Endpoint::GuideAudit,
-        "guide_file_events" => Endpoint::GuideFileEvents,
-        "any" => Endpoint::Any,
-        _ => return None,
-    })
 }
 
 fn fault(order: &Value) -> Option<Fault> {

@@ -77,7 +77,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// An empty world, the built-in store (or the one that [`Options::from_vars`] finds), everything in good health.
+    /// A world that is empty but for its customer, the built-in store (or the one that [`Options::from_vars`] finds), everything in good health.
     pub async fn start(seed: u64) -> Self {
         let options = Options::from_vars(seed, |name| std::env::var(name).ok());
         Self::start_with(options).await.expect("loopback has free ports and the store answers")

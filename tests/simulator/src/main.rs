@@ -16,7 +16,7 @@ use tokio::{
 type Failure = Box<dyn std::error::Error>;
 
 const USAGE: &str = "simulator [--seed N] [--users N] [--cases N] [--audit N] [--file-events N] [--dir PATH] \
-                     [--port-api N] [--guide-endpoints]";
+                     [--port-api N] [--guide-endpoints] [--guide-lists]";
 
 struct Arguments {
     options: Options,
@@ -80,11 +80,17 @@ fn fill(simulator: &Simulator, arguments: &Arguments) {
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Failure> {
-    let options = Options::from_vars(42, |name| std::env::var(name).ok());
+    let mut options = Options::from_vars(42, |name| std::env::var(name).ok());
+    // The guide is compared with over the lists that there really are.
+    options.behaviour.guide_lists = false;
     let mut arguments = Arguments { options, users: 25, cases: 12, audit: 500, file_events: 2_000 };
     while let Some(name) = given.next() {
         if name == "--guide-endpoints" {
             arguments.options.behaviour.guide_endpoints = true;
+            continue;
+        }
+        if name == "--guide-lists" {
+            arguments.options.behaviour.guide_lists = true;
             continue;
         }
         let value = given.next().ok_or(USAGE)?;

@@ -1,59 +1,39 @@
 //! What the tenant holds: the raw text of every record. Tests add to it, change it and read it while it is served.
 
+mod any;
+mod dataset;
 mod generate;
 mod record;
 mod text;
 
 use std::{
+    collections::HashMap,
     fmt::Display,
     sync::{Arc, Mutex},
 };
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+pub use dataset::Dataset;
 pub use record::{Late, Record};
 pub use text::{compact, member_text, string_at, text_at, with_member, without_members};
 
 use crate::locked;
 use generate::Generator;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dataset {
-    FileEvents,
-    Audit,
-    Users,
-    Cases,
-}
-
-/// A record's kind says where its id and its cursor time stand.
-impl Dataset {
-    fn id_path(self) -> &'static [&'static str] {
-        match self {
-            Self::FileEvents => &["event", "id"],
-            // Audit events have no id (SDK, audit_log/models.py); they get one that is in no text.
-            Self::Audit => &[],
-            Self::Users => &["userId"],
-            Self::Cases => &["number"],
-        }
-    }
-
-    fn time_path(self) -> &'static [&'static str] {
-        match self {
-            Self::FileEvents => &["event", "inserted"],
-            Self::Audit => &["timestamp"],
-            Self::Users => &["modificationDate"],
-            Self::Cases => &["updatedAt"],
-        }
-    }
-}
-
 #[derive(Debug)]
 struct World {
-    records: [Vec<Record>; 4],
-    /// How often each dataset was listed or counted.
-    asked: [u64; 4],
+    by_dataset: HashMap<Dataset, Held>,
     generator: Generator,
     next_sequence: u64,
+}
+
+/// The records of one dataset, children of all parents together.
+#[derive(Debug, Default)]
+struct Held {
+    records: Vec<Record>,
+    /// How often the dataset was listed or counted.
+    asked: u64,
 }
 
 /// The world, shared: cheap to clone, every method takes effect at once.
@@ -64,8 +44,7 @@ impl WorldHandle {
     /// An empty world; what is added later follows from the seed.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(World {
-            records: Default::default(),
-            asked: [0; 4],
+            by_dataset: HashMap::new(),
             generator: Generator::new(seed),
             next_sequence: 0,
         })))
@@ -127,7 +106,7 @@ impl WorldHandle {
     pub fn late(&self, dataset: Dataset, id_or_raw: &str, late: Late) {
         let mut world = locked(&self.0);
         let hidden = world.hidden(dataset, late);
-        for record in &mut world.records[dataset as usize] {
+        for record in &mut world.held(dataset).records {
             if &*record.id == id_or_raw || &*record.raw == id_or_raw {
                 record.hidden = Some(hidden);
             }
@@ -159,12 +138,12 @@ impl WorldHandle {
 
     /// Takes out every record with this id, or this very text.
     pub fn remove(&self, dataset: Dataset, id_or_raw: &str) {
-        locked(&self.0).records[dataset as usize]
-            .retain(|record| &*record.id != id_or_raw && &*record.raw != id_or_raw);
+        let mut world = locked(&self.0);
+        world.held(dataset).records.retain(|record| &*record.id != id_or_raw && &*record.raw != id_or_raw);
     }
 
     pub fn clear(&self, dataset: Dataset) {
-        locked(&self.0).records[dataset as usize].clear();
+        locked(&self.0).held(dataset).records.clear();
     }
 
     /// Every file event, hidden ones too, in the order in which they were added.
@@ -186,15 +165,24 @@ impl WorldHandle {
     }
 
     pub fn all(&self, dataset: Dataset) -> Vec<Record> {
-        locked(&self.0).records[dataset as usize].clone()
+        locked(&self.0).held(dataset).records.clone()
     }
 
     /// What a request sees now; asking counts as a request for [`Late::Requests`].
     pub(crate) fn visible(&self, dataset: Dataset) -> Vec<Record> {
         let mut world = locked(&self.0);
-        world.asked[dataset as usize] += 1;
-        let (now, asked) = (Utc::now(), world.asked[dataset as usize]);
-        world.records[dataset as usize].iter().filter(|record| record.shows(now, asked)).cloned().collect()
+        let held = world.held(dataset);
+        held.asked += 1;
+        let now = Utc::now();
+        held.records.iter().filter(|record| record.shows(now, held.asked)).cloned().collect()
+    }
+
+    /// Whether a request sees the record; asking counts for nothing.
+    pub(crate) fn shows(&self, dataset: Dataset, id: &str) -> bool {
+        let mut world = locked(&self.0);
+        let held = world.held(dataset);
+        let now = Utc::now();
+        held.records.iter().any(|record| &*record.id == id && record.shows(now, held.asked))
     }
 
     fn push(&self, dataset: Dataset, raw: String, late: Option<Late>) -> Arc<str> {
@@ -207,18 +195,37 @@ impl WorldHandle {
         times: Vec<DateTime<Utc>>,
         generate: fn(&mut Generator, DateTime<Utc>) -> String,
     ) -> Vec<Record> {
-        let mut world = locked(&self.0);
-        let before = world.records[dataset as usize].len();
-        world.generator.begin(times.first().copied().unwrap_or_default());
-        for time in times {
-            let raw = generate(&mut world.generator, time);
-            world.push(dataset, None, None, raw, None);
-        }
-        world.records[dataset as usize][before..].to_vec()
+        locked(&self.0).add(dataset, None, times, generate)
     }
 }
 
 impl World {
+    fn held(&mut self, dataset: Dataset) -> &mut Held {
+        self.by_dataset.entry(dataset).or_default()
+    }
+
+    fn add(
+        &mut self,
+        dataset: Dataset,
+        parent: Option<&str>,
+        times: Vec<DateTime<Utc>>,
+        mut generate: impl FnMut(&mut Generator, DateTime<Utc>) -> String,
+    ) -> Vec<Record> {
+        let before = self.held(dataset).records.len();
+        self.generator.begin(times.first().copied().unwrap_or_default());
+        for time in times {
+            let raw = generate(&mut self.generator, time);
+            self.push(dataset, None, None, raw, None);
+        }
+        let added = &mut self.held(dataset).records[before..];
+        if let Some(parent) = parent {
+            for record in added.iter_mut() {
+                record.parent = Some(parent.into());
+            }
+        }
+        added.to_vec()
+    }
+
     fn push(
         &mut self,
         dataset: Dataset,
@@ -231,7 +238,7 @@ impl World {
         let hidden = late.map(|late| self.hidden(dataset, late));
         let record = Record::new(dataset, self.next_sequence, id, time, raw, hidden);
         let raw = record.raw.clone();
-        self.records[dataset as usize].push(record);
+        self.held(dataset).records.push(record);
         raw
     }
 
@@ -243,7 +250,9 @@ impl World {
         at: DateTime<Utc>,
         change: impl FnOnce(&str) -> String,
     ) -> Arc<str> {
-        let record = self.records[dataset as usize]
+        let held = self.held(dataset);
+        let record = held
+            .records
             .iter_mut()
             .find(|record| &*record.id == id)
             .expect("a test changes only records that it added");
@@ -254,9 +263,9 @@ impl World {
     }
 
     /// Requests are counted from now on.
-    fn hidden(&self, dataset: Dataset, late: Late) -> Late {
+    fn hidden(&mut self, dataset: Dataset, late: Late) -> Late {
         match late {
-            Late::Requests(more) => Late::Requests(self.asked[dataset as usize] + more),
+            Late::Requests(more) => Late::Requests(self.held(dataset).asked + more),
             until @ Late::Until(_) => until,
         }
     }

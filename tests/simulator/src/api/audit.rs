@@ -25,7 +25,7 @@ pub(super) fn search(world: &WorldHandle, request: &Request, edges: EdgePolicy, 
         Ok(rows) => rows,
         Err(refused) => return refused,
     };
-    let (page, size) = (to_usize(page), to_usize(size));
+    let (page, size) = (to_usize(page), twist.size(to_usize(size)));
     let start = page.saturating_mul(size);
     let events = twist.page(&rows, page, size);
     if events.is_empty() && page > 0 {

@@ -1,17 +1,16 @@
 //! Cases (SDK, `cases/client.py`; `updatedAt` and `subject` by the Swimlane connector and py42).
 
-use std::cmp::Ordering;
-
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::json;
 
 use super::{
     page::{self, Twist},
+    route,
     time::{self, EdgePolicy},
 };
 use crate::{
     http::{Reply, Request},
-    world::{Dataset, Record, WorldHandle, without_members},
+    world::{Dataset, Record, WorldHandle, text_at, without_members},
 };
 
 /// A larger page is cut to this (py42 sends 500).
@@ -20,21 +19,40 @@ const MAX_PAGE: usize = 500;
 /// What only a case's detail has.
 const DETAILS: [&str; 2] = ["description", "findings"];
 
+/// `GET` of one file event of a case.
+pub(super) const EVENT_DETAIL: &str = "/v1/cases/{}/fileevent/{}";
+
 /// `GET /v1/cases`, offset paging from 1.
 pub(super) fn list(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Reply {
     let (page, size) = match (page::number(request, "pgNum", 1), page::number(request, "pgSize", 100)) {
-        (Ok(page), Ok(size)) => (page.max(1) - 1, size.clamp(1, MAX_PAGE)),
+        (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
         (Err(refused), _) | (_, Err(refused)) => return refused,
     };
+    let rows = match rows(world, request, edges, twist) {
+        Ok(rows) => rows,
+        Err(refused) => return refused,
+    };
+    let items = twist.page(&rows, page, size).iter().map(item).collect::<Vec<_>>().join(",");
+    Reply::json(200, format!(r#"{{"cases":[{items}],"totalCount":{}}}"#, twist.total(rows.len())))
+}
+
+/// Every case that fits the filters, in the order that is asked for.
+pub(super) fn rows(
+    world: &WorldHandle,
+    request: &Request,
+    edges: EdgePolicy,
+    twist: Twist,
+) -> Result<Vec<Record>, Reply> {
     let mut rows = world.visible(Dataset::Cases);
-    if let Err(refused) = filter(&mut rows, request, edges) {
-        return refused;
-    }
+    filter(&mut rows, request, edges)?;
     sort(&mut rows, request);
     twist.arrange(&mut rows);
-    let items = twist.page(&rows, page, size).iter().map(|case| without_members(&case.raw, &DETAILS));
-    let items: Vec<String> = items.collect();
-    Reply::json(200, format!(r#"{{"cases":[{}],"totalCount":{}}}"#, items.join(","), twist.total(rows.len())))
+    Ok(rows)
+}
+
+/// A case as the list shows it.
+pub(super) fn item(case: &Record) -> String {
+    without_members(&case.raw, &DETAILS)
 }
 
 /// `GET /v1/cases/{number}`: the whole record; 404 for a number that isn't there.
@@ -93,25 +111,42 @@ fn interval(text: &str) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
 fn sort(rows: &mut [Record], request: &Request) {
     let key = request.parameter("srtKey").unwrap_or_else(|| "number".to_owned());
     rows.sort_by(|a, b| {
-        let by_key = compare(&a.fields()[&key], &b.fields()[&key]);
-        by_key.then_with(|| compare(&a.fields()["number"], &b.fields()["number"]))
+        let by_key = page::compare(&a.fields()[&key], &b.fields()[&key]);
+        by_key.then_with(|| page::compare(&a.fields()["number"], &b.fields()["number"]))
     });
     if request.parameter("srtDir").is_some_and(|direction| direction.eq_ignore_ascii_case("desc")) {
         rows.reverse();
     }
 }
 
-/// Numbers by value, times by instant, other text as it stands; what isn't there comes last.
-fn compare(a: &Value, b: &Value) -> Ordering {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
-        (Value::String(a), Value::String(b)) => match (time::parse(a), time::parse(b)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            _ => a.cmp(b),
-        },
-        (Value::Null, Value::Null) => Ordering::Equal,
-        (Value::Null, _) => Ordering::Greater,
-        (_, Value::Null) => Ordering::Less,
-        _ => a.to_string().cmp(&b.to_string()),
+/// A case's file event as the list shows it (SDK, `cases/models.py`, `FileEvent`).
+pub(super) fn event_summary(event: &Record) -> String {
+    let id = json!(&*event.id).to_string();
+    let text = |path: &[&str]| text_at(&event.raw, path).unwrap_or("null");
+    let members = [
+        ("eventId", &*id),
+        ("eventTimestamp", text(&["@timestamp"])),
+        ("exposure", text(&["event", "shareType"])),
+        ("fileAvailability", "\"NO_FILE_AVAILABLE\""),
+        ("fileName", text(&["file", "name"])),
+        ("filePath", text(&["file", "directory"])),
+        ("riskIndicators", text(&["risk", "indicators"])),
+        ("riskScore", text(&["risk", "score"])),
+        ("riskSeverity", text(&["risk", "severity"])),
+    ];
+    let members = members.map(|(name, value)| format!("\"{name}\":{value}"));
+    format!("{{{}}}", members.join(","))
+}
+
+/// `GET /v1/cases/{number}/fileevent/{eventId}`: the whole v2 event.
+pub(super) fn event_detail(world: &WorldHandle, request: &Request) -> Reply {
+    let ids = route::placeholders(EVENT_DETAIL, &request.path).unwrap_or_default();
+    let [number, id] = &ids[..] else {
+        return page::not_found(request);
+    };
+    let events = world.visible_children(Dataset::CaseFileEvents, number);
+    match events.into_iter().find(|event| *event.id == **id && world.shows(Dataset::Cases, number)) {
+        Some(event) => Reply::json(200, event.raw.to_string()),
+        None => page::not_found(request),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn search(
     if size == 0 || size > MAX_PAGE {
         return refused("ILLEGAL_VALUE", "pgSize must be between 1 and 10000");
     }
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let size = twist.size(usize::try_from(size).unwrap_or(usize::MAX));
     let query = match query::parse(&body) {
         Ok(query) => query,
         Err(wrong) => return refused("ILLEGAL_QUERY", &wrong),

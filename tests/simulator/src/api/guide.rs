@@ -1,51 +1,116 @@
-//! The endpoints that only the Google `SecOps` guide prints. The real API has none of them; they are here so that the
-//! guide's function can be compared with. `pageToken` is a row number.
+//! What only the Google `SecOps` guide prints: endpoints that the real API doesn't have, and a way of paging that it
+//! ignores. They are here so that the guide's function can be compared with. `pageToken` is a row number.
 
 use super::{
-    audit,
+    Behaviour, audit, cases,
     page::{self, Twist},
     query::{self, Circumstances},
     time::{self, EdgePolicy},
+    users,
 };
 use crate::{
     http::{Reply, Request},
     world::{Dataset, Record, WorldHandle},
 };
 
+/// Users and cases are never more than this (py42 sends 500).
+const MAX_LIST: usize = 500;
+
+/// How an answer says that there is a further page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect {
+    member: &'static str,
+    is_nested: bool,
+}
+
+impl Dialect {
+    pub(super) fn of(behaviour: &Behaviour) -> Self {
+        let member = if behaviour.guide_snake_case { "next_page_token" } else { "nextPageToken" };
+        Self { member, is_nested: behaviour.guide_nested_token }
+    }
+}
+
+/// Whether a list's request is in the guide's dialect: it names no page by its number.
+pub(super) fn is_meant(behaviour: &Behaviour, request: &Request, page: &str) -> bool {
+    behaviour.guide_endpoints && behaviour.guide_lists && request.parameter(page).is_none()
+}
+
+/// `GET /v1/users?active&blocked&pageSize&pageToken`.
+pub(super) fn users(world: &WorldHandle, request: &Request, dialect: Dialect, twist: Twist) -> Result<Reply, Reply> {
+    let (start, size) = (page::number(request, "pageToken", 0)?, page::number(request, "pageSize", 100)?);
+    let rows = users::rows(world, request, twist)?;
+    let shows = |user: &Record| user.raw.to_string();
+    Ok(answer("users", &rows, shows, start, twist.size(size.min(MAX_LIST)), dialect))
+}
+
+/// `GET /v1/cases?pageSize&pageToken`.
+pub(super) fn cases(
+    world: &WorldHandle,
+    request: &Request,
+    edges: EdgePolicy,
+    dialect: Dialect,
+    twist: Twist,
+) -> Result<Reply, Reply> {
+    let (start, size) = (page::number(request, "pageToken", 0)?, page::number(request, "pageSize", 100)?);
+    let rows = cases::rows(world, request, edges, twist)?;
+    Ok(answer("cases", &rows, cases::item, start, twist.size(size.min(MAX_LIST)), dialect))
+}
+
 /// `GET /v1/audit/log?startTime=<ISO>&pageSize&pageToken`.
-pub(super) fn audit(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Reply {
-    let (size, start) = match (page::number(request, "pageSize", 100), page::number(request, "pageToken", 0)) {
-        (Ok(size), Ok(start)) => (size, start),
-        (Err(refused), _) | (_, Err(refused)) => return refused,
-    };
+pub(super) fn audit(
+    world: &WorldHandle,
+    request: &Request,
+    edges: EdgePolicy,
+    dialect: Dialect,
+    twist: Twist,
+) -> Result<Reply, Reply> {
+    let (start, size) = (page::number(request, "pageToken", 0)?, page::number(request, "pageSize", 100)?);
     let bound = |name| request.parameter(name).as_deref().and_then(time::parse);
     let mut rows = world.visible(Dataset::Audit);
     rows.retain(|event| audit::in_span(event.time, bound("startTime"), bound("endTime"), edges));
     page::newest_first(&mut rows);
     twist.arrange(&mut rows);
-    answer("events", &rows, start, size)
+    Ok(answer("events", &rows, |event| event.raw.to_string(), start, twist.size(size), dialect))
 }
 
 /// `POST /v2/file-events/search` with `pageSize` and `pageToken` in the body; a query without groups finds all.
-pub(super) fn file_events(world: &WorldHandle, request: &Request, at: Circumstances, twist: Twist) -> Reply {
+pub(super) fn file_events(
+    world: &WorldHandle,
+    request: &Request,
+    at: Circumstances,
+    dialect: Dialect,
+    twist: Twist,
+) -> Result<Reply, Reply> {
     let body = request.json();
     let mut rows = world.visible(Dataset::FileEvents);
     if !body["groups"].is_null() {
-        match query::parse(&body) {
-            Ok(query) => rows.retain(|event| query.accepts(event, at)),
-            Err(wrong) => return page::problem(400, &wrong, request),
-        }
+        let query = query::parse(&body).map_err(|wrong| page::problem(400, &wrong, request))?;
+        rows.retain(|event| query.accepts(event, at));
     }
     rows.sort_by_key(|event| (event.time, event.sequence()));
     twist.arrange(&mut rows);
     let start = body["pageToken"].as_str().and_then(|token| token.parse().ok()).unwrap_or(0);
     let size = body["pageSize"].as_u64().and_then(|size| usize::try_from(size).ok()).unwrap_or(100);
-    answer("fileEvents", &rows, start, size)
+    Ok(answer("fileEvents", &rows, |event| event.raw.to_string(), start, twist.size(size), dialect))
 }
 
-fn answer(list: &str, rows: &[Record], start: usize, size: usize) -> Reply {
+fn answer(
+    list: &str,
+    rows: &[Record],
+    shows: impl Fn(&Record) -> String,
+    start: usize,
+    size: usize,
+    dialect: Dialect,
+) -> Reply {
     let start = start.min(rows.len());
     let end = rows.len().min(start.saturating_add(size.max(1)));
-    let next = if end < rows.len() { format!(r#","nextPageToken":"{end}""#) } else { String::new() };
-    Reply::json(200, format!(r#"{{"{list}":{}{next}}}"#, page::array(&rows[start..end])))
+    let next = match dialect {
+        _ if end == rows.len() => String::new(),
+        Dialect { is_nested: true, .. } if list == "fileEvents" => {
+            format!(r#","file_events":{{"nextPageToken":"{end}"}}"#)
+        }
+        Dialect { member, .. } => format!(r#","{member}":"{end}""#),
+    };
+    let texts: Vec<String> = rows[start..end].iter().map(shows).collect();
+    Reply::json(200, format!(r#"{{"{list}":[{}]{next}}}"#, texts.join(",")))
 }

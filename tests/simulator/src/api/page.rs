@@ -1,8 +1,11 @@
 //! What the endpoints' pages have in common.
 
-use chrono::Utc;
-use serde_json::json;
+use std::cmp::Ordering;
 
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use super::time;
 use crate::{
     http::{Reply, Request},
     world::Record,
@@ -15,6 +18,8 @@ pub(crate) struct Twist {
     pub(crate) shift: i64,
     pub(crate) order: Option<Order>,
     pub(crate) total_off: i64,
+    /// No page has more rows.
+    pub(crate) cap: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +42,11 @@ impl Twist {
         }
     }
 
+    /// How many rows a page has where so many were asked for.
+    pub(crate) fn size(self, asked: usize) -> usize {
+        self.cap.map_or(asked, |cap| asked.min(cap))
+    }
+
     /// The rows of a page, the first being 0.
     pub(crate) fn page(self, rows: &[Record], page: usize, size: usize) -> &[Record] {
         let start = page.saturating_mul(size);
@@ -48,6 +58,21 @@ impl Twist {
 
 pub(crate) fn newest_first(rows: &mut [Record]) {
     rows.sort_by_key(|record| std::cmp::Reverse((record.time, record.sequence())));
+}
+
+/// Numbers by value, times by instant, other text as it stands; what isn't there comes last.
+pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
+        (Value::String(a), Value::String(b)) => match (time::parse(a), time::parse(b)) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => a.cmp(b),
+        },
+        (Value::Null, Value::Null) => Ordering::Equal,
+        (Value::Null, _) => Ordering::Greater,
+        (_, Value::Null) => Ordering::Less,
+        _ => a.to_string().cmp(&b.to_string()),
+    }
 }
 
 /// The records' own texts in a JSON array.
@@ -69,6 +94,10 @@ pub(crate) fn problem(status: u16, message: &str, request: &Request) -> Reply {
     let timestamp = Utc::now().timestamp_millis();
     let body = json!({"timestamp": timestamp, "status": status, "error": message, "path": request.path});
     Reply::json(status, body.to_string())
+}
+
+pub(crate) fn not_found(request: &Request) -> Reply {
+    problem(404, "Not Found", request)
 }
 
 pub(crate) fn rate_limited(retry_after: Option<&str>) -> Reply {

@@ -114,7 +114,7 @@ fn operator(name: &str) -> Option<Operator> {
 }
 
 /// A value as a filter writes it: strings without quotes, numbers and booleans as text.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

@@ -13,9 +13,19 @@ const MAX_PAGE: usize = 500;
 /// all `pageToken`.
 pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Reply {
     let (page, size) = match (page::number(request, "page", 1), page::number(request, "pageSize", 100)) {
-        (Ok(page), Ok(size)) => (page.max(1) - 1, size.clamp(1, MAX_PAGE)),
+        (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
         (Err(refused), _) | (_, Err(refused)) => return refused,
     };
+    let rows = match rows(world, request, twist) {
+        Ok(rows) => rows,
+        Err(refused) => return refused,
+    };
+    let users = page::array(twist.page(&rows, page, size));
+    Reply::json(200, format!(r#"{{"users":{users},"totalCount":{}}}"#, twist.total(rows.len())))
+}
+
+/// Every user that fits the filters.
+pub(super) fn rows(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Vec<Record>, Reply> {
     let mut rows = world.visible(Dataset::Users);
     for flag in ["active", "blocked"] {
         match request.parameter(flag).map(|text| text.to_lowercase()).as_deref() {
@@ -23,7 +33,7 @@ pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Repl
             Some("true") => rows.retain(|user| user.fields()[flag] == true),
             Some("false") => rows.retain(|user| user.fields()[flag] == false),
             Some(_) => {
-                return page::problem(400, &format!("{flag} must be true or false"), request);
+                return Err(page::problem(400, &format!("{flag} must be true or false"), request));
             }
         }
     }
@@ -31,6 +41,5 @@ pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Repl
         rows.retain(|user: &Record| user.fields()["username"] == *username);
     }
     twist.arrange(&mut rows);
-    let users = page::array(twist.page(&rows, page, size));
-    Reply::json(200, format!(r#"{{"users":{users},"totalCount":{}}}"#, twist.total(rows.len())))
+    Ok(rows)
 }

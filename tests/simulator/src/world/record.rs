@@ -19,7 +19,9 @@ pub enum Late {
 pub struct Record {
     /// `event.id`, `userId`, the case's `number`; for audit events a name that is in no text.
     pub id: Arc<str>,
-    /// The cursor time at full precision: `event.inserted`, `timestamp`, `modificationDate`, `updatedAt`.
+    /// The id of the record whose child this one is.
+    pub parent: Option<Arc<str>>,
+    /// The cursor time at full precision: `event.inserted`, `timestamp`, `modificationDate`, `updatedAt`, `beginTime`.
     pub time: DateTime<Utc>,
     /// The text as it is served.
     pub raw: Arc<str>,
@@ -40,7 +42,7 @@ impl Record {
     ) -> Self {
         let id = id.unwrap_or_else(|| id_in(dataset, &raw).unwrap_or_else(|| format!("#{sequence}")));
         let time = time.or_else(|| time_in(dataset, &raw)).unwrap_or_default();
-        Self { id: id.into(), time, raw: raw.into(), sequence, hidden, fields: Arc::default() }
+        Self { id: id.into(), parent: None, time, raw: raw.into(), sequence, hidden, fields: Arc::default() }
     }
 
     /// Tells records apart that are alike in every byte.
@@ -66,16 +68,18 @@ impl Record {
     }
 }
 
-fn id_in(dataset: Dataset, raw: &str) -> Option<String> {
-    let path = dataset.id_path();
-    if path.is_empty() {
-        return None;
-    }
+pub(super) fn id_in(dataset: Dataset, raw: &str) -> Option<String> {
+    let path = dataset.id_path()?;
     text::string_at(raw, path).or_else(|| text::text_at(raw, path).map(str::to_owned))
 }
 
+/// RFC 3339; in sessions a number of milliseconds since the epoch (SDK, `sessions/models/response.py`).
 fn time_in(dataset: Dataset, raw: &str) -> Option<DateTime<Utc>> {
-    let text = text::string_at(raw, dataset.time_path())?;
+    let path = dataset.time_path();
+    if dataset == Dataset::Sessions {
+        return DateTime::from_timestamp_millis(text::text_at(raw, path)?.parse().ok()?);
+    }
+    let text = text::string_at(raw, path).filter(|_| !path.is_empty())?;
     DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc())
 }
 

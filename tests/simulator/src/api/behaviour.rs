@@ -1,0 +1,74 @@
+//! What can be set about the API.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::EdgePolicy;
+
+/// How `nextPgToken` says that there is no further page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenEnd {
+    Null,
+    Absent,
+    Empty,
+}
+
+/// What can be set about the API; see [`Api::change`](super::Api::change).
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each off or on")]
+pub struct Behaviour {
+    pub client_id: String,
+    pub client_secret: String,
+    pub tenant: String,
+    /// 900 s (SDK, `core/auth.py`).
+    pub token_lifetime: Duration,
+    /// Whether each sign-in adds a `logged_in` event to the audit log, as the real one does.
+    pub sign_ins_are_audited: bool,
+    /// Answers to clients that accept gzip are gzipped.
+    pub gzip: bool,
+    /// How far the API's clock is ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
+    pub clock_offset: TimeDelta,
+    pub edges: EdgePolicy,
+    pub token_end: TokenEnd,
+    /// A last page that is full has a token too, which leads to an empty page.
+    pub token_after_full_page: bool,
+    /// No page of any list has more rows, whatever was asked for; pages are numbered by this size then.
+    pub page_cap: Option<usize>,
+    pub latency: Duration,
+    /// Over any 60 seconds; the vendor allows a tenant 120.
+    pub requests_per_minute: Option<usize>,
+    /// Whether the endpoints that only the guide prints are there.
+    pub guide_endpoints: bool,
+    /// Whether, with these, `GET /v1/users` and `GET /v1/cases` without a page's number speak the guide's dialect:
+    /// `pageToken` and `nextPageToken`, no total. The real ones ignore the token.
+    pub guide_lists: bool,
+    /// The guide's dialect says `next_page_token`.
+    pub guide_snake_case: bool,
+    /// The guide's search for file events puts `nextPageToken` under `file_events`.
+    pub guide_nested_token: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            client_id: "key-42-simulated".to_owned(),
+            client_secret: "simulated-client-secret".to_owned(),
+            tenant: "5e51c2f0-8d0f-4c9b-9a53-0d5f4f1a7b42".to_owned(),
+            token_lifetime: Duration::from_mins(15),
+            sign_ins_are_audited: false,
+            gzip: true,
+            clock_offset: TimeDelta::zero(),
+            edges: EdgePolicy::default(),
+            token_end: TokenEnd::Null,
+            token_after_full_page: false,
+            page_cap: None,
+            latency: Duration::ZERO,
+            requests_per_minute: None,
+            guide_endpoints: false,
+            guide_lists: true,
+            guide_snake_case: false,
+            guide_nested_token: false,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `POST /v2/file-events/grouping` (SDK, `file_events/client.py` and `queries/file_events.py`).
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use serde_json::json;
+
+use super::{
+    file_events::refused,
+    query::{self, Circumstances},
+};
+use crate::{
+    http::{Reply, Request},
+    world::{Dataset, WorldHandle},
+};
+
+/// SDK, `GroupingEventQuery.maximum_size`; without one, 1,000.
+const MAX_GROUPS: u64 = 10_000;
+
+/// How many events have each value of a term, the most frequent first; a query without groups finds all.
+pub(super) fn answer(world: &WorldHandle, request: &Request, at: Circumstances) -> Result<Reply, Reply> {
+    let body = request.json();
+    let term = body["groupingTerm"].as_str().filter(|term| !term.is_empty());
+    let term = term.ok_or_else(|| refused("ILLEGAL_QUERY", "groupingTerm is missing"))?;
+    let size = body["size"].as_u64().unwrap_or(1000);
+    if !(1..=MAX_GROUPS).contains(&size) {
+        return Err(refused("ILLEGAL_VALUE", "size must be between 1 and 10000"));
+    }
+    let mut events = world.visible(Dataset::FileEvents);
+    if body["groups"].as_array().is_some_and(|groups| !groups.is_empty()) {
+        let query = query::parse(&body).map_err(|wrong| refused("ILLEGAL_QUERY", &wrong))?;
+        events.retain(|event| query.accepts(event, at));
+    }
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for event in &events {
+        let mut found = Vec::new();
+        query::values_at(event.fields(), term, &mut found);
+        let values: BTreeSet<String> = found.into_iter().map(query::plain).collect();
+        for value in values {
+            *counts.entry(value).or_default() += 1;
+        }
+    }
+    let mut groups: Vec<(String, u64)> = counts.into_iter().collect();
+    groups.sort_by_key(|(_, count)| Reverse(*count));
+    groups.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+    let groups: Vec<_> = groups.iter().map(|(value, count)| json!({"value": value, "docCount": count})).collect();
+    Ok(Reply::json(200, json!({"groups": groups, "problems": null}).to_string()))
+}

@@ -1,0 +1,123 @@
+//! The lists that differ in names and limits only (paths and parameters: SDK, each endpoint's `client.py`).
+
+mod filter;
+mod table;
+
+use chrono::{DateTime, Utc};
+
+pub(super) use table::{LISTS, List, keys};
+
+use super::{
+    page::{self, Twist},
+    route,
+};
+use crate::{
+    fault::Endpoint,
+    http::{Reply, Request},
+    world::{Record, WorldHandle},
+};
+
+/// How a list is cut into pages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pages {
+    page: &'static str,
+    /// The first page's number; what is below counts as it.
+    first: usize,
+    size: &'static str,
+    default: usize,
+    /// A larger page is cut to this.
+    max: usize,
+}
+
+/// What an answer tells beside its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tells {
+    Nothing,
+    Total,
+    /// `totalCount`, `pageSize` and `page`.
+    Page,
+}
+
+/// The parameters that order a list, and the member that each key means. Without a key the first is meant; the empty
+/// member is the order in which the records came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sort {
+    key: &'static str,
+    direction: &'static str,
+    members: &'static [(&'static str, &'static str)],
+}
+
+/// `GET` of one of [`LISTS`]; none for another endpoint.
+pub(super) fn answer(
+    world: &WorldHandle,
+    endpoint: Endpoint,
+    request: &Request,
+    now: DateTime<Utc>,
+    twist: Twist,
+) -> Option<Reply> {
+    let list = LISTS.iter().find(|list| list.endpoint == endpoint)?;
+    Some(list.answer(world, request, now, twist).unwrap_or_else(|refused| refused))
+}
+
+impl List {
+    fn answer(&self, world: &WorldHandle, request: &Request, now: DateTime<Utc>, twist: Twist) -> Result<Reply, Reply> {
+        let mut rows = self.rows(world, request)?;
+        filter::apply(self.filters, &mut rows, request, now)?;
+        if let Some(sort) = self.sort {
+            sort.apply(&mut rows, request);
+        }
+        twist.arrange(&mut rows);
+        let Some(pages) = self.pages else {
+            return Ok(self.envelope(&rows, twist.total(rows.len()), 1, rows.len()));
+        };
+        let number = page::number(request, pages.page, pages.first)?.max(pages.first);
+        let size = twist.size(page::number(request, pages.size, pages.default)?.clamp(1, pages.max));
+        let shown = twist.page(&rows, number - pages.first, size);
+        Ok(self.envelope(shown, twist.total(rows.len()), number, size))
+    }
+
+    /// All records; of a path with an id those that are its record's, and 404 where that isn't there.
+    fn rows(&self, world: &WorldHandle, request: &Request) -> Result<Vec<Record>, Reply> {
+        let id = route::placeholders(self.path, &request.path).unwrap_or_default().concat();
+        let owners = self.owner.map(|(owners, _)| owners).or(self.dataset.parent());
+        if owners.is_some_and(|owners| !world.shows(owners, &id)) {
+            return Err(page::not_found(request));
+        }
+        if self.dataset.parent().is_some() {
+            return Ok(world.visible_children(self.dataset, &id));
+        }
+        let mut rows = world.visible(self.dataset);
+        if let Some((_, member)) = self.owner {
+            rows.retain(|record| record.fields()[member] == *id);
+        }
+        Ok(rows)
+    }
+
+    fn envelope(&self, rows: &[Record], total: i64, page: usize, size: usize) -> Reply {
+        let texts: Vec<String> = rows.iter().map(self.shows).collect();
+        let array = format!("[{}]", texts.join(","));
+        let Some(key) = self.key else {
+            return Reply::json(200, array);
+        };
+        let told = match self.tells {
+            Tells::Nothing => String::new(),
+            Tells::Total => format!(r#","totalCount":{total}"#),
+            Tells::Page => format!(r#","totalCount":{total},"pageSize":{size},"page":{page}"#),
+        };
+        Reply::json(200, format!(r#"{{"{key}":{array}{told}}}"#))
+    }
+}
+
+impl Sort {
+    fn apply(self, rows: &mut [Record], request: &Request) {
+        let asked = request.parameter(self.key).unwrap_or_default();
+        let named = self.members.iter().find(|(key, _)| key.eq_ignore_ascii_case(&asked));
+        let Some((_, member)) = named.or(self.members.first()).filter(|(_, member)| !member.is_empty()) else {
+            return;
+        };
+        rows.sort_by(|a, b| page::compare(&a.fields()[member], &b.fields()[member]));
+        if request.parameter(self.direction).is_some_and(|direction| direction.eq_ignore_ascii_case("desc")) {
+            rows.reverse();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Query parameters that narrow a list.
+
+use chrono::{DateTime, Days, NaiveTime, Utc};
+use serde_json::Value;
+
+use crate::{
+    api::{page, time},
+    http::{Reply, Request},
+    world::Record,
+};
+
+/// What a parameter asks of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum Asks {
+    /// `true` or `false`; 400 for anything else.
+    Flag,
+    /// The very text.
+    Text,
+    /// Text that it holds, begins or ends with, ignoring case.
+    Part,
+    Start,
+    End,
+    /// That the list is empty, or that it isn't.
+    Empty,
+    /// One of the values of the repeated parameter, in the list.
+    AnyOf,
+    /// A time of the last so many days, which begin at midnight (SDK, `agents/client.py`), or of none of them.
+    Within,
+    NotWithin,
+}
+
+/// A parameter, and the member that it asks about; the empty one is the record itself.
+pub(in crate::api) type Filter = (&'static str, Asks, &'static str);
+
+type Question<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+
+pub(super) fn apply(
+    filters: &[Filter],
+    rows: &mut Vec<Record>,
+    request: &Request,
+    now: DateTime<Utc>,
+) -> Result<(), Reply> {
+    for (name, asks, member) in filters {
+        let wanted: Vec<String> =
+            request.parameters().into_iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
+        if let Some(last) = wanted.last() {
+            let refused = || page::problem(400, &format!("{name} is wrong"), request);
+            let fits = question(*asks, last, &wanted, now).ok_or_else(refused)?;
+            rows.retain(|record| {
+                let fields = record.fields();
+                fits(if member.is_empty() { fields } else { &fields[member] })
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a member is as wanted; None for a wish that makes no sense.
+fn question<'a>(asks: Asks, wanted: &'a str, any_of: &'a [String], now: DateTime<Utc>) -> Option<Question<'a>> {
+    let lower = wanted.to_lowercase();
+    let text = |value: &Value| value.as_str().map(str::to_lowercase).unwrap_or_default();
+    let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    Some(match asks {
+        Asks::Flag => {
+            let flag: bool = lower.parse().ok()?;
+            Box::new(move |value| *value == flag)
+        }
+        Asks::Empty => {
+            let empty: bool = lower.parse().ok()?;
+            Box::new(move |value| is_empty(value) == empty)
+        }
+        Asks::Text => Box::new(move |value| *value == *wanted),
+        Asks::Part => Box::new(move |value| text(value).contains(&lower)),
+        Asks::Start => Box::new(move |value| text(value).starts_with(&lower)),
+        Asks::End => Box::new(move |value| text(value).ends_with(&lower)),
+        Asks::AnyOf => Box::new(move |value| {
+            let items = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            items.into_iter().any(|item| any_of.iter().any(|wanted| wanted == item))
+        }),
+        Asks::Within | Asks::NotWithin => {
+            let first_day = now.date_naive().checked_sub_days(Days::new(wanted.parse().ok()?))?;
+            let from = first_day.and_time(NaiveTime::MIN).and_utc();
+            Box::new(move |value| {
+                let is_within = value.as_str().and_then(time::parse).is_some_and(|time| time >= from);
+                is_within == (asks == Asks::Within)
+            })
+        }
+    })
+}

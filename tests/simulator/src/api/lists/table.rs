@@ -1,0 +1,276 @@
+//! Each list in a line or two.
+
+use super::{
+    Pages, Sort, Tells,
+    filter::{
+        Asks::{AnyOf, Empty, End, Flag, NotWithin, Part, Start, Text, Within},
+        Filter,
+    },
+};
+use crate::{
+    api::cases,
+    fault::Endpoint,
+    world::{Dataset, Record},
+};
+
+#[derive(Debug)]
+pub(in crate::api) struct List {
+    pub(in crate::api) endpoint: Endpoint,
+    /// `{}` stands for the id of whose records these are.
+    pub(in crate::api) path: &'static str,
+    pub(super) dataset: Dataset,
+    /// Whose records these are, where they are no children, and in which member they name it.
+    pub(super) owner: Option<(Dataset, &'static str)>,
+    /// The member that holds the rows; none where the answer is the bare array.
+    pub(super) key: Option<&'static str>,
+    pub(super) tells: Tells,
+    /// None: everything at once.
+    pub(super) pages: Option<Pages>,
+    pub(super) filters: &'static [Filter],
+    pub(super) sort: Option<Sort>,
+    pub(super) shows: fn(&Record) -> String,
+}
+
+/// What most lists have in common: no pages, no total, no filters, and the rows as they are.
+const PLAIN: List = List {
+    endpoint: Endpoint::Unknown,
+    path: "",
+    dataset: Dataset::Customer,
+    owner: None,
+    key: None,
+    tells: Tells::Nothing,
+    pages: None,
+    filters: &[],
+    sort: None,
+    shows: |record| record.raw.to_string(),
+};
+
+/// Where neither SDK nor reference name a largest page.
+const MAX_PAGE: usize = 500;
+
+/// `page` from 1 and `pageSize`, or `page_size`.
+const PAGE_SIZE: Pages = Pages { page: "page", first: 1, size: "pageSize", default: 100, max: MAX_PAGE };
+const PAGE_SIZE_SNAKE: Pages = Pages { size: "page_size", ..PAGE_SIZE };
+
+const AGENT_ORDER: Sort = Sort {
+    key: "srtKey",
+    direction: "srtDir",
+    members: &[
+        ("NAME", "name"),
+        ("USER_ID", "userId"),
+        ("AGENT_TYPE", "agentType"),
+        ("OS_HOSTNAME", "osHostname"),
+        ("LAST_CONNECTED", "lastConnected"),
+        ("OS_NAME", "osName"),
+    ],
+};
+
+const DEVICE_ORDER: Sort = Sort {
+    key: "sortKey",
+    direction: "sortDirection",
+    members: &[("name", "name"), ("osHostname", "osHostname"), ("os", "osName"), ("lastConnected", "lastConnected")],
+};
+
+const ACTIVITY_ORDER: Sort = Sort {
+    key: "sort_key",
+    direction: "sort_direction",
+    members: &[
+        ("", ""),
+        ("ACTIVITY_ID", "activityId"),
+        ("DESCRIPTION", "description"),
+        ("TYPE", "type"),
+        ("UPDATED_BY_PRINCIPAL_NAME", "updatedByPrincipalName"),
+        ("UPDATE_TIME", "updateTime"),
+        ("VALUE", "value"),
+    ],
+};
+
+/// A part of a watchlist.
+const fn listed(endpoint: Endpoint, path: &'static str, dataset: Dataset, key: &'static str) -> List {
+    let (tells, pages) = (Tells::Total, Some(PAGE_SIZE_SNAKE));
+    List { endpoint, path, dataset, key: Some(key), tells, pages, ..PLAIN }
+}
+
+pub(in crate::api) static LISTS: [List; 22] = [
+    List {
+        endpoint: Endpoint::Agents,
+        path: "/v1/agents",
+        dataset: Dataset::Agents,
+        key: Some("agents"),
+        tells: Tells::Page,
+        pages: Some(Pages { default: 500, ..PAGE_SIZE }),
+        filters: &[
+            ("active", Flag, "active"),
+            ("agentType", Text, "agentType"),
+            ("agentHealthy", Empty, "agentHealthIssueTypes"),
+            ("anyOfAgentHealthIssueTypes", AnyOf, "agentHealthIssueTypes"),
+            ("agentHealthModifiedInLastDays", Within, "agentHealthModificationDate"),
+            ("userId", Text, "userId"),
+            ("connectedInLastDays", Within, "lastConnected"),
+            ("notConnectedInLastDays", NotWithin, "lastConnected"),
+            ("serialNumber", Text, "serialNumber"),
+        ],
+        sort: Some(AGENT_ORDER),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Devices,
+        path: "/v1/devices",
+        dataset: Dataset::Devices,
+        key: Some("devices"),
+        tells: Tells::Total,
+        // code42cli came down from 500 because of timeouts.
+        pages: Some(Pages { max: 100, ..PAGE_SIZE }),
+        filters: &[("active", Flag, "active"), ("blocked", Flag, "blocked")],
+        sort: Some(DEVICE_ORDER),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::UserDevices,
+        path: "/v1/users/{}/devices",
+        dataset: Dataset::Devices,
+        owner: Some((Dataset::Users, "userId")),
+        key: Some("devices"),
+        tells: Tells::Total,
+        pages: Some(Pages { max: 100, ..PAGE_SIZE }),
+        filters: &[("active", Flag, "active"), ("blocked", Flag, "blocked")],
+        sort: Some(DEVICE_ORDER),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Actors,
+        path: "/v1/actors/actor/search",
+        dataset: Dataset::Actors,
+        key: Some("actors"),
+        pages: Some(Pages { default: 500, ..PAGE_SIZE }),
+        filters: &[("nameStartsWith", Start, "name"), ("nameEndsWith", End, "name"), ("active", Flag, "active")],
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Watchlists,
+        path: "/v2/watchlists",
+        dataset: Dataset::Watchlists,
+        key: Some("watchlists"),
+        tells: Tells::Total,
+        pages: Some(PAGE_SIZE),
+        ..PLAIN
+    },
+    listed(Endpoint::WatchlistMembers, "/v2/watchlists/{}/members", Dataset::WatchlistMembers, "watchlistMembers"),
+    listed(Endpoint::IncludedActors, "/v2/watchlists/{}/included-actors", Dataset::IncludedActors, "includedActors"),
+    listed(Endpoint::ExcludedActors, "/v2/watchlists/{}/excluded-actors", Dataset::ExcludedActors, "excludedActors"),
+    listed(
+        Endpoint::IncludedDepartments,
+        "/v2/watchlists/{}/included-departments",
+        Dataset::IncludedDepartments,
+        "includedDepartments",
+    ),
+    listed(
+        Endpoint::IncludedDirectoryGroups,
+        "/v2/watchlists/{}/included-directory-groups",
+        Dataset::IncludedDirectoryGroups,
+        "includedDirectoryGroups",
+    ),
+    List {
+        endpoint: Endpoint::Departments,
+        path: "/v1/departments",
+        dataset: Dataset::Departments,
+        key: Some("departments"),
+        tells: Tells::Total,
+        pages: Some(PAGE_SIZE_SNAKE),
+        filters: &[("name", Part, "")],
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::DirectoryGroups,
+        path: "/v1/directory-groups",
+        dataset: Dataset::DirectoryGroups,
+        key: Some("directoryGroups"),
+        tells: Tells::Total,
+        pages: Some(PAGE_SIZE_SNAKE),
+        filters: &[("name", Part, "name")],
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::AlertRules,
+        path: "/v2/alert-rules",
+        dataset: Dataset::AlertRules,
+        pages: Some(Pages { page: "PageNumber", first: 0, size: "PageSize", ..PAGE_SIZE }),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::TrustedActivities,
+        path: "/v2/trusted-activities",
+        dataset: Dataset::TrustedActivities,
+        key: Some("trustedActivities"),
+        tells: Tells::Total,
+        pages: Some(PAGE_SIZE_SNAKE),
+        filters: &[("activity_type", Text, "type")],
+        sort: Some(ACTIVITY_ORDER),
+        ..PLAIN
+    },
+    List { endpoint: Endpoint::Roles, path: "/v1/users/roles", dataset: Dataset::Roles, ..PLAIN },
+    List {
+        endpoint: Endpoint::UserRoles,
+        path: "/v1/users/{}/roles",
+        dataset: Dataset::UserRoles,
+        key: Some("roles"),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Orgs,
+        path: "/v1/orgs",
+        dataset: Dataset::Orgs,
+        key: Some("orgs"),
+        tells: Tells::Total,
+        filters: &[("active", Flag, "active")],
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::RiskIndicatorCategories,
+        path: "/v1/risk-indicator-categories",
+        dataset: Dataset::RiskIndicatorCategories,
+        key: Some("categories"),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Matters,
+        path: "/v1/legal-hold/matters",
+        dataset: Dataset::Matters,
+        key: Some("matters"),
+        pages: Some(PAGE_SIZE),
+        filters: &[("active", Flag, "active"), ("name", Part, "name")],
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Custodians,
+        path: "/v1/legal-hold/matters/{}/custodians",
+        dataset: Dataset::Custodians,
+        key: Some("custodians"),
+        pages: Some(PAGE_SIZE),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::Policies,
+        path: "/v1/legal-hold/policies",
+        dataset: Dataset::Policies,
+        key: Some("policies"),
+        pages: Some(PAGE_SIZE),
+        ..PLAIN
+    },
+    List {
+        endpoint: Endpoint::CaseFileEvents,
+        path: "/v1/cases/{}/fileevent",
+        dataset: Dataset::CaseFileEvents,
+        key: Some("events"),
+        tells: Tells::Total,
+        pages: Some(Pages { page: "pgNum", size: "pgSize", ..PAGE_SIZE }),
+        shows: cases::event_summary,
+        ..PLAIN
+    },
+];
+
+/// The members that hold the rows, whichever endpoint answers.
+pub(in crate::api) fn keys() -> Vec<&'static str> {
+    let others = ["cases", "fileEvents", "groups", "items", "queryResult", "users"];
+    LISTS.iter().filter_map(|list| list.key).chain(others).collect()
+}

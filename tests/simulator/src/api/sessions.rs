@@ -1,0 +1,89 @@
+//! Sessions (SDK, `sessions/client.py`): offset paging from 0, epoch milliseconds.
+
+use serde_json::json;
+
+use super::{
+    page::{self, Twist},
+    route,
+};
+use crate::{
+    http::{Reply, Request},
+    world::{Dataset, Record, WorldHandle},
+};
+
+pub(super) const DETAIL: &str = "/v1/sessions/{}";
+pub(super) const EVENTS: &str = "/v1/sessions/{}/events";
+
+/// A page of another size is refused (SDK: "between 1 and 50 inclusive").
+const MAX_PAGE: usize = 50;
+
+/// `GET /v1/sessions`: those that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`, the
+/// last to end first. Filters by state, severity, rule and the like are ignored.
+pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
+    let page = page::number(request, "page_number", 0)?;
+    let size = page::number(request, "page_size", MAX_PAGE)?;
+    if !(1..=MAX_PAGE).contains(&size) {
+        return Err(page::problem(400, "page_size must be between 1 and 50", request));
+    }
+    let mut rows = world.visible(Dataset::Sessions);
+    filter(&mut rows, request)?;
+    sort(&mut rows, request);
+    twist.arrange(&mut rows);
+    let items = page::array(twist.page(&rows, page, twist.size(size)));
+    Ok(Reply::json(200, format!(r#"{{"items":{items},"totalCount":{}}}"#, twist.total(rows.len()))))
+}
+
+/// `GET /v1/sessions/{id}`.
+pub(super) fn detail(world: &WorldHandle, request: &Request) -> Result<Reply, Reply> {
+    let id = route::placeholders(DETAIL, &request.path).unwrap_or_default().concat();
+    let session = world.visible(Dataset::Sessions).into_iter().find(|session| *session.id == *id);
+    session.map(|session| Reply::json(200, session.raw.to_string())).ok_or_else(|| page::not_found(request))
+}
+
+/// `GET /v1/sessions/{id}/events`: all at once.
+pub(super) fn events(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
+    let id = route::placeholders(EVENTS, &request.path).unwrap_or_default().concat();
+    if !world.shows(Dataset::Sessions, &id) {
+        return Err(page::not_found(request));
+    }
+    let mut rows = world.visible_children(Dataset::SessionEvents, &id);
+    twist.arrange(&mut rows);
+    let events = page::array(&rows);
+    let total = twist.total(rows.len());
+    let result = format!(r#"{{"totalCount":{total},"fileEvents":{events},"nextPgToken":null,"problems":null}}"#);
+    Ok(Reply::json(200, format!(r#"{{"queryResult":{result}}}"#)))
+}
+
+fn filter(rows: &mut Vec<Record>, request: &Request) -> Result<(), Reply> {
+    let bound = |name| request.parameter(name).map(|_| page::number(request, name, 0)).transpose();
+    let (from, before) = (bound("on_or_after")?, bound("before")?);
+    let begin = |session: &Record| usize::try_from(session.time.timestamp_millis()).unwrap_or_default();
+    rows.retain(|session| {
+        from.is_none_or(|from| begin(session) >= from) && before.is_none_or(|before| begin(session) < before)
+    });
+    let with_alerts = !request.parameter("has_alerts").is_some_and(|text| text.eq_ignore_ascii_case("false"));
+    rows.retain(|session| {
+        let alerts = session.fields()["triggeredAlerts"].as_array();
+        alerts.is_some_and(|alerts| !alerts.is_empty()) == with_alerts
+    });
+    for (name, member) in [("actor_id", "actorId"), ("type", "type")] {
+        if let Some(wanted) = request.parameter(name) {
+            rows.retain(|session| session.fields()[member] == json!(wanted));
+        }
+    }
+    Ok(())
+}
+
+/// By the end, or by the latest score.
+fn sort(rows: &mut [Record], request: &Request) {
+    let by_score = request.parameter("order_by").as_deref() == Some("score");
+    rows.sort_by_cached_key(|session| {
+        let fields = session.fields();
+        let latest = fields["scores"].as_array().and_then(|scores| scores.last());
+        let key = if by_score { latest.map(|latest| &latest["score"]) } else { Some(&fields["endTime"]) };
+        (key.and_then(serde_json::Value::as_i64), session.sequence())
+    });
+    if !request.parameter("sort_direction").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")) {
+        rows.reverse();
+    }
+}

@@ -1,0 +1,153 @@
+//! The kinds of record that a tenant holds: their names, and where a record's id and cursor time stand in its text.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dataset {
+    FileEvents,
+    Audit,
+    Users,
+    Cases,
+    Sessions,
+    Agents,
+    Devices,
+    Actors,
+    Watchlists,
+    /// Each record is a JSON string, and its own id.
+    Departments,
+    DirectoryGroups,
+    AlertRules,
+    TrustedActivities,
+    Roles,
+    Orgs,
+    RiskIndicatorCategories,
+    Matters,
+    Policies,
+    /// One record; there is one from the start.
+    Customer,
+    /// Whole v2 file events; the list shows a summary of each.
+    CaseFileEvents,
+    SessionEvents,
+    WatchlistMembers,
+    IncludedActors,
+    ExcludedActors,
+    IncludedDepartments,
+    IncludedDirectoryGroups,
+    RuleUsers,
+    UserRoles,
+    Custodians,
+}
+
+/// Where something stands in a record's text; the empty path is the text itself.
+type Path = &'static [&'static str];
+
+struct Kind {
+    name: &'static str,
+    /// None: the record's id is in no text.
+    id: Option<Path>,
+    time: Path,
+    parent: Option<Dataset>,
+}
+
+const fn kind(name: &'static str, id: Path, time: Path) -> Kind {
+    Kind { name, id: Some(id), time, parent: None }
+}
+
+const fn child(parent: Dataset, name: &'static str, id: Path, time: Path) -> Kind {
+    Kind { name, id: Some(id), time, parent: Some(parent) }
+}
+
+const NONE: Path = &[];
+
+impl Dataset {
+    /// All of them, parents before their children.
+    pub const ALL: [Self; 29] = [
+        Self::FileEvents,
+        Self::Audit,
+        Self::Users,
+        Self::Cases,
+        Self::Sessions,
+        Self::Agents,
+        Self::Devices,
+        Self::Actors,
+        Self::Watchlists,
+        Self::Departments,
+        Self::DirectoryGroups,
+        Self::AlertRules,
+        Self::TrustedActivities,
+        Self::Roles,
+        Self::Orgs,
+        Self::RiskIndicatorCategories,
+        Self::Matters,
+        Self::Policies,
+        Self::Customer,
+        Self::CaseFileEvents,
+        Self::SessionEvents,
+        Self::WatchlistMembers,
+        Self::IncludedActors,
+        Self::ExcludedActors,
+        Self::IncludedDepartments,
+        Self::IncludedDirectoryGroups,
+        Self::RuleUsers,
+        Self::UserRoles,
+        Self::Custodians,
+    ];
+
+    /// `file_events`, `case_file_events`, `legal_hold_matters`: what a test in another language calls it.
+    pub fn name(self) -> &'static str {
+        self.kind().name
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dataset| dataset.name() == name)
+    }
+
+    /// Whose children its records are.
+    pub fn parent(self) -> Option<Self> {
+        self.kind().parent
+    }
+
+    pub(super) fn id_path(self) -> Option<Path> {
+        self.kind().id
+    }
+
+    pub(super) fn time_path(self) -> Path {
+        self.kind().time
+    }
+
+    /// Ids and times as the SDK's models name them.
+    fn kind(self) -> Kind {
+        match self {
+            Self::FileEvents => kind("file_events", &["event", "id"], &["event", "inserted"]),
+            // Audit events have no id (SDK, audit_log/models.py); they get one that is in no text.
+            Self::Audit => Kind { name: "audit", id: None, time: &["timestamp"], parent: None },
+            Self::Users => kind("users", &["userId"], &["modificationDate"]),
+            Self::Cases => kind("cases", &["number"], &["updatedAt"]),
+            Self::Sessions => kind("sessions", &["sessionId"], &["beginTime"]),
+            Self::Agents => kind("agents", &["agentId"], &["modificationDate"]),
+            Self::Devices => kind("devices", &["deviceId"], &["modificationDate"]),
+            Self::Actors => kind("actors", &["actorId"], NONE),
+            Self::Watchlists => kind("watchlists", &["watchlistId"], NONE),
+            Self::Departments => kind("departments", NONE, NONE),
+            Self::DirectoryGroups => kind("directory_groups", &["groupId"], NONE),
+            Self::AlertRules => kind("alert_rules", &["id"], &["modifiedAt"]),
+            Self::TrustedActivities => kind("trusted_activities", &["activityId"], &["updateTime"]),
+            Self::Roles => kind("roles", &["roleId"], &["modificationDate"]),
+            Self::Orgs => kind("orgs", &["orgGuid"], &["modificationDate"]),
+            Self::RiskIndicatorCategories => kind("risk_indicator_categories", &["id"], NONE),
+            Self::Matters => kind("legal_hold_matters", &["matterId"], &["creationDate"]),
+            Self::Policies => kind("legal_hold_policies", &["policyId"], &["modificationDate"]),
+            Self::Customer => kind("customer", &["tenantId"], NONE),
+            Self::CaseFileEvents => child(Self::Cases, "case_file_events", &["event", "id"], &["event", "inserted"]),
+            Self::SessionEvents => child(Self::Sessions, "session_events", &["event", "id"], &["event", "inserted"]),
+            Self::WatchlistMembers => child(Self::Watchlists, "watchlist_members", &["actorId"], &["addedTime"]),
+            Self::IncludedActors => child(Self::Watchlists, "included_actors", &["actorId"], &["addedTime"]),
+            Self::ExcludedActors => child(Self::Watchlists, "excluded_actors", &["actorId"], &["addedTime"]),
+            Self::IncludedDepartments => child(Self::Watchlists, "included_departments", &["name"], &["addedTime"]),
+            Self::IncludedDirectoryGroups => {
+                child(Self::Watchlists, "included_directory_groups", &["groupId"], &["addedTime"])
+            }
+            Self::RuleUsers => child(Self::AlertRules, "rule_users", &["userIdFromAuthority"], NONE),
+            Self::UserRoles => child(Self::Users, "user_roles", &["roleId"], &["modificationDate"]),
+            Self::Custodians => child(Self::Matters, "custodians", &["userId"], &["membershipCreationDate"]),
+        }
+    }
+}
