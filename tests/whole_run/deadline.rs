@@ -16,13 +16,15 @@ async fn a_backlog_of_many_runs_shrinks_with_every_run() {
     rig.sim.world.add_file_events(1_500, ago(3_400), ago(5));
     rig.sim.world.add_audit(1_000, ago(3_400), ago(5));
     rig.sim.api.change(|api| api.latency = Duration::from_millis(400));
-    let mut before = [ago(4_000); 2];
+    // A busy machine may keep a stream from a single run of four seconds, but not from two of them.
+    let mut before = [(ago(4_000), 0); 2];
     for run in 0.. {
         assert!(run < 60, "no progress");
         let answer = rig.run_within(Duration::from_secs(4)).await;
-        for (stream, before) in ["file_events", "audit"].iter().zip(&mut before) {
+        for (stream, (before, stays)) in ["file_events", "audit"].iter().zip(&mut before) {
             let covered_to = time(&answer["streams"][stream]["covered_to"]);
-            assert!(covered_to > *before, "run {run}: {stream} stays at {covered_to}: {answer:#}");
+            *stays = if covered_to > *before { 0 } else { *stays + 1 };
+            assert!(*stays < 2, "run {run}: {stream} stays at {covered_to}: {answer:#}");
             *before = covered_to;
         }
         if answer["status"] == "complete" {
