@@ -9,7 +9,7 @@ mod listing;
 mod page;
 mod token;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,14 +22,14 @@ use tracing::{debug, info};
 
 pub use error::ApiError;
 pub use lanes::{Lane, Lanes};
-pub use listing::{ListRow, Listing};
+pub use listing::{ListRow, Listing, escape};
 pub use page::Rows;
 
 use crate::error::chain;
 use crate::retry::{self, sleep_within};
 use crate::secrets::{self, Credentials};
 use crate::settings::{Settings, SettingsError};
-use crate::stream::Method;
+use crate::stream::{Dialect, Method, guide};
 use crate::time::Millis;
 use budget::Budget;
 use error::{Refused, broke_off, real_error};
@@ -57,11 +57,13 @@ pub struct Api {
     secrets: aws_sdk_secretsmanager::Client,
     base_url: String,
     secret_id: String,
+    sign_in_path: &'static str,
     budget: Budget,
     lanes: Lanes,
     signed_in: Mutex<SignedIn>,
     /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
     behind: AtomicI64,
+    has_told_time: AtomicBool,
 }
 
 #[derive(Default)]
@@ -83,6 +85,11 @@ impl Api {
             lanes: Lanes::default(),
             signed_in: Mutex::default(),
             behind: AtomicI64::new(0),
+            has_told_time: AtomicBool::new(false),
+            sign_in_path: match settings.dialect {
+                Dialect::Sdk => token::PATH,
+                Dialect::Guide => guide::SIGN_IN,
+            },
         })
     }
 
@@ -99,6 +106,12 @@ impl Api {
     /// A run begins: what the API's clock said in an earlier one counts no longer.
     pub fn forget_clock(&self) {
         self.behind.store(0, Ordering::Relaxed);
+        self.has_told_time.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the API has answered in this run.
+    pub fn has_told_time(&self) -> bool {
+        self.has_told_time.load(Ordering::Relaxed)
     }
 
     /// How many windows may be read at once.
@@ -224,6 +237,7 @@ impl Api {
         if let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) {
             let api = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
             self.behind.store((api - Millis::now().0).min(0), Ordering::Relaxed);
+            self.has_told_time.store(true, Ordering::Relaxed);
         }
     }
 
@@ -272,7 +286,7 @@ impl Api {
         let mut attempts = retry::API.begin();
         loop {
             let sent_at = Millis::now();
-            let request = token::request(&self.http, &self.base_url, credentials);
+            let request = token::request(&self.http, &format!("{}{}", self.base_url, self.sign_in_path), credentials);
             let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
             let asked = self.attempt(request, caller, whole).await;
             let (error, retry_after) = match asked {

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::checkpoint::Checkpoint;
 use crate::ledger::Ledger;
 use crate::manifest::{self, Entry, Index, Link, Manifest, day_prefix};
-use crate::ndjson::Packer;
+use crate::ndjson::{Packer, Packing};
 use crate::store::{Bucket, Condition, Object, StoreError};
 use crate::time::Millis;
 
@@ -128,7 +128,7 @@ impl<'a> Chain<'a> {
         if lines.is_empty() {
             return Ok(None);
         }
-        let mut packer = Packer::new(6);
+        let mut packer = Packer::new(&Packing::default());
         for line in lines.iter().rev() {
             packer.push(line);
         }

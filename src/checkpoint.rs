@@ -3,6 +3,7 @@
 
 mod events;
 mod json;
+mod rescanned;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use events::{EventsState, Recount, Window};
+pub use rescanned::{RescannedState, Sweep, Tier};
 
 use crate::manifest::{Entry, Link};
 use crate::stream::{Kind, Stream};
@@ -35,6 +37,8 @@ pub struct Checkpoint {
     pub events: BTreeMap<Stream, EventsState>,
     #[serde(default)]
     pub versions: BTreeMap<Stream, VersionsState>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rescanned: BTreeMap<Stream, RescannedState>,
     #[serde(default)]
     pub inventory: BTreeMap<Stream, InventoryState>,
     #[serde(default)]
@@ -122,12 +126,27 @@ pub struct InventoryState {
 #[serde(deny_unknown_fields)]
 pub struct Pass {
     pub began: Millis,
+    /// The list to go on with, of those that make up the stream.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub part: usize,
+    /// The record whose list was the last to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// The page to go on from.
     pub page: u64,
-    /// What the pages before it held.
+    /// What was read so far.
     pub seen: Option<StateObject>,
-    /// How many of their rows were set aside.
+    /// How many rows of the list's pages so far were set aside.
     pub set_aside: u64,
+    /// How many rows the lists before it have.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rows: u64,
+    /// How many the API counts there, where it tells of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
+    /// One of the lists couldn't be read whole, so that nothing is missed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_partial: bool,
 }
 
 /// What is stored of versions or inventory, and what is being stored.
@@ -193,6 +212,7 @@ impl Checkpoint {
             lease: None,
             events: BTreeMap::new(),
             versions: BTreeMap::new(),
+            rescanned: BTreeMap::new(),
             inventory: BTreeMap::new(),
             manifests: Manifests::default(),
         }
@@ -252,6 +272,10 @@ impl Checkpoint {
         self.versions.entry(stream).or_default()
     }
 
+    pub fn rescanned(&mut self, stream: Stream) -> &mut RescannedState {
+        self.rescanned.entry(stream).or_default()
+    }
+
     pub fn inventory(&mut self, stream: Stream) -> &mut InventoryState {
         self.inventory.entry(stream).or_default()
     }
@@ -261,6 +285,7 @@ impl Checkpoint {
         match stream.kind() {
             Kind::Events(_) => &mut self.events(stream).not_permitted_at,
             Kind::Versions(_) => &mut self.versions(stream).not_permitted_at,
+            Kind::Rescanned(_) => &mut self.rescanned(stream).not_permitted_at,
             Kind::Inventory(_) => &mut self.inventory(stream).not_permitted_at,
         }
     }
@@ -269,6 +294,7 @@ impl Checkpoint {
         match stream.kind() {
             Kind::Events(_) => self.events.get(&stream)?.covered_to(),
             Kind::Versions(_) => self.versions.get(&stream)?.covered_to,
+            Kind::Rescanned(_) => self.rescanned.get(&stream)?.covered_to,
             Kind::Inventory(_) => self.inventory.get(&stream)?.covered_to,
         }
     }
@@ -291,6 +317,22 @@ impl Lease {
     /// anything after its lease.
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.until + 15 * MINUTE < now
+    }
+}
+
+impl Pass {
+    pub fn new(began: Millis) -> Self {
+        let (seen, counted) = (None, Some(0));
+        Self { began, part: 0, parent: None, page: 0, seen, set_aside: 0, rows: 0, counted, is_partial: false }
+    }
+
+    pub fn next_part(&mut self) {
+        self.part += 1;
+        (self.parent, self.page, self.set_aside) = (None, 0, 0);
+    }
+
+    pub fn is_at_beginning(&self) -> bool {
+        self.part == 0 && self.page == 0
     }
 }
 

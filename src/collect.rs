@@ -2,6 +2,7 @@
 
 mod events;
 mod inventory;
+mod rescanned;
 mod versions;
 
 use std::collections::HashMap;
@@ -17,10 +18,10 @@ use crate::chain::Chain;
 use crate::checkpoint::{Checkpoint, Met, StateObject, StoredState};
 use crate::error::Error;
 use crate::intervals::{Intervals, Span};
-use crate::known::Known;
+use crate::known::{Known, Memory};
 use crate::ledger::Ledger;
 use crate::manifest::{Entry, StoredObject};
-use crate::ndjson::{Packed, hex};
+use crate::ndjson::{self, Packed, hex};
 use crate::settings::Settings;
 use crate::store::{Bucket, Condition, Object, Placed, Records};
 use crate::stream::{Kind, Stream};
@@ -38,6 +39,7 @@ pub struct Run<'a> {
     pub state: &'a Bucket,
     pub ledger: &'a Ledger<'a>,
     pub chain: &'a Chain<'a>,
+    pub memory: &'a Memory,
     pub times: Times,
     /// Somebody asked for this span; otherwise all that is owed.
     pub span: Option<Span>,
@@ -115,9 +117,14 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         return Ok(Outcome::NotPermitted);
     }
     let collector = Collector { run, stream, tally };
-    let collected = match stream.kind() {
+    let Some(kind) = stream.kind_in(run.settings.dialect) else {
+        let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
+        return Err(Error::InvalidEvent(why));
+    };
+    let collected = match kind {
         Kind::Events(facts) => collector.events(facts).await.map(|()| Outcome::Complete),
         Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
+        Kind::Rescanned(facts) => collector.rescanned(facts).await.map(|()| Outcome::Complete),
         Kind::Inventory(facts) => collector.inventory(facts).await,
     };
     let refused_at = match &collected {
@@ -179,13 +186,21 @@ impl Collector<'_> {
     }
 
     /// A run that died may have stored its reading without saying so: what stands under its key is known, once.
-    async fn apply_stored(&self, id: &str, stored: &StoredState, known: &mut Known) -> Result<Applied, Error> {
+    async fn apply_stored(
+        &self,
+        stored: &StoredState,
+        known: &mut Known,
+        key_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<Applied, Error> {
         let mut applied = Applied { count: stored.applied, objects: Vec::new() };
         let Some(at) = stored.open else { return Ok(applied) };
         let until = self.run.times.store_until;
         for (object, lines) in self.run.records.stored_at(self.stream, at, stored.applied, until).await? {
             for line in lines {
-                known.apply(id, &line);
+                let line = ndjson::bare(&line);
+                if let Some(key) = key_of(&line) {
+                    known.apply(&key, &line);
+                }
             }
             applied.count += 1;
             applied.objects.push(object);
@@ -195,6 +210,14 @@ impl Collector<'_> {
 
     async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
         Ok(Known::load(self.run.state, at, self.run.times.store_until).await?)
+    }
+
+    /// The same, without asking the bucket for what this process stored itself.
+    async fn recall_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
+        match at.and_then(|at| self.run.memory.take(self.stream, at)) {
+            Some(known) => Ok(known),
+            None => self.load_known(at).await,
+        }
     }
 
     async fn store_known(&self, known: &Known, before: Option<&StateObject>) -> Result<Option<StateObject>, Error> {

@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::aws;
 use crate::error::{Error, ErrorType};
 use crate::event::{self, Collect, Invocation};
+use crate::known::Memory;
 use crate::run::{Clients, run};
 use crate::settings::{Settings, SettingsError};
 use crate::time::Millis;
@@ -101,5 +102,5 @@ impl From<Answer> for Answered {
 fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
     let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
     let aws = aws::Clients::from_vars(var);
-    Ok(Clients { api: Api::new(settings, aws.secrets)?, s3: aws.s3 })
+    Ok(Clients { api: Api::new(settings, aws.secrets)?, s3: aws.s3, memory: Memory::default() })
 }

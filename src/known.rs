@@ -2,13 +2,14 @@
 //! the checkpoint, one line a record: `{"id":"42","seen":["<hex>"],"missed":1}`.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::checkpoint::{StateObject, is_default};
 use crate::error::Error;
-use crate::ndjson::{self, Fingerprint, Packer};
+use crate::ndjson::{self, Fingerprint, Packer, Packing};
 use crate::store::{Bucket, Condition, Object, StoreError};
 use crate::stream::Stream;
 use crate::time::Millis;
@@ -22,6 +23,8 @@ struct Entry {
     seen: Vec<Fingerprint>,
     /// How many whole readings in a row were without the record.
     missed: u32,
+    /// When the record began, where that is what it is forgotten by.
+    began: Option<Millis>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,6 +33,28 @@ struct Line {
     seen: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     missed: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began: Option<Millis>,
+}
+
+/// What is known of the streams that every run reads, kept from run to run as long as the process lives.
+#[derive(Default)]
+pub struct Memory(Mutex<BTreeMap<Stream, (StateObject, Known)>>);
+
+impl Memory {
+    /// Hands over what is known by the object `at`, if that is what was kept.
+    pub fn take(&self, stream: Stream, at: &StateObject) -> Option<Known> {
+        let (kept_at, known) = self.kept().remove(&stream)?;
+        (kept_at == *at).then_some(known)
+    }
+
+    pub fn keep(&self, stream: Stream, at: StateObject, known: Known) {
+        self.kept().insert(stream, (at, known));
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Stream, (StateObject, Known)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Known {
@@ -58,7 +83,24 @@ impl Known {
 
     /// The record under this id has changed: what it was before may come back as another change.
     pub fn replace(&mut self, id: &str, record: Fingerprint) {
-        self.0.insert(id.to_owned(), Entry { seen: vec![record], missed: 0 });
+        self.0.insert(id.to_owned(), Entry { seen: vec![record], missed: 0, began: None });
+    }
+
+    /// The same for one that is forgotten by when it began.
+    pub fn replace_begun(&mut self, id: &str, record: Fingerprint, began: Millis) {
+        self.0.insert(id.to_owned(), Entry { seen: vec![record], missed: 0, began: Some(began) });
+    }
+
+    /// Forgets what began earlier.
+    pub fn forget_before(&mut self, from: Millis) {
+        self.0.retain(|_, entry| entry.began.is_none_or(|began| began >= from));
+    }
+
+    /// What `known` knows of a record.
+    pub fn keep(&mut self, id: &str, known: &Self) {
+        if let Some(entry) = known.0.get(id) {
+            self.0.insert(id.to_owned(), Entry { missed: 0, ..entry.clone() });
+        }
     }
 
     pub fn remove(&mut self, id: &str) {
@@ -70,12 +112,11 @@ impl Known {
     }
 
     /// What a stored line says: this is the record now, or it is gone.
-    pub fn apply(&mut self, id_key: &str, line: &str) {
-        let Some(id) = ndjson::field(line, &[id_key]) else { return };
+    pub fn apply(&mut self, id: &str, line: &str) {
         if is_tombstone(line) {
-            self.remove(&id);
+            self.remove(id);
         } else {
-            self.replace(&id, Fingerprint::of(line.as_bytes()));
+            self.replace(id, Fingerprint::of(line.as_bytes()));
         }
     }
 
@@ -120,9 +161,9 @@ impl Known {
     }
 
     fn entry(line: &str) -> Option<(String, Entry)> {
-        let Line { id, seen, missed } = serde_json::from_str(line).ok()?;
+        let Line { id, seen, missed, began } = serde_json::from_str(line).ok()?;
         let seen = seen.iter().map(|hex| u128::from_str_radix(hex, 16).ok().map(Fingerprint)).collect::<Option<_>>()?;
-        Some((id, Entry { seen, missed }))
+        Some((id, Entry { seen, missed, began }))
     }
 
     /// Stores it under a key made of its content, unless it is what `before` names already.
@@ -137,10 +178,10 @@ impl Known {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let mut lines = Packer::new(6);
+        let mut lines = Packer::new(&Packing::default());
         for (id, entry) in &self.0 {
             let seen = entry.seen.iter().map(|record| format!("{:032x}", record.0)).collect();
-            let line = Line { id: id.clone(), seen, missed: entry.missed };
+            let line = Line { id: id.clone(), seen, missed: entry.missed, began: entry.began };
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         let packed = lines.finish();
@@ -158,11 +199,6 @@ impl Known {
         }
         Ok(Some(object))
     }
-}
-
-/// A record that is gone: its id and since when.
-pub fn tombstone(id_key: &str, id: &str, at: Millis) -> String {
-    format!(r#"{{{}:{},"_deleted":true,"_deletedAt":"{at}"}}"#, Value::from(id_key), Value::from(id))
 }
 
 fn is_tombstone(line: &str) -> bool {
@@ -208,12 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_tells_who_is_gone_and_since_when() {
-        let line = tombstone("userId", "4\"2", Millis(0));
-        assert_eq!(line, r#"{"userId":"4\"2","_deleted":true,"_deletedAt":"1970-01-01T00:00:00.000Z"}"#);
+    fn what_a_stored_line_says_is_known() {
         let mut known = known(&[("4\"2", 1), ("43", 1)]);
-        known.apply("userId", &line);
-        known.apply("userId", r#"{"userId":"43","active":false}"#);
+        known.apply("4\"2", r#"{"userId":"4\"2","_deleted":true,"_deletedAt":"1970-01-01T00:00:00.000Z"}"#);
+        known.apply("43", r#"{"userId":"43","active":false}"#);
         assert!(!known.has_id("4\"2") && known.has_id("43") && !known.has("43", Fingerprint(1)));
     }
 
@@ -221,7 +255,7 @@ mod tests {
     fn a_line_is_read_as_it_was_written() {
         let line = r#"{"id":"a","seen":["000000000000000000000000000000ff"],"missed":1}"#;
         let (id, entry) = Known::entry(line).expect("a line");
-        assert_eq!((id.as_str(), entry), ("a", Entry { seen: vec![Fingerprint(255)], missed: 1 }));
+        assert_eq!((id.as_str(), entry), ("a", Entry { seen: vec![Fingerprint(255)], missed: 1, began: None }));
         assert_eq!(Known::entry(r#"{"id":"a","seen":["xyz"]}"#), None);
     }
 }

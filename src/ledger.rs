@@ -85,17 +85,21 @@ impl Found {
 }
 
 impl<'a> Ledger<'a> {
-    /// Takes the lease, unless another run was faster. `found` is none on the first run.
+    /// Takes the lease, unless another run was faster. `found` is none on the first run. What `prepare` changes is
+    /// committed with it.
     pub async fn acquire(
         bucket: &'a Bucket,
         key: &'a str,
         found: Option<Found>,
         identity: Identity,
         lease: Lease,
+        prepare: impl FnOnce(&mut Checkpoint),
         until: Millis,
     ) -> Result<Option<Self>, LedgerError> {
         let mut ledger = Self::new(bucket, key, found, identity, lease.clone(), false);
-        ledger.state.get_mut().unwrap_or_else(PoisonError::into_inner).checkpoint.lease = Some(lease);
+        let checkpoint = &mut ledger.state.get_mut().unwrap_or_else(PoisonError::into_inner).checkpoint;
+        checkpoint.lease = Some(lease);
+        prepare(checkpoint);
         match ledger.commit(until).await {
             Ok(()) => {
                 ledger.written.get_mut().commits = 0;

@@ -6,9 +6,9 @@ mod find;
 mod pack;
 mod scan;
 
-pub use cut::{Cutter, PageError, Row, row};
+pub use cut::{Cut, Cutter, PageError, Place, Row, row};
 pub use find::{member, single};
-pub use pack::{Fingerprint, Packed, Packer, hex, lines, sha256_of};
+pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};
 
 /// The string or number at `path` of a record that is JSON.
 pub fn field(record: &str, path: &[&str]) -> Option<String> {

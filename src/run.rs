@@ -14,6 +14,7 @@ use crate::collect::{Run, Tally, Times, collect};
 use crate::error::{Error, ErrorType};
 use crate::event::Collect;
 use crate::intervals::Span;
+use crate::known::Memory;
 use crate::ledger::{self, Found, Ledger};
 use crate::retry::sleep_within;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ const LEASE_POLL: std::time::Duration = std::time::Duration::from_millis(500);
 pub struct Clients {
     pub api: Api,
     pub s3: aws_sdk_s3::Client,
+    pub memory: Memory,
 }
 
 /// `by_hand` is a person's own request, which waits for its turn.
@@ -106,12 +108,23 @@ impl Work<'_> {
                 let identity = self.sign_in(found.as_ref()).await?;
                 let until = self.times.store_until;
                 let key = &self.settings.checkpoint_key;
-                if let Some(ledger) = Ledger::acquire(state, key, found, identity, lease.clone(), until).await? {
+                let open = |checkpoint: &mut Checkpoint| self.open_with(&lease, checkpoint);
+                if let Some(ledger) = Ledger::acquire(state, key, found, identity, lease.clone(), open, until).await? {
                     return Ok(Some(ledger));
                 }
             }
             if !self.by_hand || !sleep_within(LEASE_POLL, self.times.read_until).await {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// What is read again in every run is opened with the lease, which saves a write.
+    fn open_with(&self, lease: &Lease, checkpoint: &mut Checkpoint) {
+        for stream in self.streams {
+            let may_be_read = checkpoint.not_permitted_at(*stream).is_none();
+            if may_be_read && matches!(stream.kind(), Kind::Rescanned(_)) {
+                checkpoint.rescanned(*stream).stored.open(Millis::now(), lease);
             }
         }
     }
@@ -146,11 +159,13 @@ impl Work<'_> {
                 bucket: &bucket,
                 prefix: &self.settings.prefix,
                 run_id: self.run_id,
+                metadata: &self.settings.metadata,
                 dry_run: self.asked.dry_run,
             },
             state,
             ledger,
             chain,
+            memory: &self.clients.memory,
             times: self.times,
             span: self.asked.span,
             by_hand: self.by_hand,

@@ -2,7 +2,9 @@
 //! what it held and what it takes. An empty variable counts as absent.
 
 mod checks;
+mod fields;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,10 +14,12 @@ use self::checks::{
     bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy, reconcile, settle,
     streams,
 };
+pub use self::fields::Fields;
+use self::fields::fields;
 use crate::checkpoint::Identity;
-use crate::ndjson::hex;
-use crate::stream::{Stream, file_events};
-use crate::time::MINUTE;
+use crate::ndjson::{Packing, hex};
+use crate::stream::{Dialect, Stream, file_events};
+use crate::time::{HOUR, MINUTE};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -27,6 +31,7 @@ pub struct Settings {
     pub prefix: String,
     pub checkpoint_key: String,
     pub state_bucket: String,
+    pub dialect: Dialect,
     pub streams: Vec<Stream>,
     /// Milliseconds, as all spans of time here.
     pub lookback: i64,
@@ -35,8 +40,12 @@ pub struct Settings {
     pub settle: Settle,
     /// How long after it was covered a window is counted again: the shortest first.
     pub reconcile: Vec<i64>,
+    /// How far back what changes is read again.
+    pub rescan: i64,
     pub inventory_interval: i64,
-    pub gzip_level: u32,
+    pub packing: Packing,
+    /// Further metadata of each object.
+    pub metadata: BTreeMap<String, String>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
     /// Records go to another prefix than the live ones, for once.
@@ -92,6 +101,13 @@ impl Settings {
         })?;
         let checkpoint_key = vars.or("CHECKPOINT_KEY", "incydr-collector/checkpoint.json");
         check_checkpoint_key(&checkpoint_key, &prefix)?;
+        let fields = fields(vars.get("FIELDS").as_deref(), vars.get("FIELDS_IN_RECORDS").as_deref())?;
+
+        let dialect = dialect(vars.get("INCYDR_API_DIALECT").as_deref())?;
+        let default = match dialect {
+            Dialect::Sdk => "audit,file_events,sessions,cases,users,agents",
+            Dialect::Guide => "audit,file_events,cases,users",
+        };
 
         Ok(Self {
             base_url: base_url(&vars.required("INCYDR_BASE_URL", BASE_URL_TAKES)?)?,
@@ -101,7 +117,8 @@ impl Settings {
             prefix,
             checkpoint_key,
             state_bucket,
-            streams: streams(&vars.or("STREAMS", "audit,file_events,cases,users"))?,
+            dialect,
+            streams: streams(&vars.or("STREAMS", default), dialect)?,
             lookback: vars.number("LOOKBACK_MINUTES", 60, 1, 366 * 24 * 60)? * MINUTE,
             page_sizes: PageSizes {
                 file_events: vars.number("FE_PAGE_SIZE", 5_000, 1, 10_000)?,
@@ -118,13 +135,14 @@ impl Settings {
                 Some(held) if held.trim().is_empty() => Vec::new(),
                 _ => reconcile(&vars.or("RECONCILE_MINUTES", "60,1440"))?,
             },
+            rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
-            gzip_level: vars.number("GZIP_LEVEL", 6, 1, 9)?,
+            packing: Packing { level: vars.number("GZIP_LEVEL", 6, 1, 9)?, suffix: fields.in_records },
+            metadata: fields.metadata,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
             is_replay: false,
         })
-        .and_then(|settings| dialect(vars.get("INCYDR_API_DIALECT").as_deref()).map(|()| settings))
     }
 
     /// Records per request, cut to what the endpoint allows.
@@ -132,7 +150,7 @@ impl Settings {
         let size = match stream {
             Stream::FileEvents => self.page_sizes.file_events,
             Stream::Audit => self.page_sizes.audit,
-            Stream::Cases | Stream::Users => self.page_sizes.other,
+            _ => self.page_sizes.other,
         };
         size.min(allowed)
     }
@@ -142,7 +160,7 @@ impl Settings {
         match stream {
             Stream::FileEvents => self.settle.file_events,
             Stream::Audit => self.settle.audit,
-            Stream::Cases | Stream::Users => 0,
+            _ => 0,
         }
     }
 
@@ -221,7 +239,7 @@ mod tests {
     #[test]
     fn three_settings_are_enough() {
         let settings = read(&[]).expect("good settings");
-        assert_eq!(settings.streams, Stream::ALL);
+        assert_eq!(settings.streams, Stream::ALL[..6], "all that every tenant has");
         assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 330_000));
         assert_eq!((settings.prefix.as_str(), settings.state_prefix()), ("code42/", "incydr-collector/"));
         assert_eq!(settings.state_bucket, "records");
@@ -294,7 +312,7 @@ mod tests {
     fn an_unknown_stream_is_answered_with_the_known_ones() {
         let error = read(&[("STREAMS", "audit,alrets")]).expect_err("refused").to_string();
         assert!(
-            error.contains("\"alrets\" is not a stream; the known ones are file_events, audit, cases, users"),
+            error.contains("\"alrets\" is not a stream; the known ones are file_events, audit, sessions, cases, users"),
             "{error}"
         );
     }

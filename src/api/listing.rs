@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::http::says_too_large;
@@ -21,12 +22,15 @@ pub struct Listing<'a> {
     rows: u64,
     total: Option<u64>,
     expected: Option<u64>,
+    /// A page has arrived.
+    is_begun: bool,
     api: &'a Api,
 }
 
 enum Next {
     Number(u64),
-    Token { token: String, seen: HashSet<String> },
+    Token { token: Option<String>, seen: HashSet<String> },
+    Whole,
     End,
 }
 
@@ -52,9 +56,22 @@ impl ListRow {
         }
     }
 
+    /// A record that is plain text becomes an object with the text under `key`.
+    fn text_as(self, key: &str) -> Self {
+        match self {
+            Self::Unreadable { bytes, why } => match serde_json::from_slice::<String>(&bytes) {
+                Ok(id) => {
+                    Self::Record { line: format!("{{{}:{}}}", Value::from(key), String::from_utf8_lossy(&bytes)), id }
+                }
+                Err(_) => Self::Unreadable { bytes, why },
+            },
+            record @ Self::Record { .. } => record,
+        }
+    }
+
     /// A record that was asked for by itself.
-    pub fn single(record: &[u8], list: &'static List) -> Self {
-        ndjson::row(record, list.field, Self::of)
+    pub fn single(record: &[u8], id: &'static [&'static str]) -> Self {
+        ndjson::row(record, id, Self::of)
     }
 }
 
@@ -72,17 +89,28 @@ impl Rows for Vec<ListRow> {
 }
 
 impl<'a> Listing<'a> {
-    /// `query` or `body` is what the request holds beside its paging.
+    /// `query` or `body` is what the request holds beside its paging. A body's members go where the method has them.
     pub fn new(api: &'a Api, list: &'static List, size: u64, query: Vec<(String, String)>, body: Value) -> Self {
         let mut request = Request { method: list.method, path: list.path.into(), query, body };
+        if let (Method::Get, Value::Object(members)) = (list.method, request.body.clone()) {
+            members.into_iter().for_each(|(name, value)| request.set(&name, value));
+        }
         for (name, value) in list.fixed {
             request.set(name, Value::from(*value));
         }
         let next = match list.paging {
             Paging::Number { first, .. } => Next::Number(first),
-            Paging::Token { .. } => Next::Token { token: String::new(), seen: HashSet::new() },
+            Paging::Token { first, .. } => Next::Token { token: first.map(str::to_owned), seen: HashSet::new() },
+            Paging::Whole => Next::Whole,
         };
-        Self { list, request, size, next, rows: 0, total: None, expected: None, api }
+        Self { list, request, size, next, rows: 0, total: None, expected: None, is_begun: false, api }
+    }
+
+    /// The list of one record, by its id.
+    #[must_use]
+    pub fn of(mut self, parent: &str) -> Self {
+        self.request.path = self.request.path.replacen("{}", &escape(parent), 1);
+        self
     }
 
     /// Goes on from a page number instead of the first, with as many rows before it.
@@ -127,33 +155,70 @@ impl<'a> Listing<'a> {
 
     /// The rows of the next page of a short list; `None` at the end.
     pub async fn rows(&mut self, caller: &Caller<'_>) -> Result<Option<Vec<ListRow>>, ApiError> {
-        let (rows, more) = self.page(caller, Vec::new()).await?;
+        let mut rows = Some(Vec::new());
+        let more = self.page(caller, &mut rows).await?;
+        let mut rows = rows.unwrap_or_default();
+        if let Some(key) = self.list.text_as {
+            rows = rows.into_iter().map(|row: ListRow| row.text_as(key)).collect();
+        }
         Ok(more.then_some(rows))
     }
 
-    /// Hands over the rows of the next page as they arrive; answers whether there were any, or this was the end.
-    pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: R) -> Result<(R, bool), ApiError> {
-        let request = match &self.next {
-            Next::End => return Ok((rows, false)),
-            Next::Number(number) => self.request_for(&Value::from(*number)),
-            Next::Token { token, .. } => self.request_for(&Value::from(token.as_str())),
-        };
-        let (first, what) = (self.total.is_none(), request.what());
-        let check = |envelope: &Map<String, Value>| check(self.list, &what, envelope, first);
-        let (rows, page) = self.api.page(&request, caller, self.list, rows, check).await?;
+    /// Hands over the rows of the next page as they arrive; answers whether there were any, or this was the end. After
+    /// an error they hold what came before it, unless the time ran out.
+    pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Option<R>) -> Result<bool, ApiError> {
+        let Some(request) = self.next_request() else { return Ok(false) };
+        let check = |page: &Page| self.check(&request.what(), page);
+        let page = self.api.page(&request, caller, self.list, rows, check).await?;
         self.note_total(&page.envelope);
         self.rows += page.rows;
+        self.is_begun = true;
         self.go_on(&page, &request)?;
-        Ok((rows, page.rows > 0))
+        Ok(page.rows > 0)
     }
 
-    fn request_for(&self, page: &Value) -> Request {
+    /// The next page as it is sent, whatever that is.
+    pub async fn whole_answer(&self, caller: &Caller<'_>) -> Result<Bytes, ApiError> {
+        let Some(request) = self.next_request() else { return Ok(Bytes::new()) };
+        self.api.send(&request, caller, |body| Ok(body.clone())).await
+    }
+
+    fn next_request(&self) -> Option<Request> {
+        match &self.next {
+            Next::End => None,
+            Next::Number(number) => Some(self.request_for(Some(Value::from(*number)))),
+            Next::Token { token, .. } => Some(self.request_for(token.as_deref().map(Value::from))),
+            Next::Whole => Some(self.request.clone()),
+        }
+    }
+
+    /// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a
+    /// page past the end may lack it. Where there is no total the first page must show a list.
+    fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
+        let what = what.to_owned();
+        if let Some(problems) = problems(&page.envelope) {
+            return Err(match () {
+                () if says_too_large(&problems) => ApiError::TooLarge { what },
+                () if problems.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
+                () => ApiError::Unexpected { what, why: format!("the answer tells problems: {problems}") },
+            });
+        }
+        let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
+        match self.list.total {
+            _ if self.is_begun => Ok(()),
+            Some(key) if !page.envelope.get(key).is_some_and(Value::is_u64) => lacks(what, &format!("{key:?}")),
+            None if self.expected.is_none() && !page.has_list => lacks(what, "list"),
+            _ => Ok(()),
+        }
+    }
+
+    fn request_for(&self, page: Option<Value>) -> Request {
         let mut request = self.request.clone();
-        match self.list.paging {
-            Paging::Number { page: name, size, .. } | Paging::Token { token: name, size, .. } => {
-                request.set(name, page.clone());
-                request.set(size, Value::from(self.size));
+        if let Paging::Number { page: name, size, .. } | Paging::Token { token: name, size, .. } = self.list.paging {
+            if let Some(page) = page {
+                request.set(name, page);
             }
+            request.set(size, Value::from(self.size));
         }
         request
     }
@@ -163,32 +228,31 @@ impl<'a> Listing<'a> {
         self.total = self.total.max(told);
     }
 
-    /// A short page is not taken for the last while the total says that there are more: the server may allow fewer
-    /// rows a page than were asked for. An empty one is, and so is one after which all rows are there.
+    /// A short page is not taken for the last: the server may allow fewer rows a page than were asked for. An empty one
+    /// is, and so is one after which all rows are there that the total tells of.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         let expected = self.expected.or(self.total);
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
-                let more = expected.map_or(count >= self.size, |expected| self.rows < expected);
+                let more = expected.is_none_or(|expected| self.rows < expected);
                 if count > 0 && more { Next::Number(number + 1) } else { Next::End }
             }
-            (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match page.envelope.get(*next) {
-                None | Some(Value::Null) => Next::End,
-                Some(Value::String(token)) if token.is_empty() => Next::End,
+            (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match token(&page.envelope, next) {
+                None => Next::End,
                 Some(Value::String(token)) => {
                     let why = if !seen.insert(token.clone()) {
                         "the page token repeats"
                     } else if expected.is_some_and(|expected| self.rows > expected + self.size) {
                         "the pages go on beyond the API's own total"
                     } else {
-                        self.next = Next::Token { token: token.clone(), seen };
+                        self.next = Next::Token { token: Some(token.clone()), seen };
                         return Ok(());
                     };
                     return Err(ApiError::Unexpected { what: request.what(), why: why.into() });
                 }
                 Some(_) => {
-                    let why = format!("{next:?} is neither text nor null");
+                    let why = format!("{:?} is neither text nor null", next.join("\" or \""));
                     return Err(ApiError::Unexpected { what: request.what(), why });
                 }
             },
@@ -214,23 +278,16 @@ impl Request {
     }
 }
 
-/// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a page
-/// past the end may lack it.
-fn check(list: &List, what: &str, envelope: &Map<String, Value>, first: bool) -> Result<(), ApiError> {
-    let what = what.to_owned();
-    if let Some(problems) = problems(envelope) {
-        return Err(match () {
-            () if says_too_large(&problems) => ApiError::TooLarge { what },
-            () if problems.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
-            () => ApiError::Unexpected { what, why: format!("the answer tells problems: {problems}") },
-        });
-    }
-    match list.total {
-        Some(key) if first && !envelope.get(key).is_some_and(Value::is_u64) => {
-            Err(ApiError::Unexpected { what, why: format!("the answer has no {key:?}") })
-        }
-        _ => Ok(()),
-    }
+/// The next page's, unless this is the last: it is null then, or empty, or not there (SDK, tests).
+fn token<'e>(envelope: &'e Map<String, Value>, keys: &[&str]) -> Option<&'e Value> {
+    let mut found = keys.iter().filter_map(|key| envelope.get(*key));
+    found.find(|token| !token.is_null() && token.as_str() != Some(""))
+}
+
+/// An id as it stands in a path: a slash or a question mark in it would lead elsewhere.
+pub fn escape(id: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(id, RESERVED).to_string()
 }
 
 fn problems(envelope: &Map<String, Value>) -> Option<String> {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::{Api, ApiError, Caller, Request};
-use crate::ndjson::{Cutter, PageError, Row};
+use crate::ndjson::{Cut, Cutter, PageError, Row};
 use crate::stream::List;
 
 /// So many pieces of an answer may wait for the thread that cuts them; each has up to 400 KB.
@@ -27,6 +27,7 @@ pub struct Page {
     pub rows: u64,
     /// All keys but the list's.
     pub envelope: Map<String, Value>,
+    pub has_list: bool,
 }
 
 impl Api {
@@ -36,29 +37,23 @@ impl Api {
         request: &Request,
         caller: &Caller<'_>,
         list: &'static List,
-        rows: R,
-        check: impl Fn(&Map<String, Value>) -> Result<(), ApiError>,
-    ) -> Result<(R, Page), ApiError> {
+        rows: &mut Option<R>,
+        check: impl Fn(&Page) -> Result<(), ApiError>,
+    ) -> Result<Page, ApiError> {
         let what = request.what();
-        let mut rows = Some(rows);
-        let page = self
-            .exchange(request, caller, async |response: reqwest::Response| {
-                let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
-                let (mut taken, arrived) = arrive(response, list, taken).await;
-                let checked = arrived.and_then(|page| check(&page.envelope).map(|()| page));
-                if checked.is_ok() {
-                    taken.turn();
-                } else {
-                    taken.tear();
-                }
-                rows = Some(taken);
-                checked.map_err(|error| error.about(&what))
-            })
-            .await?;
-        match rows {
-            Some(rows) => Ok((rows, page)),
-            None => Err(ApiError::OutOfTime),
-        }
+        self.exchange(request, caller, async |response: reqwest::Response| {
+            let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
+            let (mut taken, arrived) = arrive(response, list, taken).await;
+            let checked = arrived.and_then(|page| check(&page).map(|()| page));
+            if checked.is_ok() {
+                taken.turn();
+            } else {
+                taken.tear();
+            }
+            *rows = Some(taken);
+            checked.map_err(|error| error.about(&what))
+        })
+        .await
     }
 }
 
@@ -85,7 +80,7 @@ async fn arrive<R: Rows>(mut response: reqwest::Response, list: &'static List, r
 }
 
 fn cut<R: Rows>(mut pieces: mpsc::Receiver<Bytes>, list: &'static List, mut rows: R) -> (R, Result<Page, PageError>) {
-    let mut cutter = Cutter::new(list.rows, list.field);
+    let mut cutter = Cutter::new(list.place, list.field);
     let mut count = 0;
     let mut take = |row: Row<'_>| {
         count += 1;
@@ -99,7 +94,7 @@ fn cut<R: Rows>(mut pieces: mpsc::Receiver<Bytes>, list: &'static List, mut rows
         }
     }
     match cutter.finish(&mut take) {
-        Ok(envelope) => (rows, Ok(Page { rows: count, envelope })),
+        Ok(Cut { envelope, has_list }) => (rows, Ok(Page { rows: count, envelope, has_list })),
         Err(error) => (rows, Err(error)),
     }
 }

@@ -12,6 +12,8 @@ use super::http::Answer;
 use crate::secrets::Credentials;
 use crate::time::Millis;
 
+/// SDK, `core/auth.py`.
+pub const PATH: &str = "/v1/oauth";
 /// Renewed when four fifths of its life are over, so that none expires on its way (the SDK has no such margin).
 const RENEW_AT: f64 = 0.8;
 /// Seconds (developer portal), for an answer that doesn't say.
@@ -41,8 +43,8 @@ impl Token {
 }
 
 /// Basic, with the grant in a form body: read by the path the SDK calls and by every OAuth 2 server (developer portal).
-pub fn request(http: &reqwest::Client, base_url: &str, credentials: &Credentials) -> RequestBuilder {
-    http.post(format!("{base_url}/v1/oauth"))
+pub fn request(http: &reqwest::Client, url: &str, credentials: &Credentials) -> RequestBuilder {
+    http.post(url)
         .basic_auth(&credentials.client_id, Some(credentials.client_secret.expose_secret()))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(ACCEPT, "application/json")

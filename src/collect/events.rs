@@ -23,7 +23,7 @@ use crate::api::Lane;
 use crate::checkpoint::EventsState;
 use crate::error::Error;
 use crate::intervals::Span;
-use crate::stream::Events;
+use crate::stream::{Events, Total};
 use crate::time::{Millis, SECOND};
 
 impl Collector<'_> {
@@ -128,6 +128,15 @@ impl Collector<'_> {
             let Some(gap) = self.oldest_gap(backlog) else { return Ok(None) };
             if let Some(planned) = backlog.of_counted(gap, |count, pace| self.window_rows(facts, count, pace)) {
                 return Ok(Some(planned));
+            }
+            if let Total::Nowhere { longest, .. } = facts.total {
+                self.hear_clock(facts, gap).await?;
+                backlog.horizon = backlog.horizon.min(self.horizon());
+                if gap.to <= backlog.horizon {
+                    let to = gap.to.min(gap.from + longest);
+                    return Ok(Some(Planned::uncounted(Span { to, ..gap }, self.sizes(facts).most())));
+                }
+                continue;
             }
             let (span, count) = self.count_gap(facts, gap).await?;
             // In a warm container this was the first answer, and so the first word of the API's clock.

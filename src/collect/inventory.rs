@@ -1,25 +1,29 @@
 //! Inventory: read whole, compared with what is known, and only what is new, changed or gone is stored. A reading
-//! that doesn't fit a run goes on from its page in the next one, and is compared as a whole at its end.
+//! that doesn't fit a run goes on where it stopped in the next one, and is compared as a whole at its end.
 
-use std::collections::HashSet;
+mod key;
+mod list;
 
+use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
+use self::key::{Member, key_of, with_member};
+use self::list::{Begun, FETCHES_AT_ONCE, Shown, Whole};
 use super::{Applied, Collector, Outcome};
-use crate::api::{ListRow, Listing};
 use crate::checkpoint::{InventoryState, Pass};
 use crate::error::Error;
-use crate::known::{Known, tombstone};
+use crate::known::Known;
 use crate::manifest::Entry;
 use crate::ndjson::{Fingerprint, Packer};
-use crate::stream::Inventory;
+use crate::stream::{Inventory, Part};
 use crate::time::{Millis, SECOND};
 
-const TRIES: u32 = 3;
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
 const EARLY: i64 = 30 * SECOND;
-/// Where more than one in so many would be gone at once, it is the list that is wrong.
+/// Where more than one in so many would be gone at once, it is the list that is wrong; but one alone may go.
 const ONE_IN: usize = 5;
+/// After so many lists in a row that failed it is the API that fails, not a list.
+const FAILURES_IN_A_ROW: u32 = 3;
 
 /// A reading under way.
 struct Reading {
@@ -28,58 +32,34 @@ struct Reading {
     known: Known,
     /// On the pages so far, this run's and those of the runs before it.
     seen: Known,
-    /// The same in this try alone.
-    ids: HashSet<String>,
-    /// This run's records in this try, and rows set aside: what differs from all others.
-    distinct: HashSet<Fingerprint>,
     /// New or changed.
     packer: Packer,
     opened_at: Millis,
     /// What a run that died stored under the same key.
     before: Applied,
     set_aside: Vec<String>,
+    /// A list that failed, and was passed over.
+    failed: Option<Error>,
 }
 
 impl Collector<'_> {
     pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<Outcome, Error> {
         let state = self.inventory_state(|state| state.clone());
-        if !self.is_due(&state) {
+        if !facts.in_every_run && !self.is_due(&state) {
             return Ok(Outcome::NotDue);
         }
         let mut reading = self.open_reading(facts, &state).await?;
-        let mut failed = None;
-        for attempt in 1..=TRIES {
-            match self.read_pages(facts, &mut reading).await {
-                Ok(total) => {
-                    let ids = reading.ids.len() as u64;
-                    // Several records under one id may be two states of it that the paging showed, and then another
-                    // is hidden; where they are still there in the last reading, they are the API's own.
-                    let are_all = ids + reading.pass.set_aside == total
-                        || attempt == TRIES && reading.distinct.len() as u64 == total;
-                    if are_all {
-                        // A record that was set aside, or is hidden, could be any of those that are missing.
-                        return self.close(facts, reading, total).await;
-                    }
-                    let message = format!(
-                        "{ids} {} were read and the API counts {total}, after {attempt} readings; what is new or changed is stored, nobody is taken for deleted, and the next run reads them again",
-                        self.stream
-                    );
-                    failed = Some(Error::Totals(message));
-                    reading.start_over();
-                }
-                Err(error) if error.is_out_of_time() => {
-                    failed = Some(error);
-                    break;
-                }
-                Err(error) => {
-                    failed = Some(error);
+        match self.read_parts(facts, &mut reading).await {
+            Ok(()) => self.close(facts, reading).await,
+            Err(error) => {
+                if !error.is_out_of_time() && reading.pass.parent.is_none() {
                     reading.pass.page = 0;
-                    break;
+                    reading.pass.part = 0;
                 }
+                self.suspend(reading).await?;
+                Err(error)
             }
         }
-        self.suspend(reading).await?;
-        failed.map_or(Ok(Outcome::Complete), Err)
     }
 
     /// The stream's part of the checkpoint.
@@ -95,82 +75,91 @@ impl Collector<'_> {
     }
 
     /// Opens the reading, or goes on with one that was cut off or whose run died.
-    async fn open_reading(&self, facts: &Inventory, state: &InventoryState) -> Result<Reading, Error> {
+    async fn open_reading(&self, facts: &'static Inventory, state: &InventoryState) -> Result<Reading, Error> {
         let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        let before = self.apply_stored(facts.id(), &state.stored, &mut known).await?;
-        let pass =
-            state.pass.clone().unwrap_or_else(|| Pass { began: self.run.api.now(), page: 0, seen: None, set_aside: 0 });
+        let before = self.apply_stored(&state.stored, &mut known, |line| key_of(facts, line)).await?;
+        let pass = state.pass.clone().unwrap_or_else(|| Pass::new(self.run.api.now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
         let at = self.inventory_state(|state| {
             state.pass = Some(pass.clone());
             state.stored.open(Millis::now(), &self.run.ledger.lease)
         });
         self.commit().await?;
-        let ids = seen.ids().map(str::to_owned).collect();
-        let packer = Packer::new(self.run.settings.gzip_level);
-        Ok(Reading {
-            at,
-            pass,
-            known,
-            seen,
-            ids,
-            distinct: HashSet::new(),
-            packer,
-            opened_at: Millis::now(),
-            before,
-            set_aside: Vec::new(),
-        })
+        let packer = Packer::new(&self.run.settings.packing);
+        let (opened_at, set_aside) = (Millis::now(), Vec::new());
+        Ok(Reading { at, pass, known, seen, packer, opened_at, before, set_aside, failed: None })
     }
 
-    /// Reads on to the last page; answers the API's total.
-    async fn read_pages(&self, facts: &'static Inventory, reading: &mut Reading) -> Result<u64, Error> {
-        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
-        if reading.pass.page > 0 {
-            listing = listing.from_page(reading.pass.page, reading.ids.len() as u64 + reading.pass.set_aside);
-        }
-        while let Some(rows) = listing.rows(&self.caller()).await? {
-            let before = (reading.ids.len(), reading.pass.set_aside);
-            self.take(rows, reading).await?;
-            reading.pass.page = listing.next_page().unwrap_or(reading.pass.page);
-            if before == (reading.ids.len(), reading.pass.set_aside) {
-                // A page that shows only what was there before: the total tells whether that is all.
-                break;
-            }
-        }
-        Ok(listing.total().unwrap_or(0))
-    }
-
-    async fn take(&self, rows: Vec<ListRow>, reading: &mut Reading) -> Result<(), Error> {
-        for row in rows {
-            let (line, id) = match row {
-                ListRow::Record { line, id } => (line, id),
-                ListRow::Unreadable { bytes, why } => {
-                    if reading.distinct.insert(Fingerprint::of(&bytes)) {
-                        reading.set_aside.push(self.set_aside(&bytes, &why).await?);
-                        reading.pass.set_aside += 1;
-                    }
-                    continue;
+    /// The lists that stand by themselves, and those that each record of the first one has.
+    async fn read_parts(&self, facts: &'static Inventory, reading: &mut Reading) -> Result<(), Error> {
+        while let Some(part) = facts.parts.get(reading.pass.part) {
+            if part.parent.is_some() {
+                self.read_of_each(facts, part, reading).await?;
+            } else {
+                let mut begun = Begun { listing: self.listing(part, None), first: None };
+                let mut shown = Shown::default();
+                if reading.pass.page > 0 {
+                    shown = Shown::before(reading, facts, part);
+                    let rows = shown.ids.len() as u64 + shown.set_aside;
+                    begun.listing = begun.listing.from_page(reading.pass.page, rows);
                 }
-            };
-            let fingerprint = Fingerprint::of(line.as_bytes());
-            if !reading.known.has(&id, fingerprint) && !reading.seen.has(&id, fingerprint) {
-                reading.packer.push(&line);
+                let whole = self.read_list(facts, (part, None), begun, shown, reading).await?;
+                reading.note(&whole);
             }
-            reading.seen.add(&id, fingerprint);
-            reading.distinct.insert(fingerprint);
-            reading.ids.insert(id);
+            reading.pass.next_part();
         }
         Ok(())
     }
 
-    /// The reading is whole: what it didn't see is missed, and what was missed twice is gone.
-    async fn close(&self, facts: &Inventory, mut reading: Reading, total: u64) -> Result<Outcome, Error> {
-        let mut refused = None;
+    /// One record's list after another's; the first page of the next few is asked for meanwhile. A list that fails
+    /// holds up no other.
+    async fn read_of_each(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        reading: &mut Reading,
+    ) -> Result<(), Error> {
+        let mut parents: Vec<String> = reading.ids_of(facts, &facts.parts[0]).collect();
+        parents.sort_unstable();
+        if let Some(last) = &reading.pass.parent {
+            parents.retain(|parent| parent > last);
+        }
+        let begin = |parent: String| async move {
+            let mut listing = self.listing(part, Some(&parent));
+            let first = Some(listing.rows(&self.caller()).await);
+            (parent, Begun { listing, first })
+        };
+        let mut lists = stream::iter(parents).map(begin).buffered(FETCHES_AT_ONCE);
+        let mut failures = 0;
+        while let Some((parent, begun)) = lists.next().await {
+            match self.read_list(facts, (part, Some(&parent)), begun, Shown::default(), reading).await {
+                Ok(whole) => {
+                    failures = 0;
+                    reading.note(&whole);
+                }
+                Err(error) if error.may_be_local() => {
+                    failures += 1;
+                    reading.pass.is_partial = true;
+                    if failures >= FAILURES_IN_A_ROW {
+                        return Err(error);
+                    }
+                    reading.failed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+            reading.pass.parent = Some(parent);
+        }
+        Ok(())
+    }
+
+    /// The reading is at its end. Where it is whole, what it didn't see is missed, and what was missed twice is gone.
+    async fn close(&self, facts: &'static Inventory, mut reading: Reading) -> Result<Outcome, Error> {
+        let mut refused = reading.failed.take();
         let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
-        let next = if reading.ids.len() as u64 == total {
+        let is_whole = !reading.pass.is_partial && facts.tells_deleted;
+        let next = if is_whole {
             let (mut next, gone) = known.after_whole_reading(seen);
-            if gone.len() * ONE_IN > known.count() {
+            if gone.len() > 1 && gone.len() * ONE_IN > known.count() {
                 refused = Some(Error::Totals(format!(
                     "{} of {} known {} would be gone at once, so nobody is taken for deleted; what is new or changed is stored",
                     gone.len(),
@@ -178,9 +167,13 @@ impl Collector<'_> {
                     self.stream
                 )));
             } else {
-                for id in gone {
-                    reading.packer.push(&tombstone(facts.id(), &id, reading.at));
-                    next.remove(&id);
+                for key in gone {
+                    let told =
+                        |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, reading.at));
+                    if let Some(line) = with_member(facts, &key, told).flatten() {
+                        reading.packer.push(&line);
+                    }
+                    next.remove(&key);
                 }
             }
             next
@@ -188,33 +181,33 @@ impl Collector<'_> {
             known.updated_with(seen)
         };
         let covered_to = refused.is_none().then_some(reading.pass.began);
-        self.store_and_close(reading, &next, None, Some(total), covered_to).await?;
+        let (rows, total) = (reading.pass.rows, reading.pass.counted);
+        self.store_and_close(reading, &next, None, (rows, total), covered_to).await?;
         refused.map_or(Ok(Outcome::Complete), Err)
     }
 
-    /// The reading is not whole: what is new or changed is stored, and the next run goes on, or begins again.
+    /// The reading is not at its end: what is new or changed is stored, and the next run goes on, or begins again.
     async fn suspend(&self, mut reading: Reading) -> Result<(), Error> {
         let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
-        if reading.pass.page == 0 {
+        let rows = (seen.count() as u64 + reading.pass.set_aside, None);
+        if reading.pass.is_at_beginning() {
             let known = known.updated_with(seen);
-            return self.store_and_close(reading, &known, None, None, None).await;
+            return self.store_and_close(reading, &known, None, rows, None).await;
         }
         let seen = self.store_known(&seen, reading.pass.seen.as_ref()).await?;
         let pass = Pass { seen, ..reading.pass.clone() };
-        self.store_and_close(reading, &known, Some(pass), None, None).await
+        self.store_and_close(reading, &known, Some(pass), rows, None).await
     }
 
-    /// `total` is the API's, of a reading that is whole.
+    /// `pass` is where the next run goes on. `total` is the API's, of a reading that is whole.
     async fn store_and_close(
         &self,
         reading: Reading,
         known: &Known,
         pass: Option<Pass>,
-        total: Option<u64>,
+        (rows, total): (u64, Option<u64>),
         covered_to: Option<Millis>,
     ) -> Result<(), Error> {
-        let by_id = reading.ids.len() as u64 + reading.pass.set_aside;
-        let rows = total.filter(|total| *total == reading.distinct.len() as u64).unwrap_or(by_id);
         let applied = reading.before.count;
         let (objects, met) = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
         let before = self.inventory_state(|state| state.stored.known.clone());
@@ -243,11 +236,35 @@ impl Collector<'_> {
 }
 
 impl Reading {
-    /// From the first page again. What was seen stays seen, for it is stored.
-    fn start_over(&mut self) {
-        self.pass.page = 0;
-        self.pass.set_aside = 0;
-        self.ids.clear();
-        self.distinct.clear();
+    fn note(&mut self, whole: &Whole) {
+        self.pass.rows += whole.rows;
+        self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
+        self.pass.is_partial |= !whole.is_exact;
+    }
+
+    /// A record, as it is stored.
+    fn take(&mut self, key: &str, line: &str, is_index: bool) {
+        let fingerprint = Fingerprint::of(line.as_bytes());
+        if !is_index && !self.known.has(key, fingerprint) && !self.seen.has(key, fingerprint) {
+            self.packer.push(line);
+        }
+        self.seen.add(key, fingerprint);
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        self.known.has_id(key) || self.seen.has_id(key)
+    }
+
+    /// A record that never changes is still there.
+    fn keep(&mut self, key: &str) {
+        self.seen.keep(key, &self.known);
+    }
+
+    /// The ids on a list that stands by itself, as far as it was read.
+    fn ids_of(&self, facts: &'static Inventory, part: &Part) -> impl Iterator<Item = String> {
+        self.seen.ids().filter_map(move |key| {
+            let id = |member: Member<'_>| std::ptr::eq(member.part, part).then(|| member.id.to_owned());
+            with_member(facts, key, id).flatten()
+        })
     }
 }

@@ -56,9 +56,9 @@ enum Detail {
 
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
-        let before = self.versions_state(|state| state.stored.clone());
-        let mut known = self.load_known(before.known.as_ref()).await?;
-        let mut stored = self.apply_stored(facts.id(), &before, &mut known).await?;
+        let left_open = self.versions_state(|state| state.stored.open.is_some());
+        // Only who has something to compare needs to know what is stored.
+        let mut known = if left_open { Some(self.known_versions(facts).await?) } else { None };
         // What is pending is fetched also when the list, which says what else there is, contradicts itself.
         let mut failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
@@ -72,16 +72,26 @@ impl Collector<'_> {
                 break;
             }
             tried.extend(ids.iter().cloned());
-            let (error, ended) = self.part(facts, &ids, &mut known, std::mem::take(&mut stored)).await?;
+            let (mut now_known, stored) = match known.take() {
+                Some(known) => known,
+                None => self.known_versions(facts).await?,
+            };
+            let (error, ended) = self.part(facts, &ids, &mut now_known, stored).await?;
+            known = Some((now_known, Applied::default()));
             failed = error.or(failed);
             if ended {
                 break;
             }
         }
-        match failed {
-            None => Ok(()),
-            Some(error) => Err(error),
-        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is stored, with what a run that died left under its key.
+    async fn known_versions(&self, facts: &'static Versions) -> Result<(Known, Applied), Error> {
+        let stored = self.versions_state(|state| state.stored.clone());
+        let mut known = self.load_known(stored.known.as_ref()).await?;
+        let applied = self.apply_stored(&stored, &mut known, |line| ndjson::field(line, facts.list.field)).await?;
+        Ok((known, applied))
     }
 
     /// The stream's part of the checkpoint.
@@ -173,7 +183,7 @@ impl Collector<'_> {
                     }
                     ListRow::Unreadable { bytes, why } => {
                         // Its detail may be in better shape.
-                        if let Some(id) = ndjson::member(&bytes, facts.id()) {
+                        if let Some(id) = ndjson::member(&bytes, facts.list.id()) {
                             ids.insert(id);
                         } else {
                             odd.push(self.set_aside(&bytes, &why).await?);
@@ -242,7 +252,7 @@ impl Collector<'_> {
     /// A record whose detail fails holds up no other; it stays pending.
     async fn fetch(&self, facts: &'static Versions, ids: &[String], known: &mut Known) -> Result<Part, Error> {
         let mut part = Part {
-            packer: Packer::new(self.run.settings.gzip_level),
+            packer: Packer::new(&self.run.settings.packing),
             done: Vec::new(),
             set_aside: Vec::new(),
             failed: None,
@@ -284,14 +294,16 @@ impl Collector<'_> {
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
         match self.run.api.send(&request, &self.caller(), read).await {
-            Ok(record) => Ok(match ListRow::single(&record, &facts.list) {
+            Ok(record) => Ok(match ListRow::single(&record, facts.list.field) {
                 ListRow::Record { line, id: told } if told == id => Detail::Record(line),
-                ListRow::Record { .. } => Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.id())),
+                ListRow::Record { .. } => {
+                    Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.list.id()))
+                }
                 ListRow::Unreadable { bytes, why } => Detail::Unreadable(bytes, why),
             }),
             Err(ApiError::Status { status: 404 | 410, said, .. }) => {
                 warn!(stream = %self.stream, id, "it was listed, but is gone");
-                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.id(), Value::from(id), Value::from(said));
+                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.list.id(), Value::from(id), Value::from(said));
                 Ok(Detail::Unreadable(told.into(), "it was listed, but its detail is gone".into()))
             }
             Err(error) => Err(error.into()),

@@ -10,6 +10,31 @@ use super::scan::{Scanned, Stop, scan};
 /// After a record that wasn't there as a whole so much more must arrive before it is looked at again.
 const MORE: usize = 16 * 1024;
 
+/// Where the records of an answer stand.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// In a list under one of these keys; or under one within the object that has this key.
+    Under { keys: &'static [&'static str], within: Option<&'static str> },
+    /// The answer is the list.
+    Top,
+    /// The answer is the one record.
+    Alone,
+}
+
+impl Place {
+    pub const fn under(keys: &'static [&'static str]) -> Self {
+        Self::Under { keys, within: None }
+    }
+
+    fn is_list(self, key: &Value) -> bool {
+        matches!(self, Self::Under { keys, .. } if key.as_str().is_some_and(|key| keys.contains(&key)))
+    }
+
+    fn is_around(self, key: &Value) -> bool {
+        matches!(self, Self::Under { within: Some(within), .. } if key == within)
+    }
+}
+
 /// One row of a page's list.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Row<'a> {
@@ -23,6 +48,8 @@ pub enum Row<'a> {
 pub enum PageError {
     #[error("the answer is not a JSON object (at byte {at})")]
     NotAnObject { at: usize },
+    #[error("the answer is not a JSON array (at byte {at})")]
+    NotAnArray { at: usize },
     #[error("the answer breaks off or is not JSON (at byte {at})")]
     NotJson { at: usize },
 }
@@ -30,8 +57,7 @@ pub enum PageError {
 /// Finding where a record ends needs only its quotes and brackets, so that a record with a bad escape, which no
 /// JSON parser reads, harms no other (the vendor does send `"\Everyone"`; SDK, `TEST_BAD_EVENT_JSON`).
 pub struct Cutter {
-    /// The key of the page's records.
-    list: &'static str,
+    place: Place,
     /// Where the field stands that is picked out of each.
     field: &'static [&'static str],
     /// What has arrived and is not used up.
@@ -41,14 +67,25 @@ pub struct Cutter {
     /// The buffer is looked at again when it is so long.
     again_at: usize,
     expects: Expects,
+    /// Whether what is read stands in an object around the list.
+    is_within: bool,
+    has_list: bool,
     /// All keys but the list's.
     envelope: Map<String, Value>,
     line: Vec<u8>,
 }
 
+/// A page whose rows were all handed over.
+pub struct Cut {
+    /// All its keys but the list's.
+    pub envelope: Map<String, Value>,
+    /// Whether there was a list at all, be it null, or the one record.
+    pub has_list: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expects {
-    Object,
+    Answer,
     FirstMember,
     Member,
     NextMember,
@@ -63,14 +100,16 @@ struct Unfinished;
 
 impl Cutter {
     /// A page past the end may lack its list, or hold null.
-    pub fn new(list: &'static str, field: &'static [&'static str]) -> Self {
+    pub fn new(place: Place, field: &'static [&'static str]) -> Self {
         Self {
-            list,
+            place,
             field,
             buffer: Vec::new(),
             before: 0,
             again_at: 0,
-            expects: Expects::Object,
+            expects: Expects::Answer,
+            is_within: false,
+            has_list: !matches!(place, Place::Under { .. }),
             envelope: Map::new(),
             line: Vec::new(),
         }
@@ -85,12 +124,12 @@ impl Cutter {
         self.use_up(&mut row)
     }
 
-    /// All has arrived: answers all keys of the page but the list's.
-    pub fn finish(mut self, mut row: impl FnMut(Row<'_>)) -> Result<Map<String, Value>, PageError> {
+    /// All has arrived.
+    pub fn finish(mut self, mut row: impl FnMut(Row<'_>)) -> Result<Cut, PageError> {
         self.use_up(&mut row)?;
         match self.expects {
-            Expects::End => Ok(self.envelope),
-            Expects::Object => Err(PageError::NotAnObject { at: self.before }),
+            Expects::End => Ok(Cut { envelope: self.envelope, has_list: self.has_list }),
+            Expects::Answer => Err(self.not_an_answer(0)),
             _ => Err(PageError::NotJson { at: self.before }),
         }
     }
@@ -122,12 +161,21 @@ impl Cutter {
         let at = skip_blanks(bytes, at);
         let Some(byte) = bytes.get(at) else { return Ok(Err(Unfinished)) };
         let (expects, next) = match (self.expects, byte) {
-            (Expects::Object, b'{') => (Expects::FirstMember, at + 1),
-            (Expects::Object, _) => return Err(PageError::NotAnObject { at: self.before + at }),
+            (Expects::Answer, b'{') => match self.place {
+                Place::Under { .. } => (Expects::FirstMember, at + 1),
+                Place::Alone => return Ok(self.row(bytes, at, row)),
+                Place::Top => return Err(self.not_an_answer(at)),
+            },
+            (Expects::Answer, b'[') if matches!(self.place, Place::Top) => (Expects::FirstRow, at + 1),
+            (Expects::Answer, _) => return Err(self.not_an_answer(at)),
+            (Expects::FirstMember | Expects::NextMember, b'}') if self.is_within => {
+                self.is_within = false;
+                (Expects::NextMember, at + 1)
+            }
             (Expects::FirstMember | Expects::NextMember, b'}') => (Expects::End, at + 1),
             (Expects::FirstMember | Expects::Member, b'"') => return self.member(bytes, at),
             (Expects::NextMember, b',') => (Expects::Member, at + 1),
-            (Expects::FirstRow | Expects::NextRow, b']') => (Expects::NextMember, at + 1),
+            (Expects::FirstRow | Expects::NextRow, b']') => (self.after_list(), at + 1),
             (Expects::NextRow, b',') => (Expects::Row, at + 1),
             (Expects::FirstRow | Expects::Row, _) => return Ok(self.row(bytes, at, row)),
             _ => return Err(self.not_json(at)),
@@ -147,11 +195,21 @@ impl Cutter {
             Some(_) => return Err(self.not_json(colon)),
         }
         let start = skip_blanks(bytes, colon + 1);
-        if key == self.list && bytes.get(start) == Some(&b'[') {
-            self.expects = Expects::FirstRow;
-            return Ok(Ok(start + 1));
+        match bytes.get(start) {
+            Some(b'[') if self.place.is_list(&key) => {
+                self.has_list = true;
+                self.expects = Expects::FirstRow;
+                return Ok(Ok(start + 1));
+            }
+            Some(b'{') if self.place.is_around(&key) && !self.is_within => {
+                self.is_within = true;
+                self.expects = Expects::FirstMember;
+                return Ok(Ok(start + 1));
+            }
+            _ => {}
         }
         let Some((value, end)) = self.value(bytes, start)? else { return Ok(Err(Unfinished)) };
+        self.has_list |= value.is_null() && self.place.is_list(&key);
         if let Value::String(key) = key {
             self.envelope.insert(key, value);
         }
@@ -187,8 +245,12 @@ impl Cutter {
                 end
             }
         };
-        self.expects = Expects::NextRow;
+        self.expects = if matches!(self.place, Place::Alone) { Expects::End } else { Expects::NextRow };
         Ok(end)
+    }
+
+    fn after_list(&self) -> Expects {
+        if matches!(self.place, Place::Top) { Expects::End } else { Expects::NextMember }
     }
 
     fn whole<'a>(&'a self, bytes: &'a [u8], field: Option<&'a [u8]>) -> Row<'a> {
@@ -202,6 +264,11 @@ impl Cutter {
         }
     }
 
+    fn not_an_answer(&self, at: usize) -> PageError {
+        let at = self.before + at;
+        if matches!(self.place, Place::Top) { PageError::NotAnArray { at } } else { PageError::NotAnObject { at } }
+    }
+
     fn not_json(&self, at: usize) -> PageError {
         PageError::NotJson { at: self.before + at }
     }
@@ -209,7 +276,7 @@ impl Cutter {
 
 /// One record by itself.
 pub fn row<T>(bytes: &[u8], field: &'static [&'static str], mut take: impl FnMut(Row<'_>) -> T) -> T {
-    let mut cutter = Cutter::new("", field);
+    let mut cutter = Cutter::new(Place::Alone, field);
     match scan(bytes, 0, field, &mut cutter.line) {
         Ok(scanned) => take(cutter.whole(bytes, scanned.field.map(|field| &bytes[field]))),
         Err(Stop::NotJson { at }) => take(Row::Unreadable { bytes, why: format!("it is not JSON at its byte {at}") }),
@@ -239,12 +306,14 @@ mod tests {
     }
 
     #[derive(Debug, PartialEq, Eq)]
-    struct Cut {
+    struct Whole {
         rows: Vec<Told>,
         envelope: Map<String, Value>,
     }
 
-    fn cut_in(chunks: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<Cut, PageError> {
+    const ROWS: Place = Place::under(&["rows"]);
+
+    fn cut_in(place: Place, chunks: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<Whole, PageError> {
         let mut rows = Vec::new();
         let mut note = |row: Row<'_>| {
             rows.push(match row {
@@ -252,16 +321,16 @@ mod tests {
                 Row::Unreadable { bytes, .. } => Told::Odd(bytes.to_vec()),
             });
         };
-        let mut cutter = Cutter::new("rows", &["id"]);
+        let mut cutter = Cutter::new(place, &["id"]);
         for chunk in chunks {
             cutter.feed(chunk.as_ref(), &mut note)?;
         }
-        let envelope = cutter.finish(&mut note)?;
-        Ok(Cut { rows, envelope })
+        let envelope = cutter.finish(&mut note)?.envelope;
+        Ok(Whole { rows, envelope })
     }
 
-    fn cut(body: &str) -> Result<Cut, PageError> {
-        cut_in([body].into_iter())
+    fn cut(body: &str) -> Result<Whole, PageError> {
+        cut_in(ROWS, [body].into_iter())
     }
 
     fn record(line: &str, id: &str) -> Told {
@@ -287,7 +356,31 @@ mod tests {
         let whole = cut(body).expect("a page");
         assert_eq!(whole.rows.len(), 3);
         for size in 1..body.len() {
-            assert_eq!(cut_in(body.as_bytes().chunks(size)).as_ref(), Ok(&whole), "in pieces of {size}");
+            assert_eq!(cut_in(ROWS, body.as_bytes().chunks(size)).as_ref(), Ok(&whole), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn records_are_found_where_they_stand() {
+        let either = Place::Under { keys: &["rows", "other_rows"], within: Some("inner") };
+        let two = [record(r#"{"id":1}"#, "1"), odd("2")];
+        for (place, body) in [
+            (Place::Top, r#" [{"id": 1}, 2] "#),
+            (either, r#"{"other_rows":[{"id":1},2],"total":3}"#),
+            (either, r#"{"a":{"rows":[4]},"inner":{"total":3,"rows":[{"id":1}, 2],"inner":{}},"b":1}"#),
+        ] {
+            for size in 1..=body.len() {
+                let page = cut_in(place, body.as_bytes().chunks(size)).expect(body);
+                assert_eq!(page.rows, two, "{body}");
+                assert!(!body.contains("total") || page.envelope["total"] == 3, "{body}");
+            }
+        }
+        let alone = cut_in(Place::Alone, [r#"{ "id": 1 }"#].iter()).expect("a record");
+        assert_eq!(alone.rows, two[..1]);
+        for (place, body) in
+            [(Place::Top, r#"{"error":"x"}"#), (Place::Top, "[1"), (Place::Alone, "[]"), (Place::Alone, "{} {}")]
+        {
+            assert!(cut_in(place, [body].iter()).is_err(), "accepted {body:?}");
         }
     }
 
@@ -334,7 +427,7 @@ mod tests {
     #[test]
     fn a_long_record_is_not_read_again_with_every_piece() {
         let long = format!(r#"{{"rows":[{{"id":"{}"}}]}}"#, "x".repeat(1 << 20));
-        let page = cut_in(long.as_bytes().chunks(100)).expect("a page");
+        let page = cut_in(ROWS, long.as_bytes().chunks(100)).expect("a page");
         assert_eq!(page.rows.len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Gzipped NDJSON in memory, with what its metadata says of it.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::LazyLock;
@@ -36,6 +37,21 @@ impl Fingerprint {
     }
 }
 
+/// How records become an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packing {
+    /// Gzip's, from 1 to 9.
+    pub level: u32,
+    /// What each record ends with before its closing brace: `,"_fields":{"environment":"production"}`, or nothing.
+    pub suffix: String,
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self { level: 6, suffix: String::new() }
+    }
+}
+
 /// Records on their way into one object.
 pub struct Packer {
     /// Lines that are still to be hashed and compressed, so many at once that a call costs nothing beside its bytes.
@@ -44,7 +60,7 @@ pub struct Packer {
     sha256: Sha256,
     records: u64,
     times: Option<(Millis, Millis)>,
-    level: u32,
+    packing: Packing,
 }
 
 /// One object's bytes.
@@ -60,16 +76,17 @@ pub struct Packed {
 }
 
 impl Packer {
-    pub fn new(level: u32) -> Self {
-        Self::with_capacity(level, 0)
+    pub fn new(packing: &Packing) -> Self {
+        Self::with_capacity(packing, 0)
     }
 
     /// With room for about so many bytes, gzipped: a buffer that doubles is copied, and leaves holes where it was. Those
     /// that come after it fit where their sizes are few.
-    pub fn with_capacity(level: u32, bytes: usize) -> Self {
+    pub fn with_capacity(packing: &Packing, bytes: usize) -> Self {
         let buffer = Vec::with_capacity(bytes.next_multiple_of(1 << 20));
-        let gzip = GzEncoder::new(buffer, Compression::new(level));
-        Self { waiting: Vec::new(), gzip, sha256: Sha256::new(), records: 0, times: None, level }
+        let gzip = GzEncoder::new(buffer, Compression::new(packing.level));
+        let packing = packing.clone();
+        Self { waiting: Vec::new(), gzip, sha256: Sha256::new(), records: 0, times: None, packing }
     }
 
     /// A record with its own time.
@@ -80,7 +97,14 @@ impl Packer {
     }
 
     pub fn push(&mut self, line: &str) {
-        self.waiting.extend_from_slice(line.as_bytes());
+        match line.strip_suffix('}') {
+            Some(open) if !self.packing.suffix.is_empty() => {
+                for part in [open, &self.packing.suffix, "}"] {
+                    self.waiting.extend_from_slice(part.as_bytes());
+                }
+            }
+            _ => self.waiting.extend_from_slice(line.as_bytes()),
+        }
         self.waiting.push(b'\n');
         if self.waiting.len() >= AT_ONCE {
             self.pack();
@@ -95,11 +119,16 @@ impl Packer {
         self.waiting.clear();
     }
 
+    /// How large the object has become so far, gzipped.
+    pub fn bytes(&self) -> u64 {
+        self.gzip.get_ref().len() as u64
+    }
+
     pub fn finish(mut self) -> Packed {
         self.pack();
         let gzip = self.gzip.finish().unwrap_or_else(|_| unreachable!("writing to memory doesn't fail"));
         let sha256 = hex(&self.sha256.finalize());
-        Packed { gzip: gzip.into(), records: self.records, sha256, times: self.times, level: self.level }
+        Packed { gzip: gzip.into(), records: self.records, sha256, times: self.times, level: self.packing.level }
     }
 }
 
@@ -110,9 +139,10 @@ impl Packed {
         stored: &mut HashMap<Fingerprint, u64>,
         time: impl Fn(&str) -> Option<Millis>,
     ) -> io::Result<Self> {
-        let mut rest = Packer::new(self.level);
+        // The lines have their suffix already.
+        let mut rest = Packer::new(&Packing { level: self.level, suffix: String::new() });
         for line in lines(&self.gzip)? {
-            let alike = stored.get_mut(&Fingerprint::of(line.as_bytes())).filter(|count| **count > 0);
+            let alike = stored.get_mut(&Fingerprint::of(bare(&line).as_bytes())).filter(|count| **count > 0);
             match (alike, time(&line)) {
                 (Some(count), _) => *count -= 1,
                 (None, Some(time)) => rest.push_at(time, &line),
@@ -121,6 +151,16 @@ impl Packed {
         }
         Ok(rest.finish())
     }
+}
+
+/// A record as the API sent it: without the fields that an operator adds, whichever these were.
+pub fn bare(line: &str) -> Cow<'_, str> {
+    const KEY: &str = ",\"_fields\":";
+    let added = line.rfind(KEY).and_then(|at| {
+        let fields = line[at + KEY.len()..].strip_suffix('}')?;
+        serde_json::from_str::<BTreeMap<String, String>>(fields).ok().map(|_| at)
+    });
+    added.map_or(Cow::Borrowed(line), |at| Cow::Owned(format!("{}}}", &line[..at])))
 }
 
 /// The records of an object.
@@ -151,7 +191,7 @@ mod tests {
     use super::*;
 
     fn packed(records: &[&str]) -> Packed {
-        let mut packer = Packer::new(6);
+        let mut packer = Packer::new(&Packing::default());
         for record in records {
             packer.push(record);
         }
@@ -175,8 +215,26 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_added_to_records_and_taken_off_again() {
+        let packing = Packing { suffix: r#","_fields":{"env":"}x{"}"#.into(), ..Packing::default() };
+        let mut packer = Packer::new(&packing);
+        packer.push(r#"{"a":{"_fields":{}}}"#);
+        let packed = packer.finish();
+        let stored = lines(&packed.gzip).expect("gzip");
+        assert_eq!(stored, [r#"{"a":{"_fields":{}},"_fields":{"env":"}x{"}}"#]);
+        assert_eq!(bare(&stored[0]), r#"{"a":{"_fields":{}}}"#);
+        for as_it_is in [r#"{"a":1}"#, r#"{"a":1,"_fields":{"n":1}}"#, r#"{"b":",\"_fields\":{}"}"#] {
+            assert_eq!(bare(as_it_is), as_it_is);
+        }
+        let mut counts = HashMap::from([(Fingerprint::of(br#"{"a":{"_fields":{}}}"#), 1)]);
+        assert_eq!(packed.without(&mut counts, |_| None).expect("gzip").records, 0);
+        let rest = packed.without(&mut HashMap::new(), |_| None).expect("gzip");
+        assert_eq!(lines(&rest.gzip).expect("gzip"), stored, "the fields are added once");
+    }
+
+    #[test]
     fn the_first_and_the_last_time_are_known_in_whatever_order_they_came() {
-        let mut packer = Packer::new(6);
+        let mut packer = Packer::new(&Packing::default());
         for time in [5, 9, 2] {
             packer.push_at(Millis(time), "{}");
         }

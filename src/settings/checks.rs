@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use super::{BASE_URL_TAKES, STATE, SettingsError, Settle};
-use crate::stream::{Kind, Stream};
+use crate::stream::{Dialect, Kind, Stream};
 use crate::time::{MINUTE, SECOND};
 
 pub(super) fn bad(name: &'static str, held: &str, why: impl Into<String>) -> SettingsError {
@@ -86,13 +86,18 @@ pub(super) fn beside(key: &str) -> &str {
     &key[..key.rfind('/').map_or(0, |slash| slash + 1)]
 }
 
-pub(super) fn streams(held: &str) -> Result<Vec<Stream>, SettingsError> {
+pub(super) fn streams(held: &str, dialect: Dialect) -> Result<Vec<Stream>, SettingsError> {
     let mut streams = held
         .split(',')
         .map(|name| Stream::parse(name.trim()).map_err(|why| bad("STREAMS", held, why)))
         .collect::<Result<Vec<_>, _>>()?;
     streams.sort_unstable();
     streams.dedup();
+    for stream in &streams {
+        check("STREAMS", held, stream.kind_in(dialect).is_some(), || {
+            format!("INCYDR_API_DIALECT is \"guide\", which has no {stream}: only audit, file_events, cases and users")
+        })?;
+    }
     Ok(streams)
 }
 
@@ -147,9 +152,10 @@ pub(super) fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
     Ok(delays)
 }
 
-pub(super) fn dialect(held: Option<&str>) -> Result<(), SettingsError> {
+pub(super) fn dialect(held: Option<&str>) -> Result<Dialect, SettingsError> {
     match held {
-        None | Some("sdk") => Ok(()),
-        Some(other) => Err(bad("INCYDR_API_DIALECT", other, "this version takes only \"sdk\"")),
+        None | Some("sdk") => Ok(Dialect::Sdk),
+        Some("guide") => Ok(Dialect::Guide),
+        Some(other) => Err(bad("INCYDR_API_DIALECT", other, "it takes \"sdk\" or \"guide\"")),
     }
 }

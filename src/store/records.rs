@@ -1,7 +1,7 @@
 //! Records under their keys: created, never changed. A key that exists is read back: what it holds counts as stored,
 //! and what it lacks is added beside it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use tracing::info;
@@ -18,6 +18,8 @@ pub struct Records<'a> {
     pub bucket: &'a Bucket,
     pub prefix: &'a str,
     pub run_id: &'a str,
+    /// What else is told of each object.
+    pub metadata: &'a BTreeMap<String, String>,
     /// A dry run counts what it would write.
     pub dry_run: bool,
 }
@@ -151,7 +153,7 @@ impl Records<'_> {
             let lines = self.lines(&key, &stored)?;
             let mut counts = HashMap::<Fingerprint, u64>::new();
             for line in &lines {
-                *counts.entry(Fingerprint::of(line.as_bytes())).or_default() += 1;
+                *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
             }
             let time = |line: &str| stream.time_of(line);
             packed = packed.without(&mut counts, time).map_err(|error| self.foreign(&key, &error))?;
@@ -162,18 +164,16 @@ impl Records<'_> {
     }
 
     fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed) -> Object<'k> {
-        let metadata = [
+        let own = [
             ("stream", stream.name().to_owned()),
             ("records", packed.records.to_string()),
             ("sha256", packed.sha256.clone()),
             ("run-id", self.run_id.to_owned()),
         ];
-        Object {
-            key,
-            bytes: Bytes::clone(&packed.gzip),
-            content_type: "application/x-ndjson",
-            metadata: metadata.map(|(name, value)| (name.to_owned(), value)).into(),
-        }
+        let mut metadata: HashMap<String, String> =
+            self.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Object { key, bytes: Bytes::clone(&packed.gzip), content_type: "application/x-ndjson", metadata }
     }
 
     fn lines(&self, key: &str, stored: &Stored) -> Result<Vec<String>, StoreError> {

@@ -3,26 +3,35 @@
 use serde_json::{Value, json};
 
 use super::file_events::Query;
-use super::{Events, List, Method, Paging, Total};
+use super::{Events, Facts, Kind, List, Method, Paging, Total};
+use crate::ndjson::Place;
 use crate::intervals::Span;
 use crate::time::{DAY, Millis, SECOND};
 
 /// Paged by offset, newest first, without a sort parameter and without an id; its count is an endpoint of its own
 /// (SDK, `audit_log/client.py`). At most 10,000 rows a page (SDK). Kept for 90 days (support articles).
-pub static AUDIT: Events = Events {
-    list: List {
-        method: Method::Post,
-        path: "/v1/audit/search-audit-log",
-        rows: "events",
-        field: &["timestamp"],
-        total: None,
-        paging: Paging::Number { page: "page", size: "pageSize", first: 0 },
-        fixed: &[],
-        max_page_size: 10_000,
-    },
-    request,
-    total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
-    retention: Some(90 * DAY),
+pub static FACTS: Facts = Facts {
+    name: "audit",
+    also: &[],
+    permission: "Audit Log: Read",
+    kind: Kind::Events(Events {
+        list: List {
+            method: Method::Post,
+            path: "/v1/audit/search-audit-log",
+            place: Place::under(&["events"]),
+            field: &["timestamp"],
+            total: None,
+            paging: Paging::Number { page: "page", size: "pageSize", first: 0 },
+            fixed: &[],
+            max_page_size: 10_000,
+            text_as: None,
+        },
+        request,
+        total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
+        has_id: false,
+        retention: Some(90 * DAY),
+        keeps_what_is_not_json: false,
+    }),
 };
 
 /// Unused filters are sent as explicit nulls, and times as epoch seconds with a fraction, as the SDK sends them. The

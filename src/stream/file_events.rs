@@ -2,31 +2,40 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Events, List, Method, Paging, Total};
+use super::{Events, Facts, Kind, List, Method, Paging, Total};
 use crate::intervals::Span;
+use crate::ndjson::Place;
 use crate::time::Millis;
 
 /// Paged by token: `""` is the first page and asks for `nextPgToken` (a null would end in silence at 10,000 rows);
 /// at most 10,000 rows a page (SDK, `file_events/client.py`).
-pub static FILE_EVENTS: Events = Events {
-    list: List {
-        method: Method::Post,
-        path: "/v2/file-events",
-        rows: "fileEvents",
-        // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
-        field: &["event", "inserted"],
-        total: Some("totalCount"),
-        paging: Paging::Token { token: "pgToken", size: "pgSize", next: "nextPgToken" },
-        fixed: &[],
-        max_page_size: 10_000,
-    },
-    request,
-    total: Total::InPage,
-    retention: None,
+pub static FACTS: Facts = Facts {
+    name: "file_events",
+    also: &[],
+    permission: "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still tell of them)",
+    kind: Kind::Events(Events {
+        list: List {
+            method: Method::Post,
+            path: "/v2/file-events",
+            place: Place::under(&["fileEvents"]),
+            // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
+            field: &["event", "inserted"],
+            total: Some("totalCount"),
+            paging: Paging::Token { token: "pgToken", size: "pgSize", first: Some(""), next: &["nextPgToken"] },
+            fixed: &[],
+            max_page_size: 10_000,
+            text_as: None,
+        },
+        request,
+        total: Total::InPage,
+        has_id: true,
+        retention: None,
+        keeps_what_is_not_json: false,
+    }),
 };
 
 /// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
-fn request(query: &Query, asked: Span) -> Value {
+pub fn request(query: &Query, asked: Span) -> Value {
     let filter = |operator, at: Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
     let window = json!({
         "filterClause": "AND",

@@ -1,18 +1,20 @@
 //! Users: everyone, also the deactivated and the blocked, for leavers matter most.
 
-use super::{Inventory, List, Method, Paging};
+use super::{Facts, Inventory, Kind, List, Paging, Part};
+use crate::ndjson::Place;
+
+pub static FACTS: Facts = Facts {
+    name: "users",
+    also: &[],
+    permission: "Users: Read",
+    kind: Kind::Inventory(Inventory::of(&[Part::alone("users", LIST)])),
+};
 
 /// Neither a sort nor a modified-since filter, so the whole list is read and compared (SDK, `users/client.py`).
 /// PY42 sends pages of 500.
-pub static USERS: Inventory = Inventory {
-    list: List {
-        method: Method::Get,
-        path: "/v1/users",
-        rows: "users",
-        field: &["userId"],
-        total: Some("totalCount"),
-        paging: Paging::Number { page: "page", size: "pageSize", first: 1 },
-        fixed: &[],
-        max_page_size: 500,
-    },
-};
+pub const LIST: List = List::get(
+    "/v1/users",
+    Place::under(&["users"]),
+    &["userId"],
+    Paging::Number { page: "page", size: "pageSize", first: 1 },
+);

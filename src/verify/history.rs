@@ -119,8 +119,9 @@ impl History {
             }
         }
         let versions = checkpoint.versions.iter().map(|(stream, state)| (stream, &state.stored));
+        let rescanned = checkpoint.rescanned.iter().map(|(stream, state)| (stream, &state.stored));
         let inventory = checkpoint.inventory.iter().map(|(stream, state)| (stream, &state.stored));
-        for (stream, stored) in versions.chain(inventory) {
+        for (stream, stored) in versions.chain(rescanned).chain(inventory) {
             self.open.extend(stored.open.map(|at| base(prefix, *stream, at, at)));
         }
     }

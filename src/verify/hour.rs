@@ -130,7 +130,7 @@ fn inspect(stream: Stream, told: &Told, stored: Option<Stored>) -> Inspected {
             wrong(format!("{outside} of its records lie outside of its window or its hour"));
         }
     }
-    inspected.fingerprints = lines.iter().map(|line| Fingerprint::of(line.as_bytes())).collect();
+    inspected.fingerprints = lines.iter().map(|line| Fingerprint::of(ndjson::bare(line).as_bytes())).collect();
     inspected
 }
 
@@ -140,7 +140,7 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     match stream.kind() {
         Kind::Events(Events { total: Total::InPage, .. }) => true,
         Kind::Events(_) => before != window,
-        Kind::Versions(_) | Kind::Inventory(_) => false,
+        Kind::Versions(_) | Kind::Rescanned(_) | Kind::Inventory(_) => false,
     }
 }
 

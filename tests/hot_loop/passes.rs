@@ -1,6 +1,6 @@
 //! The hot loop, as the counts and the benchmarks run it.
 
-use incydr_collector::ndjson::{Cutter, Fingerprint, Packer, Row};
+use incydr_collector::ndjson::{Cutter, Fingerprint, Packer, Packing, Place, Row};
 use incydr_collector::time::Millis;
 use simulator::WorldHandle;
 
@@ -17,7 +17,7 @@ pub fn page(records: usize) -> Vec<u8> {
 }
 
 fn each_row(page: &[u8], mut take: impl FnMut(Row<'_>)) {
-    let mut cutter = Cutter::new("fileEvents", &["event", "inserted"]);
+    let mut cutter = Cutter::new(Place::under(&["fileEvents"]), &["event", "inserted"]);
     for piece in page.chunks(PIECE) {
         cutter.feed(piece, &mut take).unwrap();
     }
@@ -31,7 +31,7 @@ pub fn cut(page: &[u8]) -> usize {
 }
 
 pub fn cut_and_pack(page: &[u8]) -> u64 {
-    let mut packer = Packer::new(6);
+    let mut packer = Packer::new(&Packing::default());
     let mut fingerprints = 0_u128;
     each_row(page, |row| {
         if let Row::Record { line, field, .. } = row {

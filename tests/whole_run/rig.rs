@@ -111,6 +111,7 @@ impl Rig {
 
 fn builder(sim: &Simulator) -> LambdaBuilder {
     sim.lambda(Path::new(env!("CARGO_BIN_EXE_incydr-collector")))
+        .env("STREAMS", "file_events,audit,cases,users")
         .env("SETTLE_SECONDS", "0")
         .env("REQUESTS_PER_MINUTE", "100000")
 }

@@ -73,7 +73,7 @@ impl Backlog {
     /// `rows` is the most that a window may hold.
     pub fn left_open(&mut self, rows: u64) -> Option<Opened> {
         let window = self.left_open.pop_front()?;
-        let planned = Planned { span: window.span, count: None, rows, expected: None, bytes: 0, is_half: false };
+        let planned = Planned::uncounted(window.span, rows);
         Some(Opened { window, planned })
     }
 
@@ -127,6 +127,13 @@ impl Backlog {
             }
         }
         Ok(())
+    }
+}
+
+impl Planned {
+    /// Of which nothing is known but that it may hold so many rows.
+    pub fn uncounted(span: Span, rows: u64) -> Self {
+        Self { span, count: None, rows, expected: None, bytes: 0, is_half: false }
     }
 }
 

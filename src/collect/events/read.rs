@@ -49,6 +49,16 @@ impl Collector<'_> {
         }
     }
 
+    /// A request whose answer counts for nothing but the time that the API has.
+    pub(super) async fn hear_clock(&self, facts: &'static Events, gap: Span) -> Result<(), ApiError> {
+        if !self.run.api.has_told_time() {
+            Listing::new(self.run.api, &facts.list, 1, Vec::new(), self.request(facts, gap))
+                .rows(&self.caller())
+                .await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
         let caller = self.caller();
         match facts.total {
@@ -66,6 +76,7 @@ impl Collector<'_> {
                 };
                 self.run.api.send(&request, &caller, read).await
             }
+            Total::Nowhere { .. } => Ok(0),
         }
     }
 
@@ -122,11 +133,10 @@ impl Collector<'_> {
         size: u64,
         most: u64,
     ) -> Result<Reading, Unread> {
-        let caller = self.caller();
-        let mut reading = Reading::new(facts, window.span, self.run.settings.gzip_level, expected.bytes);
+        let reading = Reading::new(facts, window.span, &self.run.settings.packing, expected.bytes);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), window.request.clone());
         let before = match (&facts.total, expected.count) {
-            (Total::InPage, _) => None,
+            (Total::InPage | Total::Nowhere { .. }, _) => None,
             (Total::Endpoint { .. }, Some(count)) => Some(count),
             (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),
         };
@@ -137,23 +147,43 @@ impl Collector<'_> {
         if before == Some(0) {
             return Ok(reading);
         }
-        loop {
-            let more;
-            (reading, more) = listing.page(&caller, reading).await?;
-            if !more {
-                break;
-            }
-            if reading.pages == 1
-                && let Some(total) = listing.total()
-            {
+        let mut rows = Some(reading);
+        let mut is_first = true;
+        while self.next_page(facts, &mut listing, &mut rows).await? {
+            if let (true, Some(total)) = (std::mem::take(&mut is_first), listing.total()) {
                 self.refuse_if_too_dense(window, total, most).await?;
             }
         }
-        (reading.total, reading.total_after) = match before {
-            Some(before) => (before, self.count(facts, &window.request).await?),
-            None => (listing.total().unwrap_or(0), listing.total().unwrap_or(0)),
+        let Some(mut reading) = rows else { return Err(ApiError::OutOfTime.into()) };
+        reading.total = before.or(listing.total()).unwrap_or(reading.rows);
+        reading.total_after = match before {
+            Some(_) => self.count(facts, &window.request).await?,
+            None => reading.total,
         };
         Ok(reading)
+    }
+
+    async fn next_page(
+        &self,
+        facts: &Events,
+        listing: &mut Listing<'_>,
+        rows: &mut Option<Reading>,
+    ) -> Result<bool, Unread> {
+        let caller = self.caller();
+        match listing.page(&caller, rows).await {
+            Err(error) if facts.keeps_what_is_not_json => {
+                let body = listing.whole_answer(&caller).await?;
+                let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+                match rows {
+                    Some(reading) if !is_json => {
+                        reading.set_aside.push((body, "the answer is not JSON".into()));
+                        Ok(false)
+                    }
+                    _ => Err(error.into()),
+                }
+            }
+            page => Ok(page?),
+        }
     }
 
     async fn refuse_if_too_dense(&self, window: &Window, rows: u64, most: u64) -> Result<(), Unread> {

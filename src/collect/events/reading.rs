@@ -8,15 +8,15 @@ use bytes::Bytes;
 use super::plan::{asked, share};
 use crate::api::Rows;
 use crate::intervals::Span;
-use crate::ndjson::{Fingerprint, Packed, Packer, Row};
+use crate::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
 use crate::store::hours;
 use crate::stream::{Events, Total};
 use crate::time::{HOUR, Millis};
 
 pub struct Reading {
-    facts: &'static Events,
+    pub facts: &'static Events,
     window: Span,
-    gzip_level: u32,
+    packing: Packing,
     /// How large its objects will be, all together, as far as can be told.
     bytes: u64,
     pub pages: u64,
@@ -74,11 +74,11 @@ impl Rows for Reading {
 }
 
 impl Reading {
-    pub fn new(facts: &'static Events, window: Span, gzip_level: u32, bytes: u64) -> Self {
+    pub fn new(facts: &'static Events, window: Span, packing: &Packing, bytes: u64) -> Self {
         Self {
             facts,
             window,
-            gzip_level,
+            packing: packing.clone(),
             bytes,
             pages: 0,
             rows: 0,
@@ -101,17 +101,17 @@ impl Reading {
     fn note(&mut self, row: Row<'_>, fingerprint: Fingerprint) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);
-        let is_first = match self.seen.entry(fingerprint) {
+        let (is_first, is_shifted) = match self.seen.entry(fingerprint) {
             Entry::Vacant(entry) => {
                 entry.insert(self.pages);
                 self.unique += 1;
-                true
+                (true, false)
             }
-            Entry::Occupied(entry) => {
-                self.alike_across_pages |= *entry.get() != self.pages;
-                false
-            }
+            Entry::Occupied(entry) => (false, *entry.get() != self.pages),
         };
+        self.alike_across_pages |= is_shifted;
+        // Where the API counts nothing, a row that another page showed is taken for the same one.
+        let is_same = is_shifted && matches!(self.facts.total, Total::Nowhere { .. });
         let placed = match row {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
                 Some(time) => Ok((time, line)),
@@ -120,12 +120,12 @@ impl Reading {
             Row::Unreadable { bytes, why } => Err((bytes, why)),
         };
         match placed {
-            Ok((time, _)) if !asked(asked(self.window)).contains(time) => self.is_astray = true,
+            Ok((time, _)) if self.is_far(time) => self.is_astray = true,
             Ok((time, line)) if self.window.contains(time) => {
                 self.inside += 1;
                 if is_first {
                     self.pack(time, line);
-                } else {
+                } else if !is_same {
                     self.alike.push((time, line.to_owned()));
                 }
             }
@@ -134,12 +134,18 @@ impl Reading {
         }
     }
 
+    fn is_far(&self, time: Millis) -> bool {
+        let near = asked(asked(self.window));
+        let has_end = !matches!(self.facts.total, Total::Nowhere { has_end: false, .. });
+        time < near.from || has_end && time >= near.to
+    }
+
     fn pack(&mut self, time: Millis, line: &str) {
         let hour = time.floor(HOUR);
         let packer = self.by_hour.entry(hour).or_insert_with(|| {
             let of_window = Span { from: hour, to: hour + HOUR }.intersection(self.window);
             let bytes = share(self.bytes, of_window.map_or(0, Span::millis), self.window.millis());
-            Packer::with_capacity(self.gzip_level, usize::try_from(bytes).unwrap_or(0))
+            Packer::with_capacity(&self.packing, usize::try_from(bytes).unwrap_or(0))
         });
         packer.push_at(time, line);
     }
@@ -156,6 +162,7 @@ impl Reading {
             _ if self.is_astray => false,
             Total::InPage => self.unique == self.total || counted && same_as_before,
             Total::Endpoint { .. } => counted && (!self.alike_across_pages || same_as_before),
+            Total::Nowhere { .. } => true,
         }
     }
 
@@ -169,7 +176,7 @@ impl Reading {
 
     /// The window's objects, each with its hour.
     pub fn objects(mut self) -> Vec<(Span, Packed)> {
-        if let Total::Endpoint { .. } = self.facts.total {
+        if !self.facts.has_id {
             for (time, line) in std::mem::take(&mut self.alike) {
                 self.pack(time, &line);
             }
@@ -185,28 +192,27 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ndjson::{Cutter, lines};
-    use crate::stream::audit::AUDIT;
-    use crate::stream::file_events::FILE_EVENTS;
+    use crate::ndjson::{Cutter, Place, lines};
+    use crate::stream::{Kind, Stream};
 
     const A: &str = r#"{"timestamp":"1970-01-01T00:00:01Z"}"#;
     const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
 
     fn audit(pages: &[&[&str]], total: u64) -> Reading {
-        read(&AUDIT, pages, total)
+        read(Stream::Audit, pages, total)
     }
 
     fn take(reading: &mut Reading, rows: &[&str]) {
-        let list = reading.facts.list.rows;
-        let body = format!(r#"{{"{list}":[{}]}}"#, rows.join(","));
-        let mut cutter = Cutter::new(list, reading.facts.list.field);
+        let body = format!(r#"{{"rows":[{}]}}"#, rows.join(","));
+        let mut cutter = Cutter::new(Place::under(&["rows"]), reading.facts.list.field);
         cutter.feed(body.as_bytes(), |row| reading.take(row)).expect("a page");
         cutter.finish(|row| reading.take(row)).expect("a page");
     }
 
-    fn read(facts: &'static Events, pages: &[&[&str]], total: u64) -> Reading {
+    fn read(stream: Stream, pages: &[&[&str]], total: u64) -> Reading {
+        let Kind::Events(facts) = stream.kind() else { panic!("read by window") };
         let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
-        let reading = pages.iter().fold(Reading::new(facts, window, 6, 0), |reading, rows| {
+        let reading = pages.iter().fold(Reading::new(facts, window, &Packing::default(), 0), |reading, rows| {
             let mut reading = reading;
             take(&mut reading, rows);
             reading.turn();
@@ -244,12 +250,12 @@ mod tests {
     #[test]
     fn a_file_event_that_two_pages_show_is_one_record() {
         let event = r#"{"event":{"inserted":"1970-01-01T00:00:01Z"}}"#;
-        let reading = read(&FILE_EVENTS, &[&[event], &[event]], 1);
+        let reading = read(Stream::FileEvents, &[&[event], &[event]], 1);
         assert!(reading.agrees(None));
         assert_eq!(stored(reading), [event]);
-        let doubled = read(&FILE_EVENTS, &[&[event], &[event]], 2);
+        let doubled = read(Stream::FileEvents, &[&[event], &[event]], 2);
         assert!(!doubled.agrees(None), "another may be hidden behind it");
-        let again = read(&FILE_EVENTS, &[&[event, event]], 2);
+        let again = read(Stream::FileEvents, &[&[event, event]], 2);
         assert!(again.agrees(Some(&doubled)), "the API itself counts it twice");
         assert_eq!(stored(again), [event]);
     }

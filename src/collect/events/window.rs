@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::intervals::Span;
 use crate::manifest::Entry;
 use crate::store::{Placed, hours};
-use crate::stream::Events;
+use crate::stream::{Events, Total};
 use crate::time::Millis;
 
 const WRITES_AT_ONCE: usize = 4;
@@ -165,7 +165,8 @@ impl Collector<'_> {
         for (bytes, why) in &reading.set_aside {
             set_aside.push(self.set_aside(bytes, why).await?);
         }
-        let (rows, total) = (reading.agreed(), Some(reading.total));
+        let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
+        let rows = reading.agreed();
         let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(panicked)?;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;

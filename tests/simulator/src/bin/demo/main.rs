@@ -172,7 +172,7 @@ async fn verdict(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     }
     screen.marked(Style::Good, "✓", &sentence);
     screen.marked(Style::Good, "✓", "No object was overwritten or deleted.");
-    screen.text("Each version of a user or case is a record; so is what was set aside.");
+    screen.text("Each version of a user, an agent, a session or a case is a record; so is what was set aside.");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Lambda, Object, Options, Outcome, Record, Simulator, with_member};
+use simulator::{Dataset, Endpoint, Fault, Lambda, Object, Options, Outcome, Record, Simulator, with_member};
 
 use crate::{Failure, screen::Screen};
 
@@ -38,9 +38,8 @@ pub struct Stage {
     pub binary: PathBuf,
     directory: PathBuf,
     lambda: Lambda,
-    /// Every state of a user or a case that the API ever showed: each is a record.
-    users: Vec<Arc<str>>,
-    cases: Vec<Arc<str>>,
+    /// Every state of what changes that the API ever showed, by stream: each is a record.
+    states: BTreeMap<&'static str, Vec<Arc<str>>>,
     stored: BTreeMap<String, Object>,
 }
 
@@ -74,7 +73,7 @@ impl Stage {
         let sim = Simulator::start_with(options).await?;
         let lambda = SETTINGS.iter().fold(sim.lambda(&binary), |lambda, (name, value, _)| lambda.env(name, *value));
         let lambda = lambda.start();
-        Ok(Self { sim, binary, directory, lambda, users: Vec::new(), cases: Vec::new(), stored: BTreeMap::new() })
+        Ok(Self { sim, binary, directory, lambda, states: BTreeMap::new(), stored: BTreeMap::new() })
     }
 
     pub fn bucket_directory(&self) -> PathBuf {
@@ -97,6 +96,9 @@ impl Stage {
         self.sim.world.add_audit(300, from, to);
         self.sim.world.add_cases(12, now - TimeDelta::days(30), now - TimeDelta::days(1));
         self.sim.world.add_users(25);
+        self.sim.world.add_records(Dataset::Agents, 30);
+        self.sim.world.add_sessions(20, now - TimeDelta::hours(60), to, true);
+        self.sim.world.add_sessions(40, now - TimeDelta::hours(60), to, false);
         self.note_states();
     }
 
@@ -112,8 +114,10 @@ impl Stage {
         let id = |records: &[Record]| records[0].id.clone();
         world.update_user(&id(&world.users()), |user| with_member(user, "active", "false"));
         world.update_case(id(&world.cases()), |case| with_member(case, "status", "\"CLOSED\""));
+        world.add_sessions(1, covered_to, to, true);
         self.note_states();
-        "41 file events (one of them is not JSON), 15 audit events, 2 new users, 1 changed user and 1 changed case"
+        "41 file events (one of them is not JSON), 15 audit events, 2 new users, 1 changed user, 1 changed case and \
+         1 new session"
             .to_owned()
     }
 
@@ -131,23 +135,23 @@ impl Stage {
     pub fn holdings(&self) -> String {
         let world = &self.sim.world;
         format!(
-            "{} file events and {} audit events of the last hour, {} users and {} cases",
+            "{} file events and {} audit events of the last hour, {} sessions, {} users, {} agents and {} cases",
             count(world.file_events().len() as u64),
             count(world.audit().len() as u64),
+            world.all(Dataset::Sessions).len(),
             world.users().len(),
+            world.all(Dataset::Agents).len(),
             world.cases().len(),
         )
     }
 
     /// Every record that the API showed so far, by stream.
-    pub fn at_the_api(&self) -> [(&'static str, Vec<Arc<str>>); 4] {
+    pub fn at_the_api(&self) -> BTreeMap<&'static str, Vec<Arc<str>>> {
         let texts = |records: Vec<Record>| records.into_iter().map(|record| record.raw).collect();
-        [
-            ("file_events", texts(self.sim.world.file_events())),
-            ("audit", texts(self.sim.world.audit())),
-            ("cases", self.cases.clone()),
-            ("users", self.users.clone()),
-        ]
+        let mut texts_of = self.states.clone();
+        texts_of.insert("file_events", texts(self.sim.world.file_events()));
+        texts_of.insert("audit", texts(self.sim.world.audit()));
+        texts_of
     }
 
     /// The first page is answered, the next never is.
@@ -233,13 +237,15 @@ impl Stage {
         self.sim.s3.writes_below(PREFIX).len()
     }
 
-    /// Notes how every user and case is now, unless it was so before.
+    /// Notes how everything that changes is now, unless it was so before.
     fn note_states(&mut self) {
-        for (states, records) in [(&mut self.users, self.sim.world.users()), (&mut self.cases, self.sim.world.cases())]
-        {
-            let new: Vec<_> =
-                records.into_iter().map(|record| record.raw).filter(|raw| !states.contains(raw)).collect();
-            states.extend(new);
+        for dataset in [Dataset::Sessions, Dataset::Cases, Dataset::Users, Dataset::Agents] {
+            let states = self.states.entry(dataset.name()).or_default();
+            for record in self.sim.world.all(dataset) {
+                if !states.contains(&record.raw) {
+                    states.push(record.raw);
+                }
+            }
         }
     }
 }

@@ -1,0 +1,127 @@
+//! How the records of an inventory are told apart, and from whose list each is.
+
+use serde_json::Value;
+
+use crate::ndjson;
+use crate::stream::{Inventory, Part};
+use crate::time::Millis;
+
+/// A record of an inventory: the part it is of, the record whose list that is, and its id.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    pub part: &'static Part,
+    pub parent: Option<&'a str>,
+    pub id: &'a str,
+}
+
+impl Member<'_> {
+    /// Under what it is known: a record of the first part under its id.
+    pub fn key(self, facts: &Inventory) -> String {
+        if std::ptr::eq(self.part, &raw const facts.parts[0]) {
+            return self.id.to_owned();
+        }
+        Value::from(vec![Value::from(self.part.name), Value::from(self.parent), Value::from(self.id)]).to_string()
+    }
+
+    /// Its line as it is stored: `{"_list":"members","_watchlistId":"…",…}` where it is of another record's list, and
+    /// that is not the only one.
+    pub fn line(self, facts: &Inventory, line: String) -> String {
+        let (Some(key), Some(parent)) = (self.part.parent, self.parent) else { return line };
+        let (parent, rest) = (Value::from(parent), line.trim_start_matches('{'));
+        if is_only_one(facts) {
+            return format!(r#"{{"{key}":{parent},{rest}"#);
+        }
+        format!(r#"{{"_list":{},"{key}":{parent},{rest}"#, Value::from(self.part.name))
+    }
+
+    /// A record that is gone: its id and since when.
+    pub fn tombstone(self, facts: &Inventory, at: Millis) -> String {
+        let (name, id) = (Value::from(self.part.list.id()), Value::from(self.id));
+        self.line(facts, format!(r#"{{{name}:{id},"_deleted":true,"_deletedAt":"{at}"}}"#))
+    }
+}
+
+/// Whether the records of a single list are stored.
+fn is_only_one(facts: &Inventory) -> bool {
+    facts.parts.iter().filter(|part| !part.is_index).count() == 1
+}
+
+/// The part and the ids of a key, for `look`.
+pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Member<'_>) -> T) -> Option<T> {
+    let named = serde_json::from_str::<(String, Option<String>, String)>(key).ok();
+    let Some((name, parent, id)) = named else {
+        return Some(look(Member { part: facts.parts.first()?, parent: None, id: key }));
+    };
+    let part = facts.parts.iter().find(|part| part.name == name)?;
+    Some(look(Member { part, parent: parent.as_deref(), id: &id }))
+}
+
+/// Under what a stored line is known.
+pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
+    let id = |part: &Part| ndjson::field(line, part.stored_id());
+    let list = ndjson::field(line, &["_list"]);
+    let is_of = |part: &&Part| match &list {
+        Some(name) => part.name == name,
+        None => is_only_one(facts) && !part.is_index,
+    };
+    if let Some(part) = facts.parts.iter().filter(|part| part.parent.is_some()).find(is_of) {
+        let parent = ndjson::field(line, &[part.parent?])?;
+        return Some(Member { part, parent: Some(&parent), id: &id(part)? }.key(facts));
+    }
+    let part = facts.parts.iter().find(|part| part.parent.is_none() && !part.is_index && id(part).is_some())?;
+    Some(Member { part, parent: None, id: &id(part)? }.key(facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Kind, Stream};
+
+    fn facts(stream: Stream) -> &'static Inventory {
+        let Kind::Inventory(facts) = stream.kind() else { panic!("an inventory") };
+        facts
+    }
+
+    #[test]
+    fn a_record_of_a_list_carries_whose_list_it_is() {
+        let facts = facts(Stream::Watchlists);
+        let member = Member { part: &facts.parts[1], parent: Some("w\"1"), id: "4" };
+        let line = member.line(facts, r#"{"addedTime":"x","actorId":"4"}"#.into());
+        assert_eq!(line, r#"{"_list":"members","_watchlistId":"w\"1","addedTime":"x","actorId":"4"}"#);
+        let gone = member.tombstone(facts, Millis(0));
+        let expected = r#"{"_list":"members","_watchlistId":"w\"1","actorId":"4","_deleted":true,"_deletedAt":"1970-01-01T00:00:00.000Z"}"#;
+        assert_eq!(gone, expected);
+        for line in [line, gone] {
+            assert_eq!(key_of(facts, &line), Some(member.key(facts)));
+        }
+    }
+
+    #[test]
+    fn where_only_one_list_is_stored_its_name_is_left_out() {
+        let facts = facts(Stream::CaseFileEvents);
+        let member = Member { part: &facts.parts[1], parent: Some("7"), id: "e" };
+        let line = member.line(facts, r#"{"event":{"id":"e"}}"#.into());
+        assert_eq!(line, r#"{"_caseNumber":"7","event":{"id":"e"}}"#);
+        assert_eq!(key_of(facts, &line), Some(member.key(facts)));
+    }
+
+    #[test]
+    fn a_key_leads_back_to_its_record() {
+        let facts = facts(Stream::LegalHold);
+        for (part, parent, id) in [(0, None, "m"), (1, Some("m"), "u"), (2, None, "p"), (2, None, "[]")] {
+            let member = Member { part: &facts.parts[part], parent, id };
+            let found = with_member(facts, &member.key(facts), |found| {
+                assert_eq!((found.part.name, found.parent, found.id), (facts.parts[part].name, parent, id));
+            });
+            assert!(found.is_some());
+        }
+    }
+
+    #[test]
+    fn records_that_stand_by_themselves_are_told_by_their_ids() {
+        let facts = facts(Stream::LegalHold);
+        assert_eq!(key_of(facts, r#"{"matterId":"m","policyId":"p"}"#).as_deref(), Some("m"));
+        assert_eq!(key_of(facts, r#"{"policyId":"p"}"#).as_deref(), Some(r#"["policies",null,"p"]"#));
+        assert_eq!(key_of(facts, r#"{"name":"x"}"#), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! One slice of a sweep: all records that began in it, as many as the API counts.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::super::Collector;
+use super::Reading;
+use crate::api::{ListRow, Listing};
+use crate::checkpoint::{Sweep, Tier};
+use crate::error::Error;
+use crate::intervals::Span;
+use crate::ndjson::{self, Fingerprint};
+use crate::stream::Rescanned;
+use crate::time::{DAY, MINUTE, Millis, SECOND};
+
+/// A slice that holds more is cut, unless it is as short as may be.
+const MOST_ROWS: u64 = 1_000;
+const SHORTEST: i64 = MINUTE;
+const TRIES: u32 = 3;
+
+pub struct Slice {
+    /// Where it ends.
+    pub to: Millis,
+    /// How long the next one may be.
+    pub next: i64,
+}
+
+/// A record that is new, or has changed.
+pub struct Changed {
+    pub id: String,
+    pub line: String,
+    pub fingerprint: Fingerprint,
+    pub began: Millis,
+}
+
+impl Collector<'_> {
+    pub(super) async fn read_slice(
+        &self,
+        facts: &'static Rescanned,
+        sweep: &Sweep,
+        reading: &mut Reading,
+    ) -> Result<Slice, Error> {
+        let mut length = sweep.slice;
+        loop {
+            let to = sweep.to.min(sweep.done_to + length);
+            let Some(mut asked) = Span::new(sweep.done_to - SECOND, to + SECOND) else {
+                return Ok(Slice { to: sweep.to, next: length });
+            };
+            if sweep.tier == Tier::Fresh && to == sweep.to {
+                // To well after now, so that no clock cuts off what begins meanwhile.
+                asked.to = to + DAY;
+            }
+            length = to.0 - sweep.done_to.0;
+            let read = self.read_passes(facts, asked, length > SHORTEST, reading).await;
+            if read.as_ref().is_err_and(Error::is_out_of_time) {
+                // The next run begins with a smaller one.
+                self.rescanned_state(|state| {
+                    if let Some(sweep) = state.sweeps.first_mut() {
+                        sweep.slice = (length / 2).max(SHORTEST);
+                    }
+                });
+            }
+            match read? {
+                Some(rows) => {
+                    return Ok(Slice {
+                        to,
+                        next: if rows < MOST_ROWS / 2 { length.max(SHORTEST) * 2 } else { length },
+                    });
+                }
+                None => length = (length / 2).max(SHORTEST),
+            }
+        }
+    }
+
+    /// Answers how many rows there were; `None` where they are too many for one slice, and it may be cut.
+    async fn read_passes(
+        &self,
+        facts: &'static Rescanned,
+        asked: Span,
+        may_be_cut: bool,
+        reading: &mut Reading,
+    ) -> Result<Option<u64>, Error> {
+        let mut rows = 0;
+        for value in facts.passes.1 {
+            let mut query = vec![(facts.passes.0.to_owned(), (*value).to_owned())];
+            for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
+                query.push((name.to_owned(), at.0.to_string()));
+            }
+            match self.read_pass(facts, &query, may_be_cut, reading).await? {
+                Some(count) => rows += count,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(rows))
+    }
+
+    /// Reads a list until as many ids were seen as the API counts: a list that is sorted by what changes shows some of
+    /// its rows twice, and others only the next time.
+    async fn read_pass(
+        &self,
+        facts: &'static Rescanned,
+        query: &[(String, String)],
+        may_be_cut: bool,
+        reading: &mut Reading,
+    ) -> Result<Option<u64>, Error> {
+        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let (mut ids, mut odd) = (HashSet::new(), HashSet::new());
+        let mut total = 0;
+        for _ in 0..TRIES {
+            let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
+            while let Some(rows) = listing.rows(&self.caller()).await? {
+                if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
+                    return Ok(None);
+                }
+                let mut changed = Vec::new();
+                for row in rows {
+                    match row {
+                        ListRow::Record { line, id } => {
+                            changed.extend(self.changed(facts, &id, line, &reading.known));
+                            ids.insert(id);
+                        }
+                        ListRow::Unreadable { bytes, why } => {
+                            if odd.insert(Fingerprint::of(&bytes)) {
+                                reading.set_aside.push(self.set_aside(&bytes, &why).await?);
+                            }
+                        }
+                    }
+                }
+                match &facts.behind {
+                    Some(behind) => self.read_behind(behind, changed, reading).await?,
+                    None => changed.into_iter().for_each(|record| reading.take(&record)),
+                }
+            }
+            total = listing.total().unwrap_or(0);
+            if (ids.len() + odd.len()) as u64 >= total {
+                reading.rows += total;
+                reading.total += total;
+                return Ok(Some(total));
+            }
+        }
+        reading.rows += ids.len() as u64;
+        reading.total += total;
+        reading.failed.get_or_insert(Error::Totals(format!(
+            "{} {} were read and the API counts {total}, after {TRIES} readings; what is new or changed is stored, and the rest is read again",
+            ids.len(),
+            self.stream
+        )));
+        Ok(Some(total))
+    }
+
+    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &crate::known::Known) -> Option<Changed> {
+        let fingerprint = Fingerprint::of(line.as_bytes());
+        if known.has(id, fingerprint) {
+            return None;
+        }
+        let began = ndjson::field(&line, facts.begin).and_then(|text| text.parse().ok());
+        let began = began.map_or_else(|| self.run.api.now(), Millis);
+        Some(Changed { id: id.to_owned(), line, fingerprint, began })
+    }
+}
+
+impl Reading {
+    fn take(&mut self, record: &Changed) {
+        self.packer.push(&record.line);
+        self.known.replace_begun(&record.id, record.fingerprint, record.began);
+    }
+}

@@ -1,0 +1,24 @@
+//! Legal hold: matters, who is in their custody, and by which policies.
+
+use super::{Facts, Inventory, Kind, List, Paging, Part};
+use crate::ndjson::Place;
+
+/// Paged without a total (SDK, `legal_hold/client.py`).
+pub static FACTS: Facts = Facts {
+    name: "legal_hold",
+    also: &[],
+    permission: "Legal Hold: Read",
+    kind: Kind::Inventory(Inventory::of(&[
+        Part::alone("matters", MATTERS),
+        Part { none: &[404], ..Part::of_each("custodians", "_matterId", CUSTODIANS) },
+        Part::alone("policies", paged("/v1/legal-hold/policies", &["policies"], &["policyId"])),
+    ])),
+};
+
+pub const MATTERS: List = paged("/v1/legal-hold/matters", &["matters"], &["matterId"]);
+pub const CUSTODIANS: List = paged("/v1/legal-hold/matters/{}/custodians", &["custodians"], &["userId"]);
+
+const fn paged(path: &'static str, keys: &'static [&'static str], id: &'static [&'static str]) -> List {
+    let paging = Paging::Number { page: "page", size: "pageSize", first: 1 };
+    List::get(path, Place::under(keys), id, paging).without_total()
+}

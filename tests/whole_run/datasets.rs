@@ -1,0 +1,362 @@
+//! Every inventory: the same promises for each, whatever its endpoint is like.
+
+use serde_json::{Value, json};
+use simulator::{Dataset, Endpoint, Fault, Lambda, Record, S3Fault, WorldHandle, compact, with_member};
+
+use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
+
+/// A stream, and what the world calls its records.
+#[derive(Clone, Copy)]
+struct Stream {
+    name: &'static str,
+    dataset: Dataset,
+    endpoint: Endpoint,
+    /// The key of the records' id.
+    id: &'static str,
+    /// Lists that each record has: what the world calls them, their name and the key of the record's id.
+    lists: &'static [(Dataset, &'static str, &'static str)],
+}
+
+const fn plain(name: &'static str, dataset: Dataset, endpoint: Endpoint, id: &'static str) -> Stream {
+    Stream { name, dataset, endpoint, id, lists: &[] }
+}
+
+const STREAMS: [Stream; 14] = [
+    plain("users", Dataset::Users, Endpoint::Users, "userId"),
+    plain("agents", Dataset::Agents, Endpoint::Agents, "agentId"),
+    plain("devices", Dataset::Devices, Endpoint::Devices, "deviceId"),
+    plain("actors", Dataset::Actors, Endpoint::Actors, "actorId"),
+    plain("departments", Dataset::Departments, Endpoint::Departments, "name"),
+    plain("directory_groups", Dataset::DirectoryGroups, Endpoint::DirectoryGroups, "groupId"),
+    plain("trusted_activities", Dataset::TrustedActivities, Endpoint::TrustedActivities, "activityId"),
+    plain("roles", Dataset::Roles, Endpoint::Roles, "roleId"),
+    plain("orgs", Dataset::Orgs, Endpoint::Orgs, "orgGuid"),
+    plain("risk_indicator_categories", Dataset::RiskIndicatorCategories, Endpoint::RiskIndicatorCategories, "id"),
+    Stream {
+        lists: &[(Dataset::RuleUsers, "users", "_ruleId")],
+        ..plain("alert_rules", Dataset::AlertRules, Endpoint::AlertRules, "id")
+    },
+    Stream {
+        lists: &[
+            (Dataset::WatchlistMembers, "members", "_watchlistId"),
+            (Dataset::IncludedActors, "included_actors", "_watchlistId"),
+            (Dataset::ExcludedActors, "excluded_actors", "_watchlistId"),
+            (Dataset::IncludedDepartments, "included_departments", "_watchlistId"),
+            (Dataset::IncludedDirectoryGroups, "included_directory_groups", "_watchlistId"),
+        ],
+        ..plain("watchlists", Dataset::Watchlists, Endpoint::Watchlists, "watchlistId")
+    },
+    Stream {
+        lists: &[(Dataset::Custodians, "custodians", "_matterId")],
+        ..plain("legal_hold", Dataset::Matters, Endpoint::Matters, "matterId")
+    },
+    Stream {
+        lists: &[(Dataset::UserRoles, "roles", "_userId")],
+        ..plain("user_roles", Dataset::Users, Endpoint::Users, "userId")
+    },
+];
+
+impl Stream {
+    async fn rig(self, page: usize) -> Rig {
+        Rig::with(|lambda| {
+            lambda.env("STREAMS", self.name).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", page.to_string())
+        })
+        .await
+    }
+
+    fn populate(self, world: &WorldHandle, n: usize) -> Vec<Record> {
+        let records = world.add_records(self.dataset, n);
+        for (at, record) in records.iter().enumerate() {
+            // Every other rule is for everybody, and has no list of users.
+            if self.name == "alert_rules" && at % 2 == 1 {
+                continue;
+            }
+            for (list, ..) in self.lists {
+                world.add_children(*list, &record.id, 1 + at % 3);
+            }
+        }
+        records
+    }
+
+    /// What the bucket must hold.
+    fn lines(self, world: &WorldHandle) -> Vec<String> {
+        let records = world.all(self.dataset);
+        let mut lines = Vec::new();
+        for record in &records {
+            for (list, name, key) in self.lists {
+                let parent = Value::from(&*record.id);
+                let of_list = world.children(*list, &record.id);
+                let list = if self.name == "user_roles" { String::new() } else { format!(r#""_list":"{name}","#) };
+                lines.extend(
+                    of_list.iter().map(|row| format!(r#"{{{list}"{key}":{parent},{}"#, &compact(&row.raw)[1..])),
+                );
+            }
+        }
+        if self.name == "user_roles" {
+            return lines;
+        }
+        let object = |raw: &str| if raw.starts_with('"') { format!(r#"{{"name":{raw}}}"#) } else { compact(raw) };
+        lines.extend(records.iter().map(|record| object(&record.raw)));
+        if self.name == "legal_hold" {
+            lines.extend(world.all(Dataset::Policies).iter().map(|policy| compact(&policy.raw)));
+        }
+        lines
+    }
+
+    async fn assert_holds(self, rig: &Rig, further: &[String]) {
+        let expected = self.lines(&rig.sim.world).into_iter().chain(further.iter().cloned());
+        assert_same(self.name, rig.stored(self.name).await, expected);
+        let wrong = rig.sim.s3.overwritten_or_deleted(PREFIX);
+        assert!(wrong.is_empty(), "not append-only: {wrong:?}");
+    }
+}
+
+async fn collected(rig: &Rig, stream: Stream) -> Value {
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    answer["streams"][stream.name].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_stored_once_whatever_the_pages_are_like() {
+    for stream in STREAMS {
+        // The last page is exactly full, half full, or the only one; or the API gives fewer rows than it was asked for.
+        for (page, cap) in [(6, None), (5, None), (50, None), (50, Some(4))] {
+            let rig = stream.rig(page).await;
+            rig.sim.api.change(|behaviour| behaviour.page_cap = cap);
+            stream.populate(&rig.sim.world, 12);
+            rig.sim.world.add_records(Dataset::Policies, 12);
+            println!("{} in pages of {page}, {cap:?}", stream.name);
+            collected(&rig, stream).await;
+            stream.assert_holds(&rig, &[]).await;
+            assert_eq!(collected(&rig, stream).await["objects"], 0, "nothing is new");
+            assert_eq!(collected(&rig, stream).await["objects"], 0, "nothing is gone");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_nothing_nothing_is_stored() {
+    for stream in STREAMS {
+        let rig = stream.rig(50).await;
+        rig.sim.world.clear(stream.dataset);
+        println!("{}", stream.name);
+        assert_eq!(collected(&rig, stream).await["objects"], 0);
+        assert!(rig.stored(stream.name).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_is_stored_once_more() {
+    for stream in STREAMS.into_iter().filter(|stream| !["departments", "user_roles"].contains(&stream.name)) {
+        let rig = stream.rig(5).await;
+        let records = stream.populate(&rig.sim.world, 12);
+        collected(&rig, stream).await;
+        let before = rig.stored(stream.name).await;
+        println!("{}", stream.name);
+        let changed = rig.sim.world.change(stream.dataset, &records[7].id, |raw| with_member(raw, "notes", "\"new\""));
+        assert_eq!(collected(&rig, stream).await["records"], 1);
+        assert_same(stream.name, rig.stored(stream.name).await, before.into_iter().chain([compact(&changed)]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_in_a_list_of_a_record_is_stored_once_more() {
+    for stream in STREAMS {
+        for (list, name, key) in stream.lists {
+            let rig = stream.rig(5).await;
+            let records = stream.populate(&rig.sim.world, 7);
+            collected(&rig, stream).await;
+            println!("{}: {name}", stream.name);
+            let added = rig.sim.world.add_children(*list, &records[2].id, 1);
+            assert_eq!(collected(&rig, stream).await["records"], 1);
+            stream.assert_holds(&rig, &[]).await;
+            rig.sim.world.remove_child(*list, &records[2].id, &added[0].id);
+            assert_eq!(collected(&rig, stream).await["records"], 0, "one reading is not enough");
+            assert_eq!(collected(&rig, stream).await["records"], 1);
+            let told = tombstones(&rig.stored(stream.name).await);
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0][*key], *records[2].id);
+            assert!(stream.name == "user_roles" || told[0]["_list"] == *name, "{}", told[0]);
+            assert!(told[0].as_object().unwrap().values().any(|value| *value == *added[0].id), "{}", told[0]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_told_after_two_whole_readings_with_all_that_it_had() {
+    for stream in STREAMS {
+        let rig = stream.rig(5).await;
+        let records = stream.populate(&rig.sim.world, 12);
+        collected(&rig, stream).await;
+        let before = rig.stored(stream.name).await.len();
+        println!("{}", stream.name);
+        rig.sim.world.remove(stream.dataset, &records[3].id);
+        let left = stream.lines(&rig.sim.world).len();
+        assert_eq!(collected(&rig, stream).await["records"], 0, "one reading is not enough");
+        assert_eq!(collected(&rig, stream).await["records"], before - left);
+        assert_eq!(collected(&rig, stream).await["records"], 0, "once");
+        let told = tombstones(&rig.stored(stream.name).await);
+        if stream.name != "user_roles" {
+            let of_record = told.iter().find(|told| told.get("_list").is_none()).expect("the record's own");
+            assert_eq!(of_record[stream.id], *records[3].id);
+        }
+        for (_, _, key) in stream.lists {
+            let of_lists = told.iter().filter(|told| stream.name == "user_roles" || told.get("_list").is_some());
+            assert!(of_lists.into_iter().all(|told| told[*key] == *records[3].id));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_permission_it_costs_one_request_an_hour_and_says_which_is_missing() {
+    for stream in STREAMS {
+        let rig = Rig::with(|lambda| {
+            lambda.env("STREAMS", format!("audit,{}", stream.name)).env("INVENTORY_INTERVAL_MINUTES", "0")
+        })
+        .await;
+        stream.populate(&rig.sim.world, 3);
+        rig.sim.faults.always(stream.endpoint, Fault::Forbidden);
+        println!("{}", stream.name);
+        for requests in [1, 0, 0] {
+            let answer = rig.run().await;
+            assert_eq!(answer["streams"][stream.name]["status"], "not_permitted", "{answer}");
+            assert_eq!(answer["streams"][stream.name]["requests"], requests, "{answer}");
+        }
+        assert!(rig.stored(stream.name).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_fails_holds_up_no_other_and_nobody_is_gone() {
+    for stream in STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()) {
+        let rig = stream.rig(50).await;
+        let records = stream.populate(&rig.sim.world, 9);
+        collected(&rig, stream).await;
+        println!("{}", stream.name);
+        let before = rig.stored(stream.name).await;
+        rig.sim.world.remove(stream.dataset, &records[8].id);
+        let (list, name, key) = stream.lists[0];
+        let added = rig.sim.world.add_children(list, &records[6].id, 1);
+        let failing = format!("/{}/", &*records[2].id);
+        for _ in 0..3 {
+            rig.sim.faults.when(
+                Endpoint::Any,
+                {
+                    let failing = failing.clone();
+                    move |request| request.path.contains(&failing)
+                },
+                Fault::Status(500, "{}".into()),
+            );
+            let (error, answer) = rig.failure(json!({})).await;
+            assert_eq!(error, "ThirdPartyGenericError", "{answer}");
+            rig.sim.faults.clear();
+        }
+        let parent = Value::from(&*records[6].id);
+        let list = if stream.name == "user_roles" { String::new() } else { format!(r#""_list":"{name}","#) };
+        let line = format!(r#"{{{list}"{key}":{parent},{}"#, &compact(&added[0].raw)[1..]);
+        assert_same(stream.name, rig.stored(stream.name).await, before.into_iter().chain([line]));
+        collected(&rig, stream).await;
+        collected(&rig, stream).await;
+        assert!(!tombstones(&rig.stored(stream.name).await).is_empty(), "whole again, and then again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
+    for stream in STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()) {
+        let rig = stream.rig(50).await;
+        stream.populate(&rig.sim.world, 40);
+        rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(100));
+        println!("{}", stream.name);
+        let mut runs = 0;
+        loop {
+            let answer = rig.run_within(std::time::Duration::from_secs(2)).await;
+            runs += 1;
+            if answer["status"] == "complete" {
+                break;
+            }
+            assert_eq!(answer["status"], "partial", "{answer}");
+            assert!(runs < 30, "no progress");
+        }
+        stream.assert_holds(&rig, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
+    let stream = STREAMS.into_iter().find(|stream| stream.name == "watchlists").unwrap();
+    for is_before in [true, false] {
+        for nth in 1..=8 {
+            let rig = stream.rig(5).await;
+            let records = stream.populate(&rig.sim.world, 7);
+            println!("{nth}, {is_before}");
+            for round in 0..3 {
+                rig.sim.world.add_children(Dataset::WatchlistMembers, &records[round].id, 2);
+                let lambda: Lambda = rig.lambda.clone();
+                let fault = if is_before {
+                    S3Fault::before(move || lambda.kill())
+                } else {
+                    S3Fault::after(move || lambda.kill())
+                };
+                rig.sim.s3.faults.once("PUT", "", nth, fault);
+                rig.invoke(json!({})).await;
+                rig.sim.s3.faults.clear();
+                rig.free_the_lease().await;
+            }
+            collected(&rig, stream).await;
+            stream.assert_holds(&rig, &[]).await;
+            assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_some());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tenant_is_one_record() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "customer").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    rig.run().await;
+    let customer = rig.sim.world.all(Dataset::Customer);
+    rig.assert_holds("customer", &customer).await;
+    let changed = rig.sim.world.change(Dataset::Customer, &customer[0].id, |raw| with_member(raw, "name", "\"new\""));
+    rig.run().await;
+    let expected = [compact(&customer[0].raw), compact(&changed)];
+    assert_same("customer", rig.stored("customer").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_to_a_case_stays_when_the_case_is_archived() {
+    let rig =
+        Rig::with(|lambda| lambda.env("STREAMS", "case_file_events").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    let now = chrono::Utc::now();
+    let cases = rig.sim.world.add_cases(8, now - chrono::TimeDelta::days(3), now);
+    for case in &cases {
+        rig.sim.world.change(Dataset::Cases, &case.id, |raw| with_member(raw, "status", "\"OPEN\""));
+        rig.sim.world.add_children(Dataset::CaseFileEvents, &case.id, 3);
+    }
+    let line =
+        |case: &Record, event: &Record| format!(r#"{{"_caseNumber":"{}",{}"#, case.id, &compact(&event.raw)[1..]);
+    let attached = |case: &Record| rig.sim.world.children(Dataset::CaseFileEvents, &case.id);
+    rig.run().await;
+    let mut expected: Vec<String> = cases
+        .iter()
+        .flat_map(|case| attached(case).into_iter().map(|event| line(case, &event)).collect::<Vec<_>>())
+        .collect();
+    assert_same("case_file_events", rig.stored("case_file_events").await, expected.clone());
+    let details = rig.sim.api.requests_to(Endpoint::CaseFileEventDetail).len();
+    let added = rig.sim.world.add_children(Dataset::CaseFileEvents, &cases[4].id, 1);
+    expected.push(line(&cases[4], &added[0]));
+    rig.sim.world.change(Dataset::Cases, &cases[2].id, |raw| with_member(raw, "status", "\"ARCHIVED\""));
+    for event in attached(&cases[2]) {
+        rig.sim.world.remove_child(Dataset::CaseFileEvents, &cases[2].id, &event.id);
+    }
+    for _ in 0..3 {
+        assert_eq!(rig.run().await["status"], "complete");
+    }
+    assert_same("case_file_events", rig.stored("case_file_events").await, expected);
+    assert_eq!(rig.sim.api.requests_to(Endpoint::CaseFileEventDetail).len(), details + 1, "each is fetched once");
+}
+
+fn tombstones(lines: &[String]) -> Vec<Value> {
+    let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.filter(|record| record["_deleted"] == true).collect()
+}

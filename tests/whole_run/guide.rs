@@ -1,0 +1,143 @@
+//! The endpoints as the Google `SecOps` guide prints them.
+
+use chrono::{TimeDelta, Utc};
+use serde_json::json;
+use simulator::{Endpoint, Fault, LambdaBuilder, compact, without_members};
+
+use crate::rig::{CHECKPOINT, Rig, assert_same};
+
+fn guide(lambda: LambdaBuilder) -> LambdaBuilder {
+    lambda
+        .env("INCYDR_API_DIALECT", "guide")
+        .env("INVENTORY_INTERVAL_MINUTES", "0")
+        .env("PAGE_SIZE", "7")
+        .env("FE_PAGE_SIZE", "40")
+        .env("AUDIT_PAGE_SIZE", "30")
+}
+
+async fn rig() -> Rig {
+    let rig = Rig::with(guide).await;
+    rig.sim.api.change(|behaviour| behaviour.guide_endpoints = true);
+    rig
+}
+
+/// Each stream holds what the world does; a case is its list item.
+async fn assert_holds(rig: &Rig) {
+    let world = &rig.sim.world;
+    for (stream, records) in [("file_events", world.file_events()), ("audit", world.audit()), ("users", world.users())]
+    {
+        rig.assert_holds(stream, &records).await;
+    }
+    let item = |raw: &str| compact(&without_members(raw, &["description", "findings"]));
+    assert_same("cases", rig.stored("cases").await, world.cases().iter().map(|case| item(&case.raw)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_world_is_the_same_through_either_dialect() {
+    for snake_case in [false, true] {
+        let rig = rig().await;
+        rig.sim.api.change(|behaviour| behaviour.guide_snake_case = snake_case);
+        rig.populate();
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{answer}");
+        assert_holds(&rig).await;
+        assert!(rig.sim.api.requests().iter().any(|request| request.path == "/v1/oauth/token"));
+        let sdk =
+            rig.container(|lambda| lambda.env("S3_PREFIX", "sdk/").env("CHECKPOINT_KEY", "sdk-state/checkpoint.json"));
+        let answer = sdk.invoke(json!({}), crate::rig::DEADLINE).await.answer();
+        assert_eq!(answer["status"], "complete", "{answer}");
+        for stream in ["file_events", "audit", "users"] {
+            let by_sdk = rig.sim.stored_lines(&format!("sdk/{stream}/")).await;
+            assert_same(stream, rig.stored(stream).await, by_sdk.into_iter());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_new_is_stored_in_the_next_run() {
+    let rig = rig().await;
+    rig.populate();
+    rig.run().await;
+    let answer = rig.run().await;
+    for stream in ["file_events", "audit", "users", "cases"] {
+        assert_eq!(answer["streams"][stream]["objects"], 0, "{answer}");
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    let now = Utc::now();
+    rig.sim.world.add_audit(50, now - TimeDelta::milliseconds(400), now);
+    rig.sim.world.add_file_events(90, now - TimeDelta::milliseconds(400), now);
+    rig.sim.world.add_users(3);
+    let cases = rig.sim.world.cases();
+    rig.sim.world.update_case(&cases[3].id, |raw| simulator::with_member(raw, "name", "\"new\""));
+    let of_before = rig.stored("cases").await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    let world = &rig.sim.world;
+    for (stream, records) in [("file_events", world.file_events()), ("audit", world.audit()), ("users", world.users())]
+    {
+        rig.assert_holds(stream, &records).await;
+    }
+    assert_eq!(rig.stored("cases").await.len(), of_before.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_file_events_may_stand_in_an_object_of_its_own() {
+    let rig = rig().await;
+    rig.sim.api.change(|behaviour| behaviour.guide_nested_token = true);
+    rig.populate();
+    rig.run().await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_answer_that_is_not_json_is_set_aside_whole() {
+    let rig = rig().await;
+    rig.populate();
+    rig.sim.faults.when(Endpoint::GuideAudit, |request| request.query.contains("pageToken=30"), Fault::Html);
+    let answer = rig.run().await;
+    assert_eq!(answer["streams"]["audit"]["set_aside"], 1, "{answer}");
+    assert_eq!(answer["streams"]["audit"]["status"], "complete", "{answer}");
+    assert_eq!(rig.stored("audit").await.len(), 30, "what came before it");
+    let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/audit/").await;
+    let object = rig.sim.s3.object(rig.sim.bucket(), &kept[0]).await.expect("kept");
+    assert!(object.bytes.starts_with(b"<html>"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_answers_that_cannot_be_read_are_errors() {
+    for fault in [Fault::BrokenJson, Fault::NoList, Fault::Status(500, "{}".into())] {
+        let rig = rig().await;
+        rig.populate();
+        rig.sim.faults.always(Endpoint::GuideFileEvents, fault);
+        let (error, answer) = rig.failure(json!({})).await;
+        assert_eq!(error, "ThirdPartyGenericError", "{answer}");
+        rig.sim.faults.clear();
+        rig.run().await;
+        assert_holds(&rig).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_of_backlog_and_more_is_read_in_windows() {
+    let rig = Rig::with(|lambda| guide(lambda).env("LOOKBACK_MINUTES", "240")).await;
+    rig.sim.api.change(|behaviour| behaviour.guide_endpoints = true);
+    let now = Utc::now();
+    rig.sim.world.add_file_events(400, now - TimeDelta::minutes(230), now - TimeDelta::seconds(5));
+    rig.sim.world.add_audit(200, now - TimeDelta::minutes(230), now - TimeDelta::seconds(5));
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    assert_holds(&rig).await;
+    assert!(rig.checkpoint().await["events"]["audit"].get("recount").is_none(), "nothing is counted again");
+    let verified = rig.invoke(json!({"action": "verify"})).await.answer();
+    assert_eq!(verified["status"], "whole", "{verified}");
+    assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_the_guide_has_not_are_refused() {
+    let rig = Rig::with(|lambda| guide(lambda).env("STREAMS", "audit,sessions")).await;
+    let (error, answer) = rig.failure(json!({})).await;
+    assert_eq!(error, "ThirdPartyConfigError");
+    assert!(answer["error"]["message"].as_str().unwrap().starts_with("STREAMS is \"audit,sessions\""), "{answer}");
+}

@@ -1,0 +1,275 @@
+//! Sessions, which change without telling when, and the events behind them.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Record, S3Fault, compact, with_member};
+
+use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
+
+async fn rig_of(streams: &str) -> Rig {
+    Rig::with(|lambda| lambda.env("STREAMS", streams)).await
+}
+
+async fn rig() -> Rig {
+    rig_of("sessions").await
+}
+
+/// Sessions of the last hours, with alerts and without.
+fn populate(rig: &Rig, n: usize, hours: i64) -> Vec<Record> {
+    let now = Utc::now();
+    let from = now - TimeDelta::hours(hours);
+    let mut sessions = rig.sim.world.add_sessions(n, from, now - TimeDelta::seconds(5), true);
+    sessions.extend(rig.sim.world.add_sessions(n, from, now - TimeDelta::seconds(3), false));
+    sessions
+}
+
+async fn collected(rig: &Rig) -> Value {
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    answer["streams"]["sessions"].clone()
+}
+
+/// As if the older ones were read so long ago.
+async fn swept_hours_ago(rig: &Rig, stream: &str, hours: i64) {
+    let mut checkpoint = rig.checkpoint().await;
+    for name in ["day_swept_at", "all_swept_at"] {
+        let at = Utc::now() - TimeDelta::hours(hours);
+        checkpoint["rescanned"][stream][name] = json!(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+    }
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_with_alerts_and_those_without_are_stored_once() {
+    for name in ["sessions", "alerts"] {
+        let rig = rig_of(name).await;
+        populate(&rig, 130, 70);
+        collected(&rig).await;
+        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+        assert_eq!(collected(&rig).await["objects"], 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_exactly_full_is_the_last() {
+    for n in [0, 1, 49, 50, 51, 100] {
+        let rig = rig().await;
+        populate(&rig, n, 1);
+        println!("{n}");
+        collected(&rig).await;
+        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_began_long_ago_is_not_read() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "sessions").env("SESSIONS_RESCAN_HOURS", "24")).await;
+    let now = Utc::now();
+    rig.sim.world.add_sessions(20, now - TimeDelta::hours(50), now - TimeDelta::hours(25), true);
+    let young = rig.sim.world.add_sessions(20, now - TimeDelta::hours(23), now, true);
+    collected(&rig).await;
+    rig.assert_holds("sessions", &young).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_changes_is_stored_once_more_whatever_its_last_updated_says() {
+    let rig = rig().await;
+    let sessions = populate(&rig, 30, 1);
+    collected(&rig).await;
+    let before = rig.stored("sessions").await;
+    let changed =
+        rig.sim.world.change(Dataset::Sessions, &sessions[7].id, |raw| with_member(raw, "criticalEvents", "9"));
+    assert_eq!(collected(&rig).await["records"], 1);
+    assert_same("sessions", rig.stored("sessions").await, before.into_iter().chain([compact(&changed)]));
+    assert_eq!(collected(&rig).await["objects"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_is_read_again_more_rarely() {
+    let rig = rig().await;
+    let now = Utc::now();
+    let of =
+        |hours| rig.sim.world.add_sessions(1, now - TimeDelta::hours(hours), now - TimeDelta::hours(hours - 1), true);
+    let (of_day, of_all) = (of(10).remove(0), of(40).remove(0));
+    collected(&rig).await;
+    for record in [&of_day, &of_all] {
+        rig.sim.world.change(Dataset::Sessions, &record.id, |raw| with_member(raw, "notes", "[]"));
+    }
+    rig.sim.api.clear_log();
+    assert_eq!(collected(&rig).await["records"], 0, "neither is due");
+    assert_eq!(rig.sim.api.requests_to(Endpoint::Sessions).len(), 2, "the youngest, with alerts and without");
+    swept_hours_ago(&rig, "sessions", 2).await;
+    assert_eq!(collected(&rig).await["records"], 1, "that of the last day is");
+    swept_hours_ago(&rig, "sessions", 7).await;
+    assert_eq!(collected(&rig).await["records"], 1, "and so is the other");
+    swept_hours_ago(&rig, "sessions", 7).await;
+    assert_eq!(collected(&rig).await["records"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steady_run_takes_four_calls_of_s3_and_none_below_the_prefix() {
+    let rig = rig_of("audit,sessions,cases").await;
+    populate(&rig, 30, 10);
+    rig.sim.world.add_cases(5, Utc::now() - TimeDelta::days(2), Utc::now() - TimeDelta::hours(1));
+    rig.run().await;
+    rig.run().await;
+    rig.sim.s3.clear_log();
+    assert_eq!(rig.run().await["status"], "complete");
+    let calls = rig.sim.s3.requests();
+    assert!(calls.len() <= 4, "{calls:?}");
+    assert!(calls.iter().all(|call| !call.key.starts_with(PREFIX)), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_shift_hide_nobody() {
+    for shift in [-3, 2] {
+        let rig = rig().await;
+        populate(&rig, 120, 1);
+        rig.sim.faults.once(Endpoint::Sessions, 2, Fault::ShiftPages(shift));
+        collected(&rig).await;
+        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_total_that_is_never_reached_fails_and_stores_what_there_is() {
+    let rig = rig().await;
+    populate(&rig, 10, 1);
+    rig.sim.faults.always(Endpoint::Sessions, Fault::TotalOff(1));
+    let (error, answer) = rig.failure(json!({})).await;
+    assert_eq!(error, "ThirdPartyGenericError", "{answer}");
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+    rig.sim.faults.clear();
+    collected(&rig).await;
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_tenant_is_read_in_slices_over_several_runs() {
+    let rig = rig().await;
+    populate(&rig, 1_500, 70);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(80));
+    let mut runs = 0;
+    loop {
+        let answer = rig.run_within(Duration::from_secs(4)).await;
+        runs += 1;
+        assert!(["complete", "partial"].contains(&answer["status"].as_str().unwrap()), "{answer}");
+        if rig.checkpoint().await["rescanned"]["sessions"].get("sweeps").is_none() {
+            break;
+        }
+        assert!(runs < 40, "no progress: {answer}");
+    }
+    assert!(runs > 1, "it did fit a run");
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
+    for is_before in [true, false] {
+        for nth in 1..=5 {
+            let rig = rig_of("sessions,session_events").await;
+            let sessions = populate(&rig, 12, 30);
+            for session in &sessions[..12] {
+                rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+            }
+            println!("{nth}, {is_before}");
+            let lambda = rig.lambda.clone();
+            let fault =
+                if is_before { S3Fault::before(move || lambda.kill()) } else { S3Fault::after(move || lambda.kill()) };
+            rig.sim.s3.faults.once("PUT", "", nth, fault);
+            rig.invoke(json!({})).await;
+            rig.sim.s3.faults.clear();
+            rig.free_the_lease().await;
+            rig.run().await;
+            rig.run().await;
+            rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+            assert_events(&rig).await;
+        }
+    }
+}
+
+async fn assert_events(rig: &Rig) {
+    let mut expected = Vec::new();
+    for session in rig.sim.world.all(Dataset::Sessions) {
+        for event in rig.sim.world.children(Dataset::SessionEvents, &session.id) {
+            expected.push(format!(r#"{{"_sessionId":"{}",{}"#, session.id, &compact(&event.raw)[1..]));
+        }
+    }
+    assert_same("session_events", rig.stored("session_events").await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_behind_alerted_sessions_are_stored_when_these_are_new_or_have_changed() {
+    let rig = rig_of("session_events").await;
+    let now = Utc::now();
+    let alerted = rig.sim.world.add_sessions(9, now - TimeDelta::hours(1), now, true);
+    for session in &alerted {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 3);
+    }
+    rig.sim.world.add_sessions(9, now - TimeDelta::hours(1), now, false);
+    rig.run().await;
+    assert_events(&rig).await;
+    assert_eq!(rig.sim.api.requests_to(Endpoint::SessionEvents).len(), 9, "those without alerts are not asked");
+    rig.run().await;
+    assert_eq!(rig.sim.api.requests_to(Endpoint::SessionEvents).len(), 9, "nothing has changed");
+    rig.sim.world.add_children(Dataset::SessionEvents, &alerted[4].id, 1);
+    rig.sim.world.change(Dataset::Sessions, &alerted[4].id, |raw| with_member(raw, "highEvents", "7"));
+    assert_eq!(rig.run().await["streams"]["session_events"]["records"], 1);
+    assert_events(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
+    let rig = rig_of("session_events").await;
+    let now = Utc::now();
+    let alerted = rig.sim.world.add_sessions(6, now - TimeDelta::hours(1), now, true);
+    for session in &alerted {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+    }
+    let failing = alerted[2].id.to_string();
+    let of_it = move |request: &simulator::http::Request| request.path.contains(&failing);
+    rig.sim.faults.when(Endpoint::SessionEvents, of_it, Fault::Status(500, "{}".into()));
+    let (error, answer) = rig.failure(json!({})).await;
+    assert_eq!(error, "ThirdPartyGenericError", "{answer}");
+    assert_eq!(rig.stored("session_events").await.len(), 10);
+    rig.sim.faults.clear();
+    rig.run().await;
+    assert_events(&rig).await;
+    rig.sim.faults.always(Endpoint::SessionEvents, Fault::Status(404, "{}".into()));
+    rig.sim.world.change(Dataset::Sessions, &alerted[1].id, |raw| with_member(raw, "highEvents", "7"));
+    assert_eq!(rig.run().await["status"], "complete", "a session that is gone has no events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_permission_the_others_go_on() {
+    for (stream, endpoint) in [("sessions", Endpoint::Sessions), ("session_events", Endpoint::SessionEvents)] {
+        let rig = rig_of(&format!("audit,{stream}")).await;
+        populate(&rig, 3, 1);
+        rig.sim.faults.always(endpoint, Fault::Forbidden);
+        let answer = rig.run().await;
+        assert_eq!(answer["streams"][stream]["status"], "not_permitted", "{answer}");
+        let answer = rig.run().await;
+        assert_eq!(answer["streams"][stream]["requests"], 0, "{answer}");
+        rig.sim.faults.clear();
+        let answer = rig.invoke(json!({"action": "collect", "streams": [stream]})).await.answer();
+        assert_eq!(answer["status"], "complete", "a person's own run tries at once: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_what_began_meanwhile_is_read() {
+    let rig =
+        Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", "sessions").env("SESSIONS_RESCAN_HOURS", "24")).await;
+    collected(&rig).await;
+    let mut checkpoint = rig.checkpoint().await;
+    let long_ago = Utc::now() - TimeDelta::hours(100);
+    checkpoint["rescanned"]["sessions"]["covered_to"] =
+        json!(long_ago.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+    swept_hours_ago(&rig, "sessions", 100).await;
+    let missed = rig.sim.world.add_sessions(40, long_ago, Utc::now(), true);
+    collected(&rig).await;
+    rig.assert_holds("sessions", &missed).await;
+}
