@@ -219,16 +219,16 @@ mod tests {
         let packing = Packing { suffix: r#","_fields":{"env":"}x{"}"#.into(), ..Packing::default() };
         let mut packer = Packer::new(&packing);
         packer.push(r#"{"a":{"_fields":{}}}"#);
-        let packed = packer.finish();
-        let stored = lines(&packed.gzip).expect("gzip");
+        let object = packer.finish();
+        let stored = lines(&object.gzip).expect("gzip");
         assert_eq!(stored, [r#"{"a":{"_fields":{}},"_fields":{"env":"}x{"}}"#]);
         assert_eq!(bare(&stored[0]), r#"{"a":{"_fields":{}}}"#);
         for as_it_is in [r#"{"a":1}"#, r#"{"a":1,"_fields":{"n":1}}"#, r#"{"b":",\"_fields\":{}"}"#] {
             assert_eq!(bare(as_it_is), as_it_is);
         }
         let mut counts = HashMap::from([(Fingerprint::of(br#"{"a":{"_fields":{}}}"#), 1)]);
-        assert_eq!(packed.without(&mut counts, |_| None).expect("gzip").records, 0);
-        let rest = packed.without(&mut HashMap::new(), |_| None).expect("gzip");
+        assert_eq!(object.without(&mut counts, |_| None).expect("gzip").records, 0);
+        let rest = object.without(&mut HashMap::new(), |_| None).expect("gzip");
         assert_eq!(lines(&rest.gzip).expect("gzip"), stored, "the fields are added once");
     }
 

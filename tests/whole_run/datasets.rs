@@ -291,8 +291,8 @@ async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
             let rig = stream.rig(5).await;
             let records = stream.populate(&rig.sim.world, 7);
             println!("{nth}, {is_before}");
-            for round in 0..3 {
-                rig.sim.world.add_children(Dataset::WatchlistMembers, &records[round].id, 2);
+            for record in &records[..3] {
+                rig.sim.world.add_children(Dataset::WatchlistMembers, &record.id, 2);
                 let lambda: Lambda = rig.lambda.clone();
                 let fault = if is_before {
                     S3Fault::before(move || lambda.kill())

@@ -167,7 +167,7 @@ impl Collector<'_> {
             let member = Member { part, parent: Some(parent), id: &id };
             match record {
                 Some(ListRow::Record { line, .. }) => {
-                    reading.take(&member.key(facts), &member.line(facts, line), false)
+                    reading.take(&member.key(facts), &member.line(facts, line), false);
                 }
                 Some(ListRow::Unreadable { bytes, why }) => {
                     reading.set_aside.push(self.set_aside(&bytes, &why).await?);
