@@ -286,7 +286,7 @@ impl Checkpoint {
             Kind::Events(_) => &mut self.events(stream).not_permitted_at,
             Kind::Versions(_) => &mut self.versions(stream).not_permitted_at,
             Kind::Rescanned(_) => &mut self.rescanned(stream).not_permitted_at,
-            Kind::Inventory(_) => &mut self.inventory(stream).not_permitted_at,
+            Kind::Inventory(_) | Kind::Findings(_) => &mut self.inventory(stream).not_permitted_at,
         }
     }
 
@@ -295,7 +295,7 @@ impl Checkpoint {
             Kind::Events(_) => self.events.get(&stream)?.covered_to(),
             Kind::Versions(_) => self.versions.get(&stream)?.covered_to,
             Kind::Rescanned(_) => self.rescanned.get(&stream)?.covered_to,
-            Kind::Inventory(_) => self.inventory.get(&stream)?.covered_to,
+            Kind::Inventory(_) | Kind::Findings(_) => self.inventory.get(&stream)?.covered_to,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
 
 mod events;
+mod findings;
 mod inventory;
 mod rescanned;
 mod versions;
@@ -126,6 +127,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
         Kind::Rescanned(facts) => collector.rescanned(facts).await.map(|()| Outcome::Complete),
         Kind::Inventory(facts) => collector.inventory(facts).await,
+        Kind::Findings(facts) => collector.findings(facts).await,
     };
     let refused_at = match &collected {
         Err(error) if error.is_forbidden() => {

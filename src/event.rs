@@ -16,6 +16,9 @@ pub enum Invocation {
     /// The same into another prefix, from nothing.
     Replay(Collect, String),
     Verify(Verify),
+    /// What the API client may read, of these streams or of all that there are.
+    Probe(Option<Vec<Stream>>),
+    Health(Health),
 }
 
 impl Invocation {
@@ -25,6 +28,8 @@ impl Invocation {
             Self::Scheduled | Self::Collect(_) => None,
             Self::Replay(..) => Some("replay"),
             Self::Verify(_) => Some("verify"),
+            Self::Probe(_) => Some("probe"),
+            Self::Health(_) => Some("health"),
         }
     }
 }
@@ -40,6 +45,21 @@ pub struct Verify {
     pub to: Option<Millis>,
 }
 
+/// How agents, users and observers are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// Where the findings are stored; without it they are only answered.
+    pub prefix: Option<String>,
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collect {
     pub streams: Option<Vec<Stream>>,
@@ -48,8 +68,8 @@ pub struct Collect {
     pub dry_run: bool,
 }
 
-const TAKES: &str =
-    r#"it takes {}, an EventBridge event, or {"action": ...} with one of "collect", "verify" and "replay""#;
+const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
+                     \"probe\", \"replay\" and \"verify\"";
 
 /// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
 pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
@@ -65,6 +85,8 @@ pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
             "collect" => collect(event, now),
             "replay" => replay(event, now),
             "verify" => verify(event),
+            "probe" => Ok(Invocation::Probe(Fields::read(event, "probe", &["streams"])?.streams)),
+            "health" => health(event),
             _ => Err(format!("{action:?} is not an action; {TAKES}")),
         },
         Some(action) => Err(format!("{action} is not an action; {TAKES}")),
@@ -92,6 +114,14 @@ fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
     Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
 }
 
+fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
+    let Fields { prefix, format, .. } = Fields::read(event, "health", &["format", "prefix"])?;
+    if format == Format::Csv && prefix.is_none() {
+        return Err("\"format\" \"csv\" needs \"prefix\", where the table goes".into());
+    }
+    Ok(Invocation::Health(Health { prefix, format }))
+}
+
 /// What an action may be given.
 #[derive(Default)]
 struct Fields {
@@ -100,6 +130,7 @@ struct Fields {
     to: Option<Millis>,
     dry_run: bool,
     prefix: Option<String>,
+    format: Format,
 }
 
 impl Fields {
@@ -114,6 +145,13 @@ impl Fields {
                 "streams" => fields.streams = Some(streams(value)?),
                 "from" => fields.from = Some(time(field, value)?),
                 "to" => fields.to = Some(time(field, value)?),
+                "format" => {
+                    fields.format = match value.as_str() {
+                        Some("json") => Format::Json,
+                        Some("csv") => Format::Csv,
+                        _ => return Err(format!("\"format\" is {value}, but must be \"json\" or \"csv\"")),
+                    }
+                }
                 "prefix" => {
                     let text = value.as_str().ok_or_else(|| format!("\"prefix\" is {value}, but must be text"))?;
                     fields.prefix = Some(text.to_owned());
@@ -207,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_and_a_look_at_the_health_are_read() {
+        let parsed = |event| parse(&event, Millis(0));
+        assert_eq!(parsed(json!({"action": "probe"})), Ok(Invocation::Probe(None)));
+        let probe = json!({"action": "probe", "streams": ["audit"]});
+        assert_eq!(parsed(probe), Ok(Invocation::Probe(Some(vec![Stream::Audit]))));
+        assert_eq!(parsed(json!({"action": "health"})), Ok(Invocation::Health(Health::default())));
+        let health = json!({"action": "health", "format": "csv", "prefix": "report/"});
+        let expected = Health { prefix: Some("report/".into()), format: Format::Csv };
+        assert_eq!(parsed(health), Ok(Invocation::Health(expected)));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (event, named) in [
             (json!([]), "not a JSON object"),
@@ -218,6 +268,10 @@ mod tests {
             (json!({"action": "collect", "streams": "audit"}), "must be an array"),
             (json!({"action": "collect", "streams": []}), "at least one"),
             (json!({"action": "collect", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "probe", "prefix": "a/"}), "\"prefix\" is not a field"),
+            (json!({"action": "health", "format": "xlsx", "prefix": "a/"}), "must be \"json\" or \"csv\""),
+            (json!({"action": "health", "format": "csv"}), "needs \"prefix\""),
+            (json!({"action": "health", "streams": ["audit"]}), "\"streams\" is not a field"),
             (json!({"action": "collect", "from": "yesterday"}), "RFC 3339"),
             (json!({"action": "collect", "from": 1_700_000_000}), "RFC 3339"),
             (json!({"action": "collect", "to": "2026-11-01T00:00:00Z"}), "needs \"from\""),

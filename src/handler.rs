@@ -12,7 +12,9 @@ use crate::api::Api;
 use crate::aws;
 use crate::error::{Error, ErrorType};
 use crate::event::{self, Collect, Invocation};
+use crate::health::{Checked, health};
 use crate::known::Memory;
+use crate::probe::{Probed, probe};
 use crate::run::{Clients, run};
 use crate::settings::{Settings, SettingsError};
 use crate::time::Millis;
@@ -29,6 +31,8 @@ pub struct Handler {
 pub enum Answered {
     Run(Answer),
     Verify(Box<Verified>),
+    Probe(Box<Probed>),
+    Health(Box<Checked>),
 }
 
 impl Handler {
@@ -52,7 +56,7 @@ impl Handler {
                 info!(run_id, status = %answer.status, "the run ended");
                 Ok(Answered::Run(answer))
             }
-            Answered::Verify(answer) => Ok(Answered::Verify(answer)),
+            answered => Ok(answered),
         }
     }
 
@@ -87,6 +91,16 @@ impl Handler {
             },
             Invocation::Verify(asked) => match Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await {
                 Ok(answer) => Answered::Verify(Box::new(answer)),
+                Err(error) => Answer::failed(action, run_id, &error).into(),
+            },
+            Invocation::Probe(streams) => {
+                match Box::pin(probe(settings, &clients.api, run_id, streams.as_deref(), deadline)).await {
+                    Ok(answer) => Answered::Probe(Box::new(answer)),
+                    Err(error) => Answer::failed(action, run_id, &error).into(),
+                }
+            }
+            Invocation::Health(asked) => match Box::pin(health(settings, clients, run_id, asked, deadline)).await {
+                Ok(answer) => Answered::Health(Box::new(answer)),
                 Err(error) => Answer::failed(action, run_id, &error).into(),
             },
         }

@@ -10,6 +10,7 @@
 //! * [`manifest`]: what was read and where it is stored; [`chain`] keeps it, [`verify`] checks it
 //! * [`stream`]: one file a stream: where its records are, how it is paged and timed
 //! * [`api`]: client, token, retries, request budget, pages
+//! * [`probe`]: what the API client may read; [`health`]: how agents, users and observers are
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped
 //! * [`store`]: S3: what is created is never changed
 //! * [`aws`]: its clients, [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`]
@@ -23,12 +24,14 @@ pub mod collect;
 pub mod error;
 pub mod event;
 pub mod handler;
+pub mod health;
 pub mod intervals;
 pub mod known;
 pub mod ledger;
 pub mod logging;
 pub mod manifest;
 pub mod ndjson;
+pub mod probe;
 pub mod retry;
 pub mod run;
 pub mod secrets;

@@ -11,15 +11,16 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use self::checks::{
-    bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy, reconcile, settle,
-    streams,
+    agent_version, bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy,
+    reconcile, settle, streams,
 };
 pub use self::fields::Fields;
 use self::fields::fields;
 use crate::checkpoint::Identity;
+use crate::health::Version;
 use crate::ndjson::{Packing, hex};
 use crate::stream::{Dialect, Stream, file_events};
-use crate::time::{HOUR, MINUTE};
+use crate::time::{DAY, HOUR, MINUTE};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -46,6 +47,9 @@ pub struct Settings {
     pub packing: Packing,
     /// Further metadata of each object.
     pub metadata: BTreeMap<String, String>,
+    /// An agent that has not connected for so long is stale.
+    pub stale_agent: i64,
+    pub minimum_agent_version: Option<Version>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
     /// Records go to another prefix than the live ones, for once.
@@ -137,6 +141,8 @@ impl Settings {
             },
             rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
+            stale_agent: vars.number("STALE_AGENT_DAYS", 30, 1, 3_650)? * DAY,
+            minimum_agent_version: vars.get("MINIMUM_AGENT_VERSION").map(|held| agent_version(&held)).transpose()?,
             packing: Packing { level: vars.number("GZIP_LEVEL", 6, 1, 9)?, suffix: fields.in_records },
             metadata: fields.metadata,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
@@ -167,6 +173,15 @@ impl Settings {
     /// The same for a replay into another prefix: with a checkpoint of its own, which lies beside the live one. An
     /// error says what the prefix must be.
     pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
+        self.check_apart(prefix)?;
+        let name = hex(&Sha256::digest(prefix)[..8]);
+        let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
+        let prefix = prefix.to_owned();
+        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_replay: true, ..self.clone() })
+    }
+
+    /// Whether what somebody wants to have under a prefix of its own stays apart from all that is live.
+    pub fn check_apart(&self, prefix: &str) -> Result<(), String> {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             return Err("it must end in \"/\" and not begin with one".into());
         }
@@ -181,10 +196,7 @@ impl Settings {
         if let Some(taken) = state.iter().find(|taken| self.bucket == self.state_bucket && overlaps(taken)) {
             return Err(format!("it must lie apart from the state beside CHECKPOINT_KEY ({taken:?})"));
         }
-        let name = hex(&Sha256::digest(prefix)[..8]);
-        let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
-        let prefix = prefix.to_owned();
-        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_replay: true, ..self.clone() })
+        Ok(())
     }
 
     /// Where state other than the checkpoint lies: beside it.
@@ -282,6 +294,11 @@ mod tests {
             ("RECONCILE_MINUTES", "60,,1440"),
             ("RECONCILE_MINUTES", "-5"),
             ("INVENTORY_INTERVAL_MINUTES", "hourly"),
+            ("STALE_AGENT_DAYS", "0"),
+            ("STALE_AGENT_DAYS", "a month"),
+            ("MINIMUM_AGENT_VERSION", "latest"),
+            ("MINIMUM_AGENT_VERSION", "1..2"),
+            ("MINIMUM_AGENT_VERSION", "1.2-beta"),
             ("GZIP_LEVEL", "10"),
             ("REQUESTS_PER_MINUTE", "0"),
             ("INCYDR_API_DIALECT", "rest"),

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use tracing::debug;
 
-pub use records::{Placed, Records, base, hours};
+pub use records::{Form, Placed, Records, base, hours};
 
 use crate::error::chain;
 use crate::retry::{self, sleep_within};

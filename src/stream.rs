@@ -57,6 +57,7 @@ streams! {
     CaseFileEvents: case_file_events,
     SessionEvents: session_events,
     UserRoles: user_roles,
+    EnvironmentHealth: environment_health,
 }
 
 /// Which endpoints the API has.
@@ -75,7 +76,16 @@ pub struct Facts {
     pub also: &'static [&'static str],
     /// What the API client must be allowed to, as the console calls it.
     pub permission: &'static str,
+    /// Where one request finds the newest record; an event stream's own list does.
+    pub newest: Option<Newest>,
     pub kind: Kind,
+}
+
+/// A list with the newest record first.
+pub struct Newest {
+    pub list: List,
+    /// Where the time stands by which it is sorted: RFC 3339, or epoch milliseconds.
+    pub time: &'static [&'static str],
 }
 
 /// How a stream behaves over time, with the facts by which it is read. All are constants, whatever their size.
@@ -85,6 +95,7 @@ pub enum Kind {
     Versions(Versions),
     Rescanned(Rescanned),
     Inventory(Inventory),
+    Findings(Findings),
 }
 
 /// Records that never change once visible; read by window.
@@ -92,6 +103,8 @@ pub struct Events {
     pub list: List,
     /// The request for a span, without its paging. The server's edges are not trusted: `asked` is wider than the window.
     pub request: fn(&file_events::Query, Span) -> Value,
+    /// What a request holds otherwise, for the newest to come first.
+    pub newest_first: &'static [(&'static str, &'static str)],
     pub total: Total,
     /// Rows that are alike in every byte are one record, for each has an id.
     pub has_id: bool,
@@ -150,6 +163,12 @@ pub struct Inventory {
     pub tells_deleted: bool,
     /// However long ago it was read last.
     pub in_every_run: bool,
+}
+
+/// What is found in other records, and read from none of its own.
+pub struct Findings {
+    /// How often, in milliseconds.
+    pub every: i64,
 }
 
 /// One of the lists that make up an inventory.

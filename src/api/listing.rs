@@ -75,6 +75,19 @@ impl ListRow {
     }
 }
 
+/// Only the first row.
+impl Rows for Option<ListRow> {
+    fn take(&mut self, row: Row<'_>) {
+        self.get_or_insert_with(|| ListRow::of(row));
+    }
+
+    fn tear(&mut self) {
+        *self = None;
+    }
+
+    fn turn(&mut self) {}
+}
+
 /// A page of a short list. What was taken of a page that tore begins anew with it.
 impl Rows for Vec<ListRow> {
     fn take(&mut self, row: Row<'_>) {
@@ -151,6 +164,14 @@ impl<'a> Listing<'a> {
             let why = format!("the answer has no {:?}", self.list.total.unwrap_or("total"));
             ApiError::Unexpected { what, why }
         })
+    }
+
+    /// Only the first record: one small request.
+    pub async fn first(mut self, caller: &Caller<'_>) -> Result<Option<ListRow>, ApiError> {
+        self.size = 1;
+        let mut first = Some(None);
+        self.page(caller, &mut first).await?;
+        Ok(first.flatten())
     }
 
     /// The rows of the next page of a short list; `None` at the end.

@@ -19,7 +19,7 @@ use crate::stream::{Inventory, Part};
 use crate::time::{Millis, SECOND};
 
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
-const EARLY: i64 = 30 * SECOND;
+pub(super) const EARLY: i64 = 30 * SECOND;
 /// Where more than one in so many would be gone at once, it is the list that is wrong; but one alone may go.
 const ONE_IN: usize = 5;
 /// After so many lists in a row that failed it is the API that fails, not a list.
@@ -63,7 +63,7 @@ impl Collector<'_> {
     }
 
     /// The stream's part of the checkpoint.
-    fn inventory_state<T>(&self, change: impl FnOnce(&mut InventoryState) -> T) -> T {
+    pub(super) fn inventory_state<T>(&self, change: impl FnOnce(&mut InventoryState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.inventory(self.stream)))
     }
 

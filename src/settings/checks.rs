@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use super::{BASE_URL_TAKES, STATE, SettingsError, Settle};
+use crate::health::Version;
 use crate::stream::{Dialect, Kind, Stream};
 use crate::time::{MINUTE, SECOND};
 
@@ -150,6 +151,12 @@ pub(super) fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
     delays.sort_unstable();
     delays.dedup();
     Ok(delays)
+}
+
+pub(super) fn agent_version(held: &str) -> Result<Version, SettingsError> {
+    let is_plain = held.chars().all(|c| c == '.' || c.is_ascii_digit());
+    let version = Version::parse(held).filter(|_| is_plain);
+    version.ok_or_else(|| bad("MINIMUM_AGENT_VERSION", held, "it takes numbers separated by dots, such as \"1.10.2\""))
 }
 
 pub(super) fn dialect(held: Option<&str>) -> Result<Dialect, SettingsError> {

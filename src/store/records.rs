@@ -32,6 +32,29 @@ pub struct Placed {
     pub is_new: bool,
 }
 
+/// How an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ndjson,
+    Csv,
+}
+
+impl Form {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson.gz",
+            Self::Csv => "csv.gz",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv",
+        }
+    }
+}
+
 impl Records<'_> {
     /// Makes sure that the records are stored under a key that only this stream, span and hour have:
     /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it. Answers all that
@@ -55,6 +78,30 @@ impl Records<'_> {
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
         self.add_under(stream, &self.base(stream, at, at), at, packed, until).await
+    }
+
+    /// A reading to which nothing is ever added: what stands under its key first is all of it. Answers that, if there
+    /// is anything.
+    pub async fn once_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        packed: Packed,
+        form: Form,
+        until: Millis,
+    ) -> Result<Option<Placed>, StoreError> {
+        let key = format!("{}.{}", self.base(stream, at, at), form.extension());
+        let stored = if packed.records == 0 {
+            self.bucket.get(&key, until).await?
+        } else {
+            match self.create(stream, &key, at, &packed, form, until).await? {
+                Ok(placed) => return Ok(Some(placed)),
+                Err(stored) => Some(stored),
+            }
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        let lines = self.lines(&key, &stored)?;
+        Ok(Some(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false }))
     }
 
     /// What is stored of a reading at an instant, in the order in which it was, but for the first so many: the objects,
@@ -124,32 +171,13 @@ impl Records<'_> {
                 placed.extend(beyond.into_iter().map(|(object, _)| Placed { object, is_new: false }));
                 break;
             }
-            let (first, last) = packed.times.unwrap_or((at, at));
-            let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
-            let ours = StoredObject { key: key.clone(), bytes, records, sha256, first, last };
-            let object = self.object(stream, &key, &packed);
-            let is_new = if self.dry_run {
-                self.bucket.get(&key, until).await?.is_none()
-            } else {
-                self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
+            let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
+                Ok(created) => {
+                    placed.push(created);
+                    break;
+                }
+                Err(stored) => stored,
             };
-            if is_new {
-                placed.push(Placed { object: ours, is_new });
-                break;
-            }
-            let Some(stored) = self.bucket.get(&key, until).await? else {
-                return Err(self.bucket.failed(
-                    "PutObject",
-                    &key,
-                    "it is refused as existing, but there is nothing".into(),
-                ));
-            };
-            let is_ours =
-                ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
-            if is_ours {
-                placed.push(Placed { object: ours, is_new: true });
-                break;
-            }
             let lines = self.lines(&key, &stored)?;
             let mut counts = HashMap::<Fingerprint, u64>::new();
             for line in &lines {
@@ -163,7 +191,36 @@ impl Records<'_> {
         Ok(placed)
     }
 
-    fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed) -> Object<'k> {
+    /// Creates an object, or answers what stands under its key. A write of our own whose answer was lost is no other's.
+    async fn create(
+        &self,
+        stream: Stream,
+        key: &str,
+        at: Millis,
+        packed: &Packed,
+        form: Form,
+        until: Millis,
+    ) -> Result<Result<Placed, Stored>, StoreError> {
+        let (first, last) = packed.times.unwrap_or((at, at));
+        let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
+        let ours = StoredObject { key: key.to_owned(), bytes, records, sha256, first, last };
+        let object = self.object(stream, key, packed, form);
+        let is_new = if self.dry_run {
+            self.bucket.get(key, until).await?.is_none()
+        } else {
+            self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
+        };
+        if is_new {
+            return Ok(Ok(Placed { object: ours, is_new }));
+        }
+        let Some(stored) = self.bucket.get(key, until).await? else {
+            return Err(self.bucket.failed("PutObject", key, "it is refused as existing, but there is nothing".into()));
+        };
+        let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
+        Ok(if is_ours { Ok(Placed { object: ours, is_new: true }) } else { Err(stored) })
+    }
+
+    fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed, form: Form) -> Object<'k> {
         let own = [
             ("stream", stream.name().to_owned()),
             ("records", packed.records.to_string()),
@@ -173,7 +230,7 @@ impl Records<'_> {
         let mut metadata: HashMap<String, String> =
             self.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Object { key, bytes: Bytes::clone(&packed.gzip), content_type: "application/x-ndjson", metadata }
+        Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
     }
 
     fn lines(&self, key: &str, stored: &Stored) -> Result<Vec<String>, StoreError> {

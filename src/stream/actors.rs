@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "actors",
     also: &[],
     permission: "Actors: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "actors",
         List::get(

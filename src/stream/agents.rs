@@ -1,6 +1,6 @@
 //! Agents: the endpoint software, and how it is.
 
-use super::{Facts, Inventory, Kind, List, Paging, Part};
+use super::{Facts, Inventory, Kind, List, Newest, Paging, Part};
 use crate::ndjson::Place;
 
 /// SDK, `agents/client.py`: pages of 500.
@@ -8,6 +8,10 @@ pub static FACTS: Facts = Facts {
     name: "agents",
     also: &[],
     permission: "Agents: Read",
+    newest: Some(Newest {
+        list: LIST.fixed(&[("srtKey", "LAST_CONNECTED"), ("srtDir", "DESC")]),
+        time: &["lastConnected"],
+    }),
     kind: Kind::Inventory(Inventory::of(&[Part::alone("agents", LIST)])),
 };
 

@@ -9,6 +9,7 @@ pub static FACTS: Facts = Facts {
     name: "alert_rules",
     also: &[],
     permission: "Alert Rules: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone(
             "alert_rules",

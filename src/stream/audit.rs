@@ -14,6 +14,7 @@ pub static FACTS: Facts = Facts {
     name: "audit",
     also: &[],
     permission: "Audit Log: Read",
+    newest: None,
     kind: Kind::Events(Events {
         list: List {
             method: Method::Post,
@@ -27,6 +28,7 @@ pub static FACTS: Facts = Facts {
             text_as: None,
         },
         request,
+        newest_first: &[],
         total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
         has_id: false,
         retention: Some(90 * DAY),

@@ -9,13 +9,10 @@ pub static FACTS: Facts = Facts {
     name: "case_file_events",
     also: &[],
     permission: "Cases: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory {
         parts: &[
-            Part::alone(
-                "cases",
-                List::get("/v1/cases", Place::under(&["cases"]), &["number"], cases::PAGING).fixed(NOT_ARCHIVED),
-            )
-            .index(),
+            Part::alone("cases", cases::LIST.fixed(NOT_ARCHIVED)).index(),
             Part {
                 none: &[404],
                 detail: Some(Detail { path: "/v1/cases/{}/fileevent/{}", id: &["event", "id"] }),

@@ -1,6 +1,6 @@
 //! Cases: investigations, which change until they are archived.
 
-use super::{Facts, Kind, List, Paging, Versions};
+use super::{Facts, Kind, List, Newest, Paging, Versions};
 use crate::ndjson::Place;
 
 /// The list lacks `description` and `findings`; the detail has them (SDK, `cases/models.py`). Sorted by number,
@@ -10,12 +10,14 @@ pub static FACTS: Facts = Facts {
     name: "cases",
     also: &[],
     permission: "Cases: Read",
+    newest: Some(Newest { list: LIST.fixed(&[("srtKey", "updatedAt"), ("srtDir", "desc")]), time: &["updatedAt"] }),
     kind: Kind::Versions(Versions {
-        list: List::get("/v1/cases", Place::under(&["cases"]), &["number"], PAGING).fixed(BY_NUMBER),
+        list: BY_NUMBER,
         updated: "updatedAt",
         detail: "/v1/cases/",
     }),
 };
 
 pub const PAGING: Paging = Paging::Number { page: "pgNum", size: "pgSize", first: 1 };
-const BY_NUMBER: &[(&str, &str)] = &[("srtKey", "number"), ("srtDir", "asc")];
+pub const LIST: List = List::get("/v1/cases", Place::under(&["cases"]), &["number"], PAGING);
+pub const BY_NUMBER: List = LIST.fixed(&[("srtKey", "number"), ("srtDir", "asc")]);

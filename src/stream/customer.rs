@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "customer",
     also: &[],
     permission: "Customer: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "customer",
         List::get("/v1/customer", Place::Alone, &["tenantId"], Paging::Whole).without_total(),

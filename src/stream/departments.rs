@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "departments",
     also: &[],
     permission: "Departments: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "departments",
         List {

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "directory_groups",
     also: &[],
     permission: "Directory Groups: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "directory_groups",
         List::get(

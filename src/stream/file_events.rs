@@ -13,6 +13,7 @@ pub static FACTS: Facts = Facts {
     name: "file_events",
     also: &[],
     permission: "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still tell of them)",
+    newest: None,
     kind: Kind::Events(Events {
         list: List {
             method: Method::Post,
@@ -27,6 +28,7 @@ pub static FACTS: Facts = Facts {
             text_as: None,
         },
         request,
+        newest_first: &[("srtDir", "desc")],
         total: Total::InPage,
         has_id: true,
         retention: None,
@@ -34,17 +36,33 @@ pub static FACTS: Facts = Facts {
     }),
 };
 
-/// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
 pub fn request(query: &Query, asked: Span) -> Value {
-    let filter = |operator, at: Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
-    let window = json!({
-        "filterClause": "AND",
-        "filters": [filter("ON_OR_AFTER", asked.from), filter("ON_OR_BEFORE", asked.to)],
-    });
-    let mut groups = vec![window];
+    let mut groups = vec![window(asked)];
     groups.extend(query.groups.iter().cloned());
     // `pgNum` counts for nothing beside a token, but the SDK never leaves it out.
     json!({"groupClause": "AND", "groups": groups, "pgNum": 1, "srtKey": "event.inserted", "srtDir": "asc"})
+}
+
+/// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
+fn window(asked: Span) -> Value {
+    let filter = |operator, at: Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
+    json!({
+        "filterClause": "AND",
+        "filters": [filter("ON_OR_AFTER", asked.from), filter("ON_OR_BEFORE", asked.to)],
+    })
+}
+
+/// Counts the events that have each value of a term; at most so many values (SDK, `GroupingEventQuery`).
+pub const GROUPING: &str = "/v2/file-events/grouping";
+pub const MOST_GROUPS: usize = 10_000;
+
+pub fn grouping(term: &str, asked: Span) -> Value {
+    json!({
+        "groupClause": "AND",
+        "groups": [window(asked)],
+        "groupingTerm": term,
+        "size": MOST_GROUPS,
+    })
 }
 
 /// The user's part of the query, as groups that are AND-ed with the window. Empty means every event.

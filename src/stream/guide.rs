@@ -54,6 +54,7 @@ static AUDIT: Kind = Kind::Events(Events {
         text_as: None,
     },
     request: |_, asked| json!({"startTime": asked.from.date_time().to_rfc3339_opts(SecondsFormat::Secs, true)}),
+    newest_first: &[],
     // Each window reads all that came after it: the fewer of them the better.
     total: Total::Nowhere { longest: DAY, has_end: false },
     has_id: false,
@@ -75,6 +76,7 @@ static FILE_EVENTS: Kind = Kind::Events(Events {
         text_as: None,
     },
     request: file_event_request,
+    newest_first: &[("srtDir", "desc")],
     total: Total::Nowhere { longest: HOUR, has_end: true },
     has_id: true,
     retention: None,

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "legal_hold",
     also: &[],
     permission: "Legal Hold: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone("matters", MATTERS),
         Part { none: &[404], ..Part::of_each("custodians", "_matterId", CUSTODIANS) },

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "orgs",
     also: &[],
     permission: "Organizations: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "orgs",
         List::get("/v1/orgs", Place::under(&["orgs"]), &["orgGuid"], Paging::Whole),

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "risk_indicator_categories",
     also: &[],
     permission: "Risk Indicators: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "risk_indicator_categories",
         List::get("/v1/risk-indicator-categories", Place::under(&["categories"]), &["id"], Paging::Whole)

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "roles",
     also: &[],
     permission: "Users: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(
         "roles",
         List::get("/v1/users/roles", Place::Top, &["roleId"], Paging::Whole).without_total(),

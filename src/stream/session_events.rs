@@ -9,6 +9,7 @@ pub static FACTS: Facts = Facts {
     name: "session_events",
     also: &[],
     permission: "Alerts: Read",
+    newest: None,
     kind: Kind::Rescanned(Rescanned {
         list: sessions::LIST,
         begin: &["beginTime"],

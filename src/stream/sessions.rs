@@ -1,7 +1,7 @@
 //! Sessions: what an actor did in one go, with the alerts that it triggered. They took the place of alerts, whose own
 //! API ended in February 2026 (support articles).
 
-use super::{Facts, Kind, List, Paging, Rescanned};
+use super::{Facts, Kind, List, Newest, Paging, Rescanned};
 use crate::ndjson::Place;
 
 /// `lastUpdated` misses changes and can't be filtered by; `on_or_after` and `before` look at `beginTime`. Without
@@ -10,6 +10,8 @@ pub static FACTS: Facts = Facts {
     name: "sessions",
     also: &["alerts"],
     permission: "Alerts: Read",
+    // Sorted by their end, the latest first, unless asked otherwise (SDK, `sessions/client.py`).
+    newest: Some(Newest { list: LIST, time: &["endTime"] }),
     kind: Kind::Rescanned(Rescanned {
         list: LIST,
         begin: &["beginTime"],

@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "user_roles",
     also: &[],
     permission: "Users: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone("users", users::LIST).index(),
         Part {

@@ -7,6 +7,7 @@ pub static FACTS: Facts = Facts {
     name: "users",
     also: &[],
     permission: "Users: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone("users", LIST)])),
 };
 

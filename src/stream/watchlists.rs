@@ -8,6 +8,7 @@ pub static FACTS: Facts = Facts {
     name: "watchlists",
     also: &[],
     permission: "Watchlists: Read",
+    newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone(
             "watchlists",

@@ -140,7 +140,7 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     match stream.kind() {
         Kind::Events(Events { total: Total::InPage, .. }) => true,
         Kind::Events(_) => before != window,
-        Kind::Versions(_) | Kind::Rescanned(_) | Kind::Inventory(_) => false,
+        Kind::Versions(_) | Kind::Rescanned(_) | Kind::Inventory(_) | Kind::Findings(_) => false,
     }
 }
 

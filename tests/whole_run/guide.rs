@@ -141,3 +141,19 @@ async fn streams_that_the_guide_has_not_are_refused() {
     assert_eq!(error, "ThirdPartyConfigError");
     assert!(answer["error"]["message"].as_str().unwrap().starts_with("STREAMS is \"audit,sessions\""), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_asks_what_the_guide_prints() {
+    let rig = rig().await;
+    rig.populate();
+    let answer = rig.invoke(json!({"action": "probe"})).await.answer();
+    assert_eq!(answer["status"], "complete", "{answer}");
+    for stream in ["audit", "file_events", "cases", "users"] {
+        assert_eq!(answer["streams"][stream]["permitted"], true, "{answer}");
+    }
+    assert_eq!(answer["streams"].as_object().unwrap().len(), 4);
+    let answer = rig.invoke(json!({"action": "probe", "streams": ["agents"]})).await.answer();
+    assert_eq!(answer["streams"]["agents"]["error"]["type"], "InvalidEvent", "{answer}");
+    let (error, _) = rig.failure(json!({"action": "health"})).await;
+    assert_eq!(error, "InvalidEvent");
+}

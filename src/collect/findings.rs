@@ -1,0 +1,79 @@
+//! Findings: all of one day in one object. What a run that died has stored of a day is that day's reading: looked at
+//! again, the same findings would differ in how many days they last.
+
+use serde_json::Value;
+
+use super::inventory::EARLY;
+use super::{Collector, Outcome};
+use crate::checkpoint::Met;
+use crate::error::Error;
+use crate::health;
+use crate::manifest::Entry;
+use crate::ndjson::{Packed, Packer};
+use crate::store::Form;
+use crate::stream::Findings;
+use crate::time::Millis;
+
+impl Collector<'_> {
+    pub(super) async fn findings(&self, facts: &'static Findings) -> Result<Outcome, Error> {
+        let state = self.inventory_state(|state| state.clone());
+        let is_due = state.covered_to.is_none_or(|at| Millis::now() >= at + facts.every - EARLY);
+        let left_open = state.stored.open;
+        let is_stored = match left_open {
+            Some(at) => self.is_stored(at).await?,
+            None => false,
+        };
+        // Nothing was found, and nothing stored; but a run that died may still store what it found.
+        let only_waits = left_open.is_some() && state.covered_to >= left_open && !is_stored;
+        if only_waits {
+            let (by, now) = (&self.run.ledger.lease, Millis::now());
+            self.inventory_state(|state| state.stored.close(by, Met::Nothing, 0, now));
+        }
+        if !is_due && (left_open.is_none() || only_waits) {
+            return Ok(Outcome::NotDue);
+        }
+        let at = self.inventory_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
+        self.commit().await?;
+        let opened_at = Millis::now();
+        let packed = if is_stored {
+            Packer::new(&self.run.settings.packing).finish()
+        } else {
+            health::pack(self.run.settings, self.run.api, &self.caller(), at).await?
+        };
+        self.store_findings(at, opened_at, packed).await?;
+        Ok(Outcome::Complete)
+    }
+
+    /// Whether a run that died has stored the reading that it left open.
+    async fn is_stored(&self, at: Millis) -> Result<bool, Error> {
+        let stored = self.run.records.stored_at(self.stream, at, 0, self.run.times.store_until).await?;
+        Ok(!stored.is_empty())
+    }
+
+    async fn store_findings(&self, at: Millis, opened_at: Millis, packed: Packed) -> Result<(), Error> {
+        self.run.ledger.check_lease()?;
+        let until = self.run.times.store_until;
+        let placed = self.run.records.once_at(self.stream, at, packed, Form::Ndjson, until).await?;
+        self.tally.add(placed.as_slice());
+        let met = if placed.is_some() { Met::New } else { Met::Nothing };
+        let objects: Vec<_> = placed.into_iter().map(|placed| placed.object).collect();
+        let done = Entry {
+            stream: self.stream,
+            window: None,
+            at: Some(at),
+            request: Value::Null,
+            opened_at,
+            closed_at: Millis::now(),
+            rows: objects.iter().map(|object| object.records).sum(),
+            total: None,
+            set_aside: Vec::new(),
+            objects,
+        };
+        self.note(done, |checkpoint| {
+            let state = checkpoint.inventory(self.stream);
+            state.stored.close(&self.run.ledger.lease, met, 0, Millis::now());
+            state.covered_to = Some(at);
+        });
+        Ok(())
+    }
+}
