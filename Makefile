@@ -31,7 +31,7 @@ $(CARGO_DENY):
 	cargo install --quiet --locked --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
 
 unit: ## Run the unit tests, and the simulator's own
-	cargo test --workspace --lib --bins --test api --test aws --test hot_loop
+	cargo test --workspace --lib --bins --test api --test aws --test lists --test hot_loop
 
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run -- --test-threads 4

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::checkpoint::is_default;
 use crate::collect::{Outcome, Tally};
-use crate::error::{Error, ErrorType, chain};
+use crate::error::{Error, Told};
 use crate::intervals::Intervals;
 use crate::manifest::Link;
+use crate::state::State;
 use crate::stream::Stream;
 use crate::time::Millis;
 
@@ -50,6 +51,9 @@ pub enum Status {
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamAnswer {
     pub status: Status,
+    /// As it stands on the checkpoint now; absent while it stands nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
     pub records: u64,
     pub objects: u64,
     pub bytes: u64,
@@ -72,25 +76,20 @@ pub struct StreamAnswer {
     pub expired: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Told>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Told {
-    #[serde(rename = "type")]
-    pub error_type: ErrorType,
-    pub message: String,
+    /// For the metrics alone: answers of 429, spans that have been owed for longer than a few ticks, and whether what is
+    /// owed is about to be kept no longer.
+    #[serde(skip)]
+    pub throttles: u64,
+    #[serde(skip)]
+    pub gaps: u64,
+    #[serde(skip)]
+    pub is_expiring: bool,
 }
 
 impl fmt::Display for Status {
     /// As it stands in the answer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
-    }
-}
-
-impl From<&Error> for Told {
-    fn from(error: &Error) -> Self {
-        Self { error_type: error.error_type(), message: chain(error) }
     }
 }
 
@@ -110,12 +109,16 @@ impl StreamAnswer {
         let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Self {
             status,
+            state: None,
             records: figure(&tally.records),
             objects: figure(&tally.objects),
             bytes: figure(&tally.bytes),
-            requests: figure(&tally.requests),
-            retries: figure(&tally.retries),
+            requests: figure(&tally.calls.requests),
+            retries: figure(&tally.calls.retries),
             set_aside: figure(&tally.set_aside),
+            throttles: figure(&tally.calls.throttles),
+            gaps: 0,
+            is_expiring: false,
             covered_to,
             lag_s: covered_to.map(|to| now.since(to).as_secs()),
             late: figure(&tally.late),
@@ -161,18 +164,19 @@ impl Answer {
         Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, error: None }
     }
 
-    /// The run ended before it came to its streams. `of_stream` is what is told of each.
+    /// The run ended before it came to its streams. `of_stream` is what is told of each, and its state.
     pub fn ended(
         run_id: &str,
         streams: &[Stream],
         error: &Error,
-        of_stream: impl Fn(Stream, Option<Told>) -> Option<Told>,
+        of_stream: impl Fn(Stream, Option<Told>) -> (Option<Told>, Option<State>),
     ) -> Self {
         let told = Some(Told::from(error)).filter(|_| !error.is_out_of_time());
         let streams = streams.iter().map(|stream| {
-            let told = of_stream(*stream, told.clone());
+            let (told, state) = of_stream(*stream, told.clone());
             let status = if told.is_some() { Status::Failed } else { Status::Partial };
-            (*stream, StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told))
+            let answer = StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told);
+            (*stream, StreamAnswer { state, ..answer })
         });
         let answer = Self::of_streams(run_id, streams.collect());
         let status = if told.is_some() { Status::Failed } else { answer.status };

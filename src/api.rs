@@ -7,13 +7,13 @@ mod http;
 mod lanes;
 mod listing;
 mod page;
+mod sign_in;
 mod token;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -27,13 +27,13 @@ pub use page::Rows;
 
 use crate::error::chain;
 use crate::retry::{self, sleep_within};
-use crate::secrets::{self, Credentials};
 use crate::settings::{Settings, SettingsError};
 use crate::stream::{Dialect, Method, guide};
 use crate::time::Millis;
 use budget::Budget;
 use error::{Refused, broke_off, real_error};
 use http::whole_answer;
+use sign_in::SignedIn;
 use token::Token;
 
 /// What is asked, without its page.
@@ -48,8 +48,18 @@ pub struct Request {
 /// Who asks: until when it may wait, and where its requests are counted.
 pub struct Caller<'a> {
     pub until: Millis,
-    pub requests: &'a AtomicU64,
-    pub retries: &'a AtomicU64,
+    pub calls: &'a Calls,
+}
+
+/// How often the API was asked, and what came of it.
+#[derive(Debug, Default)]
+pub struct Calls {
+    pub requests: AtomicU64,
+    /// With a 2xx.
+    pub answers: AtomicU64,
+    pub retries: AtomicU64,
+    /// With a 429.
+    pub throttles: AtomicU64,
 }
 
 pub struct Api {
@@ -64,14 +74,6 @@ pub struct Api {
     /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
     behind: AtomicI64,
     has_told_time: AtomicBool,
-}
-
-#[derive(Default)]
-struct SignedIn {
-    credentials: Option<Credentials>,
-    token: Option<Token>,
-    /// How many tokens were granted so far.
-    granted: u64,
 }
 
 impl Api {
@@ -103,9 +105,10 @@ impl Api {
         ours + self.behind.load(Ordering::Relaxed)
     }
 
-    /// A run begins: what the API's clock said in an earlier one counts no longer.
-    pub fn forget_clock(&self) {
+    /// A run begins: what the API's clock said in an earlier one counts no longer, nor what the secret held.
+    pub async fn begin_run(&self) {
         self.behind.store(0, Ordering::Relaxed);
+        self.signed_in.lock().await.forget_secret();
         self.has_told_time.store(false, Ordering::Relaxed);
     }
 
@@ -117,11 +120,6 @@ impl Api {
     /// How many windows may be read at once.
     pub fn lanes(&self) -> &Lanes {
         &self.lanes
-    }
-
-    /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.
-    pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
-        Ok(self.token(caller, None).await?.tenant)
     }
 
     /// Sends a request until it succeeds, its retries are used up, or the time is. Anything but a 2xx is an error, and
@@ -156,10 +154,13 @@ impl Api {
                 Err(whole_answer(response).await.map_err(broke_off)?.refused(&what))
             });
             let (error, pause) = match asked.await {
-                Ok(read) => return Ok(read),
+                Ok(read) => {
+                    caller.calls.answers.fetch_add(1, Ordering::Relaxed);
+                    return Ok(read);
+                }
                 Err(Refused { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
                     refused = Some(token.generation);
-                    caller.retries.fetch_add(1, Ordering::Relaxed);
+                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
                 Err(Refused { error, retry_after }) => (error.about(&what).told_without(&token), retry_after),
@@ -173,7 +174,7 @@ impl Api {
             if !sleep_within(pause, caller.until).await {
                 return Err(real_error(ApiError::OutOfTime, Some(error)));
             }
-            caller.retries.fetch_add(1, Ordering::Relaxed);
+            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(error);
         }
     }
@@ -198,7 +199,7 @@ impl Api {
             return Err(ApiError::OutOfTime.into());
         }
         let was_held_up = self.wait_for_budget(caller).await?;
-        caller.requests.fetch_add(1, Ordering::Relaxed);
+        caller.calls.requests.fetch_add(1, Ordering::Relaxed);
         let (sent_at, began) = (Millis::now(), Instant::now());
         let answered = async {
             let response = request.send().await.map_err(broke_off)?;
@@ -211,6 +212,9 @@ impl Api {
         let answered: Result<T, Refused> = tokio::time::timeout(caller.until.since(sent_at), answered)
             .await
             .unwrap_or_else(|_| Err(ApiError::OutOfTime.into()));
+        if matches!(&answered, Err(Refused { error: ApiError::RateLimited { .. }, .. })) {
+            caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
+        }
         if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
             self.lanes.refused(sent_at, Millis::now());
         }
@@ -238,73 +242,6 @@ impl Api {
             let api = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
             self.behind.store((api - Millis::now().0).min(0), Ordering::Relaxed);
             self.has_told_time.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The token at hand, or a new one when there is none, it is about to expire, or it is the one of `refused`.
-    /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
-    async fn token(&self, caller: &Caller<'_>, refused: Option<u64>) -> Result<Token, ApiError> {
-        let mut signed_in = self.signed_in.lock().await;
-        if let Some(token) = &signed_in.token
-            && token.is_fresh(Millis::now())
-            && refused != Some(token.generation)
-        {
-            return Ok(token.clone());
-        }
-        signed_in.token = None;
-        signed_in.granted += 1;
-        let generation = signed_in.granted;
-        let at_hand = signed_in.credentials.clone();
-        let credentials = match &at_hand {
-            Some(credentials) => credentials.clone(),
-            None => self.credentials(caller).await?,
-        };
-        let (credentials, token) = match self.grant(&credentials, generation, caller).await {
-            Err(ApiError::BadCredentials { .. }) if at_hand.is_some() => {
-                info!("the API refuses the credentials at hand: reading the secret again");
-                signed_in.credentials = None;
-                let read_again = self.credentials(caller).await?;
-                let token = self.grant(&read_again, generation, caller).await?;
-                (read_again, token)
-            }
-            granted => (credentials, granted?),
-        };
-        signed_in.credentials = Some(credentials);
-        signed_in.token = Some(token.clone());
-        Ok(token)
-    }
-
-    async fn credentials(&self, caller: &Caller<'_>) -> Result<Credentials, ApiError> {
-        let left = caller.until.since(Millis::now());
-        match tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await {
-            Ok(loaded) => Ok(loaded?),
-            Err(_) => Err(ApiError::OutOfTime),
-        }
-    }
-
-    async fn grant(&self, credentials: &Credentials, generation: u64, caller: &Caller<'_>) -> Result<Token, ApiError> {
-        let mut attempts = retry::API.begin();
-        loop {
-            let sent_at = Millis::now();
-            let request = token::request(&self.http, &format!("{}{}", self.base_url, self.sign_in_path), credentials);
-            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
-            let asked = self.attempt(request, caller, whole).await;
-            let (error, retry_after) = match asked {
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-                    (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
-                }
-                Ok(answer) => match token::read(&answer, credentials, sent_at, generation) {
-                    Ok(token) => return Ok(token),
-                    Err(error) => (error, None),
-                },
-                Err(refused) => (refused.error.about("sign-in"), None),
-            };
-            let pause = if error.may_be_retried() { attempts.pause(retry_after) } else { None };
-            let Some(pause) = pause else { return Err(error) };
-            if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime, Some(error)));
-            }
-            caller.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -13,12 +13,14 @@ use serde_json::Value;
 pub use events::{EventsState, Recount, Window};
 pub use rescanned::{RescannedState, Sweep, Tier};
 
+use crate::collector_health::Health;
 use crate::manifest::{Entry, Link};
+use crate::state::States;
 use crate::stream::{Kind, Stream};
 use crate::time::{MINUTE, Millis};
 
-/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way.
-pub const FORMAT_VERSION: u64 = 2;
+/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`.
+pub const FORMAT_VERSION: u64 = 3;
 /// It is read, and written in this format.
 const OLDEST_FORMAT_VERSION: u64 = 1;
 
@@ -43,6 +45,10 @@ pub struct Checkpoint {
     pub inventory: BTreeMap<Stream, InventoryState>,
     #[serde(default)]
     pub manifests: Manifests,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub states: States,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: Health,
 }
 
 /// The chain of manifests, of which this is the end.
@@ -215,6 +221,8 @@ impl Checkpoint {
             rescanned: BTreeMap::new(),
             inventory: BTreeMap::new(),
             manifests: Manifests::default(),
+            states: States::new(),
+            health: Health::default(),
         }
     }
 
@@ -229,18 +237,20 @@ impl Checkpoint {
         let versioned: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
         match versioned.format_version {
             FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
-            OLDEST_FORMAT_VERSION => Self::of_format_1(bytes).map_err(unreadable),
+            older @ OLDEST_FORMAT_VERSION..FORMAT_VERSION => Self::of_format(older, bytes).map_err(unreadable),
             newer if newer > FORMAT_VERSION => Err(CheckpointError::Newer { found: newer }),
             older => Err(CheckpointError::Unreadable { why: format!("format version {older} never existed") }),
         }
     }
 
     /// Format 1 counted the ids of a list under way, and didn't name them: such a list is begun anew.
-    fn of_format_1(bytes: &[u8]) -> serde_json::Result<Self> {
+    fn of_format(version: u64, bytes: &[u8]) -> serde_json::Result<Self> {
         let mut json: Value = serde_json::from_slice(bytes)?;
-        for versions in json["versions"].as_object_mut().into_iter().flat_map(|streams| streams.values_mut()) {
-            if let Some(versions) = versions.as_object_mut() {
-                versions.remove("listing");
+        if version == 1 {
+            for versions in json["versions"].as_object_mut().into_iter().flat_map(|streams| streams.values_mut()) {
+                if let Some(versions) = versions.as_object_mut() {
+                    versions.remove("listing");
+                }
             }
         }
         let checkpoint: Self = serde_json::from_value(json)?;
@@ -252,8 +262,23 @@ impl Checkpoint {
         json::to_json(self)
     }
 
-    /// A tenant that one side doesn't know (yet) is no contradiction.
+    /// Left by a run that could not sign in: nothing was ever collected, and nobody knows for whom.
+    pub fn is_blank(&self) -> bool {
+        let blank = Self::new(self.identity.clone());
+        self.identity.tenant.is_none()
+            && self.events == blank.events
+            && self.versions == blank.versions
+            && self.rescanned == blank.rescanned
+            && self.inventory == blank.inventory
+            && self.manifests == blank.manifests
+    }
+
+    /// A tenant that one side doesn't know (yet) is no contradiction. A blank checkpoint is anybody's: what it was
+    /// written for was most likely a mistake, which has been mended since.
     pub fn check_identity(&self, ours: &Identity) -> Result<(), CheckpointError> {
+        if self.is_blank() {
+            return Ok(());
+        }
         let theirs = &self.identity;
         same("INCYDR_BASE_URL", &theirs.base_url, &ours.base_url)?;
         same("S3_BUCKET", &theirs.bucket, &ours.bucket)?;
@@ -390,15 +415,29 @@ mod tests {
 
     #[test]
     fn damage_a_newer_format_and_another_owner_are_told_apart() {
-        let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+        let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
-        assert_eq!(Checkpoint::parse(br#"{"format_version":3,"new":[]}"#), Err(CheckpointError::Newer { found: 3 }));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":4,"new":[]}"#), Err(CheckpointError::Newer { found: 4 }));
         let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
         assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
         assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
         assert_eq!(checkpoint.check_identity(&identity("code42/", None)), Ok(()));
+        checkpoint.identity.tenant = None;
+        assert_eq!(checkpoint.check_identity(&identity("other/", None)), Ok(()), "nothing was ever collected");
+        checkpoint.events(Stream::Audit).live_from = Some(Millis(0));
+        assert!(checkpoint.check_identity(&identity("other/", None)).is_err());
+    }
+
+    #[test]
+    fn what_format_2_wrote_is_read_and_written_as_3() {
+        let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+        let json = String::from_utf8(checkpoint.to_json()).expect("text");
+        assert!(!json.contains("states") && !json.contains("health"), "what need not be written is not: {json}");
+        let older = json.replacen("\"format_version\": 3", "\"format_version\": 2", 1);
+        assert_ne!(older, json);
+        assert_eq!(Checkpoint::parse(older.as_bytes()), Ok(checkpoint));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::api::{Api, Caller};
+use crate::api::{Api, Caller, Calls};
 use crate::chain::Chain;
 use crate::checkpoint::{Checkpoint, Met, StateObject, StoredState};
 use crate::error::Error;
@@ -76,8 +76,7 @@ pub struct Tally {
     pub records: AtomicU64,
     pub objects: AtomicU64,
     pub bytes: AtomicU64,
-    pub requests: AtomicU64,
-    pub retries: AtomicU64,
+    pub calls: Calls,
     pub set_aside: AtomicU64,
     /// Records that showed up after their window was covered, and how long after their own time that was at the
     /// least, in milliseconds: a settle time as long as the longest would have waited for them all.
@@ -146,6 +145,11 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
 }
 
 impl Tally {
+    /// Whose requests are counted here.
+    pub fn caller(&self, until: Millis) -> Caller<'_> {
+        Caller { until, calls: &self.calls }
+    }
+
     /// What was there before was counted by the run that wrote it.
     fn add(&self, placed: &[Placed]) {
         for Placed { object, .. } in placed.iter().filter(|placed| placed.is_new) {
@@ -158,7 +162,7 @@ impl Tally {
 
 impl Collector<'_> {
     fn caller(&self) -> Caller<'_> {
-        Caller { until: self.run.times.read_until, requests: &self.tally.requests, retries: &self.tally.retries }
+        self.tally.caller(self.run.times.read_until)
     }
 
     async fn commit(&self) -> Result<(), Error> {

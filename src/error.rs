@@ -3,17 +3,18 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::api::ApiError;
 use crate::ledger::LedgerError;
+use crate::secrets::SecretError;
 use crate::settings::SettingsError;
 use crate::store::StoreError;
 use crate::stream::Stream;
 use crate::time::Millis;
 
 /// The `errorType` of a function error. Of several, a run ends as the first in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ErrorType {
     InvalidEvent,
     ThirdPartyConfigError,
@@ -42,18 +43,31 @@ pub enum Error {
     )]
     Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
     #[error(
-        "what was done is stored, but not said on the checkpoint or in a manifest, so that the next run does it: {why}"
+        "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
     NothingPermitted(String),
+    #[error(
+        "stopped since {since}: {why}; it starts again with other settings, with a new version of the secret, or by {{\"action\": \"restart\"}}"
+    )]
+    Stopped { since: Millis, why: String },
+}
+
+/// An error as it is told: in the answer, on the checkpoint, in a health record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    #[serde(rename = "type")]
+    pub error_type: ErrorType,
+    pub message: String,
 }
 
 impl Error {
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::InvalidEvent(_) => ErrorType::InvalidEvent,
-            Self::Settings(_) | Self::NothingPermitted(_) => ErrorType::ThirdPartyConfigError,
+            Self::Settings(_) | Self::NothingPermitted(_) | Self::Stopped { .. } => ErrorType::ThirdPartyConfigError,
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
             Self::Store(_) => ErrorType::FirstPartyGenericError,
@@ -86,6 +100,11 @@ impl Error {
             ),
             _ => false,
         }
+    }
+
+    /// What only other settings, another secret or a person's word mend: it is not tried again before.
+    pub fn stops(&self) -> bool {
+        matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
     }
 
     pub fn is_forbidden(&self) -> bool {
@@ -125,6 +144,12 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
         cause = error.source();
     }
     line
+}
+
+impl From<&Error> for Told {
+    fn from(error: &Error) -> Self {
+        Self { error_type: error.error_type(), message: chain(error) }
+    }
 }
 
 impl fmt::Display for ErrorType {

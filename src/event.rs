@@ -19,6 +19,8 @@ pub enum Invocation {
     /// What the API client may read, of these streams or of all that there are.
     Probe(Option<Vec<Stream>>),
     Health(Health),
+    /// What was stopped is tried again: these streams, or all that are enabled.
+    Restart(Option<Vec<Stream>>),
 }
 
 impl Invocation {
@@ -30,6 +32,7 @@ impl Invocation {
             Self::Verify(_) => Some("verify"),
             Self::Probe(_) => Some("probe"),
             Self::Health(_) => Some("health"),
+            Self::Restart(_) => Some("restart"),
         }
     }
 }
@@ -69,7 +72,7 @@ pub struct Collect {
 }
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
-                     \"probe\", \"replay\" and \"verify\"";
+                     \"probe\", \"replay\", \"restart\" and \"verify\"";
 
 /// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
 pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
@@ -87,6 +90,7 @@ pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
             "verify" => verify(event),
             "probe" => Ok(Invocation::Probe(Fields::read(event, "probe", &["streams"])?.streams)),
             "health" => health(event),
+            "restart" => Ok(Invocation::Restart(Fields::read(event, "restart", &["streams"])?.streams)),
             _ => Err(format!("{action:?} is not an action; {TAKES}")),
         },
         Some(action) => Err(format!("{action} is not an action; {TAKES}")),
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_and_a_verification_are_read() {
+    fn a_replay_a_verification_and_a_restart_are_read() {
         let from = at("2026-11-01T00:00:00Z");
         let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
         let collect = Collect { streams: None, span: Span::new(from, from + 5), dry_run: false };
@@ -242,6 +246,9 @@ mod tests {
         let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
         let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
         assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));
+        let restart = json!({"action": "restart", "streams": ["audit"]});
+        assert_eq!(parse(&restart, from), Ok(Invocation::Restart(Some(vec![Stream::Audit]))));
+        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(None)));
     }
 
     #[test]
@@ -283,6 +290,9 @@ mod tests {
             (json!({"action": "replay", "from": "1969-11-01T00:00:00Z"}), "needs \"prefix\""),
             (json!({"action": "replay", "prefix": "again/"}), "needs \"from\""),
             (json!({"action": "replay", "prefix": 7}), "must be text"),
+            (json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}), "which takes \"streams\""),
+            (json!({"action": "restart", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "remove"}), "\"restart\""),
             (json!({"action": "verify", "dry_run": true}), "which takes \"streams\", \"from\", \"to\""),
             (
                 json!({"action": "verify", "from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}),

@@ -1,5 +1,7 @@
 //! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
 
+use std::time::Instant;
+
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
@@ -14,8 +16,9 @@ use crate::error::{Error, ErrorType};
 use crate::event::{self, Collect, Invocation};
 use crate::health::{Checked, health};
 use crate::known::Memory;
+use crate::metrics;
 use crate::probe::{Probed, probe};
-use crate::run::{Clients, run};
+use crate::run::{Clients, restart, run};
 use crate::settings::{Settings, SettingsError};
 use crate::time::Millis;
 use crate::verify::{Verified, verify};
@@ -42,7 +45,15 @@ impl Handler {
 
     pub async fn handle(&self, event: &Value, deadline: Millis) -> Result<Answered, Diagnostic> {
         let run_id = Uuid::new_v4().to_string();
-        match self.answer(&run_id, event, deadline).await {
+        let began = Instant::now();
+        let answered = self.answer(&run_id, event, deadline).await;
+        if let Answered::Run(answer) = &answered
+            && answer.action.is_none()
+            && event["dry_run"] != true
+        {
+            metrics::tell(answer, began.elapsed());
+        }
+        match answered {
             Answered::Run(answer) if answer.status == Status::Failed => {
                 let told = answer.error.as_ref();
                 let error_type = told.map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
@@ -89,6 +100,9 @@ impl Handler {
                     Answer::failed(action, run_id, &Error::InvalidEvent(why)).into()
                 }
             },
+            Invocation::Restart(streams) => {
+                Box::pin(restart(settings, clients, run_id, streams.clone(), deadline)).await.into()
+            }
             Invocation::Verify(asked) => match Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await {
                 Ok(answer) => Answered::Verify(Box::new(answer)),
                 Err(error) => Answer::failed(action, run_id, &error).into(),

@@ -9,7 +9,6 @@ mod sources;
 mod version;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 
 use serde::Serialize;
 use tracing::{info, warn};
@@ -20,7 +19,7 @@ pub use version::Version;
 use self::findings::Rules;
 use self::sources::{Sources, is_lasting, longest_silence};
 use crate::answer::Status;
-use crate::api::{Api, Caller};
+use crate::api::{Api, Caller, Calls};
 use crate::collect::Times;
 use crate::error::Error;
 use crate::event::{Format, Health};
@@ -81,8 +80,8 @@ pub async fn health(
         settings.check_apart(prefix).map_err(refused)?;
     }
     let times = Times::new(Millis::now(), deadline);
-    let (requests, retries) = <(AtomicU64, AtomicU64)>::default();
-    let caller = Caller { until: times.read_until, requests: &requests, retries: &retries };
+    let calls = Calls::default();
+    let caller = Caller { until: times.read_until, calls: &calls };
     clients.api.sign_in(&caller).await?;
     let at = Millis::now();
     let sources = Box::pin(Sources::read(settings, &clients.api, &caller, at)).await;

@@ -35,6 +35,7 @@ impl LedgerError {
 }
 
 /// The checkpoint as it was found, with the tag that its next write must match.
+#[derive(Clone)]
 pub struct Found {
     pub checkpoint: Checkpoint,
     etag: String,
@@ -123,12 +124,16 @@ impl<'a> Ledger<'a> {
         lease: Lease,
         dry_run: bool,
     ) -> Self {
-        let tenant = identity.tenant.clone();
+        let ours = identity.clone();
         let (mut checkpoint, etag) = match found {
             Some(Found { checkpoint, etag }) => (checkpoint, Some(etag)),
             None => (Checkpoint::new(identity), None),
         };
-        checkpoint.identity.tenant = checkpoint.identity.tenant.or(tenant);
+        if checkpoint.is_blank() {
+            checkpoint.identity = ours;
+        } else {
+            checkpoint.identity.tenant = checkpoint.identity.tenant.or(ours.tenant);
+        }
         let written = WrittenState { etag, revision: checkpoint.revision, changes: 0, commits: 0 };
         Self {
             bucket,

@@ -8,6 +8,7 @@
 //! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
 //! * [`checkpoint`]: [`intervals`], readings, lease: plain values; [`ledger`] keeps them in the bucket
 //! * [`manifest`]: what was read and where it is stored; [`chain`] keeps it, [`verify`] checks it
+//! * [`state`]: what state each stream is in, and [`collector_health`], where every change of it is a record
 //! * [`stream`]: one file a stream: where its records are, how it is paged and timed
 //! * [`api`]: client, token, retries, request budget, pages
 //! * [`probe`]: what the API client may read; [`health`]: how agents, users and observers are
@@ -21,6 +22,7 @@ pub mod aws;
 pub mod chain;
 pub mod checkpoint;
 pub mod collect;
+pub mod collector_health;
 pub mod error;
 pub mod event;
 pub mod handler;
@@ -30,12 +32,14 @@ pub mod known;
 pub mod ledger;
 pub mod logging;
 pub mod manifest;
+pub mod metrics;
 pub mod ndjson;
 pub mod probe;
 pub mod retry;
 pub mod run;
 pub mod secrets;
 pub mod settings;
+pub mod state;
 pub mod store;
 pub mod stream;
 pub mod time;

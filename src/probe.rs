@@ -2,7 +2,7 @@
 //! nothing, takes no lease and reads no checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::info;
 
-use crate::answer::{Status, Told};
-use crate::api::{Api, ApiError, Caller, ListRow, Listing};
+use crate::answer::Status;
+use crate::api::{Api, ApiError, Caller, Calls, ListRow, Listing};
 use crate::collect::Times;
-use crate::error::{Error, ErrorType};
+use crate::error::{Error, ErrorType, Told};
 use crate::intervals::Span;
 use crate::ndjson;
 use crate::settings::Settings;
@@ -73,8 +73,7 @@ pub async fn probe(
     deadline: Millis,
 ) -> Result<Probed, Error> {
     let until = Times::new(Millis::now(), deadline).read_until;
-    let (requests, retries) = <(AtomicU64, AtomicU64)>::default();
-    let tenant = match api.sign_in(&Caller { until, requests: &requests, retries: &retries }).await {
+    let tenant = match api.sign_in(&Caller { until, calls: &Calls::default() }).await {
         Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
         // The streams will say so.
         signed_in => signed_in.unwrap_or_default(),
@@ -127,8 +126,7 @@ struct Question {
 /// The requests to one stream.
 #[derive(Default)]
 struct Asked {
-    requests: AtomicU64,
-    retries: AtomicU64,
+    calls: Calls,
     slowest: Option<u64>,
 }
 
@@ -176,8 +174,8 @@ impl Seen {
 impl Asked {
     async fn first(&mut self, listing: Listing<'_>, until: Millis) -> Result<Option<ListRow>, ApiError> {
         let began = Instant::now();
-        let first = listing.first(&Caller { until, requests: &self.requests, retries: &self.retries }).await;
-        if self.requests.load(Ordering::Relaxed) > 0 {
+        let first = listing.first(&Caller { until, calls: &self.calls }).await;
+        if self.calls.requests.load(Ordering::Relaxed) > 0 {
             let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.slowest = self.slowest.max(Some(took));
         }

@@ -1,31 +1,35 @@
 //! One run: the lease, every stream side by side, and the commit.
 
+mod expiring;
+mod restart;
+mod states;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use futures::future::join_all;
 use tracing::{error, info};
 
-use crate::answer::{Answer, Status, StreamAnswer, Told};
-use crate::api::{Api, Caller};
+pub use self::restart::restart;
+use crate::answer::{Answer, Status, StreamAnswer};
+use crate::api::Api;
 use crate::chain::Chain;
 use crate::checkpoint::{Checkpoint, Identity, Lease};
 use crate::collect::{Run, Tally, Times, collect};
-use crate::error::{Error, ErrorType};
+use crate::error::{Error, Told};
 use crate::event::Collect;
 use crate::intervals::Span;
 use crate::known::Memory;
 use crate::ledger::{self, Found, Ledger};
 use crate::retry::sleep_within;
 use crate::settings::Settings;
+use crate::state::States;
 use crate::store::{Bucket, Records};
-use crate::stream::{Events, Kind, Stream};
-use crate::time::{HOUR, Millis, SECOND};
+use crate::stream::{Kind, Stream};
+use crate::time::{Millis, SECOND};
 
 /// The lease outlives the deadline by so much, for what was sent just before it.
 const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
-/// What is not covered is an error so long before the API keeps it no longer: a long weekend.
-const EXPIRES_SOON: i64 = 72 * HOUR;
 /// How often a person's own run looks whether another's lease is over.
 const LEASE_POLL: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -45,20 +49,10 @@ pub async fn run(
     asked: &Collect,
     deadline: Millis,
 ) -> Answer {
-    let work = Work {
-        settings,
-        clients,
-        run_id,
-        by_hand,
-        asked,
-        streams: asked.streams.as_deref().unwrap_or(&settings.streams),
-        deadline,
-        times: Times::new(Millis::now(), deadline),
-        expiring: Mutex::default(),
-    };
+    let work = Work::new(settings, clients, run_id, by_hand, asked, deadline);
     match work.run().await {
         Ok(answer) => answer,
-        Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.with_what_expires(stream, told)),
+        Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told)),
     }
 }
 
@@ -69,8 +63,14 @@ struct Work<'a> {
     by_hand: bool,
     asked: &'a Collect,
     streams: &'a [Stream],
+    began: Millis,
     deadline: Millis,
     times: Times,
+    signed_in_at: OnceLock<Millis>,
+    /// The streams' states, as the checkpoint was last seen.
+    states: Mutex<States>,
+    /// Not tried by this run: these are stopped, and nothing has changed since.
+    stopped: Mutex<States>,
     /// What is about to fall out of the API's retention, as the checkpoint was last seen.
     expiring: Mutex<BTreeMap<Stream, Span>>,
 }
@@ -78,38 +78,75 @@ struct Work<'a> {
 /// What came of each stream.
 type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(
+        settings: &'a Settings,
+        clients: &'a Clients,
+        run_id: &'a str,
+        by_hand: bool,
+        asked: &'a Collect,
+        deadline: Millis,
+    ) -> Self {
+        let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
+        Self {
+            settings,
+            clients,
+            run_id,
+            by_hand,
+            asked,
+            streams,
+            began,
+            deadline,
+            times: Times::new(began, deadline),
+            signed_in_at: OnceLock::new(),
+            states: Mutex::default(),
+            stopped: Mutex::default(),
+            expiring: Mutex::default(),
+        }
+    }
+
     async fn run(&self) -> Result<Answer, Error> {
-        self.clients.api.forget_clock();
+        self.clients.api.begin_run().await;
         let state = Bucket::of_state(self.settings, &self.clients.s3);
-        let lease = Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE };
         let ledger = if self.asked.dry_run {
             let found = self.load(&state).await?;
-            let identity = self.sign_in(found.as_ref()).await?;
-            Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, lease)
+            let identity = self.admit(found.as_ref()).await?;
+            Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
         } else {
-            match self.take_lease(&state, lease).await? {
+            let admit = async |found: Option<&Found>| self.admit_or_tell(&state, found).await;
+            match self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint)).await? {
                 Some(ledger) => ledger,
                 None => return Ok(Answer::skipped(self.run_id)),
             }
         };
+        self.tell_what_is_left(&ledger).await;
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let collected = self.collect(&state, &ledger, &chain).await;
         self.finish(&ledger, &chain, collected).await
     }
 
-    /// `None` while another run holds the lease; a person's own run waits for it until its time is up.
-    async fn take_lease<'l>(&'l self, state: &'l Bucket, lease: Lease) -> Result<Option<Ledger<'l>>, Error> {
+    fn lease(&self) -> Lease {
+        Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE }
+    }
+
+    /// `None` while another run holds the lease; a person's own run waits for it until its time is up. `admit` says for
+    /// whom it is taken, before it is: a checkpoint of another tenant is not touched. What `prepare` changes is committed
+    /// with it.
+    async fn take_lease<'l>(
+        &self,
+        state: &'l Bucket,
+        admit: impl AsyncFn(Option<&Found>) -> Result<Identity, Error>,
+        prepare: impl Fn(&mut Checkpoint),
+    ) -> Result<Option<Ledger<'l>>, Error>
+    where
+        'a: 'l,
+    {
         loop {
             let found = self.load(state).await?;
             let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));
             if !busy {
-                // Signed in before the lease is taken, for a checkpoint of another tenant is not touched.
-                let identity = self.sign_in(found.as_ref()).await?;
-                let until = self.times.store_until;
-                let key = &self.settings.checkpoint_key;
-                let open = |checkpoint: &mut Checkpoint| self.open_with(&lease, checkpoint);
-                if let Some(ledger) = Ledger::acquire(state, key, found, identity, lease.clone(), open, until).await? {
+                let identity = admit(found.as_ref()).await?;
+                if let Some(ledger) = self.acquire(state, found, identity, &prepare).await? {
                     return Ok(Some(ledger));
                 }
             }
@@ -119,12 +156,27 @@ impl Work<'_> {
         }
     }
 
+    async fn acquire<'l>(
+        &self,
+        state: &'l Bucket,
+        found: Option<Found>,
+        identity: Identity,
+        prepare: impl FnOnce(&mut Checkpoint),
+    ) -> Result<Option<Ledger<'l>>, Error>
+    where
+        'a: 'l,
+    {
+        let key = &self.settings.checkpoint_key;
+        let until = self.times.store_until;
+        Ok(Ledger::acquire(state, key, found, identity, self.lease(), prepare, until).await?)
+    }
+
     /// What is read again in every run is opened with the lease, which saves a write.
-    fn open_with(&self, lease: &Lease, checkpoint: &mut Checkpoint) {
+    fn open_with(&self, checkpoint: &mut Checkpoint) {
         for stream in self.streams {
-            let may_be_read = checkpoint.not_permitted_at(*stream).is_none();
+            let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
             if may_be_read && matches!(stream.kind(), Kind::Rescanned(_)) {
-                checkpoint.rescanned(*stream).stored.open(Millis::now(), lease);
+                checkpoint.rescanned(*stream).stored.open(Millis::now(), &self.lease());
             }
         }
     }
@@ -134,6 +186,7 @@ impl Work<'_> {
         let found = ledger::load(state, &self.settings.checkpoint_key, &self.settings.identity(None), until).await?;
         if let Some(found) = &found {
             self.note_what_expires(&found.checkpoint);
+            self.note_states(&found.checkpoint);
         }
         Ok(found)
     }
@@ -141,8 +194,9 @@ impl Work<'_> {
     /// Answers whose data this is, now that the token tells the tenant.
     async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
         let tally = Tally::default();
-        let caller = Caller { until: self.times.read_until, requests: &tally.requests, retries: &tally.retries };
+        let caller = tally.caller(self.times.read_until);
         let identity = self.settings.identity(self.clients.api.sign_in(&caller).await?);
+        self.signed_in_at.get_or_init(Millis::now);
         if let Some(found) = found {
             found.checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;
         }
@@ -173,7 +227,10 @@ impl Work<'_> {
         let run = &run;
         join_all(self.streams.iter().map(|stream| async move {
             let tally = Tally::default();
-            let outcome = collect(run, *stream, &tally).await.map(Status::from);
+            let outcome = match self.stopped(*stream) {
+                Some(stopped) => Err(stopped),
+                None => collect(run, *stream, &tally).await.map(Status::from),
+            };
             (*stream, tally, outcome)
         }))
         .await
@@ -182,6 +239,12 @@ impl Work<'_> {
     /// Tells what was done, commits and answers. Where the commit fails, so has every stream.
     async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
         let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
+        // A manifest for which there was no time is the next run's.
+        if let Err(error) = told.or_else(in_time) {
+            not_committed(&mut collected, &error);
+        }
+        ledger.read(|checkpoint| self.note_what_expires(checkpoint));
+        let told = self.tell_states(ledger, &collected).await.or_else(in_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
@@ -189,20 +252,12 @@ impl Work<'_> {
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }
-        // A manifest for which there was no time is the next run's.
-        let told = told.or_else(|error| if error.is_out_of_time() { Ok(()) } else { Err(error) });
         if let Err(error) = released.as_ref().and(told.as_ref()) {
-            let told = Told::from(error);
-            for (_, _, outcome) in &mut collected {
-                if outcome.is_ok() {
-                    *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
-                }
-            }
+            not_committed(&mut collected, error);
         }
-        ledger.read(|checkpoint| self.note_what_expires(checkpoint));
         let streams: BTreeMap<Stream, StreamAnswer> = collected
             .into_iter()
-            .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome)))
+            .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome, released.is_ok())))
             .collect();
         let manifest = ledger
             .read(|checkpoint| checkpoint.manifests.head.clone())
@@ -216,6 +271,7 @@ impl Work<'_> {
         stream: Stream,
         tally: &Tally,
         outcome: Result<Status, Error>,
+        is_committed: bool,
     ) -> StreamAnswer {
         let (status, told) = match outcome {
             Ok(status) => (status, None),
@@ -227,39 +283,24 @@ impl Work<'_> {
             error!(stream = %stream, error_type = %told.error_type, "{stream} failed: {}", told.message);
         }
         let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
+        let state = self.state_after(ledger, stream, told.is_some(), is_committed);
         let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
+        let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
+        let answer = StreamAnswer { state, gaps, is_expiring, ..answer };
         log(stream, &answer);
         answer
     }
+}
 
-    /// A replay owes nothing that would be lost.
-    fn note_what_expires(&self, checkpoint: &Checkpoint) {
-        if self.settings.is_replay {
-            return;
-        }
-        let now = Millis::now();
-        let expiring = checkpoint.events.iter().filter_map(|(stream, state)| {
-            let Kind::Events(Events { retention: Some(retention), .. }) = stream.kind() else { return None };
-            let gap = state.owed(now - self.settings.settle(*stream)).first()?;
-            (gap.from < now - *retention + EXPIRES_SOON).then_some((*stream, gap))
-        });
-        *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring.collect();
-    }
+/// What there was no time for is left to the next run.
+fn in_time(error: Error) -> Result<(), Error> {
+    if error.is_out_of_time() { Ok(()) } else { Err(error) }
+}
 
-    /// An error, before anything is lost: with the hours that are left.
-    fn with_what_expires(&self, stream: Stream, told: Option<Told>) -> Option<Told> {
-        let expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) =
-            (expiring.get(&stream), stream.kind())
-        else {
-            return told;
-        };
-        let (error_type, because) = match told {
-            Some(told) => (told.error_type, Some(told.message)),
-            None => (ErrorType::ThirdPartyGenericError, None),
-        };
-        let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
-        Some(Told::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
+fn not_committed(collected: &mut Collected, error: &Error) {
+    let told = Told::from(error);
+    for (_, _, outcome) in collected.iter_mut().filter(|(_, _, outcome)| outcome.is_ok()) {
+        *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
     }
 }
 
@@ -268,6 +309,7 @@ fn log(stream: Stream, answer: &StreamAnswer) {
     info!(
         stream = %stream,
         status = %answer.status,
+        state = answer.state.map(tracing::field::display),
         records = answer.records,
         objects = answer.objects,
         bytes = answer.bytes,

@@ -13,6 +13,13 @@ pub struct Credentials {
     pub client_secret: SecretString,
 }
 
+/// The secret as it was read at some moment.
+pub struct Secret {
+    /// Secrets Manager's `VersionId`: another value has another.
+    pub version: Option<String>,
+    pub held: Result<Credentials, SecretError>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("the secret {id} can't be read from Secrets Manager: {why}")]
@@ -34,7 +41,7 @@ impl SecretError {
 const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT_ID"];
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
-pub async fn load(client: &Client, id: &str) -> Result<Credentials, SecretError> {
+pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
     let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| SecretError::Unreadable {
         id: id.to_owned(),
         why: match (error.code(), error.message()) {
@@ -43,14 +50,15 @@ pub async fn load(client: &Client, id: &str) -> Result<Credentials, SecretError>
         },
     })?;
     let malformed = |why: String| SecretError::Malformed { id: id.to_owned(), why };
-    match (answer.secret_string(), answer.secret_binary()) {
-        (Some(text), _) => parse(text).map_err(malformed),
+    let held = match (answer.secret_string(), answer.secret_binary()) {
+        (Some(text), _) => parse(text),
         (None, Some(bytes)) => match std::str::from_utf8(bytes.as_ref()) {
-            Ok(text) => parse(text).map_err(malformed),
-            Err(_) => Err(malformed("is binary".into())),
+            Ok(text) => parse(text),
+            Err(_) => Err("is binary".into()),
         },
-        (None, None) => Err(malformed("is empty".into())),
-    }
+        (None, None) => Err("is empty".into()),
+    };
+    Ok(Secret { held: held.map_err(malformed), version: answer.version_id })
 }
 
 /// An error says what is wrong with the secret's shape, and never repeats any of it.

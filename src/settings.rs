@@ -4,6 +4,7 @@
 mod checks;
 mod fields;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub ca_bundle: Option<PathBuf>,
     /// Records go to another prefix than the live ones, for once.
     pub is_replay: bool,
+    /// Tells these settings from others: the SHA-256, in hex, of the variables that are set and what they hold, but for
+    /// the proxy's, which may hold a password.
+    pub hash: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +93,10 @@ impl Settings {
 
     /// `var` looks a variable up, so that no test has to change the environment.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let var = &var;
-        let vars = Vars(|name: &str| var(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty()));
+        let vars = Vars { var, set: RefCell::default() };
 
         for name in ["HTTPS_PROXY", "https_proxy"] {
-            proxy(name, vars.get(name))?;
+            proxy(name, vars.look_up(name))?;
         }
         let bucket = vars.required("S3_BUCKET", "the name of the bucket for the records")?;
         bucket_name("S3_BUCKET", &bucket)?;
@@ -135,9 +138,9 @@ impl Settings {
             },
             settle: settle(vars.get("SETTLE_SECONDS"))?,
             // Set to nothing it means never; nothing set means the default.
-            reconcile: match var("RECONCILE_MINUTES") {
-                Some(held) if held.trim().is_empty() => Vec::new(),
-                _ => reconcile(&vars.or("RECONCILE_MINUTES", "60,1440"))?,
+            reconcile: match vars.raw("RECONCILE_MINUTES") {
+                Some(held) if held.is_empty() => Vec::new(),
+                held => reconcile(held.as_deref().unwrap_or("60,1440"))?,
             },
             rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
@@ -148,7 +151,9 @@ impl Settings {
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
             is_replay: false,
+            hash: String::new(),
         })
+        .map(|settings| Self { hash: vars.hash(), ..settings })
     }
 
     /// Records per request, cut to what the endpoint allows.
@@ -205,11 +210,34 @@ impl Settings {
     }
 }
 
-struct Vars<F>(F);
+struct Vars<F> {
+    var: F,
+    /// What was looked up and is set.
+    set: RefCell<BTreeMap<String, String>>,
+}
 
 impl<F: Fn(&str) -> Option<String>> Vars<F> {
     fn get(&self, name: &str) -> Option<String> {
-        (self.0)(name)
+        self.raw(name).filter(|held| !held.is_empty())
+    }
+
+    /// Also what is set to nothing.
+    fn raw(&self, name: &str) -> Option<String> {
+        let held = (self.var)(name)?.trim().to_owned();
+        self.set.borrow_mut().insert(name.to_owned(), held.clone());
+        Some(held)
+    }
+
+    /// The same, without noting it.
+    fn look_up(&self, name: &str) -> Option<String> {
+        (self.var)(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty())
+    }
+
+    /// An empty variable counts as absent, but for the one that may be set to nothing.
+    fn hash(&self) -> String {
+        let mut set = self.set.borrow().clone();
+        set.retain(|name, held| !held.is_empty() || name == "RECONCILE_MINUTES");
+        hex(&Sha256::digest(serde_json::to_vec(&set).unwrap_or_default()))
     }
 
     fn or(&self, name: &str, default: &str) -> String {
@@ -356,6 +384,21 @@ mod tests {
         assert_eq!(delays(&[]), [60 * MINUTE, 1_440 * MINUTE]);
         assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [0, 30 * MINUTE]);
         assert!(delays(&[("RECONCILE_MINUTES", " ")]).is_empty());
+    }
+
+    #[test]
+    fn whatever_is_set_otherwise_makes_another_hash_and_what_is_not_set_makes_none() {
+        let hash = |changes: &[(&str, &str)]| read(changes).expect("good").hash;
+        let usual = hash(&[]);
+        assert_eq!(usual.len(), 64);
+        for same in [("GZIP_LEVEL", ""), ("SOMETHING_ELSE", "1"), ("HTTPS_PROXY", "http://user:hunter2@proxy:3128")] {
+            assert_eq!(hash(&[same]), usual, "{same:?}");
+        }
+        let others = [("INCYDR_BASE_URL", "https://api.eu.code42.com"), ("GZIP_LEVEL", "6"), ("RECONCILE_MINUTES", "")];
+        for other in others {
+            assert_ne!(hash(&[other]), usual, "{other:?}");
+        }
+        assert_eq!(read(&[]).expect("good").for_replay("again/").expect("apart").hash, usual);
     }
 
     #[test]

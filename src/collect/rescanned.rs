@@ -87,7 +87,7 @@ impl Collector<'_> {
     }
 
     fn requests(&self) -> u64 {
-        self.tally.requests.load(std::sync::atomic::Ordering::Relaxed)
+        self.tally.calls.requests.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// The first reading of a run was opened with its lease.

@@ -247,7 +247,7 @@ impl Records<'_> {
 }
 
 /// What the keys of all objects of a span begin with.
-pub fn base(prefix: &str, stream: Stream, from: Millis, to: Millis) -> String {
+pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Millis) -> String {
     let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
     format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
 }

@@ -12,6 +12,7 @@
 mod chain;
 mod figures;
 mod happenings;
+mod health;
 mod oracle;
 mod plan;
 mod schedule;

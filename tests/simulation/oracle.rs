@@ -9,9 +9,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use simulator::{Dataset, Object, Simulator};
 
+use crate::health;
 use crate::tenant::{Tenant, stream};
 
 pub const PREFIX: &str = "code42/";
+/// The collector's records of itself.
+pub const HEALTH: &str = "code42/collector_health/";
 pub const STATE: &str = "incydr-collector/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
 
@@ -28,7 +31,7 @@ pub fn wrong(promise: &'static str, how: impl Into<String>) -> Wrong {
     Wrong { promise, how: how.into() }
 }
 
-type Found = Result<(), Wrong>;
+pub type Found = Result<(), Wrong>;
 
 /// Each stored line, and how often.
 type Lines = BTreeMap<String, usize>;
@@ -36,6 +39,7 @@ type Lines = BTreeMap<String, usize>;
 /// What must hold at any instant.
 pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
+    health::is_told_once(sim).await?;
     // Read first: whatever it covers then must be stored already.
     let checkpoint = checkpoint(sim).await;
     for dataset in [Dataset::FileEvents, Dataset::Audit] {
@@ -58,6 +62,7 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
 /// What must hold once everything was collected.
 pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
+    health::is_told_to_the_end(sim).await?;
     for dataset in DATASETS {
         let stored = lines(sim, dataset).await?;
         let records = tenant.records(dataset);
@@ -74,7 +79,7 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
 
 /// How many records are stored in all.
 pub async fn count(sim: &Simulator) -> u64 {
-    sim.stored_lines(PREFIX).await.len() as u64
+    (sim.stored_lines(PREFIX).await.len() - sim.stored_lines(HEALTH).await.len()) as u64
 }
 
 pub async fn checkpoint(sim: &Simulator) -> Value {
@@ -82,7 +87,7 @@ pub async fn checkpoint(sim: &Simulator) -> Value {
     object.map(|object| serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON")).unwrap_or_default()
 }
 
-/// Nothing is overwritten or deleted, and nothing but records is written below the prefix.
+/// Nothing is overwritten or deleted, and nothing but records and the collector's own is written below the prefix.
 async fn is_append_only(sim: &Simulator) -> Found {
     if let Some(how) = sim.s3.overwritten_or_deleted(PREFIX).first() {
         return Err(wrong("overwritten", how.as_str()));
@@ -90,7 +95,7 @@ async fn is_append_only(sim: &Simulator) -> Found {
     for key in sim.s3.keys(sim.bucket(), "").await {
         let is_record = DATASETS.iter().any(|dataset| key.starts_with(&format!("{PREFIX}{}/dt=", stream(*dataset))));
         let is_state = key == CHECKPOINT || key.starts_with(STATE);
-        if !is_record && !is_state {
+        if !is_record && !is_state && !key.starts_with(&format!("{HEALTH}dt=")) {
             return Err(wrong("misplaced", format!("{key} is neither a record's nor state")));
         }
     }

@@ -21,8 +21,8 @@ pub const ENDPOINTS: [Endpoint; 7] = [
 ];
 
 /// Sorts of keys: the streams that are stored, and the state beside them.
-pub const CLASSES: [&str; 8] =
-    ["checkpoint", "known", "set-aside", "file_events", "audit", "users", "cases", "manifests"];
+pub const CLASSES: [&str; 9] =
+    ["checkpoint", "known", "set-aside", "file_events", "audit", "users", "cases", "manifests", "collector_health"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiKind {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use simulator::SecretsFault;
 
-use crate::rig::{CHECKPOINT, Rig, failure_of, logs_with};
+use crate::rig::{Rig, failure_of, logs_with};
 
 fn message(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap()
@@ -59,7 +59,8 @@ async fn wrong_credentials_are_a_configuration_error_that_says_what_to_look_at()
     assert_eq!(error_type, "ThirdPartyConfigError");
     assert!(message(&answer).contains("INCYDR_BASE_URL is another region's"), "{answer:#}");
     assert_eq!(answer["streams"]["audit"]["status"], "failed");
-    assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_none(), "nothing is written");
+    let checkpoint = rig.checkpoint().await;
+    assert_eq!((&checkpoint["events"], &checkpoint["lease"]), (&json!({}), &Value::Null), "but for the states");
 }
 
 #[tokio::test(flavor = "multi_thread")]

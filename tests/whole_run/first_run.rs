@@ -54,7 +54,7 @@ async fn an_object_is_named_and_described_as_the_contract_says() {
         assert_eq!(write.if_none_match.as_deref(), Some("*"), "{}", write.key);
     }
     let streams: HashSet<&str> = objects.iter().filter_map(|object| object.key.split('/').nth(1)).collect();
-    assert_eq!(streams, HashSet::from(["audit", "cases", "file_events", "users"]));
+    assert_eq!(streams, HashSet::from(["audit", "cases", "collector_health", "file_events", "users"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,8 +59,7 @@ impl Rig {
                 }
             }
         }
-        let found: BTreeMap<String, Value> =
-            self.sim.s3.objects(self.sim.bucket(), PREFIX).await.iter().map(as_told).collect();
+        let found: BTreeMap<String, Value> = self.objects().await.iter().map(as_told).collect();
         assert_eq!(told.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
         assert_eq!(told, found);
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use simulator::{Lambda, LambdaBuilder, Outcome, Record, Simulator, compact};
+use simulator::{Lambda, LambdaBuilder, Object, Outcome, Record, Simulator, compact};
 
 pub const PREFIX: &str = "code42/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
+/// Where the collector's own records lie below the prefix.
+pub const HEALTH: &str = "collector_health";
 /// Enough for any run that nothing holds up.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -72,6 +74,17 @@ impl Rig {
 
     pub async fn stored(&self, stream: &str) -> Vec<String> {
         self.sim.stored_lines(&format!("{PREFIX}{stream}/")).await
+    }
+
+    /// The records that the collector writes of itself, in the order in which it did.
+    pub async fn health_records(&self) -> Vec<Value> {
+        self.stored(HEALTH).await.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The streams' objects: all that lie below the prefix, but for the collector's own.
+    pub async fn objects(&self) -> Vec<Object> {
+        let objects = self.sim.s3.objects(self.sim.bucket(), PREFIX).await;
+        objects.into_iter().filter(|object| !object.key.starts_with(&format!("{PREFIX}{HEALTH}/"))).collect()
     }
 
     pub async fn keys(&self, stream: &str) -> Vec<String> {

@@ -24,7 +24,7 @@ async fn what_was_collected_is_whole_and_the_figures_are_true() {
     a_moment().await;
     rig.invoke(json!({"action": "collect"})).await.answer();
     let verified = rig.verify().await;
-    let objects = rig.sim.s3.objects(rig.sim.bucket(), PREFIX).await;
+    let objects = rig.objects().await;
     let records: usize = objects.iter().map(|object| object.lines().len()).sum();
     let bytes: usize = objects.iter().map(|object| object.bytes.len()).sum();
     let expected = json!({"manifests": 2, "objects": objects.len(), "records": records, "bytes": bytes});

@@ -15,6 +15,8 @@ use crate::figures::{Counter, locked};
 
 /// The prefix of the records.
 pub const RECORDS: &str = "code42/";
+/// Below it, where the collector's records of itself lie: they are not what is measured.
+const HEALTH: &str = "code42/collector_health/";
 
 /// AWS lists so many keys at once.
 const KEYS_PER_PAGE: usize = 1000;
@@ -56,7 +58,7 @@ impl S3 {
         let path = percent_decode_str(request.path.trim_start_matches('/')).decode_utf8_lossy();
         let key = path.split_once('/').map_or("", |(_, key)| key);
         let prefix = request.parameter("prefix").unwrap_or_default();
-        let is_record = if key.is_empty() { prefix.starts_with(RECORDS) } else { key.starts_with(RECORDS) };
+        let is_record = if key.is_empty() { prefix.starts_with(RECORDS) } else { is_record(key) };
         let method = if key.is_empty() { "LIST" } else { request.method.as_str() };
         let kind = if is_record { "records" } else { "state" };
         *self.figures.lock().s3.entry(format!("{method} {kind}")).or_default() += 1;
@@ -80,7 +82,7 @@ impl S3 {
             _ => {}
         }
         let body = content(request);
-        let is_record = key.starts_with(RECORDS);
+        let is_record = is_record(key);
         if is_record {
             let records = request.header("x-amz-meta-records").and_then(|records| records.parse::<u64>().ok());
             let mut figures = self.figures.lock();
@@ -113,6 +115,10 @@ fn get(bucket: &Bucket, key: &str, head: bool) -> Reply {
     let mut reply = Reply::new(200, "", body);
     reply.headers.clone_from(&object.headers);
     reply.with_header("etag", object.etag.clone()).with_header("content-length", object.size.to_string())
+}
+
+fn is_record(key: &str) -> bool {
+    key.starts_with(RECORDS) && !key.starts_with(HEALTH)
 }
 
 /// Keys here hold nothing that XML would have to escape.

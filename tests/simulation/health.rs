@@ -1,0 +1,39 @@
+//! The collector's records of itself: each change of a stream's state is told, once, and follows on the one before.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use simulator::Simulator;
+
+use crate::oracle::{Found, HEALTH, checkpoint, wrong};
+
+/// Whatever instant a run died at.
+pub async fn is_told_once(sim: &Simulator) -> Found {
+    last_told(sim).await.map(drop)
+}
+
+/// What was told last is what the checkpoint says.
+pub async fn is_told_to_the_end(sim: &Simulator) -> Found {
+    let (told, checkpoint) = (last_told(sim).await?, checkpoint(sim).await);
+    let states = checkpoint["states"].as_object().into_iter().flatten();
+    let states: BTreeMap<String, Value> =
+        states.map(|(stream, state)| (stream.clone(), state["state"].clone())).collect();
+    if told != states || told.values().any(|state| state != "collecting") {
+        return Err(wrong("untold", format!("the checkpoint says {states:?}, and told is {told:?}")));
+    }
+    Ok(())
+}
+
+/// The streams' states by what is told, in the order of the keys, which is that of time.
+async fn last_told(sim: &Simulator) -> Result<BTreeMap<String, Value>, crate::oracle::Wrong> {
+    let mut states = BTreeMap::new();
+    for line in sim.stored_lines(HEALTH).await {
+        let told: Value = serde_json::from_str(&line).map_err(|_| wrong("altered", format!("no JSON: {line}")))?;
+        let stream = told["stream"].as_str().unwrap_or_default().to_owned();
+        let before = states.insert(stream, told["state"].clone()).unwrap_or_default();
+        if told["previous"] != before {
+            return Err(wrong("told twice, or not", format!("it was {before}, and then {line}")));
+        }
+    }
+    Ok(states)
+}
