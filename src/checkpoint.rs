@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use events::{EventsState, Recount, Window};
-pub use rescanned::{RescannedState, Sweep, Tier};
+pub use rescanned::{RescannedState, Sweep, Swept, Tier};
 
 use crate::collector_health::Health;
 use crate::manifest::{Entry, Link};

@@ -179,16 +179,15 @@ impl Collector<'_> {
     /// was met only now. `before` is what stood there already.
     async fn store_at(&self, at: Millis, packed: Packed, before: Applied) -> Result<(Vec<StoredObject>, Met), Error> {
         self.run.ledger.check_lease()?;
-        let placed = self.run.records.add_at(self.stream, at, packed, self.run.times.store_until).await?;
+        let placed = self.run.records.add_at(self.stream, at, before.count, packed, self.run.times.store_until).await?;
         self.tally.add(&placed);
-        let old = placed.iter().filter(|placed| !placed.is_new).count();
         let met = match () {
-            () if old > before.count as usize => Met::Unknown,
-            () if old < placed.len() => Met::New,
+            () if placed.iter().any(|placed| !placed.is_new) => Met::Unknown,
+            () if !placed.is_empty() => Met::New,
             () => Met::Nothing,
         };
-        let placed: Vec<StoredObject> = placed.into_iter().map(|placed| placed.object).collect();
-        Ok((if placed.is_empty() { before.objects } else { placed }, met))
+        let placed = placed.into_iter().map(|placed| placed.object);
+        Ok((before.objects.into_iter().chain(placed).collect(), met))
     }
 
     /// A run that died may have stored its reading without saying so: what stands under its key is known, once.

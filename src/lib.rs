@@ -14,7 +14,7 @@
 //! * [`probe`]: what the API client may read; [`health`]: how agents, users and observers are
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped
 //! * [`store`]: S3: what is created is never changed
-//! * [`aws`]: its clients, [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`]
+//! * [`aws`]: its clients, [`event`], [`answer`], [`settings`], [`secrets`], [`error`], [`known`], [`retry`], [`time`], [`logging`], [`metrics`]
 
 pub mod answer;
 pub mod api;

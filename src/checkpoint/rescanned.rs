@@ -34,6 +34,12 @@ pub struct RescannedState {
     pub not_permitted_at: Option<Millis>,
 }
 
+/// How far a reading came, from where the checkpoint says.
+pub struct Swept {
+    pub sweeps: Vec<Sweep>,
+    pub covered_to: Option<Millis>,
+}
+
 /// Records that are read again, slice by slice, by when they began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +91,15 @@ impl RescannedState {
             }
         }
         self.sweeps.sort_by_key(|sweep| sweep.tier);
+    }
+
+    pub fn swept(&self) -> Swept {
+        Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to }
+    }
+
+    /// What a reading found up to there is stored.
+    pub fn go_on_from(&mut self, swept: Swept) {
+        (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
     }
 
     /// What began before the instant that is answered need not be known any longer: `from`, or earlier where something

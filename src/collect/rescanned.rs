@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use self::slice::Slice;
 use super::{Applied, Collector};
-use crate::checkpoint::{RescannedState, Sweep, Tier};
+use crate::checkpoint::{RescannedState, Sweep, Swept, Tier};
 use crate::error::Error;
 use crate::known::Known;
 use crate::manifest::Entry;
@@ -41,6 +41,9 @@ struct Reading {
     set_aside: Vec<String>,
     rows: u64,
     total: u64,
+    /// How far it came. Streams share the checkpoint, and any of them may write it: what is not stored yet must not be
+    /// covered there.
+    swept: Swept,
     /// A record whose list failed, and was passed over.
     failed: Option<Error>,
 }
@@ -108,6 +111,7 @@ impl Collector<'_> {
             set_aside: Vec::new(),
             rows: 0,
             total: 0,
+            swept: self.rescanned_state(|state| state.swept()),
             failed: None,
         })
     }
@@ -115,7 +119,7 @@ impl Collector<'_> {
     /// Reads what is due; answers whether there is more, for which this reading has no room.
     async fn sweep(&self, facts: &'static Rescanned, reading: &mut Reading, share: &Share) -> Result<bool, Error> {
         loop {
-            let Some(sweep) = self.rescanned_state(|state| state.sweeps.first().cloned()) else { return Ok(false) };
+            let Some(sweep) = reading.swept.sweeps.first().cloned() else { return Ok(false) };
             let is_over = self.requests() >= share.requests || Millis::now() >= share.until;
             if sweep.tier != Tier::Fresh && is_over {
                 return Ok(false);
@@ -124,28 +128,13 @@ impl Collector<'_> {
                 return Ok(true);
             }
             let slice = self.read_slice(facts, &sweep, reading).await?;
-            self.go_on(&sweep, &slice, reading.failed.is_some());
+            reading.go_on(&sweep, &slice);
         }
-    }
-
-    /// The slice is read. A sweep that is at its end is noted, and of the youngest ones: covered.
-    fn go_on(&self, sweep: &Sweep, slice: &Slice, has_failed: bool) {
-        self.rescanned_state(|state| {
-            let Some(first) = state.sweeps.first_mut() else { return };
-            (first.done_to, first.slice) = (slice.to, slice.next);
-            if slice.to < sweep.to {
-                return;
-            }
-            state.sweeps.remove(0);
-            if sweep.tier == Tier::Fresh && !has_failed {
-                state.covered_to = Some(sweep.began);
-            }
-        });
     }
 
     /// Stores what was found, and answers what is known now.
     async fn close_rescan(&self, reading: Reading) -> Result<Known, Error> {
-        let Reading { at, opened_at, mut known, packer, before, set_aside, rows, total, .. } = reading;
+        let Reading { at, opened_at, mut known, packer, before, set_aside, rows, total, swept, .. } = reading;
         let applied = before.count;
         let packed = packer.finish();
         if packed.records > 0 {
@@ -170,8 +159,24 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.rescanned(self.stream);
             state.stored.known = after;
+            state.go_on_from(swept);
             state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
         });
         Ok(known)
+    }
+}
+
+impl Reading {
+    /// The slice is read. A sweep that is at its end is noted, and of the youngest ones: covered.
+    fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
+        let Some(first) = self.swept.sweeps.first_mut() else { return };
+        (first.done_to, first.slice) = (slice.to, slice.next);
+        if slice.to < sweep.to {
+            return;
+        }
+        self.swept.sweeps.remove(0);
+        if sweep.tier == Tier::Fresh && self.failed.is_none() {
+            self.swept.covered_to = Some(sweep.began);
+        }
     }
 }

@@ -66,18 +66,20 @@ impl Records<'_> {
         packed: Packed,
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
-        self.add_under(stream, &self.base(stream, span.from, span.to), span.from, packed, until).await
+        self.add_under(stream, &self.base(stream, span.from, span.to), 0, span.from, packed, until).await
     }
 
-    /// The same for a reading at an instant: of versions or inventory.
+    /// The same for a reading at an instant: of versions or inventory. The first `known` objects under its key are not
+    /// looked at: what differs from them is a change, also where it is one back to what they hold.
     pub async fn add_at(
         &self,
         stream: Stream,
         at: Millis,
+        known: u32,
         packed: Packed,
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
-        self.add_under(stream, &self.base(stream, at, at), at, packed, until).await
+        self.add_under(stream, &self.base(stream, at, at), known, at, packed, until).await
     }
 
     /// A reading to which nothing is ever added: what stands under its key first is all of it. Answers that, if there
@@ -156,13 +158,14 @@ impl Records<'_> {
         &self,
         stream: Stream,
         base: &str,
+        from: u32,
         at: Millis,
         packed: Packed,
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
         let mut packed = packed;
         let mut placed = Vec::new();
-        for n in 0.. {
+        for n in from.. {
             let key = nth(base, n);
             if packed.records == 0 {
                 // Nothing lacks; but what stands there beyond is the reading's, too.

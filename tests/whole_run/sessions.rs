@@ -243,6 +243,26 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_but_not_stored_is_not_covered_when_another_stream_commits() {
+    let rig = rig_of("sessions,cases").await;
+    populate(&rig, 12, 70);
+    rig.sim.world.add_cases(3, Utc::now() - TimeDelta::days(2), Utc::now() - TimeDelta::hours(1));
+    // The sessions are read and can't be stored; the cases, read later, write the checkpoint, and the process dies.
+    rig.sim.s3.faults.always("PUT", "/sessions/dt=", S3Fault::Status(503));
+    rig.sim.faults.once(Endpoint::CaseDetail, 1, Fault::Late(Duration::from_millis(500)));
+    rig.sim.faults.once(Endpoint::CaseList, 1, Fault::Late(Duration::from_millis(500)));
+    let lambda = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "/cases/dt=", 1, S3Fault::before(move || lambda.kill()));
+    rig.invoke(json!({})).await;
+    rig.sim.s3.faults.clear();
+    let checkpoint = rig.checkpoint().await;
+    assert_eq!(checkpoint["rescanned"]["sessions"].get("covered_to"), None, "{checkpoint}");
+    rig.free_the_lease().await;
+    collected(&rig).await;
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_permission_the_others_go_on() {
     for (stream, endpoint) in [("sessions", Endpoint::Sessions), ("session_events", Endpoint::SessionEvents)] {
         let rig = rig_of(&format!("audit,{stream}")).await;

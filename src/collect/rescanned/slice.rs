@@ -55,11 +55,9 @@ impl Collector<'_> {
             let read = self.read_passes(facts, asked, length > SHORTEST, reading).await;
             if read.as_ref().is_err_and(Error::is_out_of_time) {
                 // The next run begins with a smaller one.
-                self.rescanned_state(|state| {
-                    if let Some(sweep) = state.sweeps.first_mut() {
-                        sweep.slice = (length / 2).max(SHORTEST);
-                    }
-                });
+                if let Some(sweep) = reading.swept.sweeps.first_mut() {
+                    sweep.slice = (length / 2).max(SHORTEST);
+                }
             }
             match read? {
                 Some(rows) => {
