@@ -77,8 +77,8 @@ MUTATIONS = [
         "rows-alike-kept",
         "audit rows that are alike in every byte are as many records",
         "src/collect/events/reading.rs",
-        "        if let Total::Endpoint { .. } = self.facts.total {\n            for",
-        "        if let Total::InPage = self.facts.total {\n            for",
+        "        if !self.facts.has_id {\n            for",
+        "        if self.facts.has_id {\n            for",
         [12511144461354535671, 3945413814491063185],
     ),
     Mutation(
@@ -154,6 +154,16 @@ MUTATIONS = [
         "if missed >= 2 {",
         "if missed >= 1 {",
         [17090374491615700897, 10733942425639733406],
+    ),
+    Mutation(
+        "swept-when-stored",
+        "sessions that were read are covered only when they are stored",
+        "src/collect/rescanned.rs",
+        "            reading.go_on(&sweep, &slice);\n",
+        "            reading.go_on(&sweep, &slice);\n"
+        "            let swept = Swept { sweeps: reading.swept.sweeps.clone(), covered_to: reading.swept.covered_to };\n"
+        "            self.rescanned_state(|state| state.go_on_from(swept));\n",
+        [43, 10],
     ),
 ]
 

@@ -27,8 +27,9 @@ pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
 
 /// What a dead run sent may land until long after its lease: such readings stay open. As their keys hold them.
 fn open(checkpoint: &Value) -> Vec<String> {
-    let stored = [&checkpoint["versions"]["cases"]["stored"], &checkpoint["inventory"]["users"]["stored"]];
-    stored.iter().filter_map(|stored| Some(stored["open"].as_str()?.replace(['-', ':', '.'], ""))).collect()
+    let kinds = ["versions", "rescanned", "inventory"].into_iter().filter_map(|kind| checkpoint[kind].as_object());
+    let open = kinds.flat_map(|streams| streams.values()).filter_map(|stream| stream["stored"]["open"].as_str());
+    open.map(|open| open.replace(['-', ':', '.'], "")).collect()
 }
 
 /// By key: how many records, how many bytes, and the hash of what they are uncompressed.

@@ -1,8 +1,9 @@
 //! Seeded simulation: whatever a seed has go wrong, each record is stored exactly once in the end. A seed decides
 //! everything by endpoint, class of key and ordinal, nothing by the clock; HTTP, S3 and the processes are real.
 //!
-//! * [`plan`]: what a seed decides; [`weather`]: the faults that come by chance
-//! * [`tenant`]: what there is, and ever was, to collect
+//! * [`plan`]: what a seed decides; [`further`]: the streams that it picks beside the four that are always there;
+//!   [`weather`]: the faults that come by chance
+//! * [`tenant`]: what there is to collect; [`history`]: what there ever was; [`streams`]: how it looks in the bucket
 //! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
 //!
 //! `SEED=n` replays one schedule and tells its plan, `SEED=n,m` replays several; `SCHEDULES=n` runs so many, `MINUTES=n`
@@ -11,11 +12,14 @@
 
 mod chain;
 mod figures;
+mod further;
 mod happenings;
 mod health;
+mod history;
 mod oracle;
 mod plan;
 mod schedule;
+mod streams;
 mod tenant;
 mod weather;
 

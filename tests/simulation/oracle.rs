@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use simulator::{Dataset, Object, Simulator};
 
 use crate::health;
+use crate::history::{Stored, began_lately};
+use crate::streams::{self, Stream};
 use crate::tenant::{Tenant, stream};
 
 pub const PREFIX: &str = "code42/";
@@ -18,7 +20,8 @@ pub const HEALTH: &str = "code42/collector_health/";
 pub const STATE: &str = "incydr-collector/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
 
-const DATASETS: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::Users, Dataset::Cases];
+/// Those whose records never change, and belong to nothing but their time.
+const EVENTS: [Dataset; 2] = [Dataset::FileEvents, Dataset::Audit];
 
 /// Which promise was broken, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +45,7 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     health::is_told_once(sim).await?;
     // Read first: whatever it covers then must be stored already.
     let checkpoint = checkpoint(sim).await;
-    for dataset in [Dataset::FileEvents, Dataset::Audit] {
+    for dataset in EVENTS {
         let stored = lines(sim, dataset).await?;
         let records = tenant.records(dataset);
         let expected = expected(dataset, records.iter().map(|(_, line)| line));
@@ -56,6 +59,22 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
         let counted = self::expected(dataset, must_be_there.map(|(_, line)| line));
         nothing_missing("covered, but not stored", dataset, &stored, &counted)?;
     }
+    for stream in tenant.streams() {
+        let stored = versions(sim, stream).await?;
+        let past = tenant.past();
+        let Some(history) = past.histories.get(stream.name) else { continue };
+        history.allows(stream, &stored)?;
+        let states = ["versions", "rescanned", "inventory"].map(|kind| &checkpoint[kind][stream.name]["covered_to"]);
+        let is_sure = |covered_to: &DateTime<Utc>| past.taken.get(stream.name).is_none_or(|taken| taken < covered_to);
+        if let Some(covered_to) = states.into_iter().find_map(time).filter(is_sure) {
+            let is_hidden = |id: &str| past.missed.contains(id);
+            history.is_told_to(covered_to, stream, &stored, |key| match key.split('/').collect::<Vec<_>>()[..] {
+                ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, covered_to),
+                ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
+                _ => false,
+            })?;
+        }
+    }
     Ok(())
 }
 
@@ -63,16 +82,24 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
 pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
     health::is_told_to_the_end(sim).await?;
-    for dataset in DATASETS {
+    for dataset in EVENTS {
         let stored = lines(sim, dataset).await?;
         let records = tenant.records(dataset);
         let latest = expected(dataset, records.iter().map(|(_, line)| line));
         nothing_missing("lost", dataset, &stored, &latest)?;
-        match dataset {
-            Dataset::FileEvents | Dataset::Audit => nothing_twice_or_altered(dataset, &stored, &latest)?,
-            _ => each_version_once(dataset, &stored, tenant)?,
+        nothing_twice_or_altered(dataset, &stored, &latest)?;
+        is_set_aside(sim, stream(dataset), tenant).await?;
+    }
+    for stream in tenant.streams() {
+        let stored = versions(sim, stream).await?;
+        {
+            let past = tenant.past();
+            let Some(history) = past.histories.get(stream.name) else { continue };
+            history.allows(stream, &stored)?;
+            // A row that no parser reads could be anybody's, so that nobody is taken for deleted.
+            history.is_told(stream, &stored, past.malformed_of(stream.name).is_empty())?;
         }
-        is_set_aside(sim, dataset, tenant).await?;
+        is_set_aside(sim, stream.name, tenant).await?;
     }
     Ok(())
 }
@@ -93,7 +120,8 @@ async fn is_append_only(sim: &Simulator) -> Found {
         return Err(wrong("overwritten", how.as_str()));
     }
     for key in sim.s3.keys(sim.bucket(), "").await {
-        let is_record = DATASETS.iter().any(|dataset| key.starts_with(&format!("{PREFIX}{}/dt=", stream(*dataset))));
+        let mut names = EVENTS.map(stream).into_iter().chain(streams::all().map(|stream| stream.name));
+        let is_record = names.any(|name| key.starts_with(&format!("{PREFIX}{name}/dt=")));
         let is_state = key == CHECKPOINT || key.starts_with(STATE);
         if !is_record && !is_state && !key.starts_with(&format!("{HEALTH}dt=")) {
             return Err(wrong("misplaced", format!("{key} is neither a record's nor state")));
@@ -102,15 +130,45 @@ async fn is_append_only(sim: &Simulator) -> Found {
     Ok(())
 }
 
-/// A stream's lines, each in an object that says truly what it holds.
+/// An event stream's lines.
 async fn lines(sim: &Simulator, dataset: Dataset) -> Result<Lines, Wrong> {
     let mut lines = Lines::new();
-    for object in sim.s3.objects(sim.bucket(), &format!("{PREFIX}{}/", stream(dataset))).await {
+    for line in in_order(sim, stream(dataset)).await? {
+        *lines.entry(line).or_default() += 1;
+    }
+    Ok(lines)
+}
+
+/// What another stream's lines tell of each of its records.
+async fn versions(sim: &Simulator, stream: &Stream) -> Result<Stored, Wrong> {
+    let mut stored = Stored::new();
+    for line in in_order(sim, stream.name).await? {
+        let record: Value = serde_json::from_str(&line).unwrap_or_default();
+        let Some(key) = stream.key_of(&record) else {
+            return Err(wrong("altered", format!("{}: whose is {}", stream.name, excerpt(&line))));
+        };
+        let version = (record["_deleted"] != true).then_some(line);
+        stored.entry(key).or_default().push(version);
+    }
+    Ok(stored)
+}
+
+/// A stream's lines, by when their readings were opened; each in an object that says truly what it holds.
+async fn in_order(sim: &Simulator, stream: &str) -> Result<Vec<String>, Wrong> {
+    let mut objects = sim.s3.objects(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
+    // What a later look found under the same key is in `-r1`, `-r2`, …
+    objects.sort_by_cached_key(|object| {
+        let name = object.key.trim_end_matches(".ndjson.gz");
+        let (name, nth) = name.rsplit_once("-r").unwrap_or((name, "0"));
+        (name.to_owned(), nth.parse().unwrap_or(0_u32))
+    });
+    let mut lines = Vec::new();
+    for object in objects {
         let text = gunzipped(&object)?;
-        is_described(&object, dataset, &text)?;
+        is_described(&object, stream, &text)?;
         for line in text.lines() {
-            is_in_its_place(&object.key, dataset, line)?;
-            *lines.entry(line.to_owned()).or_default() += 1;
+            is_in_its_place(&object.key, stream, line)?;
+            lines.push(line.to_owned());
         }
     }
     Ok(lines)
@@ -125,10 +183,10 @@ fn gunzipped(object: &Object) -> Result<String, Wrong> {
     }
 }
 
-fn is_described(object: &Object, dataset: Dataset, text: &str) -> Found {
+fn is_described(object: &Object, stream: &str, text: &str) -> Found {
     let told = |name: &str| object.metadata.get(name).map(String::as_str).unwrap_or_default().to_owned();
     let same = [
-        ("stream", stream(dataset).to_owned()),
+        ("stream", stream.to_owned()),
         ("records", text.lines().count().to_string()),
         ("sha256", sha256(text.as_bytes())),
     ];
@@ -148,7 +206,7 @@ fn is_described(object: &Object, dataset: Dataset, text: &str) -> Found {
 }
 
 /// `code42/audit/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T140000000Z-r1.ndjson.gz` holds that hour's.
-fn is_in_its_place(key: &str, dataset: Dataset, line: &str) -> Found {
+fn is_in_its_place(key: &str, stream: &str, line: &str) -> Found {
     let misplaced = |why: &str| wrong("misplaced", format!("{key}: {why}: {}", excerpt(line)));
     let name = key.rsplit('/').next().unwrap_or_default().trim_end_matches(".ndjson.gz");
     let mut parts = name.split('-').map(|part| NaiveDateTime::parse_from_str(part, "%Y%m%dT%H%M%S%3fZ"));
@@ -157,9 +215,9 @@ fn is_in_its_place(key: &str, dataset: Dataset, line: &str) -> Found {
     };
     let (from, to) = (from.and_utc(), to.and_utc());
     let record: Value = serde_json::from_str(line).map_err(|_| misplaced("no parser reads it"))?;
-    let at = match dataset {
-        Dataset::FileEvents => time(&record["event"]["inserted"]),
-        Dataset::Audit => time(&record["timestamp"]),
+    let at = match stream {
+        "file_events" => time(&record["event"]["inserted"]),
+        "audit" => time(&record["timestamp"]),
         _ => Some(from),
     };
     let Some(at) = at else { return Err(misplaced("it has no time")) };
@@ -167,7 +225,7 @@ fn is_in_its_place(key: &str, dataset: Dataset, line: &str) -> Found {
     if !key.contains(&hour) {
         return Err(misplaced("its hour is another"));
     }
-    let is_instant = matches!(dataset, Dataset::Users | Dataset::Cases) && from == to;
+    let is_instant = streams::named(stream).is_some() && from == to;
     if !is_instant && !(from..to).contains(&at.trunc_subsecs(3)) {
         return Err(misplaced("its time lies outside of the span"));
     }
@@ -214,45 +272,8 @@ fn nothing_twice_or_altered(dataset: Dataset, stored: &Lines, expected: &Lines) 
     Ok(())
 }
 
-/// Each text that a user or case had at most once, and a tombstone for each user that is gone.
-fn each_version_once(dataset: Dataset, stored: &Lines, tenant: &Tenant) -> Found {
-    let past = tenant.past();
-    let ever = past.versions.get(stream(dataset)).cloned().unwrap_or_default();
-    let mut gone: BTreeMap<String, usize> = BTreeMap::new();
-    let mut known = BTreeSet::new();
-    for (line, count) in stored {
-        let record: Value = serde_json::from_str(line).unwrap_or_default();
-        let id = record["userId"].as_str().unwrap_or_default().to_owned();
-        if record["_deleted"] == true {
-            *gone.entry(id).or_default() += count;
-        } else if !ever.contains(line) {
-            return Err(wrong("altered", format!("{}: there never was {}", stream(dataset), excerpt(line))));
-        } else if *count > 1 {
-            return Err(wrong("twice", format!("{}: {count} times {}", stream(dataset), excerpt(line))));
-        } else {
-            known.insert(id);
-        }
-    }
-    for (id, count) in &gone {
-        if !past.removed.contains(id) {
-            return Err(wrong("altered", format!("user {id} has a tombstone and is there")));
-        }
-        if *count > 1 {
-            return Err(wrong("twice", format!("user {id} has {count} tombstones")));
-        }
-    }
-    // A row that no parser reads could be any user's, so that nobody is taken for deleted.
-    let can_tell = !past.malformed.contains_key(stream(dataset));
-    let lacking = past.removed.iter().find(|id| known.contains(*id) && !gone.contains_key(*id));
-    match lacking.filter(|_| dataset == Dataset::Users && can_tell) {
-        Some(id) => Err(wrong("lost", format!("user {id} is gone and has no tombstone"))),
-        None => Ok(()),
-    }
-}
-
 /// What no parser reads is kept with its own bytes, under their hash, and nothing else is.
-async fn is_set_aside(sim: &Simulator, dataset: Dataset, tenant: &Tenant) -> Found {
-    let name = stream(dataset);
+async fn is_set_aside(sim: &Simulator, name: &str, tenant: &Tenant) -> Found {
     let kept = sim.s3.objects(sim.bucket(), &format!("{STATE}set-aside/{name}/")).await;
     let mut found = BTreeSet::new();
     for object in kept {
@@ -262,7 +283,7 @@ async fn is_set_aside(sim: &Simulator, dataset: Dataset, tenant: &Tenant) -> Fou
         found.insert(String::from_utf8_lossy(&object.bytes).into_owned());
     }
     let past = tenant.past();
-    let expected = past.malformed.get(name).cloned().unwrap_or_default();
+    let expected = past.malformed_of(name);
     if let Some(lost) = expected.difference(&found).next() {
         return Err(wrong("lost", format!("{name}: not set aside: {lost}")));
     }

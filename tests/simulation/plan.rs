@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use simulator::{Dataset, EdgePolicy, Endpoint, Precision, TokenEnd};
 
+use crate::further::Further;
 use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,7 @@ pub struct Plan {
     pub seed: u64,
     pub pages: Pages,
     pub tenant: Tenant,
+    pub further: Further,
     pub rounds: Vec<Round>,
     /// Whether the lease of a run that died last is freed by hand before the calm, or runs out.
     pub frees_last_lease: bool,
@@ -126,6 +128,18 @@ pub enum Change {
     Case(usize),
     CaseIsNew,
     Malformed(Dataset),
+    /// Of a further stream: one more, or of a list of some record one more.
+    Added(Dataset, usize),
+    Changed(Dataset, usize),
+    /// To what it was before it changed last.
+    ChangedBack(Dataset, usize),
+    Removed(Dataset, usize),
+    /// What was removed last is there again.
+    Returns(Dataset),
+    /// A session has an alert; where it has some already, one more.
+    Alerted(usize),
+    /// A case is, which takes away what is attached to it.
+    Archived(usize),
 }
 
 const MALFORMED: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::Users, Dataset::Cases];
@@ -150,8 +164,15 @@ impl Plan {
                 next.finds_trouble_with_what_was_left(random, dying);
             }
         }
-        let mut plan =
-            Self { seed, pages, tenant, rounds, frees_last_lease: random.u8(0..4) > 0, ends_warm: random.bool() };
+        let mut plan = Self {
+            seed,
+            pages,
+            tenant,
+            further: Further::default(),
+            rounds,
+            frees_last_lease: random.u8(0..4) > 0,
+            ends_warm: random.bool(),
+        };
         plan.tenant.reaches_back = pick(random, &[300, 3_000]);
         match random.u8(0..12) {
             0 => plan.cuts_what_was_left(random),
@@ -159,7 +180,7 @@ impl Plan {
             2 | 3 => plan.dies_telling(random),
             _ => {}
         }
-        plan
+        plan.with_further()
     }
 
     /// A run dies when it tells what it read, which is the last thing it does but to commit.

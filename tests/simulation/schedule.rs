@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use simulator::{Behaviour, Dataset, Lambda, LambdaBuilder, Outcome, Simulator};
 use tokio::sync::Notify;
 
@@ -14,8 +14,9 @@ use crate::figures::Figures;
 use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
 use crate::oracle::{self, CHECKPOINT, PREFIX, STATE, Wrong, wrong};
 use crate::plan::{Change, Place, Plan, Round, Second};
+use crate::streams;
 use crate::tenant::{OLD, Tenant};
-use crate::weather::CLASSES;
+use crate::weather::{CLASSES, OTHER_KNOWN, OTHER_SET_ASIDE};
 
 /// A run in the calm has all the time it needs.
 const CALM_DEADLINE: Duration = Duration::from_mins(1);
@@ -156,7 +157,7 @@ impl<'a> Stage<'a> {
         });
         let happenings = Happenings { round: round.clone(), stage: self.hooks() };
         self.sim.s3.faults.decide(class, move |request, class, ordinal| {
-            let class = CLASSES.into_iter().find(|known| *known == class)?;
+            let class = classes().find(|known| *known == class)?;
             let method = if request.method == "PUT" { "PUT" } else { "GET" };
             let place = Place::S3 { method, class, ordinal };
             let happening = happenings.at(place);
@@ -186,9 +187,25 @@ impl<'a> Stage<'a> {
 
     /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
     async fn free_the_lease(&self) {
+        self.mend(|checkpoint| checkpoint["lease"] = Value::Null).await;
+    }
+
+    /// As if that had been long ago.
+    async fn have_all_sessions_read_again(&self) {
+        self.mend(|checkpoint| {
+            for stream in checkpoint["rescanned"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+                for swept_at in ["day_swept_at", "all_swept_at"] {
+                    stream[swept_at] = Value::Null;
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn mend(&self, mend: impl FnOnce(&mut Value)) {
         if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
             let mut checkpoint: Value = serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON");
-            checkpoint["lease"] = Value::Null;
+            mend(&mut checkpoint);
             self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
         }
     }
@@ -204,9 +221,20 @@ impl<'a> Stage<'a> {
         if self.plan.frees_last_lease {
             self.free_the_lease().await;
         }
+        if self.plan.further.has_sessions() {
+            self.have_all_sessions_read_again().await;
+        }
         let container = if self.plan.ends_warm { &self.first } else { &self.second };
         // Two whole readings without a user say that it is gone, and one before them may have begun while it was there.
-        let enough = if self.tenant.past().removed.is_empty() { 1 } else { 3 };
+        let enough = {
+            let past = self.tenant.past();
+            match past.histories.values().any(|history| history.gone() > 0) {
+                true => 3,
+                // A user who was hidden may be hidden still.
+                false if !past.missed.is_empty() => 2,
+                false => 1,
+            }
+        };
         let mut owes_old = self.plan.tenant.old > 0;
         let (began, mut complete, mut last) = (Instant::now(), 0, None);
         while began.elapsed() < CALM_AT_MOST {
@@ -268,7 +296,14 @@ impl<'a> Stage<'a> {
             let waits = |last| oracle::spans(&spans.clone().cloned().collect()).iter().any(|(from, _)| *from <= last);
             is_empty(&events["open"]) && last.is_none_or(|last| !waits(last) && to.is_some_and(|to| last < to))
         };
-        reaches(Dataset::FileEvents) && reaches(Dataset::Audit) && is_empty(&checkpoint["versions"]["cases"]["pending"])
+        let is_swept = |stream: &Value| {
+            is_empty(&stream["sweeps"]) && ["day_swept_at", "all_swept_at"].iter().all(|at| stream[at].is_string())
+        };
+        reaches(Dataset::FileEvents)
+            && reaches(Dataset::Audit)
+            && is_empty(&checkpoint["versions"]["cases"]["pending"])
+            && (!self.plan.further.has_sessions()
+                || checkpoint["rescanned"].as_object().is_some_and(|streams| streams.values().all(is_swept)))
     }
 }
 
@@ -283,7 +318,12 @@ fn for_old() -> Value {
 }
 
 fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
+    // Those that are asked for without a word, and what the seed picks.
+    let default = ["audit", "file_events", "sessions", "cases", "users", "agents"];
+    let further = plan.further.streams.iter().copied().filter(|name| !default.contains(name));
+    let streams: Vec<&str> = default.into_iter().chain(further).collect();
     sim.lambda(&collector())
+        .env("STREAMS", streams.join(","))
         .env("AWS_SDK_UA_APP_ID", name)
         .env("SETTLE_SECONDS", "0")
         .env("RECONCILE_MINUTES", "0")
@@ -303,5 +343,16 @@ fn collector() -> PathBuf {
 /// The stream, or the kind of state, that a key belongs to.
 fn class(key: &str) -> String {
     let rest = key.strip_prefix(PREFIX).or_else(|| key.strip_prefix(STATE)).unwrap_or(key);
-    rest.split(['/', '.']).next().unwrap_or_default().to_owned()
+    let mut parts = rest.split(['/', '.']);
+    let class = parts.next().unwrap_or_default();
+    match (class, parts.next().is_some_and(|stream| streams::FURTHER.iter().any(|further| further.name == stream))) {
+        ("known", true) => OTHER_KNOWN.to_owned(),
+        ("set-aside", true) => OTHER_SET_ASIDE.to_owned(),
+        (class, _) => class.to_owned(),
+    }
+}
+
+fn classes() -> impl Iterator<Item = &'static str> {
+    let further = streams::FURTHER.iter().map(|stream| stream.name);
+    CLASSES.into_iter().chain([OTHER_KNOWN, OTHER_SET_ASIDE]).chain(further)
 }

@@ -1,30 +1,44 @@
 //! What the tenant ever held: the world as it changes, and what the oracle needs to know of its past.
 
+mod further;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use simulator::{Dataset, Late, Record, WorldHandle, compact, with_member};
 
+use crate::happenings::locked;
+use crate::history::History;
 use crate::plan::{Change, Plan};
+use crate::streams::{self, Part, Stream, key};
 
 /// What is older than a first run looks back for (`LOOKBACK_MINUTES`), from and to so many seconds ago.
 pub const OLD: (i64, i64) = (10_000, 4_000);
 
 pub struct Tenant {
     pub world: WorldHandle,
+    /// Where the further streams' records are made, so that they change nothing about those of the others.
+    workshop: WorldHandle,
     past: Mutex<Past>,
+    /// Changes come one after the other, so that none goes unnoticed between two others.
+    turn: Mutex<()>,
+    streams: Vec<&'static Stream>,
     page: usize,
     most_removed: usize,
 }
 
 #[derive(Default)]
 pub struct Past {
-    /// All texts that a user or case ever had.
-    pub versions: BTreeMap<&'static str, BTreeSet<String>>,
-    pub removed: BTreeSet<String>,
+    /// Of each stream whose records may change.
+    pub histories: BTreeMap<&'static str, History>,
+    removed_users: usize,
+    /// When something was last taken from a stream's lists. One that is read just then may pass over a record: where
+    /// another came in the meantime, the total can't tell.
+    pub taken: BTreeMap<&'static str, DateTime<Utc>>,
     /// Users that one reading is without.
-    missed: BTreeSet<String>,
+    pub missed: BTreeSet<String>,
+    further: further::Past,
     /// What no parser reads, by stream: the bytes as they are served.
     pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
     /// Event records that may be found long after their window was covered.
@@ -32,10 +46,25 @@ pub struct Past {
     changes: u64,
 }
 
+impl Past {
+    /// What no parser reads of what a stream asks for.
+    pub fn malformed_of(&self, stream: &str) -> BTreeSet<String> {
+        let stream = if stream == "user_roles" { "users" } else { stream };
+        self.malformed.get(stream).cloned().unwrap_or_default()
+    }
+}
+
 impl Tenant {
     pub fn of(plan: &Plan, world: WorldHandle) -> Self {
-        let tenant =
-            Self { world, past: Mutex::default(), page: plan.pages.others, most_removed: plan.tenant.users / 10 };
+        let tenant = Self {
+            world,
+            workshop: WorldHandle::new(plan.seed),
+            past: Mutex::default(),
+            turn: Mutex::default(),
+            streams: streams::ALWAYS.iter().chain(plan.further.picked()).collect(),
+            page: plan.pages.others,
+            most_removed: plan.tenant.users / 10,
+        };
         let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
         let holds = &plan.tenant;
         let events = tenant.world.add_file_events(holds.file_events, ago(holds.reaches_back), ago(5));
@@ -49,16 +78,23 @@ impl Tenant {
         tenant.world.add_file_events(holds.old, ago(OLD.0), ago(OLD.1));
         tenant.world.add_audit(holds.old, ago(OLD.0), ago(OLD.1));
         tenant.world.add_audit(holds.burst, ago(holds.reaches_back / 2), ago(holds.reaches_back / 2));
-        tenant.note("users", &tenant.world.add_users(holds.users));
-        tenant.note("cases", &tenant.world.add_cases(holds.cases, ago(80_000), ago(900)));
+        tenant.world.add_users(holds.users);
+        tenant.world.add_cases(holds.cases, ago(80_000), ago(900));
         for dataset in &holds.malformed {
             tenant.add_malformed(*dataset);
         }
+        tenant.populate(&plan.further);
+        tenant.note(|_| true);
         tenant
     }
 
     pub fn past(&self) -> MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those whose records may change, in this schedule.
+    pub fn streams(&self) -> impl Iterator<Item = &'static Stream> {
+        self.streams.iter().copied()
     }
 
     /// The API's own records of a stream, but for those that can't be parsed: as they must be stored.
@@ -73,6 +109,7 @@ impl Tenant {
     }
 
     pub fn apply(&self, changes: &[Change]) {
+        let _turn = locked(&self.turn);
         for change in changes {
             self.apply_one(change);
         }
@@ -94,22 +131,29 @@ impl Tenant {
             Change::User(n) => {
                 if let Some(id) = self.nth(Dataset::Users, *n) {
                     let notes = self.marked("notes");
-                    let raw = self.world.update_user(&id, notes);
-                    self.note_text("users", &raw);
+                    self.world.update_user(&id, notes);
+                    self.note_of(Dataset::Users);
                 }
             }
-            Change::UserIsNew => self.note("users", &self.world.add_users(1)),
+            Change::UserIsNew => {
+                self.world.add_users(1);
+                self.note_of(Dataset::Users);
+            }
             Change::UserIsRemoved(n) => self.remove_user(*n),
             Change::UserIsMissedOnce(n) => self.miss_user(*n),
             Change::Case(n) => {
                 if let Some(number) = self.nth(Dataset::Cases, *n) {
                     let name = self.marked("name");
-                    let raw = self.world.update_case(number, name);
-                    self.note_text("cases", &raw);
+                    self.world.update_case(number, name);
+                    self.note_of(Dataset::Cases);
                 }
             }
-            Change::CaseIsNew => self.note("cases", &self.world.add_cases(1, now, now)),
+            Change::CaseIsNew => {
+                self.world.add_cases(1, now, now);
+                self.note_of(Dataset::Cases);
+            }
             Change::Malformed(dataset) => self.add_malformed(*dataset),
+            further => self.apply_further(further),
         }
     }
 
@@ -134,9 +178,12 @@ impl Tenant {
         let Some(id) = self.nth(Dataset::Users, n) else { return };
         let mut past = self.past();
         // No more than a fifth may go at once, and one that was missed before would go too soon.
-        if past.removed.len() < self.most_removed && !past.missed.contains(&id) {
+        if past.removed_users < self.most_removed && !past.missed.contains(&id) {
             self.world.remove_user(&id);
-            past.removed.insert(id);
+            past.removed_users += 1;
+            drop(past);
+            self.note_taken(Dataset::Users);
+            self.note_of(Dataset::Users);
         }
     }
 
@@ -148,6 +195,14 @@ impl Tenant {
             let at_least = self.world.users().len().saturating_sub(self.most_removed + 2);
             let requests = at_least.div_ceil(self.page).max(1);
             self.world.late(Dataset::Users, &id, Late::Requests(requests as u64));
+            for stream in self.streams().filter(|stream| stream.shows(Dataset::Users)) {
+                past.taken.insert(stream.name, Utc::now());
+            }
+            // Its roles are hidden with it, from who asks for them in between.
+            if let Some(roles) = past.histories.get_mut("user_roles") {
+                let of_user = key(Dataset::UserRoles, &id, "");
+                roles.note_hidden(Utc::now(), |key| key.starts_with(&of_user));
+            }
         }
     }
 
@@ -192,14 +247,46 @@ impl Tenant {
         self.world.push_raw(dataset, &id, at, raw);
     }
 
-    fn note(&self, stream: &'static str, records: &[Record]) {
-        for record in records {
-            self.note_text(stream, &record.raw);
+    /// What there is now, where such a record was added, changed or removed.
+    fn note_of(&self, dataset: Dataset) {
+        self.note(|stream| stream.shows(dataset));
+    }
+
+    fn note_taken(&self, dataset: Dataset) {
+        for stream in self.streams().filter(|stream| stream.shows(dataset)) {
+            self.past().taken.insert(stream.name, Utc::now());
         }
     }
 
-    fn note_text(&self, stream: &'static str, raw: &str) {
-        self.past().versions.entry(stream).or_default().insert(compact(raw));
+    fn note(&self, of: impl Fn(&Stream) -> bool) {
+        for stream in self.streams().filter(|stream| of(stream)) {
+            let lines = self.lines(stream);
+            self.past().histories.entry(stream.name).or_default().note(Utc::now(), lines);
+        }
+    }
+
+    /// The API's own records of a stream, and their keys.
+    fn lines(&self, stream: &Stream) -> Vec<(String, String)> {
+        let of = |part: &Part| -> Vec<(String, String)> {
+            let mut records: Vec<Record> = self.records(part.dataset).into_iter().map(|(record, _)| record).collect();
+            if let Some(parents) = part.dataset.parent() {
+                let parents = self.records(parents);
+                let shown: BTreeSet<&str> =
+                    parents.iter().filter(|(parent, _)| lists(part, parent)).map(|(parent, _)| &*parent.id).collect();
+                records.retain(|record| record.parent.as_deref().is_some_and(|parent| shown.contains(parent)));
+            }
+            records.iter().map(|record| part.stored(record)).collect()
+        };
+        stream.parts.iter().flat_map(of).collect()
+    }
+}
+
+/// Whether such a record's list is to be collected.
+fn lists(part: &Part, parent: &Record) -> bool {
+    match part.dataset {
+        Dataset::SessionEvents => further::has_alerts(parent),
+        Dataset::CaseFileEvents => !further::is_archived(parent),
+        _ => true,
     }
 }
 

@@ -24,6 +24,10 @@ pub const ENDPOINTS: [Endpoint; 7] = [
 pub const CLASSES: [&str; 9] =
     ["checkpoint", "known", "set-aside", "file_events", "audit", "users", "cases", "manifests", "collector_health"];
 
+/// Those of the further streams, which disturb no ordinal of the others.
+pub const OTHER_KNOWN: &str = "known of others";
+pub const OTHER_SET_ASIDE: &str = "set-aside of others";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiKind {
     RateLimited,
@@ -128,6 +132,8 @@ pub struct Weather {
     pub s3_rate: u64,
     pub s3: Vec<S3Kind>,
     pub s3_storms: Vec<Storm<&'static str, S3Kind>>,
+    /// The endpoints of the further streams.
+    pub further: Vec<Endpoint>,
 }
 
 /// What a schedule has of faults at all: a random part of the kinds, and from none of them to a great many.
@@ -194,7 +200,8 @@ pub fn pick<T: Clone>(random: &mut Rng, among: &[T]) -> T {
 impl Weather {
     pub fn strikes_api(&self, endpoint: Endpoint, ordinal: u64, request: &Request) -> Option<Fault> {
         let mut random = self.chance(&format!("{endpoint:?}"), ordinal);
-        let may_strike = |kind: &ApiKind| may_strike(*kind, endpoint, request);
+        let is_further = self.further.contains(&endpoint);
+        let may_strike = |kind: &ApiKind| may_strike(*kind, endpoint, is_further, request);
         let able: Vec<ApiKind> = self.api.iter().copied().filter(may_strike).collect();
         let by_chance = random.u64(..1_000) < self.api_rate && !able.is_empty();
         let kind = by_chance.then(|| pick(&mut random, &able));
@@ -234,8 +241,9 @@ fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
 }
 
 /// Whether this endpoint can do that without lying beyond all doubt.
-fn may_strike(kind: ApiKind, endpoint: Endpoint, request: &Request) -> bool {
+fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Request) -> bool {
     use Endpoint::{AuditCount, AuditSearch, CaseList, FileEvents, SignIn, Users};
+    let tells = if is_further { Tells::of(endpoint) } else { Tells::Nothing };
     match kind {
         ApiKind::RateLimited
         | ApiKind::ServerError
@@ -249,9 +257,14 @@ fn may_strike(kind: ApiKind, endpoint: Endpoint, request: &Request) -> bool {
         ApiKind::Unauthorized => endpoint != SignIn,
         // What a list began with, or counts, is not for anybody to doubt.
         ApiKind::RepeatPage => !is_first_page(endpoint, request),
-        ApiKind::ShiftPages | ApiKind::OldestFirst => matches!(endpoint, AuditSearch | Users | CaseList),
+        ApiKind::ShiftPages | ApiKind::OldestFirst => {
+            matches!(endpoint, AuditSearch | Users | CaseList) || tells == Tells::PagesAndTotal
+        }
+        ApiKind::NoList if tells == Tells::Pages => is_first_page(endpoint, request),
+        ApiKind::NoList if tells == Tells::All => true,
         ApiKind::NoList | ApiKind::NewestFirst | ApiKind::TotalOff => {
-            matches!(endpoint, FileEvents | AuditSearch | Users | CaseList)
+            let is_one_of_the_four = matches!(endpoint, FileEvents | AuditSearch | Users | CaseList);
+            is_one_of_the_four || matches!(tells, Tells::PagesAndTotal | Tells::AllAndTotal)
         }
         ApiKind::InvalidPageToken | ApiKind::Problems => endpoint == FileEvents,
         ApiKind::TimedOut => matches!(endpoint, FileEvents | AuditSearch | AuditCount),
@@ -264,8 +277,47 @@ fn is_first_page(endpoint: Endpoint, request: &Request) -> bool {
         Endpoint::FileEvents => body()["pgToken"].as_str().is_none_or(str::is_empty),
         Endpoint::AuditSearch => body()["page"] == 0,
         Endpoint::Users => request.parameter("page").is_none_or(|page| page == "1"),
-        Endpoint::CaseList => request.parameter("pgNum").is_none_or(|page| page == "1"),
-        _ => true,
+        Endpoint::CaseList | Endpoint::CaseFileEvents => request.parameter("pgNum").is_none_or(|page| page == "1"),
+        Endpoint::Sessions => request.parameter("page_number").is_none_or(|page| page == "0"),
+        Endpoint::AlertRules => request.parameter("PageNumber").is_none_or(|page| page == "0"),
+        _ => request.parameter("page").is_none_or(|page| page == "1"),
+    }
+}
+
+/// What a further stream's list tells of itself, and so which lies can be seen through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    /// It is no list in an object.
+    Nothing,
+    /// Pages without a total: only a first page must hold a list.
+    Pages,
+    PagesAndTotal,
+    /// One page, which must hold a list.
+    All,
+    AllAndTotal,
+}
+
+impl Tells {
+    fn of(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Actors | Endpoint::Matters | Endpoint::Custodians | Endpoint::Policies => Self::Pages,
+            Endpoint::RiskIndicatorCategories | Endpoint::UserRoles | Endpoint::RuleUsers => Self::All,
+            Endpoint::Orgs | Endpoint::SessionEvents => Self::AllAndTotal,
+            Endpoint::Sessions
+            | Endpoint::CaseFileEvents
+            | Endpoint::Agents
+            | Endpoint::Devices
+            | Endpoint::Departments
+            | Endpoint::DirectoryGroups
+            | Endpoint::TrustedActivities
+            | Endpoint::Watchlists
+            | Endpoint::WatchlistMembers
+            | Endpoint::IncludedActors
+            | Endpoint::ExcludedActors
+            | Endpoint::IncludedDepartments
+            | Endpoint::IncludedDirectoryGroups => Self::PagesAndTotal,
+            _ => Self::Nothing,
+        }
     }
 }
 

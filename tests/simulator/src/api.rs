@@ -55,8 +55,8 @@ struct State {
     behaviour: Mutex<Behaviour>,
     tokens: sign_in::Tokens,
     page_tokens: file_events::PageTokens,
-    /// The last page of each endpoint, for [`Fault::RepeatPage`].
-    last: Mutex<HashMap<Endpoint, Reply>>,
+    /// The last page that answered each question, for [`Fault::RepeatPage`].
+    last: Mutex<HashMap<(Endpoint, String), Reply>>,
     recent: Mutex<VecDeque<Instant>>,
     log: Mutex<Vec<ApiRequest>>,
 }
@@ -167,7 +167,7 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
             Reply { body: reply.body.slice(..reply.body.len() / 2), ..reply }
         }
         Fault::RepeatPage => {
-            let last = locked(&state.last).get(&endpoint).cloned();
+            let last = locked(&state.last).get(&(endpoint, question(request))).cloned();
             last.unwrap_or_else(as_always)
         }
         Fault::ShiftPages(shift) => usual(Twist { shift, ..Twist::default() }),
@@ -185,6 +185,14 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
         Fault::Hang => Reply { delivery: Delivery::Never, ..Reply::lost() },
         Fault::Dropped => Reply::lost(),
     }
+}
+
+/// What is asked for, but for the page's number.
+fn question(request: &Request) -> String {
+    let numbers = lists::page_numbers();
+    let parameters = request.parameters().into_iter().filter(|(name, _)| !numbers.contains(&name.as_str()));
+    let parameters: Vec<String> = parameters.map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{}?{}", request.path, parameters.join("&"))
 }
 
 fn edited(reply: Reply, edit: impl FnOnce(&str) -> String) -> Reply {
@@ -208,7 +216,7 @@ fn usual(state: &State, endpoint: Endpoint, request: &Request, twist: Twist) -> 
     let twist = Twist { cap: behaviour.page_cap, ..twist };
     let reply = healthy(state, &behaviour, endpoint, request, circumstances, twist).unwrap_or_else(|refused| refused);
     if reply.status == 200 {
-        locked(&state.last).insert(endpoint, reply.clone());
+        locked(&state.last).insert((endpoint, question(request)), reply.clone());
     }
     reply
 }

@@ -77,7 +77,7 @@ pub enum Fault {
     CutBody,
     /// A whole HTTP body whose JSON ends in the middle.
     BrokenJson,
-    /// What this endpoint answered last, again.
+    /// What this endpoint answered last to the same question, whichever page that was of, again.
     RepeatPage,
     /// Offset paging, with rows inserted before (negative) or taken out (positive) since the last page.
     ShiftPages(i64),

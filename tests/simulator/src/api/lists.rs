@@ -5,7 +5,7 @@ mod table;
 
 use chrono::{DateTime, Utc};
 
-pub(super) use table::{LISTS, List, keys};
+pub(super) use table::{LISTS, List, keys, page_numbers};
 
 use super::{
     page::{self, Twist},

@@ -274,3 +274,8 @@ pub(in crate::api) fn keys() -> Vec<&'static str> {
     let others = ["cases", "fileEvents", "groups", "items", "queryResult", "users"];
     LISTS.iter().filter_map(|list| list.key).chain(others).collect()
 }
+
+/// The parameters that tell which page is asked for, of whichever endpoint.
+pub(in crate::api) fn page_numbers() -> Vec<&'static str> {
+    LISTS.iter().filter_map(|list| Some(list.pages?.page)).chain(["page_number"]).collect()
+}

@@ -1,0 +1,124 @@
+//! What the API showed of a stream's records, one version after the other, and whether the bucket tells the same.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::oracle::{Wrong, wrong};
+use crate::streams::Stream;
+
+/// A line, or none while the API doesn't show the record; and since when.
+type State = (DateTime<Utc>, Option<String>);
+
+/// Each record's states in order.
+#[derive(Default)]
+pub struct History(BTreeMap<String, Vec<State>>);
+
+/// What is stored of each record, in order; a tombstone is none.
+pub type Stored = BTreeMap<String, Vec<Option<String>>>;
+
+impl History {
+    /// What there is now, from now on.
+    pub fn note(&mut self, now: DateTime<Utc>, lines: Vec<(String, String)>) {
+        let mut gone: Vec<String> = self.shown().map(|(key, _)| key.to_owned()).collect();
+        gone.retain(|key| !lines.iter().any(|(shown, _)| shown == key));
+        for (key, line) in
+            lines.into_iter().map(|(key, line)| (key, Some(line))).chain(gone.into_iter().map(|key| (key, None)))
+        {
+            let states = self.0.entry(key).or_default();
+            if states.last().is_none_or(|(_, last)| *last != line) {
+                states.push((now, line));
+            }
+        }
+    }
+
+    /// For a while the API may have shown these as well as not.
+    pub fn note_hidden(&mut self, now: DateTime<Utc>, is_hidden: impl Fn(&str) -> bool) {
+        for (_, states) in self.0.iter_mut().filter(|(key, _)| is_hidden(key)) {
+            if let Some((_, Some(line))) = states.last().cloned() {
+                states.extend([(now, None), (now, Some(line))]);
+            }
+        }
+    }
+
+    /// The records that there are.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(key, states)| Some((key.as_str(), states.last()?.1.as_deref()?)))
+    }
+
+    pub fn gone(&self) -> usize {
+        self.0.len() - self.shown().count()
+    }
+
+    /// The bucket leaves states out, for nobody looks all the time, but adds none, and tells none twice in a row.
+    pub fn allows(&self, stream: &Stream, stored: &Stored) -> Result<(), Wrong> {
+        for (key, lines) in stored {
+            let told = |line: &Option<String>| line.as_deref().map_or("its tombstone".to_owned(), excerpt);
+            let states = self.0.get(key).map(Vec::as_slice).unwrap_or_default();
+            if let Some(odd) = lines.iter().find(|line| !states.iter().any(|(_, state)| state == *line)) {
+                return Err(wrong("altered", format!("{}: there never was {key}: {}", stream.name, told(odd))));
+            }
+            if let Some((twice, _)) = lines.iter().zip(lines.iter().skip(1)).find(|(line, next)| line == next) {
+                return Err(wrong("twice", format!("{}: {key}, unchanged: {}", stream.name, told(twice))));
+            }
+            let mut left = states.iter();
+            if let Some(odd) = lines.iter().find(|line| !left.any(|(_, state)| state == *line)) {
+                let how = format!("{}: {key}, again or too late: {}", stream.name, told(odd));
+                return Err(wrong("twice", how));
+            }
+            if lines.first().is_some_and(Option::is_none) {
+                return Err(wrong("altered", format!("{}: a tombstone of {key}, which is not stored", stream.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been as it is since before the stream was covered is stored, but for what is `excused`.
+    pub fn is_told_to(
+        &self,
+        covered_to: DateTime<Utc>,
+        stream: &Stream,
+        stored: &Stored,
+        excused: impl Fn(&str) -> bool,
+    ) -> Result<(), Wrong> {
+        let covered = self.0.iter().filter(|(_, states)| states.last().is_some_and(|(since, _)| *since < covered_to));
+        match self.lacking(stored, covered.map(|(key, _)| key.as_str()).filter(|key| !excused(key))) {
+            None => Ok(()),
+            Some(how) => Err(wrong("covered, but not stored", format!("{}: {how}", stream.name))),
+        }
+    }
+
+    /// The newest version of everything is stored, and what is gone is told, if that can be told at all.
+    pub fn is_told(&self, stream: &Stream, stored: &Stored, can_tell_gone: bool) -> Result<(), Wrong> {
+        if let Some(how) = self.lacking(stored, self.0.keys().map(String::as_str)) {
+            return Err(wrong("lost", format!("{}: {how}", stream.name)));
+        }
+        let is_gone =
+            |key: &str| self.0.get(key).and_then(|states| states.last()).is_some_and(|(_, line)| line.is_none());
+        let untold = stored.iter().find(|(key, lines)| is_gone(key) && lines.last().is_some_and(Option::is_some));
+        match untold.filter(|_| stream.tells_deleted && can_tell_gone) {
+            Some((key, _)) => Err(wrong("lost", format!("{}: {key} is gone and has no tombstone", stream.name))),
+            None => Ok(()),
+        }
+    }
+
+    fn lacking<'a>(&self, stored: &Stored, keys: impl Iterator<Item = &'a str>) -> Option<String> {
+        let mut keys = keys.filter_map(|key| Some((key, self.0.get(key)?.last()?.1.as_ref()?)));
+        let (key, line) = keys.find(|(key, line)| {
+            let last = stored.get(*key).and_then(|lines| lines.last());
+            last.is_none_or(|last| last.as_ref() != Some(*line))
+        })?;
+        Some(format!("{key} is not stored as it is now: {}", excerpt(line)))
+    }
+}
+
+/// Sessions that began earlier are not read in every run; a run takes its time.
+pub fn began_lately(session: &str, covered_to: DateTime<Utc>) -> bool {
+    let begin = session.rsplit('_').next().and_then(|begin| begin.parse().ok());
+    let begin = begin.and_then(DateTime::from_timestamp_millis);
+    begin.is_some_and(|begin| begin > covered_to - TimeDelta::minutes(110))
+}
+
+fn excerpt(line: &str) -> String {
+    line.chars().take(160).collect()
+}

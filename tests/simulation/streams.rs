@@ -1,0 +1,165 @@
+//! The streams whose records may change, may go, or belong to other records: how these look in the bucket.
+
+use serde_json::Value;
+use simulator::{Dataset, Endpoint, Record, compact};
+
+pub struct Stream {
+    pub name: &'static str,
+    pub parts: &'static [Part],
+    /// What the API shows no longer gets a tombstone.
+    pub tells_deleted: bool,
+    /// By which it is asked for.
+    pub endpoints: &'static [Endpoint],
+}
+
+pub struct Part {
+    pub dataset: Dataset,
+    /// Where the id stands in a line.
+    id: &'static [&'static str],
+    /// Of a list that each of some other records has: `_list`, empty where the line needs none, and the key of the
+    /// other record's id.
+    list: Option<(&'static str, &'static str)>,
+}
+
+const fn own(dataset: Dataset, id: &'static [&'static str]) -> Part {
+    Part { dataset, id, list: None }
+}
+
+const fn list(dataset: Dataset, name: &'static str, parent: &'static str, id: &'static [&'static str]) -> Part {
+    Part { dataset, id, list: Some((name, parent)) }
+}
+
+const fn stream(name: &'static str, parts: &'static [Part], endpoints: &'static [Endpoint]) -> Stream {
+    Stream { name, parts, tells_deleted: true, endpoints }
+}
+
+const fn lasting(name: &'static str, parts: &'static [Part], endpoints: &'static [Endpoint]) -> Stream {
+    Stream { name, parts, tells_deleted: false, endpoints }
+}
+
+/// These are in every schedule.
+pub static ALWAYS: [Stream; 2] = [
+    stream("users", &[own(Dataset::Users, &["userId"])], &[Endpoint::Users]),
+    lasting("cases", &[own(Dataset::Cases, &["number"])], &[Endpoint::CaseList, Endpoint::CaseDetail]),
+];
+
+/// Of these a seed picks some.
+pub static FURTHER: [Stream; 17] = [
+    lasting("sessions", &[own(Dataset::Sessions, &["sessionId"])], &[Endpoint::Sessions]),
+    lasting(
+        "session_events",
+        &[list(Dataset::SessionEvents, "", "_sessionId", &["event", "id"])],
+        &[Endpoint::Sessions, Endpoint::SessionEvents],
+    ),
+    lasting(
+        "case_file_events",
+        &[list(Dataset::CaseFileEvents, "", "_caseNumber", &["event", "id"])],
+        &[Endpoint::CaseFileEvents, Endpoint::CaseFileEventDetail],
+    ),
+    stream("agents", &[own(Dataset::Agents, &["agentId"])], &[Endpoint::Agents]),
+    stream("devices", &[own(Dataset::Devices, &["deviceId"])], &[Endpoint::Devices]),
+    stream("actors", &[own(Dataset::Actors, &["actorId"])], &[Endpoint::Actors]),
+    stream("departments", &[own(Dataset::Departments, &["name"])], &[Endpoint::Departments]),
+    stream("directory_groups", &[own(Dataset::DirectoryGroups, &["groupId"])], &[Endpoint::DirectoryGroups]),
+    stream("trusted_activities", &[own(Dataset::TrustedActivities, &["activityId"])], &[Endpoint::TrustedActivities]),
+    stream("roles", &[own(Dataset::Roles, &["roleId"])], &[Endpoint::Roles]),
+    stream("orgs", &[own(Dataset::Orgs, &["orgGuid"])], &[Endpoint::Orgs]),
+    stream(
+        "risk_indicator_categories",
+        &[own(Dataset::RiskIndicatorCategories, &["id"])],
+        &[Endpoint::RiskIndicatorCategories],
+    ),
+    stream("customer", &[own(Dataset::Customer, &["tenantId"])], &[Endpoint::Customer]),
+    stream(
+        "alert_rules",
+        &[own(Dataset::AlertRules, &["id"]), list(Dataset::RuleUsers, "users", "_ruleId", &["userIdFromAuthority"])],
+        &[Endpoint::AlertRules, Endpoint::RuleUsers],
+    ),
+    stream(
+        "watchlists",
+        &[
+            own(Dataset::Watchlists, &["watchlistId"]),
+            list(Dataset::WatchlistMembers, "members", "_watchlistId", &["actorId"]),
+            list(Dataset::IncludedActors, "included_actors", "_watchlistId", &["actorId"]),
+            list(Dataset::ExcludedActors, "excluded_actors", "_watchlistId", &["actorId"]),
+            list(Dataset::IncludedDepartments, "included_departments", "_watchlistId", &["name"]),
+            list(Dataset::IncludedDirectoryGroups, "included_directory_groups", "_watchlistId", &["groupId"]),
+        ],
+        &[
+            Endpoint::Watchlists,
+            Endpoint::WatchlistMembers,
+            Endpoint::IncludedActors,
+            Endpoint::ExcludedActors,
+            Endpoint::IncludedDepartments,
+            Endpoint::IncludedDirectoryGroups,
+        ],
+    ),
+    stream(
+        "legal_hold",
+        &[
+            own(Dataset::Matters, &["matterId"]),
+            list(Dataset::Custodians, "custodians", "_matterId", &["userId"]),
+            own(Dataset::Policies, &["policyId"]),
+        ],
+        &[Endpoint::Matters, Endpoint::Custodians, Endpoint::Policies],
+    ),
+    stream("user_roles", &[list(Dataset::UserRoles, "", "_userId", &["roleId"])], &[Endpoint::UserRoles]),
+];
+
+/// All of them, picked or not.
+pub fn all() -> impl Iterator<Item = &'static Stream> {
+    ALWAYS.iter().chain(&FURTHER)
+}
+
+pub fn named(name: &str) -> Option<&'static Stream> {
+    all().find(|stream| stream.name == name)
+}
+
+impl Stream {
+    /// Under what a stored line's record is known, a tombstone's too.
+    pub fn key_of(&self, line: &Value) -> Option<String> {
+        let is_of = |part: &&Part| match part.list {
+            Some((name, parent)) => line.get(parent).is_some() && (name.is_empty() || line["_list"] == name),
+            None => line.get("_list").is_none() && text_at(line, part.id).is_some(),
+        };
+        let part = self.parts.iter().find(is_of)?;
+        let parent = part.list.map_or(Some(String::new()), |(_, parent)| text_at(line, &[parent]))?;
+        Some(key(part.dataset, &parent, &text_at(line, part.id)?))
+    }
+
+    /// Whether what becomes of such a record is to be seen in this stream.
+    pub fn shows(&self, dataset: Dataset) -> bool {
+        self.parts.iter().any(|part| part.dataset == dataset || part.dataset.parent() == Some(dataset))
+    }
+}
+
+impl Part {
+    /// Under what a record is known, and its line.
+    pub fn stored(&self, record: &Record) -> (String, String) {
+        let parent = record.parent.as_deref().unwrap_or_default();
+        let text = compact(&record.raw);
+        let line = match self.list {
+            // A record that is plain text.
+            None if text.starts_with('"') => format!(r#"{{"name":{text}}}"#),
+            None => text,
+            Some((name, of)) => {
+                let name = if name.is_empty() { String::new() } else { format!(r#""_list":"{name}","#) };
+                format!(r#"{{{name}"{of}":{},{}"#, Value::from(parent), &text[1..])
+            }
+        };
+        (key(self.dataset, parent, &record.id), line)
+    }
+}
+
+/// `watchlist_members/<watchlist>/<actor>`.
+pub fn key(dataset: Dataset, parent: &str, id: &str) -> String {
+    format!("{}/{parent}/{id}", dataset.name())
+}
+
+fn text_at(line: &Value, path: &[&str]) -> Option<String> {
+    match path.iter().try_fold(line, |value, name| value.get(name))? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
