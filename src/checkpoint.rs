@@ -153,6 +153,9 @@ pub struct Pass {
     /// One of the lists couldn't be read whole, so that nothing is missed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_partial: bool,
+    /// One failed and was passed over, so that not all is covered when the reading ends.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lacks: bool,
 }
 
 /// What is stored of versions or inventory, and what is being stored.
@@ -348,7 +351,18 @@ impl Lease {
 impl Pass {
     pub fn new(began: Millis) -> Self {
         let (seen, counted) = (None, Some(0));
-        Self { began, part: 0, parent: None, page: 0, seen, set_aside: 0, rows: 0, counted, is_partial: false }
+        Self {
+            began,
+            part: 0,
+            parent: None,
+            page: 0,
+            seen,
+            set_aside: 0,
+            rows: 0,
+            counted,
+            is_partial: false,
+            lacks: false,
+        }
     }
 
     pub fn next_part(&mut self) {

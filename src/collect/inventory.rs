@@ -4,7 +4,7 @@
 mod key;
 mod list;
 
-use futures::stream::{self, StreamExt};
+use futures::future::join_all;
 use serde_json::Value;
 
 use self::key::{Member, key_of, with_member};
@@ -111,8 +111,9 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// One record's list after another's; the first page of the next few is asked for meanwhile. A list that fails
-    /// holds up no other.
+    /// One record's list after another's; the first pages of a few are asked for at once. All of these are there before
+    /// the first of them is read on: a request that nobody polls might hold the token that the next page waits for. A
+    /// list that fails holds up no other.
     async fn read_of_each(
         &self,
         facts: &'static Inventory,
@@ -124,30 +125,31 @@ impl Collector<'_> {
         if let Some(last) = &reading.pass.parent {
             parents.retain(|parent| parent > last);
         }
-        let begin = |parent: String| async move {
-            let mut listing = self.listing(part, Some(&parent));
-            let first = Some(listing.rows(&self.caller()).await);
-            (parent, Begun { listing, first })
-        };
-        let mut lists = stream::iter(parents).map(begin).buffered(FETCHES_AT_ONCE);
         let mut failures = 0;
-        while let Some((parent, begun)) = lists.next().await {
-            match self.read_list(facts, (part, Some(&parent)), begun, Shown::default(), reading).await {
-                Ok(whole) => {
-                    failures = 0;
-                    reading.note(&whole);
-                }
-                Err(error) if error.may_be_local() => {
-                    failures += 1;
-                    reading.pass.is_partial = true;
-                    if failures >= FAILURES_IN_A_ROW {
-                        return Err(error);
+        for some in parents.chunks(FETCHES_AT_ONCE) {
+            let begun = join_all(some.iter().map(|parent| async move {
+                let mut listing = self.listing(part, Some(parent));
+                let first = Some(listing.rows(&self.caller()).await);
+                (parent, Begun { listing, first })
+            }));
+            for (parent, begun) in begun.await {
+                match self.read_list(facts, (part, Some(parent)), begun, Shown::default(), reading).await {
+                    Ok(whole) => {
+                        failures = 0;
+                        reading.note(&whole);
                     }
-                    reading.failed.get_or_insert(error);
+                    Err(error) if error.may_be_local() => {
+                        failures += 1;
+                        (reading.pass.is_partial, reading.pass.lacks) = (true, true);
+                        if failures >= FAILURES_IN_A_ROW {
+                            return Err(error);
+                        }
+                        reading.failed.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+                reading.pass.parent = Some(parent.clone());
             }
-            reading.pass.parent = Some(parent);
         }
         Ok(())
     }
@@ -180,7 +182,8 @@ impl Collector<'_> {
         } else {
             known.updated_with(seen)
         };
-        let covered_to = refused.is_none().then_some(reading.pass.began);
+        // The list that failed may have done so in a run before this one.
+        let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
         let (rows, total) = (reading.pass.rows, reading.pass.counted);
         self.store_and_close(reading, &next, None, (rows, total), covered_to).await?;
         refused.map_or(Ok(Outcome::Complete), Err)

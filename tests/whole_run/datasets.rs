@@ -284,6 +284,45 @@ async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_while_lists_are_read_side_by_side_holds_nobody_up() {
+    let stream = STREAMS.into_iter().find(|stream| stream.name == "legal_hold").unwrap();
+    for revoked_at in 1..=12 {
+        let rig = stream.rig(5).await;
+        stream.populate(&rig.sim.world, 12);
+        rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(2));
+        let api = rig.sim.api.clone();
+        rig.sim.faults.once(Endpoint::Custodians, revoked_at, Fault::run(move || api.revoke_tokens()));
+        rig.sim.faults.from(Endpoint::SignIn, 2, Fault::Late(std::time::Duration::from_millis(200)));
+        println!("{revoked_at}");
+        collected(&rig, stream).await;
+        stream.assert_holds(&rig, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_failed_before_its_reading_was_cut_off_is_not_covered() {
+    let stream = STREAMS.into_iter().find(|stream| stream.name == "alert_rules").unwrap();
+    let rig = stream.rig(50).await;
+    let mut ids: Vec<String> =
+        stream.populate(&rig.sim.world, 60).iter().step_by(2).map(|rule| rule.id.to_string()).collect();
+    ids.sort_unstable();
+    let failing = format!("/{}/", ids[0]);
+    let of_it = move |request: &simulator::http::Request| request.path.contains(&failing);
+    rig.sim.faults.when(Endpoint::RuleUsers, of_it, Fault::Status(500, "{}".into()));
+    rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(100));
+    rig.sim.faults.from(Endpoint::RuleUsers, 30, Fault::Hang);
+    rig.lambda.invoke(json!({}), std::time::Duration::from_secs(8)).await;
+    let pass = rig.checkpoint().await["inventory"]["alert_rules"]["pass"].clone();
+    assert!(pass["parent"].is_string(), "it was not cut off: {pass}");
+    rig.sim.faults.clear();
+    rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::ZERO);
+    while rig.checkpoint().await["inventory"]["alert_rules"].get("covered_to").is_none() {
+        rig.run().await;
+    }
+    stream.assert_holds(&rig, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
     let stream = STREAMS.into_iter().find(|stream| stream.name == "watchlists").unwrap();
     for is_before in [true, false] {
