@@ -343,7 +343,7 @@ async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
                 rig.sim.s3.faults.clear();
                 rig.free_the_lease().await;
             }
-            collected(&rig, stream).await;
+            rig.recover().await;
             stream.assert_holds(&rig, &[]).await;
             assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_some());
         }

@@ -181,8 +181,7 @@ async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
             rig.sim.s3.faults.once("PUT", "", nth, fault);
             rig.invoke(json!({})).await;
             rig.sim.s3.faults.clear();
-            rig.free_the_lease().await;
-            rig.run().await;
+            rig.recover().await;
             rig.run().await;
             rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
             assert_events(&rig).await;
