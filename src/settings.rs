@@ -111,9 +111,9 @@ impl Settings {
         let fields = fields(vars.get("FIELDS").as_deref(), vars.get("FIELDS_IN_RECORDS").as_deref())?;
 
         let dialect = dialect(vars.get("INCYDR_API_DIALECT").as_deref())?;
-        let default = match dialect {
-            Dialect::Sdk => "audit,file_events,sessions,cases,users,agents",
-            Dialect::Guide => "audit,file_events,cases,users",
+        let held = match dialect {
+            Dialect::Sdk => vars.or("STREAMS", "audit,file_events,sessions,cases,users,agents"),
+            Dialect::Guide => vars.or("STREAMS", "audit,file_events,cases,users"),
         };
 
         Ok(Self {
@@ -125,7 +125,7 @@ impl Settings {
             checkpoint_key,
             state_bucket,
             dialect,
-            streams: streams(&vars.or("STREAMS", default), dialect)?,
+            streams: streams(&held, dialect)?,
             lookback: vars.number("LOOKBACK_MINUTES", 60, 1, 366 * 24 * 60)? * MINUTE,
             page_sizes: PageSizes {
                 file_events: vars.number("FE_PAGE_SIZE", 5_000, 1, 10_000)?,

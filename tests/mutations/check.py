@@ -129,7 +129,7 @@ MUTATIONS = [
         "src/store/records.rs",
         "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
         "matches!(self.bucket.put(&object, Condition::Absent, until).await?, Written::Refused | Written::Now { .. })",
-        [7047291587183060108, 13851127778515891027],
+        [10353937743811236179, 16570367478917794987, 8104600380605359687],
     ),
     Mutation(
         "recount",
@@ -163,7 +163,7 @@ MUTATIONS = [
         "            reading.go_on(&sweep, &slice);\n"
         "            let swept = Swept { sweeps: reading.swept.sweeps.clone(), covered_to: reading.swept.covered_to };\n"
         "            self.rescanned_state(|state| state.go_on_from(swept));\n",
-        [43, 10],
+        [6328625097008164403],
     ),
 ]
 

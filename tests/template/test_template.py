@@ -138,7 +138,7 @@ def test_every_default_is_the_one_of_the_settings(template):
         default = template["Parameters"].get(value.get("Ref"), {}).get("Default") if isinstance(value, dict) else value
         # No default, or an empty one, which counts as absent.
         if default:
-            default_in_code = rf'"{variable}",\s*"?{re.escape(str(default))}["),]'
+            default_in_code = rf'"{variable}"[^"]*"?{re.escape(str(default))}["),]'
             assert re.search(default_in_code, settings_code()), f"{variable}={default}"
 
 
