@@ -222,8 +222,7 @@ async fn killed_with_each(key: &str, fault: impl Fn(Lambda) -> S3Fault) {
             assert!(nth > 1, "the first must die");
             return;
         }
-        rig.free_the_lease().await;
-        rig.run().await;
+        rig.recover().await;
         rig.assert_told_once().await;
         for stream in ["audit", "users"] {
             assert_eq!(rig.told(stream).await, FIRST, "write {nth}");
