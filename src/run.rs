@@ -175,7 +175,7 @@ impl<'a> Work<'a> {
     fn open_with(&self, checkpoint: &mut Checkpoint) {
         for stream in self.streams {
             let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
-            if may_be_read && matches!(stream.kind(), Kind::Rescanned(_)) {
+            if may_be_read && matches!(stream.kind_in(self.settings.dialect), Some(Kind::Rescanned(_))) {
                 checkpoint.rescanned(*stream).stored.open(Millis::now(), &self.lease());
             }
         }

@@ -59,9 +59,11 @@ impl Collector<'_> {
         }
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
+        // By our own clock, as the run's times are.
+        let began = Millis::now();
         let share = Share {
             requests: self.requests() + REQUESTS_A_RUN,
-            until: now + (self.run.times.read_until.0 - now.0) / 2,
+            until: began + (self.run.times.read_until.0 - began.0) / 2,
         };
         let mut failed = None;
         loop {

@@ -292,3 +292,13 @@ async fn after_an_outage_what_began_meanwhile_is_read() {
     collected(&rig).await;
     rig.assert_holds("sessions", &missed).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_whose_clock_is_far_behind_is_asked_for_the_older_ones_too() {
+    let rig = rig().await;
+    rig.sim.api.change(|behaviour| behaviour.clock_offset = TimeDelta::hours(-1));
+    let now = Utc::now() - TimeDelta::hours(1);
+    let older = rig.sim.world.add_sessions(20, now - TimeDelta::hours(60), now - TimeDelta::hours(3), true);
+    collected(&rig).await;
+    rig.assert_holds("sessions", &older).await;
+}
