@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Is the simulation any good? Each promise is broken in a copy of the sources, one at a time, and a named seed must
-see it; with the sound collector the same seeds must see nothing.
+see it; with the sound collector the same seeds must see nothing. Where clocks and races hide it from every named seed,
+one of SCHEDULES (60) random ones must see it, which the line says.
 
     check.py                 checks them all
     check.py NAME…           checks these
-    check.py --find NAME…    looks for seeds that see them, among SCHEDULES (60) random ones
+    check.py --find NAME…    looks for seeds that see them, among SCHEDULES random ones
 """
 
 import json
@@ -55,7 +56,7 @@ MUTATIONS = [
         "src/collect/events/window.rs",
         "        match self.commit().await {\n            Ok(()) => Ok(Opened",
         "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(Opened",
-        [8299793477609722186, 7782974945841978434, 2264327720976036613],
+        [450430437418893917, 6427362800643516736, 5093085112201208488, 6408253115784936843, 15857060671845559289],
     ),
     Mutation(
         "total-check",
@@ -166,6 +167,9 @@ MUTATIONS = [
         [6328625097008164403],
     ),
 ]
+
+# How many random seeds are tried.
+SCHEDULES = os.environ.get("SCHEDULES", "60")
 
 # What a seed may see. A schedule that gets stuck or panics has seen nothing.
 REASONS = ["lost", "twice", "altered", "overwritten", "covered, but not stored", "after its lease", "unproven"]
@@ -297,18 +301,22 @@ def check_sound(simulation: Path, sound: Path, chosen: list[Mutation]) -> tuple[
 def check_mutant(simulation: Path, mutant: Path, mutation: Mutation) -> tuple[str, bool]:
     if not mutation.seeds:
         return f"{mutation.name:<24} has no seed", False
-    seen = simulate(simulation, mutant, SEED=",".join(map(str, mutation.seeds)))
-    for seed, promise, how in seen:
-        if promise in REASONS:
-            return f"{mutation.name:<24} {promise}, as seed {seed} sees: {how[:90]}", True
-    return f"{mutation.name:<24} is not seen by {mutation.seeds} ({seen})", False
+    named = simulate(simulation, mutant, SEED=",".join(map(str, mutation.seeds)))
+    if found := first_seen(named):
+        return f"{mutation.name:<24} {found}", True
+    if found := first_seen(simulate(simulation, mutant, SCHEDULES=SCHEDULES)):
+        return f"{mutation.name:<24} {found} (a random one: those that are named no longer see it)", True
+    return f"{mutation.name:<24} is not seen by {mutation.seeds} ({named}), nor by {SCHEDULES} random ones", False
+
+
+def first_seen(seen: list[tuple[str, str, str]]) -> str | None:
+    return next((f"{promise}, as seed {seed} sees: {how[:90]}" for seed, promise, how in seen if promise in REASONS), None)
 
 
 def find(simulation: Path, mutant: Path, mutation: Mutation) -> str:
-    schedules = os.environ.get("SCHEDULES", "60")
-    seen = simulate(simulation, mutant, SCHEDULES=schedules)
+    seen = simulate(simulation, mutant, SCHEDULES=SCHEDULES)
     lines = [f"    {seed} {promise}: {how[:110]}" for seed, promise, how in seen]
-    return "\n".join([f"{mutation.name}: {len(seen)} of {schedules} schedules see it", *lines])
+    return "\n".join([f"{mutation.name}: {len(seen)} of {SCHEDULES} schedules see it", *lines])
 
 
 if __name__ == "__main__":
