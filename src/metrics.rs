@@ -30,14 +30,9 @@ fn lines(answer: &Answer, function: &str, took: Duration, now: Millis) -> Vec<Va
         ("RunDuration", "Milliseconds", u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         ("ConfigErrors", "Count", u64::from(is_config)),
     ];
-    let mut lines = vec![line(function, None, &of_run, &answer.run_id, now)];
-    lines.extend(
-        answer
-            .streams
-            .iter()
-            .map(|(stream, told)| line(function, Some(*stream), &of_stream(told), &answer.run_id, now)),
-    );
-    lines
+    let of_streams = answer.streams.iter().map(|(stream, told)| (Some(*stream), of_stream(told)));
+    let all = std::iter::once((None, of_run.to_vec())).chain(of_streams);
+    all.filter_map(|(stream, metrics)| line(function, stream, &metrics, &answer.run_id, now)).collect()
 }
 
 fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
@@ -60,19 +55,25 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
     metrics
 }
 
+/// None where nothing happened.
 fn line(
     function: &str,
     stream: Option<Stream>,
     metrics: &[(&'static str, &'static str, u64)],
     run_id: &str,
     now: Millis,
-) -> Value {
+) -> Option<Value> {
     let mut dimensions = vec![vec!["FunctionName"]];
     if stream.is_some() {
         dimensions.push(vec!["FunctionName", "Stream"]);
     }
-    let units: Vec<Value> = metrics.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    // CloudWatch bills a metric by the hours in which it has a value: what didn't happen stands in the log alone.
+    let happened = metrics.iter().filter(|(_, _, value)| *value > 0);
+    let units: Vec<Value> = happened.map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
     let mut line = Map::new();
+    if units.is_empty() {
+        return None;
+    }
     let directive = json!([{"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": units}]);
     line.insert("_aws".into(), json!({"Timestamp": now.0, "CloudWatchMetrics": directive}));
     line.insert("FunctionName".into(), function.into());
@@ -81,7 +82,7 @@ fn line(
     }
     line.insert("run_id".into(), run_id.into());
     line.extend(metrics.iter().map(|(name, _, value)| ((*name).to_owned(), Value::from(*value))));
-    Value::Object(line)
+    Some(Value::Object(line))
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
     use crate::collect::Tally;
 
     #[test]
-    fn each_metric_that_is_announced_stands_in_its_line() {
+    fn each_metric_that_is_announced_stands_in_its_line_and_is_not_zero() {
         let told = StreamAnswer::new(Status::Complete, &Tally::default(), Some(Millis(1_000)), Millis(61_000), None);
         let answer = Answer::of_streams("r-1", BTreeMap::from([(Stream::Audit, told)]));
         let lines = lines(&answer, "collector", Duration::from_millis(42), Millis(7));
@@ -103,7 +104,7 @@ mod tests {
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
             assert_eq!(directive["Namespace"], NAMESPACE);
             for metric in directive["Metrics"].as_array().expect("a list") {
-                assert!(line[metric["Name"].as_str().expect("a name")].is_u64(), "{metric}: {line}");
+                assert!(line[metric["Name"].as_str().expect("a name")].as_u64() > Some(0), "{metric}: {line}");
             }
             for dimension in
                 directive["Dimensions"].as_array().expect("a list").iter().filter_map(Value::as_array).flatten()
@@ -111,6 +112,13 @@ mod tests {
                 assert!(line[dimension.as_str().expect("a name")].is_string(), "{dimension}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn what_did_not_happen_is_no_metric() {
+        let lines = lines(&Answer::skipped("r-1"), "collector", Duration::ZERO, Millis(7));
+        let directive = &lines[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert_eq!((directive, &lines[0]["Runs"]), (&json!([{"Name": "Skipped", "Unit": "Count"}]), &json!(0)));
     }
 
     #[test]
