@@ -2,6 +2,7 @@
 //! the checkpoint, one line a record: `{"id":"42","seen":["<hex>"],"missed":1}`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -166,7 +167,13 @@ impl Known {
         Some((id, Entry { seen, missed, began }))
     }
 
-    /// Stores it under a key made of its content, unless it is what `before` names already.
+    /// Whether it lies under the key that it would have today.
+    pub fn is_of_this_month(at: &StateObject) -> bool {
+        at.key.contains(&format!("/{}/", this_month()))
+    }
+
+    /// Stores it under a key made of its content and of the month, unless it is what `before` names already. What stands
+    /// under the key of a month long gone is of no use to anybody, and a lifecycle rule may sweep it.
     pub async fn store(
         &self,
         bucket: &Bucket,
@@ -185,7 +192,7 @@ impl Known {
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         let packed = lines.finish();
-        let key = format!("{state_prefix}known/{stream}/{}.ndjson.gz", packed.sha256);
+        let key = format!("{state_prefix}known/{stream}/{}/{}.ndjson.gz", this_month(), packed.sha256);
         let object = StateObject { key, records: packed.records };
         if before != Some(&object) {
             let bytes = Object {
@@ -199,6 +206,11 @@ impl Known {
         }
         Ok(Some(object))
     }
+}
+
+/// `2026-11`.
+fn this_month() -> impl fmt::Display {
+    Millis::now().date_time().format("%Y-%m")
 }
 
 fn is_tombstone(line: &str) -> bool {

@@ -56,6 +56,7 @@ enum Detail {
 
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
+        self.keep_known().await?;
         let left_open = self.versions_state(|state| state.stored.open.is_some());
         // Only who has something to compare needs to know what is stored.
         let mut known = if left_open { Some(self.known_versions(facts).await?) } else { None };
@@ -92,6 +93,16 @@ impl Collector<'_> {
         let mut known = self.load_known(stored.known.as_ref()).await?;
         let applied = self.apply_stored(&stored, &mut known, |line| ndjson::field(line, facts.list.field)).await?;
         Ok((known, applied))
+    }
+
+    /// What is known is stored anew each month, also where nothing changes: what is older may be swept.
+    async fn keep_known(&self) -> Result<(), Error> {
+        let known = self.versions_state(|state| state.stored.known.clone());
+        let Some(old) = known.filter(|at| !Known::is_of_this_month(at)) else { return Ok(()) };
+        let known = self.load_known(Some(&old)).await?;
+        let kept = self.store_known(&known, Some(&old)).await?;
+        self.versions_state(|state| state.stored.known = kept);
+        Ok(())
     }
 
     /// The stream's part of the checkpoint.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
+use serde_json::json;
 use simulator::{Endpoint, Fault, compact, with_member};
 
 use crate::rig::{Rig, ago, assert_same};
@@ -142,4 +143,25 @@ async fn a_list_that_shifts_between_two_runs_loses_no_case() {
         rig.run().await;
         rig.assert_holds("cases", &rig.sim.world.cases()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_is_stored_anew_each_month_also_where_nothing_changes() {
+    let rig = rig().await;
+    rig.sim.world.add_cases(3, ago(80_000), ago(900));
+    rig.run().await;
+    let checkpoint = rig.checkpoint().await;
+    let key = checkpoint["versions"]["cases"]["stored"]["known"]["key"].as_str().unwrap().to_owned();
+    let month = format!("/{}/", Utc::now().format("%Y-%m"));
+    let old = key.replace(&month, "/2026-01/");
+    assert_ne!(old, key, "its month is part of the key");
+    // As if that had been months ago.
+    let object = rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap();
+    rig.sim.s3.put_raw(rig.sim.bucket(), &old, object.bytes).await;
+    rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
+    rig.edit_checkpoint(|checkpoint| checkpoint["versions"]["cases"]["stored"]["known"]["key"] = json!(old)).await;
+    assert_eq!(rig.run().await["streams"]["cases"]["records"], 0);
+    assert!(rig.sim.s3.object(rig.sim.bucket(), &key).await.is_some());
+    assert_eq!(rig.checkpoint().await["versions"]["cases"]["stored"]["known"]["key"], key);
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
 }
