@@ -105,8 +105,10 @@ impl Api {
         ours + self.behind.load(Ordering::Relaxed)
     }
 
-    /// A run begins: what the API's clock said in an earlier one counts no longer, nor what the secret held.
-    pub async fn begin_run(&self) {
+    /// A run begins, with a budget of its own: what the API's clock said in an earlier one counts no longer, nor what the
+    /// secret held.
+    pub async fn begin_run(&self, requests_per_minute: usize) {
+        self.budget.set(requests_per_minute);
         self.behind.store(0, Ordering::Relaxed);
         self.signed_in.lock().await.forget_secret();
         self.has_told_time.store(false, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::{info, warn};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Manifests};
 use crate::ledger::Ledger;
 use crate::manifest::{self, Entry, Index, Link, Manifest, day_prefix};
 use crate::ndjson::{Packer, Packing};
@@ -43,7 +43,7 @@ impl<'a> Chain<'a> {
 
     /// Keeps the checkpoint small while a run does much.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
-        if self.ledger.read(|checkpoint| checkpoint.manifests.unlisted.len()) < LONG {
+        if self.ledger.read(|checkpoint| checkpoint.manifests.to_tell()) < LONG {
             return Ok(());
         }
         self.write(Vec::new(), LONG, until).await
@@ -53,7 +53,7 @@ impl<'a> Chain<'a> {
     pub async fn close(&self, index_until: Millis, until: Millis) -> Result<(), StoreError> {
         let unindexed = self.ledger.read(|checkpoint| {
             let manifests = &checkpoint.manifests;
-            manifests.unindexed.first().filter(|_| !manifests.unlisted.is_empty() && !self.dry_run).cloned()
+            manifests.unindexed.first().filter(|_| manifests.to_tell() > 0 && !self.dry_run).cloned()
         });
         let index = match unindexed {
             Some(last) => self.index(last, index_until).await.unwrap_or_else(|error| {
@@ -66,17 +66,15 @@ impl<'a> Chain<'a> {
         self.write(index.into_iter().collect(), 1, until).await
     }
 
-    /// Writes the next manifest, where it tells of at least so many readings.
+    /// Writes the next manifest, where it tells of at least so many readings and chains.
     async fn write(&self, indexes: Vec<Index>, at_least: usize, until: Millis) -> Result<(), StoreError> {
         let _one_at_a_time = self.writing.lock().await;
-        let (before, readings, identity) = self.ledger.read(|checkpoint| {
-            let manifests = &checkpoint.manifests;
-            (manifests.head.clone(), manifests.unlisted.clone(), checkpoint.identity.clone())
-        });
-        if self.dry_run || readings.len() < at_least || self.ledger.check_lease().is_err() {
+        let (Manifests { head: before, unlisted: readings, merged, .. }, identity) =
+            self.ledger.read(|checkpoint| (checkpoint.manifests.clone(), checkpoint.identity.clone()));
+        let (told, told_merged) = (readings.len(), merged.len());
+        if self.dry_run || told + told_merged < at_least || self.ledger.check_lease().is_err() {
             return Ok(());
         }
-        let told = readings.len();
         let manifest = Manifest {
             format_version: manifest::FORMAT_VERSION,
             number: before.as_ref().map_or(1, |link| link.number + 1),
@@ -85,6 +83,7 @@ impl<'a> Chain<'a> {
             run_id: self.ledger.lease.run_id.clone(),
             identity,
             indexes,
+            merged,
             readings,
         };
         let json = manifest.to_json();
@@ -95,6 +94,7 @@ impl<'a> Chain<'a> {
         self.ledger.update(|checkpoint| {
             let manifests = &mut checkpoint.manifests;
             manifests.unlisted.drain(..told);
+            manifests.merged.drain(..told_merged);
             manifests.unindexed.retain(|last| manifest.indexes.iter().all(|index| index.last != *last));
             if let Some(before) = manifests.head.replace(link.clone())
                 && before.day() != link.day()

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use events::{EventsState, Recount, Window};
+pub use events::{EventsState, Recount, Reserved, Window};
 pub use rescanned::{RescannedState, Sweep, Swept, Tier};
 
 use crate::collector_health::Health;
@@ -19,8 +19,9 @@ use crate::state::States;
 use crate::stream::{Kind, Stream};
 use crate::time::{MINUTE, Millis};
 
-/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`.
-pub const FORMAT_VERSION: u64 = 3;
+/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`; 4 added
+/// `reserved` and `merged`.
+pub const FORMAT_VERSION: u64 = 4;
 /// It is read, and written in this format.
 const OLDEST_FORMAT_VERSION: u64 = 1;
 
@@ -59,6 +60,9 @@ pub struct Manifests {
     /// Done, but not in a manifest yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlisted: Vec<Entry>,
+    /// The ends of the chains of shards that were merged, and that no manifest names yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Link>,
     /// The last manifests of days that are over and have no index yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unindexed: Vec<Link>,
@@ -296,6 +300,18 @@ impl Checkpoint {
         self.events.entry(stream).or_default()
     }
 
+    /// What is left to the shards of a backfill.
+    pub fn reserved(&self) -> impl Iterator<Item = (Stream, &Reserved)> {
+        self.events.iter().flat_map(|(stream, state)| state.reserved.iter().map(|reserved| (*stream, reserved)))
+    }
+
+    /// Takes over what a shard has come to, in one go with what tells of it.
+    pub fn merge(&mut self, stream: Stream, shard: &str, mut theirs: Self) {
+        self.events(stream).merge(shard, theirs.events.remove(&stream).unwrap_or_default());
+        self.manifests.unlisted.append(&mut theirs.manifests.unlisted);
+        self.manifests.merged.extend(theirs.manifests.head);
+    }
+
     pub fn versions(&mut self, stream: Stream) -> &mut VersionsState {
         self.versions.entry(stream).or_default()
     }
@@ -325,6 +341,13 @@ impl Checkpoint {
             Kind::Rescanned(_) => self.rescanned.get(&stream)?.covered_to,
             Kind::Inventory(_) | Kind::Findings(_) => self.inventory.get(&stream)?.covered_to,
         }
+    }
+}
+
+impl Manifests {
+    /// How much the next manifest would tell.
+    pub fn to_tell(&self) -> usize {
+        self.unlisted.len() + self.merged.len()
     }
 }
 
@@ -433,7 +456,7 @@ mod tests {
         assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
-        assert_eq!(Checkpoint::parse(br#"{"format_version":4,"new":[]}"#), Err(CheckpointError::Newer { found: 4 }));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":5,"new":[]}"#), Err(CheckpointError::Newer { found: 5 }));
         let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
         assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
         assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
@@ -445,13 +468,15 @@ mod tests {
     }
 
     #[test]
-    fn what_format_2_wrote_is_read_and_written_as_3() {
+    fn what_an_older_format_wrote_is_read_and_written_as_this_one() {
         let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         let json = String::from_utf8(checkpoint.to_json()).expect("text");
         assert!(!json.contains("states") && !json.contains("health"), "what need not be written is not: {json}");
-        let older = json.replacen("\"format_version\": 3", "\"format_version\": 2", 1);
-        assert_ne!(older, json);
-        assert_eq!(Checkpoint::parse(older.as_bytes()), Ok(checkpoint));
+        for version in [2, 3] {
+            let older = json.replacen("\"format_version\": 4", &format!("\"format_version\": {version}"), 1);
+            assert_ne!(older, json);
+            assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
+        }
     }
 
     #[test]

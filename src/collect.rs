@@ -122,7 +122,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         return Err(Error::InvalidEvent(why));
     };
     let collected = match kind {
-        Kind::Events(facts) => collector.events(facts).await.map(|()| Outcome::Complete),
+        Kind::Events(facts) => collector.events(facts).await,
         Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
         Kind::Rescanned(facts) => collector.rescanned(facts).await.map(|()| Outcome::Complete),
         Kind::Inventory(facts) => collector.inventory(facts).await,

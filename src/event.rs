@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::intervals::Span;
 use crate::stream::Stream;
-use crate::time::Millis;
+use crate::time::{HOUR, Millis};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Invocation {
@@ -21,6 +21,10 @@ pub enum Invocation {
     Health(Health),
     /// What was stopped is tried again: these streams, or all that are enabled.
     Restart(Option<Vec<Stream>>),
+    Plan(Plan),
+    /// One shard of a backfill, by its id.
+    Shard(String),
+    Merge,
 }
 
 impl Invocation {
@@ -33,6 +37,9 @@ impl Invocation {
             Self::Probe(_) => Some("probe"),
             Self::Health(_) => Some("health"),
             Self::Restart(_) => Some("restart"),
+            Self::Plan(_) => Some("plan"),
+            Self::Shard(_) => Some("shard"),
+            Self::Merge => Some("merge"),
         }
     }
 }
@@ -63,6 +70,19 @@ pub enum Format {
     Csv,
 }
 
+/// A backfill: a long span, to be covered by shards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub streams: Option<Vec<Stream>>,
+    pub span: Span,
+    /// So many shards at a time share the budget.
+    pub at_once: usize,
+    /// For all shards together; without it half of `REQUESTS_PER_MINUTE`.
+    pub requests_per_minute: Option<usize>,
+    /// In milliseconds.
+    pub expires_after: i64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collect {
     pub streams: Option<Vec<Stream>>,
@@ -72,7 +92,7 @@ pub struct Collect {
 }
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
-                     \"probe\", \"replay\", \"restart\" and \"verify\"";
+                     \"merge\", \"plan\", \"probe\", \"replay\", \"restart\", \"shard\" and \"verify\"";
 
 /// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
 pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
@@ -90,6 +110,14 @@ pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
             "verify" => verify(event),
             "probe" => Ok(Invocation::Probe(Fields::read(event, "probe", &["streams"])?.streams)),
             "health" => health(event),
+            "plan" => plan(event, now),
+            "shard" => {
+                let shard = Fields::read(event, "shard", &["shard"])?.shard;
+                shard
+                    .map(Invocation::Shard)
+                    .ok_or_else(|| "\"shard\" needs \"shard\", one of those that \"plan\" answers".into())
+            }
+            "merge" => Fields::read(event, "merge", &[]).map(|_| Invocation::Merge),
             "restart" => Ok(Invocation::Restart(Fields::read(event, "restart", &["streams"])?.streams)),
             _ => Err(format!("{action:?} is not an action; {TAKES}")),
         },
@@ -107,6 +135,18 @@ fn replay(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String>
     let span = fields.span(now)?.ok_or("\"replay\" needs \"from\"")?;
     let prefix = fields.prefix.ok_or("\"replay\" needs \"prefix\", where the records go")?;
     Ok(Invocation::Replay(Collect { streams: fields.streams, span: Some(span), dry_run: false }, prefix))
+}
+
+fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let takes = ["streams", "from", "to", "at_once", "requests_per_minute", "expires_after_hours"];
+    let fields = Fields::read(event, "plan", &takes)?;
+    Ok(Invocation::Plan(Plan {
+        span: fields.span(now)?.ok_or("\"plan\" needs \"from\"")?,
+        streams: fields.streams,
+        at_once: fields.at_once.unwrap_or(2),
+        requests_per_minute: fields.requests_per_minute,
+        expires_after: fields.expires_after_hours.unwrap_or(72) * HOUR,
+    }))
 }
 
 fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
@@ -135,6 +175,10 @@ struct Fields {
     dry_run: bool,
     prefix: Option<String>,
     format: Format,
+    shard: Option<String>,
+    at_once: Option<usize>,
+    requests_per_minute: Option<usize>,
+    expires_after_hours: Option<i64>,
 }
 
 impl Fields {
@@ -156,10 +200,11 @@ impl Fields {
                         _ => return Err(format!("\"format\" is {value}, but must be \"json\" or \"csv\"")),
                     }
                 }
-                "prefix" => {
-                    let text = value.as_str().ok_or_else(|| format!("\"prefix\" is {value}, but must be text"))?;
-                    fields.prefix = Some(text.to_owned());
-                }
+                "prefix" => fields.prefix = Some(text(field, value)?),
+                "shard" => fields.shard = Some(text(field, value)?),
+                "at_once" => fields.at_once = Some(number(field, value, 20)?),
+                "requests_per_minute" => fields.requests_per_minute = Some(number(field, value, 1_000_000)?),
+                "expires_after_hours" => fields.expires_after_hours = Some(number(field, value, 720)?),
                 _ => {
                     fields.dry_run =
                         value.as_bool().ok_or_else(|| format!("\"dry_run\" is {value}, but must be true or false"))?;
@@ -190,6 +235,19 @@ fn streams(value: &Value) -> Result<Vec<Stream>, String> {
     streams.sort_unstable();
     streams.dedup();
     Ok(streams)
+}
+
+fn text(field: &str, value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("{field:?} is {value}, but must be text"))
+}
+
+/// From one on.
+fn number<T: TryFrom<u64>>(field: &str, value: &Value, most: u64) -> Result<T, String> {
+    value
+        .as_u64()
+        .filter(|number| (1..=most).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("{field:?} is {value}, but must be a whole number from 1 to {most}"))
 }
 
 fn time(field: &str, value: &Value) -> Result<Millis, String> {

@@ -18,7 +18,7 @@ use crate::health::{Checked, health};
 use crate::known::Memory;
 use crate::metrics;
 use crate::probe::{Probed, probe};
-use crate::run::{Clients, restart, run};
+use crate::run::{Backfilled, Clients, merge, plan, restart, run, shard};
 use crate::settings::{Settings, SettingsError};
 use crate::time::Millis;
 use crate::verify::{Verified, verify};
@@ -36,6 +36,7 @@ pub enum Answered {
     Verify(Box<Verified>),
     Probe(Box<Probed>),
     Health(Box<Checked>),
+    Backfill(Box<Backfilled>),
 }
 
 impl Handler {
@@ -115,6 +116,15 @@ impl Handler {
             }
             Invocation::Health(asked) => match Box::pin(health(settings, clients, run_id, asked, deadline)).await {
                 Ok(answer) => Answered::Health(Box::new(answer)),
+                Err(error) => Answer::failed(action, run_id, &error).into(),
+            },
+            Invocation::Plan(asked) => match Box::pin(plan(settings, clients, run_id, asked, deadline)).await {
+                Ok(answer) => Answered::Backfill(Box::new(answer)),
+                Err(error) => Answer::failed(action, run_id, &error).into(),
+            },
+            Invocation::Shard(id) => Box::pin(shard(settings, clients, run_id, id, deadline)).await.into(),
+            Invocation::Merge => match Box::pin(merge(settings, clients, run_id, deadline)).await {
+                Ok(answer) => Answered::Backfill(Box::new(answer)),
                 Err(error) => Answer::failed(action, run_id, &error).into(),
             },
         }

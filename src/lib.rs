@@ -4,7 +4,7 @@
 //! The order in which to read it:
 //!
 //! * [`handler`]: an event in, an answer out
-//! * [`run`]: the lease, every stream side by side, the commit
+//! * [`run`]: the lease, every stream side by side, the commit; and a backfill, in shards beside it
 //! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
 //! * [`checkpoint`]: [`intervals`], readings, lease: plain values; [`ledger`] keeps them in the bucket
 //! * [`manifest`]: what was read and where it is stored; [`chain`] keeps it, [`verify`] checks it

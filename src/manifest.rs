@@ -27,6 +27,9 @@ pub struct Manifest {
     /// The indexes that were made since the previous manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Index>,
+    /// The ends of chains of their own: those of a backfill's shards whose readings count from here on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Link>,
     pub readings: Vec<Entry>,
 }
 
@@ -159,6 +162,7 @@ mod tests {
                 prefix: "code42/".into(),
             },
             indexes: Vec::new(),
+            merged: Vec::new(),
             readings: Vec::new(),
         };
         let json = manifest.to_json();

@@ -1,5 +1,6 @@
 //! One run: the lease, every stream side by side, and the commit.
 
+mod backfill;
 mod expiring;
 mod restart;
 mod states;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use futures::future::join_all;
 use tracing::{error, info};
 
+pub use self::backfill::{Backfilled, merge, plan, shard};
 pub use self::restart::restart;
 use crate::answer::{Answer, Status, StreamAnswer};
 use crate::api::Api;
@@ -106,7 +108,7 @@ impl<'a> Work<'a> {
     }
 
     async fn run(&self) -> Result<Answer, Error> {
-        self.clients.api.begin_run().await;
+        self.clients.api.begin_run(self.settings.requests_per_minute).await;
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let ledger = if self.asked.dry_run {
             let found = self.load(&state).await?;
@@ -120,8 +122,12 @@ impl<'a> Work<'a> {
             }
         };
         self.tell_what_is_left(&ledger).await;
+        let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
-        let collected = self.collect(&state, &ledger, &chain).await;
+        let mut collected = self.collect(&state, &ledger, &chain).await;
+        if let Err(error) = overdue.or_else(in_time) {
+            not_merged(&mut collected, &ledger, &error);
+        }
         self.finish(&ledger, &chain, collected).await
     }
 
@@ -301,6 +307,17 @@ fn not_committed(collected: &mut Collected, error: &Error) {
     let told = Told::from(error);
     for (_, _, outcome) in collected.iter_mut().filter(|(_, _, outcome)| outcome.is_ok()) {
         *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
+    }
+}
+
+/// What is left to shards is still owed by these streams.
+fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
+    let told = Told::from(error);
+    let waiting: Vec<Stream> = ledger.read(|checkpoint| checkpoint.reserved().map(|(stream, _)| stream).collect());
+    for (_, _, outcome) in
+        collected.iter_mut().filter(|(stream, _, outcome)| outcome.is_ok() && waiting.contains(stream))
+    {
+        *outcome = Err(Error::NotMerged { error_type: told.error_type, why: told.message.clone() });
     }
 }
 

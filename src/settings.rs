@@ -17,7 +17,7 @@ use self::checks::{
 };
 pub use self::fields::Fields;
 use self::fields::fields;
-use crate::checkpoint::Identity;
+use crate::checkpoint::{Identity, Reserved};
 use crate::health::Version;
 use crate::ndjson::{Packing, hex};
 use crate::stream::{Dialect, Stream, file_events};
@@ -53,8 +53,8 @@ pub struct Settings {
     pub minimum_agent_version: Option<Version>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
-    /// Records go to another prefix than the live ones, for once.
-    pub is_replay: bool,
+    /// These are the settings of the schedule's runs: not those of a replay, or of a shard.
+    pub is_live: bool,
     /// Tells these settings from others: the SHA-256, in hex, of the variables that are set and what they hold, but for
     /// the proxy's, which may hold a password.
     pub hash: String,
@@ -82,7 +82,7 @@ pub enum SettingsError {
 }
 
 /// What lies beside the checkpoint.
-const STATE: [&str; 4] = ["set-aside", "known", "manifests", "replay"];
+const STATE: [&str; 5] = ["backfill", "known", "manifests", "replay", "set-aside"];
 const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
 
 impl Settings {
@@ -150,7 +150,7 @@ impl Settings {
             metadata: fields.metadata,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
-            is_replay: false,
+            is_live: true,
             hash: String::new(),
         })
         .map(|settings| Self { hash: vars.hash(), ..settings })
@@ -182,7 +182,24 @@ impl Settings {
         let name = hex(&Sha256::digest(prefix)[..8]);
         let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
         let prefix = prefix.to_owned();
-        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_replay: true, ..self.clone() })
+        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_live: false, ..self.clone() })
+    }
+
+    /// The same for a shard of a backfill: records go where they always do, and what it covers stands on a checkpoint of
+    /// its own, until that is merged into the live one.
+    #[must_use]
+    pub fn for_shard(&self, stream: Stream, reserved: &Reserved) -> Self {
+        Self {
+            checkpoint_key: self.shard_checkpoint_key(&reserved.shard),
+            streams: vec![stream],
+            requests_per_minute: self.requests_per_minute.min(reserved.requests_per_minute),
+            is_live: false,
+            ..self.clone()
+        }
+    }
+
+    pub fn shard_checkpoint_key(&self, shard: &str) -> String {
+        format!("{}backfill/{shard}/checkpoint.json", self.state_prefix())
     }
 
     /// Whether what somebody wants to have under a prefix of its own stays apart from all that is live.

@@ -1,6 +1,7 @@
 //! The request budget that all streams share: at most so many over any 60 seconds, kept from tick to tick.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,13 +11,18 @@ use crate::time::{MINUTE, Millis};
 const SPAN: i64 = MINUTE + 500;
 
 pub struct Budget {
-    per_minute: usize,
+    per_minute: AtomicUsize,
     sent: Mutex<VecDeque<Millis>>,
 }
 
 impl Budget {
     pub fn new(per_minute: usize) -> Self {
-        Self { per_minute, sent: Mutex::default() }
+        Self { per_minute: per_minute.into(), sent: Mutex::default() }
+    }
+
+    /// From now on; what was sent counts as before.
+    pub fn set(&self, per_minute: usize) {
+        self.per_minute.store(per_minute, Ordering::Relaxed);
     }
 
     /// Takes one request of the budget at `now`, or answers how long to wait. By the wall clock, which goes on while
@@ -27,7 +33,7 @@ impl Budget {
             sent.pop_front();
         }
         match sent.front() {
-            Some(first) if sent.len() >= self.per_minute => {
+            Some(first) if sent.len() >= self.per_minute.load(Ordering::Relaxed) => {
                 Err((*first + SPAN).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)))
             }
             _ => {

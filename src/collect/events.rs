@@ -18,7 +18,7 @@ use tracing::warn;
 use self::backlog::{Backlog, Planned};
 use self::plan::{MARGIN, Pace, Sizes, asked};
 use self::window::{Done, Opened};
-use super::Collector;
+use super::{Collector, Outcome};
 use crate::api::Lane;
 use crate::checkpoint::EventsState;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::stream::{Events, Total};
 use crate::time::{Millis, SECOND};
 
 impl Collector<'_> {
-    pub(super) async fn events(&self, facts: &'static Events) -> Result<(), Error> {
+    pub(super) async fn events(&self, facts: &'static Events) -> Result<Outcome, Error> {
         let due = self.due_recounts();
         let horizon = self.horizon();
         self.events_state(|state| self.owe(facts, state, horizon));
@@ -38,9 +38,17 @@ impl Collector<'_> {
             (Err(error), _) => Err(error),
             (Ok(()), failed) => {
                 let recounted = self.recount(facts, due).await;
-                failed.map_or(recounted, Err)
+                failed.map_or(recounted, Err).map(|()| self.outcome())
             }
         }
+    }
+
+    /// Of what was asked for a part may be left to the shards of a backfill.
+    fn outcome(&self) -> Outcome {
+        let is_left = |span: Span| {
+            self.look(|state| state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()))
+        };
+        if self.run.span.is_some_and(is_left) { Outcome::Partial } else { Outcome::Complete }
     }
 
     /// Window after window, in as many lanes as there is use in. After an error none is begun, and those under way

@@ -14,15 +14,15 @@ const EXPIRES_SOON: i64 = 72 * HOUR;
 const FEW_TICKS: i64 = 15 * MINUTE;
 
 impl Work<'_> {
-    /// A replay owes nothing that would be lost.
+    /// A replay owes nothing that would be lost, and a shard is told of by the live run.
     pub(super) fn note_what_expires(&self, checkpoint: &Checkpoint) {
-        if self.settings.is_replay {
+        if !self.settings.is_live {
             return;
         }
         let now = Millis::now();
         let expiring = checkpoint.events.iter().filter_map(|(stream, state)| {
             let Kind::Events(Events { retention: Some(retention), .. }) = stream.kind() else { return None };
-            let gap = state.owed(now - self.settings.settle(*stream)).first()?;
+            let gap = state.due(now - self.settings.settle(*stream)).first()?;
             (gap.from < now - *retention + EXPIRES_SOON).then_some((*stream, gap))
         });
         *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring.collect();
@@ -32,10 +32,10 @@ impl Work<'_> {
         self.expiring.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&stream)
     }
 
-    /// How many spans are owed that a few ticks ago should have been covered.
+    /// How many spans are due that a few ticks ago should have been covered.
     pub(super) fn old_gaps(&self, ledger: &Ledger<'_>, stream: Stream) -> u64 {
         let horizon = Millis::now() - self.settings.settle(stream) - FEW_TICKS;
-        let owed = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.owed(horizon).iter().count() as u64);
+        let owed = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.due(horizon).iter().count() as u64);
         ledger.read(owed).unwrap_or(0)
     }
 

@@ -69,9 +69,9 @@ impl Work<'_> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&checkpoint.states);
     }
 
-    /// A dry run and a replay leave them as they are.
+    /// A dry run, a replay and a shard leave them as they are.
     fn keeps_states(&self) -> bool {
-        !self.asked.dry_run && !self.settings.is_replay
+        !self.asked.dry_run && self.settings.is_live
     }
 
     /// What a person reads by hand and is not enabled has no state.

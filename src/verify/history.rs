@@ -24,6 +24,8 @@ pub struct History {
     oldest: HashMap<Stream, Millis>,
     /// What stands under such keys belongs to a reading that is not done yet.
     open: Vec<String>,
+    /// What is left to the shards of a backfill is theirs to tell.
+    reserved: Vec<(Stream, Span)>,
 }
 
 /// An object as a manifest tells it.
@@ -44,16 +46,16 @@ impl History {
         let manifests = &checkpoint.manifests;
         history.take(verification, &manifests.unlisted, progress).await?;
         let mut chain = Walk { verification, indexes: HashMap::new(), lines: HashMap::new() };
-        let mut next = manifests.head.clone();
-        while let Some(link) = next {
+        let mut ends: Vec<Link> = manifests.head.iter().chain(&manifests.merged).cloned().collect();
+        while let Some(link) = ends.pop() {
             // What was written before the span began can tell nothing of it.
             if verification.asked.from.is_some_and(|from| link.written_at < from - CLOCKS_DIFFER) {
-                break;
+                continue;
             }
-            let Some(manifest) = chain.manifest(&link, progress).await? else { break };
+            let Some(manifest) = chain.manifest(&link, progress).await? else { continue };
             progress.checked.manifests += 1;
             history.take(verification, &manifest.readings, progress).await?;
-            next = manifest.previous;
+            ends.extend(manifest.merged.into_iter().chain(manifest.previous));
         }
         Ok(history)
     }
@@ -70,8 +72,11 @@ impl History {
         self.objects.get(&(stream, hour)).map_or(&[], Vec::as_slice)
     }
 
-    pub fn is_open(&self, key: &str) -> bool {
-        self.open.iter().any(|open| key.starts_with(open))
+    /// Whether what stands under this key may not be told yet.
+    pub fn is_open(&self, stream: Stream, key: &str) -> bool {
+        let is_reserved =
+            |(other, span): &(Stream, Span)| *other == stream && begin_of(key).is_some_and(|at| span.contains(at));
+        self.open.iter().any(|open| key.starts_with(open)) || self.reserved.iter().any(is_reserved)
     }
 
     /// Notes what of some readings lies in the span, and checks what they tell of themselves.
@@ -112,6 +117,7 @@ impl History {
     /// What a run that died, or one that runs now, may have stored without having told it yet.
     fn note_open(&mut self, verification: &Verification<'_>, checkpoint: &Checkpoint) {
         let prefix = &verification.settings.prefix;
+        self.reserved = checkpoint.reserved().map(|(stream, reserved)| (stream, reserved.span)).collect();
         for (stream, state) in &checkpoint.events {
             let recounts = state.recount.iter().filter(|recount| recount.read_by.is_some());
             for window in state.open.iter().map(|window| window.span).chain(recounts.map(|recount| recount.span)) {
@@ -125,6 +131,13 @@ impl History {
             self.open.extend(stored.open.map(|at| base(prefix, *stream, at, at)));
         }
     }
+}
+
+/// The instant at which the key says that it begins.
+pub fn begin_of(key: &str) -> Option<Millis> {
+    let begin = key.rsplit('/').next()?.split('-').next()?;
+    let begin = chrono::NaiveDateTime::parse_from_str(begin, "%Y%m%dT%H%M%S%3fZ").ok()?;
+    Some(Millis(begin.and_utc().timestamp_millis()))
 }
 
 /// A reading is only done when it agrees with the API's count.

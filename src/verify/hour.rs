@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::history::{History, Told};
+use super::history::{History, Told, begin_of};
 use super::{Finding, Progress, Verification};
 use crate::intervals::Span;
 use crate::manifest::sha256;
@@ -36,7 +36,7 @@ impl Verification<'_> {
         let told: BTreeMap<&str, &Told> =
             history.objects(stream, hour).iter().map(|told| (told.object.key.as_str(), told)).collect();
         for key in self.listed(stream, hour, progress).await? {
-            if !told.contains_key(key.as_str()) && !history.is_open(&key) && is_within(&key, span) {
+            if !told.contains_key(key.as_str()) && !history.is_open(stream, &key) && is_within(&key, span) {
                 progress.findings.push(Finding::of_key(Some(stream), &key, "no manifest names it"));
             }
         }
@@ -146,8 +146,5 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
 
 /// By the instant at which its key says that it begins. A key that says none is nobody's at all.
 fn is_within(key: &str, span: Span) -> bool {
-    let name = key.rsplit('/').next().unwrap_or_default();
-    let from =
-        name.split('-').next().and_then(|text| chrono::NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%S%3fZ").ok());
-    from.is_none_or(|from| span.contains(Millis(from.and_utc().timestamp_millis())))
+    begin_of(key).is_none_or(|begin| span.contains(begin))
 }

@@ -37,8 +37,12 @@ async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, W
     let mut told = BTreeMap::new();
     let checkpoint = checkpoint(sim).await;
     note(&checkpoint["manifests"]["unlisted"], &mut told);
-    let mut link = checkpoint["manifests"]["head"].clone();
-    while let Some(key) = link["key"].as_str() {
+    let manifests = &checkpoint["manifests"];
+    let links = |links: &Value| links.as_array().cloned().unwrap_or_default();
+    let mut ends = links(&manifests["merged"]);
+    ends.push(manifests["head"].clone());
+    while let Some(link) = ends.pop() {
+        let Some(key) = link["key"].as_str() else { continue };
         let Some(object) = sim.s3.object(sim.bucket(), key).await else {
             return Err(wrong("unproven", format!("{key} is missing")));
         };
@@ -47,7 +51,8 @@ async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, W
         }
         let manifest: Value = serde_json::from_slice(&object.bytes).expect("a manifest is JSON");
         note(&manifest["readings"], &mut told);
-        link = manifest["previous"].clone();
+        ends.extend(links(&manifest["merged"]));
+        ends.push(manifest["previous"].clone());
     }
     Ok(told)
 }

@@ -2,7 +2,7 @@
 //! everything by endpoint, class of key and ordinal, nothing by the clock; HTTP, S3 and the processes are real.
 //!
 //! * [`plan`]: what a seed decides; [`further`]: the streams that it picks beside the four that are always there;
-//!   [`weather`]: the faults that come by chance
+//!   [`mod@backfill`]: what it collects in shards; [`weather`]: the faults that come by chance
 //! * [`tenant`]: what there is to collect; [`history`]: what there ever was; [`streams`]: how it looks in the bucket
 //! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
 //!
@@ -10,6 +10,7 @@
 //! so long; `COLLECTOR` names another binary to run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod backfill;
 mod chain;
 mod figures;
 mod further;

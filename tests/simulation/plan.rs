@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use simulator::{Dataset, EdgePolicy, Endpoint, Precision, TokenEnd};
 
+use crate::backfill::Step;
 use crate::further::Further;
 use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
 
@@ -14,6 +15,8 @@ pub struct Plan {
     pub pages: Pages,
     pub tenant: Tenant,
     pub further: Further,
+    /// What is old is asked for in shards.
+    pub is_backfilled: bool,
     pub rounds: Vec<Round>,
     /// Whether the lease of a run that died last is freed by hand before the calm, or runs out.
     pub frees_last_lease: bool,
@@ -64,6 +67,7 @@ pub struct Round {
     pub by_hand: bool,
     /// That person asks for what is older than a first run looks back for.
     pub asks_for_old: bool,
+    pub step: Step,
     pub second: Second,
     pub instants: Vec<(Place, Happening)>,
     pub weather: Weather,
@@ -169,6 +173,7 @@ impl Plan {
             pages,
             tenant,
             further: Further::default(),
+            is_backfilled: false,
             rounds,
             frees_last_lease: random.u8(0..4) > 0,
             ends_warm: random.bool(),
@@ -180,7 +185,7 @@ impl Plan {
             2 | 3 => plan.dies_telling(random),
             _ => {}
         }
-        plan.with_further()
+        plan.with_further().with_backfill()
     }
 
     /// A run dies when it tells what it read, which is the last thing it does but to commit.
@@ -244,6 +249,7 @@ impl Round {
             deadline: Duration::from_millis(random.u64(1_500..6_000)),
             by_hand: random.bool(),
             asks_for_old: random.u8(0..3) == 0,
+            step: Step::None,
             second: Second::None,
             instants: Vec::new(),
             weather: climate.weather(random),

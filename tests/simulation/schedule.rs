@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use simulator::{Behaviour, Dataset, Lambda, LambdaBuilder, Outcome, Simulator};
 use tokio::sync::Notify;
 
+use crate::backfill::{self, Step};
 use crate::chain;
 use crate::figures::Figures;
 use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
@@ -30,6 +31,8 @@ struct Stage<'a> {
     first: Lambda,
     second: Lambda,
     moment: Arc<Moment>,
+    /// What is old, where it is backfilled.
+    old: backfill::Span,
     figures: &'a Figures,
 }
 
@@ -49,7 +52,8 @@ impl<'a> Stage<'a> {
         let first =
             if outliving { first.outliving_its_deadline(BEYOND_THE_LEASE + Duration::from_secs(2)) } else { first };
         let (first, second) = (first.start(), builder(plan, &sim, SECOND).start());
-        Self { plan, sim, tenant, first, second, moment: Arc::default(), figures }
+        let old = backfill::Span::of_old();
+        Self { plan, sim, tenant, first, second, moment: Arc::default(), old, figures }
     }
 
     async fn play(&self) -> Result<(), Wrong> {
@@ -71,10 +75,13 @@ impl<'a> Stage<'a> {
         self.late_ones(round).await;
         self.sim.api.change(|api| self.behave(api, round));
         self.arm(round);
+        let step = self.step(round).await;
         let event = match (round.by_hand, round.asks_for_old) {
-            (true, true) => for_old(),
+            _ if step.is_some() => step.clone().unwrap_or_default(),
+            (true, true) if !self.plan.is_backfilled => for_old(),
             (by_hand, _) => event(by_hand),
         };
+        let doubled = step.filter(|_| matches!(round.step, Step::Next { is_doubled: true, .. }));
         *locked(&self.moment.began) = Some(Instant::now());
         let over = Notify::new();
         let first = async {
@@ -82,7 +89,7 @@ impl<'a> Stage<'a> {
             over.notify_one();
             outcome
         };
-        let (first, second) = tokio::join!(first, self.beside(round.second, &over));
+        let (first, second) = tokio::join!(first, self.beside(round.second, doubled, &over));
         first?;
         second?;
         if let Some(thawed) = locked(&self.moment.thawed).take() {
@@ -104,14 +111,32 @@ impl<'a> Stage<'a> {
     }
 
     /// Another container's run, once the first's requests say so; none if they never do.
-    async fn beside(&self, second: Second, first_is_over: &Notify) -> Result<(), Wrong> {
+    async fn beside(&self, second: Second, step: Option<Value>, first_is_over: &Notify) -> Result<(), Wrong> {
         let Second::Beside { by_hand, deadline } = second else { return Ok(()) };
         tokio::select! {
             () = first_is_over.notified() => return Ok(()),
             () = self.moment.second_begins.notified() => {}
         }
         self.figures.add("overlaps", 1);
-        self.invoke(&self.second, event(by_hand), deadline).await
+        self.invoke(&self.second, step.unwrap_or_else(|| event(by_hand)), deadline).await
+    }
+
+    /// What the backfill does next, if it is to do anything.
+    async fn step(&self, round: &Round) -> Option<Value> {
+        if round.step == Step::Overdue {
+            self.mend(|checkpoint| {
+                for reserved in reservations(checkpoint) {
+                    reserved["until"] = json!(Utc::now() - TimeDelta::seconds(1));
+                }
+            })
+            .await;
+        }
+        let mut checkpoint = oracle::checkpoint(&self.sim).await;
+        let shards: Vec<String> =
+            reservations(&mut checkpoint).filter_map(|reserved| text(&reserved["shard"])).collect();
+        let step = round.step.event(&shards, &self.old)?;
+        self.figures.add("steps of a backfill", 1);
+        Some(step)
     }
 
     async fn invoke(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<(), Wrong> {
@@ -128,6 +153,8 @@ impl<'a> Stage<'a> {
             Outcome::Died(_) if *locked(&self.moment.deaths) > deaths => Ok(()),
             Outcome::Died(status) => Err(wrong("died", format!("{status}: {:#?}", lambda.logs().last()))),
             Outcome::Failed { error_type, .. } if error_type.ends_with("GenericError") => Ok(()),
+            // It was merged, by another.
+            Outcome::Failed { error_message, .. } if error_message.contains("which is not reserved") => Ok(()),
             Outcome::Failed { error_type, error_message } => {
                 Err(wrong("failed", format!("{error_type}: {error_message}")))
             }
@@ -187,13 +214,25 @@ impl<'a> Stage<'a> {
 
     /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
     async fn free_the_lease(&self) {
-        self.mend(|checkpoint| checkpoint["lease"] = Value::Null).await;
+        let free = |checkpoint: &mut Value| {
+            // That of a shard that was merged is for ever.
+            if !checkpoint["lease"]["until"].as_str().is_some_and(|until| until.starts_with("9999-")) {
+                checkpoint["lease"] = Value::Null;
+            }
+        };
+        self.mend(free).await;
+        for key in self.sim.s3.keys(self.sim.bucket(), &format!("{STATE}backfill/")).await {
+            if key.ends_with("/checkpoint.json") {
+                self.mend_at(&key, free).await;
+            }
+        }
     }
 
     /// As if that had been long ago.
     async fn have_all_sessions_read_again(&self) {
         self.mend(|checkpoint| {
-            for stream in checkpoint["rescanned"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            let streams = checkpoint.get_mut("rescanned").and_then(Value::as_object_mut);
+            for stream in streams.into_iter().flat_map(Map::values_mut) {
                 for swept_at in ["day_swept_at", "all_swept_at"] {
                     stream[swept_at] = Value::Null;
                 }
@@ -203,10 +242,14 @@ impl<'a> Stage<'a> {
     }
 
     async fn mend(&self, mend: impl FnOnce(&mut Value)) {
-        if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
+        self.mend_at(CHECKPOINT, mend).await;
+    }
+
+    async fn mend_at(&self, key: &str, mend: impl FnOnce(&mut Value)) {
+        if let Some(object) = self.sim.s3.object(self.sim.bucket(), key).await {
             let mut checkpoint: Value = serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON");
             mend(&mut checkpoint);
-            self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+            self.sim.s3.put_raw(self.sim.bucket(), key, checkpoint.to_string()).await;
         }
     }
 
@@ -239,6 +282,10 @@ impl<'a> Stage<'a> {
         let (began, mut complete, mut last) = (Instant::now(), 0, None);
         while began.elapsed() < CALM_AT_MOST {
             self.figures.add("runs", 1);
+            if owes_old && self.plan.is_backfilled {
+                owes_old = !self.backfill(container).await;
+                continue;
+            }
             let event = if owes_old { for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
@@ -254,6 +301,21 @@ impl<'a> Stage<'a> {
             tokio::time::sleep(Duration::from_millis(if complete >= enough { 300 } else { 20 })).await;
         }
         Err(wrong("stuck", format!("it never completes: {last:?}")))
+    }
+
+    /// From the plan to the merge; answers whether there was nothing left to plan.
+    async fn backfill(&self, container: &Lambda) -> bool {
+        let ask = async |event| match container.invoke(event, CALM_DEADLINE).await {
+            Outcome::Answer(answer) => answer,
+            _ => Value::Null,
+        };
+        let planned = ask(self.old.plan()).await;
+        let shards = planned["shards"].as_array().cloned().unwrap_or_default();
+        for shard in shards.iter().filter_map(text) {
+            ask(backfill::shard(&shard)).await;
+        }
+        let merged = ask(json!({"action": "merge"})).await;
+        planned["status"] == "complete" && shards.is_empty() && merged["status"] == "complete"
     }
 
     /// The collector's own word, too.
@@ -305,6 +367,20 @@ impl<'a> Stage<'a> {
             && (!self.plan.further.has_sessions()
                 || checkpoint["rescanned"].as_object().is_some_and(|streams| streams.values().all(is_swept)))
     }
+}
+
+/// What is left to shards.
+fn reservations(checkpoint: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let streams = checkpoint.get_mut("events").and_then(Value::as_object_mut);
+    streams
+        .into_iter()
+        .flat_map(Map::values_mut)
+        .filter_map(|stream| stream.get_mut("reserved")?.as_array_mut())
+        .flatten()
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }
 
 fn event(by_hand: bool) -> Value {

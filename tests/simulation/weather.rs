@@ -10,6 +10,8 @@ use fastrand::Rng;
 use simulator::http::Request;
 use simulator::{Endpoint, Fault, S3Fault};
 
+use crate::backfill;
+
 pub const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::SignIn,
     Endpoint::FileEvents,
@@ -21,8 +23,18 @@ pub const ENDPOINTS: [Endpoint; 7] = [
 ];
 
 /// Sorts of keys: the streams that are stored, and the state beside them.
-pub const CLASSES: [&str; 9] =
-    ["checkpoint", "known", "set-aside", "file_events", "audit", "users", "cases", "manifests", "collector_health"];
+pub const CLASSES: [&str; 10] = [
+    "checkpoint",
+    "known",
+    "set-aside",
+    "file_events",
+    "audit",
+    "users",
+    "cases",
+    "manifests",
+    "collector_health",
+    backfill::CLASS,
+];
 
 /// Those of the further streams, which disturb no ordinal of the others.
 pub const OTHER_KNOWN: &str = "known of others";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod api_faults;
+mod backfill;
 mod bad_input;
 mod cases;
 mod datasets;

@@ -14,10 +14,15 @@ use crate::rig::{CHECKPOINT, PREFIX, Rig, sha256, time};
 pub const STATE: &str = "incydr-collector/";
 
 impl Rig {
-    /// From the checkpoint's head back to number 1, the newest first: each hash, number, name and date must fit.
+    /// From the checkpoint's head back to number 1, the newest first.
     pub async fn chain(&self) -> Vec<Value> {
+        self.chain_to(self.checkpoint().await["manifests"]["head"].clone(), STATE).await
+    }
+
+    /// The same for any chain: each hash, number, name and date must fit.
+    async fn chain_to(&self, head: Value, state: &str) -> Vec<Value> {
         let mut chain: Vec<Value> = Vec::new();
-        let mut link = self.checkpoint().await["manifests"]["head"].clone();
+        let mut link = head;
         while !link.is_null() {
             let key = link["key"].as_str().unwrap();
             let object = self.sim.s3.object(self.sim.bucket(), key).await.unwrap_or_else(|| panic!("no {key}"));
@@ -25,7 +30,7 @@ impl Rig {
             let number = link["number"].as_u64().unwrap();
             assert_eq!(link["sha256"], sha256(&object.bytes), "{key}");
             assert_eq!((&manifest["number"], &manifest["written_at"]), (&link["number"], &link["written_at"]));
-            assert_eq!(key, manifest_key(number, &manifest, &object.bytes));
+            assert_eq!(key.replacen(state, STATE, 1), manifest_key(number, &manifest, &object.bytes));
             assert!(!object.bytes.contains(&b'\n'), "a manifest is one line");
             if let Some(after) = chain.last() {
                 assert_eq!(number + 1, after["number"].as_u64().unwrap());
@@ -38,13 +43,22 @@ impl Rig {
         chain
     }
 
-    /// Every reading that the chain tells or the checkpoint still has to tell, the oldest first.
+    /// Every reading that the chain, or one that was merged into it, tells or the checkpoint still has to tell, the
+    /// oldest first.
     pub async fn readings(&self) -> Vec<Value> {
         let mut chain = self.chain().await;
         chain.reverse();
-        let unlisted = self.checkpoint().await["manifests"]["unlisted"].clone();
-        let told = chain.iter().map(|manifest| &manifest["readings"]).chain([&unlisted]);
-        told.filter_map(Value::as_array).flatten().cloned().collect()
+        let manifests = self.checkpoint().await["manifests"].clone();
+        let merged = chain.iter().chain([&manifests]).filter_map(|manifest| manifest["merged"].as_array());
+        let mut told = Vec::new();
+        for link in merged.flatten() {
+            let (state, _) = link["key"].as_str().unwrap().split_once("manifests/").unwrap();
+            let theirs = self.chain_to(link.clone(), state).await;
+            told.extend(theirs.iter().rev().map(|manifest| manifest["readings"].clone()));
+        }
+        told.extend(chain.iter().map(|manifest| manifest["readings"].clone()));
+        told.push(manifests["unlisted"].clone());
+        told.iter().filter_map(Value::as_array).flatten().cloned().collect()
     }
 
     /// The objects that are told and those below the prefix are the same, and each is as it is told.

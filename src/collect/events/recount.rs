@@ -17,8 +17,6 @@ use crate::time::{DAY, Millis};
 
 /// So many a run and stream: each is one small request.
 const AT_MOST: usize = 100;
-/// Where so many wait, those of windows long gone are not counted again: what is late for them was late for all.
-const MANY: usize = 600;
 /// A recount that the API has been failing for so long is given up.
 const GIVEN_UP_AFTER: i64 = DAY;
 /// After so many failures in a row it is the API that fails, not a window.
@@ -28,13 +26,10 @@ impl Collector<'_> {
     /// When a window that is covered now is to be counted again.
     pub(super) fn recount_of(&self, done: &Entry) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
-        let delays = &self.run.settings.reconcile;
-        let longest = delays.last()?;
-        let waiting = self.look(|state| state.recount.len());
-        if waiting >= MANY && span.to + *longest < done.closed_at {
+        let due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
+        if due.is_empty() {
             return None;
         }
-        let due = delays.iter().map(|delay| done.closed_at + *delay).collect();
         let request = done.request.clone();
         Some(Recount { span, request, count, covered_at: done.closed_at, due, read_by: None, has_key: false })
     }

@@ -107,7 +107,7 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.events(self.stream);
             state.cover(window.span);
-            state.recount.extend(recount);
+            state.count_again(recount);
             state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
         });
     }
@@ -131,7 +131,7 @@ impl Collector<'_> {
         self.note(done, |checkpoint| {
             let state = checkpoint.events(self.stream);
             state.cover(span);
-            state.recount.extend(recount);
+            state.count_again(recount);
         });
     }
 

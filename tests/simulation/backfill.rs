@@ -1,0 +1,97 @@
+//! What is old is collected by a backfill in some schedules: its steps take the place of live runs, and strike as those
+//! do. Drawn apart from the rest of the plan, so that the rest is the same.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use crate::plan::{Happening, Place, Plan};
+use crate::tenant::OLD;
+
+/// The class of what stands beside the checkpoint of each shard.
+pub const CLASS: &str = "backfill";
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// The round is like any other.
+    None,
+    /// One of the shards, or a merge; the plan, where nothing is reserved.
+    Next {
+        pick: usize,
+        /// The other container takes the same step, rather than a live run.
+        is_doubled: bool,
+    },
+    /// What is reserved is overdue, so that the round's live run takes it over.
+    Overdue,
+}
+
+impl Step {
+    fn of(random: &mut Rng) -> Self {
+        match random.u8(0..8) {
+            0 => Self::None,
+            1 => Self::Overdue,
+            _ => Self::Next { pick: random.usize(..1_000), is_doubled: random.bool() },
+        }
+    }
+
+    /// What a container is told, where `reserved` are the shards that there are.
+    pub fn event(self, reserved: &[String], span: &Span) -> Option<Value> {
+        match (self, reserved) {
+            (Self::None | Self::Overdue, _) => None,
+            (Self::Next { .. }, []) => Some(span.plan()),
+            (Self::Next { pick, .. }, _) if pick % 4 == 0 => Some(json!({"action": "merge"})),
+            (Self::Next { pick, .. }, shards) => Some(shard(&shards[pick % shards.len()])),
+        }
+    }
+}
+
+pub fn shard(id: &str) -> Value {
+    json!({"action": "shard", "shard": id})
+}
+
+/// What is backfilled: always the same, while time goes on.
+#[derive(Debug, Clone)]
+pub struct Span {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+}
+
+impl Span {
+    /// A little more than what is old, on both sides.
+    pub fn of_old() -> Self {
+        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        Self { from: ago(OLD.0 + 600), to: ago(OLD.1 - 300) }
+    }
+
+    pub fn plan(&self) -> Value {
+        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        json!({"action": "plan", "from": text(self.from), "to": text(self.to), "requests_per_minute": 100_000})
+    }
+}
+
+impl Plan {
+    pub fn with_backfill(mut self) -> Self {
+        let mut random = Rng::with_seed(self.seed ^ 0x5851_f42d_4c95_7f2d);
+        if self.tenant.old == 0 || random.bool() {
+            return self;
+        }
+        self.is_backfilled = true;
+        for round in &mut self.rounds {
+            round.step = Step::of(&mut random);
+            if let Step::Next { .. } = round.step
+                && random.u8(0..3) > 0
+            {
+                let happening = match random.u8(0..3) {
+                    0 => Happening::DiesBefore,
+                    1 => Happening::DiesAfter,
+                    _ => Happening::DiesAndLandsLate(Duration::from_millis(random.u64(50..400))),
+                };
+                let place = Place::S3 { method: "PUT", class: CLASS, ordinal: random.u64(1..8) };
+                round.instants.push((place, happening));
+            }
+        }
+        self
+    }
+}
