@@ -1,19 +1,26 @@
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance template bench growth clean
+.PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
+	template test-deploy build deploy invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_DENY_VERSION := 0.20.2
 
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+# What is deployed: `make deploy ENV=prod`.
+ENV ?= dev
+EVENT ?= {}
+SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
 
-build: ## Build the debug binaries
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9_%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# What the demo and the tests run.
+binaries:
 	@test -x $(BUILT)/debug/demo || echo "Building; the first build takes some minutes."
 	@cargo build --workspace --bins
 
-demo: build ## Show what the collector does, on this machine alone; needs nothing but cargo
+demo: binaries ## Show what the collector does, on this machine alone; needs nothing but cargo
 	@$(BUILT)/debug/demo
 
 test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
@@ -48,14 +55,49 @@ mutations: ## Break the collector's promises one by one, and check that the simu
 named-mutations: # The five without which nothing holds: all of them take some minutes.
 	python3 tests/mutations/check.py create-only opened-before-read total-check lease read-back
 
-third-party-s3: build ## Run the whole-run tests again, on an S3 that no one here wrote
+third-party-s3: binaries ## Run the whole-run tests again, on an S3 that no one here wrote
 	tests/third_party_s3.sh
 
-conformance: build ## Check the simulator with the vendor's SDK and CLI, and compare with the guide's function
+conformance: binaries ## Check the simulator with the vendor's SDK and CLI, and compare with the guide's function
 	tests/conformance/check.sh
 
-template: ## Check template.yaml, and that it is true to the code
+template: binaries ## Check the templates, that they are true to the code, and the rights they give, both ways
 	tests/template/check.sh
+
+test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real binary collects; takes minutes
+	tests/deploy/check.sh
+
+build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64)
+	infra/build.sh $(ARCH)
+
+deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
+	sam build --beta-features
+	sam deploy $(SAM_OPTIONS)
+
+# Parameters of the same name as outputs of the collector's stack are filled in.
+deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill; PARAMETERS='Name=value ...'
+	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
+
+invoke: ## Invoke the function of ENV with EVENT={}
+	sam remote invoke Collector $(SAM_OPTIONS) --event '$(EVENT)'
+
+probe: EVENT = {"action": "probe"}
+probe: invoke ## Ask the function of ENV what its API client may read
+
+# What is given of FROM, TO, STREAMS=audit,file_events, REQUESTS a minute and HOURS within which it must be read.
+comma := ,
+streams = $(STREAMS:%=["$(subst $(comma),"$(comma) ",$(STREAMS))"])
+given = $(if $(2),$(comma) "$(1)": $(2))
+backfill: EVENT = {"from": "$(FROM)"$(call given,to,$(TO:%="%"))$(call given,streams,$(streams))$(call \
+	given,requests_per_minute,$(REQUESTS))$(call given,expires_after_hours,$(HOURS))}
+backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the schedule of ENV; after deploy-backfill
+	$(if $(FROM),,$(error say from when on: make backfill FROM=2026-08-24T00:00:00Z))
+	@echo 'This waits for the end, but it goes on without. Watch it in the console of Step Functions: the execution of the'
+	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
+	sam remote invoke Backfill --stack-name incydr-collector-$(ENV)-backfill --event '$(EVENT)'
+
+logs: ## Follow the logs of ENV
+	sam logs $(SAM_OPTIONS) --cw-log-group /aws/lambda/incydr-collector-$(ENV) --tail
 
 bench: ## Measure the collector beside its peers; prints tables; takes half an hour, most of it building
 	tests/bench/run.sh

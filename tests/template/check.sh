@@ -1,5 +1,7 @@
 #!/bin/sh
-# Checks template.yaml: SAM, cfn-lint, and that it is true to the code. Needs python3 with venv, no AWS account.
+# Checks the templates: SAM, cfn-lint, checkov, that they are true to the code, and that the rights they give are those
+# that real runs need. Needs python3 with venv and the debug binaries, no AWS account. Arguments go to pytest:
+# check.sh -k lifecycle
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -8,17 +10,24 @@ venv=target/venv-template
 cd "$root"
 
 # What sam would leave in the home directory goes below target/.
-export PYTHONDONTWRITEBYTECODE=1 SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam"
+export PYTHONDONTWRITEBYTECODE=1 SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
 # sam wants a region even where it asks AWS nothing.
 export AWS_DEFAULT_REGION=us-east-1
 
 tests/venv.sh template "$here/requirements.txt"
+tests/venv.sh checkov "$here/checkov/requirements.txt"
+[ -x "${CARGO_TARGET_DIR:-target}/debug/simulator" ] || cargo build --workspace --bins
 
 echo "template: sam validate --lint"
 "$venv/bin/sam" validate --lint --template template.yaml
 
 echo "template: cfn-lint"
-"$venv/bin/cfn-lint" --config-file infra/checks/cfnlintrc.yaml -- template.yaml
+"$venv/bin/cfn-lint" --config-file infra/checks/cfnlintrc.yaml -- template.yaml infra/*.yaml
 
-echo "template: true to the code"
-"$venv/bin/python" -m pytest -q -p no:cacheprovider "$here"
+# Each exception stands with its reason at the resource.
+echo "template: checkov"
+target/venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \
+    --file template.yaml infra/*.yaml
+
+echo "template: true to the code, and no right too many or too few"
+"$venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"

@@ -5,18 +5,12 @@ Looked at is the template as SAM deploys it, so that what SAM adds is checked to
 
 import json
 import re
-from pathlib import Path
 
 import botocore.session
 import pytest
 import tomlkit
 from botocore import xform_name
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
-
-ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "template.yaml"
+from rendered import ROOT, TEMPLATE, Rendered, listed, source, statements, transformed
 
 # Where the right has another name than the call.
 ACTION_OF_CALL = {
@@ -37,61 +31,79 @@ ACTIONS_WITHOUT_A_CALL = {
 }
 
 KEY_ACTIONS = {"kms:Decrypt", "kms:GenerateDataKey"}
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234"
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:incydr-AbCdEf"
+
+# Every way in which the stack can differ in its resources.
+VARIANTS = {
+    "as it is": {},
+    "own key": {"KmsKeyArn": "CREATE"},
+    "existing key and secret": {"KmsKeyArn": KEY, "SecretArn": SECRET},
+    "existing bucket": {"RecordsBucketName": "records"},
+    "another's buckets": {"RecordsBucketName": "records", "StateBucketName": "state", "BucketOwner": "210987654321"},
+    "locked": {"ObjectLockDays": 365, "ColderAfterDays": 90, "ExpireAfterDays": 400},
+    "state apart": {"StateBucketName": "CREATE", "StatePrefix": "state/", "S3Prefix": "siem/incydr/"},
+    "in a VPC": {"SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1", "ProxyUrl": "http://proxy:3128"},
+    "queue": {"Notify": "SQS"},
+    "topic": {"Notify": "SNS"},
+    "EventBridge": {"Notify": "EVENTBRIDGE"},
+    "no concurrency": {"ReservedConcurrency": 0, "Architecture": "x86_64"},
+    "own authority": {"CaBundleLayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:ca:1"},
+}
+
+# Read by the HTTP client itself.
+HTTP_CLIENTS_OWN = {"NO_PROXY"}
+# What no stack needs: sizes that are right for everybody.
+NOT_OFFERED = {"PAGE_SIZE", "AUDIT_PAGE_SIZE", "GZIP_LEVEL"}
+# Defaults that stand in the code in another shape.
+DEFAULT_ELSEWHERE = {
+    "SETTLE_SECONDS": ("file_events=120,audit=330", "Settle { file_events: 120 * SECOND, audit: 330 * SECOND }"),
+    "FE_PAGE_SIZE": ("5000", '"FE_PAGE_SIZE", 5_000,'),
+    "INCYDR_API_DIALECT": ("sdk", 'None | Some("sdk") => Ok(Dialect::Sdk)'),
+    "FIELDS_IN_RECORDS": ("false", 'None | Some("false") => false'),
+}
 
 
 @pytest.fixture(scope="module")
 def template():
-    return yaml_parse(TEMPLATE.read_text("utf-8"))
+    return source()
 
 
 @pytest.fixture(scope="module")
-def deployed():
-    """The resources after SAM's transformation."""
-    source = yaml_parse(TEMPLATE.read_text("utf-8"))
-    # What `sam deploy` puts in the place of the local directory.
-    source["Resources"]["Collector"]["Properties"]["CodeUri"] = "s3://bucket/key"
-    return Translator({}, Parser()).translate(source, {})["Resources"]
+def translated():
+    return transformed()
 
 
-def settled(node, conditions):
-    """The node with each Fn::If replaced by the branch that the conditions choose."""
-    if isinstance(node, dict):
-        if set(node) == {"Fn::If"}:
-            condition, yes, no = node["Fn::If"]
-            return settled(yes if conditions[condition] else no, conditions)
-        return {key: settled(value, conditions) for key, value in node.items()}
-    if isinstance(node, list):
-        branches = [settled(item, conditions) for item in node]
-        return [item for item in branches if item != {"Ref": "AWS::NoValue"}]
-    return node
+@pytest.fixture(scope="module")
+def deployed(translated):
+    """The resources after SAM's transformation, as they are by default."""
+    return Rendered(translated).resources
 
 
-def listed(value):
-    return value if isinstance(value, list) else [value]
+@pytest.fixture(params=VARIANTS, scope="module")
+def variant(request, translated):
+    return Rendered(translated, **VARIANTS[request.param])
 
 
-def statements(role, *, has_key=False, creates_secret=True):
-    conditions = {"HasKey": has_key, "CreatesSecret": creates_secret, "ReservesConcurrency": True}
-    policies = settled(role["Properties"].get("Policies", []), conditions)
-    return [statement for policy in policies for statement in listed(policy["PolicyDocument"]["Statement"])]
+def allows(role):
+    return [statement for statement in statements(role) if statement["Effect"] == "Allow"]
 
 
-def actions(role, **conditions):
-    return {action for statement in statements(role, **conditions) for action in listed(statement["Action"])}
+def actions(role):
+    return {action for statement in allows(role) for action in listed(statement["Action"])}
 
 
-def allowing(role, action, **conditions):
-    """The one statement that allows the action."""
-    (statement,) = [found for found in statements(role, **conditions) if action in listed(found["Action"])]
-    return statement
+def allowing(role, action):
+    """The statements that allow the action."""
+    return [statement for statement in allows(role) if action in listed(statement["Action"])]
 
 
-def roles(deployed):
-    return {name: resource for name, resource in deployed.items() if resource["Type"] == "AWS::IAM::Role"}
+def roles(resources):
+    return {name: resource for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"}
 
 
-def variables(template):
-    return template["Resources"]["Collector"]["Properties"]["Environment"]["Variables"]
+def variables(rendered):
+    return rendered.resources["Collector"]["Properties"]["Environment"]["Variables"]
 
 
 def production_code(path):
@@ -122,93 +134,241 @@ def actions_called():
     return needed
 
 
-def test_every_variable_that_is_set_is_one_the_settings_read(template):
-    read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', settings_code()))
-    assert set(variables(template)) - read == set()
+def default_in_code(variable, value):
+    """Whether the settings take this value for an absent variable."""
+    return re.search(rf'"{variable}"[^"]*"?{re.escape(str(value))}["),]', settings_code())
 
 
-def test_every_required_setting_is_set(template):
+def test_every_variable_that_is_set_is_one_the_settings_read(variant):
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', settings_code())) | HTTP_CLIENTS_OWN
+    assert set(variables(variant)) - read == set()
+
+
+def test_every_setting_can_be_set(translated):
+    offered = {name for parameters in VARIANTS.values() for name in variables(Rendered(translated, **parameters))}
+    read = set(re.findall(r'(?:required|or|get|number)\(\s*"([A-Z][A-Z0-9_]+)"', settings_code()))
+    assert read - offered == NOT_OFFERED
+
+
+def test_every_required_setting_is_set(variant):
     required = set(re.findall(r'required\(\s*"(\w+)"', settings_code()))
     assert required >= {"INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET"}
-    assert required - set(variables(template)) == set()
+    assert required - set(variables(variant)) == set()
 
 
-def test_every_default_is_the_one_of_the_settings(template):
-    for variable, value in variables(template).items():
-        default = template["Parameters"].get(value.get("Ref"), {}).get("Default") if isinstance(value, dict) else value
+def test_every_default_is_the_one_of_the_settings(translated):
+    set_by_the_stack = {"INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET", "S3_BUCKET_OWNER"}
+    for variable, value in variables(Rendered(translated)).items():
         # No default, or an empty one, which counts as absent.
-        if default:
-            default_in_code = rf'"{variable}"[^"]*"?{re.escape(str(default))}["),]'
-            assert re.search(default_in_code, settings_code()), f"{variable}={default}"
+        if not value or variable in set_by_the_stack | set(DEFAULT_ELSEWHERE):
+            continue
+        assert default_in_code(variable, value), f"{variable}={value}"
+    for variable, (value, in_code) in DEFAULT_ELSEWHERE.items():
+        assert str(variables(Rendered(translated))[variable]) == value
+        assert in_code in settings_code()
+
+
+def test_all_variables_together_are_no_more_than_lambda_takes(template, translated):
+    longest = {
+        name: "x" * facts.get("MaxLength", 0)
+        for name, facts in template["Parameters"].items()
+        if facts["Type"] == "String" and facts.get("MaxLength")
+    }
+    held = variables(Rendered(translated, BaseUrl="https://api.gov.code42.com", **longest))
+    # Buckets and secret are at most so long, and the streams are all there are.
+    rest = 63 * 2 + 200 + 300
+    assert sum(len(name) + len(str(value)) for name, value in held.items()) + rest < 4096
 
 
 def test_every_parameter_is_used(template):
-    body = json.dumps([template["Conditions"], template["Resources"]])
+    body = json.dumps([template["Conditions"], template["Globals"], template["Resources"]])
     unused = [name for name in template["Parameters"] if not re.search(rf'"{name}"|\${{{name}}}', body)]
     assert unused == []
 
 
 def test_the_log_level_is_handed_over_by_the_name_that_the_code_reads(template):
-    assert template["Resources"]["Collector"]["Properties"]["LoggingConfig"]["ApplicationLogLevel"]
+    assert template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
     assert "AWS_LAMBDA_LOG_LEVEL" in code_below("**/*.rs")
 
 
 def test_the_binary_is_one_that_the_package_builds(template):
     manifest = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))
     binaries = [binary["name"] for binary in manifest.get("bin", [])] or [manifest["package"]["name"]]
-    function = template["Resources"]["Collector"]
-    assert function["Metadata"]["BuildProperties"]["Binary"] in binaries
-    assert function["Properties"]["Handler"] == "bootstrap"
+    assert template["Globals"]["Function"]["Handler"] == "bootstrap"
+    live, backfiller = (template["Resources"][name]["Metadata"] for name in ["Collector", "Backfiller"])
+    assert live["BuildProperties"]["Binary"] in binaries
+    # Then `sam build` makes one zip for both.
+    assert live == backfiller
+
+
+def test_the_two_functions_differ_in_nothing_but_their_time_and_what_is_reserved(variant):
+    live, backfiller = (variant.resources[name]["Properties"] for name in ["Collector", "Backfiller"])
+    differ = {name for name in live | backfiller if live.get(name) != backfiller.get(name)}
+    assert {"Description", "Timeout"} <= differ <= {"Description", "Timeout", "ReservedConcurrentExecutions"}
+    # It takes nothing of the live one's share, and Lambda gives no longer time.
+    assert "ReservedConcurrentExecutions" not in backfiller
+    assert backfiller["Timeout"] == 900
+    assert live["Environment"]["Variables"] and live["LoggingConfig"]
+
+
+def test_nothing_in_the_stack_starts_a_backfill(variant):
+    others = [resource for name, resource in variant.resources.items() if name != "Backfiller"]
+    assert not re.search(r"\bbackfiller\b", json.dumps(others))
 
 
 def test_the_role_allows_exactly_what_the_code_calls(deployed):
     assert actions(deployed["CollectorRole"]) == actions_called() | ACTIONS_WITHOUT_A_CALL
 
 
-def test_the_key_is_allowed_only_where_there_is_one(deployed):
-    role = deployed["CollectorRole"]
-    assert actions(role, has_key=True) - actions(role, has_key=False) == KEY_ACTIONS
-    assert allowing(role, "kms:Decrypt", has_key=True)["Resource"] == {"Ref": "KmsKeyArn"}
+@pytest.mark.parametrize("key, arn", [("CREATE", "arn:aws:kms:us-east-1:123456789012:key"), (KEY, KEY)])
+def test_the_key_is_allowed_only_where_there_is_one(translated, deployed, key, arn):
+    role = Rendered(translated, KmsKeyArn=key).resources["CollectorRole"]
+    assert actions(role) - actions(deployed["CollectorRole"]) == KEY_ACTIONS
+    (statement,) = allowing(role, "kms:Decrypt")
+    assert statement["Resource"] == arn
 
 
-@pytest.mark.parametrize("has_key", [False, True])
-def test_nothing_may_be_deleted_and_no_right_is_a_wildcard(deployed, has_key):
-    for role in roles(deployed).values():
+def test_nothing_may_be_deleted_and_no_right_is_a_wildcard(variant):
+    for role in roles(variant.resources).values():
         assert "ManagedPolicyArns" not in role["Properties"]
-        for statement in statements(role, has_key=has_key):
-            assert statement["Effect"] == "Allow"
+        for statement in allows(role):
             assert {"NotAction", "NotResource"}.isdisjoint(statement)
+            if statement.get("Sid") == "NetworkInterfaces":
+                continue
             for action in listed(statement["Action"]):
                 assert "*" not in action and "delete" not in action.lower()
             for resource in listed(statement["Resource"]):
-                # Each names a resource of this stack, or one that a parameter names.
-                assert isinstance(resource, dict), resource
+                assert not resource.startswith(("*", "arn:aws:s3:::*", "arn:aws:s3:::/"))
 
 
-def test_only_records_replays_and_state_are_read_and_written(deployed, template):
-    role = deployed["CollectorRole"]
-    prefixes = ["${S3Prefix}*", "${ReplayPrefix}*", "incydr-collector/*"]
-    objects = {f"${{RecordsBucket.Arn}}/{prefix}" for prefix in prefixes}
+def test_network_interfaces_are_lambdas_own_and_not_the_codes(translated, deployed):
+    in_vpc = Rendered(translated, **VARIANTS["in a VPC"]).resources["CollectorRole"]
+    (allowed,) = allowing(in_vpc, "ec2:CreateNetworkInterface")
+    assert actions(in_vpc) - actions(deployed["CollectorRole"]) == set(allowed["Action"])
+    (denied,) = [statement for statement in statements(in_vpc) if statement["Effect"] == "Deny"]
+    assert (denied["Action"], denied["Condition"]) == ("ec2:*", {"Null": {"lambda:SourceFunctionArn": "false"}})
+
+
+def test_only_records_replays_and_state_are_read_and_written(variant):
+    role, held = variant.resources["CollectorRole"], variables(variant)
+    records, state = held["S3_BUCKET"], held["STATE_BUCKET"] or held["S3_BUCKET"]
+    objects = {
+        f"arn:aws:s3:::{records}/{held['S3_PREFIX']}*",
+        f"arn:aws:s3:::{records}/{variant.values['ReplayPrefix']}*",
+        f"arn:aws:s3:::{state}/{variant.values['StatePrefix']}*",
+    }
     for action in ["s3:GetObject", "s3:PutObject"]:
-        assert {resource["Fn::Sub"] for resource in allowing(role, action)["Resource"]} == objects
-    assert variables(template)["CHECKPOINT_KEY"].startswith("incydr-collector/")
+        allowed = {resource for found in allowing(role, action) for resource in listed(found["Resource"])}
+        assert allowed == objects
+    assert held["CHECKPOINT_KEY"].startswith(variant.values["StatePrefix"])
 
 
-def test_the_bucket_is_listed_only_below_its_prefixes(deployed):
-    statement = allowing(deployed["CollectorRole"], "s3:ListBucket")
-    assert statement["Resource"] == {"Fn::GetAtt": ["RecordsBucket", "Arn"]}
-    assert statement["Condition"] == {
-        "StringLike": {
-            "s3:prefix": [{"Fn::Sub": "${S3Prefix}*"}, {"Fn::Sub": "${ReplayPrefix}*"}, "incydr-collector/*"]
-        }
+def test_a_record_may_only_be_created(variant):
+    state = f"/{variant.values['StatePrefix']}*"
+    for statement in allowing(variant.resources["CollectorRole"], "s3:PutObject"):
+        is_state = all(resource.endswith(state) for resource in listed(statement["Resource"]))
+        assert is_state or statement["Condition"] == {"Null": {"s3:if-none-match": "false"}}
+
+
+def test_the_buckets_are_listed_only_below_their_prefixes(variant):
+    held = variables(variant)
+    records, state = held["S3_BUCKET"], held["STATE_BUCKET"] or held["S3_BUCKET"]
+    listing = {
+        (statement["Resource"], prefix)
+        for statement in allowing(variant.resources["CollectorRole"], "s3:ListBucket")
+        for prefix in listed(statement["Condition"]["StringLike"]["s3:prefix"])
+    }
+    assert listing == {
+        (f"arn:aws:s3:::{records}", f"{held['S3_PREFIX']}*"),
+        (f"arn:aws:s3:::{records}", f"{variant.values['ReplayPrefix']}*"),
+        (f"arn:aws:s3:::{state}", f"{variant.values['StatePrefix']}*"),
     }
 
 
-@pytest.mark.parametrize("creates_secret, secret", [(True, "IncydrSecret"), (False, "SecretArn")])
-def test_the_one_secret_that_is_read_is_the_one_that_is_set(deployed, template, creates_secret, secret):
-    assert settled(variables(template)["INCYDR_SECRET_ID"], {"CreatesSecret": creates_secret}) == {"Ref": secret}
-    statement = allowing(deployed["CollectorRole"], "secretsmanager:GetSecretValue", creates_secret=creates_secret)
-    assert statement["Resource"] == {"Ref": secret}
+def test_the_one_secret_that_is_read_is_the_one_that_is_set(variant):
+    (statement,) = allowing(variant.resources["CollectorRole"], "secretsmanager:GetSecretValue")
+    assert statement["Resource"] == variables(variant)["INCYDR_SECRET_ID"]
+
+
+def test_the_owner_of_the_buckets_is_checked(translated):
+    assert variables(Rendered(translated))["S3_BUCKET_OWNER"] == "123456789012"
+    assert variables(Rendered(translated, **VARIANTS["another's buckets"]))["S3_BUCKET_OWNER"] == "210987654321"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"BucketOwner": "210987654321"},
+        {"BucketOwner": "210987654321", "RecordsBucketName": "records", "StateBucketName": "CREATE"},
+        {"RecordsBucketName": "records", "ObjectLockDays": 1},
+    ],
+)
+def test_what_contradicts_itself_is_refused(translated, parameters):
+    assert Rendered(translated, **parameters).refused_by_rules()
+
+
+def test_what_does_not_is_not(variant):
+    assert variant.refused_by_rules() == []
+
+
+@pytest.mark.parametrize("how", ["locked", "state apart"])
+def test_state_has_a_bucket_of_its_own_where_records_are_locked(translated, how):
+    rendered = Rendered(translated, **VARIANTS[how])
+    state = rendered.resources["StateBucket"]["Properties"]
+    assert "ObjectLockConfiguration" not in state
+    assert ("ObjectLockConfiguration" in rendered.resources["RecordsBucket"]["Properties"]) == (how == "locked")
+    assert variables(rendered)["STATE_BUCKET"] == rendered.outputs["StateBucketName"] == "statebucket"
+
+
+def test_buckets_are_closed_encrypted_versioned_and_swept(variant):
+    for name, resource in variant.resources.items():
+        if resource["Type"] != "AWS::S3::Bucket":
+            continue
+        bucket = resource["Properties"]
+        assert all(bucket["PublicAccessBlockConfiguration"].values())
+        assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+        (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        has_key = bool(variant.values["KmsKeyArn"])
+        assert encryption.get("BucketKeyEnabled", False) == has_key
+        assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == ("aws:kms" if has_key else "AES256")
+        policy = variant.resources[f"{name}Policy"]["Properties"]["PolicyDocument"]["Statement"]
+        assert [(rule["Sid"], rule["Effect"]) for rule in policy] == [("TlsOnly", "Deny")]
+        assert "abort-incomplete-uploads" in {rule["Id"] for rule in bucket["LifecycleConfiguration"]["Rules"]}
+
+
+def test_no_lifecycle_touches_what_the_checkpoint_or_a_manifest_names(variant):
+    """Current objects expire only below S3Prefix, and only where that was asked for; but for what was known, which is
+    stored anew each month."""
+    known = f"{variant.values['StatePrefix']}known/"
+    for resource in variant.resources.values():
+        for rule in resource["Properties"].get("LifecycleConfiguration", {}).get("Rules", []):
+            if rule.get("Prefix") == known:
+                assert rule["ExpirationInDays"] >= 180
+            elif "ExpirationInDays" in rule or "Transitions" in rule:
+                assert rule["Prefix"] == variant.values["S3Prefix"]
+
+
+@pytest.mark.parametrize("notify", ["SQS", "SNS", "EVENTBRIDGE"])
+def test_new_records_are_told_and_nothing_else(translated, notify):
+    rendered = Rendered(translated, Notify=notify, S3Prefix="siem/")
+    told = rendered.resources["RecordsBucket"]["Properties"]["NotificationConfiguration"]
+    if notify == "EVENTBRIDGE":
+        assert told == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+        detail = rendered.resources["NewObjects"]["Properties"]["EventPattern"]["detail"]
+        assert detail == {"bucket": {"name": ["recordsbucket"]}, "object": {"key": [{"prefix": "siem/"}]}}
+        return
+    ((kind, (configuration,)),) = told.items()
+    assert kind == {"SQS": "QueueConfigurations", "SNS": "TopicConfigurations"}[notify]
+    assert configuration["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "siem/"}]
+
+
+def test_by_default_nobody_is_told(deployed):
+    assert deployed["RecordsBucket"]["Properties"]["NotificationConfiguration"] == {}
+    assert not any(name.startswith("Notices") for name in deployed)
+
+
+def test_the_partition_is_never_written_out():
+    assert not re.search(r"arn:aws[:-](?!\S*\[)", re.sub(r"AllowedPattern:.*", "", TEMPLATE.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("parameter", ["S3Prefix", "ReplayPrefix"])
@@ -227,27 +387,69 @@ def test_a_failed_run_is_reported_and_never_run_again(deployed, template):
     invocations = template["Resources"]["Collector"]["Properties"]["EventInvokeConfig"]
     assert invocations["MaximumRetryAttempts"] == 0
     assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
-    (schedule,) = [resource for resource in deployed.values() if resource["Type"] == "AWS::Scheduler::Schedule"]
-    assert schedule["Properties"]["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    target = schedule(deployed)["Target"]
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    assert target["DeadLetterConfig"] == {"Arn": "arn:aws:sqs:us-east-1:123456789012:missedticks"}
 
 
 def test_the_schedule_sends_an_event_that_means_the_scheduled_work(deployed):
-    (schedule,) = [resource for resource in deployed.values() if resource["Type"] == "AWS::Scheduler::Schedule"]
-    assert json.loads(schedule["Properties"]["Target"]["Input"]) == {"source": "aws.scheduler"}
+    assert json.loads(schedule(deployed)["Target"]["Input"]) == {"source": "aws.scheduler"}
     # A name would clash with a second stack's.
-    assert "Name" not in schedule["Properties"]
+    assert "Name" not in schedule(deployed)
+
+
+def test_the_schedule_may_start_this_function_and_report_what_it_missed_and_nothing_else(deployed):
+    (role,) = [role for name, role in roles(deployed).items() if name != "CollectorRole"]
+    assert {(statement["Action"], statement["Resource"]) for statement in statements(role)} == {
+        ("lambda:InvokeFunction", "arn:aws:lambda:us-east-1:123456789012:collector"),
+        ("sqs:SendMessage", "arn:aws:sqs:us-east-1:123456789012:missedticks"),
+    }
+
+
+def schedule(resources):
+    (schedule,) = [resource for resource in resources.values() if resource["Type"] == "AWS::Scheduler::Schedule"]
+    return schedule["Properties"]
+
+
+def minutes(rate):
+    number, unit = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", rate).groups()
+    return int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit]
 
 
 def test_by_default_a_run_ends_before_the_next_begins(template):
-    parameters = template["Parameters"]
-    (minutes,) = re.fullmatch(r"rate\((\d+) minutes\)", parameters["Schedule"]["Default"]).groups()
-    assert parameters["Timeout"]["Default"] < int(minutes) * 60
-    assert parameters["MaximumEventAge"]["Default"] <= int(minutes) * 60
+    shortest = min(minutes(facts["Rate"]) for facts in template["Mappings"]["Intervals"].values())
+    assert template["Parameters"]["Timeout"]["Default"] < shortest * 60
 
 
-def test_records_and_secret_outlive_the_stack(deployed):
-    for name in ["RecordsBucket", "RecordsBucketPolicy", "IncydrSecret"]:
-        assert deployed[name]["DeletionPolicy"] == deployed[name]["UpdateReplacePolicy"] == "Retain"
+@pytest.mark.parametrize("interval", source()["Parameters"]["Interval"]["AllowedValues"])
+def test_each_interval_fits_what_the_collector_promises(translated, interval):
+    rendered = Rendered(translated, Interval=interval)
+    every = minutes(schedule(rendered.resources)["ScheduleExpression"])
+    number, unit = interval.split("-")
+    assert every == int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit.rstrip("s")]
+
+    # What is tried again is over when the next tick comes.
+    (invocations,) = [it for it in rendered.resources.values() if it["Type"] == "AWS::Lambda::EventInvokeConfig"]
+    assert 60 <= invocations["Properties"]["MaximumEventAgeInSeconds"] <= min(every * 60, 21600)
+    assert schedule(rendered.resources)["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] <= every * 60
+
+    held = variables(rendered)
+    settle = [int(part.split("=")[1]) / 60 for part in held["SETTLE_SECONDS"].split(",")]
+    # A session that changes is seen again at least twice before it is too old to be read again.
+    assert 2 * every <= held["SESSIONS_RESCAN_HOURS"] * 60
+    # The longest that a record can wait, a run missed: long before the warning that it is about to be lost.
+    retention = min(int(days) for days in re.findall(r"retention: Some\((\d+) \* DAY\)", code_below("stream/*.rs")))
+    (warned,) = re.findall(r"EXPIRES_SOON: i64 = (\d+) \* HOUR", code_below("run/*.rs"))
+    assert 2 * every + max(settle) < retention * 1440 - int(warned) * 60
+    # A window is counted once more after the last of these, within what the API keeps.
+    assert max(map(int, held["RECONCILE_MINUTES"].split(","))) + every < retention * 1440
+
+
+def test_records_secret_and_key_outlive_the_stack(translated):
+    kept = {"RecordsBucket", "RecordsBucketPolicy", "StateBucket", "StateBucketPolicy", "IncydrSecret", "Key"}
+    for name, resource in translated["Resources"].items():
+        if name in kept:
+            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
 
 
 def test_the_template_is_ascii():

@@ -1,0 +1,38 @@
+#!/bin/sh
+# build.sh [ARCH]: makes the zip for Lambda's provided.al2023 and says its size. ARCH is arm64 (the template's default) or
+# x86_64. Another processor than this machine's needs cargo-lambda; where it can't be built, this machine's is.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+arch=${1:-arm64}
+case $(uname -m) in
+aarch64 | arm64) native=arm64 ;;
+*) native=x86_64 ;;
+esac
+case $arch in
+arm64) triple=aarch64-unknown-linux-gnu ;;
+x86_64) triple=x86_64-unknown-linux-gnu ;;
+*) echo "ARCH is \"$arch\"; it takes arm64 or x86_64" >&2; exit 1 ;;
+esac
+
+if [ "$arch" = "$native" ]; then
+    how=cargo
+elif cargo lambda --version >/dev/null 2>&1; then
+    how=cargo-lambda
+else
+    echo "$arch can't be built here: that takes cargo-lambda (https://www.cargo-lambda.info/) on a machine with $native."
+    echo "Building $native instead. Deploy it with the parameter Architecture=$native."
+    arch=$native
+    how=cargo
+fi
+
+built=${CARGO_TARGET_DIR:-target}
+if [ "$how" = cargo ]; then
+    cargo build --release --locked --package incydr-collector --bin incydr-collector
+    binary=$built/release/incydr-collector
+else
+    cargo lambda build --release --locked --target "$triple" --bin incydr-collector
+    binary=$built/lambda/incydr-collector/bootstrap
+fi
+exec python3 infra/zip.py "$binary" "$built/lambda/$arch/bootstrap.zip"

@@ -1,0 +1,254 @@
+"""What an operator does, from the first deployment to the last: the stack, what it collects, and what is left of it."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from emulated import ROOT, SAM, Aws, Stack, until
+from pairs import pairwise
+from rendered import Rendered, transformed
+from simulator import Simulator
+
+STORY = "incydr-collector-test"
+EXTRAS = ["siem-access", "monitoring"]
+
+
+@pytest.fixture(scope="module")
+def story(aws: Aws, tenant: Simulator, credentials: dict[str, str]) -> Stack:
+    """Deployed, its secret filled, and its schedule fired."""
+    aws.deploy(STORY, parameters(tenant))
+    stack = aws.stack(STORY)
+    secret = aws.client("secretsmanager")
+    secret.put_secret_value(SecretId=stack.outputs["SecretArn"], SecretString=json.dumps(credentials))
+    fire(aws, stack)
+    return stack
+
+
+def parameters(tenant: Simulator) -> dict[str, object]:
+    return {
+        "BaseUrl": tenant.places["api"],
+        "Architecture": "x86_64",
+        "Notify": "SQS",
+        "KmsKeyArn": "CREATE",
+        "StateBucketName": "CREATE",
+        "ColderAfterDays": 90,
+    }
+
+
+def fire(aws: Aws, stack: Stack) -> None:
+    """The stack's own schedule, with its own target and event, but a moment from now instead of in five minutes."""
+    scheduler = aws.client("scheduler")
+    facts = scheduler.get_schedule(Name=stack.resources["CollectorTick"].split("/")[-1])
+    assert (facts["State"], facts["ScheduleExpression"]) == ("ENABLED", "rate(5 minutes)")
+    # Another name: the emulator fires one that it has met already only at its old time.
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    alike = {name: facts[name] for name in ["FlexibleTimeWindow", "State", "Target"]}
+    scheduler.create_schedule(Name="soon", ScheduleExpression=f"at({soon:%Y-%m-%dT%H:%M:%S})", **alike)
+    records = stack.outputs["RecordsBucketName"]
+    until(lambda: len({key.split("/")[1] for key in stack.keys(records, "code42/")}) >= 4, 90, "the schedule fires")
+    scheduler.delete_schedule(Name="soon")
+    # A run by hand waits for the lease of that one.
+    answer = stack.invoke({"action": "collect"})
+    assert answer.get("status") == "complete", answer
+
+
+def test_the_schedule_collects_what_the_tenant_has(tenant: Simulator, story: Stack) -> None:
+    for stream in ["audit", "file_events"]:
+        stored = [json.loads(line) for line in story.lines(stream)]
+        shown = [json.loads(record) for record in tenant.world(stream)]
+        assert sorted(map(json.dumps, stored)) == sorted(map(json.dumps, shown))
+
+
+def test_what_was_collected_is_proven_whole(story: Stack) -> None:
+    answer = story.invoke({"action": "verify"})
+    assert (answer["status"], answer["findings"]) == ("whole", []), answer
+
+
+def test_state_is_where_the_stack_says(story: Stack) -> None:
+    state = story.outputs["StateBucketName"]
+    assert "incydr-collector/checkpoint.json" in story.keys(state, "incydr-collector/")
+    assert story.keys(story.outputs["RecordsBucketName"], "incydr-collector/") == []
+
+
+def test_each_new_object_is_told_to_the_queue(aws: Aws, story: Stack) -> None:
+    sqs, queue = aws.client("sqs"), story.outputs["NoticesQueueUrl"].replace("localhost", "127.0.0.1")
+    told = set()
+
+    def all_told() -> bool:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            for record in json.loads(message["Body"]).get("Records", []):
+                told.add(record["s3"]["object"]["key"].replace("%3D", "="))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return told >= set(story.keys(story.outputs["RecordsBucketName"], "code42/"))
+
+    until(all_told, 30, "a notice of each object")
+    assert all(key.startswith("code42/") for key in told)
+
+
+def test_a_run_that_fails_is_reported_and_not_run_again(aws: Aws, tenant: Simulator, story: Stack) -> None:
+    tenant.fault("audit_search", "status", status=500)
+    tenant.fault("audit_count", "status", status=500)
+    failed_before = failures(aws)
+    day = datetime.now(UTC) - timedelta(days=3)
+    owed = {"from": f"{day:%Y-%m-%d}T00:00:00Z", "to": f"{day:%Y-%m-%d}T01:00:00Z"}
+    event = {"action": "collect", "streams": ["audit"]} | owed
+    try:
+        aws.client("lambda").invoke(
+            FunctionName=story.outputs["FunctionName"], InvocationType="Event", Payload=json.dumps(event).encode()
+        )
+        sqs, queue = aws.client("sqs"), story.outputs["FailedRunsQueueUrl"].replace("localhost", "127.0.0.1")
+        message = until(lambda: sqs.receive_message(QueueUrl=queue).get("Messages"), 120, "a failed run's report")[0]
+    finally:
+        tenant.clear_faults()
+    assert "ThirdPartyGenericError" in message["Body"]
+    assert json.loads(message["Body"])["requestPayload"] == event
+    # It says three of every failure, so the runs are counted in the log.
+    assert failures(aws) - failed_before == 1
+
+
+def failures(aws: Aws) -> int:
+    return (aws.directory / "ministack.log").read_text("utf-8").count('"message":"the run failed"')
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_other_stacks_take_its_outputs(aws: Aws, story: Stack, extra: str) -> None:
+    given = {"siem-access": ["SiemAccountId=210987654321", "ExternalId=a-long-random-one"]}.get(extra, [])
+    aws.run(ROOT / "infra" / "deploy-extra.sh", "test", extra, *given)
+    deployed = aws.stack(f"{STORY}-{extra}")
+    assert deployed.status == "CREATE_COMPLETE"
+
+
+def test_every_stream_gets_a_table(aws: Aws, story: Stack) -> None:
+    """Without the saved queries, which the emulator doesn't know."""
+    template = aws.directory / "athena.yaml"
+    text = (ROOT / "infra" / "athena.yaml").read_text("utf-8")
+    template.write_text(re.sub(r"  WhoMovedFiles:.*?(?=\nOutputs:)", "", text, flags=re.DOTALL), "utf-8")
+    aws.run(
+        SAM, "deploy", "--template-file", template, "--stack-name", f"{STORY}-athena", "--s3-bucket", "artifacts",
+        "--parameter-overrides", f"RecordsBucketName={story.outputs['RecordsBucketName']}",
+    )
+    tables = aws.client("glue").get_tables(DatabaseName="incydr")["TableList"]
+    assert len(tables) > 10
+
+
+@pytest.mark.parametrize("env", ["dev", "prod"])
+def test_what_make_deploys_is_what_samconfig_says(aws: Aws, env: str) -> None:
+    config = ["--config-file", ROOT / "infra" / "samconfig.toml", "--config-env", env]
+    said = aws.run(
+        SAM, "deploy", "--template-file", aws.template, *config, "--no-confirm-changeset", "--no-progressbar"
+    )
+    assert f"incydr-collector-{env}" in said
+    assert aws.stack(f"incydr-collector-{env}").status == "CREATE_COMPLETE"
+
+
+def test_a_second_deployment_changes_nothing(aws: Aws, tenant: Simulator, story: Stack) -> None:
+    said = aws.deploy(STORY, parameters(tenant), "--no-fail-on-empty-changeset")
+    assert "No changes to deploy" in said, said
+    assert aws.stack(STORY).resources == story.resources
+
+
+# Every value that adds, takes away or changes a resource.
+VALUES: dict[str, list[Any]] = {
+    "SecretArn": ["", "existing"],
+    "KmsKeyArn": ["", "CREATE", "existing"],
+    "RecordsBucketName": ["", "existing"],
+    "StateBucketName": ["", "CREATE", "existing"],
+    "ObjectLockDays": [0, 1],
+    "ExpireAfterDays": [0, 400],
+    "Notify": ["NONE", "SQS", "SNS", "EVENTBRIDGE"],
+    "SubnetIds": ["", "existing"],
+    "ReservedConcurrency": [0, 2],
+}
+
+
+def rows() -> list[dict[str, Any]]:
+    template = transformed()
+    return pairwise(VALUES, lambda row: not Rendered(template, **row).refused_by_rules())
+
+
+def test_every_two_choices_deploy_together_and_collect(
+    aws: Aws, tenant: Simulator, credentials: dict[str, str]
+) -> None:
+    existing = Existing(aws, credentials)
+    template = transformed()
+    chosen = rows()
+    print(f"{len(chosen)} stacks for every two of the {sum(map(len, VALUES.values()))} choices")
+
+    def deploy(number: int) -> None:
+        row, name = chosen[number], f"pair-{number}"
+        # Few requests: the tenant allows 120 a minute.
+        given = existing.fill(row, name) | {
+            "BaseUrl": tenant.places["api"],
+            "Architecture": "x86_64",
+            "ScheduleState": "DISABLED",
+            "Streams": "audit",
+        }
+        aws.deploy(name, given)
+        stack = aws.stack(name)
+        assert stack.status == "CREATE_COMPLETE", row
+        rendered = Rendered(template, **given)
+        assert set(stack.resources) == set(rendered.resources), row
+        if not row["SecretArn"]:
+            secret = stack.outputs["SecretArn"]
+            aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=json.dumps(credentials))
+        held = stack.variables()
+        answer = stack.invoke({})
+        assert answer.get("status") == "complete", (row, answer)
+        assert stack.keys(held["S3_BUCKET"], "code42/audit/"), row
+        assert stack.keys(held.get("STATE_BUCKET") or held["S3_BUCKET"], held["CHECKPOINT_KEY"]), row
+        aws.client("cloudformation").delete_stack(StackName=name)
+        until(lambda: is_gone(aws, name), 30, "the stack goes")
+        assert stack.keys(held["S3_BUCKET"], "code42/audit/"), "deletion keeps the records"
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(deploy, range(len(chosen))))
+
+
+class Existing:
+    """What an operator has already."""
+
+    def __init__(self, aws: Aws, credentials: dict[str, str]) -> None:
+        self.s3 = aws.client("s3")
+        secret = aws.client("secretsmanager").create_secret(Name="existing", SecretString=json.dumps(credentials))
+        key = aws.client("kms").create_key()["KeyMetadata"]
+        subnets = aws.client("ec2").describe_subnets()["Subnets"]
+        self.values = {"SecretArn": secret["ARN"], "KmsKeyArn": key["Arn"], "SubnetIds": subnets[0]["SubnetId"]}
+
+    def fill(self, row: dict[str, Any], stack: str) -> dict[str, Any]:
+        filled = {name: self.values.get(name, value) if value == "existing" else value for name, value in row.items()}
+        for name in ["RecordsBucketName", "StateBucketName"]:
+            if row[name] == "existing":
+                filled[name] = f"{stack}-{name[:5].lower()}"
+                self.s3.create_bucket(Bucket=filled[name])
+        if row["SubnetIds"]:
+            filled["SecurityGroupIds"] = "sg-12345678"
+        return filled
+
+
+def is_gone(aws: Aws, stack: str) -> bool:
+    try:
+        return aws.stack(stack).status == "DELETE_COMPLETE"
+    except ClientError:
+        return True
+
+
+def test_what_contradicts_itself_is_not_deployed(aws: Aws, tenant: Simulator) -> None:
+    with pytest.raises(AssertionError, match="An existing bucket is not changed"):
+        aws.deploy("contradiction", {"BaseUrl": tenant.places["api"], "RecordsBucketName": "some", "ObjectLockDays": 1})
+
+
+def test_in_the_end_the_records_the_state_the_secret_and_the_key_are_left(aws: Aws, story: Stack) -> None:
+    records, state = story.outputs["RecordsBucketName"], story.outputs["StateBucketName"]
+    before = story.keys(records, ""), story.keys(state, "")
+    for name in [*(f"{STORY}-{extra}" for extra in EXTRAS), STORY]:
+        aws.run(SAM, "delete", "--stack-name", name, "--no-prompts", "--region", "us-east-1")
+        assert is_gone(aws, name)
+    assert (story.keys(records, ""), story.keys(state, "")) == before
+    assert aws.client("secretsmanager").get_secret_value(SecretId=story.outputs["SecretArn"])["SecretString"]
+    assert aws.client("kms").describe_key(KeyId=story.outputs["KmsKeyArn"])["KeyMetadata"]["Enabled"]
+    with pytest.raises(ClientError):
+        aws.client("lambda").get_function(FunctionName=story.outputs["FunctionName"])

@@ -1,0 +1,154 @@
+"""The templates as they are deployed: after SAM, with parameters in place of references."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+
+PSEUDO = {
+    "AWS::Partition": "aws",
+    "AWS::Region": "us-east-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::StackName": "incydr",
+    "AWS::NoValue": None,
+}
+
+
+def source(path: Path = TEMPLATE) -> dict[str, Any]:
+    """The template as it is written."""
+    return yaml_parse(path.read_text("utf-8"))
+
+
+def transformed() -> dict[str, Any]:
+    """template.yaml after SAM's transformation."""
+    template = source()
+    # What `sam deploy` puts in the place of the local directory.
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    return Translator({}, Parser()).translate(template, {})
+
+
+class Rendered:
+    """With every intrinsic function worked out. A resource's Ref is its logical name in small letters."""
+
+    def __init__(self, template: dict[str, Any], **parameters: Any) -> None:
+        self.template = template
+        known = template.get("Parameters", {})
+        assert set(parameters) <= set(known), set(parameters) - set(known)
+        self.values = {name: parameters.get(name, facts.get("Default", f"the {name}")) for name, facts in known.items()}
+        self.resources = {
+            name: {**resource, "Properties": self.of(resource.get("Properties", {}))}
+            for name, resource in template["Resources"].items()
+            if "Condition" not in resource or self.holds(resource["Condition"])
+        }
+        self.outputs = {
+            name: self.of(output["Value"])
+            for name, output in template.get("Outputs", {}).items()
+            if "Condition" not in output or self.holds(output["Condition"])
+        }
+
+    def holds(self, condition: str) -> bool:
+        return bool(self.of(self.template["Conditions"][condition]))
+
+    def refused_by_rules(self) -> list[str]:
+        """What the template's rules say against these parameters."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self.template.get("Rules", {}).values()
+            if self.of(rule.get("RuleCondition", True))
+            for assertion in rule["Assertions"]
+            if not self.of(assertion["Assert"])
+        ]
+
+    def of(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [item for item in map(self.of, node) if item is not None]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            ((name, argument),) = node.items()
+            if name in FUNCTIONS:
+                return FUNCTIONS[name](self, argument)
+        worked_out = {name: self.of(value) for name, value in node.items()}
+        return {name: value for name, value in worked_out.items() if value is not None}
+
+    def ref(self, name: str) -> Any:
+        if name in PSEUDO:
+            return PSEUDO[name]
+        if name in self.values:
+            value = self.values[name]
+            is_list = "List" in self.template["Parameters"][name]["Type"]
+            return value.split(",") if is_list and isinstance(value, str) else value
+        kind = self.template["Resources"][name]["Type"]
+        physical = name.lower()
+        if kind == "AWS::SecretsManager::Secret":
+            return f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{physical}-AbCdEf"
+        if kind == "AWS::SNS::Topic":
+            return f"arn:aws:sns:us-east-1:123456789012:{physical}"
+        if kind == "AWS::StepFunctions::StateMachine":
+            return f"arn:aws:states:us-east-1:123456789012:stateMachine:{physical}"
+        return physical
+
+    def get_att(self, argument: Any) -> str:
+        name, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
+        kind = self.template["Resources"][name]["Type"]
+        if attribute != "Arn":
+            return f"{name}.{attribute}"
+        if kind == "AWS::S3::Bucket":
+            return f"arn:aws:s3:::{name.lower()}"
+        service = kind.split("::")[1].lower()
+        return f"arn:aws:{service}:us-east-1:123456789012:{name.lower()}"
+
+    def sub(self, argument: Any) -> str:
+        text, more = argument if isinstance(argument, list) else (argument, {})
+
+        def value(found: re.Match[str]) -> str:
+            name = found[1]
+            if name.startswith("!"):
+                return "${" + name[1:] + "}"
+            if name in more:
+                return str(self.of(more[name]))
+            return str(self.get_att(name) if "." in name else self.ref(name))
+
+        return re.sub(r"\$\{([^}]+)\}", value, text)
+
+    def choose(self, argument: list[Any]) -> Any:
+        condition, yes, no = argument
+        return self.of(yes if self.holds(condition) else no)
+
+    def find_in_map(self, argument: list[Any]) -> Any:
+        name, first, second = map(self.of, argument)
+        return self.template["Mappings"][name][first][second]
+
+
+FUNCTIONS = {
+    "Ref": Rendered.ref,
+    "Condition": Rendered.holds,
+    "Fn::GetAtt": Rendered.get_att,
+    "Fn::Sub": Rendered.sub,
+    "Fn::If": Rendered.choose,
+    "Fn::FindInMap": Rendered.find_in_map,
+    "Fn::Select": lambda self, argument: self.of(argument[1])[int(self.of(argument[0]))],
+    "Fn::Join": lambda self, argument: self.of(argument[0]).join(map(str, self.of(argument[1]))),
+    "Fn::Equals": lambda self, argument: len({str(self.of(side)) for side in argument}) == 1,
+    "Fn::Not": lambda self, argument: not self.of(argument[0]),
+    "Fn::And": lambda self, argument: all(map(self.of, argument)),
+    "Fn::Or": lambda self, argument: any(map(self.of, argument)),
+    "Fn::Contains": lambda self, argument: self.of(argument[1]) in self.of(argument[0]),
+}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of a rendered role, or user."""
+    policies = role["Properties"].get("Policies", [])
+    return [statement for policy in policies for statement in listed(policy["PolicyDocument"]["Statement"])]

@@ -1,0 +1,417 @@
+"""The stacks under infra/: true to the collector's stack, to what it reports, and to what is written about them."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from cfnlint.api import ManualArgs, lint
+from policy import is_allowed
+from rendered import ROOT, Rendered, listed, source, statements, transformed
+
+INFRA = ROOT / "infra"
+STACKS = sorted(path.name for path in INFRA.glob("*.yaml"))
+
+# What the collector writes, by its unit: its metrics in namespace IncydrCollector.
+OF_STREAMS = {
+    "Records": "Count",
+    "Objects": "Count",
+    "Bytes": "Bytes",
+    "Requests": "Count",
+    "Throttles": "Count",
+    "Retries": "Count",
+    "Lag": "Seconds",
+    "Gaps": "Count",
+    "SetAside": "Count",
+    "Late": "Count",
+    "Failed": "Count",
+    "ConfigErrors": "Count",
+    "Expiring": "Count",
+}
+OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count"}
+
+ACCESS = {
+    "RecordsBucketName": "records",
+    "SiemAccountId": "210987654321",
+    "ExternalId": "a-long-random-one",
+    "NoticesQueueArn": "arn:aws:sqs:us-east-1:123456789012:notices",
+    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1234",
+}
+# What Step Functions does to have its logs delivered, besides the deliveries.
+LOGS_OTHERS = {"DescribeLogGroups", "DescribeResourcePolicies", "PutResourcePolicy"}
+BACKFILLER = "arn:aws:lambda:us-east-1:123456789012:function:backfiller"
+MONITORED = {
+    "FunctionName": "collector",
+    "LogGroupName": "/aws/lambda/incydr",
+    "FailedRunsQueueName": "failed",
+    "MissedTicksQueueName": "missed",
+    "UnreadNoticesQueueName": "unread",
+    "NoticesQueueName": "notices",
+}
+
+
+@pytest.fixture(scope="module")
+def collector():
+    return Rendered(transformed(), KmsKeyArn="CREATE", Notify="SQS")
+
+
+@pytest.fixture(scope="module")
+def access():
+    return Rendered(source(INFRA / "siem-access.yaml"), **ACCESS)
+
+
+@pytest.fixture(scope="module")
+def monitoring():
+    return Rendered(source(INFRA / "monitoring.yaml"), **MONITORED)
+
+
+@pytest.fixture(scope="module")
+def backfill():
+    return Rendered(source(INFRA / "backfill.yaml"), BackfillerArn=BACKFILLER, ShardsAtOnce=7)
+
+
+def alarms(rendered):
+    kinds = rendered.resources.items()
+    return {name: resource["Properties"] for name, resource in kinds if resource["Type"] == "AWS::CloudWatch::Alarm"}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_parameter_without_a_default_is_an_output_of_the_collectors_stack(collector, name):
+    """So `make deploy-extras` can fill it in."""
+    for parameter, facts in source(INFRA / name)["Parameters"].items():
+        if "Default" not in facts:
+            assert parameter in collector.outputs
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_what_two_stacks_share_has_the_same_values(name):
+    ours = source()["Parameters"]
+    for parameter, facts in source(INFRA / name)["Parameters"].items():
+        if parameter in ours and "AllowedValues" in facts:
+            assert facts["AllowedValues"] == ours[parameter]["AllowedValues"]
+        if parameter in ours and facts.get("Default"):
+            assert facts["Default"] == ours[parameter]["Default"]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_parameter_is_used_and_the_text_is_ascii(name):
+    text = (INFRA / name).read_text("utf-8")
+    assert text.isascii()
+    for parameter in source(INFRA / name)["Parameters"]:
+        assert len(re.findall(rf"\b{parameter}\b", text)) > 1, parameter
+    # The partition is never written out, but where a pattern describes it.
+    assert not re.search(r"arn:aws:", re.sub(r"AllowedPattern:.*", "", text))
+
+
+def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitoring):
+    asked = {
+        (alarm["MetricName"], tuple(dimension["Name"] for dimension in alarm["Dimensions"]))
+        for alarm in alarms(monitoring).values()
+        if alarm["Namespace"] == "IncydrCollector"
+    }
+    dashboard = monitoring.resources["Dashboard"]["Properties"]["DashboardBody"]
+    for widget in json.loads(dashboard)["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            if metric[0] == "IncydrCollector":
+                asked.add((metric[1], ("FunctionName",)))
+            elif isinstance(metric[0], dict):
+                searched = re.search(r'\{IncydrCollector,([\w,]+)\} .*MetricName="(\w+)"', metric[0]["expression"])
+                asked |= {(searched[2], tuple(searched[1].split(",")))} if searched else set()
+    assert len(asked) > 10
+    for metric, dimensions in asked:
+        of_stream = dimensions == ("FunctionName", "Stream")
+        assert metric in (OF_STREAMS if of_stream else OF_STREAMS | OF_RUNS)
+        assert of_stream or dimensions == ("FunctionName",)
+
+
+def test_what_matters_has_an_alarm(monitoring):
+    watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
+    assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring"}
+    assert "ApproximateNumberOfMessagesVisible" in watched
+
+
+@pytest.mark.parametrize("interval", source()["Parameters"]["Interval"]["AllowedValues"])
+def test_one_failed_tick_is_no_alarm_and_no_period_is_one_that_cloudwatch_refuses(interval):
+    number, unit = interval.split("-")
+    every = int(number) * {"minute": 60, "hour": 3600, "day": 86400}[unit.rstrip("s")]
+    found = alarms(Rendered(source(INFRA / "monitoring.yaml"), **MONITORED, Interval=interval))
+    for name, alarm in found.items():
+        period, times = int(alarm["Period"]), int(alarm["EvaluationPeriods"])
+        assert period % 60 == 0 and period <= 86400, name
+        # CloudWatch looks back a day at most, or a week with periods of an hour and more.
+        assert period * times <= (7 * 86400 if period >= 3600 else 86400), name
+        if alarm["Namespace"] != "AWS/SQS":
+            # A period without a tick in it would be a pause where there is none.
+            assert period * times >= every, name
+    for name in ["RunsFail", "Lag", "Gap"]:
+        assert int(found[name]["EvaluationPeriods"]) > 1 and int(found[name]["Period"]) >= every
+    assert int(found["NoRun"]["Period"]) * int(found["NoRun"]["EvaluationPeriods"]) >= 2 * every
+    assert int(found["Lag"]["Threshold"]) > 2 * every
+
+
+def test_every_alarm_tells_somebody_and_says_where_to_read_on(monitoring):
+    headings = re.findall(r"^## (.+)$", (INFRA / "runbook.md").read_text("utf-8"), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    linked = set()
+    for name, alarm in alarms(monitoring).items():
+        assert len(alarm["AlarmActions"]) == 1, name
+        linked.add(re.search(r"infra/runbook\.md#([\w-]+)$", alarm["AlarmDescription"].strip())[1])
+    assert linked == anchors
+
+
+def siem_rights(access):
+    return access.resources["ReadRecords"]["Properties"]["PolicyDocument"]["Statement"]
+
+
+@pytest.mark.parametrize(
+    "action, key",
+    [
+        ("s3:DeleteObject", "code42/audit/x"),
+        ("s3:DeleteObjectVersion", "code42/audit/x"),
+        ("s3:PutObject", "code42/audit/x"),
+        ("s3:PutObjectTagging", "code42/audit/x"),
+        ("s3:BypassGovernanceRetention", "code42/audit/x"),
+        ("s3:PutLifecycleConfiguration", None),
+        ("s3:DeleteBucket", None),
+    ],
+)
+def test_a_siem_may_change_nothing_even_where_something_else_allows_it(access, action, key):
+    resource = "arn:aws:s3:::records" + (f"/{key}" if key else "")
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    assert is_allowed([everything], action, resource, {})
+    assert not is_allowed([everything, *siem_rights(access)], action, resource, {})
+
+
+def test_a_siem_reads_the_records_and_nothing_else(access):
+    rights = siem_rights(access)
+    assert is_allowed(rights, "s3:GetObject", "arn:aws:s3:::records/code42/audit/x", {})
+    assert not is_allowed(rights, "s3:GetObject", "arn:aws:s3:::records/incydr-collector/checkpoint.json", {})
+    assert is_allowed(rights, "s3:ListBucket", "arn:aws:s3:::records", {"s3:prefix": "code42/audit/"})
+    assert not is_allowed(rights, "s3:ListBucket", "arn:aws:s3:::records", {"s3:prefix": ""})
+    assert is_allowed(rights, "s3:ListBucketVersions", "arn:aws:s3:::records", {"s3:prefix": "code42/"})
+    assert not is_allowed(rights, "s3:ListBucketVersions", "arn:aws:s3:::records", {"s3:prefix": "incydr-collector/"})
+    queue = ACCESS["NoticesQueueArn"]
+    assert is_allowed(rights, "sqs:ReceiveMessage", queue, {})
+    assert not is_allowed(rights, "sqs:PurgeQueue", queue, {})
+    assert not is_allowed(rights, "sqs:ReceiveMessage", f"{queue}-other", {})
+    assert not is_allowed(rights, "kms:Encrypt", ACCESS["KmsKeyArn"], {"kms:ViaService": "s3.us-east-1.amazonaws.com"})
+
+
+def test_a_siem_shows_its_external_id(access):
+    (statement,) = access.resources["SiemRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"AWS": "arn:aws:iam::210987654321:root"}
+    assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": ACCESS["ExternalId"]}}
+    without = Rendered(source(INFRA / "siem-access.yaml"), **ACCESS | {"ExternalId": ""})
+    assert without.refused_by_rules() and not access.refused_by_rules()
+
+
+def test_a_user_is_made_only_when_asked_for(access):
+    assert not any(resource["Type"] == "AWS::IAM::User" for resource in access.resources.values())
+    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", CreateUser="true")
+    assert "SiemUser" in asked.resources and "SiemRole" not in asked.resources
+    assert not any(resource["Type"] == "AWS::IAM::AccessKey" for resource in asked.resources.values())
+
+
+def test_google_assumes_its_role_by_the_one_subject():
+    subject = "104321098765432109876"
+    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", GoogleSubjectId=subject)
+    role = asked.resources["GoogleRole"]["Properties"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Federated": "accounts.google.com"}
+    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert statement["Condition"] == {"StringEquals": {"accounts.google.com:sub": subject}}
+    assert role["ManagedPolicyArns"] == [asked.outputs["ReadRecordsPolicyArn"]] and "Policies" not in role
+    assert asked.outputs["GoogleRoleArn"] and not asked.refused_by_rules()
+    assert {"SiemRole", "SiemUser", "SiemUsers"}.isdisjoint(asked.resources)
+
+
+def test_a_role_that_others_make_has_the_policy_to_hang_on_it():
+    bare = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records")
+    assert set(bare.resources) == {"ReadRecords"}
+    assert set(bare.outputs) == {"ReadRecordsPolicyArn", "RecordsUri"}
+    assert not any(statement["Sid"] in ("TakeNotices", "KeyOfBucket") for statement in siem_rights(bare))
+
+
+def test_a_queue_for_each_stream_is_read_and_no_other():
+    queues = [f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in ["audit", "cases"]]
+    rights = siem_rights(Rendered(source(INFRA / "siem-access.yaml"), **ACCESS | {"NoticesQueueArn": ",".join(queues)}))
+    for queue in queues:
+        assert is_allowed(rights, "sqs:ReceiveMessage", queue, {})
+        assert not is_allowed(rights, "sqs:ReceiveMessage", f"{queue}-other", {})
+
+
+@pytest.mark.parametrize("page", sorted((INFRA / "siem").glob("*.md")), ids=lambda page: page.name)
+def test_a_siems_page_names_what_there_is(page):
+    """Names of outputs and parameters, wherever a page writes one of their kind."""
+    stacks = [source(), source(INFRA / "siem-access.yaml")]
+    there = {name for stack in stacks for part in ["Outputs", "Parameters"] for name in stack[part]}
+    text = page.read_text("utf-8")
+    kinds = r"\b(?:Notices|Siem|Google|Records|ReadRecords|UnreadNotices|KmsKey)\w*?(?:Arn|Url|Uri|Name|Id)\b"
+    named = set(re.findall(kinds, text))
+    assert named and named <= there, named - there
+
+
+def definition(backfill):
+    return json.loads(backfill.resources["Backfill"]["Properties"]["DefinitionString"])
+
+
+def machines(machine):
+    """The state machine, and those inside of its maps."""
+    yield machine
+    for state in machine["States"].values():
+        if state["Type"] == "Map":
+            yield from machines(state["ItemProcessor"])
+
+
+def next_of(state):
+    """The states that may follow."""
+    rules = [state, *state.get("Choices", []), *state.get("Catch", [])]
+    named = {rule[field] for rule in rules for field in ["Next", "Default"] if field in rule}
+    assert bool(named) != (state.get("End", False) or state["Type"] in ("Fail", "Succeed"))
+    return named
+
+
+def test_the_state_machine_is_one_that_cfn_lint_takes(backfill):
+    """It looks at no definition that has parameters in it."""
+    properties = {"DefinitionString": json.dumps(definition(backfill)), "RoleArn": "arn:aws:iam::123456789012:role/r"}
+    resources = {"Backfill": {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}}
+    assert lint(json.dumps({"Resources": resources}), config=ManualArgs(regions=["us-east-1"])) == []
+    properties["DefinitionString"] = properties["DefinitionString"].replace('"Seconds"', '"Secnods"', 1)
+    assert lint(json.dumps({"Resources": resources}), config=ManualArgs(regions=["us-east-1"])) != []
+
+
+def test_every_state_is_reached_and_every_way_leads_to_one(backfill):
+    for machine in machines(definition(backfill)):
+        states = machine["States"]
+        assert {machine["StartAt"]}.union(*map(next_of, states.values())) == set(states)
+
+
+def test_every_call_is_to_the_one_function_and_tried_again_and_hands_on_little(backfill):
+    calls = [
+        state
+        for machine in machines(definition(backfill))
+        for state in machine["States"].values()
+        if state["Type"] == "Task"
+    ]
+    assert len(calls) == 4
+    timeout = transformed()["Resources"]["Backfiller"]["Properties"]["Timeout"]
+    for call in calls:
+        assert call["Resource"] == "arn:aws:states:::lambda:invoke"
+        assert call["Parameters"]["FunctionName"] == BACKFILLER
+        refused, failed = call["Retry"]
+        assert refused == {"ErrorEquals": ["InvalidEvent", "ThirdPartyConfigError"], "MaxAttempts": 0}
+        assert failed["ErrorEquals"] == ["States.ALL"] and failed["MaxAttempts"] > 2
+        assert call["ResultSelector"] and call["ResultPath"] != "$"
+        assert call["TimeoutSeconds"] > timeout
+
+
+def test_no_more_shards_are_read_at_once_than_share_the_requests(backfill):
+    states = definition(backfill)["States"]
+    assert states["Shards"]["MaxConcurrency"] == states["Begin"]["Parameters"]["ours"]["at_once"] == 7
+    (most,) = re.findall(r'"at_once" => .*\bnumber\(field, value, (\d+)\)', (ROOT / "src" / "event.rs").read_text("utf-8"))
+    assert source(INFRA / "backfill.yaml")["Parameters"]["ShardsAtOnce"]["MaxValue"] == int(most)
+    processor = states["Shards"]["ItemProcessor"]["ProcessorConfig"]
+    assert processor == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+
+def test_a_failing_shard_holds_up_no_other_and_is_tried_in_the_next_round(backfill):
+    states = definition(backfill)["States"]
+    shards = states["Shards"]["ItemProcessor"]["States"]
+    (caught,) = shards["Shard"]["Catch"]
+    assert caught["ErrorEquals"] == ["States.ALL"] and shards[caught["Next"]]["End"]
+    assert any(rule["Next"] == "Next round" for rule in states["Merged"]["Choices"])
+
+
+def test_a_backfill_may_invoke_its_function_and_run_its_shards_and_nothing_else(backfill):
+    rights = statements(backfill.resources["BackfillRole"])
+    rights += backfill.resources["ShardsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    found = {(action, right["Resource"]) for right in rights for action in listed(right["Action"])}
+    states = "arn:aws:states:us-east-1:123456789012"
+    assert {(action, resource) for action, resource in found if not action.startswith("logs:")} == {
+        ("lambda:InvokeFunction", BACKFILLER),
+        ("states:StartExecution", f"{states}:stateMachine:backfill"),
+        ("states:DescribeExecution", f"{states}:execution:Backfill.Name:*"),
+        ("states:StopExecution", f"{states}:execution:Backfill.Name:*"),
+        ("states:RedriveExecution", f"{states}:execution:Backfill.Name/Shards:*"),
+    }
+    assert definition(backfill)["States"]["Shards"]["Label"] == "Shards"
+    # Of the logs' content it may neither read nor write any.
+    logs = {action.removeprefix("logs:") for action, _ in found if action.startswith("logs:")}
+    assert all("Deliver" in action or action in LOGS_OTHERS for action in logs)
+    (trusted,) = backfill.resources["BackfillRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "states.amazonaws.com"}
+    assert trusted["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+
+
+def made(*given):
+    """What `make backfill` would do."""
+    command = ["make", "-n", "--no-print-directory", "-C", ROOT, "backfill", *given]
+    return subprocess.run(command, text=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "given, event",
+    [
+        (["FROM=2026-08-24T00:00:00Z"], {"from": "2026-08-24T00:00:00Z"}),
+        (
+            ["FROM=a", "TO=b", "STREAMS=audit,file_events", "REQUESTS=20", "HOURS=100"],
+            {
+                "from": "a",
+                "to": "b",
+                "streams": ["audit", "file_events"],
+                "requests_per_minute": 20,
+                "expires_after_hours": 100,
+            },
+        ),
+    ],
+)
+def test_make_starts_a_backfill_with_what_plan_takes(given, event):
+    said = made(*given).stdout
+    assert json.loads(re.search(r"--event '(.*)'", said)[1]) == event
+    code = (ROOT / "src" / "event.rs").read_text("utf-8")
+    assert all(f'"{field}"' in code for field in event)
+
+
+def test_make_asks_for_the_beginning_of_a_backfill():
+    refused = made()
+    assert refused.returncode and refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 1 and "FROM=" in refused.stderr
+
+
+def tables():
+    stack = Rendered(source(INFRA / "athena.yaml"), RecordsBucketName="b")
+    found = [resource["Properties"] for resource in stack.resources.values() if resource["Type"] == "AWS::Glue::Table"]
+    return {properties["TableInput"]["Name"]: properties for properties in found}
+
+
+def test_every_stream_of_the_code_has_a_table_and_all_are_alike():
+    code = [path.read_text("utf-8") for path in (ROOT / "src" / "stream").glob("*.rs")]
+    streams = {name for text in code for name in re.findall(r'^    name: "(\w+)"', text, re.MULTILINE)}
+    assert len(streams) > 10 and set(tables()) == streams
+    alike = {json.dumps(properties, sort_keys=True).replace(name, "X") for name, properties in tables().items()}
+    assert len(alike) == 1
+
+
+def test_a_table_has_its_partitions_where_the_collector_puts_objects():
+    found = tables()["file_events"]["TableInput"]
+    template = found["Parameters"]["storage.location.template"]
+    place = template.replace("${dt}", "2026-11-21").replace("${hour}", "13")
+    assert place == "s3://b/code42/file_events/dt=2026-11-21/hour=13/"
+    assert [key["Name"] for key in found["PartitionKeys"]] == ["dt", "hour"]
+    assert "dt=2026-11-21/hour=13/" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_a_line_is_one_column():
+    """Whatever a record holds: the separator can't stand in JSON but escaped."""
+    serde = tables()["audit"]["TableInput"]["StorageDescriptor"]["SerdeInfo"]["Parameters"]
+    assert serde["field.delim"] == "\x01"
+    assert "\x01" not in json.dumps({"text": "\x01"})
+
+
+def test_saved_queries_read_tables_that_there_are_and_no_more_days_than_they_say():
+    resources = source(INFRA / "athena.yaml")["Resources"].values()
+    queries = [found["Properties"] for found in resources if found["Type"] == "AWS::Athena::NamedQuery"]
+    assert len(queries) == 3
+    for query in queries:
+        assert set(re.findall(r"FROM (\w+)", query["QueryString"])) <= set(tables())
+        assert "WHERE dt >=" in query["QueryString"]
