@@ -307,6 +307,7 @@ impl Checkpoint {
 
     /// Takes over what a shard has come to, in one go with what tells of it.
     pub fn merge(&mut self, stream: Stream, shard: &str, mut theirs: Self) {
+        self.identity.tenant = self.identity.tenant.take().or(theirs.identity.tenant);
         self.events(stream).merge(shard, theirs.events.remove(&stream).unwrap_or_default());
         self.manifests.unlisted.append(&mut theirs.manifests.unlisted);
         self.manifests.merged.extend(theirs.manifests.head);

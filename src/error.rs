@@ -46,8 +46,8 @@ pub enum Error {
         "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
-    #[error("what the shards of a backfill have come to can't be taken over: {why}")]
-    NotMerged { error_type: ErrorType, why: String },
+    #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
+    NotMerged { error_type: ErrorType, shard: String, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
     NothingPermitted(String),
     #[error(

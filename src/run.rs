@@ -125,7 +125,7 @@ impl<'a> Work<'a> {
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let mut collected = self.collect(&state, &ledger, &chain).await;
-        if let Err(error) = overdue.or_else(in_time) {
+        if let Err(error) = overdue {
             not_merged(&mut collected, &ledger, &error);
         }
         self.finish(&ledger, &chain, collected).await
@@ -203,8 +203,9 @@ impl<'a> Work<'a> {
         let caller = tally.caller(self.times.read_until);
         let identity = self.settings.identity(self.clients.api.sign_in(&caller).await?);
         self.signed_in_at.get_or_init(Millis::now);
-        if let Some(found) = found {
-            found.checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;
+        let expected = Checkpoint::new(self.settings.identity(self.settings.tenant.clone()));
+        for checkpoint in found.iter().map(|found| &found.checkpoint).chain([&expected]) {
+            checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;
         }
         Ok(identity)
     }
@@ -312,12 +313,16 @@ fn not_committed(collected: &mut Collected, error: &Error) {
 
 /// What is left to shards is still owed by these streams.
 fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
-    let told = Told::from(error);
-    let waiting: Vec<Stream> = ledger.read(|checkpoint| checkpoint.reserved().map(|(stream, _)| stream).collect());
-    for (_, _, outcome) in
-        collected.iter_mut().filter(|(stream, _, outcome)| outcome.is_ok() && waiting.contains(stream))
-    {
-        *outcome = Err(Error::NotMerged { error_type: told.error_type, why: told.message.clone() });
+    let Error::NotMerged { error_type, shard, why } = error else { return };
+    let of_shard = |checkpoint: &Checkpoint| {
+        checkpoint.reserved().find(|(_, reserved)| reserved.shard == *shard).map(|(stream, _)| stream)
+    };
+    let waiting = ledger.read(of_shard);
+    for (_, _, outcome) in collected.iter_mut().filter(|(stream, _, _)| Some(*stream) == waiting) {
+        if outcome.is_ok() {
+            let (error_type, shard, why) = (*error_type, shard.clone(), why.clone());
+            *outcome = Err(Error::NotMerged { error_type, shard, why });
+        }
     }
 }
 

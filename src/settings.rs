@@ -55,6 +55,8 @@ pub struct Settings {
     pub ca_bundle: Option<PathBuf>,
     /// These are the settings of the schedule's runs: not those of a replay, or of a shard.
     pub is_live: bool,
+    /// Whose data a shard is to collect, as far as the live checkpoint knows.
+    pub tenant: Option<String>,
     /// Tells these settings from others: the SHA-256, in hex, of the variables that are set and what they hold, but for
     /// the proxy's, which may hold a password.
     pub hash: String,
@@ -151,6 +153,7 @@ impl Settings {
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
             is_live: true,
+            tenant: None,
             hash: String::new(),
         })
         .map(|settings| Self { hash: vars.hash(), ..settings })
@@ -188,12 +191,13 @@ impl Settings {
     /// The same for a shard of a backfill: records go where they always do, and what it covers stands on a checkpoint of
     /// its own, until that is merged into the live one.
     #[must_use]
-    pub fn for_shard(&self, stream: Stream, reserved: &Reserved) -> Self {
+    pub fn for_shard(&self, stream: Stream, reserved: &Reserved, live: Identity) -> Self {
         Self {
             checkpoint_key: self.shard_checkpoint_key(&reserved.shard),
             streams: vec![stream],
             requests_per_minute: self.requests_per_minute.min(reserved.requests_per_minute),
             is_live: false,
+            tenant: live.tenant,
             ..self.clone()
         }
     }

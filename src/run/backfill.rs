@@ -2,16 +2,16 @@
 //! part on a checkpoint of its own, and `merge` takes over what they came to. No window is ever opened by both: the live
 //! runs open none in what is reserved, and a shard's checkpoint is sealed before it is merged.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use tracing::info;
 
-use super::{Clients, Work, run};
+use super::{Clients, Work, in_time, run};
 use crate::answer::{Answer, Status};
 use crate::chain::Chain;
-use crate::checkpoint::{Checkpoint, Lease, Reserved};
+use crate::checkpoint::{Checkpoint, Identity, Lease, Reserved};
 use crate::collect::Times;
-use crate::error::Error;
+use crate::error::{Error, Told};
 use crate::event::{Collect, Plan};
 use crate::intervals::Span;
 use crate::ledger::{self, Ledger};
@@ -90,32 +90,34 @@ pub async fn merge(
 
 /// Collects one shard: a run like any other, but for its checkpoint, its budget and its span.
 pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: &str, deadline: Millis) -> Answer {
-    let answer = match reserved(settings, clients, shard, deadline).await {
-        Ok((stream, reserved)) => {
-            let asked = Collect { span: Some(reserved.span), ..Collect::default() };
-            run(&settings.for_shard(stream, &reserved), clients, run_id, false, &asked, deadline).await
+    let answer = match settings_of(settings, clients, shard, deadline).await {
+        Ok((settings, span)) => {
+            let asked = Collect { span: Some(span), ..Collect::default() };
+            run(&settings, clients, run_id, false, &asked, deadline).await
         }
         Err(error) => Answer::failed(None, run_id, &error),
     };
     answer.of_action("shard")
 }
 
-async fn reserved(
+/// By the live checkpoint, which says what is reserved, and for whom.
+async fn settings_of(
     settings: &Settings,
     clients: &Clients,
     shard: &str,
     deadline: Millis,
-) -> Result<(Stream, Reserved), Error> {
+) -> Result<(Settings, Span), Error> {
     let now = Millis::now();
     let state = Bucket::of_state(settings, &clients.s3);
     let until = Times::new(now, deadline).read_until;
     let found = ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await?;
-    let reserved = found.iter().flat_map(|found| found.checkpoint.reserved());
-    reserved
-        .filter(|(_, reserved)| reserved.shard == shard && now < reserved.until)
-        .map(|(stream, reserved)| (stream, reserved.clone()))
-        .next()
-        .ok_or_else(|| Error::InvalidEvent(format!("\"shard\" is {shard:?}, which is not reserved: it is merged, its time was up, or it never was; \"plan\" answers those that are")))
+    let is_it = |(_, reserved): &(Stream, &Reserved)| reserved.shard == shard && now < reserved.until;
+    let live = found.as_ref().map(|found| &found.checkpoint);
+    let settings = live.and_then(|live| {
+        let (stream, reserved) = live.reserved().find(is_it)?;
+        Some((settings.for_shard(stream, reserved, live.identity.clone()), reserved.span))
+    });
+    settings.ok_or_else(|| Error::InvalidEvent(format!("\"shard\" is {shard:?}, which is not reserved: it is merged, its time was up, or it never was; \"plan\" answers those that are")))
 }
 
 /// What of each stream can be backfilled.
@@ -220,13 +222,14 @@ impl Work<'_> {
         let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
             return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
         };
-        let merged = self.merge_shards(&state, &ledger, |_| true).await;
+        let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);
-        Chain::new(&state, self.settings.state_prefix(), &ledger, false)
-            .close(self.times.store_until, self.times.tell_until)
-            .await?;
+        let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);
+        let told = chain.close(self.times.store_until, self.times.tell_until).await;
         ledger.release(self.times.commit_until).await?;
-        let (merged, ()) = (merged?, changed?);
+        failed.map_or(Ok(()), Err).and(changed)?;
+        // A manifest for which there was no time is the next run's.
+        told.map_err(Error::from).or_else(in_time)?;
         let shards: Vec<String> =
             ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());
         let status = if shards.is_empty() { Status::Complete } else { Status::Partial };
@@ -236,46 +239,59 @@ impl Work<'_> {
     /// What nobody has merged in time is the live runs' again.
     pub(super) async fn merge_overdue(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let now = Millis::now();
-        self.merge_shards(state, ledger, |reserved| reserved.until <= now).await.map(drop)
+        let (_, failed) = self.merge_shards(state, ledger, |reserved| reserved.until <= now).await;
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Those that go on are left to go on. Answers which were merged.
+    /// Those that go on are left to go on. Answers which were merged, and how the first failed that could not be.
     async fn merge_shards(
         &self,
         state: &Bucket,
         ledger: &Ledger<'_>,
         which: impl Fn(&Reserved) -> bool,
-    ) -> Result<Vec<String>, Error> {
-        let chosen: Vec<(Stream, Reserved)> = ledger.read(|checkpoint| {
+    ) -> (Vec<String>, Option<Error>) {
+        let (identity, chosen) = ledger.read(|checkpoint| {
             let chosen = checkpoint.reserved().filter(|(_, reserved)| which(reserved));
-            chosen.map(|(stream, reserved)| (stream, reserved.clone())).collect()
+            let chosen: Vec<_> = chosen.map(|(stream, reserved)| (stream, reserved.clone())).collect();
+            (checkpoint.identity.clone(), chosen)
         });
+        let identity = &identity;
         let seal = |(stream, reserved): (Stream, Reserved)| async move {
-            let sealed = self.seal(state, stream, &reserved).await?;
-            Ok::<_, Error>(sealed.map(|theirs| (stream, reserved.shard, theirs)))
+            let sealed = self.seal(state, identity, stream, &reserved).await;
+            (stream, reserved.shard, sealed)
         };
-        let sealed: Vec<(Stream, String, Checkpoint)> = stream::iter(chosen)
-            .map(seal)
-            .buffered(SEALED_AT_ONCE)
-            .try_filter_map(async |sealed| Ok(sealed))
-            .try_collect()
-            .await?;
-        let mut merged = Vec::new();
-        for (stream, shard, theirs) in sealed {
-            ledger.update(|checkpoint| checkpoint.merge(stream, &shard, theirs));
-            info!(shard = shard.as_str(), "merged");
-            merged.push(shard);
+        let sealed: Vec<_> = stream::iter(chosen).map(seal).buffered(SEALED_AT_ONCE).collect().await;
+        let (mut merged, mut failed) = (Vec::new(), None);
+        for (stream, shard, sealed) in sealed {
+            match sealed {
+                Ok(Some(theirs)) => {
+                    ledger.update(|checkpoint| checkpoint.merge(stream, &shard, theirs));
+                    info!(shard = shard.as_str(), "merged");
+                    merged.push(shard);
+                }
+                Ok(None) => {}
+                Err(error) if error.is_out_of_time() => failed = failed.or(Some(error)),
+                Err(error) => {
+                    let Told { error_type, message } = Told::from(&error);
+                    failed = failed.or(Some(Error::NotMerged { error_type, shard, why: message }));
+                }
+            }
         }
-        Ok(merged)
+        (merged, failed)
     }
 
     /// Takes a shard's lease for ever, so that what it has come to stays as it is, and answers that. None while it is
     /// running, and while it is neither done nor overdue.
-    async fn seal(&self, state: &Bucket, stream: Stream, reserved: &Reserved) -> Result<Option<Checkpoint>, Error> {
+    async fn seal(
+        &self,
+        state: &Bucket,
+        identity: &Identity,
+        stream: Stream,
+        reserved: &Reserved,
+    ) -> Result<Option<Checkpoint>, Error> {
         let (now, until) = (Millis::now(), self.times.store_until);
         let key = self.settings.shard_checkpoint_key(&reserved.shard);
-        let identity = self.settings.identity(None);
-        let found = ledger::load(state, &key, &identity, until).await?;
+        let found = ledger::load(state, &key, identity, until).await?;
         if let Some(found) = &found {
             let checkpoint = &found.checkpoint;
             if checkpoint.lease.as_ref().is_some_and(|lease| lease.until == FOR_EVER) {
@@ -290,7 +306,7 @@ impl Work<'_> {
             return Ok(None);
         }
         let lease = Lease { run_id: self.run_id.to_owned(), until: FOR_EVER };
-        let sealed = Ledger::acquire(state, &key, found, identity, lease, |_| {}, until).await?;
+        let sealed = Ledger::acquire(state, &key, found, identity.clone(), lease, |_| {}, until).await?;
         Ok(sealed.map(|sealed| sealed.read(Checkpoint::clone)))
     }
 }

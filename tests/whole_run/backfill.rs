@@ -307,6 +307,20 @@ async fn a_shard_that_was_merged_commits_nothing_more() {
     rig.assert_holds_all_events().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_of_another_tenant_is_refused_before_anything_is_stored() {
+    let rig = Rig::begun(|lambda| lambda).await;
+    let shards = rig.planned().await;
+    // The secret is another one's now, and no live run has met it yet.
+    rig.sim.api.change(|api| api.tenant = "another".into());
+    let before = rig.objects().await.len();
+    let event = json!({"action": "shard", "shard": shard_of(&shards, "audit", 1)});
+    let (error_type, answer) = failure_of(rig.container(of_events).invoke(event, DEADLINE).await);
+    assert_eq!(error_type, "ThirdPartyConfigError");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("another tenant"), "{answer:#}");
+    assert_eq!(rig.objects().await.len(), before);
+}
+
 /// Kills the process with each of its writes in turn, and does it all once more.
 async fn killed_with_each_write(event_of: impl Fn(&[String]) -> Value, fault: impl Fn(Lambda) -> S3Fault) {
     for nth in 1..40 {
@@ -526,8 +540,12 @@ async fn a_shard_s_checkpoint_that_can_t_be_read_fails_its_stream_alone_and_is_l
     let audit = shard_of(&shards, "audit", 0);
     let key = format!("incydr-collector/backfill/{audit}/checkpoint.json");
     rig.sim.s3.put_raw(rig.sim.bucket(), &key, "{").await;
+    let done = shard_of(&shards, "file_events", 2);
+    rig.shard(&done).await;
     let (error_type, answer) = rig.failure(json!({"action": "merge"})).await;
     assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains(&audit), "{answer:#}");
+    assert!(rig.reserved("file_events").await.iter().all(|left| left["shard"] != done), "the others are merged");
     rig.expire_reservations().await;
     rig.sim.world.add_file_events(1, ago(0), ago(-1));
     crate::oracle::a_moment().await;
