@@ -2,16 +2,22 @@
 //! mend; `ledger` keeps them in the bucket.
 
 mod events;
+mod inventory;
 mod json;
 mod rescanned;
+mod stored;
+mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use events::{EventsState, Recount, Reserved, Window};
+pub use inventory::{InventoryState, Pass};
 pub use rescanned::{RescannedState, Sweep, Swept, Tier};
+pub use stored::{Met, StateObject, StoredState};
+pub use versions::{PartOfList, VersionsState};
 
 use crate::collector_health::Health;
 use crate::manifest::{Entry, Link};
@@ -84,121 +90,6 @@ pub struct Identity {
 pub struct Lease {
     pub run_id: String,
     pub until: Millis,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VersionsState {
-    /// Everything that was updated before is stored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub covered_to: Option<Millis>,
-    /// When the last whole list was opened: what was updated since then is listed next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listed_to: Option<Millis>,
-    /// A list that goes on over several runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listing: Option<PartOfList>,
-    /// Listed, but the detail is still to fetch.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub pending: BTreeSet<String>,
-    pub stored: StoredState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_permitted_at: Option<Millis>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PartOfList {
-    pub began: Millis,
-    /// The page to go on from.
-    pub page: u64,
-    /// On the pages before it: a page that shifted between two runs shows some of them again, and hides others.
-    pub seen: BTreeSet<String>,
-    /// How many rows there had no id.
-    pub odd: u64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct InventoryState {
-    /// When the last whole reading was opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub covered_to: Option<Millis>,
-    /// A reading that goes on over several runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pass: Option<Pass>,
-    pub stored: StoredState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_permitted_at: Option<Millis>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pass {
-    pub began: Millis,
-    /// The list to go on with, of those that make up the stream.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub part: usize,
-    /// The record whose list was the last to be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<String>,
-    /// The page to go on from.
-    pub page: u64,
-    /// What was read so far.
-    pub seen: Option<StateObject>,
-    /// How many rows of the list's pages so far were set aside.
-    pub set_aside: u64,
-    /// How many rows the lists before it have.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub rows: u64,
-    /// How many the API counts there, where it tells of all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counted: Option<u64>,
-    /// One of the lists couldn't be read whole, so that nothing is missed.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub is_partial: bool,
-    /// One failed and was passed over, so that not all is covered when the reading ends.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub lacks: bool,
-}
-
-/// What is stored of versions or inventory, and what is being stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StoredState {
-    /// The instant, and so the key, of the reading that is open. Whoever finds it open writes under the same key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Millis>,
-    /// The runs that opened it and didn't close it: what they sent may still be on its way into the bucket.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub opened_by: Vec<Lease>,
-    /// Of what was found under its key, so many objects are part of what is known.
-    #[serde(skip_serializing_if = "is_default")]
-    pub applied: u32,
-    /// The instant of the last reading: the next one is later, so that no key is ever two readings'.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<Millis>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub known: Option<StateObject>,
-}
-
-/// What a run that stored a reading met under its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
-    /// Nothing but what it knew.
-    Nothing,
-    /// It wrote an object itself.
-    New,
-    /// An object that was not there when it opened the reading.
-    Unknown,
-}
-
-/// State too big for the checkpoint: an immutable object beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateObject {
-    pub key: String,
-    pub records: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -372,60 +263,6 @@ impl Lease {
     }
 }
 
-impl Pass {
-    pub fn new(began: Millis) -> Self {
-        let (seen, counted) = (None, Some(0));
-        Self {
-            began,
-            part: 0,
-            parent: None,
-            page: 0,
-            seen,
-            set_aside: 0,
-            rows: 0,
-            counted,
-            is_partial: false,
-            lacks: false,
-        }
-    }
-
-    pub fn next_part(&mut self) {
-        self.part += 1;
-        (self.parent, self.page, self.set_aside) = (None, 0, 0);
-    }
-
-    pub fn is_at_beginning(&self) -> bool {
-        self.part == 0 && self.page == 0
-    }
-}
-
-impl StoredState {
-    /// Opens a reading: the one that a run left open, or a new one.
-    pub fn open(&mut self, now: Millis, by: &Lease) -> Millis {
-        let at = self.open.unwrap_or_else(|| self.last.map_or(now, |last| now.max(last + 1)));
-        (self.open, self.last) = (Some(at), Some(at));
-        if !self.opened_by.contains(by) {
-            self.opened_by.push(by.clone());
-        }
-        at
-    }
-
-    /// Closes the reading, after `by` wrote an object under its key or found nothing to write. Who writes takes the
-    /// key that others may be about to. Where nothing was written, it stays open as long as another's may still land.
-    /// `applied` is how many objects under its key are part of what is known now; of others that were met there, whose
-    /// records are not, the next run learns.
-    pub fn close(&mut self, by: &Lease, written: Met, applied: u32, now: Millis) {
-        self.applied = applied;
-        if written == Met::Unknown {
-            return;
-        }
-        self.opened_by.retain(|other| written != Met::New && other != by && !other.is_long_over(now));
-        if self.opened_by.is_empty() {
-            (self.open, self.applied) = (None, 0);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -487,27 +324,5 @@ mod tests {
         json.splice(at..at + 8, *b"\"evetns\"");
         let error = Checkpoint::parse(&json).expect_err("refused").to_string();
         assert!(error.contains("evetns"), "{error}");
-    }
-
-    #[test]
-    fn a_reading_left_open_keeps_its_key_and_the_next_gets_a_later_one() {
-        let run = |id: &str, until| Lease { run_id: id.into(), until: Millis(until) };
-        let (dead, alive) = (run("dead", 50), run("alive", 300));
-        let mut stored = StoredState::default();
-        assert_eq!(stored.open(Millis(100), &dead), Millis(100));
-        assert_eq!(stored.open(Millis(200), &alive), Millis(100));
-        let mut unwritten = stored.clone();
-        unwritten.close(&alive, Met::Nothing, 1, Millis(250));
-        assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
-        assert_eq!(unwritten.applied, 1);
-        unwritten.close(&alive, Met::Nothing, 1, Millis(50 + 15 * MINUTE + 1));
-        assert_eq!((unwritten.open, unwritten.applied), (None, 0));
-        stored.close(&alive, Met::Unknown, 0, Millis(250));
-        assert_eq!(stored.open, Some(Millis(100)), "the next run learns of it");
-        stored.close(&alive, Met::New, 0, Millis(250));
-        assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
-        assert_eq!(stored.open(Millis(100), &alive), Millis(101));
-        stored.close(&alive, Met::Nothing, 0, Millis(250));
-        assert_eq!(stored.open, None, "nobody else writes under it");
     }
 }

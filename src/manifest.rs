@@ -119,6 +119,31 @@ impl Link {
 }
 
 impl Entry {
+    /// A reading of an event stream that ends now, as if nothing was found.
+    pub fn of_window(stream: Stream, window: Span, opened_at: Millis) -> Self {
+        Self { window: Some(window), ..Self::of(stream, opened_at) }
+    }
+
+    /// The same of versions or inventory.
+    pub fn of_instant(stream: Stream, at: Millis, opened_at: Millis) -> Self {
+        Self { at: Some(at), ..Self::of(stream, opened_at) }
+    }
+
+    fn of(stream: Stream, opened_at: Millis) -> Self {
+        Self {
+            stream,
+            window: None,
+            at: None,
+            request: Value::Null,
+            opened_at,
+            closed_at: Millis::now(),
+            rows: 0,
+            total: None,
+            set_aside: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
     /// What of `span` this reading is about.
     pub fn is_within(&self, span: Span) -> bool {
         match (self.window, self.at) {

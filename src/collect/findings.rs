@@ -1,8 +1,6 @@
 //! Findings: all of one day in one object. What a run that died has stored of a day is that day's reading: looked at
 //! again, the same findings would differ in how many days they last.
 
-use serde_json::Value;
-
 use super::inventory::EARLY;
 use super::{Collector, Outcome};
 use crate::checkpoint::Met;
@@ -58,16 +56,9 @@ impl Collector<'_> {
         let met = if placed.is_some() { Met::New } else { Met::Nothing };
         let objects: Vec<_> = placed.into_iter().map(|placed| placed.object).collect();
         let done = Entry {
-            stream: self.stream,
-            window: None,
-            at: Some(at),
-            request: Value::Null,
-            opened_at,
-            closed_at: Millis::now(),
             rows: objects.iter().map(|object| object.records).sum(),
-            total: None,
-            set_aside: Vec::new(),
             objects,
+            ..Entry::of_instant(self.stream, at, opened_at)
         };
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);

@@ -5,7 +5,6 @@ mod key;
 mod list;
 
 use futures::future::join_all;
-use serde_json::Value;
 
 use self::key::{Member, key_of, with_member};
 use self::list::{Begun, FETCHES_AT_ONCE, Shown, Whole};
@@ -216,16 +215,11 @@ impl Collector<'_> {
         let before = self.inventory_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
         let done = Entry {
-            stream: self.stream,
-            window: None,
-            at: Some(reading.at),
-            request: Value::Null,
-            opened_at: reading.opened_at,
-            closed_at: Millis::now(),
             rows,
             total,
             set_aside: reading.set_aside,
             objects,
+            ..Entry::of_instant(self.stream, reading.at, reading.opened_at)
         };
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);

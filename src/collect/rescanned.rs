@@ -4,8 +4,6 @@
 mod behind;
 mod slice;
 
-use serde_json::Value;
-
 use self::slice::Slice;
 use super::{Applied, Collector};
 use crate::checkpoint::{RescannedState, Sweep, Swept, Tier};
@@ -147,16 +145,11 @@ impl Collector<'_> {
         let before = self.rescanned_state(|state| state.stored.known.clone());
         let after = self.store_known(&known, before.as_ref()).await?;
         let done = Entry {
-            stream: self.stream,
-            window: None,
-            at: Some(at),
-            request: Value::Null,
-            opened_at,
-            closed_at: Millis::now(),
             rows,
             total: Some(total).filter(|total| *total == rows),
             set_aside,
             objects,
+            ..Entry::of_instant(self.stream, at, opened_at)
         };
         self.note(done, |checkpoint| {
             let state = checkpoint.rescanned(self.stream);

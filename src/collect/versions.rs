@@ -125,16 +125,11 @@ impl Collector<'_> {
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             let whole = rows == total;
             let done = Entry {
-                stream: self.stream,
-                window: None,
-                at: Some(part.began),
                 request,
-                opened_at: part.began,
-                closed_at: Millis::now(),
                 rows,
                 total: Some(total).filter(|_| whole),
                 set_aside: odd,
-                objects: Vec::new(),
+                ..Entry::of_instant(self.stream, part.began, part.began)
             };
             self.note(done, |checkpoint| {
                 let state = checkpoint.versions(self.stream);
@@ -234,18 +229,8 @@ impl Collector<'_> {
         let (objects, met) = self.store_at(at, packer.finish(), before).await?;
         let before = self.versions_state(|state| state.stored.known.clone());
         let after = self.store_known(known, before.as_ref()).await?;
-        let told = Entry {
-            stream: self.stream,
-            window: None,
-            at: Some(at),
-            request: Value::Null,
-            opened_at,
-            closed_at: Millis::now(),
-            rows: done.len() as u64,
-            total: None,
-            set_aside,
-            objects,
-        };
+        let told =
+            Entry { rows: done.len() as u64, set_aside, objects, ..Entry::of_instant(self.stream, at, opened_at) };
         self.note(told, |checkpoint| {
             let state = checkpoint.versions(self.stream);
             state.stored.known = after;

@@ -115,18 +115,8 @@ impl Collector<'_> {
     /// A span in which the API counts nothing was read by that.
     pub(super) fn cover_empty(&self, facts: &Events, span: Span) {
         let now = Millis::now();
-        let done = Entry {
-            stream: self.stream,
-            window: Some(span),
-            at: None,
-            request: self.request(facts, span),
-            opened_at: now,
-            closed_at: now,
-            rows: 0,
-            total: Some(0),
-            set_aside: Vec::new(),
-            objects: Vec::new(),
-        };
+        let done =
+            Entry { request: self.request(facts, span), total: Some(0), ..Entry::of_window(self.stream, span, now) };
         let recount = self.recount_of(&done);
         self.note(done, |checkpoint| {
             let state = checkpoint.events(self.stream);
@@ -181,16 +171,12 @@ impl Collector<'_> {
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
         let done = Entry {
-            stream: self.stream,
-            window: Some(window.span),
-            at: None,
             request: window.request.clone(),
-            opened_at: window.opened_at,
-            closed_at: Millis::now(),
             rows,
             total,
             set_aside,
             objects: placed.iter().map(|placed| placed.object.clone()).collect(),
+            ..Entry::of_window(self.stream, window.span, window.opened_at)
         };
         Ok((done, placed))
     }
