@@ -190,12 +190,13 @@ impl Collector<'_> {
         Ok((before.objects.into_iter().chain(placed).collect(), met))
     }
 
-    /// A run that died may have stored its reading without saying so: what stands under its key is known, once.
+    /// A run that died may have stored its reading without saying so: what stands under its key is known, once. `apply`
+    /// takes a record's key and its line.
     async fn apply_stored(
         &self,
         stored: &StoredState,
-        known: &mut Known,
         key_of: impl Fn(&str) -> Option<String>,
+        mut apply: impl FnMut(&str, &str),
     ) -> Result<Applied, Error> {
         let mut applied = Applied { count: stored.applied, objects: Vec::new() };
         let Some(at) = stored.open else { return Ok(applied) };
@@ -204,7 +205,7 @@ impl Collector<'_> {
             for line in lines {
                 let line = ndjson::bare(&line);
                 if let Some(key) = key_of(&line) {
-                    known.apply(&key, &line);
+                    apply(&key, &line);
                 }
             }
             applied.count += 1;

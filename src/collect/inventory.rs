@@ -75,10 +75,17 @@ impl Collector<'_> {
 
     /// Opens the reading, or goes on with one that was cut off or whose run died.
     async fn open_reading(&self, facts: &'static Inventory, state: &InventoryState) -> Result<Reading, Error> {
-        let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        let before = self.apply_stored(&state.stored, &mut known, |line| key_of(facts, line)).await?;
         let pass = state.pass.clone().unwrap_or_else(|| Pass::new(self.run.api.now()));
-        let seen = self.load_known(pass.seen.as_ref()).await?;
+        let mut known = self.load_known(state.stored.known.as_ref()).await?;
+        let mut seen = self.load_known(pass.seen.as_ref()).await?;
+        let apply = |key: &str, line: &str| {
+            known.apply(key, line);
+            // That run saw it later.
+            if seen.has_id(key) {
+                seen.apply(key, line);
+            }
+        };
+        let before = self.apply_stored(&state.stored, |line| key_of(facts, line), apply).await?;
         let at = self.inventory_state(|state| {
             state.pass = Some(pass.clone());
             state.stored.open(Millis::now(), &self.run.ledger.lease)

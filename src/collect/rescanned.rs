@@ -53,7 +53,7 @@ impl Collector<'_> {
         let is_ours = stored.opened_by.iter().all(|opener| *opener == self.run.ledger.lease);
         let mut before = Applied::default();
         if !is_ours {
-            before = self.apply_stored(&stored, &mut known, |line| facts.key_of(line)).await?;
+            before = self.apply_stored(&stored, |line| facts.key_of(line), |key, line| known.apply(key, line)).await?;
         }
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));

@@ -91,7 +91,8 @@ impl Collector<'_> {
     async fn known_versions(&self, facts: &'static Versions) -> Result<(Known, Applied), Error> {
         let stored = self.versions_state(|state| state.stored.clone());
         let mut known = self.load_known(stored.known.as_ref()).await?;
-        let applied = self.apply_stored(&stored, &mut known, |line| ndjson::field(line, facts.list.field)).await?;
+        let key_of = |line: &str| ndjson::field(line, facts.list.field);
+        let applied = self.apply_stored(&stored, key_of, |key, line| known.apply(key, line)).await?;
         Ok((known, applied))
     }
 

@@ -1,7 +1,9 @@
 //! Every inventory: the same promises for each, whatever its endpoint is like.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use simulator::{Dataset, Endpoint, Fault, Lambda, Record, S3Fault, WorldHandle, compact, with_member};
+use simulator::{Dataset, Endpoint, Fault, Lambda, Outcome, Record, S3Fault, WorldHandle, compact, with_member};
 
 use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
 
@@ -267,11 +269,11 @@ async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
     for stream in STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()) {
         let rig = stream.rig(50).await;
         stream.populate(&rig.sim.world, 40);
-        rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(100));
+        rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(100));
         println!("{}", stream.name);
         let mut runs = 0;
         loop {
-            let answer = rig.run_within(std::time::Duration::from_secs(2)).await;
+            let answer = rig.run_within(Duration::from_secs(2)).await;
             runs += 1;
             if answer["status"] == "complete" {
                 break;
@@ -289,10 +291,10 @@ async fn a_token_that_ends_while_lists_are_read_side_by_side_holds_nobody_up() {
     for revoked_at in 1..=12 {
         let rig = stream.rig(5).await;
         stream.populate(&rig.sim.world, 12);
-        rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(2));
+        rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(2));
         let api = rig.sim.api.clone();
         rig.sim.faults.once(Endpoint::Custodians, revoked_at, Fault::run(move || api.revoke_tokens()));
-        rig.sim.faults.from(Endpoint::SignIn, 2, Fault::Late(std::time::Duration::from_millis(200)));
+        rig.sim.faults.from(Endpoint::SignIn, 2, Fault::Late(Duration::from_millis(200)));
         println!("{revoked_at}");
         collected(&rig, stream).await;
         stream.assert_holds(&rig, &[]).await;
@@ -309,17 +311,41 @@ async fn a_list_that_failed_before_its_reading_was_cut_off_is_not_covered() {
     let failing = format!("/{}/", ids[0]);
     let of_it = move |request: &simulator::http::Request| request.path.contains(&failing);
     rig.sim.faults.when(Endpoint::RuleUsers, of_it, Fault::Status(500, "{}".into()));
-    rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::from_millis(100));
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(100));
     rig.sim.faults.from(Endpoint::RuleUsers, 30, Fault::Hang);
-    rig.lambda.invoke(json!({}), std::time::Duration::from_secs(8)).await;
+    rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
     let pass = rig.checkpoint().await["inventory"]["alert_rules"]["pass"].clone();
     assert!(pass["parent"].is_string(), "it was not cut off: {pass}");
     rig.sim.faults.clear();
-    rig.sim.api.change(|behaviour| behaviour.latency = std::time::Duration::ZERO);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
     while rig.checkpoint().await["inventory"]["alert_rules"].get("covered_to").is_none() {
         rig.run().await;
     }
     stream.assert_holds(&rig, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_run_stored_of_a_reading_under_way_is_known_when_that_goes_on() {
+    let stream = STREAMS.into_iter().find(|stream| stream.name == "trusted_activities").unwrap();
+    let rig = stream.rig(5).await;
+    let records = stream.populate(&rig.sim.world, 8);
+    rig.sim.faults.once(Endpoint::TrustedActivities, 2, Fault::Hang);
+    assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+    assert_eq!(rig.checkpoint().await["inventory"][stream.name]["pass"]["page"], 2);
+    rig.sim.faults.clear();
+    // The next run reads the first page once more, for the second one's total is another; it stores what has changed
+    // there, and dies.
+    rig.sim.world.change(stream.dataset, &records[0].id, |raw| with_member(raw, "changed", "1"));
+    rig.sim.faults.once(Endpoint::TrustedActivities, 1, Fault::TotalOff(1));
+    let victim = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "code42/trusted_activities/", 1, S3Fault::after(move || victim.kill()));
+    assert!(matches!(rig.invoke(json!({})).await, Outcome::Died(_)));
+    rig.sim.s3.faults.clear();
+    rig.recover().await;
+    let stored = rig.stored(stream.name).await;
+    assert_eq!(stored.len(), 9, "eight, one of which has changed: {stored:#?}");
+    rig.recover().await;
+    assert_eq!(rig.stored(stream.name).await, stored, "nothing has changed since");
 }
 
 #[tokio::test(flavor = "multi_thread")]
