@@ -35,7 +35,7 @@ deny: $(CARGO_DENY) ## Check licences, sources, and that there is one TLS and on
 
 $(CARGO_DENY):
 	@echo "Installing cargo-deny (once)"
-	cargo install --quiet --locked --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
+	cargo install --quiet --locked --debug --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
 
 unit: ## Run the unit tests, and the simulator's own
 	cargo test --workspace --lib --bins --test api --test aws --test lists --test hot_loop

@@ -157,6 +157,14 @@ MUTATIONS = [
         [17090374491615700897, 10733942425639733406],
     ),
     Mutation(
+        "reserved",
+        "live runs open nothing that is left to a shard",
+        "src/checkpoint/events.rs",
+        "        self.owed(horizon).without(&reserved)\n",
+        "        let _: Intervals = reserved;\n        self.owed(horizon)\n",
+        [13798705000364458002, 6500075878188387070, 1185583039158570026],
+    ),
+    Mutation(
         "swept-when-stored",
         "sessions that were read are covered only when they are stored",
         "src/collect/rescanned.rs",
