@@ -36,7 +36,7 @@ pub enum Answered {
     Verify(Box<Verified>),
     Probe(Box<Probed>),
     Health(Box<Checked>),
-    Backfill(Box<Backfilled>),
+    Backfill(Backfilled),
 }
 
 impl Handler {
@@ -77,57 +77,43 @@ impl Handler {
             Ok(invocation) => invocation,
             Err(why) => return Answer::failed(None, run_id, &Error::InvalidEvent(why)).into(),
         };
-        let action = invocation.action();
-        let settings = match &self.settings {
-            Ok(settings) => settings,
-            Err(error) => return Answer::failed(action, run_id, &error.clone().into()).into(),
-        };
-        let clients = match self.clients.get_or_try_init(async || clients(settings)).await {
-            Ok(clients) => clients,
-            Err(error) => return Answer::failed(action, run_id, &error.into()).into(),
-        };
-        match &invocation {
+        let done = self.act(run_id, &invocation, deadline).await;
+        done.unwrap_or_else(|error| Answer::failed(invocation.action(), run_id, &error).into())
+    }
+
+    async fn act(&self, run_id: &str, invocation: &Invocation, deadline: Millis) -> Result<Answered, Error> {
+        let settings = self.settings.as_ref().map_err(Clone::clone)?;
+        let clients = self.clients.get_or_try_init(async || clients(settings)).await?;
+        Ok(match invocation {
             Invocation::Scheduled => {
                 Box::pin(run(settings, clients, run_id, false, &Collect::default(), deadline)).await.into()
             }
             Invocation::Collect(asked) => Box::pin(run(settings, clients, run_id, true, asked, deadline)).await.into(),
-            Invocation::Replay(asked, prefix) => match settings.for_replay(prefix) {
-                Ok(settings) => {
-                    let answer = Box::pin(run(&settings, clients, run_id, true, asked, deadline)).await;
-                    answer.of_action("replay").into()
-                }
-                Err(why) => {
-                    let why = format!("\"prefix\" is {prefix:?}, but {why}");
-                    Answer::failed(action, run_id, &Error::InvalidEvent(why)).into()
-                }
-            },
+            Invocation::Replay(asked, prefix) => {
+                let bad = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
+                let settings = settings.for_replay(prefix).map_err(bad)?;
+                let answer = Box::pin(run(&settings, clients, run_id, true, asked, deadline)).await;
+                answer.of_action("replay").into()
+            }
+            Invocation::Verify(asked) => {
+                Answered::Verify(Box::new(Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await?))
+            }
+            Invocation::Probe(streams) => {
+                let probed = Box::pin(probe(settings, &clients.api, run_id, streams.as_deref(), deadline)).await?;
+                Answered::Probe(Box::new(probed))
+            }
+            Invocation::Health(asked) => {
+                Answered::Health(Box::new(Box::pin(health(settings, clients, run_id, asked, deadline)).await?))
+            }
             Invocation::Restart(streams) => {
                 Box::pin(restart(settings, clients, run_id, streams.clone(), deadline)).await.into()
             }
-            Invocation::Verify(asked) => match Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await {
-                Ok(answer) => Answered::Verify(Box::new(answer)),
-                Err(error) => Answer::failed(action, run_id, &error).into(),
-            },
-            Invocation::Probe(streams) => {
-                match Box::pin(probe(settings, &clients.api, run_id, streams.as_deref(), deadline)).await {
-                    Ok(answer) => Answered::Probe(Box::new(answer)),
-                    Err(error) => Answer::failed(action, run_id, &error).into(),
-                }
+            Invocation::Plan(asked) => {
+                Answered::Backfill(Box::pin(plan(settings, clients, run_id, asked, deadline)).await?)
             }
-            Invocation::Health(asked) => match Box::pin(health(settings, clients, run_id, asked, deadline)).await {
-                Ok(answer) => Answered::Health(Box::new(answer)),
-                Err(error) => Answer::failed(action, run_id, &error).into(),
-            },
-            Invocation::Plan(asked) => match Box::pin(plan(settings, clients, run_id, asked, deadline)).await {
-                Ok(answer) => Answered::Backfill(Box::new(answer)),
-                Err(error) => Answer::failed(action, run_id, &error).into(),
-            },
             Invocation::Shard(id) => Box::pin(shard(settings, clients, run_id, id, deadline)).await.into(),
-            Invocation::Merge => match Box::pin(merge(settings, clients, run_id, deadline)).await {
-                Ok(answer) => Answered::Backfill(Box::new(answer)),
-                Err(error) => Answer::failed(action, run_id, &error).into(),
-            },
-        }
+            Invocation::Merge => Answered::Backfill(Box::pin(merge(settings, clients, run_id, deadline)).await?),
+        })
     }
 }
 

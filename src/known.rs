@@ -104,6 +104,13 @@ impl Known {
         }
     }
 
+    /// What `seen` has of a record counts as stored from now on: to see it once more is another matter.
+    pub fn take_over(&mut self, id: &str, seen: &mut Self) {
+        if let Some(entry) = seen.0.remove(id) {
+            self.0.insert(id.to_owned(), entry);
+        }
+    }
+
     pub fn remove(&mut self, id: &str) {
         self.0.remove(id);
     }

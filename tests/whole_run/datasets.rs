@@ -349,6 +349,38 @@ async fn what_a_dead_run_stored_of_a_reading_under_way_is_known_when_that_goes_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_changes_back_while_its_list_is_read_once_more_is_stored_as_it_is() {
+    let stream = STREAMS.into_iter().find(|stream| stream.name == "agents").unwrap();
+    for is_cut in [false, true] {
+        let rig = stream.rig(5).await;
+        let record = stream.populate(&rig.sim.world, 8).swap_remove(0);
+        collected(&rig, stream).await;
+        let changed = rig.sim.world.change(stream.dataset, &record.id, |raw| with_member(raw, "changed", "1"));
+        if is_cut {
+            // The run that sees the change reads no further.
+            rig.sim.faults.once(stream.endpoint, 2, Fault::Hang);
+            assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+            rig.sim.faults.clear();
+        }
+        // Its second page's total is another, so that the first is read again.
+        let second = if is_cut { 1 } else { 2 };
+        rig.sim.faults.once(stream.endpoint, second, Fault::TotalOff(1));
+        let (world, id, before) = (rig.sim.world.clone(), record.id.clone(), record.raw.clone());
+        let changes_back = move || {
+            world.change(stream.dataset, &id, |_| before.to_string());
+        };
+        rig.sim.faults.once(stream.endpoint, second + 1, Fault::run(changes_back));
+        println!("{is_cut}");
+        collected(&rig, stream).await;
+        let stored = rig.stored(stream.name).await;
+        let of_it: Vec<&String> = stored.iter().filter(|line| line.contains(&*record.id)).collect();
+        assert_eq!(of_it, [&compact(&record.raw), &compact(&changed), &compact(&record.raw)]);
+        collected(&rig, stream).await;
+        assert_eq!(rig.stored(stream.name).await, stored);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
     let stream = STREAMS.into_iter().find(|stream| stream.name == "watchlists").unwrap();
     for is_before in [true, false] {

@@ -86,6 +86,10 @@ impl Collector<'_> {
                     part.name
                 )));
             }
+            // It is in the object, and may have changed back by now.
+            for id in std::mem::take(&mut shown.ids) {
+                reading.known.take_over(&Member { part, parent, id: &id }.key(facts), &mut reading.seen);
+            }
             begun = Begun { listing: self.listing(part, parent), first: None };
             shown = Shown::default();
             if parent.is_none() {
