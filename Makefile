@@ -43,7 +43,7 @@ unit: ## Run the unit tests, and the simulator's own
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run -- --test-threads 4
 
-simulation: ## Run 300 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
+simulation: ## Run 200 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
 	cargo test --workspace --test simulation -- --nocapture
 
 soak: ## Run such schedules for MINUTES (10), and print how many faults of each kind they made

@@ -33,7 +33,7 @@ use figures::Figures;
 use oracle::{Wrong, wrong};
 use plan::Plan;
 
-const SCHEDULES: u64 = 300;
+const SCHEDULES: u64 = 200;
 /// A schedule mostly waits.
 const SIDE_BY_SIDE: usize = 40;
 
