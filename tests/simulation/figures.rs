@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use simulator::Simulator;
 
-const HEADLINES: [&str; 6] = ["schedules", "runs", "records", "late records", "deaths", "overlaps"];
+const HEADLINES: [&str; 7] =
+    ["schedules", "runs", "records", "late records", "deaths", "overlaps", "steps of a backfill"];
 /// What the API, S3 and Lambda do wrong is counted by these; everything else is counted beside them.
 const BROKEN: [&str; 2] = ["lost", "twice"];
 

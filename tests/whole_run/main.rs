@@ -4,6 +4,7 @@
 
 mod api_faults;
 mod backfill;
+mod backfill_faults;
 mod bad_input;
 mod cases;
 mod datasets;
