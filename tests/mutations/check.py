@@ -122,7 +122,7 @@ MUTATIONS = [
         "src/store.rs",
         "Condition::Unchanged { etag } => request.if_match(etag),",
         "Condition::Unchanged { .. } => request,",
-        [9767746679764419525, 13259748992366093535],
+        [9767746679764419525, 13259748992366093535, 11617398002257479702],
     ),
     Mutation(
         "read-back",
@@ -172,7 +172,7 @@ MUTATIONS = [
         "            reading.go_on(&sweep, &slice);\n"
         "            let swept = Swept { sweeps: reading.swept.sweeps.clone(), covered_to: reading.swept.covered_to };\n"
         "            self.rescanned_state(|state| state.go_on_from(swept));\n",
-        [6328625097008164403],
+        [6328625097008164403, 16942176954439748415],
     ),
 ]
 
