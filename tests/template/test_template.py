@@ -343,7 +343,8 @@ def test_no_lifecycle_touches_what_the_checkpoint_or_a_manifest_names(variant):
     for resource in variant.resources.values():
         for rule in resource["Properties"].get("LifecycleConfiguration", {}).get("Rules", []):
             if rule.get("Prefix") == known:
-                assert rule["ExpirationInDays"] >= 180
+                longest = source()["Parameters"]["InventoryIntervalMinutes"]["MaxValue"]
+                assert rule["ExpirationInDays"] >= 180 >= 2 * longest / 1440
             elif "ExpirationInDays" in rule or "Transitions" in rule:
                 assert rule["Prefix"] == variant.values["S3Prefix"]
 
