@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use futures::future::join_all;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use self::backfill::{Backfilled, merge, plan, shard};
 pub use self::restart::restart;
@@ -126,6 +126,8 @@ impl<'a> Work<'a> {
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let mut collected = self.collect(&state, &ledger, &chain).await;
         if let Err(error) = overdue {
+            // Its stream may not be among those of this run.
+            warn!("{error}");
             not_merged(&mut collected, &ledger, &error);
         }
         self.finish(&ledger, &chain, collected).await

@@ -1,6 +1,7 @@
 //! A backfill: `plan` reserves a long span, shards cover it beside the live runs, and `merge` takes over what they came
 //! to.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -12,8 +13,10 @@ use crate::reconcile::{audit_row, file_event};
 use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, time};
 
 /// By UTC, which is by what shards are cut.
+/// The same day for all of a test, also where midnight passes within it.
 pub fn today() -> DateTime<Utc> {
-    Utc::now().duration_trunc(TimeDelta::days(1)).unwrap()
+    static TODAY: LazyLock<DateTime<Utc>> = LazyLock::new(|| Utc::now().duration_trunc(TimeDelta::days(1)).unwrap());
+    *TODAY
 }
 
 /// It touches three days, and all of it lies before what a first run looks back for.

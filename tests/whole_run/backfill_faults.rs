@@ -8,7 +8,7 @@ use simulator::{Lambda, Outcome, S3Fault};
 
 use crate::backfill::{FOR_EVER, from, of_events, shard_of, to};
 use crate::oracle::{a_moment, millis};
-use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of};
+use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, logs_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_reserved_for_too_long_is_the_live_run_s_again_with_what_is_done_of_it() {
@@ -91,6 +91,10 @@ async fn a_shard_s_checkpoint_that_can_t_be_read_fails_its_stream_alone_and_is_l
     rig.expire_reservations().await;
     rig.sim.world.add_file_events(1, ago(0), ago(-1));
     a_moment().await;
+    let other = rig.invoke(json!({"action": "collect", "streams": ["file_events"]})).await.answer();
+    assert_eq!(other["status"], "complete", "{other:#}");
+    let logs = logs_with(&rig.lambda, r#""level":"WARN""#).await;
+    assert!(logs.iter().any(|line| line.contains("WARN") && line.contains("can't be taken over")), "{logs:#?}");
     let (_, answer) = rig.failure(json!({})).await;
     let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
     assert!(message.contains("can't be taken over") && message.contains("can't be read"), "{message}");
