@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use futures::future::join_all;
 use serde_json::json;
 use simulator::{Endpoint, Fault};
 
@@ -54,7 +55,7 @@ async fn a_broken_sign_in_is_retried_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_status_that_stays_fails_its_stream_visibly_and_no_other() {
-    for (fault, error_type) in [
+    let faults = [
         (Fault::Status(500, "oops".into()), "ThirdPartyGenericError"),
         (Fault::Status(400, r#"{"message":"no such field"}"#.into()), "ThirdPartyGenericError"),
         (Fault::Status(404, "{}".into()), "ThirdPartyGenericError"),
@@ -65,7 +66,9 @@ async fn each_status_that_stays_fails_its_stream_visibly_and_no_other() {
         (Fault::CutBody, "ThirdPartyGenericError"),
         (Fault::Dropped, "ThirdPartyGenericError"),
         (Fault::Unauthorized, "ThirdPartyGenericError"),
-    ] {
+    ];
+    // All at once: they wait for retries.
+    join_all(faults.into_iter().map(async |(fault, error_type)| {
         let rig = Rig::new().await;
         rig.populate();
         rig.sim.faults.always(Endpoint::FileEvents, fault.clone());
@@ -82,7 +85,8 @@ async fn each_status_that_stays_fails_its_stream_visibly_and_no_other() {
         rig.sim.faults.clear();
         rig.run().await;
         rig.assert_holds_everything().await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,20 +139,26 @@ async fn killed_with_each_write(event_of: impl Fn(&[String]) -> Value, fault: im
 async fn a_plan_killed_with_any_of_its_writes_is_made_again() {
     let event =
         |_: &[String]| json!({"action": "plan", "from": millis(from() - TimeDelta::days(3)), "to": millis(to())});
-    killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())).await;
-    killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())).await;
+    tokio::join!(
+        killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())),
+        killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
     let event = |shards: &[String]| json!({"action": "shard", "shard": shards[2]});
-    killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())).await;
-    killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())).await;
+    tokio::join!(
+        killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())),
+        killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
     let event = |_: &[String]| json!({"action": "merge"});
-    killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())).await;
-    killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())).await;
+    tokio::join!(
+        killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())),
+        killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())),
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Lambda, Outcome, Record, S3Fault, WorldHandle, compact, with_member};
 
@@ -231,11 +232,11 @@ async fn without_permission_it_costs_one_request_an_hour_and_says_which_is_missi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_fails_holds_up_no_other_and_nobody_is_gone() {
-    for stream in STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()) {
+    // All at once: they wait for retries.
+    join_all(STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()).map(async |stream| {
         let rig = stream.rig(50).await;
         let records = stream.populate(&rig.sim.world, 9);
         collected(&rig, stream).await;
-        println!("{}", stream.name);
         let before = rig.stored(stream.name).await;
         rig.sim.world.remove(stream.dataset, &records[8].id);
         let (list, name, key) = stream.lists[0];
@@ -251,7 +252,7 @@ async fn a_list_that_fails_holds_up_no_other_and_nobody_is_gone() {
                 Fault::Status(500, "{}".into()),
             );
             let (error, answer) = rig.failure(json!({})).await;
-            assert_eq!(error, "ThirdPartyGenericError", "{answer}");
+            assert_eq!(error, "ThirdPartyGenericError", "{}: {answer}", stream.name);
             rig.sim.faults.clear();
         }
         let parent = Value::from(&*records[6].id);
@@ -261,16 +262,17 @@ async fn a_list_that_fails_holds_up_no_other_and_nobody_is_gone() {
         collected(&rig, stream).await;
         collected(&rig, stream).await;
         assert!(!tombstones(&rig.stored(stream.name).await).is_empty(), "whole again, and then again");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
-    for stream in STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()) {
+    // All at once: they mostly wait.
+    join_all(STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()).map(async |stream| {
         let rig = stream.rig(50).await;
         stream.populate(&rig.sim.world, 40);
         rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(100));
-        println!("{}", stream.name);
         let mut runs = 0;
         loop {
             let answer = rig.run_within(Duration::from_secs(2)).await;
@@ -278,11 +280,12 @@ async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
             if answer["status"] == "complete" {
                 break;
             }
-            assert_eq!(answer["status"], "partial", "{answer}");
-            assert!(runs < 30, "no progress");
+            assert_eq!(answer["status"], "partial", "{}: {answer}", stream.name);
+            assert!(runs < 30, "{}: no progress", stream.name);
         }
         stream.assert_holds(&rig, &[]).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The endpoints as the Google `SecOps` guide prints them.
 
 use chrono::{TimeDelta, Utc};
+use futures::future::join_all;
 use serde_json::json;
 use simulator::{Endpoint, Fault, LambdaBuilder, compact, without_members};
 
@@ -106,7 +107,8 @@ async fn an_audit_answer_that_is_not_json_is_set_aside_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_answers_that_cannot_be_read_are_errors() {
-    for fault in [Fault::BrokenJson, Fault::NoList, Fault::Status(500, "{}".into())] {
+    let faults = [Fault::BrokenJson, Fault::NoList, Fault::Status(500, "{}".into())];
+    join_all(faults.into_iter().map(async |fault| {
         let rig = rig().await;
         rig.populate();
         rig.sim.faults.always(Endpoint::GuideFileEvents, fault);
@@ -115,7 +117,8 @@ async fn other_answers_that_cannot_be_read_are_errors() {
         rig.sim.faults.clear();
         rig.run().await;
         assert_holds(&rig).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,14 +144,18 @@ fn builder(sim: &Simulator) -> LambdaBuilder {
 
 /// The log, once a line of it holds `part`: it comes through a pipe of its own and may be behind the answer.
 pub async fn logs_with(lambda: &Lambda, part: &str) -> Vec<String> {
+    logs_with_so_many(lambda, part, 1).await
+}
+
+pub async fn logs_with_so_many(lambda: &Lambda, part: &str, lines: usize) -> Vec<String> {
     for _ in 0..250 {
         let logs = lambda.logs();
-        if logs.iter().any(|line| line.contains(part)) {
+        if logs.iter().filter(|line| line.contains(part)).count() >= lines {
             return logs;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("no log line holds {part:?}: {:#?}", lambda.logs());
+    panic!("less than {lines} log lines hold {part:?}: {:#?}", lambda.logs());
 }
 
 pub fn failure_of(outcome: Outcome) -> (String, Value) {

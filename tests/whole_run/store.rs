@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault};
 
@@ -178,7 +179,7 @@ async fn a_window_whose_content_changed_between_a_death_and_the_resume_gets_what
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothing() {
-    for stream in ["audit", "users", "cases"] {
+    join_all(["audit", "users", "cases"].into_iter().map(async |stream| {
         let rig = Rig::with(|lambda| lambda.env("STREAMS", stream)).await;
         rig.populate();
         let part = format!("{PREFIX}{stream}/");
@@ -192,7 +193,8 @@ async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothi
         tokio::time::sleep(Duration::from_secs(2)).await;
         rig.invoke(json!({"action": "collect"})).await.answer();
         rig.assert_holds_everything_of(stream).await;
-    }
+    }))
+    .await;
 }
 
 impl Rig {
