@@ -41,7 +41,7 @@ unit: ## Run the unit tests, and the simulator's own
 	cargo test --workspace --lib --bins --test api --test aws --test lists --test hot_loop
 
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
-	cargo test --workspace --test whole_run -- --test-threads 6
+	cargo test --workspace --test whole_run -- --test-threads 10
 
 simulation: ## Run 200 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
 	cargo test --workspace --test simulation -- --nocapture

@@ -69,4 +69,4 @@ if [ $# -eq 0 ]; then
     set -- --skip api_faults:: --skip bad_input:: --skip guide:: --skip lanes:: --skip metrics:: --skip paging:: \
         --skip probe:: --skip retention:: --skip tls::
 fi
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} cargo test --quiet --workspace --test whole_run -- "$@"
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-8} cargo test --quiet --workspace --test whole_run -- "$@"
