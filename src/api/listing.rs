@@ -185,8 +185,8 @@ impl<'a> Listing<'a> {
         Ok(more.then_some(rows))
     }
 
-    /// Hands over the rows of the next page as they arrive; answers whether there were any, or this was the end. After
-    /// an error they hold what came before it, unless the time ran out.
+    /// Hands over the rows of the next page as they arrive; answers whether to go on, or this was the end: an empty page
+    /// that names no other. After an error they hold what came before it, unless the time ran out.
     pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Option<R>) -> Result<bool, ApiError> {
         let Some(request) = self.next_request() else { return Ok(false) };
         let check = |page: &Page| self.check(&request.what(), page);
@@ -195,7 +195,7 @@ impl<'a> Listing<'a> {
         self.rows += page.rows;
         self.is_begun = true;
         self.go_on(&page, &request)?;
-        Ok(page.rows > 0)
+        Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
     }
 
     /// The next page as it is sent, whatever that is.
@@ -214,7 +214,8 @@ impl<'a> Listing<'a> {
     }
 
     /// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a
-    /// page past the end may lack it. Where there is no total the first page must show a list.
+    /// page past the end may lack it. Where there is no total the first page must show a list, and so must every page
+    /// that names another.
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
         if let Some(problems) = problems(&page.envelope) {
@@ -225,7 +226,10 @@ impl<'a> Listing<'a> {
             });
         }
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
+        let names_next =
+            matches!(self.list.paging, Paging::Token { next, .. } if token(&page.envelope, next).is_some());
         match self.list.total {
+            _ if names_next && !page.has_list => lacks(what, "list"),
             _ if self.is_begun => Ok(()),
             Some(key) if !page.envelope.get(key).is_some_and(Value::is_u64) => lacks(what, &format!("{key:?}")),
             None if self.expected.is_none() && !page.has_list => lacks(what, "list"),
@@ -250,7 +254,8 @@ impl<'a> Listing<'a> {
     }
 
     /// A short page is not taken for the last: the server may allow fewer rows a page than were asked for. An empty one
-    /// is, and so is one after which all rows are there that the total tells of.
+    /// is, where pages have numbers, and so is one after which all rows are there that the total tells of. Where they
+    /// have tokens, the last is the one without.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         let expected = self.expected.or(self.total);

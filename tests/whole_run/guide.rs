@@ -160,3 +160,39 @@ async fn a_probe_asks_what_the_guide_prints() {
     let (error, _) = rig.failure(json!({"action": "health"})).await;
     assert_eq!(error, "InvalidEvent");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_page_that_names_another_is_not_the_last() {
+    let rig = rig().await;
+    rig.populate();
+    for (endpoint, list) in
+        [(Endpoint::GuideAudit, "events"), (Endpoint::Users, "users"), (Endpoint::CaseList, "cases")]
+    {
+        // Of the first page, and of a later one.
+        for (nth, next) in [(1, "0"), (3, "007")] {
+            let empty = format!(r#"{{"{list}":[],"nextPageToken":"{next}"}}"#);
+            rig.sim.faults.once(endpoint, nth, Fault::Status(200, empty));
+        }
+    }
+    let empty = r#"{"fileEvents":[],"nextPageToken":"0"}"#;
+    rig.sim.faults.once(Endpoint::GuideFileEvents, 1, Fault::Status(200, empty.into()));
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    for r in rig.sim.api.requests() {
+        println!("{} {}", r.path, r.query);
+    }
+    assert_eq!(rig.sim.faults.struck(), 7);
+    assert_holds(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_names_another_and_has_no_list_is_not_an_empty_one() {
+    let rig = rig().await;
+    rig.populate();
+    for endpoint in [Endpoint::GuideAudit, Endpoint::GuideFileEvents, Endpoint::Users] {
+        rig.sim.faults.once(endpoint, 2, Fault::NoList);
+    }
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer}");
+    assert_holds(&rig).await;
+}

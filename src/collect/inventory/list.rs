@@ -120,7 +120,8 @@ impl Collector<'_> {
                 reading.pass.page = begun.listing.next_page().unwrap_or(reading.pass.page);
                 reading.pass.set_aside = shown.set_aside;
             }
-            if before == (shown.ids.len(), shown.set_aside) {
+            let is_numbered = begun.listing.next_page().is_some();
+            if is_numbered && before == (shown.ids.len(), shown.set_aside) {
                 // A page that shows only what was there before: the total tells whether that is all. Without one, and
                 // with a page that was full, the API seems not to page at all.
                 if part.list.total.is_none() && page_before.is_some_and(|full| full) {
