@@ -302,3 +302,15 @@ async fn an_api_whose_clock_is_far_behind_is_asked_for_the_older_ones_too() {
     collected(&rig).await;
     rig.assert_holds("sessions", &older).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_a_page_shows_twice_is_stored_once() {
+    let rig = rig().await;
+    let sessions = populate(&rig, 12, 1);
+    let twice = &sessions[3];
+    rig.sim.world.push_raw(Dataset::Sessions, &twice.id, twice.time, twice.raw.to_string());
+    let (_, answer) = rig.failure(json!({})).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("12 sessions were read and the API counts 13"), "the API counts it twice: {message}");
+    rig.assert_holds("sessions", &sessions).await;
+}

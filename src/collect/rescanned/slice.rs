@@ -111,11 +111,12 @@ impl Collector<'_> {
                 if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
                     return Ok(None);
                 }
-                let mut changed = Vec::new();
+                let mut changed: Vec<Changed> = Vec::new();
                 for row in rows {
                     match row {
                         ListRow::Record { line, id } => {
-                            changed.extend(self.changed(facts, &id, line, &reading.known));
+                            let record = self.changed(facts, &id, line, &reading.known);
+                            changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
                             ids.insert(id);
                         }
                         ListRow::Unreadable { bytes, why } => {
@@ -155,6 +156,12 @@ impl Collector<'_> {
         let began = ndjson::field(&line, facts.begin).and_then(|text| text.parse().ok());
         let began = began.map_or_else(|| self.run.api.now(), Millis);
         Some(Changed { id: id.to_owned(), line, fingerprint, began })
+    }
+}
+
+impl Changed {
+    fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.id == other.id
     }
 }
 
