@@ -115,6 +115,18 @@ impl Error {
         matches!(self, Self::Api(ApiError::Forbidden { .. }))
     }
 
+    /// A record may be closed to the API client that the list, and so the stream, is open to.
+    #[must_use]
+    pub fn of_one_record(self) -> Self {
+        match self {
+            Self::Api(ApiError::Forbidden { what }) => {
+                let said = "the API client may read the list, but not this record".into();
+                Self::Api(ApiError::Status { what, status: 403, said })
+            }
+            other => other,
+        }
+    }
+
     /// Another run holds the lease now: nothing more may be written.
     pub fn is_lease_lost(&self) -> bool {
         matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))

@@ -270,8 +270,9 @@ impl Collector<'_> {
                 Ok(Detail::Unreadable(bytes, why)) => part.set_aside.push(self.set_aside(&bytes, &why).await?),
                 Err(error) => {
                     failures += 1;
-                    part.ended = error.is_out_of_time() || error.is_forbidden() || failures >= FAILURES_IN_A_ROW;
-                    part.failed = Some(error);
+                    let is_api = failures >= FAILURES_IN_A_ROW;
+                    part.ended = error.is_out_of_time() || is_api;
+                    part.failed = Some(if is_api { error } else { error.of_one_record() });
                     if part.ended {
                         break;
                     }

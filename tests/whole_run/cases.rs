@@ -165,3 +165,34 @@ async fn what_is_known_is_stored_anew_each_month_also_where_nothing_changes() {
     assert_eq!(rig.checkpoint().await["versions"]["cases"]["stored"]["known"]["key"], key);
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_the_client_may_not_read_holds_up_no_other_and_is_fetched_later() {
+    let rig = rig().await;
+    rig.sim.world.add_cases(8, ago(900), ago(800));
+    rig.sim.faults.when(Endpoint::CaseDetail, |request| request.path.ends_with("/4"), Fault::Forbidden);
+    for stored in [7, 8] {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(
+            (error_type.as_str(), &answer["streams"]["cases"]["status"]),
+            ("ThirdPartyGenericError", &json!("failed"))
+        );
+        assert_eq!(rig.stored("cases").await.len(), stored, "{answer:#}");
+        rig.sim.world.add_cases(1, ago(20), ago(10));
+    }
+    rig.sim.faults.clear();
+    rig.run().await;
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_case_may_be_read_the_stream_is_not_permitted() {
+    let rig = rig().await;
+    rig.sim.world.add_cases(8, ago(900), ago(800));
+    rig.sim.faults.always(Endpoint::CaseDetail, Fault::Forbidden);
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(
+        (error_type.as_str(), &answer["streams"]["cases"]["status"]),
+        ("ThirdPartyConfigError", &json!("not_permitted"))
+    );
+}
