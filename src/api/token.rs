@@ -59,7 +59,7 @@ pub fn read(answer: &Answer, credentials: &Credentials, sent_at: Millis, generat
         expires_in: Option<f64>,
     }
 
-    if matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if are_refused(answer) {
         return Err(ApiError::BadCredentials { status: answer.status.as_u16() });
     }
     if !answer.status.is_success() {
@@ -81,6 +81,21 @@ pub fn read(answer: &Answer, credentials: &Credentials, sent_at: Millis, generat
         renew_at: sent_at + renew_after,
         generation,
     })
+}
+
+/// 401, or another refusal in the words of OAuth 2 (RFC 6749, 5.2). A firewall's 403 says nothing of the credentials.
+fn are_refused(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct Refused {
+        #[allow(dead_code)]
+        error: String,
+    }
+
+    match answer.status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => serde_json::from_slice::<Refused>(&answer.body).is_ok(),
+        _ => false,
+    }
 }
 
 /// The claim `tenantUid` of a JWT (SDK, `client.py`); a token of another kind has none.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, Hook, Lambda, S3Fault, SecretsFault};
 
@@ -58,6 +59,30 @@ async fn bad_credentials_stop_the_streams_and_later_runs_ask_nothing_and_say_why
     let told = format!("{checkpoint}{:?}", rig.health_records().await);
     assert!(!told.contains("hunter2"), "{told}");
     rig.assert_told_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_is_not_about_the_credentials_stops_nothing() {
+    let page = "<html>blocked</html>".to_owned();
+    join_all([(403, page.clone()), (400, page), (403, "{}".into())].into_iter().map(async |(status, body)| {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.faults.always(Endpoint::SignIn, Fault::Status(status, body));
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+        assert_eq!(answer["streams"]["audit"]["state"], "error", "{answer:#}");
+        rig.sim.faults.clear();
+        rig.run().await;
+        rig.assert_holds_everything().await;
+    }))
+    .await;
+    let rig = Rig::new().await;
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(400, r#"{"error":"invalid_client"}"#.into()));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(
+        (error_type.as_str(), &answer["streams"]["audit"]["state"]),
+        ("ThirdPartyConfigError", &json!("stopped"))
+    );
 }
 
 fn good_secret(rig: &Rig) -> String {
