@@ -255,7 +255,10 @@ fn time(field: &str, value: &Value) -> Result<Millis, String> {
         .as_str()
         .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
         .map(|time| Millis(time.timestamp_millis()))
-        .ok_or_else(|| format!("{field:?} is {value}, but must be an RFC 3339 time such as \"2026-11-01T00:00:00Z\""))
+        .filter(|time| *time >= Millis(0))
+        .ok_or_else(|| {
+            format!("{field:?} is {value}, but must be an RFC 3339 time since 1970, such as \"2026-11-01T00:00:00Z\"")
+        })
 }
 
 #[cfg(test)]
@@ -338,6 +341,7 @@ mod tests {
             (json!({"action": "health", "format": "csv"}), "needs \"prefix\""),
             (json!({"action": "health", "streams": ["audit"]}), "\"streams\" is not a field"),
             (json!({"action": "collect", "from": "yesterday"}), "RFC 3339"),
+            (json!({"action": "collect", "from": "0001-01-01T00:00:00Z"}), "since 1970"),
             (json!({"action": "collect", "from": 1_700_000_000}), "RFC 3339"),
             (json!({"action": "collect", "to": "2026-11-01T00:00:00Z"}), "needs \"from\""),
             (
@@ -345,7 +349,10 @@ mod tests {
                 "must lie before",
             ),
             (json!({"action": "collect", "dry_run": "yes"}), "true or false"),
-            (json!({"action": "replay", "from": "1969-11-01T00:00:00Z"}), "needs \"prefix\""),
+            (
+                json!({"action": "replay", "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}),
+                "needs \"prefix\"",
+            ),
             (json!({"action": "replay", "prefix": "again/"}), "needs \"from\""),
             (json!({"action": "replay", "prefix": 7}), "must be text"),
             (json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}), "which takes \"streams\""),

@@ -229,6 +229,9 @@ impl<'a> Ledger<'a> {
                 info!(revision = theirs.revision, by = theirs.written_by, "the checkpoint was written by another run");
                 return Err(LedgerError::LeaseLost { by: format!("run {}", theirs.written_by) });
             }
+            if let Some(lease) = theirs.lease.as_ref().filter(|lease| lease.run_id != self.lease.run_id) {
+                return Err(LedgerError::LeaseLost { by: format!("run {}", lease.run_id) });
+            }
             // A write of our own whose answer was lost: this one, or one before it.
             if theirs.revision == checkpoint.revision {
                 return Ok(stored.etag);

@@ -444,8 +444,10 @@ mod tests {
 
     #[test]
     fn state_at_the_root_of_the_bucket_stays_outside_the_prefix() {
-        let error = read(&[("CHECKPOINT_KEY", "checkpoint.json"), ("S3_PREFIX", "set-aside/")]).expect_err("refused");
-        assert!(error.to_string().starts_with("CHECKPOINT_KEY is "), "{error}");
+        for prefix in ["set-aside/", "known/users/"] {
+            let error = read(&[("CHECKPOINT_KEY", "checkpoint.json"), ("S3_PREFIX", prefix)]).expect_err("refused");
+            assert!(error.to_string().starts_with("CHECKPOINT_KEY is "), "{error}");
+        }
     }
 
     #[test]

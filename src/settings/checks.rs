@@ -76,9 +76,12 @@ pub(super) fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), Settin
     let name = "CHECKPOINT_KEY";
     check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
     let beside = beside(key);
-    let state = [key.to_owned()].into_iter().chain(STATE.map(|part| format!("{beside}{part}/")));
-    check(name, key, !state.into_iter().any(|state| state.starts_with(prefix)), || {
-        format!("it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go")
+    let state = STATE.map(|part| format!("{beside}{part}/"));
+    let is_mixed = key.starts_with(prefix) || state.iter().any(|at| at.starts_with(prefix) || prefix.starts_with(at));
+    check(name, key, !is_mixed, || {
+        format!(
+            "it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go, or around it"
+        )
     })
 }
 
