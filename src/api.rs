@@ -49,6 +49,14 @@ pub struct Request {
 pub struct Caller<'a> {
     pub until: Millis,
     pub calls: &'a Calls,
+    /// What fails is not sent again, unless the API only asked to wait.
+    pub tries_once: bool,
+}
+
+impl<'a> Caller<'a> {
+    pub fn new(until: Millis, calls: &'a Calls) -> Self {
+        Self { until, calls, tries_once: false }
+    }
 }
 
 /// How often the API was asked, and what came of it.
@@ -170,7 +178,8 @@ impl Api {
             if matches!(error, ApiError::OutOfTime) {
                 return Err(real_error(error, last));
             }
-            let pause = if error.may_be_retried() { attempts.pause(pause) } else { None };
+            let is_final = caller.tries_once && !matches!(error, ApiError::RateLimited { .. });
+            let pause = if error.may_be_retried() && !is_final { attempts.pause(pause) } else { None };
             let Some(pause) = pause else { return Err(error) };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {

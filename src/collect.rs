@@ -147,7 +147,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
 impl Tally {
     /// Whose requests are counted here.
     pub fn caller(&self, until: Millis) -> Caller<'_> {
-        Caller { until, calls: &self.calls }
+        Caller::new(until, &self.calls)
     }
 
     /// What was there before was counted by the run that wrote it.

@@ -81,7 +81,7 @@ pub async fn health(
     }
     let times = Times::new(Millis::now(), deadline);
     let calls = Calls::default();
-    let caller = Caller { until: times.read_until, calls: &calls };
+    let caller = Caller::new(times.read_until, &calls);
     clients.api.sign_in(&caller).await?;
     let at = Millis::now();
     let sources = Box::pin(Sources::read(settings, &clients.api, &caller, at)).await;

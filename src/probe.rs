@@ -73,7 +73,7 @@ pub async fn probe(
     deadline: Millis,
 ) -> Result<Probed, Error> {
     let until = Times::new(Millis::now(), deadline).read_until;
-    let tenant = match api.sign_in(&Caller { until, calls: &Calls::default() }).await {
+    let tenant = match api.sign_in(&Caller::new(until, &Calls::default())).await {
         Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
         // The streams will say so.
         signed_in => signed_in.unwrap_or_default(),
@@ -174,7 +174,7 @@ impl Seen {
 impl Asked {
     async fn first(&mut self, listing: Listing<'_>, until: Millis) -> Result<Option<ListRow>, ApiError> {
         let began = Instant::now();
-        let first = listing.first(&Caller { until, calls: &self.calls }).await;
+        let first = listing.first(&Caller::new(until, &self.calls)).await;
         if self.calls.requests.load(Ordering::Relaxed) > 0 {
             let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.slowest = self.slowest.max(Some(took));

@@ -19,7 +19,7 @@ use self::backlog::{Backlog, Planned};
 use self::plan::{MARGIN, Pace, Sizes, asked};
 use self::window::{Done, Opened};
 use super::{Collector, Outcome};
-use crate::api::Lane;
+use crate::api::{ApiError, Caller, Lane};
 use crate::checkpoint::EventsState;
 use crate::error::Error;
 use crate::intervals::Span;
@@ -55,11 +55,17 @@ impl Collector<'_> {
     /// are finished.
     async fn read_in_lanes(&self, facts: &'static Events, backlog: &Mutex<Backlog>) -> Result<(), Error> {
         let lanes = self.run.api.lanes();
+        // Where a run's time or requests were too few for one window, they are none the more for two.
+        let is_scarce = || self.look(|state| state.window_rows.is_some());
         let mut under_way = FuturesUnordered::new();
         let (mut failed, mut is_all_begun) = (None::<Error>, false);
         loop {
             while failed.is_none() && !is_all_begun {
-                let lane = if under_way.is_empty() { Some(lanes.first()) } else { lanes.another() };
+                let lane = match under_way.is_empty() {
+                    true => Some(lanes.first()),
+                    false if is_scarce() => None,
+                    false => lanes.another(),
+                };
                 let Some(lane) = lane else { break };
                 under_way.push(self.next_window(facts, backlog, lane));
             }
@@ -98,7 +104,10 @@ impl Collector<'_> {
             backlog.is_over = true;
             if error.is_out_of_time() && backlog.pace.is_unknown() {
                 // Not even the first one fitted: the next run begins with a smaller one.
-                self.events_state(|state| state.window_rows = Some((rows / 2).max(1)));
+                self.events_state(|state| {
+                    let most = state.window_rows.unwrap_or(rows).min(rows);
+                    state.window_rows = Some((most / 2).max(1));
+                });
             }
         }
         self.note_window(&mut backlog, done?)?;
@@ -133,7 +142,7 @@ impl Collector<'_> {
             if let Some(part) = backlog.part() {
                 return Ok(Some(part));
             }
-            let Some(gap) = self.oldest_gap(backlog) else { return Ok(None) };
+            let Some(gap) = self.next_gap(backlog) else { return Ok(None) };
             if let Some(planned) = backlog.of_counted(gap, |count, pace| self.window_rows(facts, count, pace)) {
                 return Ok(Some(planned));
             }
@@ -146,16 +155,25 @@ impl Collector<'_> {
                 }
                 continue;
             }
-            let (span, count) = self.count_gap(facts, gap).await?;
+            // The first of several failures in a row was retried for long enough.
+            let caller = Caller { tries_once: backlog.has_just_failed, ..self.caller() };
+            let (span, count) = match self.count_gap(facts, gap, &caller).await {
+                (span, Ok(count)) => (span, count),
+                (_, Err(error @ Error::Api(ApiError::RateLimited { .. }))) => return Err(error),
+                (span, Err(error)) if error.may_be_local() => {
+                    backlog.uncounted(span, error)?;
+                    continue;
+                }
+                (_, Err(error)) => return Err(error),
+            };
             // In a warm container this was the first answer, and so the first word of the API's clock.
             backlog.horizon = backlog.horizon.min(self.horizon());
             if span.to > backlog.horizon {
                 continue;
             }
+            backlog.counted(span, count);
             if count == 0 {
                 self.cover_empty(facts, span);
-            } else {
-                backlog.counted(span, count);
             }
         }
     }
@@ -199,12 +217,14 @@ impl Collector<'_> {
         (facts.request)(&self.run.settings.file_event_query, asked(span))
     }
 
-    fn oldest_gap(&self, backlog: &Backlog) -> Option<Span> {
+    /// The oldest gap; but first what is left of the newest piece of one that could not be counted.
+    fn next_gap(&self, backlog: &mut Backlog) -> Option<Span> {
         let owed = self.look(|state| state.gaps(backlog.horizon)).without(&backlog.skipped);
-        match self.run.span {
-            Some(span) => owed.within(span).first(),
-            None => owed.first(),
-        }
+        let owed = match self.run.span {
+            Some(span) => owed.within(span),
+            None => owed,
+        };
+        backlog.first_of_pieces(&owed).or_else(|| owed.first())
     }
 
     fn sizes(&self, facts: &Events) -> Sizes {

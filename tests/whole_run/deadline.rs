@@ -1,5 +1,6 @@
 //! Runs that don't fit their time, and containers that live on.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -212,4 +213,40 @@ async fn six_times_as_many_pages_take_no_more_memory() {
     }
     // In kB. The further pages are 80 MB, and 9 MB gzipped; what allocators differ by is less than either.
     assert!(peaks[1] < peaks[0] + 6_000, "{peaks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_takes_a_fifth_of_a_run_over_each_answer_is_read_all_the_same() {
+    // To plan a window, to count it, to read it and to count it once more takes longer than the run.
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "20")).await;
+    rig.sim.world.add_audit(30, ago(3_400), ago(5));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(1_250));
+    let mut runs = 0;
+    while rig.run_within(Duration::from_secs(6)).await["status"] != "complete" {
+        runs += 1;
+        assert!(runs < 40, "no progress: {} are stored", rig.stored("audit").await.len());
+    }
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_requests_a_run_are_enough_to_go_on() {
+    for few in [3, 5] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "20")).await;
+        rig.sim.world.add_audit(60, ago(3_400), ago(5));
+        rig.invoke(json!({"action": "probe", "streams": ["users"]})).await.answer();
+        let mut runs = 0;
+        loop {
+            rig.sim.faults.clear();
+            let left = AtomicI32::new(few);
+            let is_spent = move |_: &simulator::http::Request| left.fetch_sub(1, Ordering::Relaxed) <= 0;
+            rig.sim.faults.when(Endpoint::Any, is_spent, Fault::RateLimited { retry_after: Some("60".into()) });
+            if rig.run().await["status"] == "complete" {
+                break;
+            }
+            runs += 1;
+            assert!(runs < 60, "no progress: {} are stored", rig.stored("audit").await.len());
+        }
+        rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    }
 }

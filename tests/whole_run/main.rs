@@ -30,6 +30,7 @@ mod states;
 mod stopped;
 mod store;
 mod tls;
+mod uncounted;
 mod users;
 mod verify;
 mod verify_spans;

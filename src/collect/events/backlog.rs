@@ -11,6 +11,10 @@ use crate::time::Millis;
 
 /// After so many windows in a row that failed it is the API that fails, not a window.
 const FAILURES_IN_A_ROW: u32 = 3;
+/// A gap that can't be counted is counted in so many pieces, and so is each of these.
+const PIECES: u64 = 8;
+/// After so many of the shortest in a row nothing of that gap can be counted. With its margin an instant lies in three.
+const UNCOUNTED_IN_A_ROW: u32 = 5;
 
 pub struct Backlog {
     /// Windows end here at the latest.
@@ -25,9 +29,17 @@ pub struct Backlog {
     left_open: VecDeque<Window>,
     /// Of windows that were cut again.
     parts: VecDeque<Planned>,
+    /// Of a gap that could not be counted as a whole. The newest is the last, and looked at first: so what is wrong with
+    /// the past holds up nothing that is younger.
+    pieces: Vec<Span>,
+    /// That gap.
+    in_pieces: Option<Span>,
+    /// The last count.
+    pub has_just_failed: bool,
     /// What is left of the span that was counted last.
     counted: Option<Counted>,
     failures_in_a_row: u32,
+    uncounted_in_a_row: u32,
 }
 
 /// A window that is to be read.
@@ -65,8 +77,12 @@ impl Backlog {
             pace: Pace::default(),
             left_open: left_open.into(),
             parts: VecDeque::new(),
+            pieces: Vec::new(),
+            in_pieces: None,
+            has_just_failed: false,
             counted: None,
             failures_in_a_row: 0,
+            uncounted_in_a_row: 0,
         }
     }
 
@@ -83,6 +99,44 @@ impl Backlog {
 
     pub fn counted(&mut self, span: Span, rows: u64) {
         self.counted = Some(Counted { span, rows, is_exact: true });
+        self.uncounted_in_a_row = 0;
+        self.has_just_failed = false;
+    }
+
+    /// It is counted in pieces, and what is too short for that is skipped; and all of the gap, once there is no use in
+    /// it. If another one can't be counted then, it is the API that fails, not a gap.
+    pub fn uncounted(&mut self, span: Span, error: Error) -> Result<(), Error> {
+        if self.in_pieces.is_none() && self.uncounted_in_a_row >= UNCOUNTED_IN_A_ROW {
+            return Err(error);
+        }
+        self.has_just_failed = true;
+        let gap = *self.in_pieces.get_or_insert(span);
+        match cut(span, PIECES) {
+            pieces if pieces.len() > 1 => self.pieces.extend(pieces),
+            _ => {
+                self.skipped.insert(span);
+                self.uncounted_in_a_row += 1;
+                self.failed.get_or_insert(error);
+            }
+        }
+        if self.uncounted_in_a_row >= UNCOUNTED_IN_A_ROW {
+            self.skipped.insert(gap);
+            self.pieces.clear();
+            self.in_pieces = None;
+        }
+        Ok(())
+    }
+
+    /// What is owed of the newest piece of which anything is.
+    pub fn first_of_pieces(&mut self, owed: &Intervals) -> Option<Span> {
+        while let Some(piece) = self.pieces.last() {
+            if let Some(gap) = owed.within(*piece).first() {
+                return Some(gap);
+            }
+            self.pieces.pop();
+        }
+        self.in_pieces = None;
+        None
     }
 
     /// A window at the beginning of a gap, if it is known how dense that is. `rows` says how many it may hold, of as many.

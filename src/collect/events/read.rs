@@ -7,7 +7,7 @@ use tracing::debug;
 use super::super::Collector;
 use super::plan::cut;
 use super::reading::Reading;
-use crate::api::{ApiError, Listing, Request};
+use crate::api::{ApiError, Caller, Listing, Request};
 use crate::checkpoint::Window;
 use crate::error::Error;
 use crate::intervals::Span;
@@ -39,12 +39,17 @@ impl<E: Into<Error>> From<E> for Unread {
 impl Collector<'_> {
     /// How many rows the API counts for a gap; for the first half of it, or the first half of that, where the API
     /// says that the query takes it too long.
-    pub(super) async fn count_gap(&self, facts: &'static Events, gap: Span) -> Result<(Span, u64), Error> {
+    pub(super) async fn count_gap(
+        &self,
+        facts: &'static Events,
+        gap: Span,
+        caller: &Caller<'_>,
+    ) -> (Span, Result<u64, Error>) {
         let mut span = gap;
         loop {
-            match self.count(facts, &self.request(facts, span)).await {
+            match self.count_by(facts, &self.request(facts, span), caller).await {
                 Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
-                counted => return Ok((span, counted?)),
+                counted => return (span, counted.map_err(Error::from)),
             }
         }
     }
@@ -60,10 +65,13 @@ impl Collector<'_> {
     }
 
     pub(super) async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
-        let caller = self.caller();
+        self.count_by(facts, request, &self.caller()).await
+    }
+
+    async fn count_by(&self, facts: &'static Events, request: &Value, caller: &Caller<'_>) -> Result<u64, ApiError> {
         match facts.total {
             Total::InPage => {
-                Listing::new(self.run.api, &facts.list, 1, Vec::new(), request.clone()).count(&caller).await
+                Listing::new(self.run.api, &facts.list, 1, Vec::new(), request.clone()).count(caller).await
             }
             Total::Endpoint { path, count } => {
                 let request = Request::post(path, request.clone());
@@ -74,7 +82,7 @@ impl Collector<'_> {
                         why: format!("the answer has no {count:?}"),
                     })
                 };
-                self.run.api.send(&request, &caller, read).await
+                self.run.api.send(&request, caller, read).await
             }
             Total::Nowhere { .. } => Ok(0),
         }

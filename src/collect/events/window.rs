@@ -64,13 +64,13 @@ impl Collector<'_> {
     /// halves, of which next time only the one that fails is left; and then it is skipped for this run.
     pub(super) async fn finish(&self, facts: &'static Events, opened: Opened) -> Result<Done, Error> {
         let Opened { window, planned } = &opened;
+        let is_new = window.opened_by == self.run.ledger.lease;
         let began = Millis::now();
         let most = planned.rows;
         let expected = Expected { count: planned.count, bytes: planned.bytes };
         let error = match self.read(facts, window, expected, self.sizes(facts).too_many(most)).await {
             Ok(reading) => {
                 let (rows, inside) = (reading.rows, reading.inside);
-                let is_new = window.opened_by == self.run.ledger.lease;
                 let (done, _) = self.store(window, reading, is_new).await?;
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
                 self.cover(facts, window, done);
@@ -84,7 +84,9 @@ impl Collector<'_> {
             Err(Unread::Failed(error)) => error,
         };
         if error.is_out_of_time() {
-            if self.is_ours_alone(window).await.unwrap_or(false) {
+            if is_new && self.look(|state| state.window_rows.is_some()) {
+                self.leave(window);
+            } else if self.is_ours_alone(window).await.unwrap_or(false) {
                 self.withdraw(window);
             }
             return Err(error);
@@ -136,6 +138,15 @@ impl Collector<'_> {
         }
         let abandoned = window.is_abandoned(Millis::now());
         Ok(abandoned && !self.run.records.any_of(self.stream, window.span, self.run.times.store_until).await?)
+    }
+
+    /// Leaves a window of which nothing was stored to the next run, which then has nothing to plan, and so more time.
+    fn leave(&self, window: &Window) {
+        self.events_state(|state| {
+            for open in state.open.iter_mut().filter(|open| *open == window) {
+                open.opened_by = window.opened_by.clone().as_long_over();
+            }
+        });
     }
 
     /// Makes a window a gap again, of which nothing is stored.
