@@ -12,8 +12,8 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use self::checks::{
-    agent_version, bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key, dialect, proxy,
-    reconcile, settle, streams,
+    agent_version, aws_endpoint, bad, base_url, beside, bucket_name, bucket_owner, check, check_checkpoint_key,
+    dialect, proxy, reconcile, settle, streams,
 };
 pub use self::fields::Fields;
 use self::fields::fields;
@@ -99,6 +99,9 @@ impl Settings {
 
         for name in ["HTTPS_PROXY", "https_proxy"] {
             proxy(name, vars.look_up(name))?;
+        }
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SECRETS_MANAGER"] {
+            aws_endpoint(name, vars.look_up(name))?;
         }
         let bucket = vars.required("S3_BUCKET", "the name of the bucket for the records")?;
         bucket_name("S3_BUCKET", &bucket)?;
@@ -358,9 +361,18 @@ mod tests {
     }
 
     #[test]
-    fn credentials_in_the_base_url_are_refused_and_not_repeated() {
-        let error = read(&[("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com")]).expect_err("refused");
-        assert!(!error.to_string().contains("hunter2"), "{error}");
+    fn credentials_in_an_address_are_refused_and_not_repeated() {
+        for (name, held) in [
+            ("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com"),
+            ("INCYDR_BASE_URL", "https://api.us.code42.com?secret=hunter2"),
+            ("AWS_ENDPOINT_URL", "http:id:hunter2@"),
+            ("AWS_ENDPOINT_URL_S3", "http//id:hunter2@s3.example.com"),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "id:hunter2@vault.example.com"),
+        ] {
+            let error = read(&[(name, held)]).expect_err(held).to_string();
+            assert!(error.starts_with(&format!("{name} is ")) && !error.contains("hunter2"), "{error}");
+        }
+        read(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:8333")]).expect("good");
     }
 
     #[test]
