@@ -51,8 +51,9 @@ impl Tenant {
             Change::Added(Dataset::SessionEvents, n) => {
                 if let Some(session) = self.nth_of(Dataset::Sessions, *n, |_| true) {
                     self.add_child(Dataset::SessionEvents, &session);
-                    // That changes the session, too.
+                    // That changes the session, too, and for good: who sees it as it was before can't know of the event.
                     self.change(Dataset::Sessions, &session);
+                    self.past().further.before.remove(&place(Dataset::Sessions, &session));
                 }
             }
             Change::Added(Dataset::Sessions, n) => self.add_session(SECOND, *n, n % 3 > 0),
