@@ -214,8 +214,8 @@ impl<'a> Listing<'a> {
     }
 
     /// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a
-    /// page past the end may lack it. Where there is no total the first page must show a list, and so must every page
-    /// that names another.
+    /// page past the end may lack it. Where there is no total, or one that says that there are rows, the first page must
+    /// show a list, and so must every page that names another.
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
         if let Some(problems) = problems(&page.envelope) {
@@ -228,10 +228,12 @@ impl<'a> Listing<'a> {
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
         let names_next =
             matches!(self.list.paging, Paging::Token { next, .. } if token(&page.envelope, next).is_some());
+        let total = |key: &str| page.envelope.get(key).and_then(Value::as_u64);
         match self.list.total {
             _ if names_next && !page.has_list => lacks(what, "list"),
             _ if self.is_begun => Ok(()),
-            Some(key) if !page.envelope.get(key).is_some_and(Value::is_u64) => lacks(what, &format!("{key:?}")),
+            Some(key) if total(key).is_none() => lacks(what, &format!("{key:?}")),
+            Some(key) if !page.has_list && total(key) > Some(self.rows) => lacks(what, "list"),
             None if self.expected.is_none() && !page.has_list => lacks(what, "list"),
             _ => Ok(()),
         }

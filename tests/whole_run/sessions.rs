@@ -314,3 +314,14 @@ async fn a_session_that_a_page_shows_twice_is_stored_once() {
     assert!(message.contains("12 sessions were read and the API counts 13"), "the API counts it twice: {message}");
     rig.assert_holds("sessions", &sessions).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_counts_events_and_has_no_list_is_asked_for_again() {
+    let rig = rig_of("session_events").await;
+    for session in populate(&rig, 3, 1) {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+    }
+    rig.sim.faults.once(Endpoint::SessionEvents, 2, Fault::Status(200, r#"{"queryResult":{"totalCount":2}}"#.into()));
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.stored("session_events").await.len(), 6);
+}
