@@ -102,7 +102,7 @@ class Backfill:
         return self.states.describe_execution(executionArn=execution)
 
     def end_of(self, execution: str) -> dict[str, Any]:
-        return until(lambda: self.ended(execution), 60, "the execution ends")
+        return until(lambda: self.ended(execution), 120, "the execution ends")
 
     def ended(self, execution: str) -> dict[str, Any] | None:
         facts = self.describe(execution)
@@ -162,7 +162,7 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
         said = pool.submit(aws.run, *make, *given)
         execution = until(backfill.latest, 30, "the execution begins")
         # Until those of audit are given up for this round: all their tries have failed, and the others are done.
-        until(lambda: "Next round" in backfill.entered(execution), 60, "a round ends")
+        until(lambda: "Next round" in backfill.entered(execution), 120, "a round ends")
         assert [shard.split("-")[0] for shard in reserved(aws, live)] == ["audit"] * 3
         tenant.clear_faults()
         # The first of them while the state machine lets it recover.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::plan::{Pace, cut, first, share};
+use super::plan::{Pace, cut, first, samples, share};
 use super::window::{Done, Opened};
 use crate::checkpoint::Window;
 use crate::error::Error;
@@ -13,7 +13,9 @@ use crate::time::Millis;
 const FAILURES_IN_A_ROW: u32 = 3;
 /// A gap that can't be counted is counted in so many pieces, and so is each of these.
 const PIECES: u64 = 8;
-/// After so many of the shortest in a row nothing of that gap can be counted. With its margin an instant lies in three.
+/// After so many of the shortest in a row nothing of that gap can be counted: its ends and its middle come first, and
+/// where one of these can be counted, more may fail, for with its margin an instant lies in three.
+const UNCOUNTED_AT_FIRST: u32 = 3;
 const UNCOUNTED_IN_A_ROW: u32 = 5;
 
 pub struct Backlog {
@@ -32,8 +34,9 @@ pub struct Backlog {
     /// Of a gap that could not be counted as a whole. The newest is the last, and looked at first: so what is wrong with
     /// the past holds up nothing that is younger.
     pieces: Vec<Span>,
-    /// That gap.
+    /// That gap, and whether anything of it could be counted.
     in_pieces: Option<Span>,
+    is_countable: bool,
     /// The last count.
     pub has_just_failed: bool,
     /// What is left of the span that was counted last.
@@ -79,6 +82,7 @@ impl Backlog {
             parts: VecDeque::new(),
             pieces: Vec::new(),
             in_pieces: None,
+            is_countable: false,
             has_just_failed: false,
             counted: None,
             failures_in_a_row: 0,
@@ -101,25 +105,31 @@ impl Backlog {
         self.counted = Some(Counted { span, rows, is_exact: true });
         self.uncounted_in_a_row = 0;
         self.has_just_failed = false;
+        self.is_countable = true;
     }
 
     /// It is counted in pieces, and what is too short for that is skipped; and all of the gap, once there is no use in
     /// it. If another one can't be counted then, it is the API that fails, not a gap.
     pub fn uncounted(&mut self, span: Span, error: Error) -> Result<(), Error> {
-        if self.in_pieces.is_none() && self.uncounted_in_a_row >= UNCOUNTED_IN_A_ROW {
+        if self.in_pieces.is_none() && self.uncounted_in_a_row >= UNCOUNTED_AT_FIRST {
             return Err(error);
         }
         self.has_just_failed = true;
-        let gap = *self.in_pieces.get_or_insert(span);
-        match cut(span, PIECES) {
-            pieces if pieces.len() > 1 => self.pieces.extend(pieces),
-            _ => {
-                self.skipped.insert(span);
-                self.uncounted_in_a_row += 1;
-                self.failed.get_or_insert(error);
-            }
+        let pieces = cut(span, PIECES);
+        if pieces.len() > 1 {
+            self.pieces.extend(pieces);
+        } else {
+            self.skipped.insert(span);
+            self.uncounted_in_a_row += 1;
+            self.failed.get_or_insert(error);
         }
-        if self.uncounted_in_a_row >= UNCOUNTED_IN_A_ROW {
+        let gap = *self.in_pieces.get_or_insert_with(|| {
+            self.is_countable = false;
+            self.pieces.extend(samples(span));
+            span
+        });
+        let most = if self.is_countable { UNCOUNTED_IN_A_ROW } else { UNCOUNTED_AT_FIRST };
+        if self.uncounted_in_a_row >= most {
             self.skipped.insert(gap);
             self.pieces.clear();
             self.in_pieces = None;

@@ -124,6 +124,17 @@ pub fn cut(span: Span, parts: u64) -> Vec<Span> {
     cut
 }
 
+/// As short as may be: at the beginning of a span, in its middle, and at its end. None of what is hardly longer itself.
+pub fn samples(span: Span) -> Vec<Span> {
+    let last = span.millis() - SHORTEST;
+    let starts = if last < 3 * SHORTEST { Vec::new() } else { vec![0, last / 2, last] };
+    let sample = |after: i64| {
+        let from = (span.from + after).floor(SECOND).max(span.from);
+        Span { from, to: if after == last { span.to } else { from + SHORTEST } }
+    };
+    starts.into_iter().map(sample).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +155,13 @@ mod tests {
         }
         assert_eq!(cut(span(0, 10_000), 2), [span(0, 5_000), span(5_000, 10_000)]);
         assert_eq!(cut(span(0, 3_999), 2), [span(0, 3_999)], "no shorter than its margin");
+    }
+
+    #[test]
+    fn samples_are_the_ends_and_the_middle() {
+        assert_eq!(samples(span(0, 100_000)), [span(0, 2_000), span(49_000, 51_000), span(98_000, 100_000)]);
+        assert_eq!(samples(span(500, 9_700)), [span(500, 2_500), span(4_000, 6_000), span(7_000, 9_700)]);
+        assert_eq!(samples(span(0, 5_000)), []);
     }
 
     #[test]

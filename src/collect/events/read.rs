@@ -48,7 +48,9 @@ impl Collector<'_> {
         let mut span = gap;
         loop {
             match self.count_by(facts, &self.request(facts, span), caller).await {
-                Err(ApiError::TooLarge { .. }) if cut(span, 2).len() > 1 => span = cut(span, 2)[0],
+                Err(ApiError::TooLarge { .. }) if !caller.tries_once && cut(span, 2).len() > 1 => {
+                    span = cut(span, 2)[0];
+                }
                 counted => return (span, counted.map_err(Error::from)),
             }
         }
