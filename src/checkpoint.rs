@@ -262,10 +262,14 @@ impl Lease {
         self.until + 15 * MINUTE < now
     }
 
-    /// Of a run that surely sent nothing.
+    /// Of a run that surely stored nothing under it, and holds it no longer.
     #[must_use]
-    pub fn as_long_over(self) -> Self {
+    pub fn of_nobody(self) -> Self {
         Self { until: Millis(0), ..self }
+    }
+
+    pub fn is_of_nobody(&self) -> bool {
+        self.until == Millis(0)
     }
 }
 

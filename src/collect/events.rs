@@ -128,7 +128,7 @@ impl Collector<'_> {
             return Ok(None);
         }
         if let Some(left_open) = backlog.left_open(self.sizes(facts).most()) {
-            return Ok(Some(left_open));
+            return self.take_over(left_open).await.map(Some);
         }
         match self.plan(facts, backlog).await? {
             Some(planned) => self.open(facts, planned).await.map(Some),

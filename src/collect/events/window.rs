@@ -84,7 +84,9 @@ impl Collector<'_> {
             Err(Unread::Failed(error)) => error,
         };
         if error.is_out_of_time() {
-            if is_new && self.look(|state| state.window_rows.is_some()) {
+            // One that was left already is too large.
+            let is_planned = planned.expected.is_some();
+            if is_new && is_planned && self.look(|state| state.window_rows.is_some()) {
                 self.leave(window);
             } else if self.is_ours_alone(window).await.unwrap_or(false) {
                 self.withdraw(window);
@@ -144,9 +146,25 @@ impl Collector<'_> {
     fn leave(&self, window: &Window) {
         self.events_state(|state| {
             for open in state.open.iter_mut().filter(|open| *open == window) {
-                open.opened_by = window.opened_by.clone().as_long_over();
+                open.opened_by = window.opened_by.clone().of_nobody();
             }
         });
+    }
+
+    /// A window that a run left, and stored nothing of, is ours from now on: who finds it must know that we may be
+    /// storing it.
+    pub(super) async fn take_over(&self, opened: Opened) -> Result<Opened, Error> {
+        if !opened.window.opened_by.is_of_nobody() {
+            return Ok(opened);
+        }
+        let window = Window { opened_by: self.run.ledger.lease.clone(), ..opened.window.clone() };
+        self.events_state(|state| {
+            for open in state.open.iter_mut().filter(|open| **open == opened.window) {
+                open.clone_from(&window);
+            }
+        });
+        self.commit().await?;
+        Ok(Opened { window, ..opened })
     }
 
     /// Makes a window a gap again, of which nothing is stored.
