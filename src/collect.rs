@@ -1,32 +1,38 @@
 //! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
 
+pub mod error;
 mod events;
 mod findings;
+pub mod health;
 mod inventory;
 mod rescanned;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::api::{Api, Caller, Calls};
-use crate::chain::Chain;
-use crate::checkpoint::{Checkpoint, Met, StateObject, StoredState};
-use crate::error::Error;
-use crate::intervals::{Intervals, Span};
-use crate::known::{Known, Memory};
-use crate::ledger::Ledger;
-use crate::manifest::{Entry, StoredObject};
-use crate::ndjson::{self, Packed, hex};
-use crate::settings::Settings;
-use crate::store::{Bucket, Condition, Object, Placed, Records};
-use crate::stream::{Kind, Stream};
-use crate::time::{HOUR, Millis};
+use crate::bucket::chain::Chain;
+use crate::bucket::ledger::Ledger;
+use crate::bucket::records::{Placed, Records};
+use crate::bucket::s3::{Bucket, Condition, Object};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Checkpoint, Met, StateObject, StoredState};
+use crate::core::intervals::Span;
+use crate::core::known::{Known, Memory};
+use crate::core::manifest::{ReadingEntry as Entry, StoredObject};
+use crate::core::ndjson::{self, Packed, hex};
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::tally::Tally;
+use crate::core::time::{HOUR, Millis};
+use crate::core::times::Times;
+use crate::incydr::client::Api;
+use crate::incydr::facts::Kind;
+use crate::incydr::request::Caller;
 
 /// How often a stream is tried that the API client may not read: the permission is granted at the vendor, where
 /// nobody tells us.
@@ -46,46 +52,6 @@ pub struct Run<'a> {
     pub span: Option<Span>,
     /// A person's own invocation tries also what was refused a moment ago.
     pub by_hand: bool,
-}
-
-/// A run's time: it stops reading first, then storing, then telling what it did, then committing.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    pub read_until: Millis,
-    pub store_until: Millis,
-    pub tell_until: Millis,
-    pub commit_until: Millis,
-}
-
-impl Times {
-    /// At most a fifth of the time that was given is kept back, and at most ten seconds.
-    pub fn new(began: Millis, deadline: Millis) -> Self {
-        let kept = ((deadline.0 - began.0) / 5).clamp(0, 10_000);
-        Self {
-            read_until: deadline - kept,
-            store_until: deadline - kept / 2,
-            tell_until: deadline - kept * 3 / 10,
-            commit_until: deadline - kept / 10,
-        }
-    }
-}
-
-/// One stream's figures in one run.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub records: AtomicU64,
-    pub objects: AtomicU64,
-    pub bytes: AtomicU64,
-    pub calls: Calls,
-    pub set_aside: AtomicU64,
-    /// Records that showed up after their window was covered, and how long after their own time that was at the
-    /// least, in milliseconds: a settle time as long as the longest would have waited for them all.
-    pub late: AtomicU64,
-    pub late_by: AtomicI64,
-    /// Rows that the API counted when their window was covered, and counts no longer.
-    pub vanished: AtomicU64,
-    /// What this run had to give up, for the API keeps it no longer.
-    pub expired: Mutex<Intervals>,
 }
 
 /// What was found under the key of a reading that a run had left open.
@@ -231,7 +197,7 @@ impl Collector<'_> {
             return Ok(before.cloned());
         }
         let prefix = self.run.settings.state_prefix();
-        known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await
+        Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
     }
 
     /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on. Answers the key.
@@ -248,21 +214,5 @@ impl Collector<'_> {
         warn!(stream = %self.stream, key, why, "a record of {} can't be parsed and is set aside", self.stream);
         self.tally.set_aside.fetch_add(1, Ordering::Relaxed);
         Ok(key)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn at_most_a_fifth_of_the_time_is_kept_back() {
-        let times = Times::new(Millis(0), Millis(4_000));
-        assert_eq!(
-            (times.read_until, times.store_until, times.tell_until, times.commit_until),
-            (Millis(3_200), Millis(3_600), Millis(3_760), Millis(3_920))
-        );
-        assert_eq!(Times::new(Millis(0), Millis(900_000)).read_until, Millis(890_000));
-        assert_eq!(Times::new(Millis(5_000), Millis(4_000)).read_until, Millis(4_000));
     }
 }

@@ -1,9 +1,9 @@
 //! Cold start: logging, settings, and the loop that hands events to the handler.
 
-use incydr_collector::handler::Handler;
-use incydr_collector::logging;
-use incydr_collector::settings::Settings;
-use incydr_collector::time::Millis;
+use incydr_collector::core::settings::Settings;
+use incydr_collector::core::time::Millis;
+use incydr_collector::edge::handler::Handler;
+use incydr_collector::edge::logging;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 

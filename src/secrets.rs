@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use crate::error::{ErrorType, chain};
+use crate::core::error_kind::{ErrorType, chain};
 
 #[derive(Clone)]
 pub struct Credentials {

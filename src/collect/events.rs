@@ -19,12 +19,14 @@ use self::backlog::{Backlog, Planned};
 use self::plan::{MARGIN, Pace, Sizes, asked};
 use self::window::{Done, Opened};
 use super::{Collector, Outcome};
-use crate::api::{ApiError, Caller, Lane};
-use crate::checkpoint::EventsState;
-use crate::error::Error;
-use crate::intervals::Span;
-use crate::stream::{Events, Total};
-use crate::time::{Millis, SECOND};
+use crate::collect::error::Error;
+use crate::core::checkpoint::EventsState;
+use crate::core::intervals::Span;
+use crate::core::time::{Millis, SECOND};
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Events, Total};
+use crate::incydr::lanes::Lane;
+use crate::incydr::request::Caller;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<Outcome, Error> {

@@ -3,14 +3,14 @@
 
 use super::inventory::EARLY;
 use super::{Collector, Outcome};
-use crate::checkpoint::Met;
-use crate::error::Error;
-use crate::health;
-use crate::manifest::Entry;
-use crate::ndjson::{Packed, Packer};
-use crate::store::Form;
-use crate::stream::Findings;
-use crate::time::Millis;
+use crate::bucket::records::Form;
+use crate::collect::error::Error;
+use crate::collect::health;
+use crate::core::checkpoint::Met;
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::ndjson::{Packed, Packer};
+use crate::core::time::Millis;
+use crate::incydr::facts::Findings;
 
 impl Collector<'_> {
     pub(super) async fn findings(&self, facts: &'static Findings) -> Result<Outcome, Error> {

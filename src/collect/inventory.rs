@@ -9,13 +9,13 @@ use futures::future::join_all;
 use self::key::{Member, key_of, with_member};
 use self::list::{Begun, FETCHES_AT_ONCE, Shown, Whole};
 use super::{Applied, Collector, Outcome};
-use crate::checkpoint::{InventoryState, Pass};
-use crate::error::Error;
-use crate::known::Known;
-use crate::manifest::Entry;
-use crate::ndjson::{Fingerprint, Packer};
-use crate::stream::{Inventory, Part};
-use crate::time::{Millis, SECOND};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{InventoryState, Pass};
+use crate::core::known::Known;
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::ndjson::{Fingerprint, Packer};
+use crate::core::time::{Millis, SECOND};
+use crate::incydr::facts::{Inventory, Part};
 
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
 pub(super) const EARLY: i64 = 30 * SECOND;

@@ -6,13 +6,13 @@ mod slice;
 
 use self::slice::Slice;
 use super::{Applied, Collector};
-use crate::checkpoint::{RescannedState, Sweep, Swept, Tier};
-use crate::error::Error;
-use crate::known::Known;
-use crate::manifest::Entry;
-use crate::ndjson::Packer;
-use crate::stream::Rescanned;
-use crate::time::{DAY, Millis};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{RescannedState, Sweep, Swept, Tier};
+use crate::core::known::Known;
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::ndjson::Packer;
+use crate::core::time::{DAY, Millis};
+use crate::incydr::facts::Rescanned;
 
 /// For what is older than the youngest so many requests are made in one run, and half of its time is used: the rest is
 /// the next run's, so that a large tenant's sessions never take what its events need.

@@ -9,14 +9,16 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{Applied, Collector};
-use crate::api::{ApiError, ListRow, Listing, Request};
-use crate::checkpoint::{PartOfList, VersionsState};
-use crate::error::Error;
-use crate::known::Known;
-use crate::manifest::Entry;
-use crate::ndjson::{self, Fingerprint, Packer};
-use crate::stream::Versions;
-use crate::time::{DAY, MINUTE, Millis};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{PartOfList, VersionsState};
+use crate::core::known::Known;
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::ndjson::{self, Fingerprint, Packer};
+use crate::core::time::{DAY, MINUTE, Millis};
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::Versions;
+use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::Request;
 
 /// A list goes back so far behind the instant at which the last one was opened.
 const OVERLAP: i64 = 10 * MINUTE;

@@ -1,7 +1,7 @@
 //! The hot loop, as the counts and the benchmarks run it.
 
-use incydr_collector::ndjson::{Cutter, Fingerprint, Packer, Packing, Place, Row};
-use incydr_collector::time::Millis;
+use incydr_collector::core::ndjson::{Cutter, Fingerprint, Packer, Packing, Place, Row};
+use incydr_collector::core::time::Millis;
 use simulator::WorldHandle;
 
 /// Pieces as they arrive from a socket.

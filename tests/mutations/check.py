@@ -44,7 +44,7 @@ MUTATIONS = [
     Mutation(
         "create-only",
         "records are only ever created",
-        "src/store.rs",
+        "src/bucket/s3.rs",
         'Condition::Absent => request.if_none_match("*"),',
         'Condition::Absent if object.metadata.contains_key("sha256") => request,\n'
         '                Condition::Absent => request.if_none_match("*"),',
@@ -111,7 +111,7 @@ MUTATIONS = [
     Mutation(
         "lease",
         "one run at a time",
-        "src/run.rs",
+        "src/actions/work.rs",
         "let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));",
         "let busy = false;",
         [9266475118382708982, 16846501119522892564, 15675121783516570471],
@@ -119,7 +119,7 @@ MUTATIONS = [
     Mutation(
         "if-match",
         "the checkpoint is replaced only by who read it last",
-        "src/store.rs",
+        "src/bucket/s3.rs",
         "Condition::Unchanged { etag } => request.if_match(etag),",
         "Condition::Unchanged { .. } => request,",
         [9767746679764419525, 13259748992366093535, 11617398002257479702],
@@ -127,7 +127,7 @@ MUTATIONS = [
     Mutation(
         "read-back",
         "a key that exists is read, and what it lacks is added beside it",
-        "src/store/records.rs",
+        "src/bucket/records.rs",
         "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
         "matches!(self.bucket.put(&object, Condition::Absent, until).await?, Written::Refused | Written::Now { .. })",
         [10353937743811236179, 16570367478917794987, 8104600380605359687],
@@ -143,7 +143,7 @@ MUTATIONS = [
     Mutation(
         "told-when-committed",
         "a reading that a run which died had committed is told by its successor",
-        "src/chain.rs",
+        "src/bucket/chain.rs",
         "            checkpoint.manifests.unlisted.push(done);",
         "            checkpoint.manifests.unlisted.truncate(2);\n            checkpoint.manifests.unlisted.push(done);",
         [1254300119505647292, 9031447314729464212],
@@ -151,7 +151,7 @@ MUTATIONS = [
     Mutation(
         "missed-twice",
         "nobody is taken for deleted who was missed only once",
-        "src/known.rs",
+        "src/core/known.rs",
         "if missed >= 2 {",
         "if missed >= 1 {",
         [17090374491615700897, 10733942425639733406],
@@ -159,7 +159,7 @@ MUTATIONS = [
     Mutation(
         "reserved",
         "live runs open nothing that is left to a shard",
-        "src/checkpoint/events.rs",
+        "src/core/checkpoint/events.rs",
         "        self.owed(horizon).without(&reserved)\n",
         "        let _: Intervals = reserved;\n        self.owed(horizon)\n",
         [13798705000364458002, 6500075878188387070, 1185583039158570026],

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::plan::{Pace, cut, first, samples, share};
 use super::window::{Done, Opened};
-use crate::checkpoint::Window;
-use crate::error::Error;
-use crate::intervals::{Intervals, Span};
-use crate::time::Millis;
+use crate::collect::error::Error;
+use crate::core::checkpoint::Window;
+use crate::core::intervals::{Intervals, Span};
+use crate::core::time::Millis;
 
 /// After so many windows in a row that failed it is the API that fails, not a window.
 const FAILURES_IN_A_ROW: u32 = 3;

@@ -1,7 +1,7 @@
 //! How a gap is cut into windows: plain arithmetic.
 
-use crate::intervals::Span;
-use crate::time::{DAY, Millis, SECOND};
+use crate::core::intervals::Span;
+use crate::core::time::{DAY, Millis, SECOND};
 
 /// The server's edges cut at milliseconds or seconds, inclusive or not: so much more is asked for on either side.
 pub const MARGIN: i64 = SECOND;

@@ -7,11 +7,13 @@ use tracing::debug;
 use super::super::Collector;
 use super::plan::cut;
 use super::reading::Reading;
-use crate::api::{ApiError, Caller, Listing, Request};
-use crate::checkpoint::Window;
-use crate::error::Error;
-use crate::intervals::Span;
-use crate::stream::{Events, Total};
+use crate::collect::error::Error;
+use crate::core::checkpoint::Window;
+use crate::core::intervals::Span;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Events, Total};
+use crate::incydr::listing::Listing;
+use crate::incydr::request::{Caller, Request};
 
 const TRIES: u64 = 3;
 

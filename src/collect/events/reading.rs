@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::plan::{asked, share};
-use crate::api::Rows;
-use crate::intervals::Span;
-use crate::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
-use crate::store::hours;
-use crate::stream::{Events, Total};
-use crate::time::{HOUR, Millis};
+use crate::bucket::records::hours;
+use crate::core::intervals::Span;
+use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
+use crate::core::time::{HOUR, Millis};
+use crate::incydr::facts::{Events, Total};
+use crate::incydr::page::Rows;
 
 pub struct Reading {
     pub facts: &'static Events,
@@ -59,14 +59,14 @@ impl Rows for Reading {
         }
     }
 
-    fn tear(&mut self) {
+    fn page_broken(&mut self) {
         for fingerprint in self.on_page.drain(..) {
             *self.torn.entry(fingerprint).or_default() += 1;
         }
     }
 
     /// What tore and didn't come once more was another page: then nothing of it is to be believed.
-    fn turn(&mut self) {
+    fn page_complete(&mut self) {
         self.is_astray |= self.torn.drain().any(|(_, count)| count > 0);
         self.on_page.clear();
         self.pages += 1;
@@ -192,8 +192,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ndjson::{Cutter, Place, lines};
-    use crate::stream::{Kind, Stream};
+    use crate::core::ndjson::{Cutter, Place, lines};
+    use crate::core::stream::Stream;
+    use crate::incydr::facts::Kind;
 
     const A: &str = r#"{"timestamp":"1970-01-01T00:00:01Z"}"#;
     const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
@@ -215,7 +216,7 @@ mod tests {
         let reading = pages.iter().fold(Reading::new(facts, window, &Packing::default(), 0), |reading, rows| {
             let mut reading = reading;
             take(&mut reading, rows);
-            reading.turn();
+            reading.page_complete();
             reading
         });
         Reading { total, total_after: total, ..reading }
@@ -264,11 +265,11 @@ mod tests {
     fn a_page_that_broke_off_counts_once() {
         let mut reading = audit(&[], 3);
         take(&mut reading, &[A, B]);
-        reading.tear();
+        reading.page_broken();
         take(&mut reading, &[A]);
-        reading.tear();
+        reading.page_broken();
         take(&mut reading, &[A, A, B]);
-        reading.turn();
+        reading.page_complete();
         assert!(reading.agrees(None), "three rows, of which two are alike");
         assert_eq!(stored(reading).len(), 3);
     }
@@ -277,9 +278,9 @@ mod tests {
     fn a_page_that_comes_back_as_another_is_not_believed() {
         let mut reading = audit(&[], 1);
         take(&mut reading, &[A]);
-        reading.tear();
+        reading.page_broken();
         take(&mut reading, &[B]);
-        reading.turn();
+        reading.page_complete();
         assert!(!Reading { total: 2, total_after: 2, ..reading }.agrees(None));
     }
 

@@ -9,11 +9,11 @@ use tracing::{info, warn};
 use super::super::Collector;
 use super::plan::cut;
 use super::read::{Expected, Unread};
-use crate::checkpoint::{EventsState, Recount, Window};
-use crate::error::Error;
-use crate::manifest::Entry;
-use crate::stream::Events;
-use crate::time::{DAY, Millis};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{EventsState, Recount, Window};
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::time::{DAY, Millis};
+use crate::incydr::facts::Events;
 
 /// So many a run and stream: each is one small request.
 const AT_MOST: usize = 100;

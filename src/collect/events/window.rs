@@ -7,14 +7,14 @@ use super::backlog::Planned;
 use super::plan::cut;
 use super::read::{Expected, Unread, panicked};
 use super::reading::Reading;
-use crate::api::ApiError;
-use crate::checkpoint::Window;
-use crate::error::Error;
-use crate::intervals::Span;
-use crate::manifest::Entry;
-use crate::store::{Placed, hours};
-use crate::stream::{Events, Total};
-use crate::time::Millis;
+use crate::bucket::records::{Placed, hours};
+use crate::collect::error::Error;
+use crate::core::checkpoint::Window;
+use crate::core::intervals::Span;
+use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::time::Millis;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Events, Total};
 
 const WRITES_AT_ONCE: usize = 4;
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::ndjson;
-use crate::stream::{Inventory, Part};
-use crate::time::Millis;
+use crate::core::ndjson;
+use crate::core::time::Millis;
+use crate::incydr::facts::{Inventory, Part};
 
 /// A record of an inventory: the part it is of, the record whose list that is, and its id.
 #[derive(Clone, Copy)]
@@ -75,7 +75,8 @@ pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{Kind, Stream};
+    use crate::core::stream::Stream;
+    use crate::incydr::facts::Kind;
 
     fn facts(stream: Stream) -> &'static Inventory {
         let Kind::Inventory(facts) = stream.kind() else { panic!("an inventory") };

@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::super::Collector;
 use super::Reading;
 use super::key::Member;
-use crate::api::{ApiError, ListRow, Listing, Request, escape};
-use crate::error::Error;
-use crate::ndjson::{self, Fingerprint};
-use crate::stream::{Detail, Inventory, Part};
+use crate::collect::error::Error;
+use crate::core::ndjson::{self, Fingerprint};
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Detail, Inventory, Part};
+use crate::incydr::listing::{ListRow, Listing, escape};
+use crate::incydr::request::Request;
 
 const TRIES: u32 = 3;
 pub const FETCHES_AT_ONCE: usize = 4;

@@ -7,10 +7,11 @@ use tracing::warn;
 use super::super::Collector;
 use super::Reading;
 use super::slice::Changed;
-use crate::api::{ApiError, ListRow, Listing};
-use crate::error::Error;
-use crate::ndjson::{self, Fingerprint};
-use crate::stream::{Behind, Rescanned};
+use crate::collect::error::Error;
+use crate::core::ndjson::{self, Fingerprint};
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Behind, Rescanned};
+use crate::incydr::listing::{ListRow, Listing};
 
 const FETCHES_AT_ONCE: usize = 4;
 /// After so many failures in a row it is the API that fails, not a record.

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::super::Collector;
 use super::Reading;
-use crate::api::{ListRow, Listing};
-use crate::checkpoint::{Sweep, Tier};
-use crate::error::Error;
-use crate::intervals::Span;
-use crate::ndjson::{self, Fingerprint};
-use crate::stream::Rescanned;
-use crate::time::{DAY, MINUTE, Millis, SECOND};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Sweep, Tier};
+use crate::core::intervals::Span;
+use crate::core::ndjson::{self, Fingerprint};
+use crate::core::time::{DAY, MINUTE, Millis, SECOND};
+use crate::incydr::facts::Rescanned;
+use crate::incydr::listing::{ListRow, Listing};
 
 /// A slice that holds more is cut, unless it is as short as may be.
 const MOST_ROWS: u64 = 1_000;
@@ -148,7 +148,7 @@ impl Collector<'_> {
         Ok(Some(total))
     }
 
-    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &crate::known::Known) -> Option<Changed> {
+    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &crate::core::known::Known) -> Option<Changed> {
         let fingerprint = Fingerprint::of(line.as_bytes());
         if known.has(id, fingerprint) {
             return None;

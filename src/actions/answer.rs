@@ -1,0 +1,202 @@
+//! What a run tells its caller.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::collect::Outcome;
+use crate::collect::error::Error;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::Intervals;
+use crate::core::json::is_default;
+use crate::core::manifest::Link;
+use crate::core::states::State;
+use crate::core::stream::Stream;
+use crate::core::tally::Tally;
+use crate::core::time::Millis;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// What was asked for, where it was not to collect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+    pub run_id: String,
+    pub status: Status,
+    pub streams: BTreeMap<Stream, StreamAnswer>,
+    /// The end of the chain of manifests, once this run's is part of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Link>,
+    /// Why the run failed: of several errors, the first in the order of their types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Covered up to now minus settle.
+    Complete,
+    /// The time ran short; the next run goes on from there.
+    Partial,
+    /// Another run holds the lease.
+    Skipped,
+    Failed,
+    /// The API client lacks the permission for this stream.
+    NotPermitted,
+    /// An inventory stream that was read less than its interval ago.
+    NotDue,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamAnswer {
+    pub status: Status,
+    /// As it stands on the checkpoint now; absent while it stands nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    pub records: u64,
+    pub objects: u64,
+    pub bytes: u64,
+    pub requests: u64,
+    pub retries: u64,
+    pub set_aside: u64,
+    pub covered_to: Option<Millis>,
+    pub lag_s: Option<u64>,
+    /// Of `records`, those that showed up after their window had been covered.
+    #[serde(skip_serializing_if = "is_default")]
+    pub late: u64,
+    /// How long after its own time the latest of them was still missing, in seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub late_by_s: u64,
+    /// Rows that the API counted when their window was covered, and counts no longer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub vanished: u64,
+    /// Given up by this run, since the API keeps it no longer.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub expired: Intervals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    /// For the metrics alone: answers of 429, spans that have been owed for longer than a few ticks, and whether what is
+    /// owed is about to be kept no longer.
+    #[serde(skip)]
+    pub throttles: u64,
+    #[serde(skip)]
+    pub gaps: u64,
+    #[serde(skip)]
+    pub is_expiring: bool,
+}
+
+impl fmt::Display for Status {
+    /// As it stands in the answer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl From<Outcome> for Status {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Complete => Self::Complete,
+            Outcome::Partial => Self::Partial,
+            Outcome::NotPermitted => Self::NotPermitted,
+            Outcome::NotDue => Self::NotDue,
+        }
+    }
+}
+
+impl StreamAnswer {
+    pub fn new(
+        status: Status,
+        tally: &Tally,
+        covered_to: Option<Millis>,
+        now: Millis,
+        error: Option<ErrorInfo>,
+    ) -> Self {
+        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Self {
+            status,
+            state: None,
+            records: figure(&tally.records),
+            objects: figure(&tally.objects),
+            bytes: figure(&tally.bytes),
+            requests: figure(&tally.calls.requests),
+            retries: figure(&tally.calls.retries),
+            set_aside: figure(&tally.set_aside),
+            throttles: figure(&tally.calls.throttles),
+            gaps: 0,
+            is_expiring: false,
+            covered_to,
+            lag_s: covered_to.map(|to| now.since(to).as_secs()),
+            late: figure(&tally.late),
+            late_by_s: u64::try_from(tally.late_by.load(Ordering::Relaxed)).unwrap_or(0).div_ceil(1_000),
+            vanished: figure(&tally.vanished),
+            expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            error,
+        }
+    }
+}
+
+impl Answer {
+    /// The run's status follows from its streams'.
+    pub fn of_streams(run_id: &str, streams: BTreeMap<Stream, StreamAnswer>) -> Self {
+        let mut answer = Self { streams, ..Self::new(run_id, Status::Complete) };
+        let any = |status| answer.streams.values().any(|stream| stream.status == status);
+        answer.status = match () {
+            () if any(Status::Failed) => Status::Failed,
+            () if any(Status::Partial) => Status::Partial,
+            () => Status::Complete,
+        };
+        let failed = answer.streams.values().filter(|stream| stream.status == Status::Failed);
+        answer.error = failed.filter_map(|stream| stream.error.clone()).min_by_key(|told| told.error_type);
+        let refused: Vec<&str> = answer.not_permitted().map(Stream::permission).collect();
+        if !refused.is_empty() && refused.len() == answer.streams.len() {
+            answer.status = Status::Failed;
+            answer.error = Some(ErrorInfo::from(&Error::NothingPermitted(refused.join(", "))));
+        }
+        answer
+    }
+
+    #[must_use]
+    pub fn of_action(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
+    }
+
+    pub fn skipped(run_id: &str) -> Self {
+        Self::new(run_id, Status::Skipped)
+    }
+
+    fn new(run_id: &str, status: Status) -> Self {
+        let run_id = run_id.to_owned();
+        Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, error: None }
+    }
+
+    /// The run ended before it came to its streams. `of_stream` is what is told of each, and its state.
+    pub fn ended(
+        run_id: &str,
+        streams: &[Stream],
+        error: &Error,
+        of_stream: impl Fn(Stream, Option<ErrorInfo>) -> (Option<ErrorInfo>, Option<State>),
+    ) -> Self {
+        let told = Some(ErrorInfo::from(error)).filter(|_| !error.is_out_of_time());
+        let streams = streams.iter().map(|stream| {
+            let (told, state) = of_stream(*stream, told.clone());
+            let status = if told.is_some() { Status::Failed } else { Status::Partial };
+            let answer = StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told);
+            (*stream, StreamAnswer { state, ..answer })
+        });
+        let answer = Self::of_streams(run_id, streams.collect());
+        let status = if told.is_some() { Status::Failed } else { answer.status };
+        Self { status, error: told.or(answer.error.clone()), ..answer }
+    }
+
+    /// An invocation that came to nothing.
+    pub fn failed(action: Option<&'static str>, run_id: &str, error: &Error) -> Self {
+        Self { action, error: Some(ErrorInfo::from(error)), ..Self::new(run_id, Status::Failed) }
+    }
+
+    fn not_permitted(&self) -> impl Iterator<Item = Stream> {
+        self.streams.iter().filter(|(_, answer)| answer.status == Status::NotPermitted).map(|(stream, _)| *stream)
+    }
+}

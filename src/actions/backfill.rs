@@ -1,0 +1,154 @@
+//! A long span, read in shards beside the live runs: `plan` reserves it on the live checkpoint, each shard covers its
+//! part on a checkpoint of its own, and `merge` takes over what they came to. No window is ever opened by both: the live
+//! runs open none in what is reserved, and a shard's checkpoint is sealed before it is merged.
+
+mod merge;
+mod reserve;
+
+use serde::Serialize;
+
+use self::reserve::{reserve, share, spans};
+use crate::actions::answer::{Answer, Status};
+use crate::actions::clients::Clients;
+use crate::actions::collect::collect;
+use crate::actions::request::{Collect, Plan};
+use crate::actions::work::{Work, in_time};
+use crate::bucket::chain::Chain;
+use crate::bucket::ledger;
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Checkpoint, Reserved};
+use crate::core::intervals::Span;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::Millis;
+use crate::core::times::Times;
+
+#[derive(Debug, Serialize)]
+pub struct Backfilled {
+    pub action: &'static str,
+    pub run_id: String,
+    /// Partial while shards are left, unless it was to plan them.
+    pub status: Status,
+    /// What they covered is part of the live checkpoint from now on.
+    pub merged: Vec<String>,
+    /// Those that are reserved now.
+    pub shards: Vec<String>,
+    /// The events that ask whether what was planned is whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<VerifyEvent>,
+}
+
+/// An event that asks for a verification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyEvent {
+    action: &'static str,
+    streams: [Stream; 1],
+    from: Millis,
+    to: Millis,
+}
+
+/// Reserves what of a span is not covered, and cuts it into shards. Merges what is done, waits for its turn, and asks
+/// nothing of the API.
+pub async fn plan(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    asked: &Plan,
+    deadline: Millis,
+) -> Result<Backfilled, Error> {
+    let spans = spans(settings, asked, Millis::now())?;
+    let share = share(settings, asked)?;
+    let reserve = |checkpoint: &mut Checkpoint| reserve(checkpoint, asked, &spans, share, run_id);
+    let check = |(stream, span): &(Stream, Span)| VerifyEvent {
+        action: "verify",
+        streams: [*stream],
+        from: span.from,
+        to: span.to,
+    };
+    let nothing = Collect::default();
+    let work = Work::new(settings, clients, run_id, true, &nothing, deadline);
+    let planned = work.backfill("plan", reserve).await?;
+    let status = if planned.status == Status::Partial { Status::Complete } else { planned.status };
+    Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
+}
+
+/// Takes over what the shards have come to that are done, or whose reservation is over.
+pub async fn merge(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    deadline: Millis,
+) -> Result<Backfilled, Error> {
+    let nothing = Collect::default();
+    let work = Work::new(settings, clients, run_id, true, &nothing, deadline);
+    if work.load(&Bucket::of_state(settings, &clients.s3)).await?.is_none() {
+        return Ok(Backfilled::new("merge", run_id, Status::Complete));
+    }
+    work.backfill("merge", |_| Ok(())).await
+}
+
+/// Collects one shard: a run like any other, but for its checkpoint, its budget and its span.
+pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: &str, deadline: Millis) -> Answer {
+    let answer = match settings_of(settings, clients, shard, deadline).await {
+        Ok((settings, span)) => {
+            let asked = Collect { span: Some(span), ..Collect::default() };
+            collect(&settings, clients, run_id, false, &asked, deadline).await
+        }
+        Err(error) => Answer::failed(None, run_id, &error),
+    };
+    answer.of_action("shard")
+}
+
+/// By the live checkpoint, which says what is reserved, and for whom.
+async fn settings_of(
+    settings: &Settings,
+    clients: &Clients,
+    shard: &str,
+    deadline: Millis,
+) -> Result<(Settings, Span), Error> {
+    let now = Millis::now();
+    let state = Bucket::of_state(settings, &clients.s3);
+    let until = Times::new(now, deadline).read_until;
+    let found = ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await?;
+    let is_it = |(_, reserved): &(Stream, &Reserved)| reserved.shard == shard && now < reserved.until;
+    let live = found.as_ref().map(|found| &found.checkpoint);
+    let settings = live.and_then(|live| {
+        let (stream, reserved) = live.reserved().find(is_it)?;
+        Some((settings.for_shard(stream, reserved, live.identity.clone()), reserved.span))
+    });
+    settings.ok_or_else(|| Error::InvalidEvent(format!("\"shard\" is {shard:?}, which is not reserved: it is merged, its time was up, or it never was; \"plan\" answers those that are")))
+}
+
+impl Backfilled {
+    fn new(action: &'static str, run_id: &str, status: Status) -> Self {
+        Self { action, run_id: run_id.to_owned(), status, merged: Vec::new(), shards: Vec::new(), verify: Vec::new() }
+    }
+}
+
+impl Work<'_> {
+    async fn backfill(
+        &self,
+        action: &'static str,
+        change: impl FnOnce(&mut Checkpoint) -> Result<(), Error>,
+    ) -> Result<Backfilled, Error> {
+        let state = Bucket::of_state(self.settings, &self.clients.s3);
+        // Nobody has signed in, so that nobody knows the tenant.
+        let admit = async |_: Option<&ledger::Found>| Ok(self.settings.identity(None));
+        let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
+            return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
+        };
+        let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
+        let changed = ledger.update(change);
+        let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);
+        let told = chain.close(self.times.store_until, self.times.tell_until).await;
+        ledger.release(self.times.commit_until).await?;
+        failed.map_or(Ok(()), Err).and(changed)?;
+        // A manifest for which there was no time is the next run's.
+        told.map_err(Error::from).or_else(in_time)?;
+        let shards: Vec<String> =
+            ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());
+        let status = if shards.is_empty() { Status::Complete } else { Status::Partial };
+        Ok(Backfilled { merged, shards, ..Backfilled::new(action, self.run_id, status) })
+    }
+}

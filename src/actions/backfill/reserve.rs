@@ -1,0 +1,123 @@
+//! What a backfill is planned to be: which spans of which streams, cut into shards, and each shard's share.
+
+use crate::actions::request::Plan;
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Checkpoint, Reserved};
+use crate::core::dialect::Dialect;
+use crate::core::intervals::Span;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::{DAY, HOUR, Millis};
+use crate::incydr::facts::{Events, Kind};
+
+/// What is younger is the live runs', which are about to read it.
+const LIVE: i64 = HOUR;
+/// Each stands on the checkpoint that every run writes, and in what Step Functions hands on, which is at most 256 KB.
+const MOST_SHARDS: usize = 500;
+
+/// What of each stream can be backfilled.
+pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stream, Span)>, Error> {
+    if settings.dialect == Dialect::Guide {
+        let why = "\"plan\" needs INCYDR_API_DIALECT \"sdk\": the guide's lists have no end to cut them by".into();
+        return Err(Error::InvalidEvent(why));
+    }
+    let has_windows = |stream: &Stream| matches!(stream.kind(), Kind::Events(_));
+    if let Some(other) = asked.streams.iter().flatten().find(|stream| !has_windows(stream)) {
+        let why = format!(
+            "\"streams\" names {other}, which is not read by spans of time: a backfill takes audit and file_events"
+        );
+        return Err(Error::InvalidEvent(why));
+    }
+    let streams = asked.streams.as_deref().unwrap_or(&settings.streams);
+    let span = |stream: Stream| {
+        let Kind::Events(Events { retention, .. }) = stream.kind() else { return None };
+        let to = asked.span.to.min(now - settings.settle(stream) - LIVE);
+        // An hour of what expires now is left for the shard to be begun in.
+        let from = retention.map_or(asked.span.from, |kept| asked.span.from.max(now - kept + HOUR));
+        Some((stream, Span::new(from, to)?))
+    };
+    let spans: Vec<_> = streams.iter().filter_map(|stream| span(*stream)).collect();
+    if spans.is_empty() {
+        let why = format!(
+            "\"from\" to \"to\" is {} to {}, of which nothing can be backfilled: it is younger than an hour, or older than the API keeps",
+            asked.span.from, asked.span.to
+        );
+        return Err(Error::InvalidEvent(why));
+    }
+    Ok(spans)
+}
+
+/// A shard's requests a minute.
+pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
+    let budget = settings.requests_per_minute;
+    let all = asked.requests_per_minute.unwrap_or(budget.div_ceil(2));
+    if all > budget {
+        let why = format!("\"requests_per_minute\" is {all}, but must be at most REQUESTS_PER_MINUTE, {budget}");
+        return Err(Error::InvalidEvent(why));
+    }
+    Ok((all / asked.at_once).max(1))
+}
+
+/// All or, with an error, nothing.
+pub fn reserve(
+    checkpoint: &mut Checkpoint,
+    asked: &Plan,
+    spans: &[(Stream, Span)],
+    requests_per_minute: usize,
+    run_id: &str,
+) -> Result<(), Error> {
+    let until = Millis::now() + asked.expires_after;
+    let run = run_id.split('-').next().unwrap_or_default();
+    let mut planned = checkpoint.clone();
+    for (stream, span) in spans {
+        let state = planned.events(*stream);
+        for left in state.reserved.iter_mut().filter(|left| left.span.intersection(*span).is_some()) {
+            left.until = left.until.max(until);
+        }
+        for gap in state.gaps_within(*span).iter() {
+            state.asked.insert(gap);
+            state.reserved.extend(days(gap).map(|span| {
+                let shard = format!("{stream}-{}-{run}", span.from.compact());
+                Reserved { shard, span, requests_per_minute, until }
+            }));
+        }
+    }
+    let shards = planned.reserved().count();
+    if shards > MOST_SHARDS {
+        let why = format!(
+            "\"from\" to \"to\" makes it {shards} shards of a day each, but there are {MOST_SHARDS} at most: plan a shorter span"
+        );
+        return Err(Error::InvalidEvent(why));
+    }
+    *checkpoint = planned;
+    Ok(())
+}
+
+/// Cut where a day ends.
+fn days(span: Span) -> impl Iterator<Item = Span> {
+    let part = move |from: Millis| Span::new(from, span.to.min(from.floor(DAY) + DAY));
+    std::iter::successors(part(span.from), move |before| part(before.to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        Millis::parse(text).expect("a time")
+    }
+
+    #[test]
+    fn a_span_is_cut_where_its_days_end() {
+        let span = Span::new(at("2026-11-01T22:30:00Z"), at("2026-11-03T01:00:00Z")).expect("not empty");
+        let ends: Vec<String> = days(span).map(|day| format!("{} {}", day.from.compact(), day.to.compact())).collect();
+        assert_eq!(
+            ends,
+            [
+                "20261101T223000000Z 20261102T000000000Z",
+                "20261102T000000000Z 20261103T000000000Z",
+                "20261103T000000000Z 20261103T010000000Z",
+            ]
+        );
+    }
+}

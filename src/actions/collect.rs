@@ -1,0 +1,206 @@
+//! Collects: by the schedule, or by hand. The lease, every stream side by side, and the commit.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use tracing::{error, info, warn};
+
+use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::clients::Clients;
+use crate::actions::request::Collect;
+use crate::actions::work::{Collected, Work, in_time};
+use crate::bucket::chain::Chain;
+use crate::bucket::ledger::{Found, Ledger};
+use crate::bucket::records::Records;
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::collect::{self, Run};
+use crate::core::checkpoint::Checkpoint;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::tally::Tally;
+use crate::core::time::Millis;
+use crate::incydr::facts::Kind;
+
+/// All that is owed, or what somebody asked for. `by_hand` is a person's own request, which waits for its turn.
+pub async fn collect(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    by_hand: bool,
+    asked: &Collect,
+    deadline: Millis,
+) -> Answer {
+    let work = Work::new(settings, clients, run_id, by_hand, asked, deadline);
+    match work.run().await {
+        Ok(answer) => answer,
+        Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told)),
+    }
+}
+
+impl Work<'_> {
+    async fn run(&self) -> Result<Answer, Error> {
+        self.clients.api.begin_run(self.settings.requests_per_minute).await;
+        let state = Bucket::of_state(self.settings, &self.clients.s3);
+        let ledger = if self.asked.dry_run {
+            let found = self.load(&state).await?;
+            let identity = self.admit(found.as_ref()).await?;
+            Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
+        } else {
+            let admit = async |found: Option<&Found>| self.admit_or_tell(&state, found).await;
+            match self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint)).await? {
+                Some(ledger) => ledger,
+                None => return Ok(Answer::skipped(self.run_id)),
+            }
+        };
+        self.tell_what_is_left(&ledger).await;
+        let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
+        let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
+        let mut collected = self.collect(&state, &ledger, &chain).await;
+        if let Err(error) = overdue {
+            // Its stream may not be among those of this run.
+            warn!("{error}");
+            not_merged(&mut collected, &ledger, &error);
+        }
+        self.finish(&ledger, &chain, collected).await
+    }
+
+    /// What is read again in every run is opened with the lease, which saves a write.
+    fn open_with(&self, checkpoint: &mut Checkpoint) {
+        for stream in self.streams {
+            let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
+            if may_be_read && matches!(stream.kind_in(self.settings.dialect), Some(Kind::Rescanned(_))) {
+                checkpoint.rescanned(*stream).stored.open(Millis::now(), &self.lease());
+            }
+        }
+    }
+
+    /// All streams at once. None holds another back, and each that fails fails alone.
+    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Collected {
+        let bucket = Bucket::of_records(self.settings, &self.clients.s3);
+        let run = Run {
+            settings: self.settings,
+            api: &self.clients.api,
+            records: Records {
+                bucket: &bucket,
+                prefix: &self.settings.prefix,
+                run_id: self.run_id,
+                metadata: &self.settings.metadata,
+                dry_run: self.asked.dry_run,
+            },
+            state,
+            ledger,
+            chain,
+            memory: &self.clients.memory,
+            times: self.times,
+            span: self.asked.span,
+            by_hand: self.by_hand,
+        };
+        let run = &run;
+        join_all(self.streams.iter().map(|stream| async move {
+            let tally = Tally::default();
+            let outcome = match self.stopped(*stream) {
+                Some(stopped) => Err(stopped),
+                None => collect::collect(run, *stream, &tally).await.map(Status::from),
+            };
+            (*stream, tally, outcome)
+        }))
+        .await
+    }
+
+    /// Tells what was done, commits and answers. Where the commit fails, so has every stream.
+    async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
+        let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
+        // A manifest for which there was no time is the next run's.
+        if let Err(error) = told.or_else(in_time) {
+            not_committed(&mut collected, &error);
+        }
+        ledger.read(|checkpoint| self.note_what_expires(checkpoint));
+        let told = self.tell_states(ledger, &collected).await.or_else(in_time);
+        let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
+        let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
+        let wrote = ledger.has_committed().await
+            || collected.iter().any(|(_, tally, _)| tally.objects.load(std::sync::atomic::Ordering::Relaxed) > 0);
+        if lease_lost && !wrote {
+            return Ok(Answer::skipped(self.run_id));
+        }
+        if let Err(error) = released.as_ref().and(told.as_ref()) {
+            not_committed(&mut collected, error);
+        }
+        let streams: BTreeMap<Stream, StreamAnswer> = collected
+            .into_iter()
+            .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome, released.is_ok())))
+            .collect();
+        let manifest = ledger
+            .read(|checkpoint| checkpoint.manifests.head.clone())
+            .filter(|_| !self.asked.dry_run && released.is_ok());
+        Ok(Answer { manifest, ..Answer::of_streams(self.run_id, streams) })
+    }
+
+    fn answer(
+        &self,
+        ledger: &Ledger<'_>,
+        stream: Stream,
+        tally: &Tally,
+        outcome: Result<Status, Error>,
+        is_committed: bool,
+    ) -> StreamAnswer {
+        let (status, told) = match outcome {
+            Ok(status) => (status, None),
+            Err(error) => (Status::Failed, Some(ErrorInfo::from(&error))),
+        };
+        let told = self.with_what_expires(stream, told);
+        let status = if told.is_some() && status != Status::NotPermitted { Status::Failed } else { status };
+        if let Some(told) = &told {
+            error!(stream = %stream, error_type = %told.error_type, "{stream} failed: {}", told.message);
+        }
+        let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
+        let state = self.state_after(ledger, stream, told.is_some(), is_committed);
+        let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
+        let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
+        let answer = StreamAnswer { state, gaps, is_expiring, ..answer };
+        log(stream, &answer);
+        answer
+    }
+}
+
+fn not_committed(collected: &mut Collected, error: &Error) {
+    let told = ErrorInfo::from(error);
+    for (_, _, outcome) in collected.iter_mut().filter(|(_, _, outcome)| outcome.is_ok()) {
+        *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
+    }
+}
+
+/// What is left to shards is still owed by these streams.
+fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
+    let Error::NotMerged { error_type, shard, why } = error else { return };
+    let of_shard = |checkpoint: &Checkpoint| {
+        checkpoint.reserved().find(|(_, reserved)| reserved.shard == *shard).map(|(stream, _)| stream)
+    };
+    let waiting = ledger.read(of_shard);
+    for (_, _, outcome) in collected.iter_mut().filter(|(stream, _, _)| Some(*stream) == waiting) {
+        if outcome.is_ok() {
+            let (error_type, shard, why) = (*error_type, shard.clone(), why.clone());
+            *outcome = Err(Error::NotMerged { error_type, shard, why });
+        }
+    }
+}
+
+/// One line a stream.
+fn log(stream: Stream, answer: &StreamAnswer) {
+    info!(
+        stream = %stream,
+        status = %answer.status,
+        state = answer.state.map(tracing::field::display),
+        records = answer.records,
+        objects = answer.objects,
+        bytes = answer.bytes,
+        requests = answer.requests,
+        retries = answer.retries,
+        set_aside = answer.set_aside,
+        covered_to = answer.covered_to.map(tracing::field::display),
+        lag_s = answer.lag_s,
+        "collected {stream}"
+    );
+}

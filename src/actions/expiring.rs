@@ -1,0 +1,42 @@
+//! What is about to fall out of the API's retention is an error before it is lost.
+
+use std::collections::BTreeMap;
+
+use crate::collect::error::Error;
+use crate::core::checkpoint::Checkpoint;
+use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::intervals::Span;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::{HOUR, Millis};
+use crate::incydr::facts::{Events, Kind};
+
+/// What is not covered is an error so long before the API keeps it no longer: a long weekend.
+const EXPIRES_SOON: i64 = 72 * HOUR;
+
+/// The first span of each stream that is due and about to expire. A replay owes nothing that would be lost, and a shard is
+/// told of by the live run.
+pub fn expiring(settings: &Settings, checkpoint: &Checkpoint, now: Millis) -> BTreeMap<Stream, Span> {
+    if !settings.is_live {
+        return BTreeMap::new();
+    }
+    let expiring = checkpoint.events.iter().filter_map(|(stream, state)| {
+        let Kind::Events(Events { retention: Some(retention), .. }) = stream.kind() else { return None };
+        let gap = state.due(now - settings.settle(*stream)).first()?;
+        (gap.from < now - *retention + EXPIRES_SOON).then_some((*stream, gap))
+    });
+    expiring.collect()
+}
+
+/// An error, before anything is lost: with the hours that are left. `told` is what is told of the stream otherwise.
+pub fn with_what_expires(stream: Stream, gap: Option<&Span>, told: Option<ErrorInfo>) -> Option<ErrorInfo> {
+    let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) = (gap, stream.kind()) else {
+        return told;
+    };
+    let (error_type, because) = match told {
+        Some(told) => (told.error_type, Some(told.message)),
+        None => (ErrorType::ThirdPartyGenericError, None),
+    };
+    let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
+    Some(ErrorInfo::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
+}

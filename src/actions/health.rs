@@ -1,0 +1,198 @@
+//! How agents, users and observers are: what is read, what is found in it, and where that is told. Reads only, unless
+//! somebody names a prefix to store the findings under.
+
+mod csv;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tracing::info;
+
+use crate::actions::answer::Status;
+use crate::actions::clients::Clients;
+use crate::actions::request::{Format, HealthRequest};
+use crate::bucket::records::{Form, Records};
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
+use crate::collect::health::findings::find;
+use crate::collect::health::sources::{Sources, is_lasting};
+use crate::collect::health::{line, rules};
+use crate::core::dialect::Dialect;
+use crate::core::ndjson::{Packer, Packing};
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::tally::Calls;
+use crate::core::time::Millis;
+use crate::core::times::Times;
+use crate::incydr::request::Caller;
+
+/// What an answer bears; all of them are stored.
+const MOST_FINDINGS: usize = 1_000;
+
+#[derive(Debug, Serialize)]
+pub struct HealthAnswer {
+    pub action: &'static str,
+    pub run_id: String,
+    /// Partial where something failed that may do better the next time.
+    pub status: Status,
+    pub summary: Summary,
+    pub findings: Vec<Finding>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    pub left_out: Vec<LeftOut>,
+    pub objects: Vec<ReportObject>,
+}
+
+/// Null where it could not be read.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    pub agents: Option<usize>,
+    pub active_agents: Option<usize>,
+    pub users: Option<usize>,
+    /// Of each check that was made, how many.
+    pub findings: BTreeMap<FindingKind, u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ReportObject {
+    pub key: String,
+    pub records: u64,
+    pub bytes: u64,
+}
+
+pub async fn health(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    asked: &HealthRequest,
+    deadline: Millis,
+) -> Result<HealthAnswer, Error> {
+    if settings.dialect == Dialect::Guide {
+        let why = "an API of INCYDR_API_DIALECT \"guide\" tells of no agents, and so \"health\" has nothing to look at";
+        return Err(Error::InvalidEvent(why.into()));
+    }
+    if let Some(prefix) = &asked.prefix {
+        let refused = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
+        settings.check_apart(prefix).map_err(refused)?;
+    }
+    let times = Times::new(Millis::now(), deadline);
+    let calls = Calls::default();
+    let caller = Caller::new(times.read_until, &calls);
+    clients.api.sign_in(&caller).await?;
+    let at = Millis::now();
+    let sources = Box::pin(Sources::read(settings, &clients.api, &caller, at)).await;
+    if sources.is_nothing() {
+        return Err(sources.into_error());
+    }
+    let mut report = Report::new(asked, settings);
+    let left_out = find(&sources, &rules(settings, at), &mut |finding| report.take(finding));
+    let may_do_better = sources.errors().any(|(_, error)| !is_lasting(error));
+    let status = if may_do_better { Status::Partial } else { Status::Complete };
+    let summary = report.summary(&sources, &left_out);
+    let Report { shown, truncated, packer, .. } = report;
+    let mut objects = Vec::new();
+    if let (Some(prefix), Some(packer)) = (&asked.prefix, packer) {
+        let bucket = Bucket::of_records(settings, &clients.s3);
+        let records = Records { bucket: &bucket, prefix, run_id, metadata: &settings.metadata, dry_run: false };
+        let placed = packer.store(&records, at, times.store_until).await?;
+        objects.extend(placed);
+    }
+    info!(%status, findings = ?summary.findings, left_out = left_out.len(), "checked the health of agents and users");
+    let run_id = run_id.to_owned();
+    Ok(HealthAnswer { action: "health", run_id, status, summary, findings: shown, truncated, left_out, objects })
+}
+
+/// Findings on their way into an answer and an object.
+struct Report {
+    shown: Vec<Finding>,
+    truncated: bool,
+    counts: BTreeMap<FindingKind, u64>,
+    packer: Option<Table>,
+}
+
+/// One object of findings.
+struct Table {
+    packer: Packer,
+    format: Format,
+    rows: u64,
+}
+
+impl Report {
+    fn new(asked: &HealthRequest, settings: &Settings) -> Self {
+        let packing = match asked.format {
+            Format::Json => settings.packing.clone(),
+            // A table's rows have no members to add to.
+            Format::Csv => Packing { suffix: String::new(), ..settings.packing.clone() },
+        };
+        let table = || Table { packer: Packer::new(&packing), format: asked.format, rows: 0 };
+        let packer = asked.prefix.is_some().then(table);
+        Self { shown: Vec::new(), truncated: false, counts: BTreeMap::new(), packer }
+    }
+
+    fn take(&mut self, finding: Finding) {
+        *self.counts.entry(finding.finding).or_default() += 1;
+        if let Some(table) = &mut self.packer {
+            table.push(&finding);
+        }
+        if self.shown.len() < MOST_FINDINGS {
+            self.shown.push(finding);
+        } else {
+            self.truncated = true;
+        }
+    }
+
+    fn summary(&self, sources: &Sources, left_out: &[LeftOut]) -> Summary {
+        let agents = sources.agents.as_ref().ok().map(|agents| &agents.by_id);
+        let was_made = |check: &FindingKind| !left_out.iter().any(|left_out| left_out.check == *check);
+        let made = FindingKind::ALL.into_iter().filter(was_made).map(|check| (check, 0));
+        let mut findings: BTreeMap<FindingKind, u64> = made.collect();
+        findings.extend(self.counts.iter().map(|(check, count)| (*check, *count)));
+        Summary {
+            agents: agents.map(BTreeMap::len),
+            active_agents: agents.map(|agents| agents.values().filter(|agent| !agent.is_inactive).count()),
+            users: sources.users.as_ref().ok().map(|users| users.by_id.len()),
+            findings,
+        }
+    }
+}
+
+impl Table {
+    fn push(&mut self, finding: &Finding) {
+        match self.format {
+            Format::Json => self.packer.push(&line(finding)),
+            Format::Csv => {
+                if self.rows == 0 {
+                    self.push_row(&csv::header());
+                }
+                self.push_row(&csv::row(finding));
+            }
+        }
+        self.rows += 1;
+    }
+
+    /// RFC 4180 ends a row with both.
+    fn push_row(&mut self, row: &str) {
+        self.packer.push(&format!("{row}\r"));
+    }
+
+    /// Nothing is stored where nothing was found.
+    async fn store(self, records: &Records<'_>, at: Millis, until: Millis) -> Result<Option<ReportObject>, Error> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let form = match self.format {
+            Format::Json => Form::Ndjson,
+            Format::Csv => Form::Csv,
+        };
+        let mut packed = self.packer.finish();
+        // A table's head is none.
+        packed.records = self.rows;
+        let placed = records.once_at(Stream::EnvironmentHealth, at, packed, form, until).await?;
+        Ok(placed.map(|placed| ReportObject {
+            key: placed.object.key,
+            records: placed.object.records,
+            bytes: placed.object.bytes,
+        }))
+    }
+}

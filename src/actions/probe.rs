@@ -1,0 +1,287 @@
+//! What the API client may read: each stream is asked for one record. The first thing to run after deploying. Writes
+//! nothing, takes no lease and reads no checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+use serde_json::Value;
+use tracing::info;
+
+use crate::actions::answer::Status;
+use crate::collect::error::Error;
+use crate::core::dialect::Dialect;
+use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::intervals::Span;
+use crate::core::ndjson;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::tally::Calls;
+use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::times::Times;
+use crate::incydr::client::Api;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Kind, List, agents};
+use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::Caller;
+
+const STREAMS_AT_ONCE: usize = 4;
+/// A stream that doesn't answer doesn't use up the others' time. Longer than the request budget may make it wait.
+const PATIENCE: i64 = 90 * SECOND;
+/// The newest record is looked for so far back, where the API doesn't say how long it keeps them.
+const LOOKS_BACK: i64 = 30 * DAY;
+
+#[derive(Debug, Serialize)]
+pub struct Probed {
+    pub action: &'static str,
+    pub run_id: String,
+    /// Partial where the time was over before every stream was asked.
+    pub status: Status,
+    /// As the token tells it.
+    pub tenant: Option<String>,
+    /// Which plan level the tenant seems to have.
+    pub access: Option<Access>,
+    pub streams: BTreeMap<Stream, Seen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// `/v2/file-events` is open.
+    Full,
+    /// It is not, and others are.
+    Base,
+}
+
+/// What one stream answered.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    /// `None` where the answer doesn't tell.
+    pub permitted: Option<bool>,
+    /// The one that is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permission: Option<&'static str>,
+    /// Why it can't be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+    pub newest: Option<Millis>,
+    /// Of its slowest request, with what was waited and tried again.
+    pub latency_ms: Option<u64>,
+}
+
+/// Fails only where the credentials or the secret do; all else is an answer.
+pub async fn probe(
+    settings: &Settings,
+    api: &Api,
+    run_id: &str,
+    streams: Option<&[Stream]>,
+    deadline: Millis,
+) -> Result<Probed, Error> {
+    let until = Times::new(Millis::now(), deadline).read_until;
+    let tenant = match api.sign_in(&Caller::new(until, &Calls::default())).await {
+        Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
+        // The streams will say so.
+        signed_in => signed_in.unwrap_or_default(),
+    };
+    let probe = Probe { settings, api, until };
+    let all: Vec<Stream> =
+        Stream::ALL.iter().copied().filter(|stream| stream.kind_in(settings.dialect).is_some()).collect();
+    let streams: BTreeMap<Stream, Seen> = stream::iter(streams.unwrap_or(&all))
+        .map(|stream| async { (*stream, probe.look_at(*stream).await) })
+        .buffer_unordered(STREAMS_AT_ONCE)
+        .collect()
+        .await;
+    let is_over = |seen: &Seen| {
+        seen.latency_ms.is_none() && seen.error.as_ref().is_none_or(|error| error.error_type != ErrorType::InvalidEvent)
+    };
+    let all_asked = !streams.values().any(is_over);
+    let status = if all_asked { Status::Complete } else { Status::Partial };
+    let access = access(&streams);
+    info!(%status, tenant, ?access, "probed");
+    Ok(Probed { action: "probe", run_id: run_id.to_owned(), status, tenant, access, streams })
+}
+
+fn access(streams: &BTreeMap<Stream, Seen>) -> Option<Access> {
+    let any = || streams.values().any(|seen| seen.permitted == Some(true));
+    match streams.get(&Stream::FileEvents)?.permitted {
+        Some(true) => Some(Access::Full),
+        Some(false) if any() => Some(Access::Base),
+        _ => None,
+    }
+}
+
+struct Probe<'a> {
+    settings: &'a Settings,
+    api: &'a Api,
+    until: Millis,
+}
+
+/// What a stream is asked for.
+struct Question {
+    list: &'static List,
+    query: Vec<(String, String)>,
+    body: Value,
+    /// Where the first record's time stands, if that is the newest.
+    time: Option<&'static [&'static str]>,
+    /// A list that each record has, where a permission of its own may be needed, and what the API answers where one
+    /// has none.
+    behind: Option<(&'static List, &'static [u16])>,
+}
+
+/// The requests to one stream.
+#[derive(Default)]
+struct Asked {
+    calls: Calls,
+    slowest: Option<u64>,
+}
+
+impl Probe<'_> {
+    async fn look_at(&self, stream: Stream) -> Seen {
+        let until = self.until.min(Millis::now() + PATIENCE);
+        let mut asked = Asked::default();
+        let Some(question) = question(stream, self.settings) else { return Seen::not_in_dialect(stream) };
+        let newest = self.ask(question, until, &mut asked).await;
+        let (permitted, error, newest) = match newest {
+            Ok(newest) => (Some(true), None, newest),
+            Err(ApiError::Forbidden { .. }) => (Some(false), None, None),
+            Err(error) => (None, Some(asked.tell(error)), None),
+        };
+        let permission = (permitted == Some(false)).then(|| stream.permission());
+        let told = error.as_ref().map(|told| &told.message);
+        info!(stream = %stream, permitted, latency_ms = asked.slowest, error = told, "probed {stream}");
+        Seen { permitted, permission, error, newest, latency_ms: asked.slowest }
+    }
+
+    /// The time of the newest record, where the answer shows it.
+    async fn ask(&self, question: Question, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
+        let Question { list, query, body, time, behind } = question;
+        let first = asked.first(Listing::new(self.api, list, 1, query, body), until).await?;
+        let Some(ListRow::Record { line, id }) = first else { return Ok(None) };
+        if let Some((list, none)) = behind {
+            let listing = Listing::new(self.api, list, 1, Vec::new(), Value::Null).of(&id);
+            match asked.first(listing, until).await {
+                Err(ApiError::Status { status, .. }) if none.contains(&status) => {}
+                answered => drop(answered?),
+            }
+        }
+        Ok(time.and_then(|path| ndjson::field(&line, path)).and_then(|text| instant(&text)))
+    }
+}
+
+impl Seen {
+    fn not_in_dialect(stream: Stream) -> Self {
+        let message = format!("an API of INCYDR_API_DIALECT \"guide\" has no {stream}");
+        let error = Some(ErrorInfo { error_type: ErrorType::InvalidEvent, message });
+        Self { permitted: None, permission: None, error, newest: None, latency_ms: None }
+    }
+}
+
+impl Asked {
+    async fn first(&mut self, listing: Listing<'_>, until: Millis) -> Result<Option<ListRow>, ApiError> {
+        let began = Instant::now();
+        let first = listing.first(&Caller::new(until, &self.calls)).await;
+        if self.calls.requests.load(Ordering::Relaxed) > 0 {
+            let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.slowest = self.slowest.max(Some(took));
+        }
+        first
+    }
+
+    fn tell(&self, error: ApiError) -> ErrorInfo {
+        let message = match (&error, self.slowest) {
+            (ApiError::OutOfTime, None) => "it was not asked: the time was up",
+            (ApiError::OutOfTime, Some(_)) => "no answer came in time",
+            _ => return ErrorInfo::from(&Error::from(error)),
+        };
+        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }
+    }
+}
+
+fn question(stream: Stream, settings: &Settings) -> Option<Question> {
+    let of = |list, behind| Question { list, query: Vec::new(), body: Value::Null, time: None, behind };
+    let question = match stream.kind_in(settings.dialect)? {
+        Kind::Events(facts) => {
+            let now = Millis::now();
+            let body = Span::new(now - facts.retention.unwrap_or(LOOKS_BACK), now)
+                .map(|span| (facts.request)(&settings.file_event_query, span));
+            let mut body = body.unwrap_or_default();
+            for (key, value) in facts.newest_first {
+                body[*key] = Value::from(*value);
+            }
+            Question { body, time: Some(facts.list.field), ..of(&facts.list, None) }
+        }
+        Kind::Versions(facts) => of(&facts.list, None),
+        Kind::Rescanned(facts) => {
+            let (parameter, values) = facts.passes;
+            let query = values.last().map(|value| (parameter.to_owned(), (*value).to_owned())).into_iter().collect();
+            Question { query, ..of(&facts.list, facts.behind.as_ref().map(|behind| (&behind.list, &[][..]))) }
+        }
+        Kind::Inventory(facts) => {
+            let behind = facts.parts.iter().find(|part| part.parent.is_some());
+            of(&facts.parts[0].list, behind.map(|part| (&part.list, part.none)))
+        }
+        // They have no list of their own; most are about agents.
+        Kind::Findings(_) => of(&agents::LIST, None),
+    };
+    match &stream.facts().newest {
+        Some(newest) if settings.dialect == Dialect::Sdk => {
+            Some(Question { list: &newest.list, time: Some(newest.time), ..question })
+        }
+        _ => Some(question),
+    }
+}
+
+/// RFC 3339, or epoch milliseconds.
+fn instant(text: &str) -> Option<Millis> {
+    Millis::parse(text).or_else(|| text.parse().ok().map(Millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_text_or_a_number() {
+        assert_eq!(instant("2026-11-21T13:00:00.042123Z"), Millis::parse("2026-11-21T13:00:00.042Z"));
+        assert_eq!(instant("1704067200000"), Some(Millis(1_704_067_200_000)));
+        assert_eq!((instant("soon"), instant("")), (None, None));
+    }
+
+    #[test]
+    fn the_plan_is_told_by_file_events_and_by_what_else_is_permitted() {
+        let seen = |permitted| Seen { permitted, permission: None, error: None, newest: None, latency_ms: None };
+        let of = |file_events, audit| {
+            access(&BTreeMap::from([(Stream::FileEvents, seen(file_events)), (Stream::Audit, seen(audit))]))
+        };
+        assert_eq!(of(Some(true), None), Some(Access::Full));
+        assert_eq!(of(Some(false), Some(true)), Some(Access::Base));
+        for (file_events, audit) in [(Some(false), Some(false)), (Some(false), None), (None, Some(true))] {
+            assert_eq!(of(file_events, audit), None);
+        }
+        assert_eq!(access(&BTreeMap::from([(Stream::Audit, seen(Some(true)))])), None);
+    }
+
+    #[test]
+    fn a_list_is_asked_for_with_the_newest_first_where_it_can_be() {
+        let settings = Settings::from_vars(|name| {
+            let held = match name {
+                "INCYDR_BASE_URL" => "https://api.us.code42.com",
+                "INCYDR_SECRET_ID" => "incydr/api",
+                "S3_BUCKET" => "records",
+                _ => return None,
+            };
+            Some(held.to_owned())
+        });
+        let settings = settings.expect("good settings");
+        let of = |stream| question(stream, &settings).expect("a stream of the API");
+        assert_eq!(of(Stream::FileEvents).body["srtDir"], "desc");
+        assert!(of(Stream::Cases).list.fixed.contains(&("srtKey", "updatedAt")));
+        assert_eq!(of(Stream::SessionEvents).query, [("has_alerts".to_owned(), "true".to_owned())]);
+        for stream in [Stream::SessionEvents, Stream::CaseFileEvents, Stream::UserRoles, Stream::Watchlists] {
+            assert!(of(stream).behind.is_some_and(|(list, _)| list.path.contains("{}")), "{stream}");
+        }
+        assert!(of(Stream::Users).behind.is_none() && of(Stream::Users).time.is_none());
+    }
+}

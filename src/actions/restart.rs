@@ -1,0 +1,64 @@
+//! What was stopped is tried again, because a person says so: the reason was mended where nobody tells us.
+
+use std::collections::BTreeMap;
+
+use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::clients::Clients;
+use crate::actions::request::Collect;
+use crate::actions::work::Work;
+use crate::bucket::ledger::Found;
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::core::checkpoint::Checkpoint;
+use crate::core::settings::Settings;
+use crate::core::states::{self, State};
+use crate::core::stream::Stream;
+use crate::core::tally::Tally;
+use crate::core::time::Millis;
+
+/// Waits for its turn. Asks nothing of the API: the next run does.
+pub async fn restart(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    streams: Option<Vec<Stream>>,
+    deadline: Millis,
+) -> Answer {
+    let asked = Collect { streams, ..Collect::default() };
+    let work = Work::new(settings, clients, run_id, true, &asked, deadline);
+    let answer = work.restart().await.unwrap_or_else(|error| Answer::failed(None, run_id, &error));
+    answer.of_action("restart")
+}
+
+impl Work<'_> {
+    async fn restart(&self) -> Result<Answer, Error> {
+        let state = Bucket::of_state(self.settings, &self.clients.s3);
+        let nothing = Checkpoint::new(self.settings.identity(None));
+        if self.load(&state).await?.is_none() {
+            return Ok(self.restarted(&nothing));
+        }
+        let admit = async |_: Option<&Found>| Ok(nothing.identity.clone());
+        let Some(ledger) = self.take_lease(&state, admit, |checkpoint| self.clear_stopped(checkpoint)).await? else {
+            return Ok(Answer::skipped(self.run_id));
+        };
+        self.tell_what_is_left(&ledger).await;
+        ledger.release(self.times.commit_until).await?;
+        Ok(ledger.read(|checkpoint| self.restarted(checkpoint)))
+    }
+
+    fn clear_stopped(&self, checkpoint: &mut Checkpoint) {
+        let now = Millis::now();
+        let changes = states::restart(&mut checkpoint.states, self.streams, now);
+        checkpoint.health.tell(changes, self.run_id, now);
+    }
+
+    fn restarted(&self, checkpoint: &Checkpoint) -> Answer {
+        let of = |stream: &Stream| {
+            let state = checkpoint.states.get(stream).map_or(State::Pending, |state| state.state);
+            let covered_to = checkpoint.covered_to(*stream);
+            let answer = StreamAnswer::new(Status::Complete, &Tally::default(), covered_to, Millis::now(), None);
+            (*stream, StreamAnswer { state: Some(state), ..answer })
+        };
+        Answer::of_streams(self.run_id, self.streams.iter().map(of).collect::<BTreeMap<_, _>>())
+    }
+}

@@ -1,0 +1,260 @@
+//! Whether what was collected is whole: the chain of manifests, the checkpoint and the bucket, compared hour by hour.
+//! Reads only; asks nothing of the API.
+
+mod history;
+mod hour;
+mod verification;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tracing::info;
+
+use self::history::History;
+use self::verification::{CheckedTotals, Discrepancy, Progress, Verification};
+use crate::actions::request::Verify;
+use crate::bucket::ledger;
+use crate::bucket::s3::{Bucket, StoreError};
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Checkpoint, EventsState};
+use crate::core::intervals::{Intervals, Span};
+use crate::core::manifest::Link;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::{DAY, HOUR, MINUTE, Millis};
+use crate::core::times::Times;
+use crate::incydr::facts::Kind;
+
+/// Enough to see what is wrong; then one mends it and asks again.
+const MOST_FINDINGS: usize = 100;
+/// What is younger than this, and the settle time, may still be the next tick's to cover.
+const NEXT_TICK: i64 = 15 * MINUTE;
+
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    pub action: &'static str,
+    pub run_id: String,
+    pub status: Verdict,
+    /// At most 100.
+    pub findings: Vec<Discrepancy>,
+    /// Everything before is verified; the next invocation goes on from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_from: Option<Millis>,
+    /// The end of the chain: its hash must be one that the log holds.
+    pub manifest: Option<Link>,
+    pub checked: CheckedTotals,
+    /// Which span of each is verified: null where there is nothing to.
+    pub streams: BTreeMap<Stream, Option<Ends>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Whole,
+    Broken,
+    /// The time ran short.
+    Partial,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Ends {
+    pub from: Millis,
+    pub to: Millis,
+}
+
+pub async fn verify(
+    settings: &Settings,
+    s3: &aws_sdk_s3::Client,
+    run_id: &str,
+    asked: &Verify,
+    deadline: Millis,
+) -> Result<Verified, Error> {
+    let verification = Verification {
+        settings,
+        records: Bucket::of_records(settings, s3),
+        state: Bucket::of_state(settings, s3),
+        asked,
+        now: Millis::now(),
+        until: Times::new(Millis::now(), deadline).read_until,
+    };
+    let verified = match verification.run(run_id).await {
+        Err(error) if error.is_out_of_time() => verification.not_begun(run_id),
+        verified => verified?,
+    };
+    info!(run_id, status = ?verified.status, findings = verified.findings.len(), "verified");
+    Ok(verified)
+}
+
+/// What there is to verify, if there is anything.
+type Spans = BTreeMap<Stream, Option<Span>>;
+
+impl Verification<'_> {
+    /// A run that goes on meanwhile may store what this one doesn't know of: then it is looked at once more.
+    async fn run(&self, run_id: &str) -> Result<Verified, Error> {
+        let before = self.checkpoint().await?;
+        let verified = self.once(run_id, &before).await?;
+        if verified.status != Verdict::Broken {
+            return Ok(verified);
+        }
+        match self.checkpoint().await {
+            Ok(after) if after.revision != before.revision => self.once(run_id, &after).await,
+            _ => Ok(verified),
+        }
+    }
+
+    /// As it is now; where there is none, nothing is covered.
+    async fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        let identity = self.settings.identity(None);
+        let found = ledger::load(&self.state, &self.settings.checkpoint_key, &identity, self.until).await?;
+        Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
+    }
+
+    async fn has_manifests(&self) -> Result<bool, Error> {
+        let prefix = format!("{}manifests/", self.settings.state_prefix());
+        Ok(!self.state.list(&prefix, self.until).await?.is_empty())
+    }
+
+    async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
+        let mut progress = Progress::default();
+        if checkpoint.revision == 0 && self.has_manifests().await? {
+            let wrong = "the checkpoint is missing, and without it nothing says which of the manifests count";
+            progress.findings.push(Discrepancy::of_key(None, &self.settings.checkpoint_key, wrong));
+        }
+        let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
+            Err(StoreError::OutOfTime) => (History::default(), true),
+            history => (history?, false),
+        };
+        let spans = self.scopes(checkpoint, &history);
+        let next_from = if out_of_time {
+            Some(self.begin())
+        } else {
+            for (stream, span) in &spans {
+                if let (Some(span), Kind::Events(_)) = (span, stream.kind()) {
+                    progress.findings.extend(self.gaps(*stream, *span, checkpoint, &history));
+                }
+            }
+            self.hours(&spans, &history, &mut progress).await?
+        };
+        let is_cut = progress.findings.len() >= MOST_FINDINGS;
+        let status = match next_from {
+            Some(_) if !is_cut => Verdict::Partial,
+            _ if progress.findings.is_empty() => Verdict::Whole,
+            _ => Verdict::Broken,
+        };
+        progress.findings.truncate(MOST_FINDINGS);
+        Ok(Verified {
+            action: "verify",
+            run_id: run_id.to_owned(),
+            status,
+            findings: progress.findings,
+            next_from,
+            manifest: checkpoint.manifests.head.clone(),
+            checked: progress.checked,
+            streams: spans.into_iter().map(|(stream, span)| (stream, span.map(Ends::from))).collect(),
+        })
+    }
+
+    /// There was no time for so much as the checkpoint.
+    fn not_begun(&self, run_id: &str) -> Verified {
+        Verified {
+            action: "verify",
+            run_id: run_id.to_owned(),
+            status: Verdict::Partial,
+            findings: Vec::new(),
+            next_from: Some(self.begin()),
+            manifest: None,
+            checked: CheckedTotals::default(),
+            streams: self.streams().iter().map(|stream| (*stream, None)).collect(),
+        }
+    }
+
+    /// Where a verification begins that got nowhere.
+    fn begin(&self) -> Millis {
+        self.asked.from.unwrap_or(Millis(0))
+    }
+
+    /// Which span of each stream there is to verify. What lies before a stream's beginning is a gap where it lies
+    /// before every stream's, and so was asked for: else the stream only began later than another.
+    fn scopes(&self, checkpoint: &Checkpoint, history: &History) -> Spans {
+        let known = |stream: &Stream| self.known(*stream, checkpoint, history);
+        let first = self.streams().iter().filter_map(|stream| known(stream).0).min();
+        let span = |stream: &Stream| {
+            let (oldest, end) = known(stream);
+            let from = match (self.asked.from, oldest) {
+                (Some(from), Some(oldest)) if first.is_some_and(|first| first <= from) => from.max(oldest),
+                (from, oldest) => from.or(oldest)?,
+            };
+            Span::new(from, self.asked.to.map_or(end, |to| to.min(end)))
+        };
+        self.streams().iter().map(|stream| (*stream, span(stream))).collect()
+    }
+
+    /// Where a stream begins and ends, as far as is known of it. What is so young that the next tick may still cover
+    /// it is no gap yet.
+    fn known(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
+        let Kind::Events(_) = stream.kind() else { return (history.oldest(stream), self.now) };
+        let nothing = EventsState::default();
+        let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
+        let spans = [state.covered.first(), state.expired.first(), state.asked.first()];
+        let oldest = spans.into_iter().flatten().map(|span| span.from).min();
+        let due = self.now - self.settings.settle(stream) - NEXT_TICK;
+        let end = state.covered.end().unwrap_or(due);
+        (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
+    }
+
+    /// What of a span is not covered, and what is covered without a reading that is told.
+    fn gaps(&self, stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Discrepancy> {
+        let nothing = EventsState::default();
+        let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
+        let expired = state.expired.within(span);
+        let untold = state.covered.within(span).without(&history.windows(stream));
+        // Who names both ends asks for all that lies between; else only for what was to be collected.
+        let mut uncovered = match (self.asked.from, self.asked.to) {
+            (Some(_), Some(_)) => Intervals::from(vec![span]),
+            _ => state.owed(span.to).within(span),
+        };
+        let oldest = self.known(stream, checkpoint, history).0;
+        if let Some(before) = oldest.and_then(|oldest| Span::new(span.from, oldest.min(span.to))) {
+            uncovered.insert(before);
+        }
+        let of = |spans: &Intervals, wrong: &str| -> Vec<Discrepancy> {
+            spans.iter().map(|span| Discrepancy::of_span(stream, span, wrong)).collect()
+        };
+        [
+            of(&expired, "expired: the API kept it no longer when it was to be read"),
+            of(&uncovered.without(&state.covered).without(&expired), "not covered"),
+            of(&untold, "covered, but no manifest tells of its reading"),
+        ]
+        .concat()
+    }
+
+    /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
+    async fn hours(&self, spans: &Spans, history: &History, progress: &mut Progress) -> Result<Option<Millis>, Error> {
+        let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
+        // Before the oldest reading there can be no object.
+        let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
+        let (Some(oldest), Some(end)) = (oldest, of_streams().map(|(_, span)| span.to).max()) else { return Ok(None) };
+        let begin = of_streams().map(|(_, span)| span.from).min().unwrap_or(oldest);
+        let mut hour = oldest.floor(HOUR);
+        while hour < end {
+            progress.listed.retain(|(_, day), _| *day == hour.floor(DAY));
+            for (stream, span) in of_streams().filter(|(_, span)| hour < span.to && span.from < hour + HOUR) {
+                match self.hour(stream, hour, span, history, progress).await {
+                    Err(StoreError::OutOfTime) => return Ok(Some(hour.max(begin))),
+                    checked => checked?,
+                }
+            }
+            hour = hour + HOUR;
+            if progress.findings.len() >= MOST_FINDINGS && hour < end {
+                return Ok(Some(hour));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl From<Span> for Ends {
+    fn from(span: Span) -> Self {
+        Self { from: span.from, to: span.to }
+    }
+}

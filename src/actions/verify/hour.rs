@@ -1,0 +1,151 @@
+//! One hour of one stream: every object that was told is there as it was told, nobody else's is, and no record stands
+//! twice.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::actions::verify::history::{History, ListedObject, begin_of};
+use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
+use crate::bucket::s3::{StoreError, Stored};
+use crate::core::intervals::Span;
+use crate::core::manifest::sha256;
+use crate::core::ndjson::{self, Fingerprint};
+use crate::core::stream::Stream;
+use crate::core::time::{DAY, HOUR, Millis};
+use crate::incydr::facts::{Events, Kind, Total};
+
+const READS_AT_ONCE: usize = 4;
+
+/// What an object holds.
+struct Inspected {
+    findings: Vec<Discrepancy>,
+    records: u64,
+    bytes: u64,
+    fingerprints: Vec<Fingerprint>,
+}
+
+impl Verification<'_> {
+    pub(super) async fn hour(
+        &self,
+        stream: Stream,
+        hour: Millis,
+        span: Span,
+        history: &History,
+        progress: &mut Progress,
+    ) -> Result<(), StoreError> {
+        let told: BTreeMap<&str, &ListedObject> =
+            history.objects(stream, hour).iter().map(|told| (told.object.key.as_str(), told)).collect();
+        for key in self.listed(stream, hour, progress).await? {
+            if !told.contains_key(key.as_str()) && !history.is_open(stream, &key) && is_within(&key, span) {
+                progress.findings.push(Discrepancy::of_key(Some(stream), &key, "no manifest names it"));
+            }
+        }
+        let inspect = |told: ListedObject| async move {
+            let stored = self.records.get(&told.object.key, self.until).await?;
+            let window = told.window;
+            let inspected = tokio::task::spawn_blocking(move || inspect(stream, &told, stored)).await;
+            Ok::<_, StoreError>((
+                window,
+                inspected.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+            ))
+        };
+        let told: Vec<ListedObject> = told.into_values().cloned().collect();
+        let inspected: Vec<(Option<Span>, Inspected)> =
+            stream::iter(told.clone()).map(inspect).buffered(READS_AT_ONCE).try_collect().await?;
+        let mut seen = HashMap::<Fingerprint, Option<Span>>::new();
+        for (told, (window, inspected)) in told.iter().zip(inspected) {
+            progress.checked.objects += 1;
+            progress.checked.records += inspected.records;
+            progress.checked.bytes += inspected.bytes;
+            progress.findings.extend(inspected.findings);
+            let twice = inspected.fingerprints.into_iter().filter(|record| {
+                let before = seen.insert(*record, window);
+                before.is_some_and(|before| may_not_be_alike(stream, before, window))
+            });
+            match twice.count() {
+                0 => {}
+                twice => {
+                    let wrong = format!("{twice} of its records are stored elsewhere, too");
+                    progress.findings.push(Discrepancy::of_key(Some(stream), &told.object.key, wrong));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of one hour, out of those of its day.
+    async fn listed(&self, stream: Stream, hour: Millis, progress: &mut Progress) -> Result<Vec<String>, StoreError> {
+        let day = hour.floor(DAY);
+        let prefix = |unit: Millis, format: &str| {
+            format!("{}{stream}/{}/", self.settings.prefix, unit.date_time().format(format))
+        };
+        if let std::collections::hash_map::Entry::Vacant(entry) = progress.listed.entry((stream, day)) {
+            entry.insert(self.records.list(&prefix(day, "dt=%Y-%m-%d"), self.until).await?);
+        }
+        let of_hour = prefix(hour, "dt=%Y-%m-%d/hour=%H");
+        let of_day = progress.listed.get(&(stream, day)).map_or(&[][..], Vec::as_slice);
+        Ok(of_day.iter().filter(|key| key.starts_with(&of_hour)).cloned().collect())
+    }
+
+    /// What could not be parsed is kept under its own hash.
+    pub(super) async fn set_aside(&self, stream: Stream, key: &str) -> Result<Option<Discrepancy>, StoreError> {
+        let wrong = match self.state.get(key, self.until).await? {
+            None => "what was set aside is missing",
+            Some(stored) if !key.contains(&sha256(&stored.bytes)) => "it is not what was set aside",
+            Some(_) => return Ok(None),
+        };
+        Ok(Some(Discrepancy::of_key(Some(stream), key, wrong)))
+    }
+}
+
+fn inspect(stream: Stream, told: &ListedObject, stored: Option<Stored>) -> Inspected {
+    let ListedObject { object, window } = told;
+    let mut inspected = Inspected { findings: Vec::new(), records: 0, bytes: 0, fingerprints: Vec::new() };
+    let mut wrong = |wrong: String| inspected.findings.push(Discrepancy::of_key(Some(stream), &object.key, wrong));
+    let Some(stored) = stored else {
+        wrong("it is missing".into());
+        return inspected;
+    };
+    inspected.bytes = stored.bytes.len() as u64;
+    let lines = match ndjson::lines(&stored.bytes) {
+        Ok(lines) => lines,
+        Err(error) => {
+            wrong(format!("it is not gzipped text: {error}"));
+            return inspected;
+        }
+    };
+    inspected.records = lines.len() as u64;
+    if inspected.records != object.records {
+        wrong(format!("it holds {} records, but its manifest tells {}", inspected.records, object.records));
+    }
+    if ndjson::sha256_of(&lines) != object.sha256 {
+        wrong("its content has another SHA-256 than its manifest tells".into());
+    } else if inspected.bytes != object.bytes {
+        wrong(format!("it has {} bytes, but its manifest tells {}", inspected.bytes, object.bytes));
+    }
+    if let (Some(window), Kind::Events(_)) = (window, stream.kind()) {
+        let of_hour = |time: Millis| window.contains(time) && time.floor(HOUR) == object.first.floor(HOUR);
+        let outside = lines.iter().filter(|line| !stream.time_of(line).is_some_and(of_hour)).count();
+        if outside > 0 {
+            wrong(format!("{outside} of its records lie outside of its window or its hour"));
+        }
+    }
+    inspected.fingerprints = lines.iter().map(|line| Fingerprint::of(ndjson::bare(line).as_bytes())).collect();
+    inspected
+}
+
+/// Rows without an id that are alike are several where one reading of a window counts them so. A version may come
+/// back.
+fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) -> bool {
+    match stream.kind() {
+        Kind::Events(Events { total: Total::InPage, .. }) => true,
+        Kind::Events(_) => before != window,
+        Kind::Versions(_) | Kind::Rescanned(_) | Kind::Inventory(_) | Kind::Findings(_) => false,
+    }
+}
+
+/// By the instant at which its key says that it begins. A key that says none is nobody's at all.
+fn is_within(key: &str, span: Span) -> bool {
+    begin_of(key).is_none_or(|begin| span.contains(begin))
+}

@@ -1,0 +1,69 @@
+//! A verification: what it is about, and what it has found so far.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::actions::request::Verify;
+use crate::bucket::s3::Bucket;
+use crate::core::intervals::Span;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::Millis;
+
+pub struct Verification<'a> {
+    pub settings: &'a Settings,
+    pub records: Bucket,
+    pub state: Bucket,
+    pub asked: &'a Verify,
+    pub now: Millis,
+    pub until: Millis,
+}
+
+/// A verification under way.
+#[derive(Default)]
+pub struct Progress {
+    pub findings: Vec<Discrepancy>,
+    pub checked: CheckedTotals,
+    /// The keys of each day and stream, listed once.
+    pub listed: HashMap<(Stream, Millis), Vec<String>>,
+}
+
+impl Verification<'_> {
+    pub fn streams(&self) -> &[Stream] {
+        self.asked.streams.as_deref().unwrap_or(&self.settings.streams)
+    }
+}
+
+/// What is wrong with an object, or with a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Discrepancy {
+    /// Null for a manifest.
+    pub stream: Option<Stream>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Millis>,
+    pub wrong: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct CheckedTotals {
+    pub manifests: u64,
+    pub objects: u64,
+    pub records: u64,
+    /// Gzipped.
+    pub bytes: u64,
+}
+
+impl Discrepancy {
+    pub fn of_key(stream: Option<Stream>, key: &str, wrong: impl Into<String>) -> Self {
+        Self { stream, key: Some(key.to_owned()), from: None, to: None, wrong: wrong.into() }
+    }
+
+    pub fn of_span(stream: Stream, span: Span, wrong: impl Into<String>) -> Self {
+        Self { stream: Some(stream), key: None, from: Some(span.from), to: Some(span.to), wrong: wrong.into() }
+    }
+}

@@ -1,0 +1,146 @@
+//! The chain of manifests in the bucket. What was read stands on the checkpoint until a manifest tells it, and a
+//! manifest counts once the checkpoint names it: one that nothing names is an orphan, so overlapping runs can't fork
+//! the chain.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tracing::{info, warn};
+
+use crate::bucket::ledger::Ledger;
+use crate::bucket::s3::{Bucket, Condition, Object, StoreError};
+use crate::core::checkpoint::{Checkpoint, Manifests};
+use crate::core::manifest::{self, Index, Link, Manifest, ReadingEntry, day_prefix};
+use crate::core::ndjson::{Packer, Packing};
+use crate::core::time::Millis;
+
+/// A manifest is written before a run's end where it would become longer than so many readings.
+const LONG: usize = 64;
+const READS_AT_ONCE: usize = 8;
+
+pub struct Chain<'a> {
+    state: &'a Bucket,
+    state_prefix: &'a str,
+    ledger: &'a Ledger<'a>,
+    dry_run: bool,
+    /// One at a time: each names the one before it.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl<'a> Chain<'a> {
+    pub fn new(state: &'a Bucket, state_prefix: &'a str, ledger: &'a Ledger<'a>, dry_run: bool) -> Self {
+        Self { state, state_prefix, ledger, dry_run, writing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Notes a reading that is done, with what it changes on the checkpoint: neither is ever committed alone.
+    pub fn note<T>(&self, done: ReadingEntry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
+        self.ledger.update(|checkpoint| {
+            checkpoint.manifests.unlisted.push(done);
+            change(checkpoint)
+        })
+    }
+
+    /// Keeps the checkpoint small while a run does much.
+    pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
+        if self.ledger.read(|checkpoint| checkpoint.manifests.to_tell()) < LONG {
+            return Ok(());
+        }
+        self.write(Vec::new(), LONG, until).await
+    }
+
+    /// At a run's end: what is left to tell, and the index of a day that is over.
+    pub async fn close(&self, index_until: Millis, until: Millis) -> Result<(), StoreError> {
+        let unindexed = self.ledger.read(|checkpoint| {
+            let manifests = &checkpoint.manifests;
+            manifests.unindexed.first().filter(|_| manifests.to_tell() > 0 && !self.dry_run).cloned()
+        });
+        let index = match unindexed {
+            Some(last) => self.index(last, index_until).await.unwrap_or_else(|error| {
+                // The chain can be read without it, and the next run tries again.
+                warn!(%error, "a day's manifests have no index yet");
+                None
+            }),
+            None => None,
+        };
+        self.write(index.into_iter().collect(), 1, until).await
+    }
+
+    /// Writes the next manifest, where it tells of at least so many readings and chains.
+    async fn write(&self, indexes: Vec<Index>, at_least: usize, until: Millis) -> Result<(), StoreError> {
+        let _one_at_a_time = self.writing.lock().await;
+        let (Manifests { head: before, unlisted: readings, merged, .. }, identity) =
+            self.ledger.read(|checkpoint| (checkpoint.manifests.clone(), checkpoint.identity.clone()));
+        let (told, told_merged) = (readings.len(), merged.len());
+        if self.dry_run || told + told_merged < at_least || self.ledger.check_lease().is_err() {
+            return Ok(());
+        }
+        let manifest = Manifest {
+            format_version: manifest::FORMAT_VERSION,
+            number: before.as_ref().map_or(1, |link| link.number + 1),
+            written_at: before.as_ref().map_or(Millis::now(), |link| link.written_at.max(Millis::now())),
+            previous: before,
+            run_id: self.ledger.lease.run_id.clone(),
+            identity,
+            indexes,
+            merged,
+            readings,
+        };
+        let json = manifest.to_json();
+        let link = manifest.link(self.state_prefix, &json);
+        self.put(&link.key, json.into(), "application/json", until).await?;
+        // Whoever can write the bucket can't change what stands in the log.
+        info!(number = link.number, sha256 = link.sha256, key = link.key, readings = told, "manifest written");
+        self.ledger.update(|checkpoint| {
+            let manifests = &mut checkpoint.manifests;
+            manifests.unlisted.drain(..told);
+            manifests.merged.drain(..told_merged);
+            manifests.unindexed.retain(|last| manifest.indexes.iter().all(|index| index.last != *last));
+            if let Some(before) = manifests.head.replace(link.clone())
+                && before.day() != link.day()
+            {
+                manifests.unindexed.push(before);
+            }
+        });
+        Ok(())
+    }
+
+    /// Puts the manifests of a day that is over into one object. `last` is the day's last.
+    async fn index(&self, last: Link, until: Millis) -> Result<Option<Index>, StoreError> {
+        let keys = self.state.list(&day_prefix(self.state_prefix, &last.day()), until).await?;
+        let found: HashMap<String, Bytes> = stream::iter(keys)
+            .map(|key| async move { self.state.get(&key, until).await })
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(async |stored| Ok(stored.map(|stored| (manifest::sha256(&stored.bytes), stored.bytes))))
+            .try_collect()
+            .await?;
+        // From the last backwards, by hash: what is not met on the way is an orphan.
+        let mut lines = Vec::new();
+        let mut next = Some(last.clone());
+        while let Some(link) = next
+            && link.day() == last.day()
+            && let Some(bytes) = found.get(&link.sha256)
+            && let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes)
+        {
+            lines.push(String::from_utf8_lossy(bytes).into_owned());
+            next = manifest.previous;
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let mut packer = Packer::new(&Packing::default());
+        for line in lines.iter().rev() {
+            packer.push(line);
+        }
+        let index = packer.finish();
+        let key = format!("{}manifests/index/{}-{}.ndjson.gz", self.state_prefix, last.day(), index.sha256);
+        self.put(&key, index.gzip, "application/x-ndjson", until).await?;
+        Ok(Some(Index { key, sha256: index.sha256, last }))
+    }
+
+    /// The key holds the content's hash: refused means that the very same bytes are there.
+    async fn put(&self, key: &str, bytes: Bytes, content_type: &'static str, until: Millis) -> Result<(), StoreError> {
+        let object = Object { key, bytes, content_type, metadata: HashMap::new() };
+        self.state.put(&object, Condition::Absent, until).await.map(drop)
+    }
+}

@@ -1,0 +1,302 @@
+//! Records under their keys: created, never changed. A key that exists is read back: what it holds counts as stored,
+//! and what it lacks is added beside it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use tracing::info;
+
+use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Stored, Written};
+use crate::core::intervals::Span;
+use crate::core::manifest::StoredObject;
+use crate::core::ndjson::{self, Fingerprint, Packed};
+use crate::core::stream::Stream;
+use crate::core::time::{HOUR, Millis};
+
+/// The part of the records' bucket below `S3_PREFIX`.
+pub struct Records<'a> {
+    pub bucket: &'a Bucket,
+    pub prefix: &'a str,
+    pub run_id: &'a str,
+    /// What else is told of each object.
+    pub metadata: &'a BTreeMap<String, String>,
+    /// A dry run counts what it would write.
+    pub dry_run: bool,
+}
+
+/// An object that holds what was to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub object: StoredObject,
+    /// Written by this call; else it was there before.
+    pub is_new: bool,
+}
+
+/// How an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ndjson,
+    Csv,
+}
+
+impl Form {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson.gz",
+            Self::Csv => "csv.gz",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv",
+        }
+    }
+}
+
+impl Records<'_> {
+    /// Makes sure that the records are stored under a key that only this stream, span and hour have:
+    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it. Answers all that
+    /// stands there.
+    pub async fn add(
+        &self,
+        stream: Stream,
+        span: Span,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        self.add_under(stream, &self.base(stream, span.from, span.to), 0, span.from, packed, until).await
+    }
+
+    /// The same for a reading at an instant: of versions or inventory. The first `known` objects under its key are not
+    /// looked at: what differs from them is a change, also where it is one back to what they hold.
+    pub async fn add_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        known: u32,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        self.add_under(stream, &self.base(stream, at, at), known, at, packed, until).await
+    }
+
+    /// A reading to which nothing is ever added: what stands under its key first is all of it. Answers that, if there
+    /// is anything.
+    pub async fn once_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        packed: Packed,
+        form: Form,
+        until: Millis,
+    ) -> Result<Option<Placed>, StoreError> {
+        let key = format!("{}.{}", self.base(stream, at, at), form.extension());
+        let stored = if packed.records == 0 {
+            self.bucket.get(&key, until).await?
+        } else {
+            match self.create(stream, &key, at, &packed, form, until).await? {
+                Ok(placed) => return Ok(Some(placed)),
+                Err(stored) => Some(stored),
+            }
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        let lines = self.lines(&key, &stored)?;
+        Ok(Some(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false }))
+    }
+
+    /// What is stored of a reading at an instant, in the order in which it was, but for the first so many: the objects,
+    /// and their lines.
+    pub async fn stored_at(
+        &self,
+        stream: Stream,
+        at: Millis,
+        but_for: u32,
+        until: Millis,
+    ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
+        self.stored_under(stream, &self.base(stream, at, at), but_for, at, until).await
+    }
+
+    /// What is stored of one hour of a window.
+    pub async fn stored_in(&self, stream: Stream, hour: Span, until: Millis) -> Result<Vec<Placed>, StoreError> {
+        let base = self.base(stream, hour.from, hour.to);
+        let stored = self.stored_under(stream, &base, 0, hour.from, until).await?;
+        Ok(stored.into_iter().map(|(object, _)| Placed { object, is_new: false }).collect())
+    }
+
+    /// Whether anything is stored of a window.
+    pub async fn any_of(&self, stream: Stream, window: Span, until: Millis) -> Result<bool, StoreError> {
+        for hour in hours(window) {
+            if self.bucket.get(&nth(&self.base(stream, hour.from, hour.to), 0), until).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn stored_under(
+        &self,
+        stream: Stream,
+        base: &str,
+        from: u32,
+        at: Millis,
+        until: Millis,
+    ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
+        let mut found = Vec::new();
+        for n in from.. {
+            let key = nth(base, n);
+            let Some(stored) = self.bucket.get(&key, until).await? else { break };
+            let lines = self.lines(&key, &stored)?;
+            found.push((describe(stream, key, &stored, &lines, at), lines));
+        }
+        Ok(found)
+    }
+
+    /// `at` is the time of records that have none of their own.
+    async fn add_under(
+        &self,
+        stream: Stream,
+        base: &str,
+        from: u32,
+        at: Millis,
+        packed: Packed,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        let mut packed = packed;
+        let mut placed = Vec::new();
+        for n in from.. {
+            let key = nth(base, n);
+            if packed.records == 0 {
+                // Nothing lacks; but what stands there beyond is the reading's, too.
+                let beyond =
+                    if placed.is_empty() { Vec::new() } else { self.stored_under(stream, base, n, at, until).await? };
+                placed.extend(beyond.into_iter().map(|(object, _)| Placed { object, is_new: false }));
+                break;
+            }
+            let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
+                Ok(created) => {
+                    placed.push(created);
+                    break;
+                }
+                Err(stored) => stored,
+            };
+            let lines = self.lines(&key, &stored)?;
+            let mut counts = HashMap::<Fingerprint, u64>::new();
+            for line in &lines {
+                *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
+            }
+            let time = |line: &str| stream.time_of(line);
+            packed = packed.without(&mut counts, time).map_err(|error| self.foreign(&key, &error))?;
+            info!(key, lacking = packed.records, "was stored before: its records count, and what it lacks is added");
+            placed.push(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false });
+        }
+        Ok(placed)
+    }
+
+    /// Creates an object, or answers what stands under its key. A write of our own whose answer was lost is no other's.
+    async fn create(
+        &self,
+        stream: Stream,
+        key: &str,
+        at: Millis,
+        packed: &Packed,
+        form: Form,
+        until: Millis,
+    ) -> Result<Result<Placed, Stored>, StoreError> {
+        let (first, last) = packed.times.unwrap_or((at, at));
+        let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
+        let ours = StoredObject { key: key.to_owned(), bytes, records, sha256, first, last };
+        let object = self.object(stream, key, packed, form);
+        let is_new = if self.dry_run {
+            self.bucket.get(key, until).await?.is_none()
+        } else {
+            self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
+        };
+        if is_new {
+            return Ok(Ok(Placed { object: ours, is_new }));
+        }
+        let Some(stored) = self.bucket.get(key, until).await? else {
+            return Err(self.bucket.failed("PutObject", key, "it is refused as existing, but there is nothing".into()));
+        };
+        let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
+        Ok(if is_ours { Ok(Placed { object: ours, is_new: true }) } else { Err(stored) })
+    }
+
+    fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed, form: Form) -> Object<'k> {
+        let own = [
+            ("stream", stream.name().to_owned()),
+            ("records", packed.records.to_string()),
+            ("sha256", packed.sha256.clone()),
+            ("run-id", self.run_id.to_owned()),
+        ];
+        let mut metadata: HashMap<String, String> =
+            self.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
+    }
+
+    fn lines(&self, key: &str, stored: &Stored) -> Result<Vec<String>, StoreError> {
+        ndjson::lines(&stored.bytes).map_err(|error| self.foreign(key, &error))
+    }
+
+    fn foreign(&self, key: &str, error: &std::io::Error) -> StoreError {
+        StoreError::Foreign { bucket: self.bucket.name.clone(), key: key.to_owned(), why: error.to_string() }
+    }
+
+    fn base(&self, stream: Stream, from: Millis, to: Millis) -> String {
+        base(self.prefix, stream, from, to)
+    }
+}
+
+/// What the keys of all objects of a span begin with.
+pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Millis) -> String {
+    let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
+    format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
+}
+
+/// What an object holds, by its content and not by its metadata.
+fn describe(stream: Stream, key: String, stored: &Stored, lines: &[String], at: Millis) -> StoredObject {
+    let mut times: Vec<Millis> = lines.iter().map(|line| stream.time_of(line).unwrap_or(at)).collect();
+    times.sort_unstable();
+    let (first, last) = (times.first().copied().unwrap_or(at), times.last().copied().unwrap_or(at));
+    let (bytes, records) = (stored.bytes.len() as u64, lines.len() as u64);
+    StoredObject { key, bytes, records, sha256: ndjson::sha256_of(lines), first, last }
+}
+
+fn nth(base: &str, n: u32) -> String {
+    match n {
+        0 => format!("{base}.ndjson.gz"),
+        n => format!("{base}-r{n}.ndjson.gz"),
+    }
+}
+
+/// A window, cut at full hours.
+pub fn hours(window: Span) -> impl Iterator<Item = Span> {
+    let mut from = window.from;
+    std::iter::from_fn(move || {
+        let hour = Span::new(from, window.to.min(from.floor(HOUR) + HOUR))?;
+        from = hour.to;
+        Some(hour)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_cut_at_full_hours_and_keeps_its_own_ends() {
+        let at = |text| Millis::parse(text).expect("a time");
+        let window = Span::new(at("2026-11-21T13:59:30Z"), at("2026-11-21T15:00:00Z")).expect("not empty");
+        let cut: Vec<String> =
+            hours(window).map(|hour| format!("{}-{}", hour.from.compact(), hour.to.compact())).collect();
+        assert_eq!(cut, ["20261121T135930000Z-20261121T140000000Z", "20261121T140000000Z-20261121T150000000Z"]);
+    }
+
+    #[test]
+    fn what_is_added_later_stands_beside_what_was_there() {
+        assert_eq!(nth("a", 0), "a.ndjson.gz");
+        assert_eq!(nth("a", 2), "a-r2.ndjson.gz");
+    }
+}

@@ -1,0 +1,208 @@
+//! S3: create-only objects, conditional replacement, and reading back. Nothing is ever deleted.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+use tracing::debug;
+
+use crate::core::error_kind::chain;
+use crate::core::retry::{self, sleep_within};
+use crate::core::time::Millis;
+
+/// The longest that one attempt may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("S3 {operation} s3://{bucket}/{key} failed: {why}")]
+    Failed { operation: &'static str, bucket: String, key: String, why: String },
+    #[error("s3://{bucket}/{key} holds something that this collector didn't write: {why}")]
+    Foreign { bucket: String, key: String, why: String },
+    #[error("the run's time is up")]
+    OutOfTime,
+}
+
+/// One bucket, whose owner is checked on every call when `S3_BUCKET_OWNER` is set.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    pub client: Client,
+    pub name: String,
+    pub owner: Option<String>,
+}
+
+pub struct Stored {
+    pub bytes: Bytes,
+    pub etag: String,
+    pub metadata: HashMap<String, String>,
+}
+
+pub struct Object<'a> {
+    pub key: &'a str,
+    pub bytes: Bytes,
+    pub content_type: &'static str,
+    pub metadata: HashMap<String, String>,
+}
+
+/// Under which condition a write takes place.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition<'a> {
+    Absent,
+    Unchanged { etag: &'a str },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    Now {
+        etag: String,
+    },
+    /// The condition didn't hold. After an answer that was lost this may have been an attempt of our own.
+    Refused,
+}
+
+enum FailureKind {
+    Retry,
+    Refused,
+    Final,
+}
+
+impl Bucket {
+    /// `None` only when there is no such key: 403 and 500 must fail.
+    pub async fn get(&self, key: &str, until: Millis) -> Result<Option<Stored>, StoreError> {
+        let attempt = || async {
+            let request = self.client.get_object().bucket(&self.name).key(key);
+            let answer = match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                Ok(answer) => answer,
+                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return Ok(None),
+                Err(error) => return Err((kind_of(&error), describe(&error))),
+            };
+            let (etag, metadata) = (answer.e_tag.unwrap_or_default(), answer.metadata.unwrap_or_default());
+            match answer.body.collect().await {
+                Ok(body) => Ok(Some(Stored { bytes: body.into_bytes(), etag, metadata })),
+                Err(error) => Err((FailureKind::Retry, error.to_string())),
+            }
+        };
+        self.retrying("GetObject", key, until, attempt).await
+    }
+
+    pub async fn put(
+        &self,
+        object: &Object<'_>,
+        condition: Condition<'_>,
+        until: Millis,
+    ) -> Result<Written, StoreError> {
+        let attempt = || async {
+            let request = self
+                .client
+                .put_object()
+                .bucket(&self.name)
+                .key(object.key)
+                .content_type(object.content_type)
+                .set_metadata(Some(object.metadata.clone()))
+                .set_expected_bucket_owner(self.owner.clone())
+                .body(ByteStream::from(object.bytes.clone()));
+            let request = match condition {
+                Condition::Absent => request.if_none_match("*"),
+                Condition::Unchanged { etag } => request.if_match(etag),
+            };
+            match request.send().await {
+                Ok(answer) => Ok(Written::Now { etag: answer.e_tag.unwrap_or_default() }),
+                Err(error) => match kind_of(&error) {
+                    FailureKind::Refused => Ok(Written::Refused),
+                    kind => Err((kind, describe(&error))),
+                },
+            }
+        };
+        self.retrying("PutObject", object.key, until, attempt).await
+    }
+
+    /// All keys with a prefix, in order.
+    pub async fn list(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
+        let mut keys = Vec::new();
+        let mut next = None;
+        loop {
+            let attempt = || async {
+                let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+                let request = request.set_continuation_token(next.clone());
+                match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                    Ok(answer) => Ok(answer),
+                    Err(error) => Err((kind_of(&error), describe(&error))),
+                }
+            };
+            let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            next = page.next_continuation_token;
+            if next.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    pub(super) fn failed(&self, operation: &'static str, key: &str, why: String) -> StoreError {
+        StoreError::Failed { operation, bucket: self.name.clone(), key: key.to_owned(), why }
+    }
+
+    /// Every attempt, the first as the last, is only sent before `until`, also after the container was frozen.
+    async fn retrying<T, F: Future<Output = Result<T, (FailureKind, String)>>>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        until: Millis,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StoreError> {
+        let failed = |why| self.failed(operation, key, why);
+        let mut attempts = retry::S3.begin();
+        let mut last = None;
+        loop {
+            let left = until.since(Millis::now());
+            if left.is_zero() {
+                return Err(last.map_or(StoreError::OutOfTime, failed));
+            }
+            let why = match tokio::time::timeout(left.min(ATTEMPT_TIMEOUT), attempt()).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err((FailureKind::Retry, why))) => why,
+                Ok(Err((_, why))) => return Err(failed(why)),
+                Err(_) if left <= ATTEMPT_TIMEOUT => return Err(last.map_or(StoreError::OutOfTime, failed)),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            debug!(operation, key, error = why, "S3 failed, and may do better");
+            match attempts.pause(None) {
+                Some(pause) if sleep_within(pause, until).await => last = Some(why),
+                _ => return Err(failed(why)),
+            }
+        }
+    }
+}
+
+/// 412 says that the condition doesn't hold, and so does a missing key under `If-Match` (AWS answers 404, others 412).
+/// 409 says that another write was under way: again. The rest of the 4xx will not change.
+fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
+    match error.raw_response().map(|response| response.status().as_u16()) {
+        Some(412) => FailureKind::Refused,
+        Some(404) if error.code() == Some("NoSuchKey") => FailureKind::Refused,
+        Some(408 | 409 | 429 | 500..) => FailureKind::Retry,
+        Some(_) => FailureKind::Final,
+        None if matches!(error, SdkError::ConstructionFailure(_)) => FailureKind::Final,
+        None => FailureKind::Retry,
+    }
+}
+
+fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => match error.raw_response() {
+            Some(response) => format!("HTTP status {}", response.status()),
+            None => chain(error),
+        },
+    }
+}

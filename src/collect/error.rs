@@ -1,0 +1,131 @@
+//! What can go wrong in a run, whichever layer it comes from.
+
+use crate::bucket::ledger::LedgerError;
+use crate::bucket::s3::StoreError;
+use crate::core::error_kind::{ErrorInfo, ErrorType, chain};
+use crate::core::settings::SettingsError;
+use crate::core::stream::Stream;
+use crate::core::time::Millis;
+use crate::incydr::error::ApiError;
+use crate::secrets::SecretError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    InvalidEvent(String),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Totals(String),
+    /// Told before it happens, with the error that keeps it from being read, if there was one.
+    #[error(
+        "{from} to {to} is not covered, and the API keeps the oldest of it for {hours_left} more hours only{}",
+        because.as_deref().map(|because| format!("; {because}")).unwrap_or_default()
+    )]
+    Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
+    #[error(
+        "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
+    )]
+    NotCommitted { error_type: ErrorType, why: String },
+    #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
+    NotMerged { error_type: ErrorType, shard: String, why: String },
+    #[error("the API client lacks the permission for every stream that was read: {0}")]
+    NothingPermitted(String),
+    #[error(
+        "stopped since {since}: {why}; it starts again with other settings, with a new version of the secret, or by {{\"action\": \"restart\"}}"
+    )]
+    Stopped { since: Millis, why: String },
+}
+
+impl Error {
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::InvalidEvent(_) => ErrorType::InvalidEvent,
+            Self::Settings(_) | Self::NothingPermitted(_) | Self::Stopped { .. } => ErrorType::ThirdPartyConfigError,
+            Self::Api(error) => error.error_type(),
+            Self::Ledger(error) => error.error_type(),
+            Self::Store(_) => ErrorType::FirstPartyGenericError,
+            Self::NotCommitted { error_type, .. }
+            | Self::NotMerged { error_type, .. }
+            | Self::Expiring { error_type, .. } => *error_type,
+            Self::Totals(_) => ErrorType::ThirdPartyGenericError,
+        }
+    }
+
+    /// The run's time is up: what is stored is committed, and the next run goes on.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Api(ApiError::OutOfTime)
+                | Self::Store(StoreError::OutOfTime)
+                | Self::Ledger(LedgerError::Store(StoreError::OutOfTime))
+        )
+    }
+
+    /// Whether another window or list may fare better: the API fails for this one, or contradicts itself about it.
+    pub fn may_be_local(&self) -> bool {
+        match self {
+            Self::Totals(_) => true,
+            Self::Api(error) => !matches!(
+                error,
+                ApiError::OutOfTime
+                    | ApiError::Secret(_)
+                    | ApiError::Forbidden { .. }
+                    | ApiError::BadCredentials { .. }
+                    | ApiError::Unauthorized { .. }
+            ),
+            _ => false,
+        }
+    }
+
+    /// What only other settings, another secret or a person's word mend: it is not tried again before.
+    pub fn stops(&self) -> bool {
+        matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
+    }
+
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api(ApiError::Forbidden { .. }))
+    }
+
+    /// A record may be closed to the API client that the list, and so the stream, is open to.
+    #[must_use]
+    pub fn of_one_record(self) -> Self {
+        match self {
+            Self::Api(ApiError::Forbidden { what }) => {
+                let said = "the API client may read the list, but not this record".into();
+                Self::Api(ApiError::Status { what, status: 403, said })
+            }
+            other => other,
+        }
+    }
+
+    /// Another run holds the lease now: nothing more may be written.
+    pub fn is_lease_lost(&self) -> bool {
+        matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))
+    }
+
+    pub fn in_stream(self, stream: Stream) -> Failure {
+        Failure { stream, error: self }
+    }
+}
+
+/// One stream's error.
+#[derive(Debug, thiserror::Error)]
+#[error("{stream} failed: {}", chain(error))]
+pub struct Failure {
+    pub stream: Stream,
+    #[source]
+    pub error: Error,
+}
+
+impl From<&Error> for ErrorInfo {
+    fn from(error: &Error) -> Self {
+        Self { error_type: error.error_type(), message: chain(error) }
+    }
+}

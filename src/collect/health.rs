@@ -1,0 +1,43 @@
+//! How agents, users and observers are: what is read, and what is found in it. Reads only.
+
+pub mod finding;
+pub mod findings;
+mod records;
+pub mod sources;
+
+use tracing::warn;
+
+use crate::collect::error::Error;
+use crate::collect::health::finding::{Finding, LeftOut};
+use crate::collect::health::findings::Rules;
+use crate::collect::health::sources::{Sources, is_lasting, longest_silence};
+use crate::core::ndjson::{Packed, Packer};
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::Millis;
+use crate::incydr::client::Api;
+use crate::incydr::request::Caller;
+
+/// All findings of now, packed for the stream. Fails where something can't be told that may be told the next time, so
+/// that a day's findings are all of them.
+pub async fn pack(settings: &Settings, api: &Api, caller: &Caller<'_>, at: Millis) -> Result<Packed, Error> {
+    let sources = Box::pin(Sources::read(settings, api, caller, at)).await;
+    if sources.is_nothing() || sources.errors().any(|(_, error)| !is_lasting(error)) {
+        return Err(sources.into_error());
+    }
+    let mut packer = Packer::new(&settings.packing);
+    let left_out = findings::find(&sources, &rules(settings, at), &mut |finding| packer.push(&line(&finding)));
+    for LeftOut { check, why } in left_out {
+        warn!(?check, "left out of {}: {why}", Stream::EnvironmentHealth);
+    }
+    Ok(packer.finish())
+}
+
+pub fn rules(settings: &Settings, now: Millis) -> Rules {
+    let minimum_version = settings.minimum_agent_version.clone();
+    Rules { now, stale: settings.stale_agent, silence: longest_silence(settings), minimum_version }
+}
+
+pub fn line(finding: &Finding) -> String {
+    serde_json::to_string(finding).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! One finding, as it is answered and stored.
+
+use serde::Serialize;
+
+use crate::collect::health::records::Agent;
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    StaleAgent,
+    UnhealthyAgent,
+    SilentAgent,
+    OutdatedAgent,
+    UserWithoutAgent,
+    DeactivatedUserWithAgent,
+    MustNotBeDeactivated,
+    SilentObserver,
+}
+
+/// With the ids to act on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    pub finding: FindingKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_hostname: Option<String>,
+    /// As the API tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_connected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matter_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_number: Option<u64>,
+    /// How many an observer sent before it fell silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    pub why: String,
+}
+
+/// What could not be looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub check: FindingKind,
+    pub why: String,
+}
+
+impl FindingKind {
+    pub const ALL: [Self; 8] = [
+        Self::StaleAgent,
+        Self::UnhealthyAgent,
+        Self::SilentAgent,
+        Self::OutdatedAgent,
+        Self::UserWithoutAgent,
+        Self::DeactivatedUserWithAgent,
+        Self::MustNotBeDeactivated,
+        Self::SilentObserver,
+    ];
+}
+
+impl Finding {
+    pub fn new(finding: FindingKind, why: String) -> Self {
+        Self {
+            finding,
+            agent_id: None,
+            user_id: None,
+            username: None,
+            name: None,
+            os_hostname: None,
+            last_connected: None,
+            days: None,
+            issue: None,
+            version: None,
+            observer: None,
+            matter_id: None,
+            case_number: None,
+            records: None,
+            why,
+        }
+    }
+
+    pub fn of_agent(finding: FindingKind, id: &str, agent: &Agent, why: String) -> Self {
+        Self {
+            agent_id: Some(id.to_owned()),
+            user_id: agent.user_id.clone(),
+            name: agent.name.clone(),
+            os_hostname: agent.os_hostname.clone(),
+            last_connected: agent.last_connected.clone(),
+            ..Self::new(finding, why)
+        }
+    }
+}

@@ -1,0 +1,246 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::incydr::error::ApiError;
+
+const NOW: &str = "2026-11-22T10:00:00Z";
+
+fn rules() -> Rules {
+    let now = Millis::parse(NOW).expect("a time");
+    Rules { now, stale: 30 * DAY, silence: 30 * DAY, minimum_version: None }
+}
+
+/// So many days before now.
+fn ago(days: i64) -> String {
+    (rules().now - days * DAY).to_string()
+}
+
+/// An agent that nothing is wrong with, but for these fields.
+fn agent(changes: &Value) -> Agent {
+    let mut record = json!({"userId": "u1", "name": "n", "osHostname": "h", "osName": "Mac", "agentType": "COMBINED",
+        "active": true, "agentHealthIssueTypes": [], "productVersion": "2.0", "lastConnected": ago(1),
+        "creationDate": ago(400)});
+    for (key, value) in changes.as_object().expect("an object") {
+        record[key] = value.clone();
+    }
+    Agent::of(&record)
+}
+
+fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> Rows<T> {
+    Rows { by_id: rows.into_iter().map(|(id, row)| (id.to_owned(), row)).collect(), unreadable: 0 }
+}
+
+fn user(is_inactive: bool) -> User {
+    User { username: Some("ann@example.com".into()), is_inactive }
+}
+
+fn counts(of: &[(&str, u64)]) -> Counts {
+    of.iter().map(|(value, count)| ((*value).to_owned(), *count)).collect()
+}
+
+/// One user with one agent, and all is well.
+fn well() -> Sources {
+    Sources {
+        agents: Ok(rows([("a1", agent(&json!({})))])),
+        users: Ok(rows([("u1", user(false))])),
+        custodians: Ok(Vec::new()),
+        subjects: Ok(Vec::new()),
+        reporting: Ok(counts(&[("a1", 5)])),
+        observers: Ok((counts(&[("Endpoint", 5)]), counts(&[("Endpoint", 7)]))),
+    }
+}
+
+fn found(sources: &Sources, rules: &Rules) -> (Vec<Finding>, Vec<LeftOut>) {
+    let mut findings = Vec::new();
+    let left_out = find(sources, rules, &mut |finding| findings.push(finding));
+    (findings, left_out)
+}
+
+/// What is found of one agent.
+fn of_agent(changes: &Value) -> Vec<Finding> {
+    let (findings, left_out) = found(&Sources { agents: Ok(rows([("a1", agent(changes))])), ..well() }, &rules());
+    assert_eq!(left_out, []);
+    findings
+}
+
+fn kinds(findings: &[Finding]) -> Vec<FindingKind> {
+    findings.iter().map(|finding| finding.finding).collect()
+}
+
+#[test]
+fn where_all_is_well_nothing_is_found() {
+    assert_eq!(found(&well(), &rules()), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn an_agent_that_did_not_connect_for_long_is_stale() {
+    let findings = of_agent(&json!({"lastConnected": ago(42)}));
+    let told = serde_json::to_value(&findings).expect("JSON");
+    let expected = json!([{"finding": "stale_agent", "agentId": "a1", "userId": "u1", "name": "n", "osHostname": "h",
+        "lastConnected": ago(42), "days": 42, "why": "not connected for 42 days"}]);
+    assert_eq!(told, expected);
+    for (connected, is_stale) in [(ago(30), true), (ago(29), false), (ago(-3), false), ("2022".into(), false)] {
+        assert_eq!(!of_agent(&json!({"lastConnected": connected})).is_empty(), is_stale, "{connected}");
+    }
+}
+
+#[test]
+fn an_agent_that_never_connected_is_stale_once_it_is_old_enough() {
+    assert_eq!(kinds(&of_agent(&json!({"lastConnected": null}))), [FindingKind::StaleAgent]);
+    for changes in [
+        json!({"lastConnected": null, "creationDate": ago(3)}),
+        json!({"lastConnected": null, "creationDate": null}),
+        json!({"lastConnected": "", "creationDate": "yesterday"}),
+    ] {
+        assert_eq!(of_agent(&changes), [], "{changes}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_not_active_has_nothing_wrong_with_it() {
+    let changes = json!({"active": false, "lastConnected": ago(400), "agentHealthIssueTypes": ["NOT_CONNECTING"]});
+    assert_eq!(kinds(&of_agent(&changes)), [FindingKind::UserWithoutAgent]);
+}
+
+#[test]
+fn each_health_issue_is_a_finding() {
+    let findings = of_agent(&json!({"agentHealthIssueTypes": ["NOT_CONNECTING", "SECURITY_INGEST_REJECTED"]}));
+    let issues: Vec<_> = findings.iter().filter_map(|finding| finding.issue.as_deref()).collect();
+    assert_eq!(issues, ["NOT_CONNECTING", "SECURITY_INGEST_REJECTED"]);
+    assert_eq!(kinds(&findings), [FindingKind::UnhealthyAgent; 2]);
+}
+
+#[test]
+fn an_agent_that_connects_and_reports_nothing_is_silent() {
+    let with = |changes: Value| {
+        let agents = rows([("a1", agent(&json!({}))), ("a2", agent(&changes))]);
+        kinds(&found(&Sources { agents: Ok(agents), ..well() }, &rules()).0)
+    };
+    assert_eq!(with(json!({})), [FindingKind::SilentAgent]);
+    assert_eq!(with(json!({"creationDate": null})), [FindingKind::SilentAgent]);
+    assert_eq!(with(json!({"creationDate": ago(0)})), [], "installed today");
+    assert_eq!(with(json!({"lastConnected": ago(31)})), [FindingKind::StaleAgent], "it doesn't connect");
+    assert_eq!(with(json!({"active": false})), []);
+}
+
+#[test]
+fn nobody_is_silent_where_the_devices_of_events_are_no_agents_or_are_too_many() {
+    for reporting in [counts(&[("serial-1", 5)]), Counts::new()] {
+        let (findings, left_out) = found(&Sources { reporting: Ok(reporting), ..well() }, &rules());
+        assert_eq!((findings.len(), left_out.len(), left_out[0].check), (0, 1, FindingKind::SilentAgent));
+    }
+    let many = (0..file_events::MOST_GROUPS).map(|n| (format!("a{n}"), 1)).collect();
+    let (findings, left_out) = found(&Sources { reporting: Ok(many), ..well() }, &rules());
+    assert_eq!(findings, []);
+    assert!(left_out[0].why.contains("more devices"), "{left_out:?}");
+}
+
+#[test]
+fn versions_are_compared_among_agents_alike() {
+    let sources = Sources {
+        agents: Ok(rows([
+            ("a1", agent(&json!({"productVersion": "1.10.2"}))),
+            ("a2", agent(&json!({"productVersion": "1.9"}))),
+            ("a3", agent(&json!({"productVersion": "1.10.2.0"}))),
+            ("a4", agent(&json!({"productVersion": "0.1", "osName": "Win"}))),
+            ("a5", agent(&json!({"productVersion": "0.1", "agentType": "CODE42"}))),
+            ("a6", agent(&json!({"productVersion": "0.1", "osName": null}))),
+            ("a7", agent(&json!({"productVersion": "latest"}))),
+            ("a8", agent(&json!({"productVersion": null, "appVersion": null}))),
+            ("a9", agent(&json!({"productVersion": "9.0", "active": false}))),
+        ])),
+        reporting: Ok((1..10).map(|n| (format!("a{n}"), 1)).collect()),
+        ..well()
+    };
+    let outdated = |rules: &Rules| -> Vec<(String, String)> {
+        let findings = found(&sources, rules).0.into_iter();
+        findings.map(|finding| (finding.agent_id.unwrap_or_default(), finding.why)).collect()
+    };
+    let why = "its version 1.9 is behind 1.10.2, the newest among Mac agents of type COMBINED";
+    assert_eq!(outdated(&rules()), [("a2".to_owned(), why.to_owned())]);
+    let demanding = Rules { minimum_version: Version::parse("1.10"), ..rules() };
+    let found: Vec<String> = outdated(&demanding).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(found, ["a2", "a4", "a5", "a6"]);
+    assert!(outdated(&demanding)[0].1.ends_with(" and behind the MINIMUM_AGENT_VERSION 1.10"));
+}
+
+#[test]
+fn users_and_agents_that_do_not_go_together_are_found() {
+    let sources = Sources {
+        users: Ok(rows([("u1", user(true)), ("u2", user(false)), ("u3", user(true))])),
+        agents: Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"userId": null})))])),
+        reporting: Ok(counts(&[("a1", 1), ("a2", 1)])),
+        ..well()
+    };
+    let findings = found(&sources, &rules()).0;
+    assert_eq!(kinds(&findings), [FindingKind::UserWithoutAgent, FindingKind::DeactivatedUserWithAgent]);
+    assert_eq!((findings[0].user_id.as_deref(), findings[1].agent_id.as_deref()), (Some("u2"), Some("a1")));
+}
+
+#[test]
+fn nobody_is_without_an_agent_while_some_agents_cannot_be_read() {
+    let agents = Rows { unreadable: 1, ..rows([]) };
+    let sources = Sources { agents: Ok(agents), reporting: Ok(Counts::new()), ..well() };
+    let (findings, left_out) = found(&sources, &rules());
+    assert_eq!(findings, []);
+    let checks: Vec<FindingKind> = left_out.iter().map(|left_out| left_out.check).collect();
+    assert_eq!(checks, [FindingKind::SilentAgent, FindingKind::UserWithoutAgent]);
+}
+
+#[test]
+fn who_is_held_must_not_be_deactivated_nor_any_agent_of_theirs() {
+    let matter = Hold::Matter { id: "m1".into(), name: Some("Doe v. Roe".into()) };
+    let case = Hold::Case { number: 7, name: None };
+    let held = |user: &str, by| vec![Held { user_id: user.into(), username: None, by }];
+    let sources = Sources { custodians: Ok(held("u1", matter)), subjects: Ok(held("u2", case)), ..well() };
+    let findings = found(&sources, &rules()).0;
+    assert_eq!(kinds(&findings), [FindingKind::MustNotBeDeactivated; 3]);
+    let ids = |finding: &Finding| (finding.agent_id.clone(), finding.matter_id.clone(), finding.case_number);
+    assert_eq!(ids(&findings[0]), (None, Some("m1".into()), None));
+    assert_eq!(ids(&findings[1]), (Some("a1".into()), Some("m1".into()), None));
+    assert_eq!(ids(&findings[2]), (None, None, Some(7)));
+    assert_eq!(findings[0].username.as_deref(), Some("ann@example.com"));
+    assert_eq!(findings[0].why, "the user is a custodian of the legal hold matter \"Doe v. Roe\"");
+    assert_eq!(findings[2].why, "the user is the subject of the open case 7");
+
+    let late = Sources { users: Ok(rows([("u1", user(true))])), ..sources };
+    let findings = found(&late, &rules()).0;
+    let told = findings.iter().find(|finding| finding.finding == FindingKind::MustNotBeDeactivated);
+    assert!(told.is_some_and(|finding| finding.why.ends_with(", and deactivated already")));
+}
+
+#[test]
+fn an_observer_that_sent_something_before_and_nothing_since_is_silent() {
+    let observers = (counts(&[("Endpoint", 1), ("New", 1)]), counts(&[("Endpoint", 9), ("Gmail", 3), ("Box", 1)]));
+    let findings = found(&Sources { observers: Ok(observers), ..well() }, &rules()).0;
+    let told: Vec<_> = findings.iter().map(|finding| (finding.observer.as_deref(), finding.records)).collect();
+    assert_eq!(told, [(Some("Box"), Some(1)), (Some("Gmail"), Some(3))]);
+    assert_eq!(findings[1].why, "no file event for 30 days, and 3 in the 30 days before");
+}
+
+#[test]
+fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
+    let forbidden = || Error::Api(ApiError::Forbidden { what: "GET /x".into() });
+    let checks = |sources: &Sources| -> Vec<FindingKind> {
+        found(sources, &rules()).1.iter().map(|left_out| left_out.check).collect()
+    };
+    let of_agents = [
+        FindingKind::StaleAgent,
+        FindingKind::UnhealthyAgent,
+        FindingKind::SilentAgent,
+        FindingKind::OutdatedAgent,
+        FindingKind::UserWithoutAgent,
+        FindingKind::DeactivatedUserWithAgent,
+    ];
+    assert_eq!(checks(&Sources { agents: Err(forbidden()), ..well() }), of_agents);
+    let of_users = [FindingKind::UserWithoutAgent, FindingKind::DeactivatedUserWithAgent];
+    assert_eq!(checks(&Sources { users: Err(forbidden()), ..well() }), of_users);
+    assert_eq!(checks(&Sources { custodians: Err(forbidden()), ..well() }), [FindingKind::MustNotBeDeactivated]);
+    assert_eq!(checks(&Sources { reporting: Err(forbidden()), ..well() }), [FindingKind::SilentAgent]);
+    let without_observers = Sources { observers: Err(forbidden()), ..well() };
+    assert_eq!(checks(&without_observers), [FindingKind::SilentObserver]);
+    let why = &found(&without_observers, &rules()).1[0].why;
+    assert!(why.starts_with("not permitted: the API client needs File Events: Read"), "{why}");
+    let failing = Sources { users: Err(Error::Totals("it differs".into())), ..well() };
+    assert_eq!(found(&failing, &rules()).1[0].why, "users: it differs");
+}

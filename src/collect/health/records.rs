@@ -1,0 +1,164 @@
+//! Of each record what the findings need, and no more.
+
+use serde_json::Value;
+
+use crate::core::time::Millis;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Agent {
+    pub user_id: Option<String>,
+    pub name: Option<String>,
+    pub os_hostname: Option<String>,
+    pub os: Option<String>,
+    pub kind: Option<String>,
+    pub version: Option<String>,
+    pub is_inactive: bool,
+    pub last_connected: Option<String>,
+    pub created: Option<Millis>,
+    pub issues: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct User {
+    pub username: Option<String>,
+    pub is_inactive: bool,
+}
+
+/// A user whom something holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    pub user_id: String,
+    pub username: Option<String>,
+    pub by: Hold,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Hold {
+    Matter { id: String, name: Option<String> },
+    Case { number: u64, name: Option<String> },
+}
+
+impl Agent {
+    /// Whatever is missing or odd in it is left out.
+    pub fn of(record: &Value) -> Self {
+        let issues = match &record["agentHealthIssueTypes"] {
+            Value::Array(issues) => issues.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::String(issue) if !issue.is_empty() => vec![issue.clone()],
+            _ => Vec::new(),
+        };
+        Self {
+            user_id: text(record, "userId"),
+            name: text(record, "name"),
+            os_hostname: text(record, "osHostname"),
+            os: text(record, "osName"),
+            kind: text(record, "agentType"),
+            version: text(record, "productVersion").or_else(|| text(record, "appVersion")),
+            is_inactive: is_inactive(record),
+            last_connected: text(record, "lastConnected"),
+            created: text(record, "creationDate").and_then(|text| Millis::parse(&text)),
+            issues,
+        }
+    }
+}
+
+impl User {
+    pub fn of(record: &Value) -> Self {
+        Self { username: text(record, "username"), is_inactive: is_inactive(record) }
+    }
+}
+
+pub struct Matter {
+    name: Option<String>,
+    pub is_inactive: bool,
+}
+
+impl Matter {
+    pub fn of(record: &Value) -> Self {
+        Self { name: text(record, "name"), is_inactive: is_inactive(record) }
+    }
+}
+
+pub struct Custodian {
+    username: Option<String>,
+    is_inactive: bool,
+}
+
+impl Custodian {
+    pub fn of(record: &Value) -> Self {
+        Self { username: text(record, "username"), is_inactive: record["membershipActive"] == false }
+    }
+
+    pub fn held(self, user_id: String, matter_id: &str, matter: &Matter) -> Option<Held> {
+        let by = Hold::Matter { id: matter_id.to_owned(), name: matter.name.clone() };
+        (!self.is_inactive).then_some(Held { user_id, username: self.username, by })
+    }
+}
+
+pub struct Case {
+    subject: Option<String>,
+    username: Option<String>,
+    name: Option<String>,
+    is_open: bool,
+}
+
+impl Case {
+    pub fn of(record: &Value) -> Self {
+        Self {
+            subject: text(record, "subject"),
+            username: text(record, "subjectUsername"),
+            name: text(record, "name"),
+            is_open: record["status"] == "OPEN",
+        }
+    }
+
+    /// A case need not have a subject.
+    pub fn held(self, number: &str) -> Option<Held> {
+        let by = Hold::Case { number: number.parse().ok()?, name: self.name };
+        Some(Held { user_id: self.subject.filter(|_| self.is_open)?, username: self.username, by })
+    }
+}
+
+/// What doesn't say so counts as active.
+fn is_inactive(record: &Value) -> bool {
+    record["active"] == false
+}
+
+/// Text, or a number as text; nothing where it is empty.
+pub fn text(record: &Value, key: &str) -> Option<String> {
+    match &record[key] {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_missing_or_odd_in_a_record_is_left_out() {
+        for record in [json!({}), json!({"userId": null, "agentHealthIssueTypes": null, "active": null}), json!([])] {
+            assert_eq!(Agent::of(&record), Agent::default(), "{record}");
+            assert_eq!(User::of(&record), User::default(), "{record}");
+        }
+        let odd = Agent::of(&json!({"userId": 42, "name": "", "creationDate": "soon", "productVersion": null,
+            "appVersion": "1.2", "agentHealthIssueTypes": ["A", 7, null, "B"], "active": "no"}));
+        let issues = vec!["A".to_owned(), "B".to_owned()];
+        let (user_id, version) = (Some("42".into()), Some("1.2".into()));
+        assert_eq!(odd, Agent { user_id, version, issues, ..Agent::default() });
+    }
+
+    #[test]
+    fn a_case_holds_its_subject_while_it_is_open() {
+        let held = |record: Value| Case::of(&record).held("7").map(|held| held.user_id);
+        assert_eq!(held(json!({"subject": "u", "status": "OPEN"})), Some("u".into()));
+        for record in
+            [json!({"subject": "u", "status": "CLOSED"}), json!({"status": "OPEN", "subject": null}), json!({})]
+        {
+            assert_eq!(held(record), None);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What the findings are made of, read as whole lists.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::stream::{self, StreamExt};
+use serde_json::Value;
+
+use crate::collect::error::Error;
+use crate::collect::health::records::{Agent, Case, Custodian, Held, Matter, User, text};
+use crate::core::intervals::Span;
+use crate::core::settings::Settings;
+use crate::core::stream::Stream;
+use crate::core::time::{DAY, Millis};
+use crate::incydr::client::Api;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{List, agents, cases, file_events, legal_hold, users};
+use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::{Caller, Request};
+
+const TRIES: u32 = 3;
+const LISTS_AT_ONCE: usize = 4;
+/// The API keeps file events for 90 days on most plans, and the days before are looked at, too.
+const LONGEST_SILENCE: i64 = 45 * DAY;
+
+/// Each is there, or the reason why not.
+pub struct Sources {
+    pub agents: Result<Rows<Agent>, Error>,
+    pub users: Result<Rows<User>, Error>,
+    /// In legal hold, and subjects of open cases.
+    pub custodians: Result<Vec<Held>, Error>,
+    pub subjects: Result<Vec<Held>, Error>,
+    /// How many file events name a device, over the last so many days.
+    pub reporting: Result<Counts, Error>,
+    /// The same of an observer, and over as many days before.
+    pub observers: Result<(Counts, Counts), Error>,
+}
+
+/// By their ids.
+#[derive(Debug)]
+pub struct Rows<T> {
+    pub by_id: BTreeMap<String, T>,
+    /// So many more are there, which are no JSON or have no id.
+    pub unreadable: u64,
+}
+
+pub type Counts = HashMap<String, u64>;
+
+/// How long an agent or an observer may send nothing.
+pub fn longest_silence(settings: &Settings) -> i64 {
+    settings.stale_agent.min(LONGEST_SILENCE)
+}
+
+impl Sources {
+    pub async fn read(settings: &Settings, api: &Api, caller: &Caller<'_>, now: Millis) -> Self {
+        let reader = Reader { settings, api, caller };
+        let days = longest_silence(settings);
+        let (agents, users, custodians, subjects, reporting, last, before) = futures::join!(
+            reader.rows(Stream::Agents, &agents::LIST, None, &[], Agent::of),
+            reader.rows(Stream::Users, &users::LIST, None, &[], User::of),
+            reader.custodians(),
+            reader.subjects(),
+            reader.counts("user.deviceUid", now - days, now),
+            reader.counts("event.observer", now - days, now),
+            reader.counts("event.observer", now - 2 * days, now - days),
+        );
+        let observers = last.and_then(|last| Ok((last, before?)));
+        Self { agents, users, custodians, subjects, reporting, observers }
+    }
+
+    /// Why each that is not there isn't, with the stream whose permission it needs.
+    pub fn errors(&self) -> impl Iterator<Item = (Stream, &Error)> {
+        let errors = [
+            (Stream::Agents, self.agents.as_ref().err()),
+            (Stream::Users, self.users.as_ref().err()),
+            (Stream::LegalHold, self.custodians.as_ref().err()),
+            (Stream::Cases, self.subjects.as_ref().err()),
+            (Stream::FileEvents, self.reporting.as_ref().err()),
+            (Stream::FileEvents, self.observers.as_ref().err()),
+        ];
+        errors.into_iter().filter_map(|(stream, error)| Some((stream, error?)))
+    }
+
+    /// Whether there is nothing at all to look at.
+    pub fn is_nothing(&self) -> bool {
+        self.errors().count() == 6
+    }
+
+    /// Of what is not there: the first error that is worth another try, else the first of all.
+    pub fn into_error(self) -> Error {
+        let all = [
+            self.agents.err(),
+            self.users.err(),
+            self.custodians.err(),
+            self.subjects.err(),
+            self.reporting.err(),
+            self.observers.err(),
+        ];
+        let (lasting, passing): (Vec<Error>, Vec<Error>) = all.into_iter().flatten().partition(is_lasting);
+        passing.into_iter().chain(lasting).next().unwrap_or(ApiError::OutOfTime.into())
+    }
+}
+
+/// Not permitted, or not there: another try changes nothing.
+pub fn is_lasting(error: &Error) -> bool {
+    match error {
+        Error::Api(ApiError::Forbidden { .. }) => true,
+        Error::Api(ApiError::Status { status, .. }) => (400..500).contains(status) && *status != 408,
+        _ => false,
+    }
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    api: &'a Api,
+    caller: &'a Caller<'a>,
+}
+
+impl Reader<'_> {
+    /// A whole list, read until it agrees with the API's own total.
+    async fn rows<T>(
+        &self,
+        stream: Stream,
+        list: &'static List,
+        parent: Option<&str>,
+        query: &[(&str, &str)],
+        of: impl Fn(&Value) -> T,
+    ) -> Result<Rows<T>, Error> {
+        let size = self.settings.page_size(stream, list.max_page_size);
+        for tried in 1..=TRIES {
+            let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let mut listing = Listing::new(self.api, list, size, query, Value::Null);
+            if let Some(parent) = parent {
+                listing = listing.of(parent);
+            }
+            let mut rows = Rows { by_id: BTreeMap::new(), unreadable: 0 };
+            let mut shown = 0;
+            while let Some(page) = listing.rows(self.caller).await? {
+                let (before, count) = (rows.count(), page.len() as u64);
+                shown += count;
+                for row in page {
+                    rows.take(row, &of);
+                }
+                if rows.count() == before {
+                    if listing.total().is_none() && count >= size {
+                        let why = "the pages repeat, so that there is no telling what is left".to_owned();
+                        return Err(ApiError::Unexpected { what: format!("GET {}", list.path), why }.into());
+                    }
+                    break;
+                }
+            }
+            // Several records under one id may be the API's own, where they keep being there.
+            let is_last = tried == TRIES;
+            if listing.total().is_none_or(|total| rows.count() >= total || is_last && shown >= total) {
+                return Ok(rows);
+            }
+        }
+        Err(Error::Totals(format!(
+            "the list of {stream} doesn't agree with the API's own total after {TRIES} readings"
+        )))
+    }
+
+    async fn custodians(&self) -> Result<Vec<Held>, Error> {
+        let active = [("active", "true")];
+        let matters = self.rows(Stream::LegalHold, &legal_hold::MATTERS, None, &active, Matter::of).await?;
+        let of_matter = |(id, matter): (String, Matter)| async move {
+            let rows = self.rows(Stream::LegalHold, &legal_hold::CUSTODIANS, Some(&id), &[], Custodian::of).await;
+            match rows {
+                // Gone since it was listed.
+                Err(Error::Api(ApiError::Status { status: 404, .. })) => Ok(Vec::new()),
+                rows => Ok(rows?
+                    .by_id
+                    .into_iter()
+                    .filter_map(|(user, custodian)| custodian.held(user, &id, &matter))
+                    .collect()),
+            }
+        };
+        let active = matters.by_id.into_iter().filter(|(_, matter)| !matter.is_inactive);
+        let mut lists = stream::iter(active).map(of_matter).buffered(LISTS_AT_ONCE);
+        let mut held: Vec<Held> = Vec::new();
+        while let Some(of_matter) = lists.next().await {
+            let of_matter: Result<Vec<Held>, Error> = of_matter;
+            held.extend(of_matter?);
+        }
+        Ok(held)
+    }
+
+    async fn subjects(&self) -> Result<Vec<Held>, Error> {
+        let open = self.rows(Stream::Cases, &cases::BY_NUMBER, None, &[("status", "OPEN")], Case::of).await?;
+        Ok(open.by_id.into_iter().filter_map(|(number, case)| case.held(&number)).collect())
+    }
+
+    /// How many file events of a span have each value of a term. Counted by the API, whatever `FE_QUERY_JSON` leaves
+    /// out.
+    async fn counts(&self, term: &str, from: Millis, to: Millis) -> Result<Counts, Error> {
+        let Some(span) = Span::new(from, to) else { return Ok(Counts::new()) };
+        let request = Request::post(file_events::GROUPING, file_events::grouping(term, span));
+        let unexpected = |why: &str| ApiError::Unexpected { what: request.what(), why: why.to_owned() };
+        let read = |body: &bytes::Bytes| {
+            let answer: Value = serde_json::from_slice(body).map_err(|_| unexpected("the answer is not JSON"))?;
+            match &answer["problems"] {
+                Value::Null => {}
+                Value::Array(problems) if problems.is_empty() => {}
+                problems => return Err(unexpected(&format!("the answer tells problems: {problems}"))),
+            }
+            let groups = answer["groups"].as_array().ok_or_else(|| unexpected("the answer has no \"groups\""))?;
+            Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, group["docCount"].as_u64()?))).collect())
+        };
+        Ok(self.api.send(&request, self.caller, read).await?)
+    }
+}
+
+impl<T> Rows<T> {
+    fn count(&self) -> u64 {
+        self.by_id.len() as u64 + self.unreadable
+    }
+
+    fn take(&mut self, row: ListRow, of: impl Fn(&Value) -> T) {
+        match row {
+            ListRow::Record { line, id } => match serde_json::from_str(&line) {
+                Ok(record) => drop(self.by_id.insert(id, of(&record))),
+                Err(_) => self.unreadable += 1,
+            },
+            ListRow::Unreadable { .. } => self.unreadable += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_try_may_mend_is_told_from_what_it_does_not() {
+        let status = |status| Error::Api(ApiError::Status { what: String::new(), status, said: String::new() });
+        assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new() })));
+        assert!(is_lasting(&status(404)) && is_lasting(&status(400)));
+        assert!(!is_lasting(&status(408)) && !is_lasting(&status(503)));
+        assert!(!is_lasting(&Error::Api(ApiError::OutOfTime)) && !is_lasting(&Error::Totals(String::new())));
+    }
+}

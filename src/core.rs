@@ -1,0 +1,28 @@
+//! Plain values, without I/O. They know nothing of the other layers.
+//!
+//! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again
+//! * [`stream`]: what each stream is called; [`states`]: in which state it is; [`health_records`]: where that is told
+//! * [`checkpoint`]: what is covered, what is being read, and who may write; [`identity`]: whose data it is
+//! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
+//! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
+//! * [`settings`], [`dialect`], [`version`]: what the operator says
+//! * [`tally`], [`error_kind`]: what a run counts, and how an error is told
+
+pub mod checkpoint;
+pub mod dialect;
+pub mod error_kind;
+pub mod health_records;
+pub mod identity;
+pub mod intervals;
+pub mod json;
+pub mod known;
+pub mod manifest;
+pub mod ndjson;
+pub mod retry;
+pub mod settings;
+pub mod states;
+pub mod stream;
+pub mod tally;
+pub mod time;
+pub mod times;
+pub mod version;

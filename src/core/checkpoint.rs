@@ -1,0 +1,300 @@
+//! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
+//! mend; `ledger` keeps them in the bucket.
+
+mod events;
+mod inventory;
+mod lease;
+mod rescanned;
+mod stored;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use events::{EventsState, Recount, Reserved, Window};
+pub use inventory::{InventoryState, Pass};
+pub use lease::Lease;
+pub use rescanned::{RescannedState, Sweep, Swept, Tier};
+pub use stored::{Met, StateObject, StoredState};
+pub use versions::{PartOfList, VersionsState};
+
+use crate::core::health_records::HealthRecords;
+use crate::core::identity::Identity;
+use crate::core::json::{is_default, to_json};
+use crate::core::manifest::{Link, ReadingEntry};
+use crate::core::states::States;
+use crate::core::stream::{Class, Stream};
+use crate::core::time::Millis;
+
+/// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`; 4 added
+/// `reserved` and `merged`.
+pub const FORMAT_VERSION: u64 = 4;
+/// It is read, and written in this format.
+const OLDEST_FORMAT_VERSION: u64 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    pub format_version: u64,
+    /// Counts the writes of this object.
+    pub revision: u64,
+    /// The run that wrote it: with the revision this tells a run its own write, whose answer was lost.
+    pub written_by: String,
+    pub identity: Identity,
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    #[serde(default)]
+    pub events: BTreeMap<Stream, EventsState>,
+    #[serde(default)]
+    pub versions: BTreeMap<Stream, VersionsState>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rescanned: BTreeMap<Stream, RescannedState>,
+    #[serde(default)]
+    pub inventory: BTreeMap<Stream, InventoryState>,
+    #[serde(default)]
+    pub manifests: Manifests,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub states: States,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub health: HealthRecords,
+}
+
+/// The chain of manifests, of which this is the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifests {
+    pub head: Option<Link>,
+    /// Done, but not in a manifest yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<ReadingEntry>,
+    /// The ends of the chains of shards that were merged, and that no manifest names yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Link>,
+    /// The last manifests of days that are over and have no index yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unindexed: Vec<Link>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    #[error(
+        "the checkpoint can't be read ({why}); it is left as it is: mend it, or move it away to start over from LOOKBACK_MINUTES"
+    )]
+    Unreadable { why: String },
+    #[error(
+        "the checkpoint has format version {found}, newer than this collector's {FORMAT_VERSION}; deploy the newer collector again"
+    )]
+    Newer { found: u64 },
+    #[error("the checkpoint belongs to another {what} ({theirs:?}, not {ours:?}); give each its own CHECKPOINT_KEY")]
+    Foreign { what: &'static str, theirs: String, ours: String },
+}
+
+impl Checkpoint {
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            revision: 0,
+            written_by: String::new(),
+            identity,
+            lease: None,
+            events: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            rescanned: BTreeMap::new(),
+            inventory: BTreeMap::new(),
+            manifests: Manifests::default(),
+            states: States::new(),
+            health: HealthRecords::default(),
+        }
+    }
+
+    /// A newer format is told from damage before anything else of it is read.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            format_version: u64,
+        }
+
+        let unreadable = |error: serde_json::Error| CheckpointError::Unreadable { why: error.to_string() };
+        let versioned: Versioned = serde_json::from_slice(bytes).map_err(unreadable)?;
+        match versioned.format_version {
+            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
+            older @ OLDEST_FORMAT_VERSION..FORMAT_VERSION => Self::of_format(older, bytes).map_err(unreadable),
+            newer if newer > FORMAT_VERSION => Err(CheckpointError::Newer { found: newer }),
+            older => Err(CheckpointError::Unreadable { why: format!("format version {older} never existed") }),
+        }
+    }
+
+    /// Format 1 counted the ids of a list under way, and didn't name them: such a list is begun anew.
+    fn of_format(version: u64, bytes: &[u8]) -> serde_json::Result<Self> {
+        let mut json: Value = serde_json::from_slice(bytes)?;
+        if version == 1 {
+            for versions in json["versions"].as_object_mut().into_iter().flat_map(|streams| streams.values_mut()) {
+                if let Some(versions) = versions.as_object_mut() {
+                    versions.remove("listing");
+                }
+            }
+        }
+        let checkpoint: Self = serde_json::from_value(json)?;
+        Ok(Self { format_version: FORMAT_VERSION, ..checkpoint })
+    }
+
+    /// For the person who reads it.
+    pub fn to_json(&self) -> Vec<u8> {
+        to_json(self)
+    }
+
+    /// Left by a run that could not sign in: nothing was ever collected, and nobody knows for whom.
+    pub fn is_blank(&self) -> bool {
+        let blank = Self::new(self.identity.clone());
+        self.identity.tenant.is_none()
+            && self.events == blank.events
+            && self.versions == blank.versions
+            && self.rescanned == blank.rescanned
+            && self.inventory == blank.inventory
+            && self.manifests == blank.manifests
+    }
+
+    /// A tenant that one side doesn't know (yet) is no contradiction. A blank checkpoint is anybody's: what it was
+    /// written for was most likely a mistake, which has been mended since.
+    pub fn check_identity(&self, ours: &Identity) -> Result<(), CheckpointError> {
+        if self.is_blank() {
+            return Ok(());
+        }
+        let theirs = &self.identity;
+        same("INCYDR_BASE_URL", &theirs.base_url, &ours.base_url)?;
+        same("S3_BUCKET", &theirs.bucket, &ours.bucket)?;
+        same("S3_PREFIX", &theirs.prefix, &ours.prefix)?;
+        match (&theirs.tenant, &ours.tenant) {
+            (Some(theirs), Some(ours)) => same("tenant", theirs, ours),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn events(&mut self, stream: Stream) -> &mut EventsState {
+        self.events.entry(stream).or_default()
+    }
+
+    /// What is left to the shards of a backfill.
+    pub fn reserved(&self) -> impl Iterator<Item = (Stream, &Reserved)> {
+        self.events.iter().flat_map(|(stream, state)| state.reserved.iter().map(|reserved| (*stream, reserved)))
+    }
+
+    /// Takes over what a shard has come to, in one go with what tells of it.
+    pub fn merge(&mut self, stream: Stream, shard: &str, mut theirs: Self) {
+        self.identity.tenant = self.identity.tenant.take().or(theirs.identity.tenant);
+        self.events(stream).merge(shard, theirs.events.remove(&stream).unwrap_or_default());
+        self.manifests.unlisted.append(&mut theirs.manifests.unlisted);
+        self.manifests.merged.extend(theirs.manifests.head);
+    }
+
+    pub fn versions(&mut self, stream: Stream) -> &mut VersionsState {
+        self.versions.entry(stream).or_default()
+    }
+
+    pub fn rescanned(&mut self, stream: Stream) -> &mut RescannedState {
+        self.rescanned.entry(stream).or_default()
+    }
+
+    pub fn inventory(&mut self, stream: Stream) -> &mut InventoryState {
+        self.inventory.entry(stream).or_default()
+    }
+
+    /// Where a stream notes when it was last told that it is not permitted.
+    pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
+        match stream.class() {
+            Class::Events => &mut self.events(stream).not_permitted_at,
+            Class::Versions => &mut self.versions(stream).not_permitted_at,
+            Class::Rescanned => &mut self.rescanned(stream).not_permitted_at,
+            Class::Inventory | Class::Findings => &mut self.inventory(stream).not_permitted_at,
+        }
+    }
+
+    pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
+        match stream.class() {
+            Class::Events => self.events.get(&stream)?.covered_to(),
+            Class::Versions => self.versions.get(&stream)?.covered_to,
+            Class::Rescanned => self.rescanned.get(&stream)?.covered_to,
+            Class::Inventory | Class::Findings => self.inventory.get(&stream)?.covered_to,
+        }
+    }
+}
+
+impl Manifests {
+    /// How much the next manifest would tell.
+    pub fn to_tell(&self) -> usize {
+        self.unlisted.len() + self.merged.len()
+    }
+}
+
+fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointError> {
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(CheckpointError::Foreign { what, theirs: theirs.to_owned(), ours: ours.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::intervals::Span;
+
+    fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
+        Identity {
+            tenant: tenant.map(str::to_owned),
+            base_url: "https://api.us.code42.com".into(),
+            bucket: "records".into(),
+            prefix: prefix.into(),
+        }
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+        checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });
+        let events = checkpoint.events(Stream::Audit);
+        events.live_from = Some(Millis(0));
+        events.cover(Span::new(Millis(0), Millis(10)).expect("not empty"));
+        checkpoint.versions(Stream::Cases).pending.insert("7".into());
+        assert_eq!(Checkpoint::parse(&checkpoint.to_json()), Ok(checkpoint));
+    }
+
+    #[test]
+    fn damage_a_newer_format_and_another_owner_are_told_apart() {
+        let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+        assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
+        assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
+        assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":5,"new":[]}"#), Err(CheckpointError::Newer { found: 5 }));
+        let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
+        assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
+        assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
+        assert_eq!(checkpoint.check_identity(&identity("code42/", None)), Ok(()));
+        checkpoint.identity.tenant = None;
+        assert_eq!(checkpoint.check_identity(&identity("other/", None)), Ok(()), "nothing was ever collected");
+        checkpoint.events(Stream::Audit).live_from = Some(Millis(0));
+        assert!(checkpoint.check_identity(&identity("other/", None)).is_err());
+    }
+
+    #[test]
+    fn what_an_older_format_wrote_is_read_and_written_as_this_one() {
+        let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+        let json = String::from_utf8(checkpoint.to_json()).expect("text");
+        assert!(!json.contains("states") && !json.contains("health"), "what need not be written is not: {json}");
+        for version in [2, 3] {
+            let older = json.replacen("\"format_version\": 4", &format!("\"format_version\": {version}"), 1);
+            assert_ne!(older, json);
+            assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_damage_and_not_ignored() {
+        let mut json = Checkpoint::new(identity("code42/", None)).to_json();
+        let at = String::from_utf8(json.clone()).expect("text").find("\"events\"").expect("there");
+        json.splice(at..at + 8, *b"\"evetns\"");
+        let error = Checkpoint::parse(&json).expect_err("refused").to_string();
+        assert!(error.contains("evetns"), "{error}");
+    }
+}

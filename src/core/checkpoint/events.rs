@@ -1,0 +1,291 @@
+//! An event stream's part of the checkpoint.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::core::checkpoint::Lease;
+use crate::core::intervals::{Intervals, Span};
+use crate::core::json::is_default;
+use crate::core::time::Millis;
+
+/// Where so many windows wait to be counted again, those long gone don't: what is late for them was late for all.
+const MANY_RECOUNTS: usize = 600;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsState {
+    /// From here on everything is owed: the first scheduled run's time less the lookback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_from: Option<Millis>,
+    /// Older spans that somebody asked for and that are not covered yet.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub asked: Intervals,
+    pub covered: Intervals,
+    /// Older than the API keeps and never covered.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub expired: Intervals,
+    /// Left to the shards of a backfill.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reserved>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Window>,
+    /// In the order in which they were covered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recount: Vec<Recount>,
+    /// Windows are cut smaller than usual, since a larger one didn't fit a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+}
+
+/// A window that was opened and is not covered yet. Whoever reads it again sends the same request and writes the
+/// same keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub span: Span,
+    pub request: Value,
+    pub opened_at: Millis,
+    pub opened_by: Lease,
+}
+
+/// A covered window whose rows the API is asked to count again, later: what has shown up meanwhile was late.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recount {
+    pub span: Span,
+    pub request: Value,
+    /// By the API, the last time that it was asked.
+    pub count: u64,
+    pub covered_at: Millis,
+    /// When it is asked again, the next time first.
+    pub due: Vec<Millis>,
+    /// The run that is reading it again, since the API counted more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_by: Option<Lease>,
+    /// It was read again before, and so has a key, and keeps its bounds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub has_key: bool,
+}
+
+/// A span that one shard of a backfill covers, on a checkpoint of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reserved {
+    /// No two shards ever have the same.
+    pub shard: String,
+    pub span: Span,
+    /// Its share of the budget.
+    pub requests_per_minute: usize,
+    /// After that it is anybody's again.
+    pub until: Millis,
+}
+
+impl EventsState {
+    /// All time before `horizon` that should be covered and is not, oldest first.
+    pub fn owed(&self, horizon: Millis) -> Intervals {
+        let mut owed = self.asked.clone();
+        if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
+            owed.insert(live);
+        }
+        let Some(settled) = Span::new(Millis(i64::MIN), horizon) else { return Intervals::default() };
+        owed.within(settled).without(&self.covered).without(&self.expired)
+    }
+
+    /// Of this what is not left to a shard.
+    pub fn due(&self, horizon: Millis) -> Intervals {
+        let reserved = self.reserved.iter().map(|reserved| reserved.span).collect();
+        self.owed(horizon).without(&reserved)
+    }
+
+    /// Of this the parts that no open window holds: they may be cut as one likes.
+    pub fn gaps(&self, horizon: Millis) -> Intervals {
+        let open = self.open.iter().map(|window| window.span).collect();
+        self.due(horizon).without(&open)
+    }
+
+    /// What of a span nobody has covered, opened or been left, whether it is owed or not.
+    pub fn gaps_within(&self, span: Span) -> Intervals {
+        let open = self.open.iter().map(|window| window.span);
+        let reserved = self.reserved.iter().map(|reserved| reserved.span);
+        let taken = open.chain(reserved).collect();
+        Intervals::from(vec![span]).without(&self.covered).without(&self.expired).without(&taken)
+    }
+
+    /// Covers a span, which closes whatever was open or asked for in it. What expired stays expired.
+    pub fn cover(&mut self, span: Span) {
+        for covered in Intervals::from(vec![span]).without(&self.expired).iter() {
+            self.covered.insert(covered);
+        }
+        self.asked.remove(span);
+        self.open.retain(|window| window.span != span);
+    }
+
+    /// Notes windows that are to be counted again.
+    pub fn count_again(&mut self, recounts: impl IntoIterator<Item = Recount>) {
+        for recount in recounts {
+            let delay = recount.due.last().map_or(0, |due| due.0 - recount.covered_at.0);
+            let is_long_gone = recount.span.to + delay < recount.covered_at;
+            if self.recount.len() < MANY_RECOUNTS || !is_long_gone {
+                self.recount.push(recount);
+            }
+        }
+    }
+
+    /// Takes over what a shard has come to. What it did not cover is owed like any other, and what it left open is read
+    /// by its own request, under its own keys.
+    pub fn merge(&mut self, shard: &str, theirs: Self) {
+        let Some(at) = self.reserved.iter().position(|reserved| reserved.shard == shard) else { return };
+        let span = self.reserved.remove(at).span;
+        for covered in theirs.covered.within(span).iter() {
+            self.cover(covered);
+        }
+        for expired in theirs.expired.within(span).iter() {
+            self.expired.insert(expired);
+            self.asked.remove(expired);
+        }
+        self.open.extend(theirs.open);
+        self.count_again(theirs.recount);
+    }
+
+    /// Gives up what is due before `oldest`, for the API keeps it no longer; answers what that is.
+    pub fn expire(&mut self, oldest: Millis) -> Intervals {
+        let gone = self.due(oldest);
+        for span in gone.iter() {
+            self.expired.insert(span);
+            self.asked.remove(span);
+        }
+        self.open.retain(|window| window.span.to > oldest);
+        gone
+    }
+
+    /// The end of what is covered without a gap: where the oldest instant lies that is due, if there is one.
+    pub fn covered_to(&self) -> Option<Millis> {
+        let end = self.covered.end()?;
+        Some(self.due(end).first().map_or(end, |gap| gap.from))
+    }
+}
+
+impl Reserved {
+    /// Whether a shard that came to this is done.
+    pub fn is_covered_by(&self, theirs: &EventsState) -> bool {
+        Intervals::from(vec![self.span]).without(&theirs.covered).without(&theirs.expired).is_empty()
+    }
+}
+
+impl Window {
+    /// Whether its opener can no longer be storing it.
+    pub fn is_abandoned(&self, now: Millis) -> bool {
+        self.opened_by.is_long_over(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::MINUTE;
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    #[test]
+    fn what_is_owed_is_what_lies_between_the_start_and_the_horizon_and_is_not_covered() {
+        let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
+        assert_eq!(state.owed(Millis(200)), [span(100, 200)].into_iter().collect());
+        assert_eq!(state.owed(Millis(50)), Intervals::default());
+        state.cover(span(100, 150));
+        state.asked.insert(span(0, 20));
+        assert_eq!(state.owed(Millis(200)), [span(0, 20), span(150, 200)].into_iter().collect());
+        assert_eq!(state.covered_to(), Some(Millis(0)));
+        state.cover(span(0, 20));
+        assert!(state.asked.is_empty());
+        assert_eq!(state.covered_to(), Some(Millis(150)));
+    }
+
+    #[test]
+    fn what_expired_is_never_covered_also_where_a_window_reaches_into_it() {
+        let window = |span| Window {
+            span,
+            request: Value::Null,
+            opened_at: Millis(0),
+            opened_by: Lease { run_id: "a".into(), until: Millis(0) },
+        };
+        let mut state = EventsState { live_from: Some(Millis(0)), ..EventsState::default() };
+        state.cover(span(0, 10));
+        state.open = vec![window(span(10, 20)), window(span(20, 40))];
+        assert_eq!(state.expire(Millis(30)), [span(10, 30)].into_iter().collect());
+        assert_eq!(state.open, [window(span(20, 40))]);
+        state.cover(span(20, 40));
+        assert_eq!(state.covered, [span(0, 10), span(30, 40)].into_iter().collect());
+        assert_eq!(state.expire(Millis(30)), Intervals::default(), "told once");
+    }
+
+    fn reserved(shard: &str, span: Span) -> Reserved {
+        Reserved { shard: shard.into(), span, requests_per_minute: 1, until: Millis(9_000) }
+    }
+
+    #[test]
+    fn what_is_reserved_is_owed_and_not_due() {
+        let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
+        state.cover(span(100, 200));
+        state.asked.insert(span(0, 50));
+        state.reserved = vec![reserved("a", span(0, 20)), reserved("b", span(20, 50))];
+        assert_eq!(state.owed(Millis(200)), [span(0, 50)].into_iter().collect());
+        assert!(state.due(Millis(200)).is_empty() && state.gaps(Millis(200)).is_empty());
+        assert_eq!(state.covered_to(), Some(Millis(200)), "nobody is behind with it");
+        assert!(state.expire(Millis(10)).is_empty(), "the shard may have covered it");
+        assert_eq!(state.gaps_within(span(0, 300)), [span(50, 100), span(200, 300)].into_iter().collect());
+    }
+
+    #[test]
+    fn what_a_shard_came_to_is_taken_over_and_the_rest_is_due() {
+        let lease = Lease { run_id: "a".into(), until: Millis(0) };
+        let window = |span| Window { span, request: Value::Null, opened_at: Millis(0), opened_by: lease.clone() };
+        let mut state = EventsState::default();
+        state.asked.insert(span(0, 100));
+        state.reserved = vec![reserved("a", span(0, 60)), reserved("b", span(60, 100))];
+        let mut theirs = EventsState { open: vec![window(span(30, 40))], ..EventsState::default() };
+        theirs.cover(span(10, 30));
+        theirs.expired.insert(span(0, 10));
+        assert!(!state.reserved[0].is_covered_by(&theirs));
+        state.merge("a", theirs.clone());
+        assert_eq!(state.covered, [span(10, 30)].into_iter().collect());
+        assert_eq!(state.expired, [span(0, 10)].into_iter().collect());
+        assert_eq!(state.open, [window(span(30, 40))]);
+        assert_eq!(state.due(Millis(200)), [span(30, 60)].into_iter().collect());
+        assert_eq!(state.gaps(Millis(200)), [span(40, 60)].into_iter().collect());
+        let merged = state.clone();
+        state.merge("a", theirs);
+        assert_eq!(state, merged, "once");
+    }
+
+    #[test]
+    fn where_many_windows_wait_those_long_gone_do_not() {
+        let recount = |to: i64| Recount {
+            span: span(to - 1, to),
+            request: Value::Null,
+            count: 0,
+            covered_at: Millis(1_000),
+            due: vec![Millis(1_010), Millis(1_100)],
+            read_by: None,
+            has_key: false,
+        };
+        let mut state = EventsState { recount: vec![recount(1); MANY_RECOUNTS - 1], ..EventsState::default() };
+        state.count_again([recount(1)]);
+        assert_eq!(state.recount.len(), MANY_RECOUNTS);
+        state.count_again([recount(899)]);
+        assert_eq!(state.recount.len(), MANY_RECOUNTS);
+        state.count_again([recount(900)]);
+        assert_eq!(state.recount.len(), MANY_RECOUNTS + 1);
+    }
+
+    #[test]
+    fn a_window_is_abandoned_long_after_its_opener_s_lease() {
+        let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
+        let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
+        assert!(!window.is_abandoned(Millis(1_000 + 15 * MINUTE)));
+        assert!(window.is_abandoned(Millis(1_001 + 15 * MINUTE)));
+    }
+}

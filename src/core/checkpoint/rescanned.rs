@@ -1,0 +1,181 @@
+//! The part of the checkpoint of a stream that is read again by when its records began.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::checkpoint::StoredState;
+use crate::core::time::{HOUR, Millis};
+
+/// How far back the youngest records reach, and those of the last day.
+const FRESH: i64 = 2 * HOUR;
+const DAY: i64 = 24 * HOUR;
+/// How often those of the last day are read, and all.
+const DAY_EVERY: i64 = HOUR;
+const ALL_EVERY: i64 = 6 * HOUR;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RescannedState {
+    /// When the youngest records were last read whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covered_to: Option<Millis>,
+    /// When those of the last day, and all that are read again, were last begun to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day_swept_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_swept_at: Option<Millis>,
+    /// Under way, the youngest records first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<Sweep>,
+    /// What began earlier is no longer known, and is not read again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_from: Option<Millis>,
+    pub stored: StoredState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+}
+
+/// How far a reading came, from where the checkpoint says.
+pub struct Swept {
+    pub sweeps: Vec<Sweep>,
+    pub covered_to: Option<Millis>,
+}
+
+/// Records that are read again, slice by slice, by when they began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    pub tier: Tier,
+    pub began: Millis,
+    /// Up to here it is done.
+    pub done_to: Millis,
+    pub to: Millis,
+    /// How long the next slice is.
+    pub slice: i64,
+}
+
+/// How old the records of a sweep are, and so how often it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Begun less than 2 hours ago: in every run.
+    Fresh,
+    /// Less than 24: hourly.
+    Day,
+    /// All that are read again: every 6 hours.
+    All,
+}
+
+impl RescannedState {
+    /// What is due is begun, unless it is under way: each tier by itself, the youngest records first. After an outage
+    /// everything is due that began since.
+    pub fn plan(&mut self, now: Millis, rescan: i64) {
+        let oldest = self.covered_to.map_or(now - rescan, |to| (now - rescan).min(to - FRESH));
+        let oldest = self.known_from.map_or(oldest, |from| oldest.max(from));
+        let day_due = self.day_swept_at.is_none_or(|at| at + DAY_EVERY <= now);
+        let all_due = self.all_swept_at.is_none_or(|at| at + ALL_EVERY <= now);
+        let tiers = [
+            (Tier::Fresh, true, oldest.max(now - FRESH), now),
+            (Tier::Day, day_due, oldest.max(now - DAY), now - FRESH),
+            (Tier::All, all_due, oldest, now - DAY),
+        ];
+        for (tier, is_due, from, to) in tiers {
+            let is_under_way = self.sweeps.iter().any(|sweep| sweep.tier == tier);
+            if !is_due || is_under_way || from >= to {
+                continue;
+            }
+            self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to.0 - from.0 });
+            match tier {
+                Tier::Fresh => {}
+                Tier::Day => self.day_swept_at = Some(now),
+                Tier::All => self.all_swept_at = Some(now),
+            }
+        }
+        self.sweeps.sort_by_key(|sweep| sweep.tier);
+    }
+
+    pub fn swept(&self) -> Swept {
+        Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to }
+    }
+
+    /// What a reading found up to there is stored.
+    pub fn go_on_from(&mut self, swept: Swept) {
+        (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
+    }
+
+    /// What began before the instant that is answered need not be known any longer: `from`, or earlier where something
+    /// older is still read.
+    pub fn forget_before(&mut self, from: Millis) -> Millis {
+        let sweeping = self.sweeps.iter().map(|sweep| sweep.done_to);
+        let needed = sweeping.chain(self.covered_to).chain([from]).min().unwrap_or(from);
+        let from = self.known_from.map_or(needed, |before| before.max(needed));
+        self.known_from = Some(from);
+        from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_000 * HOUR);
+
+    fn tiers(state: &RescannedState) -> Vec<(Tier, i64, i64)> {
+        state
+            .sweeps
+            .iter()
+            .map(|sweep| (sweep.tier, (NOW.0 - sweep.done_to.0) / HOUR, (NOW.0 - sweep.to.0) / HOUR))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_run_reads_all_the_youngest_first() {
+        let mut state = RescannedState::default();
+        state.plan(NOW, 72 * HOUR);
+        assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 24, 2), (Tier::All, 72, 24)]);
+        state.plan(NOW, 72 * HOUR);
+        assert_eq!(state.sweeps.len(), 3, "what is under way is not begun twice");
+    }
+
+    #[test]
+    fn what_is_older_is_read_more_rarely() {
+        let mut state = RescannedState::default();
+        state.plan(NOW, 72 * HOUR);
+        let mut due = Vec::new();
+        for hours in 0..=6 {
+            state.sweeps.clear();
+            state.plan(NOW + hours * HOUR, 72 * HOUR);
+            due.push(state.sweeps.len());
+        }
+        assert_eq!(due, [1, 2, 2, 2, 2, 2, 3]);
+    }
+
+    #[test]
+    fn a_rescan_of_few_hours_has_fewer_tiers() {
+        let mut state = RescannedState::default();
+        state.plan(NOW, HOUR);
+        assert_eq!(tiers(&state), [(Tier::Fresh, 1, 0)]);
+        let mut state = RescannedState::default();
+        state.plan(NOW, 12 * HOUR);
+        assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 12, 2)]);
+    }
+
+    #[test]
+    fn after_an_outage_all_is_read_that_began_since_and_nothing_that_is_forgotten() {
+        let mut state = RescannedState { covered_to: Some(NOW - 200 * HOUR), ..RescannedState::default() };
+        state.plan(NOW, 72 * HOUR);
+        assert_eq!(tiers(&state).last(), Some(&(Tier::All, 202, 24)));
+        let mut state = RescannedState { known_from: Some(NOW - 100 * HOUR), ..RescannedState::default() };
+        state.plan(NOW, 2_000 * HOUR);
+        assert_eq!(tiers(&state).last(), Some(&(Tier::All, 100, 24)));
+    }
+
+    #[test]
+    fn what_is_still_read_is_not_forgotten() {
+        let mut state = RescannedState { covered_to: Some(NOW), ..RescannedState::default() };
+        assert_eq!(state.forget_before(NOW - 96 * HOUR), NOW - 96 * HOUR);
+        state.plan(NOW, 96 * HOUR);
+        assert_eq!(state.forget_before(NOW - HOUR), NOW - 96 * HOUR);
+        state.sweeps.clear();
+        assert_eq!(state.forget_before(NOW - HOUR), NOW - HOUR);
+    }
+}

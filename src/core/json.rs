@@ -1,0 +1,111 @@
+//! JSON as state is written: for the person who reads it it is indented, but each element of a list is on a line of its
+//! own.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+pub fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut json, Layout::default());
+    // Plain values under text keys, written to memory: neither fails.
+    let _ = value.serialize(&mut serializer);
+    json.push(b'\n');
+    json
+}
+
+/// For serde: what need not be written.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Default)]
+struct Layout {
+    depth: usize,
+    /// How many lists are open; what stands within one is not indented further.
+    lists: usize,
+    is_empty: bool,
+}
+
+impl Layout {
+    fn open<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.is_empty = true;
+        writer.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + Write>(&mut self, writer: &mut W, bracket: &[u8], in_lines: bool) -> io::Result<()> {
+        self.depth -= 1;
+        if in_lines && !self.is_empty {
+            self.line(writer)?;
+        }
+        self.is_empty = false;
+        writer.write_all(bracket)
+    }
+
+    fn next<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool, in_lines: bool) -> io::Result<()> {
+        self.is_empty = false;
+        if !first {
+            writer.write_all(b",")?;
+        }
+        if in_lines { self.line(writer) } else { Ok(()) }
+    }
+
+    fn line<W: ?Sized + Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b"  "))
+    }
+}
+
+impl Formatter for Layout {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.lists += 1;
+        self.open(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.lists -= 1;
+        let in_lines = self.lists == 0;
+        self.close(writer, b"]", in_lines)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        let in_lines = self.lists == 1;
+        self.next(writer, first, in_lines)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        let in_lines = self.lists == 0;
+        self.close(writer, b"}", in_lines)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        let in_lines = self.lists == 0;
+        self.next(writer, first, in_lines)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(if self.lists == 0 { b": " } else { b":" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn each_element_of_a_list_stands_on_one_line() {
+        let value = json!({"a": {"b": [{"c": [1, 2], "d": {}}, []], "e": {}}, "f": []});
+        let text = String::from_utf8(to_json(&value)).expect("text");
+        let expected = "{\n  \"a\": {\n    \"b\": [\n      {\"c\":[1,2],\"d\":{}},\n      []\n    ],\n    \"e\": {}\n  },\n  \"f\": []\n}\n";
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
+    }
+}

@@ -1,0 +1,200 @@
+//! What was read and where it is stored, so that anybody can check it later: plain values. Each run's manifest is one
+//! line of JSON that names the one before it by its hash; the checkpoint names the last. `chain` keeps them beside
+//! the checkpoint.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::core::identity::Identity;
+use crate::core::intervals::Span;
+use crate::core::ndjson::hex;
+use crate::core::stream::Stream;
+use crate::core::time::{DAY, Millis};
+
+pub const FORMAT_VERSION: u64 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format_version: u64,
+    /// Counted from 1, without a hole.
+    pub number: u64,
+    pub previous: Option<Link>,
+    pub run_id: String,
+    /// Never before that of the previous one.
+    pub written_at: Millis,
+    pub identity: Identity,
+    /// The indexes that were made since the previous manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Index>,
+    /// The ends of chains of their own: those of a backfill's shards whose readings count from here on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Link>,
+    pub readings: Vec<ReadingEntry>,
+}
+
+/// Names a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub number: u64,
+    pub key: String,
+    /// Of the object's bytes, in hex.
+    pub sha256: String,
+    pub written_at: Millis,
+}
+
+/// All manifests of one day in one object: a line each, as they are, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    pub key: String,
+    /// Of the uncompressed bytes, in hex.
+    pub sha256: String,
+    /// The day's last manifest: the last line.
+    pub last: Link,
+}
+
+/// One reading that is done: what was asked, what the API counts, and what is stored of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadingEntry {
+    pub stream: Stream,
+    /// Of an event stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// Of versions and inventory: the instant that its key holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Millis>,
+    /// As it was sent, but for its paging.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub request: Value,
+    pub opened_at: Millis,
+    pub closed_at: Millis,
+    /// As many rows were read, the margin's and those set aside too.
+    pub rows: u64,
+    /// As many the API counts; absent where a reading is only a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What could not be parsed: the keys of its bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<StoredObject>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredObject {
+    pub key: String,
+    /// Gzipped.
+    pub bytes: u64,
+    pub records: u64,
+    /// Of the uncompressed bytes, in hex.
+    pub sha256: String,
+    /// The first and the last of its records' times; for versions and inventory the reading's instant.
+    pub first: Millis,
+    pub last: Millis,
+}
+
+impl Manifest {
+    /// The object's bytes, and the line of an index.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// How the next manifest, or the checkpoint, names this one. `json` are its bytes.
+    pub fn link(&self, state_prefix: &str, json: &str) -> Link {
+        let sha256 = sha256(json.as_bytes());
+        let day = day(self.written_at);
+        let key = format!("{}{:010}-{sha256}.json", day_prefix(state_prefix, &day), self.number);
+        Link { number: self.number, key, sha256, written_at: self.written_at }
+    }
+}
+
+impl Link {
+    pub fn day(&self) -> String {
+        day(self.written_at)
+    }
+}
+
+impl ReadingEntry {
+    /// A reading of an event stream that ends now, as if nothing was found.
+    pub fn of_window(stream: Stream, window: Span, opened_at: Millis) -> Self {
+        Self { window: Some(window), ..Self::of(stream, opened_at) }
+    }
+
+    /// The same of versions or inventory.
+    pub fn of_instant(stream: Stream, at: Millis, opened_at: Millis) -> Self {
+        Self { at: Some(at), ..Self::of(stream, opened_at) }
+    }
+
+    fn of(stream: Stream, opened_at: Millis) -> Self {
+        Self {
+            stream,
+            window: None,
+            at: None,
+            request: Value::Null,
+            opened_at,
+            closed_at: Millis::now(),
+            rows: 0,
+            total: None,
+            set_aside: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
+    /// What of `span` this reading is about.
+    pub fn is_within(&self, span: Span) -> bool {
+        match (self.window, self.at) {
+            (Some(window), _) => window.intersection(span).is_some(),
+            (None, Some(at)) => span.contains(at),
+            (None, None) => false,
+        }
+    }
+}
+
+/// Where the manifests that were written on a day lie.
+pub fn day_prefix(state_prefix: &str, day: &str) -> String {
+    format!("{state_prefix}manifests/dt={day}/")
+}
+
+/// `2026-11-21`.
+fn day(at: Millis) -> String {
+    at.floor(DAY).date_time().format("%Y-%m-%d").to_string()
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_one_line_and_its_key_holds_day_number_and_hash() {
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            number: 7,
+            previous: None,
+            run_id: "r".into(),
+            written_at: Millis(DAY + 1),
+            identity: Identity {
+                tenant: None,
+                base_url: "https://api.us.code42.com".into(),
+                bucket: "records".into(),
+                prefix: "code42/".into(),
+            },
+            indexes: Vec::new(),
+            merged: Vec::new(),
+            readings: Vec::new(),
+        };
+        let json = manifest.to_json();
+        assert!(!json.contains('\n'));
+        assert_eq!(serde_json::from_str::<Manifest>(&json).expect("JSON"), manifest);
+        let link = manifest.link("state/", &json);
+        assert_eq!(link.key, format!("state/manifests/dt=1970-01-02/0000000007-{}.json", sha256(json.as_bytes())));
+        assert_eq!(link.day(), "1970-01-02");
+    }
+}

@@ -1,0 +1,193 @@
+//! What a single variable may hold.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+use crate::core::dialect::Dialect;
+use crate::core::settings::error::SettingsError;
+use crate::core::stream::{Class, Stream};
+use crate::core::time::{MINUTE, SECOND};
+use crate::core::version::Version;
+
+/// What lies beside the checkpoint.
+pub(super) const STATE: [&str; 5] = ["backfill", "known", "manifests", "replay", "set-aside"];
+pub(super) const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    pub(super) file_events: i64,
+    pub(super) audit: i64,
+}
+
+pub(super) fn bad(name: &'static str, held: &str, why: impl Into<String>) -> SettingsError {
+    SettingsError::Bad { name, held: held.to_owned(), why: why.into() }
+}
+
+pub(super) fn check(
+    name: &'static str,
+    held: &str,
+    holds: bool,
+    why: impl Fn() -> String,
+) -> Result<(), SettingsError> {
+    if holds { Ok(()) } else { Err(bad(name, held, why())) }
+}
+
+/// Credentials are sent to this address, so that it must be https; a loopback host is a test's or a demo's.
+pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
+    let name = "INCYDR_BASE_URL";
+    let takes = || format!("it takes {BASE_URL_TAKES}");
+    let url = Url::parse(held).map_err(|error| bad(name, held, format!("that is not a URL ({error}); {}", takes())))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad(name, "<withheld>", format!("it holds credentials, which belong in the secret; {}", takes())));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return Err(bad(name, held, format!("only https is allowed; {}", takes())));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        // A query may hold a secret.
+        let told = held.split(['?', '#']).next().unwrap_or_default();
+        return Err(bad(name, told, format!("a path or query is not part of it; {}", takes())));
+    }
+    if host.starts_with("console.") && host.ends_with(".code42.com") {
+        return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
+    }
+    Ok(held.trim_end_matches('/').to_owned())
+}
+
+/// The HTTP client passes over a proxy that it can't read, and would go without. It may hold a password.
+pub(super) fn proxy(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
+    let Some(held) = held else { return Ok(()) };
+    let url = if held.contains("://") { Url::parse(&held) } else { Url::parse(&format!("http://{held}")) };
+    if url.is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
+        return Ok(());
+    }
+    Err(bad(name, "<withheld>", "it takes http://<host>:<port>, or the same with https"))
+}
+
+/// The AWS SDK would repeat what it can't read, and that may hold a password.
+pub(super) fn aws_endpoint(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
+    let Some(held) = held else { return Ok(()) };
+    if Url::parse(&held).is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
+        return Ok(());
+    }
+    Err(bad(name, "<withheld>", "it takes https://<host> or https://<host>:<port>, or the same with http"))
+}
+
+pub(super) fn bucket_name(name: &'static str, held: &str) -> Result<(), SettingsError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
+    let is_name = held.starts_with("arn:") || (3..=63).contains(&held.len()) && held.chars().all(plain);
+    check(name, held, is_name, || {
+        "it takes a bucket's name (3 to 63 of a-z, 0-9, \"-\", \".\") or an access point's ARN".into()
+    })
+}
+
+pub(super) fn bucket_owner(held: Option<String>) -> Result<Option<String>, SettingsError> {
+    if let Some(held) = &held {
+        let is_account = held.len() == 12 && held.bytes().all(|b| b.is_ascii_digit());
+        check("S3_BUCKET_OWNER", held, is_account, || "it takes an AWS account id of 12 digits".into())?;
+    }
+    Ok(held)
+}
+
+/// Below `S3_PREFIX` lie records and nothing else: neither the checkpoint nor what lies beside it.
+pub(super) fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
+    let name = "CHECKPOINT_KEY";
+    check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
+    let beside = beside(key);
+    let state = STATE.map(|part| format!("{beside}{part}/"));
+    let is_mixed = key.starts_with(prefix) || state.iter().any(|at| at.starts_with(prefix) || prefix.starts_with(at));
+    check(name, key, !is_mixed, || {
+        format!(
+            "it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go, or around it"
+        )
+    })
+}
+
+/// The part of a key up to its last slash.
+pub(super) fn beside(key: &str) -> &str {
+    &key[..key.rfind('/').map_or(0, |slash| slash + 1)]
+}
+
+pub(super) fn streams(held: &str, dialect: Dialect) -> Result<Vec<Stream>, SettingsError> {
+    let mut streams = held
+        .split(',')
+        .map(|name| Stream::parse(name.trim()).map_err(|why| bad("STREAMS", held, why)))
+        .collect::<Result<Vec<_>, _>>()?;
+    streams.sort_unstable();
+    streams.dedup();
+    for stream in &streams {
+        check("STREAMS", held, stream.is_in(dialect), || {
+            format!("INCYDR_API_DIALECT is \"guide\", which has no {stream}: only audit, file_events, cases and users")
+        })?;
+    }
+    Ok(streams)
+}
+
+/// `file_events=120,audit=330`, or one number for all streams that settle.
+pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
+    let mut settle = Settle { file_events: 120 * SECOND, audit: 330 * SECOND };
+    let Some(held) = held else { return Ok(settle) };
+    let takes = || {
+        bad(
+            "SETTLE_SECONDS",
+            &held,
+            "it takes seconds from 0 to 86400, for all streams (\"120\") or by stream (\"file_events=120,audit=330\")",
+        )
+    };
+    let seconds = |text: &str| match text.trim().parse::<i64>() {
+        Ok(seconds @ 0..=86_400) => Ok(seconds * SECOND),
+        _ => Err(takes()),
+    };
+    if !held.contains('=') {
+        let all = seconds(&held)?;
+        return Ok(Settle { file_events: all, audit: all });
+    }
+    for part in held.split(',') {
+        let (stream, value) = part.split_once('=').ok_or_else(takes)?;
+        let of_stream = match Stream::parse(stream.trim()) {
+            Ok(Stream::FileEvents) => &mut settle.file_events,
+            Ok(Stream::Audit) => &mut settle.audit,
+            Ok(other) if other.class() != Class::Events => {
+                return Err(bad(
+                    "SETTLE_SECONDS",
+                    &held,
+                    format!("{other} doesn't settle: only file_events and audit are read by window"),
+                ));
+            }
+            Ok(_) => return Err(takes()),
+            Err(why) => return Err(bad("SETTLE_SECONDS", &held, why)),
+        };
+        *of_stream = seconds(value)?;
+    }
+    Ok(settle)
+}
+
+/// Minutes, as many as one likes.
+pub(super) fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
+    let minutes = |text: &str| match text.trim().parse::<i64>() {
+        Ok(minutes @ 0..=129_600) => Ok(minutes * MINUTE),
+        _ => Err(bad("RECONCILE_MINUTES", held, "it takes minutes from 0 to 129600 separated by commas, or nothing")),
+    };
+    let mut delays = held.split(',').map(minutes).collect::<Result<Vec<_>, _>>()?;
+    delays.sort_unstable();
+    delays.dedup();
+    Ok(delays)
+}
+
+pub(super) fn agent_version(held: &str) -> Result<Version, SettingsError> {
+    let is_plain = held.chars().all(|c| c == '.' || c.is_ascii_digit());
+    let version = Version::parse(held).filter(|_| is_plain);
+    version.ok_or_else(|| bad("MINIMUM_AGENT_VERSION", held, "it takes numbers separated by dots, such as \"1.10.2\""))
+}
+
+pub(super) fn dialect(held: Option<&str>) -> Result<Dialect, SettingsError> {
+    match held {
+        None | Some("sdk") => Ok(Dialect::Sdk),
+        Some("guide") => Ok(Dialect::Guide),
+        Some(other) => Err(bad("INCYDR_API_DIALECT", other, "it takes \"sdk\" or \"guide\"")),
+    }
+}

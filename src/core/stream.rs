@@ -1,0 +1,136 @@
+//! The streams: what each is called, and of which class it is. How each is read, `incydr::facts` says.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::core::dialect::Dialect;
+use crate::core::ndjson;
+use crate::core::time::Millis;
+
+/// How a stream behaves over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Its records never change once visible.
+    Events,
+    /// They change, and the API tells when.
+    Versions,
+    /// They change, and the API doesn't tell when.
+    Rescanned,
+    /// They have no time filter.
+    Inventory,
+    /// They are found in other records.
+    Findings,
+}
+
+/// Variant: its name, its class, and what the API client must be allowed to, as the console calls it. The name is the one
+/// in `STREAMS`, in the keys of objects and on the checkpoint. In the order in which a run asks for them: events first,
+/// and what takes many requests last.
+macro_rules! streams {
+    ($($variant:ident: $name:literal, $class:ident, $permission:literal;)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Stream {
+            $($variant,)+
+        }
+
+        impl Stream {
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            pub fn class(self) -> Class {
+                match self {
+                    $(Self::$variant => Class::$class,)+
+                }
+            }
+
+            pub fn permission(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $permission,)+
+                }
+            }
+        }
+    };
+}
+
+streams! {
+    FileEvents: "file_events", Events, "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still tell of them)";
+    Audit: "audit", Events, "Audit Log: Read";
+    Sessions: "sessions", Rescanned, "Alerts: Read";
+    Cases: "cases", Versions, "Cases: Read";
+    Users: "users", Inventory, "Users: Read";
+    Agents: "agents", Inventory, "Agents: Read";
+    Devices: "devices", Inventory, "Devices: Read";
+    Actors: "actors", Inventory, "Actors: Read";
+    Departments: "departments", Inventory, "Departments: Read";
+    DirectoryGroups: "directory_groups", Inventory, "Directory Groups: Read";
+    TrustedActivities: "trusted_activities", Inventory, "Trusted Activities: Read";
+    Roles: "roles", Inventory, "Users: Read";
+    Orgs: "orgs", Inventory, "Organizations: Read";
+    RiskIndicatorCategories: "risk_indicator_categories", Inventory, "Risk Indicators: Read";
+    Customer: "customer", Inventory, "Customer: Read";
+    AlertRules: "alert_rules", Inventory, "Alert Rules: Read";
+    Watchlists: "watchlists", Inventory, "Watchlists: Read";
+    LegalHold: "legal_hold", Inventory, "Legal Hold: Read";
+    CaseFileEvents: "case_file_events", Inventory, "Cases: Read";
+    SessionEvents: "session_events", Rescanned, "Alerts: Read";
+    UserRoles: "user_roles", Inventory, "Users: Read";
+    EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Legal Hold, Cases and File Events: Read for all findings)";
+}
+
+/// Other names that `STREAMS` takes.
+const ALIASES: [(&str, Stream); 1] = [("alerts", Stream::Sessions)];
+
+impl Stream {
+    /// Whether an API of this dialect has it.
+    pub fn is_in(self, dialect: Dialect) -> bool {
+        match dialect {
+            Dialect::Sdk => true,
+            Dialect::Guide => matches!(self, Self::FileEvents | Self::Audit | Self::Cases | Self::Users),
+        }
+    }
+
+    /// Where an event's own time stands; the records of other streams have none by which they are stored.
+    pub fn time_field(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::FileEvents => Some(&["event", "inserted"]),
+            Self::Audit => Some(&["timestamp"]),
+            _ => None,
+        }
+    }
+
+    pub fn time_of(self, record: &str) -> Option<Millis> {
+        Millis::parse(&ndjson::field(record, self.time_field()?)?)
+    }
+
+    /// Reads a name of `STREAMS`; the error lists the known ones.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, stream)| *stream);
+        let known = || Self::ALL.iter().map(|stream| stream.name()).collect::<Vec<_>>().join(", ");
+        let named = Self::ALL.iter().copied().find(|stream| stream.name() == name);
+        named.or(alias).ok_or_else(|| format!("{name:?} is not a stream; the known ones are {}", known()))
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Stream {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Stream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,288 @@
+//! What an invocation asks for, read from its event.
+
+use chrono::DateTime;
+use serde_json::{Map, Value};
+
+use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Verify};
+use crate::core::intervals::Span;
+use crate::core::stream::Stream;
+use crate::core::time::{HOUR, Millis};
+
+const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
+                     \"merge\", \"plan\", \"probe\", \"replay\", \"restart\", \"shard\" and \"verify\"";
+
+/// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
+pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
+    let Value::Object(event) = event else {
+        return Err(format!("the event is not a JSON object; {TAKES}"));
+    };
+    if event.is_empty() || event.contains_key("source") {
+        return Ok(Invocation::Scheduled);
+    }
+    match event.get("action") {
+        None => Err(format!("the event has neither \"source\" nor \"action\"; {TAKES}")),
+        Some(Value::String(action)) => match action.as_str() {
+            "collect" => collect(event, now),
+            "replay" => replay(event, now),
+            "verify" => verify(event),
+            "probe" => Ok(Invocation::Probe(EventFields::read(event, "probe", &["streams"])?.streams)),
+            "health" => health(event),
+            "plan" => plan(event, now),
+            "shard" => {
+                let shard = EventFields::read(event, "shard", &["shard"])?.shard;
+                shard
+                    .map(Invocation::Shard)
+                    .ok_or_else(|| "\"shard\" needs \"shard\", one of those that \"plan\" answers".into())
+            }
+            "merge" => EventFields::read(event, "merge", &[]).map(|_| Invocation::Merge),
+            "restart" => Ok(Invocation::Restart(EventFields::read(event, "restart", &["streams"])?.streams)),
+            _ => Err(format!("{action:?} is not an action; {TAKES}")),
+        },
+        Some(action) => Err(format!("{action} is not an action; {TAKES}")),
+    }
+}
+
+fn collect(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let fields = EventFields::read(event, "collect", &["streams", "from", "to", "dry_run"])?;
+    Ok(Invocation::Collect(Collect { span: fields.span(now)?, streams: fields.streams, dry_run: fields.dry_run }))
+}
+
+fn replay(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let fields = EventFields::read(event, "replay", &["streams", "from", "to", "prefix"])?;
+    let span = fields.span(now)?.ok_or("\"replay\" needs \"from\"")?;
+    let prefix = fields.prefix.ok_or("\"replay\" needs \"prefix\", where the records go")?;
+    Ok(Invocation::Replay(Collect { streams: fields.streams, span: Some(span), dry_run: false }, prefix))
+}
+
+fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
+    let takes = ["streams", "from", "to", "at_once", "requests_per_minute", "expires_after_hours"];
+    let fields = EventFields::read(event, "plan", &takes)?;
+    Ok(Invocation::Plan(Plan {
+        span: fields.span(now)?.ok_or("\"plan\" needs \"from\"")?,
+        streams: fields.streams,
+        at_once: fields.at_once.unwrap_or(2),
+        requests_per_minute: fields.requests_per_minute,
+        expires_after: fields.expires_after_hours.unwrap_or(72) * HOUR,
+    }))
+}
+
+fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
+    let fields = EventFields::read(event, "verify", &["streams", "from", "to"])?;
+    if let (Some(from), Some(to)) = (fields.from, fields.to) {
+        span(from, to)?;
+    }
+    let from = fields.from.filter(|from| *from > Millis(0));
+    Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
+}
+
+fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
+    let EventFields { prefix, format, .. } = EventFields::read(event, "health", &["format", "prefix"])?;
+    if format == Format::Csv && prefix.is_none() {
+        return Err("\"format\" \"csv\" needs \"prefix\", where the table goes".into());
+    }
+    Ok(Invocation::Health(HealthRequest { prefix, format }))
+}
+
+/// What an action may be given.
+#[derive(Default)]
+struct EventFields {
+    streams: Option<Vec<Stream>>,
+    from: Option<Millis>,
+    to: Option<Millis>,
+    dry_run: bool,
+    prefix: Option<String>,
+    format: Format,
+    shard: Option<String>,
+    at_once: Option<usize>,
+    requests_per_minute: Option<usize>,
+    expires_after_hours: Option<i64>,
+}
+
+impl EventFields {
+    fn read(event: &Map<String, Value>, action: &str, takes: &[&str]) -> Result<Self, String> {
+        let mut fields = Self::default();
+        for (field, value) in event.iter().filter(|(field, _)| *field != "action") {
+            if !takes.contains(&field.as_str()) {
+                let takes: Vec<String> = takes.iter().map(|name| format!("{name:?}")).collect();
+                return Err(format!("{field:?} is not a field of {action:?}, which takes {}", takes.join(", ")));
+            }
+            match field.as_str() {
+                "streams" => fields.streams = Some(streams(value)?),
+                "from" => fields.from = Some(time(field, value)?),
+                "to" => fields.to = Some(time(field, value)?),
+                "format" => {
+                    fields.format = match value.as_str() {
+                        Some("json") => Format::Json,
+                        Some("csv") => Format::Csv,
+                        _ => return Err(format!("\"format\" is {value}, but must be \"json\" or \"csv\"")),
+                    }
+                }
+                "prefix" => fields.prefix = Some(text(field, value)?),
+                "shard" => fields.shard = Some(text(field, value)?),
+                "at_once" => fields.at_once = Some(number(field, value, 20)?),
+                "requests_per_minute" => fields.requests_per_minute = Some(number(field, value, 1_000_000)?),
+                "expires_after_hours" => fields.expires_after_hours = Some(number(field, value, 720)?),
+                _ => {
+                    fields.dry_run =
+                        value.as_bool().ok_or_else(|| format!("\"dry_run\" is {value}, but must be true or false"))?;
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    fn span(&self, now: Millis) -> Result<Option<Span>, String> {
+        match (self.from, self.to) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("\"to\" needs \"from\"".into()),
+            (Some(from), to) => span(from, to.unwrap_or(now)).map(Some),
+        }
+    }
+}
+
+fn span(from: Millis, to: Millis) -> Result<Span, String> {
+    Span::new(from, to).ok_or_else(|| format!("\"from\" must lie before \"to\", but {from} is not before {to}"))
+}
+
+fn streams(value: &Value) -> Result<Vec<Stream>, String> {
+    let wrong = || format!("\"streams\" is {value}, but must be an array of at least one stream's name");
+    let names = value.as_array().filter(|names| !names.is_empty()).ok_or_else(wrong)?;
+    let mut streams =
+        names.iter().map(|name| Stream::parse(name.as_str().ok_or_else(wrong)?)).collect::<Result<Vec<_>, _>>()?;
+    streams.sort_unstable();
+    streams.dedup();
+    Ok(streams)
+}
+
+fn text(field: &str, value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| format!("{field:?} is {value}, but must be text"))
+}
+
+/// From one on.
+fn number<T: TryFrom<u64>>(field: &str, value: &Value, most: u64) -> Result<T, String> {
+    value
+        .as_u64()
+        .filter(|number| (1..=most).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("{field:?} is {value}, but must be a whole number from 1 to {most}"))
+}
+
+fn time(field: &str, value: &Value) -> Result<Millis, String> {
+    value
+        .as_str()
+        .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
+        .map(|time| Millis(time.timestamp_millis()))
+        .filter(|time| *time >= Millis(0))
+        .ok_or_else(|| {
+            format!("{field:?} is {value}, but must be an RFC 3339 time since 1970, such as \"2026-11-01T00:00:00Z\"")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        Millis::parse(text).expect("a time")
+    }
+
+    #[test]
+    fn the_schedule_and_an_empty_event_mean_the_scheduled_work() {
+        for event in [json!({}), json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})] {
+            assert_eq!(parse(&event, Millis(0)), Ok(Invocation::Scheduled));
+        }
+    }
+
+    #[test]
+    fn a_manual_collect_is_read_with_its_times_cut_to_milliseconds() {
+        let event = json!({"action": "collect", "streams": ["users", "audit", "audit"], "dry_run": true,
+            "from": "2026-11-01T01:00:00.9999999+01:00", "to": "2026-11-02T00:00:00Z"});
+        let expected = Collect {
+            streams: Some(vec![Stream::Audit, Stream::Users]),
+            span: Span::new(at("2026-11-01T00:00:00.999Z"), at("2026-11-02T00:00:00Z")),
+            dry_run: true,
+        };
+        assert_eq!(parse(&event, Millis(0)), Ok(Invocation::Collect(expected)));
+    }
+
+    #[test]
+    fn a_span_without_an_end_ends_now() {
+        let event = json!({"action": "collect", "from": "2026-11-01T00:00:00Z"});
+        let now = at("2026-11-01T06:00:00Z");
+        let Ok(Invocation::Collect(collect)) = parse(&event, now) else { panic!("refused") };
+        assert_eq!(collect.span, Span::new(at("2026-11-01T00:00:00Z"), now));
+    }
+
+    #[test]
+    fn a_replay_a_verification_and_a_restart_are_read() {
+        let from = at("2026-11-01T00:00:00Z");
+        let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
+        let collect = Collect { streams: None, span: Span::new(from, from + 5), dry_run: false };
+        assert_eq!(parse(&replay, from + 5), Ok(Invocation::Replay(collect, "again/".into())));
+        let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
+        let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
+        assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));
+        let restart = json!({"action": "restart", "streams": ["audit"]});
+        assert_eq!(parse(&restart, from), Ok(Invocation::Restart(Some(vec![Stream::Audit]))));
+        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(None)));
+    }
+
+    #[test]
+    fn a_probe_and_a_look_at_the_health_are_read() {
+        let parsed = |event| parse(&event, Millis(0));
+        assert_eq!(parsed(json!({"action": "probe"})), Ok(Invocation::Probe(None)));
+        let probe = json!({"action": "probe", "streams": ["audit"]});
+        assert_eq!(parsed(probe), Ok(Invocation::Probe(Some(vec![Stream::Audit]))));
+        assert_eq!(parsed(json!({"action": "health"})), Ok(Invocation::Health(HealthRequest::default())));
+        let health = json!({"action": "health", "format": "csv", "prefix": "report/"});
+        let expected = HealthRequest { prefix: Some("report/".into()), format: Format::Csv };
+        assert_eq!(parsed(health), Ok(Invocation::Health(expected)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        for (event, named) in [
+            (json!([]), "not a JSON object"),
+            (json!(null), "not a JSON object"),
+            (json!({"streams": ["audit"]}), "neither \"source\" nor \"action\""),
+            (json!({"action": "delete"}), "\"delete\" is not an action"),
+            (json!({"action": 7}), "7 is not an action"),
+            (json!({"action": "collect", "stream": "audit"}), "\"stream\" is not a field"),
+            (json!({"action": "collect", "streams": "audit"}), "must be an array"),
+            (json!({"action": "collect", "streams": []}), "at least one"),
+            (json!({"action": "collect", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "probe", "prefix": "a/"}), "\"prefix\" is not a field"),
+            (json!({"action": "health", "format": "xlsx", "prefix": "a/"}), "must be \"json\" or \"csv\""),
+            (json!({"action": "health", "format": "csv"}), "needs \"prefix\""),
+            (json!({"action": "health", "streams": ["audit"]}), "\"streams\" is not a field"),
+            (json!({"action": "collect", "from": "yesterday"}), "RFC 3339"),
+            (json!({"action": "collect", "from": "0001-01-01T00:00:00Z"}), "since 1970"),
+            (json!({"action": "collect", "from": 1_700_000_000}), "RFC 3339"),
+            (json!({"action": "collect", "to": "2026-11-01T00:00:00Z"}), "needs \"from\""),
+            (
+                json!({"action": "collect", "from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}),
+                "must lie before",
+            ),
+            (json!({"action": "collect", "dry_run": "yes"}), "true or false"),
+            (
+                json!({"action": "replay", "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}),
+                "needs \"prefix\"",
+            ),
+            (json!({"action": "replay", "prefix": "again/"}), "needs \"from\""),
+            (json!({"action": "replay", "prefix": 7}), "must be text"),
+            (json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}), "which takes \"streams\""),
+            (json!({"action": "restart", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "remove"}), "\"restart\""),
+            (json!({"action": "verify", "dry_run": true}), "which takes \"streams\", \"from\", \"to\""),
+            (
+                json!({"action": "verify", "from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}),
+                "must lie before",
+            ),
+        ] {
+            let error = parse(&event, Millis(0)).expect_err("refused");
+            assert!(error.contains(named), "{event}: {error}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
+
+use std::time::Instant;
+
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::actions::answer::{Answer, Status};
+use crate::actions::backfill::{Backfilled, merge, plan, shard};
+use crate::actions::clients::Clients;
+use crate::actions::collect::collect;
+use crate::actions::health::{HealthAnswer, health};
+use crate::actions::probe::{Probed, probe};
+use crate::actions::request::{Collect, Invocation};
+use crate::actions::restart::restart;
+use crate::actions::verify::{Verified, verify};
+use crate::bucket::aws::AwsClients;
+use crate::collect::error::Error;
+use crate::core::error_kind::ErrorType;
+use crate::core::known::Memory;
+use crate::core::settings::{Settings, SettingsError};
+use crate::core::time::Millis;
+use crate::edge::{event, metrics};
+use crate::incydr::client::Api;
+
+/// What lives as long as the process. Clients are built by the first event that needs them.
+pub struct Handler {
+    settings: Result<Settings, SettingsError>,
+    clients: OnceCell<Clients>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answered {
+    Run(Answer),
+    Verify(Box<Verified>),
+    Probe(Box<Probed>),
+    Health(Box<HealthAnswer>),
+    Backfill(Backfilled),
+}
+
+impl Handler {
+    pub fn new(settings: Result<Settings, SettingsError>) -> Self {
+        Self { settings, clients: OnceCell::new() }
+    }
+
+    pub async fn handle(&self, event: &Value, deadline: Millis) -> Result<Answered, Diagnostic> {
+        let run_id = Uuid::new_v4().to_string();
+        let began = Instant::now();
+        let answered = self.answer(&run_id, event, deadline).await;
+        if let Answered::Run(answer) = &answered
+            && answer.action.is_none()
+            && event["dry_run"] != true
+        {
+            metrics::tell(answer, began.elapsed());
+        }
+        match answered {
+            Answered::Run(answer) if answer.status == Status::Failed => {
+                let told = answer.error.as_ref();
+                let error_type = told.map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
+                error!(run_id, %error_type, error = told.map(|told| &told.message), "the run failed");
+                Err(Diagnostic {
+                    error_type: error_type.to_string(),
+                    error_message: serde_json::to_string(&answer).unwrap_or_default(),
+                })
+            }
+            Answered::Run(answer) => {
+                info!(run_id, status = %answer.status, "the run ended");
+                Ok(Answered::Run(answer))
+            }
+            answered => Ok(answered),
+        }
+    }
+
+    async fn answer(&self, run_id: &str, event: &Value, deadline: Millis) -> Answered {
+        let invocation = match event::parse(event, Millis::now()) {
+            Ok(invocation) => invocation,
+            Err(why) => return Answer::failed(None, run_id, &Error::InvalidEvent(why)).into(),
+        };
+        let done = self.act(run_id, &invocation, deadline).await;
+        done.unwrap_or_else(|error| Answer::failed(invocation.action(), run_id, &error).into())
+    }
+
+    async fn act(&self, run_id: &str, invocation: &Invocation, deadline: Millis) -> Result<Answered, Error> {
+        let settings = self.settings.as_ref().map_err(Clone::clone)?;
+        let clients = self.clients.get_or_try_init(async || clients(settings)).await?;
+        Ok(match invocation {
+            Invocation::Scheduled => {
+                Box::pin(collect(settings, clients, run_id, false, &Collect::default(), deadline)).await.into()
+            }
+            Invocation::Collect(asked) => {
+                Box::pin(collect(settings, clients, run_id, true, asked, deadline)).await.into()
+            }
+            Invocation::Replay(asked, prefix) => {
+                let bad = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
+                let settings = settings.for_replay(prefix).map_err(bad)?;
+                let answer = Box::pin(collect(&settings, clients, run_id, true, asked, deadline)).await;
+                answer.of_action("replay").into()
+            }
+            Invocation::Verify(asked) => {
+                Answered::Verify(Box::new(Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await?))
+            }
+            Invocation::Probe(streams) => {
+                let probed = Box::pin(probe(settings, &clients.api, run_id, streams.as_deref(), deadline)).await?;
+                Answered::Probe(Box::new(probed))
+            }
+            Invocation::Health(asked) => {
+                Answered::Health(Box::new(Box::pin(health(settings, clients, run_id, asked, deadline)).await?))
+            }
+            Invocation::Restart(streams) => {
+                Box::pin(restart(settings, clients, run_id, streams.clone(), deadline)).await.into()
+            }
+            Invocation::Plan(asked) => {
+                Answered::Backfill(Box::pin(plan(settings, clients, run_id, asked, deadline)).await?)
+            }
+            Invocation::Shard(id) => Box::pin(shard(settings, clients, run_id, id, deadline)).await.into(),
+            Invocation::Merge => Answered::Backfill(Box::pin(merge(settings, clients, run_id, deadline)).await?),
+        })
+    }
+}
+
+impl From<Answer> for Answered {
+    fn from(answer: Answer) -> Self {
+        Self::Run(answer)
+    }
+}
+
+fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
+    let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
+    let aws = AwsClients::from_vars(var);
+    Ok(Clients { api: Api::new(settings, aws.secrets)?, s3: aws.s3, memory: Memory::default() })
+}

@@ -1,0 +1,114 @@
+//! One try to ask the API: within the request budget and the caller's time. What each answer tells of the API's clock and
+//! of how much it bears is noted.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
+
+use reqwest::header::{DATE, HeaderMap};
+use tracing::info;
+
+use crate::core::retry::sleep_within;
+use crate::core::settings::{Settings, SettingsError};
+use crate::core::time::Millis;
+use crate::incydr::budget::Budget;
+use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
+use crate::incydr::http;
+use crate::incydr::lanes::Lanes;
+use crate::incydr::request::Caller;
+
+pub struct Connection {
+    pub http: reqwest::Client,
+    pub base_url: String,
+    budget: Budget,
+    pub lanes: Lanes,
+    /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
+    behind: AtomicI64,
+    has_told_time: AtomicBool,
+}
+
+impl Connection {
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        Ok(Self {
+            http: http::client(settings)?,
+            base_url: settings.base_url.clone(),
+            budget: Budget::new(settings.requests_per_minute),
+            lanes: Lanes::default(),
+            behind: AtomicI64::new(0),
+            has_told_time: AtomicBool::new(false),
+        })
+    }
+
+    /// Our clock's instant, or the API's where that is earlier.
+    pub fn at(&self, ours: Millis) -> Millis {
+        ours + self.behind.load(Ordering::Relaxed)
+    }
+
+    /// A run begins, with a budget of its own: what the API's clock said in an earlier one counts no longer.
+    pub fn begin_run(&self, requests_per_minute: usize) {
+        self.budget.set(requests_per_minute);
+        self.behind.store(0, Ordering::Relaxed);
+        self.has_told_time.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the API has answered in this run.
+    pub fn has_told_time(&self) -> bool {
+        self.has_told_time.load(Ordering::Relaxed)
+    }
+
+    /// One try, within the budget and the caller's time.
+    pub async fn attempt<T>(
+        &self,
+        request: reqwest::RequestBuilder,
+        caller: &Caller<'_>,
+        read: impl AsyncFnOnce(reqwest::Response) -> Result<T, FailedAttempt>,
+    ) -> Result<T, FailedAttempt> {
+        if Millis::now() >= caller.until {
+            return Err(ApiError::OutOfTime.into());
+        }
+        let was_held_up = self.wait_for_budget(caller).await?;
+        caller.calls.requests.fetch_add(1, Ordering::Relaxed);
+        let (sent_at, began) = (Millis::now(), Instant::now());
+        let answered = async {
+            let response = request.send().await.map_err(broke_off)?;
+            self.note_date(response.headers());
+            let waited = began.elapsed();
+            let answer = read(response).await?;
+            self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
+            Ok(answer)
+        };
+        let answered: Result<T, FailedAttempt> = tokio::time::timeout(caller.until.since(sent_at), answered)
+            .await
+            .unwrap_or_else(|_| Err(ApiError::OutOfTime.into()));
+        if matches!(&answered, Err(FailedAttempt { error: ApiError::RateLimited { .. }, .. })) {
+            caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
+        }
+        if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
+            self.lanes.refused(sent_at, Millis::now());
+        }
+        answered
+    }
+
+    /// Takes one request of the budget; answers whether it had to wait for it.
+    async fn wait_for_budget(&self, caller: &Caller<'_>) -> Result<bool, ApiError> {
+        let mut had_to = false;
+        while let Err(wait) = self.budget.take(Millis::now()) {
+            had_to = true;
+            if !sleep_within(wait, caller.until).await {
+                info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
+                return Err(ApiError::OutOfTime);
+            }
+        }
+        Ok(had_to)
+    }
+
+    /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date =
+            headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
+        if let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) {
+            let api = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
+            self.behind.store((api - Millis::now().0).min(0), Ordering::Relaxed);
+            self.has_told_time.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The facts by which each stream is read. A stream's own file states them; how they are used is told once, in `collect`.
+
+pub mod guide;
+mod kind;
+mod list;
+
+pub use kind::{Behind, Detail, Events, Facts, Findings, Inventory, Kind, Newest, Part, Rescanned, Total, Versions};
+pub use list::{List, Method, Paging};
+
+use crate::core::dialect::Dialect;
+use crate::core::stream::Stream;
+
+/// Each stream has a module of its own, which holds its `FACTS`.
+macro_rules! facts {
+    ($($variant:ident: $module:ident),+ $(,)?) => {
+        $(pub mod $module;)+
+
+        impl Stream {
+            pub fn facts(self) -> &'static Facts {
+                match self {
+                    $(Self::$variant => &$module::FACTS,)+
+                }
+            }
+        }
+    };
+}
+
+facts! {
+    FileEvents: file_events,
+    Audit: audit,
+    Sessions: sessions,
+    Cases: cases,
+    Users: users,
+    Agents: agents,
+    Devices: devices,
+    Actors: actors,
+    Departments: departments,
+    DirectoryGroups: directory_groups,
+    TrustedActivities: trusted_activities,
+    Roles: roles,
+    Orgs: orgs,
+    RiskIndicatorCategories: risk_indicator_categories,
+    Customer: customer,
+    AlertRules: alert_rules,
+    Watchlists: watchlists,
+    LegalHold: legal_hold,
+    CaseFileEvents: case_file_events,
+    SessionEvents: session_events,
+    UserRoles: user_roles,
+    EnvironmentHealth: environment_health,
+}
+
+impl Stream {
+    pub fn kind(self) -> &'static Kind {
+        &self.facts().kind
+    }
+
+    /// The same in a dialect; a guide has few streams, and then this is none.
+    pub fn kind_in(self, dialect: Dialect) -> Option<&'static Kind> {
+        match dialect {
+            Dialect::Sdk => Some(self.kind()),
+            Dialect::Guide => guide::kind(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::stream::Class;
+
+    #[test]
+    fn what_a_stream_is_called_agrees_with_how_it_is_read() {
+        for stream in Stream::ALL.iter().copied() {
+            let class = match stream.kind() {
+                Kind::Events(facts) => {
+                    assert_eq!(stream.time_field(), Some(facts.list.field), "{stream}");
+                    Class::Events
+                }
+                Kind::Versions(_) => Class::Versions,
+                Kind::Rescanned(_) => Class::Rescanned,
+                Kind::Inventory(_) => Class::Inventory,
+                Kind::Findings(_) => Class::Findings,
+            };
+            assert_eq!(stream.class(), class, "{stream}");
+            assert_eq!(stream.is_in(Dialect::Guide), stream.kind_in(Dialect::Guide).is_some(), "{stream}");
+        }
+    }
+}

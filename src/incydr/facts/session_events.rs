@@ -1,0 +1,27 @@
+//! The file events behind each alerted session that is new or has changed. Plans without full API access may see them
+//! here, where `/v2/file-events` is closed to them.
+
+use crate::core::ndjson::Place;
+use crate::incydr::facts::kind::{Behind, Facts, Kind, Rescanned};
+use crate::incydr::facts::list::{List, Paging};
+use crate::incydr::facts::sessions;
+
+/// One answer holds all, in an object of its own (SDK, `sessions/client.py`).
+pub static FACTS: Facts = Facts {
+    newest: None,
+    kind: Kind::Rescanned(Rescanned {
+        list: sessions::LIST,
+        begin: &["beginTime"],
+        bounds: ("on_or_after", "before"),
+        passes: ("has_alerts", &["true"]),
+        behind: Some(Behind {
+            list: List::get(
+                "/v1/sessions/{}/events",
+                Place::Under { keys: &["fileEvents"], within: Some("queryResult") },
+                &["event", "id"],
+                Paging::Whole,
+            ),
+            parent: "_sessionId",
+        }),
+    }),
+};

@@ -1,0 +1,178 @@
+//! How many windows are read at once, by all streams together: more while the API makes us wait, half as many once it
+//! refuses or takes too long.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::core::time::{MINUTE, Millis};
+
+const AT_FIRST: usize = 2;
+/// Each may hold a window's compressed records.
+const AT_MOST: usize = 5;
+/// After a refusal so much time goes by before there is one more: the vendor's limit is one of a minute.
+const CALM: i64 = MINUTE;
+/// How much an answer counts for less than the next one, when it is told how long the API takes.
+const FADES: f64 = 0.8;
+
+pub struct Lanes {
+    state: Mutex<LaneState>,
+    /// There may be room for one more.
+    room: Notify,
+    cores: f64,
+}
+
+struct LaneState {
+    allowed: usize,
+    taken: usize,
+    /// Of recent answers, in seconds: until they began, and from then until they were read.
+    waited: f64,
+    read: f64,
+    /// When it last shrank, or has grown since.
+    calm_since: Option<Millis>,
+}
+
+/// Room for one window, until it is dropped.
+pub struct Lane<'a>(&'a Lanes);
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl Lanes {
+    #[allow(clippy::cast_precision_loss)]
+    fn new(cores: usize) -> Self {
+        let state = LaneState { allowed: AT_FIRST, taken: 0, waited: 0.0, read: 0.0, calm_since: None };
+        Self { state: Mutex::new(state), room: Notify::new(), cores: cores as f64 }
+    }
+
+    /// A stream's first lane: none waits for another.
+    pub fn first(&self) -> Lane<'_> {
+        self.state().taken += 1;
+        Lane(self)
+    }
+
+    /// One more, if there is room.
+    pub fn another(&self) -> Option<Lane<'_>> {
+        let mut state = self.state();
+        let has_room = state.taken < state.allowed;
+        has_room.then(|| {
+            state.taken += 1;
+            Lane(self)
+        })
+    }
+
+    /// Until there may be room for one more.
+    pub async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// An answer began after `waited` and was read for as long as `read`. While we mostly wait, there is use in one
+    /// more at once; not when the request `was_held_up` by the budget, nor soon after a refusal.
+    pub fn answered(&self, waited: Duration, read: Duration, was_held_up: bool, now: Millis) {
+        let mut state = self.state();
+        state.waited = state.waited * FADES + waited.as_secs_f64();
+        state.read = state.read * FADES + read.as_secs_f64();
+        let is_calm = state.calm_since.is_none_or(|since| since + CALM <= now);
+        let of_use = self.cores * (1.0 + state.waited / state.read.max(0.001));
+        #[allow(clippy::cast_precision_loss)]
+        let is_of_use = (state.allowed as f64) < of_use;
+        if !was_held_up && is_calm && is_of_use && state.allowed < AT_MOST {
+            state.allowed += 1;
+            state.calm_since = state.calm_since.map(|_| now);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The API refused a request that was sent at `sent_at`, or took too long over it. Several at once are one refusal.
+    pub fn refused(&self, sent_at: Millis, now: Millis) {
+        let mut state = self.state();
+        if state.calm_since.is_none_or(|since| since < sent_at) {
+            state.allowed = (state.allowed / 2).max(1);
+            state.calm_since = Some(now);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        self.0.state().taken -= 1;
+        self.0.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_secs(2);
+    const QUICK: Duration = Duration::from_millis(10);
+
+    fn allowed(lanes: &Lanes) -> usize {
+        lanes.state().allowed
+    }
+
+    #[test]
+    fn it_grows_while_the_api_makes_us_wait_and_not_beyond_what_memory_bears() {
+        let lanes = Lanes::new(2);
+        for _ in 0..20 {
+            lanes.answered(SLOW, QUICK, false, Millis(0));
+        }
+        assert_eq!(allowed(&lanes), AT_MOST);
+    }
+
+    #[test]
+    fn more_than_the_cores_can_take_in_are_of_no_use() {
+        let lanes = Lanes::new(2);
+        for _ in 0..20 {
+            lanes.answered(QUICK, SLOW, false, Millis(0));
+        }
+        assert_eq!(allowed(&lanes), 3);
+    }
+
+    #[test]
+    fn a_spent_budget_is_no_reason_to_grow() {
+        let lanes = Lanes::new(2);
+        lanes.answered(SLOW, QUICK, true, Millis(0));
+        assert_eq!(allowed(&lanes), AT_FIRST);
+    }
+
+    #[test]
+    fn a_refusal_halves_once_and_is_followed_by_a_minute_of_calm() {
+        let lanes = Lanes::new(2);
+        for _ in 0..20 {
+            lanes.answered(SLOW, QUICK, false, Millis(0));
+        }
+        for _ in 0..5 {
+            lanes.refused(Millis(900), Millis(1_000));
+        }
+        assert_eq!(allowed(&lanes), AT_MOST / 2);
+        lanes.answered(SLOW, QUICK, false, Millis(30_000));
+        assert_eq!(allowed(&lanes), AT_MOST / 2);
+        for _ in 0..5 {
+            lanes.answered(SLOW, QUICK, false, Millis(61_000));
+        }
+        assert_eq!(allowed(&lanes), AT_MOST / 2 + 1, "one a minute from now on");
+        for sent_at in [70_000, 80_000, 90_000] {
+            lanes.refused(Millis(sent_at), Millis(sent_at + 10));
+        }
+        assert_eq!(allowed(&lanes), 1);
+    }
+
+    #[test]
+    fn a_lane_is_free_again_when_it_is_dropped_and_the_first_is_always_there() {
+        let lanes = Lanes::new(1);
+        let (_first, second) = (lanes.first(), lanes.another());
+        assert!(second.is_some() && lanes.another().is_none());
+        let _of_another_stream = lanes.first();
+        drop(second);
+        assert!(lanes.another().is_none(), "the other stream's counts too");
+    }
+}

@@ -1,0 +1,49 @@
+//! A request, and who asks.
+
+use serde_json::Value;
+
+use crate::core::tally::Calls;
+use crate::core::time::Millis;
+use crate::incydr::facts::Method;
+
+/// What is asked, without its page.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: Method,
+    pub path: String,
+    pub query: Vec<(String, String)>,
+    pub body: Value,
+}
+
+/// Who asks: until when it may wait, and where its requests are counted.
+pub struct Caller<'a> {
+    pub until: Millis,
+    pub calls: &'a Calls,
+    /// What fails is not sent again, unless the API only asked to wait.
+    pub tries_once: bool,
+}
+
+impl<'a> Caller<'a> {
+    pub fn new(until: Millis, calls: &'a Calls) -> Self {
+        Self { until, calls, tries_once: false }
+    }
+}
+
+impl Request {
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::Get, path: path.into(), query: Vec::new(), body: Value::Null }
+    }
+
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::Post, path: path.into(), query: Vec::new(), body }
+    }
+
+    /// As an error names it: `POST /v2/file-events`.
+    pub fn what(&self) -> String {
+        let method = match self.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        };
+        format!("{method} {}", self.path)
+    }
+}

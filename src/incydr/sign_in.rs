@@ -1,0 +1,167 @@
+//! Signing in: the secret, the token that it is exchanged for, and when either is asked for again.
+
+use std::sync::atomic::Ordering;
+
+use reqwest::StatusCode;
+use tokio::sync::Mutex;
+use tracing::info;
+
+use crate::core::dialect::Dialect;
+use crate::core::retry::{self, sleep_within};
+use crate::core::settings::Settings;
+use crate::core::time::Millis;
+use crate::incydr::connection::Connection;
+use crate::incydr::error::{ApiError, broke_off, real_error};
+use crate::incydr::facts::guide;
+use crate::incydr::http::whole_answer;
+use crate::incydr::request::Caller;
+use crate::incydr::token::{self, Token};
+use crate::secrets::{self, Credentials, SecretError};
+
+#[derive(Default)]
+struct SignedIn {
+    /// For these a token was granted: where they are refused later, the secret may have been rotated.
+    proven: Option<Credentials>,
+    /// What the secret held when this run read it, until it is tried.
+    untried: Option<Result<Credentials, SecretError>>,
+    /// Which version of the secret was read last.
+    version: Option<String>,
+    token: Option<Token>,
+    /// How many tokens were granted so far.
+    granted: u64,
+}
+
+/// How the API is signed in to.
+pub struct SignIn {
+    secrets: aws_sdk_secretsmanager::Client,
+    secret_id: String,
+    path: &'static str,
+    signed_in: Mutex<SignedIn>,
+}
+
+impl SignIn {
+    pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Self {
+        let path = match settings.dialect {
+            Dialect::Sdk => token::PATH,
+            Dialect::Guide => guide::SIGN_IN,
+        };
+        Self { secrets, secret_id: settings.secret_id.clone(), path, signed_in: Mutex::default() }
+    }
+
+    /// What this run has read and not tried: it may be another by the next run.
+    pub async fn forget_secret(&self) {
+        self.signed_in.lock().await.untried = None;
+    }
+
+    /// Which version of the secret there is now. What it holds is kept for this run's sign-in.
+    pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
+        let mut signed_in = self.signed_in.lock().await;
+        signed_in.untried = Some(self.read_secret(&mut signed_in, caller).await?);
+        signed_in.proven = None;
+        Ok(signed_in.version.clone())
+    }
+
+    /// Which version of the secret was read last.
+    pub async fn secret_version(&self) -> Option<String> {
+        self.signed_in.lock().await.version.clone()
+    }
+
+    /// The token at hand, or a new one when there is none, it is about to expire, or it is the one of `refused`.
+    /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
+    pub async fn token(
+        &self,
+        connection: &Connection,
+        caller: &Caller<'_>,
+        refused: Option<u64>,
+    ) -> Result<Token, ApiError> {
+        let mut signed_in = self.signed_in.lock().await;
+        if let Some(token) = &signed_in.token
+            && token.is_fresh(Millis::now())
+            && refused != Some(token.generation)
+        {
+            return Ok(token.clone());
+        }
+        signed_in.token = None;
+        signed_in.granted += 1;
+        let generation = signed_in.granted;
+        let proven = signed_in.proven.clone();
+        let (credentials, is_proven) = match proven {
+            Some(credentials) => (credentials, true),
+            None => (self.credentials(&mut signed_in, caller).await?, false),
+        };
+        let (credentials, token) = match self.grant(connection, &credentials, generation, caller).await {
+            Err(error @ ApiError::BadCredentials { .. }) if is_proven => {
+                info!("the API refuses the credentials at hand: reading the secret again");
+                signed_in.proven = None;
+                let read_again = self.credentials(&mut signed_in, caller).await?;
+                if read_again == credentials {
+                    return Err(error);
+                }
+                let token = self.grant(connection, &read_again, generation, caller).await?;
+                (read_again, token)
+            }
+            granted => (credentials, granted?),
+        };
+        signed_in.proven = Some(credentials);
+        signed_in.token = Some(token.clone());
+        Ok(token)
+    }
+
+    /// What this run has read and not tried yet, or what the secret holds now.
+    async fn credentials(&self, signed_in: &mut SignedIn, caller: &Caller<'_>) -> Result<Credentials, ApiError> {
+        let held = match signed_in.untried.take() {
+            Some(held) => held,
+            None => self.read_secret(signed_in, caller).await?,
+        };
+        Ok(held?)
+    }
+
+    async fn read_secret(
+        &self,
+        signed_in: &mut SignedIn,
+        caller: &Caller<'_>,
+    ) -> Result<Result<Credentials, SecretError>, ApiError> {
+        let left = caller.until.since(Millis::now());
+        match tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await {
+            Ok(secret) => {
+                let secret = secret?;
+                signed_in.version = secret.version;
+                Ok(secret.held)
+            }
+            Err(_) => Err(ApiError::OutOfTime),
+        }
+    }
+
+    async fn grant(
+        &self,
+        connection: &Connection,
+        credentials: &Credentials,
+        generation: u64,
+        caller: &Caller<'_>,
+    ) -> Result<Token, ApiError> {
+        let mut attempts = retry::API.begin();
+        loop {
+            let sent_at = Millis::now();
+            let request =
+                token::request(&connection.http, &format!("{}{}", connection.base_url, self.path), credentials);
+            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
+            let asked = connection.attempt(request, caller, whole).await;
+            let (error, retry_after) = match asked {
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+                    (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
+                }
+                Ok(answer) => match token::read(&answer, credentials, sent_at, generation) {
+                    Ok(token) => return Ok(token),
+                    Err(error) => (error, None),
+                },
+                Err(refused) => (refused.error.about("sign-in"), None),
+            };
+            let pause = if error.may_be_retried() { attempts.pause(retry_after) } else { None };
+            let Some(pause) = pause else { return Err(error) };
+            if !sleep_within(pause, caller.until).await {
+                return Err(real_error(ApiError::OutOfTime, Some(error)));
+            }
+            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

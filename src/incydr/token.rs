@@ -1,0 +1,131 @@
+//! Sign-in with the client-credentials grant, and the token it gives, for as long as it lives.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::core::time::Millis;
+use crate::incydr::error::ApiError;
+use crate::incydr::http::HttpAnswer;
+use crate::secrets::Credentials;
+
+/// SDK, `core/auth.py`.
+pub const PATH: &str = "/v1/oauth";
+/// Renewed when four fifths of its life are over, so that none expires on its way (the SDK has no such margin).
+const RENEW_AT: f64 = 0.8;
+/// Seconds (developer portal), for an answer that doesn't say.
+const USUAL_LIFE: f64 = 900.0;
+
+#[derive(Clone)]
+pub struct Token {
+    pub bearer: SecretString,
+    /// It was granted to, and so what else must not be told.
+    client_secret: SecretString,
+    pub tenant: Option<String>,
+    renew_at: Millis,
+    /// Tells this token from the one before, so that of many callers that were refused only one renews.
+    pub generation: u64,
+}
+
+impl Token {
+    pub fn redact(&self, text: &str) -> String {
+        [&self.bearer, &self.client_secret]
+            .iter()
+            .fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "<redacted>"))
+    }
+
+    pub fn is_fresh(&self, now: Millis) -> bool {
+        now < self.renew_at
+    }
+}
+
+/// Basic, with the grant in a form body: read by the path the SDK calls and by every OAuth 2 server (developer portal).
+pub fn request(http: &reqwest::Client, url: &str, credentials: &Credentials) -> RequestBuilder {
+    http.post(url)
+        .basic_auth(&credentials.client_id, Some(credentials.client_secret.expose_secret()))
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(ACCEPT, "application/json")
+        .body("grant_type=client_credentials")
+}
+
+/// An error never repeats the answer's body, which may hold a token or echo the credentials.
+pub fn read(
+    answer: &HttpAnswer,
+    credentials: &Credentials,
+    sent_at: Millis,
+    generation: u64,
+) -> Result<Token, ApiError> {
+    #[derive(Deserialize)]
+    struct Granted {
+        access_token: SecretString,
+        expires_in: Option<f64>,
+    }
+
+    if are_refused(answer) {
+        return Err(ApiError::BadCredentials { status: answer.status.as_u16() });
+    }
+    if !answer.status.is_success() {
+        return Err(ApiError::Status {
+            what: "sign-in".into(),
+            status: answer.status.as_u16(),
+            said: "no token".into(),
+        });
+    }
+    let granted: Granted = serde_json::from_slice(&answer.body)
+        .map_err(|_| ApiError::Unexpected { what: "sign-in".into(), why: "the answer holds no access token".into() })?;
+    let life = granted.expires_in.filter(|life| *life > 0.0).unwrap_or(USUAL_LIFE);
+    #[allow(clippy::cast_possible_truncation)]
+    let renew_after = (life * RENEW_AT * 1000.0) as i64;
+    Ok(Token {
+        tenant: tenant(granted.access_token.expose_secret()),
+        bearer: granted.access_token,
+        client_secret: credentials.client_secret.clone(),
+        renew_at: sent_at + renew_after,
+        generation,
+    })
+}
+
+/// 401, or another refusal in the words of OAuth 2 (RFC 6749, 5.2). A firewall's 403 says nothing of the credentials.
+fn are_refused(answer: &HttpAnswer) -> bool {
+    #[derive(Deserialize)]
+    struct OauthError {
+        #[allow(dead_code)]
+        error: String,
+    }
+
+    match answer.status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => serde_json::from_slice::<OauthError>(&answer.body).is_ok(),
+        _ => false,
+    }
+}
+
+/// The claim `tenantUid` of a JWT (SDK, `client.py`); a token of another kind has none.
+fn tenant(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Claims {
+        tenant_uid: String,
+    }
+
+    let payload = token.split('.').nth(1)?;
+    let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    Some(serde_json::from_slice::<Claims>(&json).ok()?.tenant_uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tenant_is_read_from_the_token_and_an_opaque_token_has_none() {
+        let jwt = format!("h.{}.s", URL_SAFE_NO_PAD.encode(r#"{"tenantUid":"abcd-1234"}"#));
+        assert_eq!(tenant(&jwt).as_deref(), Some("abcd-1234"));
+        for opaque in ["tok", "a.b.c", ""] {
+            assert_eq!(tenant(opaque), None);
+        }
+    }
+}
