@@ -26,8 +26,9 @@ demo: binaries ## Show what the collector does, on this machine alone; needs not
 test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
-lint: ## Check formatting, and clippy with warnings denied
+lint: ## Check formatting, the layers of src, and clippy with warnings denied
 	cargo fmt --all --check
+	python3 tests/layers.py
 	cargo clippy --workspace --all-targets -- -D warnings
 
 deny: $(CARGO_DENY) ## Check licences, sources, and that there is one TLS and one HTTP stack

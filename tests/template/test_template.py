@@ -118,7 +118,7 @@ def code_below(*names):
 
 
 def settings_code():
-    return code_below("settings.rs", "settings/**/*.rs")
+    return code_below("core/settings.rs", "core/settings/**/*.rs")
 
 
 def actions_called():
