@@ -6,6 +6,7 @@ import itself where the file uses the name. Calls of methods are not seen."""
 import re
 import sys
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -15,27 +16,26 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 BESIDE = {("incydr", "secrets")}
 # Imports that close a circle, and are still to be turned round.
 KNOWN = {
-    ("collect/events/backlog.rs", "collect/events/window.rs"),
-    ("collect/inventory/list.rs", "collect/inventory.rs"),
-    ("collect/rescanned/behind.rs", "collect/rescanned.rs"),
-    ("collect/rescanned/slice.rs", "collect/rescanned.rs"),
+    ("collect/events/backlog", "collect/events/window"),
+    ("collect/inventory/list", "collect/inventory"),
+    ("collect/rescanned/behind", "collect/rescanned"),
+    ("collect/rescanned/slice", "collect/rescanned"),
 }
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]+);", re.M)
+TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", re.M | re.S)
 
 
 def blank(found):
+    """As many lines, with nothing in them."""
     return "\n" * found[0].count("\n")
 
 
-def production(text):
-    """Without test modules and comments; lines stay where they are."""
-    text = re.sub(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", blank, text, flags=re.M | re.S)
-    return re.sub(r"(?<!:)//.*", "", text)
+def production(path):
+    return re.sub(r"(?<!:)//.*", "", TEST_MODULE.sub(blank, path.read_text("utf-8")))
 
 
 # By module: `core/time.rs` is ("core", "time").
-TEXTS = {path.relative_to(SRC).with_suffix("").parts: production(path.read_text()) for path in sorted(SRC.rglob("*.rs"))}
-TESTS = {module for module in TEXTS if module[-1] == "tests"}
+TEXTS = {path.relative_to(SRC).with_suffix("").parts: production(path) for path in SRC.rglob("*.rs") if path.stem != "tests"}
 
 
 def expanded(tree):
@@ -48,12 +48,11 @@ def expanded(tree):
 def absolute(module, path):
     """From the crate's root; none where the path is another crate's."""
     first, *rest = names = path.removesuffix("::self").split("::")
-    base = module
     while names[:1] in (["super"], ["self"]):
-        base = base[:-1] if names.pop(0) == "super" else base
+        module = module[:-1] if names.pop(0) == "super" else module
     if first == "crate":
         return tuple(rest)
-    return (*base, *names) if first in ("super", "self") or (*base, first) in TEXTS else None
+    return (*module, *names) if first in ("super", "self") or (*module, first) in TEXTS else None
 
 
 @cache
@@ -72,44 +71,32 @@ def paths(module):
 
 
 def target(path):
-    """The file that holds what a path names."""
+    """The module that holds what a path names."""
     depth = next((depth for depth in range(len(path), 0, -1) if path[:depth] in TEXTS), 0)
     exports = paths(path[:depth]) if 0 < depth < len(path) else []
     exported = [at for at, is_exported, _, _ in exports if is_exported and at[-1] == path[depth] and at != path]
     return target(exported[0]) if exported else path[:depth]
 
 
-def circle(start, imports):
-    """The shortest way from a file back to itself, if there is one."""
-    ways = [[start]]
-    for way in ways:
-        for to in imports[way[-1]]:
-            if to == start:
-                return way
-            if all(to not in other for other in ways):
-                ways.append([*way, to])
-    return []
-
-
-def main():
-    wrong, circles = [f"src/{module[0]}: it has no layer" for module in TEXTS if module[0] not in RANK], {}
-    imports, left = {module: {} for module in TEXTS}, set(KNOWN)
-    for module, (path, _, is_used, line) in ((module, path) for module in TEXTS if module not in TESTS for path in paths(module)):
-        to = target(path)
-        names = ("/".join(module) + ".rs", "/".join(to) + ".rs")
-        if not is_used or not to or to == module or names in KNOWN:
-            left.discard(names)
+wrong = [f"src/{module[0]} has no layer" for module in TEXTS if module[0] not in RANK]
+imports, left = {module: {} for module in sorted(TEXTS)}, set(KNOWN)
+for ours in imports:
+    for path, _, is_used, line in paths(ours):
+        theirs = target(path)
+        names = ("/".join(ours), "/".join(theirs))
+        left.discard(names)
+        if not is_used or theirs in ((), ours) or names in KNOWN:
             continue
-        imports[module].setdefault(to, line)
-        if module[0] != to[0] and RANK.get(to[0], 0) >= RANK.get(module[0], 0) and (module[0], to[0]) not in BESIDE:
-            wrong.append(f"src/{names[0]}:{line}: {module[0]} must not know {to[0]}, where src/{names[1]} lies")
-    wrong += [f"src/{ours} no longer imports src/{theirs}: remove that from KNOWN" for ours, theirs in sorted(left)]
-    for way in filter(None, (circle(module, imports) for module in TEXTS)):
-        steps = [f"  src/{'/'.join(a)}.rs:{imports[a][b]} imports src/{'/'.join(b)}.rs" for a, b in zip(way, way[1:] + way[:1])]
-        circles.setdefault(frozenset(way), "a circle:\n" + "\n".join(steps))
-    print("\n".join([*wrong, *circles.values()]) or "The layers of src/ hold.")
-    return 1 if wrong or circles else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        imports[ours].setdefault(theirs, line)
+        (part, *_), (other, *_) = ours, theirs
+        if part != other and RANK.get(other, 0) >= RANK.get(part, 0) and (part, other) not in BESIDE:
+            wrong.append(f"src/{names[0]}.rs:{line}: {part} must not know {other}, where src/{names[1]}.rs lies")
+wrong += [f"src/{ours}.rs no longer imports src/{theirs}.rs: remove that from KNOWN" for ours, theirs in sorted(left)]
+try:
+    TopologicalSorter(imports).prepare()
+except CycleError as error:
+    way = error.args[1][::-1]
+    steps = [f"  src/{'/'.join(a)}.rs:{imports[a][b]} imports src/{'/'.join(b)}.rs" for a, b in zip(way, way[1:])]
+    wrong += ["a circle:", *steps]
+print("\n".join(dict.fromkeys(wrong)) or "The layers of src/ hold.")
+sys.exit(1 if wrong else 0)

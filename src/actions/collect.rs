@@ -23,7 +23,7 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::facts::Kind;
 
-/// All that is owed, or what somebody asked for. `by_hand` is a person's own request, which waits for its turn.
+/// Collects all that is owed, or what somebody asked for. `by_hand` is a person's own request, which waits for its turn.
 pub async fn collect(
     settings: &Settings,
     clients: &Clients,

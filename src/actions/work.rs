@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
@@ -25,10 +26,11 @@ use crate::core::times::Times;
 /// The lease outlives the deadline by so much, for what was sent just before it.
 const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
 /// How often a person's own run looks whether another's lease is over.
-const LEASE_POLL: std::time::Duration = std::time::Duration::from_millis(500);
-
+const LEASE_POLL: Duration = Duration::from_millis(500);
+/// What is still owed after so long should have been covered by an earlier run.
 const FEW_TICKS: i64 = 15 * MINUTE;
 
+/// One run of such an action.
 pub struct Work<'a> {
     pub settings: &'a Settings,
     pub clients: &'a Clients,
@@ -147,10 +149,12 @@ impl<'a> Work<'a> {
         Ok(identity)
     }
 
+    /// Keeps the streams' states as they stand on this checkpoint.
     pub fn note_states(&self, checkpoint: &Checkpoint) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&checkpoint.states);
     }
 
+    /// The same for what is about to expire.
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
         *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::records::{Agent, Held, Hold, User};
-use crate::collect::health::sources::{Counts, Rows, Sources};
+use crate::collect::health::sources::{Counts, Listed, Sources};
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
@@ -95,7 +95,7 @@ fn why(stream: Stream, error: &Error) -> String {
     format!("{stream}: {}", chain(error))
 }
 
-fn by_id<'r, T>(rows: &Result<&'r Rows<T>, String>) -> Option<&'r BTreeMap<String, T>> {
+fn by_id<'r, T>(rows: &Result<&'r Listed<T>, String>) -> Option<&'r BTreeMap<String, T>> {
     rows.as_ref().ok().map(|rows| &rows.by_id)
 }
 

@@ -24,8 +24,8 @@ const LONGEST_SILENCE: i64 = 45 * DAY;
 
 /// Each is there, or the reason why not.
 pub struct Sources {
-    pub agents: Result<Rows<Agent>, Error>,
-    pub users: Result<Rows<User>, Error>,
+    pub agents: Result<Listed<Agent>, Error>,
+    pub users: Result<Listed<User>, Error>,
     /// In legal hold, and subjects of open cases.
     pub custodians: Result<Vec<Held>, Error>,
     pub subjects: Result<Vec<Held>, Error>,
@@ -37,7 +37,7 @@ pub struct Sources {
 
 /// By their ids.
 #[derive(Debug)]
-pub struct Rows<T> {
+pub struct Listed<T> {
     pub by_id: BTreeMap<String, T>,
     /// So many more are there, which are no JSON or have no id.
     pub unreadable: u64,
@@ -124,7 +124,7 @@ impl Reader<'_> {
         parent: Option<&str>,
         query: &[(&str, &str)],
         of: impl Fn(&Value) -> T,
-    ) -> Result<Rows<T>, Error> {
+    ) -> Result<Listed<T>, Error> {
         let size = self.settings.page_size(stream, list.max_page_size);
         for tried in 1..=TRIES {
             let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -132,7 +132,7 @@ impl Reader<'_> {
             if let Some(parent) = parent {
                 listing = listing.of(parent);
             }
-            let mut rows = Rows { by_id: BTreeMap::new(), unreadable: 0 };
+            let mut rows = Listed { by_id: BTreeMap::new(), unreadable: 0 };
             let mut shown = 0;
             while let Some(page) = listing.rows(self.caller).await? {
                 let (before, count) = (rows.count(), page.len() as u64);
@@ -209,7 +209,7 @@ impl Reader<'_> {
     }
 }
 
-impl<T> Rows<T> {
+impl<T> Listed<T> {
     fn count(&self) -> u64 {
         self.by_id.len() as u64 + self.unreadable
     }

@@ -26,8 +26,8 @@ fn agent(changes: &Value) -> Agent {
     Agent::of(&record)
 }
 
-fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> Rows<T> {
-    Rows { by_id: rows.into_iter().map(|(id, row)| (id.to_owned(), row)).collect(), unreadable: 0 }
+fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> Listed<T> {
+    Listed { by_id: rows.into_iter().map(|(id, row)| (id.to_owned(), row)).collect(), unreadable: 0 }
 }
 
 fn user(is_inactive: bool) -> User {
@@ -179,7 +179,7 @@ fn users_and_agents_that_do_not_go_together_are_found() {
 
 #[test]
 fn nobody_is_without_an_agent_while_some_agents_cannot_be_read() {
-    let agents = Rows { unreadable: 1, ..rows([]) };
+    let agents = Listed { unreadable: 1, ..rows([]) };
     let sources = Sources { agents: Ok(agents), reporting: Ok(Counts::new()), ..well() };
     let (findings, left_out) = found(&sources, &rules());
     assert_eq!(findings, []);
