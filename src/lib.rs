@@ -6,7 +6,8 @@
 //! * [`edge`]: an event in, an answer out
 //! * [`actions`]: collect, backfill, restart, verify, probe, health
 //! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
-//! * [`bucket`]: S3; [`incydr`]: the API; [`secrets`]: the API client's credentials. Only `incydr` knows `secrets`
+//! * [`bucket`]: S3; [`incydr`]: the API; [`secrets`]: the API client's credentials. Of these, only `incydr` knows another:
+//!   `secrets`
 //! * [`core`]: plain values without I/O
 
 pub mod actions;
