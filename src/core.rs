@@ -22,6 +22,7 @@ pub mod retry;
 pub mod settings;
 pub mod states;
 pub mod stream;
+pub mod stuck;
 pub mod tally;
 pub mod time;
 pub mod times;

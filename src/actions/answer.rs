@@ -15,6 +15,7 @@ use crate::core::json::is_default;
 use crate::core::manifest::Link;
 use crate::core::states::State;
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckSummary;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
 
@@ -78,6 +79,9 @@ pub struct StreamAnswer {
     pub expired: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+    /// What can't be read, where there is anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<StuckSummary>,
     /// For the metrics alone: answers of 429, spans that have been owed for longer than a few ticks, and whether what is
     /// owed is about to be kept no longer.
     #[serde(skip)]
@@ -134,6 +138,7 @@ impl StreamAnswer {
             vanished: figure(&tally.vanished),
             expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             error,
+            stuck: None,
         }
     }
 }

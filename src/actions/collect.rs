@@ -19,6 +19,7 @@ use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::facts::Kind;
@@ -102,7 +103,7 @@ impl Work<'_> {
             let tally = Tally::default();
             let outcome = match self.stopped(*stream) {
                 Some(stopped) => Err(stopped),
-                None => collect::collect(run, *stream, &tally).await.map(Status::from),
+                None => complete(run, *stream, collect::collect(run, *stream, &tally).await.map(Status::from)),
             };
             (*stream, tally, outcome)
         }))
@@ -159,10 +160,21 @@ impl Work<'_> {
         let state = self.state_after(ledger, stream, told.is_some(), is_committed);
         let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
-        let answer = StreamAnswer { state, gaps, is_expiring, ..answer };
+        let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
+        let answer = StreamAnswer { state, gaps, is_expiring, stuck, ..answer };
         log(stream, &answer);
         answer
     }
+}
+
+/// A stream of which anything is stuck is not complete.
+fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Result<Status, Error> {
+    let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
+    let stuck = run.ledger.read(|checkpoint| {
+        let stuck = checkpoint.stuck.get(&stream).filter(|stuck| !stuck.is_empty())?;
+        Some(Error::Stuck { error_type: stuck.error_type(), told: stuck.message() })
+    });
+    stuck.filter(|_| is_well).map_or(outcome, Err)
 }
 
 fn not_committed(collected: &mut Collected, error: &Error) {

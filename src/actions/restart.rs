@@ -13,6 +13,7 @@ use crate::core::checkpoint::Checkpoint;
 use crate::core::settings::Settings;
 use crate::core::states::{self, State};
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
 
@@ -50,6 +51,9 @@ impl Work<'_> {
         let now = Millis::now();
         let changes = states::restart(&mut checkpoint.states, self.streams, now);
         checkpoint.health.tell(changes, self.run_id, now);
+        for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
+            stuck.try_now(now);
+        }
     }
 
     fn restarted(&self, checkpoint: &Checkpoint) -> Answer {
@@ -57,7 +61,8 @@ impl Work<'_> {
             let state = checkpoint.states.get(stream).map_or(State::Pending, |state| state.state);
             let covered_to = checkpoint.covered_to(*stream);
             let answer = StreamAnswer::new(Status::Complete, &Tally::default(), covered_to, Millis::now(), None);
-            (*stream, StreamAnswer { state: Some(state), ..answer })
+            let stuck = checkpoint.stuck.get(stream).and_then(StuckList::summary);
+            (*stream, StreamAnswer { state: Some(state), stuck, ..answer })
         };
         Answer::of_streams(self.run_id, self.streams.iter().map(of).collect::<BTreeMap<_, _>>())
     }

@@ -162,7 +162,8 @@ impl Work<'_> {
                     && matches!(result, RunResult::Failed(_))
                     && checkpoint.states.get(&stream).is_some_and(|state| state.is_stopped_with(&self.settings.hash));
             if !is_stopped {
-                changes.extend(states::change(&mut checkpoint.states, stream, milestones, result, now));
+                let stuck = checkpoint.stuck(stream).summary();
+                changes.extend(states::change(&mut checkpoint.states, stream, milestones, result, stuck, now));
             }
         }
         checkpoint.health.tell(changes, self.run_id, now);

@@ -21,6 +21,7 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::Link;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckList;
 use crate::core::time::{DAY, HOUR, MINUTE, Millis};
 use crate::core::times::Times;
 use crate::incydr::facts::Kind;
@@ -220,9 +221,13 @@ impl Verification<'_> {
         let of = |spans: &Intervals, wrong: &str| -> Vec<Discrepancy> {
             spans.iter().map(|span| Discrepancy::of_span(stream, span, wrong)).collect()
         };
+        let uncovered = uncovered.without(&state.covered).without(&expired);
+        let stuck = checkpoint.stuck.get(&stream).map(StuckList::spans).unwrap_or_default();
+        let sound = uncovered.clone().without(&stuck);
         [
             of(&expired, "expired: the API kept it no longer when it was to be read"),
-            of(&uncovered.without(&state.covered).without(&expired), "not covered"),
+            of(&sound, "not covered"),
+            of(&uncovered.without(&sound), "stuck: not covered, because it can't be read; it is tried again"),
             of(&untold, "covered, but no manifest tells of its reading"),
         ]
         .concat()

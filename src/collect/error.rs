@@ -23,6 +23,9 @@ pub enum Error {
     Ledger(#[from] LedgerError),
     #[error("{0}")]
     Totals(String),
+    /// Spans or ids that can't be read, and hold up nothing else.
+    #[error("{told}")]
+    Stuck { error_type: ErrorType, told: String },
     /// Told before it happens, with the error that keeps it from being read, if there was one.
     #[error(
         "{from} to {to} is not covered, and the API keeps the oldest of it for {hours_left} more hours only{}",
@@ -51,7 +54,8 @@ impl Error {
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
             Self::Store(_) => ErrorType::FirstPartyGenericError,
-            Self::NotCommitted { error_type, .. }
+            Self::Stuck { error_type, .. }
+            | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
             Self::Totals(_) => ErrorType::ThirdPartyGenericError,

@@ -10,7 +10,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 pub use events::{EventsState, Recount, Reserved, Window};
@@ -26,11 +26,12 @@ use crate::core::json::{is_default, to_json};
 use crate::core::manifest::{Link, ReadingEntry};
 use crate::core::states::States;
 use crate::core::stream::{Class, Stream};
+use crate::core::stuck::StuckList;
 use crate::core::time::Millis;
 
 /// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`; 4 added
-/// `reserved` and `merged`.
-pub const FORMAT_VERSION: u64 = 4;
+/// `reserved` and `merged`; 5 added `stuck` and a window's `resumed`.
+pub const FORMAT_VERSION: u64 = 5;
 /// It is read, and written in this format.
 const OLDEST_FORMAT_VERSION: u64 = 1;
 
@@ -53,6 +54,9 @@ pub struct Checkpoint {
     pub rescanned: BTreeMap<Stream, RescannedState>,
     #[serde(default)]
     pub inventory: BTreeMap<Stream, InventoryState>,
+    /// What can't be read, and when it is tried again.
+    #[serde(default, skip_serializing_if = "is_nothing_stuck", serialize_with = "what_is_stuck")]
+    pub stuck: BTreeMap<Stream, StuckList>,
     #[serde(default)]
     pub manifests: Manifests,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -103,6 +107,7 @@ impl Checkpoint {
             versions: BTreeMap::new(),
             rescanned: BTreeMap::new(),
             inventory: BTreeMap::new(),
+            stuck: BTreeMap::new(),
             manifests: Manifests::default(),
             states: States::new(),
             health: HealthRecords::default(),
@@ -172,6 +177,15 @@ impl Checkpoint {
         }
     }
 
+    pub fn stuck(&mut self, stream: Stream) -> &mut StuckList {
+        self.stuck.entry(stream).or_default()
+    }
+
+    /// An event stream's part, and what is stuck of it.
+    pub fn events_and_stuck(&mut self, stream: Stream) -> (&mut EventsState, &mut StuckList) {
+        (self.events.entry(stream).or_default(), self.stuck.entry(stream).or_default())
+    }
+
     pub fn events(&mut self, stream: Stream) -> &mut EventsState {
         self.events.entry(stream).or_default()
     }
@@ -228,6 +242,14 @@ impl Manifests {
     }
 }
 
+fn is_nothing_stuck(stuck: &BTreeMap<Stream, StuckList>) -> bool {
+    stuck.values().all(StuckList::is_empty)
+}
+
+fn what_is_stuck<S: Serializer>(stuck: &BTreeMap<Stream, StuckList>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(stuck.iter().filter(|(_, list)| !list.is_empty()))
+}
+
 fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointError> {
     if theirs == ours {
         return Ok(());
@@ -266,7 +288,7 @@ mod tests {
         assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
         assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
-        assert_eq!(Checkpoint::parse(br#"{"format_version":5,"new":[]}"#), Err(CheckpointError::Newer { found: 5 }));
+        assert_eq!(Checkpoint::parse(br#"{"format_version":6,"new":[]}"#), Err(CheckpointError::Newer { found: 6 }));
         let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
         assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
         assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
@@ -282,8 +304,8 @@ mod tests {
         let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
         let json = String::from_utf8(checkpoint.to_json()).expect("text");
         assert!(!json.contains("states") && !json.contains("health"), "what need not be written is not: {json}");
-        for version in [2, 3] {
-            let older = json.replacen("\"format_version\": 4", &format!("\"format_version\": {version}"), 1);
+        for version in [2, 3, 4] {
+            let older = json.replacen("\"format_version\": 5", &format!("\"format_version\": {version}"), 1);
             assert_ne!(older, json);
             assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
         }

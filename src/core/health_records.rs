@@ -73,6 +73,7 @@ mod tests {
             previous: Some(State::Authenticated),
             at: Millis(7),
             error: None,
+            stuck: None,
         };
         let mut health = HealthRecords::default();
         health.tell(Vec::new(), "r-0", Millis(9));

@@ -6,7 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::core::error_kind::ErrorInfo;
+use crate::core::json::is_default;
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckSummary;
 use crate::core::time::Millis;
 
 /// In the order in which a run comes through them.
@@ -42,6 +44,9 @@ pub struct StreamState {
     /// With what it was stopped by an error: it is tried again with anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_with: Option<Setup>,
+    /// How many spans or ids are stuck, as was told last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stuck: u64,
 }
 
 /// What a stream was tried with.
@@ -66,6 +71,9 @@ pub struct Change {
     pub at: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+    /// What can't be read, where there is anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<StuckSummary>,
 }
 
 /// How far a run came before it came to its streams, and when.
@@ -98,7 +106,7 @@ impl fmt::Display for State {
 
 impl StreamState {
     fn new(state: State, since: Millis) -> Self {
-        Self { state, since, error: None, stopped_with: None }
+        Self { state, since, error: None, stopped_with: None, stuck: 0 }
     }
 
     /// Stopped by an error, and with these settings.
@@ -114,21 +122,27 @@ impl StreamState {
 }
 
 /// Puts a stream into the state in which a run left it. Where that is another than before, answers every state that
-/// the run came through.
+/// the run came through. Where only more is stuck than before, or nothing any more, answers that.
 pub fn change(
     states: &mut States,
     stream: Stream,
     milestones: &Milestones,
     result: RunResult,
+    stuck: Option<StuckSummary>,
     now: Millis,
 ) -> Vec<Change> {
     let before = states.get(&stream).cloned();
     let was = before.as_ref().map(|before| before.state);
+    let count = stuck.as_ref().map_or(0, |stuck| stuck.count);
     let Some(after) = after(was, milestones, result, now) else { return Vec::new() };
+    let after = StreamState { stuck: count, ..after };
     if let Some(before) = before.filter(|before| before.is_like(&after)) {
         // Of the same type, an error may still say something else.
+        let (state, error) = (after.state, after.error.clone());
         states.insert(stream, StreamState { since: before.since, ..after });
-        return Vec::new();
+        let is_news = count > before.stuck || count == 0 && before.stuck > 0;
+        let change = Change { stream, state, previous: Some(state), at: now, error, stuck };
+        return if is_news { vec![change] } else { Vec::new() };
     }
     let is_new = matches!(was, None | Some(State::Stopped));
     let steps = [
@@ -143,7 +157,8 @@ pub fn change(
     let mut previous = was;
     for (state, at) in steps.chain([(after.state, now)]) {
         let error = if state < State::Error { None } else { after.error.clone() };
-        changes.push(Change { stream, state, previous, at, error });
+        let stuck = stuck.clone().filter(|_| state >= State::Error || state == after.state);
+        changes.push(Change { stream, state, previous, at, error, stuck });
         previous = Some(state);
     }
     states.insert(stream, after);
@@ -193,7 +208,7 @@ pub fn restart(states: &mut States, streams: &[Stream], now: Millis) -> Vec<Chan
 
 fn one_step(stream: Stream, from: &mut StreamState, to: State, now: Millis) -> Change {
     let previous = Some(std::mem::replace(from, StreamState::new(to, now)).state);
-    Change { stream, state: to, previous, at: now, error: None }
+    Change { stream, state: to, previous, at: now, error: None, stuck: None }
 }
 
 #[cfg(test)]
@@ -226,11 +241,11 @@ mod tests {
     fn a_steady_stream_has_nothing_to_tell() {
         use State::{Authenticated, Collecting, Initialized, Pending, Started};
         let mut states = States::new();
-        let first = change(&mut states, STREAM, &MILESTONES, RunResult::Collected, Millis(9));
+        let first = change(&mut states, STREAM, &MILESTONES, RunResult::Collected, None, Millis(9));
         assert_eq!(names(&first), [Pending, Started, Initialized, Authenticated, Collecting]);
         assert_eq!(first[0].previous, None);
         for result in [RunResult::Collected, RunResult::Idle, RunResult::Nothing] {
-            assert_eq!(change(&mut states, STREAM, &MILESTONES, result, Millis(20)), []);
+            assert_eq!(change(&mut states, STREAM, &MILESTONES, result, None, Millis(20)), []);
         }
         assert_eq!(states[&STREAM], StreamState::new(Collecting, Millis(9)));
     }
@@ -240,7 +255,7 @@ mod tests {
         use State::{Authenticated, Collecting, Error, Initialized, Started};
         let failed = |error_type, message: &str| RunResult::Failed(told(error_type, message));
         let mut states = States::from([(STREAM, StreamState::new(Collecting, Millis(0)))]);
-        let mut to = |result| change(&mut states, STREAM, &MILESTONES, result, Millis(9));
+        let mut to = |result| change(&mut states, STREAM, &MILESTONES, result, None, Millis(9));
         let changes = to(failed(ErrorType::ThirdPartyGenericError, "500"));
         assert_eq!(names(&changes), [Started, Initialized, Authenticated, Error]);
         assert_eq!(changes[3].error, Some(told(ErrorType::ThirdPartyGenericError, "500")));
@@ -255,8 +270,8 @@ mod tests {
     fn the_newest_message_of_an_error_stands_with_its_first_time() {
         let failed = |message: &str| RunResult::Failed(told(ErrorType::ThirdPartyGenericError, message));
         let mut states = States::new();
-        change(&mut states, STREAM, &MILESTONES, failed("500"), Millis(9));
-        change(&mut states, STREAM, &MILESTONES, failed("503"), Millis(20));
+        change(&mut states, STREAM, &MILESTONES, failed("500"), None, Millis(9));
+        change(&mut states, STREAM, &MILESTONES, failed("503"), None, Millis(20));
         assert_eq!(states[&STREAM].error, Some(told(ErrorType::ThirdPartyGenericError, "503")));
         assert_eq!(states[&STREAM].since, Millis(9));
     }
@@ -266,12 +281,12 @@ mod tests {
         use State::{Initialized, Pending, Started, Stopped, Stopping};
         let milestones = Milestones { authenticated: None, ..MILESTONES };
         let mut states = States::new();
-        let changes = change(&mut states, STREAM, &milestones, misconfigured("1"), Millis(9));
+        let changes = change(&mut states, STREAM, &milestones, misconfigured("1"), None, Millis(9));
         assert_eq!(names(&changes), [Pending, Started, Initialized, Stopping, Stopped]);
         assert!(states[&STREAM].is_stopped_with("hash") && !states[&STREAM].is_stopped_with("other"));
-        assert_eq!(change(&mut states, STREAM, &milestones, misconfigured("1"), Millis(20)), []);
+        assert_eq!(change(&mut states, STREAM, &milestones, misconfigured("1"), None, Millis(20)), []);
         assert_eq!(
-            names(&change(&mut states, STREAM, &milestones, misconfigured("2"), Millis(20))),
+            names(&change(&mut states, STREAM, &milestones, misconfigured("2"), None, Millis(20))),
             [Pending, Started, Initialized, Stopping, Stopped],
             "another secret that is refused, too"
         );
@@ -285,15 +300,15 @@ mod tests {
     fn what_is_no_longer_enabled_is_stopped_without_an_error_and_begins_anew() {
         use State::{Authenticated, Pending, Started, Stopped};
         let mut states = States::new();
-        change(&mut states, STREAM, &MILESTONES, misconfigured("1"), Millis(9));
-        change(&mut states, Stream::Users, &MILESTONES, RunResult::Collected, Millis(9));
+        change(&mut states, STREAM, &MILESTONES, misconfigured("1"), None, Millis(9));
+        change(&mut states, Stream::Users, &MILESTONES, RunResult::Collected, None, Millis(9));
         assert_eq!(leave(&mut states, &[STREAM, Stream::Users], Millis(10)), []);
         assert_eq!(names(&leave(&mut states, &[], Millis(10))), [Stopped], "the other was stopped before");
         assert!(states.values().all(|state| state.state == Stopped && state.stopped_with.is_none()));
         assert_eq!(leave(&mut states, &[], Millis(11)), []);
         let milestones = Milestones { initialized: None, ..MILESTONES };
         assert_eq!(
-            names(&change(&mut states, STREAM, &milestones, RunResult::Idle, Millis(20))),
+            names(&change(&mut states, STREAM, &milestones, RunResult::Idle, None, Millis(20))),
             [Pending, Started, Authenticated]
         );
     }

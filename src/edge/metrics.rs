@@ -45,6 +45,7 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
         ("Retries", "Count", told.retries),
         ("Gaps", "Count", told.gaps),
         ("SetAside", "Count", told.set_aside),
+        ("Stuck", "Count", told.stuck.as_ref().map_or(0, |stuck| stuck.count)),
         ("Late", "Count", told.late),
         ("Failed", "Count", u64::from(told.status == Status::Failed)),
         ("NotPermitted", "Count", u64::from(told.status == Status::NotPermitted)),

@@ -1,0 +1,337 @@
+//! What can't be read: a span of an event stream, or an id within another one. It stands on the checkpoint with its
+//! attempts, its last error and its next try, so that it holds up nothing that can be read. Plain values.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::intervals::{Intervals, Span};
+use crate::core::json::is_default;
+use crate::core::time::{HOUR, Millis};
+
+/// The longest pause between two tries, in milliseconds.
+const LONGEST_PAUSE: i64 = 6 * HOUR;
+/// An error message names at most so many.
+const MOST_NAMED: usize = 20;
+
+/// One thing that can't be read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stuck {
+    pub what: What,
+    /// When it failed first.
+    pub since: Millis,
+    /// 0 while its error is that of the larger span from which it was cut.
+    pub attempts: u32,
+    pub tried_at: Millis,
+    pub next_try: Millis,
+    pub error: ErrorInfo,
+    /// A run died while it read this, so nothing else is read at the same time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub alone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// Time that is not covered.
+    Span(Span),
+    /// A covered window that can't be counted or read again.
+    Recount(Span),
+    /// A record whose detail fails: a case's number, a session's id.
+    Id(String),
+    /// A list below a record: `{"list": "members", "id": "<watchlist id>"}`. A list that stands by itself has no id.
+    List {
+        list: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
+}
+
+/// What is stuck in one stream, as the answer and the health records tell it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StuckSummary {
+    pub count: u64,
+    /// The one that failed first.
+    pub oldest: Named,
+    pub since: Millis,
+    /// The last error of the oldest.
+    pub error: ErrorInfo,
+}
+
+/// A span by its ends, a record by its id, a list by its name and the id of the record below which it stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Named {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+/// All that is stuck in one stream. Its spans are disjoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StuckList(Vec<Stuck>);
+
+impl StuckList {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Stuck> {
+        self.0.iter()
+    }
+
+    /// `None` where nothing is stuck.
+    pub fn summary(&self) -> Option<StuckSummary> {
+        let oldest = self.0.iter().min_by_key(|stuck| (stuck.since, &stuck.what))?;
+        let (since, error) = (oldest.since, oldest.error.clone());
+        Some(StuckSummary { count: self.0.len() as u64, oldest: Named::from(&oldest.what), since, error })
+    }
+
+    /// The first of the errors' types, in the order in which a run ends by them.
+    pub fn error_type(&self) -> ErrorType {
+        let types = self.0.iter().map(|stuck| stuck.error.error_type);
+        types.min().unwrap_or(ErrorType::ThirdPartyGenericError)
+    }
+
+    /// `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
+    pub fn message(&self) -> String {
+        let mut named: Vec<&What> = self.0.iter().map(|stuck| &stuck.what).collect();
+        named.sort_unstable();
+        let names: Vec<String> = named.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+        let more = named.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (since, why) =
+            self.summary().map_or_else(Default::default, |oldest| (oldest.since.to_string(), oldest.error.message));
+        format!(
+            "{} can't be read: {}{more}; the oldest since {since}: {why}; all else is collected, and each is tried again, after at most 6 hours",
+            named.len(),
+            names.join(", ")
+        )
+    }
+
+    pub fn get(&self, what: &What) -> Option<&Stuck> {
+        self.0.iter().find(|stuck| stuck.what == *what)
+    }
+
+    /// Whether it may be tried now. What is not stuck always may.
+    pub fn is_due(&self, what: &What, now: Millis) -> bool {
+        self.get(what).is_none_or(|stuck| stuck.next_try <= now)
+    }
+
+    /// Notes a failed attempt. The next try is the next run's; after that each pause is twice as long as the last.
+    pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
+        let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
+            let (since, tried_at, next_try) = (now, now, now);
+            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false });
+            return;
+        };
+        let pause = if stuck.attempts == 0 { 0 } else { 2 * (now.0 - stuck.tried_at.0) };
+        stuck.attempts += 1;
+        (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(0, LONGEST_PAUSE));
+        stuck.error = error;
+    }
+
+    /// It was read, or is gone.
+    pub fn heal(&mut self, what: &What) {
+        self.0.retain(|stuck| stuck.what != *what);
+    }
+
+    pub fn retain(&mut self, keep: impl FnMut(&Stuck) -> bool) {
+        self.0.retain(keep);
+    }
+
+    /// Clears every back-off: all is due at once.
+    pub fn try_now(&mut self, now: Millis) {
+        for stuck in &mut self.0 {
+            stuck.next_try = now;
+        }
+    }
+
+    /// The spans that are not covered.
+    pub fn spans(&self) -> Intervals {
+        self.0.iter().filter_map(Stuck::span).collect()
+    }
+
+    /// The entry that holds a span.
+    pub fn holding(&self, span: Span) -> Option<&Stuck> {
+        self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
+    }
+
+    /// Takes a span out of all entries, which keep what is left of theirs.
+    pub fn cut_out(&mut self, gone: Span) {
+        let gone = Intervals::from(vec![gone]);
+        self.keep_spans(|span| Intervals::from(vec![span]).without(&gone));
+    }
+
+    /// Keeps of each entry's span what lies in `spans`.
+    pub fn keep_within(&mut self, spans: &Intervals) {
+        self.keep_spans(|span| spans.within(span));
+    }
+
+    fn keep_spans(&mut self, keep: impl Fn(Span) -> Intervals) {
+        let list = std::mem::take(&mut self.0);
+        self.0 = list
+            .into_iter()
+            .flat_map(|stuck| match stuck.span() {
+                None => vec![stuck],
+                Some(span) => keep(span).iter().map(|kept| Stuck { what: What::Span(kept), ..stuck.clone() }).collect(),
+            })
+            .collect();
+    }
+
+    /// A span failed and is tried in parts from now on, each at once. Parts of what was stuck before keep its attempts.
+    pub fn split(&mut self, span: Span, parts: Vec<Span>, error: &ErrorInfo, now: Millis, alone: bool) {
+        let held = self.holding(span).cloned();
+        self.cut_out(span);
+        for part in parts {
+            let (what, error) = (What::Span(part), error.clone());
+            let new = Stuck { what, since: now, attempts: 0, tried_at: now, next_try: now, error, alone };
+            self.0.push(match &held {
+                None => new,
+                Some(held) => Stuck {
+                    alone: alone || held.alone,
+                    what: new.what,
+                    error: new.error,
+                    next_try: now,
+                    ..held.clone()
+                },
+            });
+        }
+    }
+}
+
+impl StuckList {
+    /// Spans that touch and were all tried become one.
+    pub fn merge_tried(&mut self) {
+        let (mut tried, mut list): (Vec<Stuck>, Vec<Stuck>) =
+            std::mem::take(&mut self.0).into_iter().partition(|stuck| stuck.span().is_some() && stuck.attempts > 0);
+        tried.sort_by_key(Stuck::span);
+        for next in tried {
+            let touching = list.last_mut().and_then(|last| {
+                let (held, span) = (last.span()?, next.span()?);
+                (last.attempts > 0 && held.to == span.from && last.alone == next.alone).then_some((last, held, span))
+            });
+            match touching {
+                Some((last, held, span)) => {
+                    last.what = What::Span(Span { to: span.to, ..held });
+                    last.since = last.since.min(next.since);
+                    last.attempts = last.attempts.max(next.attempts);
+                    last.next_try = last.next_try.min(next.next_try);
+                    last.tried_at = last.tried_at.max(next.tried_at);
+                }
+                None => list.push(next),
+            }
+        }
+        self.0 = list;
+    }
+}
+
+impl Stuck {
+    /// Of time that is not covered.
+    pub fn span(&self) -> Option<Span> {
+        match self.what {
+            What::Span(span) => Some(span),
+            _ => None,
+        }
+    }
+}
+
+impl From<&What> for Named {
+    fn from(what: &What) -> Self {
+        match what {
+            What::Span(span) | What::Recount(span) => {
+                Self { from: Some(span.from), to: Some(span.to), ..Self::default() }
+            }
+            What::Id(id) => Self { id: Some(id.clone()), ..Self::default() },
+            What::List { list, id } => Self { list: Some(list.clone()), id: id.clone(), ..Self::default() },
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Span(span) => write!(f, "{} to {}", span.from, span.to),
+            Self::Recount(span) => write!(f, "the recount of {} to {}", span.from, span.to),
+            Self::Id(id) => f.write_str(id),
+            Self::List { list, id: Some(id) } => write!(f, "{list} of {id}"),
+            Self::List { list, id: None } => f.write_str(list),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::MINUTE;
+
+    fn error(message: &str) -> ErrorInfo {
+        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }
+    }
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    #[test]
+    fn the_next_try_is_the_next_run_s_and_then_twice_as_late_each_time_but_six_hours_at_most() {
+        let id = || What::Id("17".into());
+        let (mut list, mut now) = (StuckList::default(), Millis(0));
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            list.fail(id(), error("500"), now);
+            let next = list.get(&id()).expect("stuck").next_try;
+            pauses.push((next.0 - now.0) / MINUTE);
+            assert!(list.is_due(&id(), next) && (next == now || !list.is_due(&id(), now)));
+            // A run every five minutes.
+            now = next.max(now + 5 * MINUTE);
+        }
+        assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 360, 360, 360]);
+        list.try_now(now);
+        assert!(list.is_due(&id(), now), "a restart clears it");
+        assert_eq!(list.get(&id()).map(|stuck| (stuck.since, stuck.attempts)), Some((Millis(0), 10)));
+        list.heal(&id());
+        assert_eq!(list, StuckList::default());
+    }
+
+    #[test]
+    fn a_span_that_is_cut_keeps_its_beginning_and_what_is_read_of_it_is_taken_out() {
+        let mut list = StuckList::default();
+        list.fail(What::Span(span(0, 100)), error("500"), Millis(5));
+        list.split(span(0, 100), vec![span(0, 50), span(50, 100)], &error("501"), Millis(9), false);
+        assert!(list.iter().all(|stuck| stuck.since == Millis(5) && stuck.next_try == Millis(9)));
+        list.cut_out(span(40, 60));
+        assert_eq!(list.spans(), [span(0, 40), span(60, 100)].into_iter().collect());
+        assert_eq!(list.holding(span(70, 80)).and_then(Stuck::span), Some(span(60, 100)));
+        list.keep_within(&[span(10, 20)].into_iter().collect());
+        assert_eq!(list.spans(), [span(10, 20)].into_iter().collect());
+    }
+
+    #[test]
+    fn it_is_told_with_its_oldest_and_names_all() {
+        let mut list = StuckList::default();
+        list.fail(What::Id("18".into()), error("403"), Millis(0));
+        list.fail(What::List { list: "members".into(), id: Some("w".into()) }, error("404"), Millis(1));
+        let summary = serde_json::to_value(list.summary()).expect("JSON");
+        let expected = r#"{"count":2,"oldest":{"id":"18"},"since":"1970-01-01T00:00:00.000Z","error":{"type":"ThirdPartyGenericError","message":"403"}}"#;
+        assert_eq!(summary, serde_json::from_str::<serde_json::Value>(expected).expect("JSON"));
+        assert!(
+            list.message().starts_with("2 can't be read: 18, members of w; the oldest since 1970"),
+            "{}",
+            list.message()
+        );
+    }
+}
