@@ -1,5 +1,7 @@
 //! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
 
+mod compared;
+mod each;
 pub mod error;
 mod events;
 mod findings;
@@ -20,13 +22,14 @@ use crate::bucket::ledger::Ledger;
 use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
-use crate::core::checkpoint::{Checkpoint, Met, StateObject, StoredState};
+use crate::core::checkpoint::Checkpoint;
 use crate::core::intervals::Span;
-use crate::core::known::{Known, Memory};
-use crate::core::manifest::{ReadingEntry as Entry, StoredObject};
-use crate::core::ndjson::{self, Packed, hex};
+use crate::core::known::Memory;
+use crate::core::manifest::ReadingEntry;
+use crate::core::ndjson::hex;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
+use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::{HOUR, Millis};
 use crate::core::times::Times;
@@ -52,14 +55,6 @@ pub struct Run<'a> {
     pub span: Option<Span>,
     /// A person's own invocation tries also what was refused a moment ago.
     pub by_hand: bool,
-}
-
-/// What was found under the key of a reading that a run had left open.
-#[derive(Default)]
-struct Applied {
-    /// With what was found there before.
-    count: u32,
-    objects: Vec<StoredObject>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +86,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         Kind::Events(facts) => collector.events(facts).await,
         Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
         Kind::Rescanned(facts) => collector.rescanned(facts).await.map(|()| Outcome::Complete),
-        Kind::Inventory(facts) => collector.inventory(facts).await,
+        Kind::Inventory(facts) => Box::pin(collector.inventory(facts)).await,
         Kind::Findings(facts) => collector.findings(facts).await,
     };
     let refused_at = match &collected {
@@ -136,68 +131,14 @@ impl Collector<'_> {
         Ok(self.run.ledger.commit(self.run.times.store_until).await?)
     }
 
+    /// What is stuck of the stream.
+    fn stuck<T>(&self, change: impl FnOnce(&mut StuckList) -> T) -> T {
+        self.run.ledger.update(|checkpoint| change(checkpoint.stuck(self.stream)))
+    }
+
     /// A reading that is done is told by the next manifest, from the moment at which its change is committed.
-    fn note<T>(&self, done: Entry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
+    fn note<T>(&self, done: ReadingEntry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
         self.run.chain.note(done, change)
-    }
-
-    /// Stores what one reading of versions or inventory found; answers all that stands under its key, and what of it
-    /// was met only now. `before` is what stood there already.
-    async fn store_at(&self, at: Millis, packed: Packed, before: Applied) -> Result<(Vec<StoredObject>, Met), Error> {
-        self.run.ledger.check_lease()?;
-        let placed = self.run.records.add_at(self.stream, at, before.count, packed, self.run.times.store_until).await?;
-        self.tally.add(&placed);
-        let met = match () {
-            () if placed.iter().any(|placed| !placed.is_new) => Met::Unknown,
-            () if !placed.is_empty() => Met::New,
-            () => Met::Nothing,
-        };
-        let placed = placed.into_iter().map(|placed| placed.object);
-        Ok((before.objects.into_iter().chain(placed).collect(), met))
-    }
-
-    /// A run that died may have stored its reading without saying so: what stands under its key is known, once. `apply`
-    /// takes a record's key and its line.
-    async fn apply_stored(
-        &self,
-        stored: &StoredState,
-        key_of: impl Fn(&str) -> Option<String>,
-        mut apply: impl FnMut(&str, &str),
-    ) -> Result<Applied, Error> {
-        let mut applied = Applied { count: stored.applied, objects: Vec::new() };
-        let Some(at) = stored.open else { return Ok(applied) };
-        let until = self.run.times.store_until;
-        for (object, lines) in self.run.records.stored_at(self.stream, at, stored.applied, until).await? {
-            for line in lines {
-                let line = ndjson::bare(&line);
-                if let Some(key) = key_of(&line) {
-                    apply(&key, &line);
-                }
-            }
-            applied.count += 1;
-            applied.objects.push(object);
-        }
-        Ok(applied)
-    }
-
-    async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
-        Ok(Known::load(self.run.state, at, self.run.times.store_until).await?)
-    }
-
-    /// The same, without asking the bucket for what this process stored itself.
-    async fn recall_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
-        match at.and_then(|at| self.run.memory.take(self.stream, at)) {
-            Some(known) => Ok(known),
-            None => self.load_known(at).await,
-        }
-    }
-
-    async fn store_known(&self, known: &Known, before: Option<&StateObject>) -> Result<Option<StateObject>, Error> {
-        if self.run.records.dry_run {
-            return Ok(before.cloned());
-        }
-        let prefix = self.run.settings.state_prefix();
-        Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
     }
 
     /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on. Answers the key.

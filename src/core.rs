@@ -3,6 +3,7 @@
 //! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again
 //! * [`stream`]: what each stream is called; [`states`]: in which state it is; [`health_records`]: where that is told
 //! * [`checkpoint`]: what is covered, what is being read, and who may write; [`identity`]: whose data it is
+//! * [`stuck`]: what can't be read; [`round`]: in which order a run asks for what may be stuck
 //! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
 //! * [`settings`], [`dialect`], [`version`]: what the operator says
@@ -19,6 +20,7 @@ pub mod known;
 pub mod manifest;
 pub mod ndjson;
 pub mod retry;
+pub mod round;
 pub mod settings;
 pub mod states;
 pub mod stream;

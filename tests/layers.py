@@ -17,9 +17,6 @@ BESIDE = {("incydr", "secrets")}
 # Imports that close a circle, and are still to be turned round.
 KNOWN = {
     ("collect/events/backlog", "collect/events/window"),
-    ("collect/inventory/list", "collect/inventory"),
-    ("collect/rescanned/behind", "collect/rescanned"),
-    ("collect/rescanned/slice", "collect/rescanned"),
 }
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]+);", re.M)
 TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", re.M | re.S)

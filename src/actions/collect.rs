@@ -161,7 +161,7 @@ impl Work<'_> {
         let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
-        let answer = StreamAnswer { state, gaps, is_expiring, stuck, ..answer };
+        let answer = StreamAnswer { state, stuck, gaps, is_expiring, ..answer };
         log(stream, &answer);
         answer
     }

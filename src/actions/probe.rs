@@ -127,7 +127,7 @@ struct Question {
     time: Option<&'static [&'static str]>,
     /// A list that each record has, where a permission of its own may be needed, and what the API answers where one
     /// has none.
-    behind: Option<(&'static List, &'static [u16])>,
+    sublist: Option<(&'static List, &'static [u16])>,
 }
 
 /// The requests to one stream.
@@ -156,10 +156,10 @@ impl Probe<'_> {
 
     /// The time of the newest record, where the answer shows it.
     async fn ask(&self, question: Question, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
-        let Question { list, query, body, time, behind } = question;
+        let Question { list, query, body, time, sublist } = question;
         let first = asked.first(Listing::new(self.api, list, 1, query, body), until).await?;
         let Some(ListRow::Record { line, id }) = first else { return Ok(None) };
-        if let Some((list, none)) = behind {
+        if let Some((list, none)) = sublist {
             let listing = Listing::new(self.api, list, 1, Vec::new(), Value::Null).of(&id);
             match asked.first(listing, until).await {
                 Err(ApiError::Status { status, .. }) if none.contains(&status) => {}
@@ -200,7 +200,7 @@ impl Asked {
 }
 
 fn question(stream: Stream, settings: &Settings) -> Option<Question> {
-    let of = |list, behind| Question { list, query: Vec::new(), body: Value::Null, time: None, behind };
+    let of = |list, sublist| Question { list, query: Vec::new(), body: Value::Null, time: None, sublist };
     let question = match stream.kind_in(settings.dialect)? {
         Kind::Events(facts) => {
             let now = Millis::now();
@@ -216,11 +216,11 @@ fn question(stream: Stream, settings: &Settings) -> Option<Question> {
         Kind::Rescanned(facts) => {
             let (parameter, values) = facts.passes;
             let query = values.last().map(|value| (parameter.to_owned(), (*value).to_owned())).into_iter().collect();
-            Question { query, ..of(&facts.list, facts.behind.as_ref().map(|behind| (&behind.list, &[][..]))) }
+            Question { query, ..of(&facts.list, facts.sublist.as_ref().map(|sublist| (&sublist.list, &[][..]))) }
         }
         Kind::Inventory(facts) => {
-            let behind = facts.parts.iter().find(|part| part.parent.is_some());
-            of(&facts.parts[0].list, behind.map(|part| (&part.list, part.none)))
+            let sublist = facts.parts.iter().find(|part| part.parent.is_some());
+            of(&facts.parts[0].list, sublist.map(|part| (&part.list, part.none)))
         }
         // They have no list of their own; most are about agents.
         Kind::Findings(_) => of(&agents::LIST, None),
@@ -280,8 +280,8 @@ mod tests {
         assert!(of(Stream::Cases).list.fixed.contains(&("srtKey", "updatedAt")));
         assert_eq!(of(Stream::SessionEvents).query, [("has_alerts".to_owned(), "true".to_owned())]);
         for stream in [Stream::SessionEvents, Stream::CaseFileEvents, Stream::UserRoles, Stream::Watchlists] {
-            assert!(of(stream).behind.is_some_and(|(list, _)| list.path.contains("{}")), "{stream}");
+            assert!(of(stream).sublist.is_some_and(|(list, _)| list.path.contains("{}")), "{stream}");
         }
-        assert!(of(Stream::Users).behind.is_none() && of(Stream::Users).time.is_none());
+        assert!(of(Stream::Users).sublist.is_none() && of(Stream::Users).time.is_none());
     }
 }

@@ -9,6 +9,9 @@ use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::secrets::SecretError;
 
+/// What a 403 says where others are answered.
+const NOT_THIS: &str = "the API client may not read this one";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
@@ -88,6 +91,11 @@ impl Error {
         }
     }
 
+    /// Whether it may be about the one record or list that was asked for, so that others answer.
+    pub fn may_be_of_one(&self) -> bool {
+        (self.may_be_local() || self.is_forbidden()) && !matches!(self, Self::Api(ApiError::RateLimited { .. }))
+    }
+
     /// What only other settings, another secret or a person's word mend: it is not tried again before.
     pub fn stops(&self) -> bool {
         matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
@@ -97,15 +105,24 @@ impl Error {
         matches!(self, Self::Api(ApiError::Forbidden { .. }))
     }
 
-    /// A record may be closed to the API client that the list, and so the stream, is open to.
+    /// A record or a list may be closed to the API client that the stream is open to.
     #[must_use]
-    pub fn of_one_record(self) -> Self {
+    pub fn of_one(self) -> Self {
         match self {
             Self::Api(ApiError::Forbidden { what }) => {
-                let said = "the API client may read the list, but not this record".into();
-                Self::Api(ApiError::Status { what, status: 403, said })
+                Self::Api(ApiError::Status { what, status: 403, said: NOT_THIS.into() })
             }
             other => other,
+        }
+    }
+
+    /// As it is told of a record or a list.
+    pub fn told_of_one(&self) -> ErrorInfo {
+        match self {
+            Self::Api(ApiError::Forbidden { what }) => {
+                ErrorInfo::from(&Self::Api(ApiError::Forbidden { what: what.clone() }).of_one())
+            }
+            other => ErrorInfo::from(other),
         }
     }
 

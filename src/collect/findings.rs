@@ -6,8 +6,8 @@ use super::{Collector, Outcome};
 use crate::bucket::records::Form;
 use crate::collect::error::Error;
 use crate::collect::health;
-use crate::core::checkpoint::Met;
-use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::checkpoint::WriteOutcome;
+use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::{Packed, Packer};
 use crate::core::time::Millis;
 use crate::incydr::facts::Findings;
@@ -25,7 +25,7 @@ impl Collector<'_> {
         let only_waits = left_open.is_some() && state.covered_to >= left_open && !is_stored;
         if only_waits {
             let (by, now) = (&self.run.ledger.lease, Millis::now());
-            self.inventory_state(|state| state.stored.close(by, Met::Nothing, 0, now));
+            self.inventory_state(|state| state.stored.close(by, WriteOutcome::Nothing, 0, now));
         }
         if !is_due && (left_open.is_none() || only_waits) {
             return Ok(Outcome::NotDue);
@@ -53,16 +53,16 @@ impl Collector<'_> {
         let until = self.run.times.store_until;
         let placed = self.run.records.once_at(self.stream, at, packed, Form::Ndjson, until).await?;
         self.tally.add(placed.as_slice());
-        let met = if placed.is_some() { Met::New } else { Met::Nothing };
+        let outcome = if placed.is_some() { WriteOutcome::Written } else { WriteOutcome::Nothing };
         let objects: Vec<_> = placed.into_iter().map(|placed| placed.object).collect();
-        let done = Entry {
+        let done = ReadingEntry {
             rows: objects.iter().map(|object| object.records).sum(),
             objects,
-            ..Entry::of_instant(self.stream, at, opened_at)
+            ..ReadingEntry::of_instant(self.stream, at, opened_at)
         };
         self.note(done, |checkpoint| {
             let state = checkpoint.inventory(self.stream);
-            state.stored.close(&self.run.ledger.lease, met, 0, Millis::now());
+            state.stored.close(&self.run.ledger.lease, outcome, 0, Millis::now());
             state.covered_to = Some(at);
         });
         Ok(())

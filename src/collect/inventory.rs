@@ -3,61 +3,63 @@
 
 mod key;
 mod list;
+mod pass;
 
-use futures::future::join_all;
+use std::collections::BTreeSet;
 
 use self::key::{Member, key_of, with_member};
-use self::list::{Begun, FETCHES_AT_ONCE, Shown, Whole};
-use super::{Applied, Collector, Outcome};
+use self::list::ListReading;
+use self::pass::PassReading;
+use super::compared::Counted;
+use super::{Collector, Outcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{InventoryState, Pass};
 use crate::core::known::Known;
-use crate::core::manifest::ReadingEntry as Entry;
-use crate::core::ndjson::{Fingerprint, Packer};
+use crate::core::round::Round;
+use crate::core::stream::Class;
+use crate::core::stuck::{StuckList, What};
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::facts::{Inventory, Part};
+use crate::incydr::request::Caller;
 
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
 pub(super) const EARLY: i64 = 30 * SECOND;
 /// Where more than one in so many would be gone at once, it is the list that is wrong; but one alone may go.
 const ONE_IN: usize = 5;
-/// After so many lists in a row that failed it is the API that fails, not a list.
-const FAILURES_IN_A_ROW: u32 = 3;
+/// A list that disagreed with its total, and was not read to its end by so many runs since, changes faster than it is
+/// read.
+const MOST_RUNS: u32 = 5;
 
-/// A reading under way.
-struct Reading {
-    at: Millis,
-    pass: Pass,
-    known: Known,
-    /// On the pages so far, this run's and those of the runs before it.
-    seen: Known,
-    /// New or changed.
-    packer: Packer,
-    opened_at: Millis,
-    /// What a run that died stored under the same key.
-    before: Applied,
-    set_aside: Vec<String>,
-    /// A list that failed, and was passed over.
-    failed: Option<Error>,
+/// The lists that are stuck, as far as it matters what they don't show.
+struct HeldLists {
+    /// Of the records with these ids.
+    parents: BTreeSet<String>,
+    /// Those that stand by themselves.
+    lists: BTreeSet<String>,
 }
 
 impl Collector<'_> {
     pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<Outcome, Error> {
         let state = self.inventory_state(|state| state.clone());
-        if !facts.in_every_run && !self.is_due(&state) {
+        let (due, is_due) = (self.due(), facts.in_every_run || self.is_due(&state));
+        if !is_due && due.is_empty() {
             return Ok(Outcome::NotDue);
         }
-        let mut reading = self.open_reading(facts, &state).await?;
-        match self.read_parts(facts, &mut reading).await {
-            Ok(()) => self.close(facts, reading).await,
-            Err(error) => {
-                if !error.is_out_of_time() && reading.pass.parent.is_none() {
-                    reading.pass.page = 0;
-                    reading.pass.part = 0;
-                }
-                self.suspend(reading).await?;
-                Err(error)
-            }
+        let pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
+        let seen = self.load_known(pass.seen.as_ref()).await?;
+        if is_due {
+            self.inventory_state(|state| state.pass = Some(pass.clone()));
+        }
+        let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), |line| key_of(facts, line)).await?;
+        let mut reading = PassReading::new(snapshot, pass);
+        if !is_due {
+            let read = self.read_stuck(facts, &due, &mut reading).await;
+            self.close_unfinished(reading, None).await?;
+            return read.map(|()| Outcome::Complete);
+        }
+        match self.read_parts(facts, &due, &mut reading).await {
+            Ok(()) => self.close_whole(facts, reading).await,
+            Err(error) => Box::pin(self.suspend(reading, error)).await,
         }
     }
 
@@ -73,97 +75,121 @@ impl Collector<'_> {
         !fresh || state.pass.is_some() || state.stored.open.is_some()
     }
 
-    /// Opens the reading, or goes on with one that was cut off or whose run died.
-    async fn open_reading(&self, facts: &'static Inventory, state: &InventoryState) -> Result<Reading, Error> {
-        let pass = state.pass.clone().unwrap_or_else(|| Pass::new(self.run.api.now()));
-        let mut known = self.load_known(state.stored.known.as_ref()).await?;
-        let mut seen = self.load_known(pass.seen.as_ref()).await?;
-        let apply = |key: &str, line: &str| {
-            known.apply(key, line);
-            // That run saw it later.
-            if seen.has_id(key) {
-                seen.apply(key, line);
-            }
-        };
-        let before = self.apply_stored(&state.stored, |line| key_of(facts, line), apply).await?;
-        let at = self.inventory_state(|state| {
-            state.pass = Some(pass.clone());
-            state.stored.open(Millis::now(), &self.run.ledger.lease)
-        });
-        self.commit().await?;
-        let packer = Packer::new(&self.run.settings.packing);
-        let (opened_at, set_aside) = (Millis::now(), Vec::new());
-        Ok(Reading { at, pass, known, seen, packer, opened_at, before, set_aside, failed: None })
-    }
-
     /// The lists that stand by themselves, and those that each record of the first one has.
-    async fn read_parts(&self, facts: &'static Inventory, reading: &mut Reading) -> Result<(), Error> {
+    async fn read_parts(
+        &self,
+        facts: &'static Inventory,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
         while let Some(part) = facts.parts.get(reading.pass.part) {
             if part.parent.is_some() {
-                self.read_of_each(facts, part, reading).await?;
-            } else {
-                let mut begun = Begun { listing: self.listing(part, None), first: None };
-                let mut shown = Shown::default();
-                if reading.pass.page > 0 {
-                    shown = Shown::before(reading, facts, part);
-                    let rows = shown.ids.len() as u64 + shown.set_aside;
-                    begun.listing = begun.listing.from_page(reading.pass.page, rows);
-                }
-                let whole = self.read_list(facts, (part, None), begun, shown, reading).await?;
+                self.read_of_each(facts, part, due, reading).await?;
+            } else if reading.pass.part == 0 {
+                let whole = self.read_list(facts, self.list_alone(facts, part, reading), reading).await?;
                 reading.note(&whole);
+            } else {
+                self.read_further(facts, part, due, reading).await?;
             }
             reading.pass.next_part();
         }
         Ok(())
     }
 
-    /// One record's list after another's; the first pages of a few are asked for at once. All of these are there before
-    /// the first of them is read on: a request that nobody polls might hold the token that the next page waits for. A
-    /// list that fails holds up no other.
-    async fn read_of_each(
+    /// The lists that are stuck and due, and no others.
+    async fn read_stuck(
         &self,
         facts: &'static Inventory,
-        part: &'static Part,
-        reading: &mut Reading,
+        due: &[What],
+        reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let mut parents: Vec<String> = reading.ids_of(facts, &facts.parts[0]).collect();
-        parents.sort_unstable();
-        if let Some(last) = &reading.pass.parent {
-            parents.retain(|parent| parent > last);
-        }
-        let mut failures = 0;
-        for some in parents.chunks(FETCHES_AT_ONCE) {
-            let begun = join_all(some.iter().map(|parent| async move {
-                let mut listing = self.listing(part, Some(parent));
-                let first = Some(listing.rows(&self.caller()).await);
-                (parent, Begun { listing, first })
-            }));
-            for (parent, begun) in begun.await {
-                match self.read_list(facts, (part, Some(parent)), begun, Shown::default(), reading).await {
-                    Ok(whole) => {
-                        failures = 0;
-                        reading.note(&whole);
-                    }
-                    Err(error) if error.may_be_local() => {
-                        failures += 1;
-                        (reading.pass.is_partial, reading.pass.lacks) = (true, true);
-                        if failures >= FAILURES_IN_A_ROW {
-                            return Err(error);
-                        }
-                        reading.failed.get_or_insert(error);
-                    }
-                    Err(error) => return Err(error),
-                }
-                reading.pass.parent = Some(parent.clone());
+        for part in facts.parts.iter().skip(1) {
+            if part.parent.is_some() {
+                let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+                round.add_due(parents_due(due, part).map(str::to_owned));
+                self.read_lists(facts, part, &mut round, reading).await?;
+            } else if due.contains(&alone(part)) {
+                self.read_further(facts, part, due, reading).await?;
             }
         }
         Ok(())
     }
 
+    /// A list that stands by itself, after the first one: where it fails it is stuck, and the others are read.
+    async fn read_further(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let is_stuck = self.stuck(|stuck| stuck.get(&alone(part)).is_some());
+        if is_stuck && !due.contains(&alone(part)) {
+            return Ok(());
+        }
+        match self.read_list(facts, self.list_alone(facts, part, reading), reading).await {
+            Ok(whole) => {
+                reading.note(&whole);
+                reading.judged.list_answered(part.name);
+            }
+            Err(error) if error.may_be_of_one() => reading.judged.list_failed(part.name, error.told_of_one()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// One record's list after another's, those that are stuck last.
+    async fn read_of_each(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
+        if !reading.pass.is_partial {
+            // Who is gone has no list.
+            self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
+        }
+        let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+        round.add_due(parents_due(due, part).filter(|id| all.contains(*id)).map(str::to_owned));
+        let last = reading.pass.parent.clone();
+        let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
+        round.add(parents.iter().cloned());
+        let read = self.read_lists(facts, part, &mut round, reading).await;
+        let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
+        if let Some(parent) = parents.iter().rev().find(is_read) {
+            reading.pass.parent = Some(parent.clone());
+        }
+        read
+    }
+
+    async fn read_lists(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        round: &mut Round,
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let ask = async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, caller).await;
+        let take = async |_: &str, list: ListReading<'_>| {
+            let whole = self.read_list(facts, list, reading).await?;
+            reading.note(&whole);
+            Ok(())
+        };
+        let read = self.ask_each(round, usize::MAX, ask, take).await;
+        reading.judged.extend(round.judged());
+        read
+    }
+
     /// The reading is at its end. Where it is whole, what it didn't see is missed, and what was missed twice is gone.
-    async fn close(&self, facts: &'static Inventory, mut reading: Reading) -> Result<Outcome, Error> {
-        let mut refused = reading.failed.take();
-        let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
+    async fn close_whole(&self, facts: &'static Inventory, mut reading: PassReading) -> Result<Outcome, Error> {
+        let (known, mut seen) = reading.take_compared();
+        let mut stuck = self.stuck(|stuck| stuck.clone());
+        reading.judged.apply_to(&mut stuck, Millis::now());
+        let held = HeldLists::of(&stuck);
+        held.keep(facts, &known, &mut seen);
+        let mut refused = None;
         let is_whole = !reading.pass.is_partial && facts.tells_deleted;
         let next = if is_whole {
             let (mut next, gone) = known.after_whole_reading(seen);
@@ -176,10 +202,10 @@ impl Collector<'_> {
                 )));
             } else {
                 for key in gone {
-                    let told =
-                        |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, reading.at));
+                    let at = reading.snapshot.at;
+                    let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
                     if let Some(line) = with_member(facts, &key, told).flatten() {
-                        reading.packer.push(&line);
+                        reading.snapshot.push(&line);
                     }
                     next.remove(&key);
                 }
@@ -188,87 +214,110 @@ impl Collector<'_> {
         } else {
             known.updated_with(seen)
         };
-        // The list that failed may have done so in a run before this one.
         let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
-        let (rows, total) = (reading.pass.rows, reading.pass.counted);
-        self.store_and_close(reading, &next, None, (rows, total), covered_to).await?;
+        let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| held.is_empty()));
+        reading.snapshot.known = next;
+        self.close(reading, None, Counted { rows, total }, covered_to).await?;
         refused.map_or(Ok(Outcome::Complete), Err)
     }
 
     /// The reading is not at its end: what is new or changed is stored, and the next run goes on, or begins again.
-    async fn suspend(&self, mut reading: Reading) -> Result<(), Error> {
-        let (known, seen) = (std::mem::take(&mut reading.known), std::mem::take(&mut reading.seen));
-        let rows = (seen.count() as u64 + reading.pass.set_aside, None);
-        if reading.pass.is_at_beginning() {
-            let known = known.updated_with(seen);
-            return self.store_and_close(reading, &known, None, rows, None).await;
+    async fn suspend(&self, mut reading: PassReading, error: Error) -> Result<Outcome, Error> {
+        let pass = &mut reading.pass;
+        let mut told = None;
+        if error.is_out_of_time() {
+            pass.runs_since_restart = pass.runs_since_restart.map(|runs| runs + 1);
+            told = pass.runs_since_restart.filter(|runs| *runs >= MOST_RUNS).map(|runs| {
+                Error::Totals(format!(
+                    "{runs} runs since the list of {} disagreed with the API's own total, and was begun again, none has read it to its end: it changes faster than it is read; what is new or changed is stored, nobody is taken for deleted",
+                    self.stream
+                ))
+            });
+        } else if pass.parent.is_none() {
+            (pass.page, pass.part, pass.runs_since_restart) = (0, 0, None);
         }
-        let seen = self.store_known(&seen, reading.pass.seen.as_ref()).await?;
-        let pass = Pass { seen, ..reading.pass.clone() };
-        self.store_and_close(reading, &known, Some(pass), rows, None).await
+        let before = reading.pass.seen.clone();
+        if reading.pass.is_at_beginning() {
+            self.close_unfinished(reading, None).await?;
+        } else {
+            let seen = self.store_known(reading.seen(), before.as_ref()).await?;
+            let pass = Pass { seen, ..reading.pass.clone() };
+            self.close_unfinished(reading, Some(pass)).await?;
+        }
+        Err(told.unwrap_or(error))
     }
 
-    /// `pass` is where the next run goes on. `total` is the API's, of a reading that is whole.
-    async fn store_and_close(
+    /// `pass` is where the next run goes on. Without it what was seen is known now.
+    async fn close_unfinished(&self, mut reading: PassReading, pass: Option<Pass>) -> Result<(), Error> {
+        let (known, seen) = reading.take_compared();
+        let rows = seen.count() as u64 + reading.pass.set_aside;
+        reading.snapshot.known = if pass.is_some() { known } else { known.updated_with(seen) };
+        self.close(reading, pass, Counted { rows, total: None }, None).await
+    }
+
+    async fn close(
         &self,
-        reading: Reading,
-        known: &Known,
+        reading: PassReading,
         pass: Option<Pass>,
-        (rows, total): (u64, Option<u64>),
+        counted: Counted,
         covered_to: Option<Millis>,
     ) -> Result<(), Error> {
-        let applied = reading.before.count;
-        let (objects, met) = self.store_at(reading.at, reading.packer.finish(), reading.before).await?;
-        let before = self.inventory_state(|state| state.stored.known.clone());
-        let after = self.store_known(known, before.as_ref()).await?;
-        let done = Entry {
-            rows,
-            total,
-            set_aside: reading.set_aside,
-            objects,
-            ..Entry::of_instant(self.stream, reading.at, reading.opened_at)
-        };
-        self.note(done, |checkpoint| {
+        let PassReading { snapshot, judged, .. } = reading;
+        self.close_snapshot(snapshot, counted, |checkpoint| {
+            judged.apply_to(checkpoint.stuck(self.stream), Millis::now());
             let state = checkpoint.inventory(self.stream);
-            state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
             state.pass = pass;
             state.covered_to = covered_to.or(state.covered_to);
-        });
+        })
+        .await?;
         Ok(())
     }
 }
 
-impl Reading {
-    fn note(&mut self, whole: &Whole) {
-        self.pass.rows += whole.rows;
-        self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
-        self.pass.is_partial |= !whole.is_exact;
-    }
-
-    /// A record, as it is stored.
-    fn take(&mut self, key: &str, line: &str, is_index: bool) {
-        let fingerprint = Fingerprint::of(line.as_bytes());
-        if !is_index && !self.known.has(key, fingerprint) && !self.seen.has(key, fingerprint) {
-            self.packer.push(line);
+impl HeldLists {
+    fn of(stuck: &StuckList) -> Self {
+        let (mut parents, mut lists) = (BTreeSet::new(), BTreeSet::new());
+        for stuck in stuck.iter() {
+            match &stuck.what {
+                What::List { id: Some(id), .. } => parents.insert(id.clone()),
+                What::List { list, id: None } => lists.insert(list.clone()),
+                _ => false,
+            };
         }
-        self.seen.add(key, fingerprint);
+        Self { parents, lists }
     }
 
-    fn knows(&self, key: &str) -> bool {
-        self.known.has_id(key) || self.seen.has_id(key)
+    fn is_empty(&self) -> bool {
+        self.parents.is_empty() && self.lists.is_empty()
     }
 
-    /// A record that never changes is still there.
-    fn keep(&mut self, key: &str) {
-        self.seen.keep(key, &self.known);
+    /// Nobody is missed on a list that can't be read, nor on another one of the same record.
+    fn keep(&self, facts: &'static Inventory, known: &Known, seen: &mut Known) {
+        let is_held = |member: Member<'_>| match member.parent {
+            Some(parent) => self.parents.contains(parent),
+            None => self.lists.contains(member.part.name),
+        };
+        for key in known.ids().filter(|_| !self.is_empty()) {
+            if !seen.has_id(key) && with_member(facts, key, is_held) == Some(true) {
+                seen.keep(key, known);
+            }
+        }
     }
+}
 
-    /// The ids on a list that stands by itself, as far as it was read.
-    fn ids_of(&self, facts: &'static Inventory, part: &Part) -> impl Iterator<Item = String> {
-        self.seen.ids().filter_map(move |key| {
-            let id = |member: Member<'_>| std::ptr::eq(member.part, part).then(|| member.id.to_owned());
-            with_member(facts, key, id).flatten()
-        })
+/// A list that stands by itself.
+fn alone(part: &Part) -> What {
+    What::List { list: part.name.to_owned(), id: None }
+}
+
+/// Whose list it is, of those that each record has.
+fn parent_of<'a>(what: &'a What, part: &Part) -> Option<&'a String> {
+    match what {
+        What::List { list, id } if list == part.name => id.as_ref(),
+        _ => None,
     }
+}
+
+fn parents_due<'a>(due: &'a [What], part: &'static Part) -> impl Iterator<Item = &'a str> {
+    due.iter().filter_map(|what| parent_of(what, part)).map(String::as_str)
 }

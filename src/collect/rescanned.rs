@@ -1,16 +1,19 @@
 //! Records that change without the API telling when: what began lately is read again in every run, what is older ever
 //! more rarely, slice by slice of the time at which it began. What differs from what is stored is stored once more.
 
-mod behind;
 mod slice;
+mod sublist;
+mod sweep;
 
-use self::slice::Slice;
-use super::{Applied, Collector};
+use self::sweep::SweepReading;
+use super::Collector;
+use super::compared::Counted;
 use crate::collect::error::Error;
-use crate::core::checkpoint::{RescannedState, Sweep, Swept, Tier};
+use crate::core::checkpoint::{RescannedState, Tier};
 use crate::core::known::Known;
-use crate::core::manifest::ReadingEntry as Entry;
-use crate::core::ndjson::Packer;
+use crate::core::round::Round;
+use crate::core::stream::Class;
+use crate::core::stuck::What;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::facts::Rescanned;
 
@@ -28,33 +31,10 @@ struct Share {
     until: Millis,
 }
 
-/// A reading: what it found in some slices.
-struct Reading {
-    at: Millis,
-    opened_at: Millis,
-    known: Known,
-    packer: Packer,
-    /// What a run that died stored under the same key.
-    before: Applied,
-    set_aside: Vec<String>,
-    rows: u64,
-    total: u64,
-    /// How far it came. Streams share the checkpoint, and any of them may write it: what is not stored yet must not be
-    /// covered there.
-    swept: Swept,
-    /// A record whose list failed, and was passed over.
-    failed: Option<Error>,
-}
-
 impl Collector<'_> {
     pub(super) async fn rescanned(&self, facts: &'static Rescanned) -> Result<(), Error> {
-        let stored = self.rescanned_state(|state| state.stored.clone());
-        let mut known = self.recall_known(stored.known.as_ref()).await?;
-        let is_ours = stored.opened_by.iter().all(|opener| *opener == self.run.ledger.lease);
-        let mut before = Applied::default();
-        if !is_ours {
-            before = self.apply_stored(&stored, |line| facts.key_of(line), |key, line| known.apply(key, line)).await?;
-        }
+        let due = self.due().into_iter().filter_map(What::into_id);
+        let mut round = self.stuck(|stuck| Round::new(None, stuck));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
         // By our own clock, as the run's times are.
@@ -63,18 +43,22 @@ impl Collector<'_> {
             requests: self.requests() + REQUESTS_A_RUN,
             until: began + (self.run.times.read_until.0 - began.0) / 2,
         };
-        let mut failed = None;
+        let (mut known, mut failed) = (None, None);
         loop {
-            let mut reading = self.open_rescan(known, before).await?;
-            let ended = self.sweep(facts, &mut reading, &share).await;
+            let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
+            let mut reading = SweepReading::new(snapshot, round, self.rescanned_state(|state| state.swept()));
+            let mut ended = self.sweep(facts, &mut reading, &share).await;
+            if matches!(ended, Ok(false)) {
+                reading.round.add_due(due.clone());
+                ended = self.read_due(facts, &mut reading).await.map(|()| false);
+            }
             failed = reading.failed.take().or(failed);
-            known = self.close_rescan(reading).await?;
-            before = Applied::default();
+            (known, round) = self.close_sweeps(reading).await.map(|(known, round)| (Some(known), round))?;
             if matches!(ended, Ok(true)) {
                 continue;
             }
-            if let Some(at) = self.rescanned_state(|state| state.stored.known.clone()) {
-                self.run.memory.keep(self.stream, at, known);
+            if let Some(known) = known {
+                self.remember(Class::Rescanned, known);
             }
             return match (ended, failed) {
                 (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
@@ -93,38 +77,15 @@ impl Collector<'_> {
         self.tally.calls.requests.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// The first reading of a run was opened with its lease.
-    async fn open_rescan(&self, known: Known, before: Applied) -> Result<Reading, Error> {
-        let is_open = self.rescanned_state(|state| {
-            state.stored.open.is_some() && state.stored.opened_by.contains(&self.run.ledger.lease)
-        });
-        let at = self.rescanned_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
-        if !is_open {
-            self.commit().await?;
-        }
-        Ok(Reading {
-            at,
-            opened_at: Millis::now(),
-            known,
-            packer: Packer::new(&self.run.settings.packing),
-            before,
-            set_aside: Vec::new(),
-            rows: 0,
-            total: 0,
-            swept: self.rescanned_state(|state| state.swept()),
-            failed: None,
-        })
-    }
-
-    /// Reads what is due; answers whether there is more, for which this reading has no room.
-    async fn sweep(&self, facts: &'static Rescanned, reading: &mut Reading, share: &Share) -> Result<bool, Error> {
+    /// Reads what is due; answers whether there is more, for which this snapshot has no room.
+    async fn sweep(&self, facts: &'static Rescanned, reading: &mut SweepReading, share: &Share) -> Result<bool, Error> {
         loop {
             let Some(sweep) = reading.swept.sweeps.first().cloned() else { return Ok(false) };
             let is_over = self.requests() >= share.requests || Millis::now() >= share.until;
             if sweep.tier != Tier::Fresh && is_over {
                 return Ok(false);
             }
-            if reading.packer.bytes() >= OBJECT_BYTES {
+            if reading.snapshot.bytes() >= OBJECT_BYTES {
                 return Ok(true);
             }
             let slice = self.read_slice(facts, &sweep, reading).await?;
@@ -132,46 +93,30 @@ impl Collector<'_> {
         }
     }
 
-    /// Stores what was found, and answers what is known now.
-    async fn close_rescan(&self, reading: Reading) -> Result<Known, Error> {
-        let Reading { at, opened_at, mut known, packer, before, set_aside, rows, total, swept, .. } = reading;
-        let applied = before.count;
-        let packed = packer.finish();
-        if packed.records > 0 {
-            let from = self.run.api.now() - self.run.settings.rescan - KNOWN_FOR;
-            known.forget_before(self.rescanned_state(|state| state.forget_before(from)));
+    /// Stores what was found. What was swept is covered, but for what is stuck.
+    async fn close_sweeps(&self, reading: SweepReading) -> Result<(Known, Round), Error> {
+        let SweepReading { mut snapshot, mut round, rows, total, swept, .. } = reading;
+        if snapshot.has_found() {
+            let from = self.forget_before();
+            snapshot.known.forget_before(from);
         }
-        let (objects, met) = self.store_at(at, packed, before).await?;
-        let before = self.rescanned_state(|state| state.stored.known.clone());
-        let after = self.store_known(&known, before.as_ref()).await?;
-        let done = Entry {
-            rows,
-            total: Some(total).filter(|total| *total == rows),
-            set_aside,
-            objects,
-            ..Entry::of_instant(self.stream, at, opened_at)
-        };
-        self.note(done, |checkpoint| {
-            let state = checkpoint.rescanned(self.stream);
-            state.stored.known = after;
-            state.go_on_from(swept);
-            state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
-        });
-        Ok(known)
+        let counted = Counted { rows, total: Some(total).filter(|total| *total == rows) };
+        let judged = round.judged();
+        let known = self
+            .close_snapshot(snapshot, counted, |checkpoint| {
+                checkpoint.rescanned(self.stream).go_on_from(swept);
+                judged.apply_to(checkpoint.stuck(self.stream), Millis::now());
+            })
+            .await?;
+        Ok((known, round))
     }
-}
 
-impl Reading {
-    /// The slice is read. A sweep that is at its end is noted, and of the youngest ones: covered.
-    fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
-        let Some(first) = self.swept.sweeps.first_mut() else { return };
-        (first.done_to, first.slice) = (slice.to, slice.next);
-        if slice.to < sweep.to {
-            return;
-        }
-        self.swept.sweeps.remove(0);
-        if sweep.tier == Tier::Fresh && self.failed.is_none() {
-            self.swept.covered_to = Some(sweep.began);
-        }
+    /// What began earlier need not be known any longer. What is stuck may be older than what is read again, and is
+    /// compared when it answers at last.
+    fn forget_before(&self) -> Millis {
+        let since = self.stuck(|stuck| stuck.iter().map(|stuck| stuck.since).min());
+        let now = self.run.api.now();
+        let from = since.map_or(now, |since| since.min(now)) - self.run.settings.rescan - KNOWN_FOR;
+        self.rescanned_state(|state| state.forget_before(from))
     }
 }

@@ -4,42 +4,29 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt};
 use serde_json::Value;
-use tracing::warn;
 
-use super::{Applied, Collector};
+use super::Collector;
+use super::compared::{Counted, Record, Snapshot};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{PartOfList, VersionsState};
 use crate::core::known::Known;
-use crate::core::manifest::ReadingEntry as Entry;
-use crate::core::ndjson::{self, Fingerprint, Packer};
+use crate::core::manifest::ReadingEntry;
+use crate::core::ndjson;
+use crate::core::round::Round;
+use crate::core::stream::Class;
+use crate::core::stuck::What;
 use crate::core::time::{DAY, MINUTE, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing};
-use crate::incydr::request::Request;
+use crate::incydr::request::{Caller, Request};
 
 /// A list goes back so far behind the instant at which the last one was opened.
 const OVERLAP: i64 = 10 * MINUTE;
 /// So many details are one reading, and so at most one object.
 const PART: usize = 500;
-const FETCHES_AT_ONCE: usize = 4;
 const TRIES: u32 = 3;
-/// After so many failures in a row it is the API that fails, not a record.
-const FAILURES_IN_A_ROW: u32 = 3;
-
-/// What came of one part.
-struct Part {
-    packer: Packer,
-    /// Fetched, and so no longer pending.
-    done: Vec<String>,
-    /// Fetched, but not to be parsed: the keys of their bytes.
-    set_aside: Vec<String>,
-    failed: Option<Error>,
-    /// Whether there is no use in going on in this run.
-    ended: bool,
-}
 
 /// What one list told.
 struct Listed {
@@ -51,51 +38,66 @@ struct Listed {
     total: u64,
 }
 
-enum Detail {
-    Record(String),
-    Unreadable(Bytes, String),
-}
-
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         self.keep_known().await?;
-        let left_open = self.versions_state(|state| state.stored.open.is_some());
-        // Only who has something to compare needs to know what is stored.
-        let mut known = if left_open { Some(self.known_versions(facts).await?) } else { None };
+        let due = self.due();
         // What is pending is fetched also when the list, which says what else there is, contradicts itself.
-        let mut failed = match self.list(facts).await {
+        let failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
             listed => listed.map(|()| None)?,
         };
-        let mut tried = BTreeSet::new();
-        loop {
-            let ids: Vec<String> =
-                self.versions_state(|state| state.pending.difference(&tried).take(PART).cloned().collect());
-            if ids.is_empty() {
-                break;
-            }
-            tried.extend(ids.iter().cloned());
-            let (mut now_known, stored) = match known.take() {
-                Some(known) => known,
-                None => self.known_versions(facts).await?,
-            };
-            let (error, ended) = self.part(facts, &ids, &mut now_known, stored).await?;
-            known = Some((now_known, Applied::default()));
-            failed = error.or(failed);
-            if ended {
-                break;
+        let pending = self.versions_state(|state| state.pending.clone());
+        let mut round = self.stuck(|stuck| Round::new(None, stuck));
+        round.add_due(due.into_iter().filter_map(What::into_id).filter(|id| pending.contains(id)));
+        round.add(pending);
+        let mut known = None;
+        // Only who has something to compare needs to know what is stored.
+        while !round.is_over() {
+            let key_of = |line: &str| ndjson::field(line, facts.list.field);
+            let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
+            round.set_witnesses(snapshot.known.ids());
+            let fetched = self.fetch(facts, &mut round, &mut snapshot).await;
+            known = Some(self.close_part(&mut round, snapshot).await?);
+            if let Err(error) = fetched {
+                return Err(failed.filter(|_| error.is_out_of_time()).unwrap_or(error));
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    /// What is stored, with what a run that died left under its key.
-    async fn known_versions(&self, facts: &'static Versions) -> Result<(Known, Applied), Error> {
-        let stored = self.versions_state(|state| state.stored.clone());
-        let mut known = self.load_known(stored.known.as_ref()).await?;
-        let key_of = |line: &str| ndjson::field(line, facts.list.field);
-        let applied = self.apply_stored(&stored, key_of, |key, line| known.apply(key, line)).await?;
-        Ok((known, applied))
+    /// So many details as one snapshot holds.
+    async fn fetch(&self, facts: &'static Versions, round: &mut Round, snapshot: &mut Snapshot) -> Result<(), Error> {
+        let ask = async |id: &str, caller: &Caller<'_>| self.detail(facts, id, caller).await;
+        let take = async |id: &str, detail: ListRow| {
+            match detail {
+                ListRow::Record { line, .. } => {
+                    snapshot.take(&Record { key: id, line: &line, began: None, is_index: false });
+                }
+                ListRow::Unreadable { bytes, why } => snapshot.set_aside(self.set_aside(&bytes, &why).await?),
+            }
+            Ok(())
+        };
+        self.ask_each(round, PART, ask, take).await
+    }
+
+    /// What was fetched is no longer pending. What is stuck still is, and all else is covered.
+    async fn close_part(&self, round: &mut Round, snapshot: Snapshot) -> Result<Known, Error> {
+        let judged = round.judged();
+        let counted = Counted { rows: judged.answered.len() as u64, total: None };
+        self.close_snapshot(snapshot, counted, |checkpoint| {
+            let stuck = checkpoint.stuck(self.stream);
+            judged.apply_to(stuck, Millis::now());
+            let held_up = stuck.ids();
+            let state = checkpoint.versions(self.stream);
+            for id in &judged.answered {
+                state.pending.remove(id);
+            }
+            if state.pending.is_subset(&held_up) {
+                state.covered_to = state.listed_to;
+            }
+        })
+        .await
     }
 
     /// What is known is stored anew each month, also where nothing changes: what is older may be swept.
@@ -127,20 +129,21 @@ impl Collector<'_> {
             }
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             let whole = rows == total;
-            let done = Entry {
+            let done = ReadingEntry {
                 request,
                 rows,
                 total: Some(total).filter(|_| whole),
                 set_aside: odd,
-                ..Entry::of_instant(self.stream, part.began, part.began)
+                ..ReadingEntry::of_instant(self.stream, part.began, part.began)
             };
             self.note(done, |checkpoint| {
+                let held_up = checkpoint.stuck(self.stream).ids();
                 let state = checkpoint.versions(self.stream);
                 state.pending.extend(ids);
                 state.listing = None;
                 if whole {
                     state.listed_to = Some(part.began);
-                    if state.pending.is_empty() {
+                    if state.pending.is_subset(&held_up) {
                         state.covered_to = Some(part.began);
                     }
                 }
@@ -215,98 +218,18 @@ impl Collector<'_> {
         }
     }
 
-    /// One reading: opened, fetched as far as the time allows, stored, and committed with the next one's opening.
-    async fn part(
-        &self,
-        facts: &'static Versions,
-        ids: &[String],
-        known: &mut Known,
-        before: Applied,
-    ) -> Result<(Option<Error>, bool), Error> {
-        let at = self.versions_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
-        self.commit().await?;
-        let opened_at = Millis::now();
-        let Part { packer, done, set_aside, failed, ended } = self.fetch(facts, ids, known).await?;
-        let applied = before.count.max(self.versions_state(|state| state.stored.applied));
-        let before = Applied { count: applied, ..before };
-        let (objects, met) = self.store_at(at, packer.finish(), before).await?;
-        let before = self.versions_state(|state| state.stored.known.clone());
-        let after = self.store_known(known, before.as_ref()).await?;
-        let told =
-            Entry { rows: done.len() as u64, set_aside, objects, ..Entry::of_instant(self.stream, at, opened_at) };
-        self.note(told, |checkpoint| {
-            let state = checkpoint.versions(self.stream);
-            state.stored.known = after;
-            state.stored.close(&self.run.ledger.lease, met, applied, Millis::now());
-            for id in &done {
-                state.pending.remove(id);
-            }
-            if state.pending.is_empty() {
-                state.covered_to = state.listed_to;
-            }
-        });
-        Ok((failed, ended))
-    }
-
-    /// A record whose detail fails holds up no other; it stays pending.
-    async fn fetch(&self, facts: &'static Versions, ids: &[String], known: &mut Known) -> Result<Part, Error> {
-        let mut part = Part {
-            packer: Packer::new(&self.run.settings.packing),
-            done: Vec::new(),
-            set_aside: Vec::new(),
-            failed: None,
-            ended: false,
-        };
-        let mut failures = 0;
-        let mut details =
-            stream::iter(ids).map(|id| async move { (id, self.detail(facts, id).await) }).buffered(FETCHES_AT_ONCE);
-        while let Some((id, detail)) = details.next().await {
-            match detail {
-                Ok(Detail::Record(line)) => {
-                    let fingerprint = Fingerprint::of(line.as_bytes());
-                    if !known.has(id, fingerprint) {
-                        known.replace(id, fingerprint);
-                        part.packer.push(&line);
-                    }
-                }
-                Ok(Detail::Unreadable(bytes, why)) => part.set_aside.push(self.set_aside(&bytes, &why).await?),
-                Err(error) => {
-                    failures += 1;
-                    let is_api = failures >= FAILURES_IN_A_ROW;
-                    part.ended = error.is_out_of_time() || is_api;
-                    part.failed = Some(if is_api { error } else { error.of_one_record() });
-                    if part.ended {
-                        break;
-                    }
-                    continue;
-                }
-            }
-            failures = 0;
-            part.done.push(id.clone());
-        }
-        Ok(part)
-    }
-
-    async fn detail(&self, facts: &'static Versions, id: &str) -> Result<Detail, Error> {
+    async fn detail(&self, facts: &'static Versions, id: &str, caller: &Caller<'_>) -> Result<ListRow, Error> {
         let request = Request::get(format!("{}{id}", facts.detail));
         let read = |body: &Bytes| match ndjson::single(body) {
             Some(record) => Ok(record.to_vec()),
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
-        match self.run.api.send(&request, &self.caller(), read).await {
-            Ok(record) => Ok(match ListRow::single(&record, facts.list.field) {
-                ListRow::Record { line, id: told } if told == id => Detail::Record(line),
-                ListRow::Record { .. } => {
-                    Detail::Unreadable(record.into(), format!("its {} is not {id}", facts.list.id()))
-                }
-                ListRow::Unreadable { bytes, why } => Detail::Unreadable(bytes, why),
-            }),
-            Err(ApiError::Status { status: 404 | 410, said, .. }) => {
-                warn!(stream = %self.stream, id, "it was listed, but is gone");
-                let told = format!(r#"{{"{}":{},"answer":{}}}"#, facts.list.id(), Value::from(id), Value::from(said));
-                Ok(Detail::Unreadable(told.into(), "it was listed, but its detail is gone".into()))
+        let record = self.run.api.send(&request, caller, read).await?;
+        Ok(match ListRow::single(&record, facts.list.field) {
+            ListRow::Record { id: told, .. } if told != id => {
+                ListRow::Unreadable { bytes: record.into(), why: format!("its {} is not {id}", facts.list.id()) }
             }
-            Err(error) => Err(error.into()),
-        }
+            row => row,
+        })
     }
 }

@@ -17,7 +17,7 @@ pub use events::{EventsState, Recount, Reserved, Window};
 pub use inventory::{InventoryState, Pass};
 pub use lease::Lease;
 pub use rescanned::{RescannedState, Sweep, Swept, Tier};
-pub use stored::{Met, StateObject, StoredState};
+pub use stored::{StateObject, StoredState, WriteOutcome};
 pub use versions::{PartOfList, VersionsState};
 
 use crate::core::health_records::HealthRecords;
@@ -213,6 +213,15 @@ impl Checkpoint {
 
     pub fn inventory(&mut self, stream: Stream) -> &mut InventoryState {
         self.inventory.entry(stream).or_default()
+    }
+
+    /// What is stored of a stream that is read as one of this class.
+    pub fn stored(&mut self, stream: Stream, class: Class) -> &mut StoredState {
+        match class {
+            Class::Versions => &mut self.versions(stream).stored,
+            Class::Rescanned => &mut self.rescanned(stream).stored,
+            Class::Events | Class::Inventory | Class::Findings => &mut self.inventory(stream).stored,
+        }
     }
 
     /// Where a stream notes when it was last told that it is not permitted.

@@ -80,14 +80,10 @@ impl Known {
         }
     }
 
-    /// The record under this id has changed: what it was before may come back as another change.
-    pub fn replace(&mut self, id: &str, record: Fingerprint) {
-        self.0.insert(id.to_owned(), KnownRecord { seen: vec![record], missed: 0, began: None });
-    }
-
-    /// The same for one that is forgotten by when it began.
-    pub fn replace_begun(&mut self, id: &str, record: Fingerprint, began: Millis) {
-        self.0.insert(id.to_owned(), KnownRecord { seen: vec![record], missed: 0, began: Some(began) });
+    /// The record under this id has changed: what it was before may come back as another change. `began` is for one that
+    /// is forgotten by when it began.
+    pub fn replace(&mut self, id: &str, record: Fingerprint, began: Option<Millis>) {
+        self.0.insert(id.to_owned(), KnownRecord { seen: vec![record], missed: 0, began });
     }
 
     /// Forgets what began earlier.
@@ -113,7 +109,7 @@ impl Known {
         self.0.remove(id);
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub fn ids(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.keys().map(String::as_str)
     }
 
@@ -122,7 +118,7 @@ impl Known {
         if is_tombstone(line) {
             self.remove(id);
         } else {
-            self.replace(id, Fingerprint::of(line.as_bytes()));
+            self.replace(id, Fingerprint::of(line.as_bytes()), None);
         }
     }
 
@@ -212,7 +208,7 @@ mod tests {
     #[test]
     fn a_record_that_changes_back_has_changed() {
         let mut known = known(&[("a", 1)]);
-        known.replace("a", Fingerprint(2));
+        known.replace("a", Fingerprint(2), None);
         assert!(!known.has("a", Fingerprint(1)));
     }
 

@@ -1,6 +1,7 @@
 //! What can't be read: a span of an event stream, or an id within another one. It stands on the checkpoint with its
 //! attempts, its last error and its next try, so that it holds up nothing that can be read. Plain values.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -108,16 +109,16 @@ impl StuckList {
 
     /// `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
     pub fn message(&self) -> String {
-        let mut named: Vec<&What> = self.0.iter().map(|stuck| &stuck.what).collect();
-        named.sort_unstable();
-        let names: Vec<String> = named.iter().take(MOST_NAMED).map(ToString::to_string).collect();
-        let more = named.len().saturating_sub(MOST_NAMED);
+        let mut all: Vec<&What> = self.0.iter().map(|stuck| &stuck.what).collect();
+        all.sort_unstable();
+        let names: Vec<String> = all.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+        let more = all.len().saturating_sub(MOST_NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let (since, why) =
             self.summary().map_or_else(Default::default, |oldest| (oldest.since.to_string(), oldest.error.message));
         format!(
             "{} can't be read: {}{more}; the oldest since {since}: {why}; all else is collected, and each is tried again, after at most 6 hours",
-            named.len(),
+            all.len(),
             names.join(", ")
         )
     }
@@ -158,6 +159,11 @@ impl StuckList {
         for stuck in &mut self.0 {
             stuck.next_try = now;
         }
+    }
+
+    /// Of the records whose detail fails.
+    pub fn ids(&self) -> BTreeSet<String> {
+        self.0.iter().filter_map(|stuck| stuck.what.clone().into_id()).collect()
     }
 
     /// The spans that are not covered.
@@ -216,11 +222,11 @@ impl StuckList {
 impl StuckList {
     /// Spans that touch and were all tried become one.
     pub fn merge_tried(&mut self) {
-        let (mut tried, mut list): (Vec<Stuck>, Vec<Stuck>) =
+        let (mut tried, mut merged): (Vec<Stuck>, Vec<Stuck>) =
             std::mem::take(&mut self.0).into_iter().partition(|stuck| stuck.span().is_some() && stuck.attempts > 0);
         tried.sort_by_key(Stuck::span);
         for next in tried {
-            let touching = list.last_mut().and_then(|last| {
+            let touching = merged.last_mut().and_then(|last| {
                 let (held, span) = (last.span()?, next.span()?);
                 (last.attempts > 0 && held.to == span.from && last.alone == next.alone).then_some((last, held, span))
             });
@@ -232,10 +238,10 @@ impl StuckList {
                     last.next_try = last.next_try.min(next.next_try);
                     last.tried_at = last.tried_at.max(next.tried_at);
                 }
-                None => list.push(next),
+                None => merged.push(next),
             }
         }
-        self.0 = list;
+        self.0 = merged;
     }
 }
 
@@ -244,6 +250,16 @@ impl Stuck {
     pub fn span(&self) -> Option<Span> {
         match self.what {
             What::Span(span) => Some(span),
+            _ => None,
+        }
+    }
+}
+
+impl What {
+    /// Of a record.
+    pub fn into_id(self) -> Option<String> {
+        match self {
+            Self::Id(id) => Some(id),
             _ => None,
         }
     }

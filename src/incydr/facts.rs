@@ -4,7 +4,7 @@ pub mod guide;
 mod kind;
 mod list;
 
-pub use kind::{Behind, Detail, Events, Facts, Findings, Inventory, Kind, Newest, Part, Rescanned, Total, Versions};
+pub use kind::{Detail, Events, Facts, Findings, Inventory, Kind, Newest, Part, Rescanned, Sublist, Total, Versions};
 pub use list::{List, Method, Paging};
 
 use crate::core::dialect::Dialect;

@@ -170,7 +170,8 @@ MUTATIONS = [
         "src/collect/rescanned.rs",
         "            reading.go_on(&sweep, &slice);\n",
         "            reading.go_on(&sweep, &slice);\n"
-        "            let swept = Swept { sweeps: reading.swept.sweeps.clone(), covered_to: reading.swept.covered_to };\n"
+        "            let (sweeps, covered_to) = (reading.swept.sweeps.clone(), reading.swept.covered_to);\n"
+        "            let swept = crate::core::checkpoint::Swept { sweeps, covered_to };\n"
         "            self.rescanned_state(|state| state.go_on_from(swept));\n",
         [6328625097008164403, 16942176954439748415],
     ),

@@ -277,7 +277,7 @@ async fn a_checkpoint_of_format_2_is_gone_on_from_and_its_streams_get_their_stat
     let answer = rig.run().await;
     assert_eq!(answer["status"], "complete", "{answer:#}");
     let checkpoint = rig.checkpoint().await;
-    assert_eq!(checkpoint["format_version"], 4);
+    assert_eq!(checkpoint["format_version"], 5);
     assert_eq!(checkpoint["states"]["audit"]["state"], "collecting");
     assert_eq!(checkpoint["states"]["users"]["state"], "authenticated", "it was not due, and so not read yet");
     rig.assert_holds_everything().await;

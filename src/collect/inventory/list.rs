@@ -7,95 +7,115 @@ use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
 use super::super::Collector;
-use super::Reading;
 use super::key::Member;
+use super::pass::{PassReading, Whole};
+use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::ndjson::{self, Fingerprint};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
 use crate::incydr::listing::{ListRow, Listing, escape};
-use crate::incydr::request::Request;
+use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
-pub const FETCHES_AT_ONCE: usize = 4;
 
-/// What a list has shown, in one try.
-#[derive(Default)]
-pub struct Shown {
-    pub ids: HashSet<String>,
+/// A list under way, and what it has shown.
+pub struct ListReading<'a> {
+    part: &'static Part,
+    /// The record whose list it is.
+    parent: Option<String>,
+    listing: Listing<'a>,
+    /// Where it was asked for already.
+    first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
+    ids: HashSet<String>,
     /// Rows that couldn't be read.
-    pub set_aside: u64,
+    set_aside: u64,
     /// Of all rows, what differs from the others.
     distinct: HashSet<Fingerprint>,
 }
 
-/// What came of a list.
-pub struct Whole {
-    pub rows: u64,
-    pub total: Option<u64>,
-    /// What it doesn't show isn't there. A record that was set aside, or is hidden, could be any of those missing.
-    pub is_exact: bool,
-}
-
-/// A list at its beginning, with its first page, if that was asked for already.
-pub struct Begun<'a> {
-    pub listing: Listing<'a>,
-    pub first: Option<Result<Option<Vec<ListRow>>, ApiError>>,
-}
-
 impl Collector<'_> {
-    pub(super) fn listing(&self, part: &'static Part, parent: Option<&str>) -> Listing<'_> {
-        let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
-        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
-        match parent {
-            Some(parent) => listing.of(parent),
-            None => listing,
+    /// A list that stands by itself, from where the runs before this one have read it.
+    pub(super) fn list_alone(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        reading: &PassReading,
+    ) -> ListReading<'_> {
+        let mut list = self.begin_list(part, None);
+        if reading.pass.page > 0 {
+            list.ids = reading.ids_of(facts, part).collect();
+            list.set_aside = reading.pass.set_aside;
+            let rows = list.ids.len() as u64 + list.set_aside;
+            list.listing = list.listing.from_page(reading.pass.page, rows);
         }
+        list
     }
 
-    /// `shown` is what was read of it by the runs before this one.
+    /// A record's list, with its first page.
+    pub(super) async fn list_of(
+        &self,
+        part: &'static Part,
+        parent: &str,
+        caller: &Caller<'_>,
+    ) -> Result<ListReading<'_>, Error> {
+        let mut list = self.begin_list(part, Some(parent.to_owned()));
+        list.first_page = match list.listing.rows(caller).await {
+            Err(error) if !is_none(part, &error) => return Err(error.into()),
+            answer => Some(answer),
+        };
+        Ok(list)
+    }
+
+    fn begin_list(&self, part: &'static Part, parent: Option<String>) -> ListReading<'_> {
+        let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
+        let mut listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
+        if let Some(parent) = &parent {
+            listing = listing.of(parent);
+        }
+        let (ids, distinct) = (HashSet::new(), HashSet::new());
+        ListReading { part, parent, listing, first_page: None, ids, set_aside: 0, distinct }
+    }
+
     pub(super) async fn read_list(
         &self,
         facts: &'static Inventory,
-        (part, parent): (&'static Part, Option<&str>),
-        begun: Begun<'_>,
-        shown: Shown,
-        reading: &mut Reading,
+        list: ListReading<'_>,
+        reading: &mut PassReading,
     ) -> Result<Whole, Error> {
-        let (mut begun, mut shown) = (begun, shown);
+        let mut list = list;
+        let part = list.part;
         let mut tries = 0;
         loop {
             tries += 1;
-            let read = self.read_pages(facts, (part, parent), &mut begun, &mut shown, reading).await;
-            let total = match read {
-                Err(Error::Api(ApiError::Status { status, .. })) if part.none.contains(&status) => Some(0),
+            let total = match self.read_pages(facts, &mut list, reading).await {
+                Err(Error::Api(error)) if is_none(part, &error) => Some(0),
                 read => read?,
             };
-            let ids = shown.ids.len() as u64;
-            let distinct = shown.distinct.len() as u64;
+            let ids = list.ids.len() as u64;
+            let distinct = list.distinct.len() as u64;
             let Some(total) = total else {
-                return Ok(Whole { rows: ids + shown.set_aside, total, is_exact: shown.set_aside == 0 });
+                return Ok(Whole { rows: ids + list.set_aside, total, is_exact: list.set_aside == 0 });
             };
             // Several records under one id may be two states of it that the paging showed, and then another is hidden;
             // where they are still there in the last reading, they are the API's own.
-            if ids + shown.set_aside == total || tries == TRIES && distinct == total {
+            if ids + list.set_aside == total || tries == TRIES && distinct == total {
                 return Ok(Whole { rows: total, total: Some(total), is_exact: ids == total });
             }
             if tries == TRIES {
-                let whose = parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
+                let whose = list.parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
                 return Err(Error::Totals(format!(
                     "{ids} {}{whose} were read and the API counts {total}, after {tries} readings; what is new or changed is stored, nobody is taken for deleted, and the next run reads them again",
                     part.name
                 )));
             }
-            // It is in the object, and may have changed back by now.
-            for id in std::mem::take(&mut shown.ids) {
-                reading.known.take_over(&Member { part, parent, id: &id }.key(facts), &mut reading.seen);
+            for id in std::mem::take(&mut list.ids) {
+                reading.forget_seen(&Member { part, parent: list.parent.as_deref(), id: &id }.key(facts));
             }
-            begun = Begun { listing: self.listing(part, parent), first: None };
-            shown = Shown::default();
-            if parent.is_none() {
+            list = self.begin_list(part, list.parent);
+            if list.parent.is_none() {
                 (reading.pass.page, reading.pass.set_aside) = (0, 0);
+                reading.pass.runs_since_restart.get_or_insert(0);
             }
         }
     }
@@ -104,26 +124,25 @@ impl Collector<'_> {
     async fn read_pages(
         &self,
         facts: &'static Inventory,
-        (part, parent): (&'static Part, Option<&str>),
-        begun: &mut Begun<'_>,
-        shown: &mut Shown,
-        reading: &mut Reading,
+        list: &mut ListReading<'_>,
+        reading: &mut PassReading,
     ) -> Result<Option<u64>, Error> {
+        let part = list.part;
         let mut page_before = None;
         loop {
-            let page = match begun.first.take() {
+            let page = match list.first_page.take() {
                 Some(first) => first,
-                None => begun.listing.rows(&self.caller()).await,
+                None => list.listing.rows(&self.caller()).await,
             };
             let Some(rows) = page? else { break };
-            let (count, before) = (rows.len() as u64, (shown.ids.len(), shown.set_aside));
-            self.take(facts, (part, parent), rows, shown, reading).await?;
-            if parent.is_none() {
-                reading.pass.page = begun.listing.next_page().unwrap_or(reading.pass.page);
-                reading.pass.set_aside = shown.set_aside;
+            let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
+            self.take_rows(facts, rows, list, reading).await?;
+            if list.parent.is_none() {
+                reading.pass.page = list.listing.next_page().unwrap_or(reading.pass.page);
+                reading.pass.set_aside = list.set_aside;
             }
-            let is_numbered = begun.listing.next_page().is_some();
-            if is_numbered && before == (shown.ids.len(), shown.set_aside) {
+            let is_numbered = list.listing.next_page().is_some();
+            if is_numbered && before == (list.ids.len(), list.set_aside) {
                 // A page that shows only what was there before: the total tells whether that is all. Without one, and
                 // with a page that was full, the API seems not to page at all.
                 if part.list.total.is_none() && page_before.is_some_and(|full| full) {
@@ -134,30 +153,31 @@ impl Collector<'_> {
             }
             page_before = Some(count >= self.run.settings.page_size(self.stream, part.list.max_page_size));
         }
-        Ok(begun.listing.total())
+        Ok(list.listing.total())
     }
 
-    async fn take(
+    async fn take_rows(
         &self,
         facts: &'static Inventory,
-        (part, parent): (&'static Part, Option<&str>),
         rows: Vec<ListRow>,
-        shown: &mut Shown,
-        reading: &mut Reading,
+        list: &mut ListReading<'_>,
+        reading: &mut PassReading,
     ) -> Result<(), Error> {
+        let ListReading { part, parent, ids, set_aside, distinct, .. } = list;
+        let (part, parent) = (*part, parent.as_deref());
         let mut to_fetch = Vec::new();
         for row in rows {
             let (line, id) = match row {
                 ListRow::Record { line, id } => (line, id),
                 ListRow::Unreadable { bytes, why } => {
-                    if shown.distinct.insert(Fingerprint::of(&bytes)) {
-                        reading.set_aside.push(self.set_aside(&bytes, &why).await?);
-                        shown.set_aside += 1;
+                    if distinct.insert(Fingerprint::of(&bytes)) {
+                        reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                        *set_aside += 1;
                     }
                     continue;
                 }
             };
-            shown.distinct.insert(Fingerprint::of(line.as_bytes()));
+            distinct.insert(Fingerprint::of(line.as_bytes()));
             let member = Member { part, parent, id: &id };
             let key = member.key(facts);
             match &part.detail {
@@ -165,7 +185,7 @@ impl Collector<'_> {
                 Some(_) => to_fetch.push(id.clone()),
                 None => reading.take(&key, &member.line(facts, line), part.is_index),
             }
-            shown.ids.insert(id);
+            ids.insert(id);
         }
         let (Some(detail), Some(parent)) = (&part.detail, parent) else { return Ok(()) };
         let mut details = stream::iter(to_fetch).map(|id| self.detail_of(detail, parent, id)).buffered(FETCHES_AT_ONCE);
@@ -177,7 +197,7 @@ impl Collector<'_> {
                     reading.take(&member.key(facts), &member.line(facts, line), false);
                 }
                 Some(ListRow::Unreadable { bytes, why }) => {
-                    reading.set_aside.push(self.set_aside(&bytes, &why).await?);
+                    reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                 }
                 // Gone since it was listed.
                 None => {}
@@ -206,10 +226,7 @@ impl Collector<'_> {
     }
 }
 
-impl Shown {
-    /// What the runs before this one have read of it.
-    pub fn before(reading: &Reading, facts: &'static Inventory, part: &Part) -> Self {
-        let ids = reading.ids_of(facts, part).collect();
-        Self { ids, set_aside: reading.pass.set_aside, distinct: HashSet::new() }
-    }
+/// The API's answer where a record has no such list.
+fn is_none(part: &Part, error: &ApiError) -> bool {
+    matches!(error, ApiError::Status { status, .. } if part.none.contains(status))
 }

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::super::Collector;
-use super::Reading;
+use super::sweep::{Changed, Slice, SweepReading};
+use crate::collect::compared::Record;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Tier};
 use crate::core::intervals::Span;
+use crate::core::known::Known;
 use crate::core::ndjson::{self, Fingerprint};
 use crate::core::time::{DAY, MINUTE, Millis, SECOND};
 use crate::incydr::facts::Rescanned;
@@ -19,27 +21,12 @@ const MOST_ROWS: u64 = 1_000;
 const SHORTEST: i64 = MINUTE;
 const TRIES: u32 = 3;
 
-pub struct Slice {
-    /// Where it ends.
-    pub to: Millis,
-    /// How long the next one may be.
-    pub next: i64,
-}
-
-/// A record that is new, or has changed.
-pub struct Changed {
-    pub id: String,
-    pub line: String,
-    pub fingerprint: Fingerprint,
-    pub began: Millis,
-}
-
 impl Collector<'_> {
     pub(super) async fn read_slice(
         &self,
         facts: &'static Rescanned,
         sweep: &Sweep,
-        reading: &mut Reading,
+        reading: &mut SweepReading,
     ) -> Result<Slice, Error> {
         let mut length = sweep.slice;
         loop {
@@ -77,7 +64,7 @@ impl Collector<'_> {
         facts: &'static Rescanned,
         asked: Span,
         may_be_cut: bool,
-        reading: &mut Reading,
+        reading: &mut SweepReading,
     ) -> Result<Option<u64>, Error> {
         let mut rows = 0;
         for value in facts.passes.1 {
@@ -100,7 +87,7 @@ impl Collector<'_> {
         facts: &'static Rescanned,
         query: &[(String, String)],
         may_be_cut: bool,
-        reading: &mut Reading,
+        reading: &mut SweepReading,
     ) -> Result<Option<u64>, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let (mut ids, mut odd) = (HashSet::new(), HashSet::new());
@@ -115,20 +102,25 @@ impl Collector<'_> {
                 for row in rows {
                     match row {
                         ListRow::Record { line, id } => {
-                            let record = self.changed(facts, &id, line, &reading.known);
+                            let record = self.changed(facts, &id, line, &reading.snapshot.known);
                             changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
                             ids.insert(id);
                         }
                         ListRow::Unreadable { bytes, why } => {
                             if odd.insert(Fingerprint::of(&bytes)) {
-                                reading.set_aside.push(self.set_aside(&bytes, &why).await?);
+                                reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                             }
                         }
                     }
                 }
-                match &facts.behind {
-                    Some(behind) => self.read_behind(behind, changed, reading).await?,
-                    None => changed.into_iter().for_each(|record| reading.take(&record)),
+                match &facts.sublist {
+                    Some(sublist) => self.read_sublists(sublist, changed, reading).await?,
+                    None => {
+                        for Changed { id, line, began, .. } in &changed {
+                            let began = Some(*began);
+                            reading.snapshot.take(&Record { key: id, line, began, is_index: false });
+                        }
+                    }
                 }
             }
             total = listing.total().unwrap_or(0);
@@ -148,7 +140,7 @@ impl Collector<'_> {
         Ok(Some(total))
     }
 
-    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &crate::core::known::Known) -> Option<Changed> {
+    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &Known) -> Option<Changed> {
         let fingerprint = Fingerprint::of(line.as_bytes());
         if known.has(id, fingerprint) {
             return None;
@@ -162,12 +154,5 @@ impl Collector<'_> {
 impl Changed {
     fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint && self.id == other.id
-    }
-}
-
-impl Reading {
-    fn take(&mut self, record: &Changed) {
-        self.packer.push(&record.line);
-        self.known.replace_begun(&record.id, record.fingerprint, record.began);
     }
 }

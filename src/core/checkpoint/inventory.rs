@@ -45,9 +45,12 @@ pub struct Pass {
     /// One of the lists couldn't be read whole, so that nothing is missed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_partial: bool,
-    /// One failed and was passed over, so that not all is covered when the reading ends.
+    /// One failed and was passed over, so that not all is covered when the reading ends. Since format 5 it is stuck.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lacks: bool,
+    /// How many runs ended before the reading did, since a list didn't agree with its total and was begun again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_since_restart: Option<u32>,
 }
 
 impl Pass {
@@ -64,15 +67,16 @@ impl Pass {
             counted,
             is_partial: false,
             lacks: false,
+            runs_since_restart: None,
         }
     }
 
     pub fn next_part(&mut self) {
         self.part += 1;
-        (self.parent, self.page, self.set_aside) = (None, 0, 0);
+        (self.parent, self.page, self.set_aside, self.runs_since_restart) = (None, 0, 0, None);
     }
 
     pub fn is_at_beginning(&self) -> bool {
-        self.part == 0 && self.page == 0
+        self.part == 0 && self.page == 0 && self.runs_since_restart.is_none()
     }
 }

@@ -26,15 +26,15 @@ pub struct StoredState {
     pub known: Option<StateObject>,
 }
 
-/// What a run that stored a reading met under its key.
+/// What became of the write of a reading's object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
-    /// Nothing but what it knew.
+pub enum WriteOutcome {
+    /// There was nothing to write.
     Nothing,
-    /// It wrote an object itself.
-    New,
-    /// An object that was not there when it opened the reading.
-    Unknown,
+    /// It was written.
+    Written,
+    /// Under its key stood an object that was not there when the reading was opened.
+    Unexpected,
 }
 
 /// State too big for the checkpoint: an immutable object beside it.
@@ -60,12 +60,12 @@ impl StoredState {
     /// key that others may be about to. Where nothing was written, it stays open as long as another's may still land.
     /// `applied` is how many objects under its key are part of what is known now; of others that were met there, whose
     /// records are not, the next run learns.
-    pub fn close(&mut self, by: &Lease, written: Met, applied: u32, now: Millis) {
+    pub fn close(&mut self, by: &Lease, outcome: WriteOutcome, applied: u32, now: Millis) {
         self.applied = applied;
-        if written == Met::Unknown {
+        if outcome == WriteOutcome::Unexpected {
             return;
         }
-        self.opened_by.retain(|other| written != Met::New && other != by && !other.is_long_over(now));
+        self.opened_by.retain(|other| outcome != WriteOutcome::Written && other != by && !other.is_long_over(now));
         if self.opened_by.is_empty() {
             (self.open, self.applied) = (None, 0);
         }
@@ -85,17 +85,17 @@ mod tests {
         assert_eq!(stored.open(Millis(100), &dead), Millis(100));
         assert_eq!(stored.open(Millis(200), &alive), Millis(100));
         let mut unwritten = stored.clone();
-        unwritten.close(&alive, Met::Nothing, 1, Millis(250));
+        unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(250));
         assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
         assert_eq!(unwritten.applied, 1);
-        unwritten.close(&alive, Met::Nothing, 1, Millis(50 + 15 * MINUTE + 1));
+        unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(50 + 15 * MINUTE + 1));
         assert_eq!((unwritten.open, unwritten.applied), (None, 0));
-        stored.close(&alive, Met::Unknown, 0, Millis(250));
+        stored.close(&alive, WriteOutcome::Unexpected, 0, Millis(250));
         assert_eq!(stored.open, Some(Millis(100)), "the next run learns of it");
-        stored.close(&alive, Met::New, 0, Millis(250));
+        stored.close(&alive, WriteOutcome::Written, 0, Millis(250));
         assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
         assert_eq!(stored.open(Millis(100), &alive), Millis(101));
-        stored.close(&alive, Met::Nothing, 0, Millis(250));
+        stored.close(&alive, WriteOutcome::Nothing, 0, Millis(250));
         assert_eq!(stored.open, None, "nobody else writes under it");
     }
 }

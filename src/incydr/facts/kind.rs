@@ -69,13 +69,13 @@ pub struct Rescanned {
     /// only ever goes over from an earlier value to a later one, so that none is missed on its way.
     pub passes: (&'static str, &'static [&'static str]),
     /// What is stored is not the records, but a list that each has.
-    pub behind: Option<Behind>,
+    pub sublist: Option<Sublist>,
 }
 
-/// A list of its own behind each record that is new or has changed.
-pub struct Behind {
+/// A list that each record has.
+pub struct Sublist {
     pub list: List,
-    /// Its records carry the id of the record they stand behind, under this key.
+    /// Its records carry the id of the record whose list it is, under this key.
     pub parent: &'static str,
 }
 

@@ -2,7 +2,7 @@
 //! here, where `/v2/file-events` is closed to them.
 
 use crate::core::ndjson::Place;
-use crate::incydr::facts::kind::{Behind, Facts, Kind, Rescanned};
+use crate::incydr::facts::kind::{Facts, Kind, Rescanned, Sublist};
 use crate::incydr::facts::list::{List, Paging};
 use crate::incydr::facts::sessions;
 
@@ -14,7 +14,7 @@ pub static FACTS: Facts = Facts {
         begin: &["beginTime"],
         bounds: ("on_or_after", "before"),
         passes: ("has_alerts", &["true"]),
-        behind: Some(Behind {
+        sublist: Some(Sublist {
             list: List::get(
                 "/v1/sessions/{}/events",
                 Place::Under { keys: &["fileEvents"], within: Some("queryResult") },

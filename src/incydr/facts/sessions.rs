@@ -15,7 +15,7 @@ pub static FACTS: Facts = Facts {
         begin: &["beginTime"],
         bounds: ("on_or_after", "before"),
         passes: ("has_alerts", &["false", "true"]),
-        behind: None,
+        sublist: None,
     }),
 };
 

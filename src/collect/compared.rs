@@ -1,0 +1,233 @@
+//! Snapshots: the readings of all that is compared with what is known. Each is opened on the checkpoint, knows what a run
+//! that died stored under its key, stores what is new or has changed, and closes with what is known now.
+
+use super::Collector;
+use crate::bucket::records::Placed;
+use crate::collect::error::Error;
+use crate::core::checkpoint::{Checkpoint, StateObject, StoredState, WriteOutcome};
+use crate::core::known::Known;
+use crate::core::manifest::{ReadingEntry, StoredObject};
+use crate::core::ndjson::{self, Fingerprint, Packed, Packer};
+use crate::core::stream::Class;
+use crate::core::time::Millis;
+
+/// A snapshot under way.
+pub struct Snapshot {
+    class: Class,
+    pub at: Millis,
+    opened_at: Millis,
+    pub known: Known,
+    /// What was seen so far of a stream that is compared as a whole at its end, by the runs before this one, too. Without
+    /// it each record is compared by itself.
+    pub seen: Option<Known>,
+    /// New or changed.
+    packer: Packer,
+    found: FoundStored,
+    set_aside: Vec<String>,
+}
+
+/// A record to compare.
+pub struct Record<'a> {
+    /// Under what it is known.
+    pub key: &'a str,
+    /// As it is stored.
+    pub line: &'a str,
+    /// When it began, where that is what it is forgotten by.
+    pub began: Option<Millis>,
+    /// Known only for the list that it has.
+    pub is_index: bool,
+}
+
+/// How many rows a snapshot read, of how many that the API counts.
+#[derive(Clone, Copy, Default)]
+pub struct Counted {
+    pub rows: u64,
+    pub total: Option<u64>,
+}
+
+/// What stands under the key of a reading that a run had left open.
+struct FoundStored {
+    /// With what was found there before.
+    count: u32,
+    objects: Vec<StoredObject>,
+}
+
+impl Snapshot {
+    /// Compares a record: what is new or has changed will be stored.
+    pub fn take(&mut self, record: &Record<'_>) {
+        let Record { key, line, began, is_index } = *record;
+        let fingerprint = Fingerprint::of(line.as_bytes());
+        let is_known = self.known.has(key, fingerprint);
+        let is_seen = self.seen.as_ref().is_some_and(|seen| seen.has(key, fingerprint));
+        if !is_index && !is_known && !is_seen {
+            self.packer.push(line);
+        }
+        match &mut self.seen {
+            Some(seen) => seen.add(key, fingerprint),
+            None if is_known => {}
+            None => self.known.replace(key, fingerprint, began),
+        }
+    }
+
+    /// What it says of a record that is gone.
+    pub fn push(&mut self, tombstone: &str) {
+        self.packer.push(tombstone);
+    }
+
+    /// The key of bytes that couldn't be read.
+    pub fn set_aside(&mut self, key: String) {
+        self.set_aside.push(key);
+    }
+
+    pub fn has_found(&self) -> bool {
+        self.bytes() > 0
+    }
+
+    /// Of what it found, gzipped.
+    pub fn bytes(&self) -> u64 {
+        self.packer.bytes()
+    }
+}
+
+impl Collector<'_> {
+    /// Opens a snapshot, or goes on with one that a run left open. `known` is what an earlier snapshot of this run closed
+    /// with; otherwise it is loaded, and what stands under the open key is applied to it. `key_of` answers under what a
+    /// stored line is known.
+    pub(super) async fn open_snapshot(
+        &self,
+        class: Class,
+        known: Option<Known>,
+        seen: Option<Known>,
+        key_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<Snapshot, Error> {
+        let stored = self.stored(class, |stored| stored.clone());
+        let mut seen = seen;
+        let mut found = FoundStored { count: stored.applied, objects: Vec::new() };
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let mut known = self.load_known(stored.known.as_ref()).await?;
+            let apply = |key: &str, line: &str| {
+                known.apply(key, line);
+                // That run saw it later.
+                if let Some(seen) = seen.as_mut().filter(|seen| seen.has_id(key)) {
+                    seen.apply(key, line);
+                }
+            };
+            self.apply_stored(&stored, &mut found, key_of, apply).await?;
+            known
+        };
+        // The lease may have been committed with the opening.
+        let is_ours = stored.open.is_some() && stored.opened_by.contains(&self.run.ledger.lease);
+        let at = self.stored(class, |stored| stored.open(Millis::now(), &self.run.ledger.lease));
+        if !is_ours {
+            self.commit().await?;
+        }
+        let packer = Packer::new(&self.run.settings.packing);
+        Ok(Snapshot { class, at, opened_at: Millis::now(), known, seen, packer, found, set_aside: Vec::new() })
+    }
+
+    /// Stores what the snapshot found. What is known now, and `change`, are committed together. Answers what is known.
+    pub(super) async fn close_snapshot(
+        &self,
+        snapshot: Snapshot,
+        counted: Counted,
+        change: impl FnOnce(&mut Checkpoint),
+    ) -> Result<Known, Error> {
+        let Snapshot { class, at, opened_at, known, packer, found, set_aside, .. } = snapshot;
+        let applied = found.count;
+        let (objects, outcome) = Box::pin(self.store_snapshot(at, packer.finish(), found)).await?;
+        let before = self.stored(class, |stored| stored.known.clone());
+        let after = self.store_known(&known, before.as_ref()).await?;
+        let Counted { rows, total } = counted;
+        let done =
+            ReadingEntry { rows, total, set_aside, objects, ..ReadingEntry::of_instant(self.stream, at, opened_at) };
+        self.note(done, |checkpoint| {
+            let stored = checkpoint.stored(self.stream, class);
+            stored.known = after;
+            stored.close(&self.run.ledger.lease, outcome, applied, Millis::now());
+            change(checkpoint);
+        });
+        Ok(known)
+    }
+
+    pub(super) async fn store_known(
+        &self,
+        known: &Known,
+        before: Option<&StateObject>,
+    ) -> Result<Option<StateObject>, Error> {
+        if self.run.records.dry_run {
+            return Ok(before.cloned());
+        }
+        let prefix = self.run.settings.state_prefix();
+        Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
+    }
+
+    /// Without asking the bucket for what this process stored itself.
+    pub(super) async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
+        match at.and_then(|at| self.run.memory.take(self.stream, at)) {
+            Some(known) => Ok(known),
+            None => Ok(Known::load(self.run.state, at, self.run.times.store_until).await?),
+        }
+    }
+
+    /// Keeps what is known for the next run, of a stream that every run reads.
+    pub(super) fn remember(&self, class: Class, known: Known) {
+        if let Some(at) = self.stored(class, |stored| stored.known.clone()) {
+            self.run.memory.keep(self.stream, at, known);
+        }
+    }
+
+    fn stored<T>(&self, class: Class, change: impl FnOnce(&mut StoredState) -> T) -> T {
+        self.run.ledger.update(|checkpoint| change(checkpoint.stored(self.stream, class)))
+    }
+
+    /// A run that died may have stored its reading without saying so: what stands under its key is known, once. `apply`
+    /// takes a record's key and its line.
+    async fn apply_stored(
+        &self,
+        stored: &StoredState,
+        found: &mut FoundStored,
+        key_of: impl Fn(&str) -> Option<String>,
+        mut apply: impl FnMut(&str, &str),
+    ) -> Result<(), Error> {
+        let Some(at) = stored.open else { return Ok(()) };
+        let is_nobody_else_s = stored.opened_by == [self.run.ledger.lease.clone()];
+        if is_nobody_else_s {
+            return Ok(());
+        }
+        let until = self.run.times.store_until;
+        for (object, lines) in self.run.records.stored_at(self.stream, at, stored.applied, until).await? {
+            for line in lines {
+                let line = ndjson::bare(&line);
+                if let Some(key) = key_of(&line) {
+                    apply(&key, &line);
+                }
+            }
+            found.count += 1;
+            found.objects.push(object);
+        }
+        Ok(())
+    }
+
+    /// Answers all that stands under the snapshot's key.
+    async fn store_snapshot(
+        &self,
+        at: Millis,
+        packed: Packed,
+        found: FoundStored,
+    ) -> Result<(Vec<StoredObject>, WriteOutcome), Error> {
+        self.run.ledger.check_lease()?;
+        let placed = self.run.records.add_at(self.stream, at, found.count, packed, self.run.times.store_until).await?;
+        self.tally.add(&placed);
+        let outcome = if placed.is_empty() {
+            WriteOutcome::Nothing
+        } else if placed.iter().all(|placed| placed.is_new) {
+            WriteOutcome::Written
+        } else {
+            WriteOutcome::Unexpected
+        };
+        let placed = placed.into_iter().map(|Placed { object, .. }| object);
+        Ok((found.objects.into_iter().chain(placed).collect(), outcome))
+    }
+}

@@ -1,0 +1,132 @@
+//! Many things that are asked for one by one: what fails for good holds up none of the others.
+
+use futures::future::join_all;
+
+use super::Collector;
+use crate::collect::error::Error;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::round::{Round, Step};
+use crate::core::stream::Stream;
+use crate::core::stuck::What;
+use crate::core::time::Millis;
+use crate::incydr::request::Caller;
+
+pub const FETCHES_AT_ONCE: usize = 4;
+
+impl Collector<'_> {
+    /// What is stuck of the stream, and to be tried in this run: its next try is not one that this run itself puts off.
+    pub(super) fn due(&self) -> Vec<What> {
+        let now = Millis::now();
+        self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
+    }
+
+    /// Asks for `most` of a round. `ask` is called for a few at once, and `take` for one answer after another.
+    pub(super) async fn ask_each<T>(
+        &self,
+        round: &mut Round,
+        most: usize,
+        ask: impl AsyncFn(&str, &Caller<'_>) -> Result<T, Error>,
+        mut take: impl AsyncFnMut(&str, T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut left, began) = (most, Millis::now());
+        let mut failures = Failures::default();
+        while left > 0 {
+            match round.next(FETCHES_AT_ONCE.min(left)) {
+                Step::Done => break,
+                Step::ApiFails => return Err(failures.of_api(self.stream)),
+                Step::Probe(id) => {
+                    let caller = Caller { tries_once: true, ..self.caller() };
+                    let answer = ask(&id, &caller).await;
+                    round.probed(answer.is_ok());
+                    match answer {
+                        Ok(_) => failures = Failures::default(),
+                        Err(error) if error.may_be_of_one() => failures.note(error),
+                        Err(error) => {
+                            round.out_of_time();
+                            return Err(error);
+                        }
+                    }
+                }
+                Step::Ask(ids) => {
+                    left -= ids.len();
+                    let (caller, asked_at) = (self.caller(), Millis::now());
+                    // All answers are there before the first is taken: a request that nobody polls might hold the token
+                    // that another one waits for.
+                    let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
+                    let answers: Vec<_> = ids.into_iter().zip(answers).collect();
+                    let most_of_the_run = asked_at + (self.run.times.read_until.0 - began.0) / 2;
+                    take_each(round, answers, &mut take, &mut failures, most_of_the_run).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is neither an answer nor a failure of the one that was asked for ends the round, once the other answers are
+/// taken. One that gave none beside others that did, and took most of the run, is stuck: else it would do so in each run.
+async fn take_each<T>(
+    round: &mut Round,
+    answers: Vec<(String, Result<T, Error>)>,
+    take: &mut impl AsyncFnMut(&str, T) -> Result<(), Error>,
+    failures: &mut Failures,
+    most_of_the_run: Millis,
+) -> Result<(), Error> {
+    let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
+    for (id, answer) in answers {
+        let taken = match answer {
+            Ok(answer) => take(&id, answer).await,
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(()) => {
+                round.answered(&id);
+                has_answered = true;
+                *failures = Failures::default();
+            }
+            Err(error) if error.may_be_of_one() => {
+                round.failed(&id, error.told_of_one());
+                failures.note(error);
+            }
+            Err(error) => {
+                unanswered.push(id);
+                ended.get_or_insert(error);
+            }
+        }
+    }
+    let Some(error) = ended else { return Ok(()) };
+    for id in unanswered.into_iter().rev() {
+        if error.is_out_of_time() && has_answered && Millis::now() >= most_of_the_run {
+            let message = format!("{id}: no answer before the run's time was up");
+            round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
+        } else {
+            round.give_back(id);
+        }
+    }
+    round.out_of_time();
+    Err(error)
+}
+
+/// Since the last answer.
+#[derive(Default)]
+struct Failures {
+    last: Option<Error>,
+    /// Not all of them are 403s.
+    are_others: bool,
+}
+
+impl Failures {
+    fn note(&mut self, error: Error) {
+        self.are_others |= !error.is_forbidden();
+        self.last = Some(error);
+    }
+
+    /// Where all are refused, so is the stream.
+    fn of_api(self, stream: Stream) -> Error {
+        match self.last {
+            Some(error) if self.are_others => error.of_one(),
+            Some(error) => error,
+            None => Error::Totals(format!("too many of {stream} in a row can't be read")),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The list that each record has which is new or has changed.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::super::Collector;
+use super::sweep::{Changed, SweepReading};
+use crate::collect::compared::Record;
+use crate::collect::error::Error;
+use crate::core::ndjson;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::{Rescanned, Sublist};
+use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::Caller;
+
+/// What a list has shown, and how many records it counts.
+type ListAnswer = (Vec<ListRow>, Option<u64>);
+
+impl Collector<'_> {
+    /// The lists of those records of a page that have changed. A record that is stuck is tried when it is due, and not
+    /// when it is met.
+    pub(super) async fn read_sublists(
+        &self,
+        sublist: &'static Sublist,
+        changed: Vec<Changed>,
+        reading: &mut SweepReading,
+    ) -> Result<(), Error> {
+        let changed: BTreeMap<String, Changed> =
+            changed.into_iter().map(|record| (record.id.clone(), record)).collect();
+        reading.round.add(changed.keys().cloned());
+        let is_record = |key: &&str| !key.starts_with('[');
+        reading.round.set_witnesses(reading.snapshot.known.ids().filter(is_record));
+        self.ask_sublists(sublist, &changed, reading).await
+    }
+
+    /// The lists that are stuck and due. Of their records no more than the ids is known.
+    pub(super) async fn read_due(&self, facts: &'static Rescanned, reading: &mut SweepReading) -> Result<(), Error> {
+        match &facts.sublist {
+            Some(sublist) => self.ask_sublists(sublist, &BTreeMap::new(), reading).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A record is known once its list is stored, so that the next sweep reads it where this run dies.
+    async fn ask_sublists(
+        &self,
+        sublist: &'static Sublist,
+        changed: &BTreeMap<String, Changed>,
+        reading: &mut SweepReading,
+    ) -> Result<(), Error> {
+        let SweepReading { snapshot, round, .. } = reading;
+        let ask = async |id: &str, caller: &Caller<'_>| self.sublist_of(sublist, id, caller).await;
+        let take = async |id: &str, (rows, total): ListAnswer| {
+            let record = changed.get(id);
+            let began = record.map_or_else(|| self.run.api.now(), |record| record.began);
+            let shown = rows.len() as u64;
+            for row in rows {
+                match row {
+                    ListRow::Record { line, id: of_row } => {
+                        let (key, line) = (key(id, &of_row), sublist.line(id, &line));
+                        snapshot.take(&Record { key: &key, line: &line, began: Some(began), is_index: false });
+                    }
+                    ListRow::Unreadable { bytes, why } => snapshot.set_aside(self.set_aside(&bytes, &why).await?),
+                }
+            }
+            if let Some(total) = total.filter(|total| *total > shown) {
+                return Err(Error::Totals(format!(
+                    "the list of {id} shows {shown} records and counts {total}, and has no further page"
+                )));
+            }
+            if let Some(Changed { line, began, .. }) = record {
+                snapshot.take(&Record { key: id, line, began: Some(*began), is_index: true });
+            }
+            Ok(())
+        };
+        self.ask_each(round, usize::MAX, ask, take).await
+    }
+
+    /// A record that is gone has no list.
+    async fn sublist_of(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<ListAnswer, Error> {
+        let mut listing = Listing::new(self.run.api, &sublist.list, 0, Vec::new(), Value::Null).of(id);
+        match listing.rows(caller).await {
+            Ok(rows) => Ok((rows.unwrap_or_default(), listing.total())),
+            Err(ApiError::Status { status: 404 | 410, .. }) => Ok((Vec::new(), None)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Sublist {
+    /// Its line as it is stored: `{"_sessionId":"…",…}`.
+    fn line(&self, parent: &str, line: &str) -> String {
+        format!(r#"{{"{}":{},{}"#, self.parent, Value::from(parent), line.trim_start_matches('{'))
+    }
+}
+
+impl Rescanned {
+    /// Under what a stored line is known.
+    pub(super) fn key_of(&self, line: &str) -> Option<String> {
+        let Some(sublist) = &self.sublist else { return ndjson::field(line, self.list.field) };
+        let (parent, id) = (ndjson::field(line, &[sublist.parent])?, ndjson::field(line, sublist.list.field)?);
+        Some(key(&parent, &id))
+    }
+}
+
+/// Under what a record of a list is known.
+fn key(parent: &str, id: &str) -> String {
+    Value::from(vec![parent, id]).to_string()
+}

@@ -1,0 +1,341 @@
+//! One run's way through many things that are asked for one by one, any of which may be stuck: what is new first, what
+//! is stuck and due last. After a few new failures in a row others are probed, which tells whether it is the API that
+//! fails. A decision, without I/O.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::core::error_kind::ErrorInfo;
+use crate::core::stuck::{StuckList, What};
+use crate::core::time::Millis;
+
+/// After so many new failures in a row it may be the API that fails.
+const FAILURES_IN_A_ROW: usize = 3;
+/// So many that are known to answer are probed then, and as many of those still to ask for.
+const PROBES: usize = 3;
+
+pub struct Round {
+    /// What the ids are of: a list's name, or records themselves.
+    list: Option<&'static str>,
+    new: VecDeque<String>,
+    /// Stuck before, and to be tried again.
+    due: VecDeque<String>,
+    /// Those being asked for were stuck before.
+    is_at_due: bool,
+    /// Not asked for in this run, or not again.
+    stuck: BTreeSet<String>,
+    /// Known to answer.
+    witnesses: Vec<String>,
+    /// New failures since the last answer: the ids', or the API's.
+    doubtful: Vec<(String, ErrorInfo)>,
+    /// To be probed in their place, once they are too many.
+    probes: Option<Vec<String>>,
+    has_answered: bool,
+    judged: Judged,
+}
+
+/// What came of some that were asked for.
+#[derive(Debug, Default, PartialEq)]
+pub struct Judged {
+    pub answered: Vec<String>,
+    healed: Vec<What>,
+    failed: Vec<(What, ErrorInfo)>,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask for these, side by side.
+    Ask(Vec<String>),
+    /// Ask for this one only to learn whether it answers, once.
+    Probe(String),
+    /// All have been asked for.
+    Done,
+    /// Neither these nor those that were probed answer.
+    ApiFails,
+}
+
+impl Round {
+    /// `list` is the name of the list that each id has, or none for a record's own.
+    pub fn new(list: Option<&'static str>, stuck: &StuckList) -> Self {
+        let of_list = |what: &What| match (what, list) {
+            (What::Id(id), None) => Some(id.clone()),
+            (What::List { list, id: Some(id) }, Some(name)) if list == name => Some(id.clone()),
+            _ => None,
+        };
+        Self {
+            list,
+            new: VecDeque::new(),
+            due: VecDeque::new(),
+            is_at_due: false,
+            stuck: stuck.iter().filter_map(|stuck| of_list(&stuck.what)).collect(),
+            witnesses: Vec::new(),
+            doubtful: Vec::new(),
+            probes: None,
+            has_answered: false,
+            judged: Judged::default(),
+        }
+    }
+
+    /// To be asked for, in this order; what is stuck is left out.
+    pub fn add(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.new.extend(ids.into_iter().filter(|id| !self.stuck.contains(id)));
+    }
+
+    /// To be asked for after all that is new, for these are stuck.
+    pub fn add_due(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.due.extend(ids);
+    }
+
+    /// These are known to answer; a few of them are probed where it is in doubt whether the API does.
+    pub fn set_witnesses<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) {
+        let step = (ids.clone().count() / PROBES).max(1);
+        let stuck = &self.stuck;
+        let known = ids.step_by(step).filter(|id| !stuck.contains(*id));
+        self.witnesses = known.take(PROBES).map(str::to_owned).collect();
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.new.is_empty() && self.due.is_empty() && self.doubtful.is_empty()
+    }
+
+    /// `most` is how many may be asked for side by side.
+    pub fn next(&mut self, most: usize) -> Step {
+        if self.doubtful.len() >= FAILURES_IN_A_ROW {
+            let probes = match self.probes.take() {
+                Some(probes) => probes,
+                None => self.to_probe(),
+            };
+            return self.probe_one_of(probes);
+        }
+        if self.new.is_empty() {
+            self.judge_doubtful();
+        }
+        self.is_at_due = self.new.is_empty();
+        let queue = if self.is_at_due { &mut self.due } else { &mut self.new };
+        let ids: Vec<String> = queue.drain(..most.min(queue.len())).collect();
+        if ids.is_empty() { Step::Done } else { Step::Ask(ids) }
+    }
+
+    /// What was asked for has answered: so the API does, and those before that failed are stuck.
+    pub fn answered(&mut self, id: &str) {
+        self.has_answered = true;
+        self.judge_doubtful();
+        if self.witnesses.len() < PROBES {
+            self.witnesses.push(id.to_owned());
+        }
+        if self.stuck.remove(id) {
+            self.judged.healed.push(self.what(id));
+        }
+        self.judged.answered.push(id.to_owned());
+    }
+
+    /// A failure of what was stuck before tells nothing new.
+    pub fn failed(&mut self, id: &str, error: ErrorInfo) {
+        if self.is_at_due {
+            self.judged.failed.push((self.what(id), error));
+        } else {
+            self.doubtful.push((id.to_owned(), error));
+        }
+    }
+
+    /// What was probed has answered, or not.
+    pub fn probed(&mut self, has_answered: bool) {
+        if has_answered {
+            self.has_answered = true;
+            self.judge_doubtful();
+        }
+    }
+
+    /// The time is up. Where the API has answered in this run, what failed before is stuck.
+    pub fn out_of_time(&mut self) {
+        if self.has_answered {
+            self.judge_doubtful();
+        }
+    }
+
+    /// It was asked for, and there was no time for its answer.
+    pub fn give_back(&mut self, id: String) {
+        if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
+    }
+
+    /// The first of those that are new and were not judged.
+    pub fn first_left(&self) -> Option<&str> {
+        let doubtful = self.doubtful.first().map(|(id, _)| id);
+        doubtful.or(self.new.front()).map(String::as_str)
+    }
+
+    /// What came of those that were asked for since this was called last.
+    pub fn judged(&mut self) -> Judged {
+        std::mem::take(&mut self.judged)
+    }
+
+    fn judge_doubtful(&mut self) {
+        self.probes = None;
+        for (id, error) in std::mem::take(&mut self.doubtful) {
+            self.judged.failed.push((self.what(&id), error));
+            self.stuck.insert(id);
+        }
+    }
+
+    /// In the order in which they are taken from its end: what is known to answer first, then a few from all over the rest.
+    fn to_probe(&self) -> Vec<String> {
+        let step = (self.new.len() / PROBES).max(1);
+        let rest = self.new.iter().rev().step_by(step).take(PROBES);
+        rest.chain(&self.witnesses).cloned().collect()
+    }
+
+    fn probe_one_of(&mut self, mut probes: Vec<String>) -> Step {
+        match probes.pop() {
+            None => Step::ApiFails,
+            Some(id) => {
+                self.probes = Some(probes);
+                Step::Probe(id)
+            }
+        }
+    }
+
+    fn what(&self, id: &str) -> What {
+        match self.list {
+            None => What::Id(id.to_owned()),
+            Some(list) => What::List { list: list.to_owned(), id: Some(id.to_owned()) },
+        }
+    }
+}
+
+impl Judged {
+    /// A list that stands by itself.
+    pub fn list_answered(&mut self, list: &str) {
+        self.healed.push(What::List { list: list.to_owned(), id: None });
+    }
+
+    pub fn list_failed(&mut self, list: &str, error: ErrorInfo) {
+        self.failed.push((What::List { list: list.to_owned(), id: None }, error));
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.answered.extend(other.answered);
+        self.healed.extend(other.healed);
+        self.failed.extend(other.failed);
+    }
+
+    /// What answered is stuck no longer, and what failed is, or still is.
+    pub fn apply_to(&self, stuck: &mut StuckList, now: Millis) {
+        for what in &self.healed {
+            stuck.heal(what);
+        }
+        for (what, error) in &self.failed {
+            stuck.fail(what.clone(), error.clone(), now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::error_kind::ErrorType;
+
+    fn error() -> ErrorInfo {
+        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() }
+    }
+
+    fn ids(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+        range.map(|id| id.to_string())
+    }
+
+    /// Asks for all; answers who was asked for, who was probed, and whether it came to its end.
+    fn walk(round: &mut Round, fails: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>, bool) {
+        let (mut asked, mut probed) = (Vec::new(), Vec::new());
+        loop {
+            match round.next(4) {
+                Step::Done => return (asked, probed, true),
+                Step::ApiFails => return (asked, probed, false),
+                Step::Probe(id) => {
+                    round.probed(!fails(&id));
+                    probed.push(id);
+                }
+                Step::Ask(some) => {
+                    for id in some {
+                        if fails(&id) {
+                            round.failed(&id, error());
+                        } else {
+                            round.answered(&id);
+                        }
+                        asked.push(id);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn three_that_fail_side_by_side_stop_none_of_the_others() {
+        for first in 0..38 {
+            let bad: Vec<String> = ids(first..first + 3).collect();
+            let mut round = Round::new(None, &StuckList::default());
+            round.add(ids(0..40));
+            let (asked, probed, is_done) = walk(&mut round, |id| bad.iter().any(|bad| bad == id));
+            assert!(is_done && asked.len() == 40 && probed.len() <= 1, "{first}: {probed:?}");
+            let (judged, mut stuck) = (round.judged(), StuckList::default());
+            judged.apply_to(&mut stuck, Millis(5));
+            assert_eq!((judged.answered.len(), stuck.len()), (37, 3), "{first}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_answers_it_is_the_api_and_nothing_is_stuck() {
+        let mut round = Round::new(None, &StuckList::default());
+        round.add(ids(0..40));
+        round.set_witnesses(["a", "b"].into_iter());
+        let (asked, probed, is_done) = walk(&mut round, |_| true);
+        assert!(!is_done && asked.len() == 4);
+        assert!(probed.len() == 5 && probed[..2] == ["b", "a"], "those that are known to answer first: {probed:?}");
+        assert_eq!(round.judged(), Judged::default());
+    }
+
+    #[test]
+    fn where_all_that_are_new_fail_and_one_that_is_known_answers_they_are_stuck() {
+        let mut round = Round::new(Some("members"), &StuckList::default());
+        round.add(ids(0..7));
+        round.set_witnesses(["known"].into_iter());
+        let (asked, _, is_done) = walk(&mut round, |id| id != "known");
+        assert!(is_done && asked.len() == 7);
+        let mut stuck = StuckList::default();
+        round.judged().apply_to(&mut stuck, Millis(5));
+        assert_eq!(stuck.len(), 7);
+        assert!(stuck.get(&What::List { list: "members".into(), id: Some("6".into()) }).is_some());
+    }
+
+    #[test]
+    fn what_is_stuck_comes_last_and_only_where_it_is_due_and_its_failures_are_no_news() {
+        let mut stuck = StuckList::default();
+        for id in ids(0..6) {
+            stuck.fail(What::Id(id), error(), Millis(0));
+        }
+        let mut round = Round::new(None, &stuck);
+        round.add(ids(0..8));
+        round.add_due(ids(0..5));
+        let (asked, probed, is_done) = walk(&mut round, |id| ["1", "2", "3", "4"].contains(&id));
+        assert_eq!(asked, ["6", "7", "0", "1", "2", "3", "4"]);
+        assert!(is_done && probed.is_empty());
+        round.judged().apply_to(&mut stuck, Millis(9));
+        let attempts: Vec<u32> = stuck.iter().map(|stuck| stuck.attempts).collect();
+        assert_eq!(attempts, [2, 2, 2, 2, 1], "the first is healed, the last was not tried");
+    }
+
+    #[test]
+    fn out_of_time_only_those_are_stuck_beside_whom_the_api_answered() {
+        for answers in [true, false] {
+            let mut round = Round::new(None, &StuckList::default());
+            round.add(ids(0..8));
+            round.next(4);
+            if answers {
+                round.answered("0");
+            }
+            round.failed("1", error());
+            round.out_of_time();
+            let mut stuck = StuckList::default();
+            round.judged().apply_to(&mut stuck, Millis(0));
+            assert_eq!(stuck.len(), usize::from(answers));
+        }
+    }
+}
