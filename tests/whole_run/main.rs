@@ -29,6 +29,7 @@ mod sessions;
 mod states;
 mod stopped;
 mod store;
+mod stuck_records;
 mod tls;
 mod uncounted;
 mod users;
