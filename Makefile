@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template test-deploy build deploy invoke logs probe backfill binaries bench growth clean
+	template test-deploy build deploy doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -71,15 +71,16 @@ build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64)
 	infra/build.sh $(ARCH)
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
-	sam build --beta-features
+	sam build --beta-features $(SAM_OPTIONS)
+	@python3 infra/check-built.py .aws-sam
 	sam deploy $(SAM_OPTIONS)
 
 # Parameters of the same name as outputs of the collector's stack are filled in.
 deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
 
-invoke: ## Invoke the function of ENV with EVENT={}
-	sam remote invoke Collector $(SAM_OPTIONS) --event '$(EVENT)'
+invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answer
+	@infra/invoke.sh $(ENV) '$(EVENT)'
 
 probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
@@ -94,10 +95,13 @@ backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the sc
 	$(if $(FROM),,$(error say from when on: make backfill FROM=2026-08-24T00:00:00Z))
 	@echo 'This waits for the end, but it goes on without. Watch it in the console of Step Functions: the execution of the'
 	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
-	sam remote invoke Backfill --stack-name incydr-collector-$(ENV)-backfill --event '$(EVENT)'
+	@infra/backfill.sh $(ENV) '$(EVENT)'
+
+doctor: ## Say what would go wrong with the deployment of ENV, or does, and what mends it; changes nothing
+	@python3 infra/doctor.py $(ENV)
 
 logs: ## Follow the logs of ENV
-	sam logs $(SAM_OPTIONS) --cw-log-group /aws/lambda/incydr-collector-$(ENV) --tail
+	sam logs --cw-log-group "$$(infra/output.sh incydr-collector-$(ENV) LogGroupName)" --tail
 
 bench: ## Measure the collector beside its peers; prints tables; takes half an hour, most of it building
 	tests/bench/run.sh
