@@ -115,6 +115,12 @@ def failures(aws: Aws) -> int:
     return (aws.directory / "ministack.log").read_text("utf-8").count('"message":"the run failed"')
 
 
+def test_the_doctor_finds_nothing_to_mend_in_what_collects(aws: Aws, story: Stack) -> None:
+    said = aws.run("make", "--no-print-directory", "-C", ROOT, "doctor", "ENV=test")
+    for found in ["deployed: CREATE_COMPLETE", "the secret is filled", "answers", "access full", "nothing to mend"]:
+        assert found in said, said
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_other_stacks_take_its_outputs(aws: Aws, story: Stack, extra: str) -> None:
     given = {"siem-access": ["SiemAccountId=210987654321", "ExternalId=a-long-random-one"]}.get(extra, [])

@@ -10,6 +10,7 @@ from policy import is_allowed
 from rendered import ROOT, Rendered, listed, source, statements
 
 INFRA = ROOT / "infra"
+SIEMS = sorted(path for path in (INFRA / "siem").glob("*.md") if path.name != "README.md")
 STACKS = sorted(path.name for path in INFRA.glob("*.yaml"))
 
 # What the collector writes, by its unit: its metrics in namespace IncydrCollector.
@@ -331,9 +332,25 @@ def test_a_siems_page_names_what_there_is(page):
     stacks = [source(), source(INFRA / "siem-access.yaml")]
     there = {name for stack in stacks for part in ["Outputs", "Parameters"] for name in stack[part]}
     text = page.read_text("utf-8")
-    kinds = r"\b(?:Notices|Siem|Google|Records|ReadRecords|UnreadNotices|KmsKey)\w*?(?:Arn|Url|Uri|Name|Id)\b"
+    makers = "Notices|Siem|Google|Sentinel|Panther|Records|ReadRecords|UnreadNotices|KmsKey"
+    kinds = rf"\b(?:{makers})\w*?(?:Arn|Url|Uri|Name|Id)\b"
     named = set(re.findall(kinds, text))
     assert named and named <= there, named - there
+
+
+@pytest.mark.parametrize("page", SIEMS, ids=lambda page: page.name)
+def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
+    text = page.read_text("utf-8")
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    always = ["What you need", "Parsing", "How to see that it works", "What goes wrong and why", "Sources"]
+    assert [name for name in sections if name in always] == always
+    assert any(name.startswith("Steps") for name in sections)
+    for said in ["not confirmed", "README.md#what-aws-answers-and-why", "**Older objects"]:
+        assert said in text, said
+    assert f"]({page.name})" in (INFRA / "siem" / "README.md").read_text("utf-8")
+    # Every link within the repository leads somewhere.
+    for place in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / place).exists(), place
 
 
 def definition(backfill):
