@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template test-deploy build deploy doctor invoke logs probe backfill binaries bench growth clean
+	template test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -15,12 +15,13 @@ SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9_%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# What the demo and the tests run.
+# What the tests run.
 binaries:
-	@test -x $(BUILT)/debug/demo || echo "Building; the first build takes some minutes."
-	@cargo build --workspace --bins
+	@tests/build.sh "what the tests run" --workspace --bins
 
-demo: binaries ## Show what the collector does, on this machine alone; needs nothing but cargo
+demo: ## Show what the collector does, on this machine alone; needs nothing but cargo
+	@test -x $(BUILT)/debug/demo || echo "The first build takes some minutes."
+	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
 test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
@@ -69,6 +70,9 @@ test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real bi
 
 build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64)
 	infra/build.sh $(ARCH)
+
+release: ## Make a release: for each processor zip, SHA-256 and SBOM; packaged.yaml and notes. The same bytes each time
+	infra/release.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
 	sam build --beta-features $(SAM_OPTIONS)
