@@ -180,6 +180,17 @@ def test_what_is_silent_because_it_is_disabled_is_no_alarm():
         assert others == {"notBreaching", "ignore"}
 
 
+def test_the_runbook_looks_for_a_throttled_tick_where_lambda_puts_it():
+    """Lambda takes an asynchronous event even where it is throttled, and gives it up when it is too old."""
+    runbook = (INFRA / "runbook.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", runbook, re.MULTILINE))
+    assert "EventAgeExceeded" in sections["Failed runs"] and "ReservedConcurrency" in sections["Failed runs"]
+    assert "ReservedConcurrency" not in sections["Missed ticks"] and "#failed-runs" in sections["Missed ticks"]
+    # What waits in Lambda's queue and what was given up are told at one place.
+    invocations = source()["Resources"]["CollectorEventInvokeConfig"]["Properties"]
+    assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
+
+
 def siem_rights(access):
     return access.resources["ReadRecords"]["Properties"]["PolicyDocument"]["Statement"]
 
