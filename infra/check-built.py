@@ -1,8 +1,11 @@
 """check-built.py DIRECTORY: whether what `sam build` left there runs on the processor that the template asks for."""
 
 import sys
-import tomllib
 from pathlib import Path
+
+if sys.version_info < (3, 11):
+    sys.exit(f"Python is {sys.version.split()[0]}, and this takes 3.11 or newer")
+import tomllib  # noqa: E402  (not there before 3.11)
 
 # e_machine of the ELF header.
 MACHINES = {62: "x86_64", 183: "arm64"}

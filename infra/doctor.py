@@ -9,12 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+if sys.version_info < (3, 11):
+    sys.exit(f"  MEND  Python is {sys.version.split()[0]}, and this and make deploy take 3.11 or newer\n          https://www.python.org")
+import tomllib  # noqa: E402  (not there before 3.11)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Lambda lets an account reserve nothing of the last hundred.
@@ -92,6 +95,7 @@ class Doctor:
             self.mend("the AWS CLI is not here", "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html")
             return False
         for tool, arguments, needed_for, command in [
+            ("aws", ["--version"], "everything", ""),
             ("sam", ["--version"], "make deploy", "pip install aws-sam-cli"),
             ("cargo", ["--version"], "building", "https://rustup.rs; a release's zip needs no build: CodeBucket, CodeKey"),
             ("cargo-lambda", ["--version"], "building for Lambda", "pip install cargo-lambda"),

@@ -4,9 +4,9 @@ version, licence, checksum and what it depends on. From cargo's own resolution; 
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-import tomllib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,13 @@ def main(arch: str, zipped: Path, target: Path) -> None:
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     (root,) = [id_ for id_, package in packages.items() if package["name"] == NAME]
     depends = linked(root, nodes, packages, compiled(TRIPLES[arch]))
-    checksums = {
-        (locked["name"], locked["version"]): locked.get("checksum")
-        for locked in tomllib.loads((ROOT / "Cargo.lock").read_text("utf-8"))["package"]
-    }
+    # Not by tomllib, which the Python of older builders doesn't have.
+    locked = re.findall(
+        r'^name = "(.+)"\nversion = "(.+)"\n(?:source = .+\n)?(?:checksum = "(\w+)"\n)?',
+        (ROOT / "Cargo.lock").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    checksums = {(name, version): checksum for name, version, checksum in locked}
     hashed = hashlib.sha256(zipped.read_bytes()).hexdigest()
     this = component(packages[root], hashed) | {"type": "application"}
     crates = sorted((packages[id_] for id_ in depends if id_ != root), key=purl)

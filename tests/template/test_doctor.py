@@ -20,6 +20,8 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 # Answers with what is said for its first two words, and writes its words down.
 AWS = """#!{python}
 import json, sys
+if sys.argv[1:] == ["--version"]:
+    sys.exit(print("aws-cli/2.31.0"))
 with open({calls!r}, "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
 if sys.argv[1:3] == ["configure", "get"]:
@@ -125,7 +127,7 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
     for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
         assert found in said
     # A tool that only building needs is no fault.
-    assert "note  cargo-lambda is not here" in said and "SAM CLI, version 1.170.0" in said
+    assert "note  cargo-lambda is not here" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
 
 
 def test_a_deployed_one_is_asked_for_probe_and_status(patient):
