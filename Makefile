@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template test-deploy build deploy invoke logs probe backfill binaries bench growth clean
+	template test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -15,12 +15,13 @@ SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9_%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# What the demo and the tests run.
+# What the tests run.
 binaries:
-	@test -x $(BUILT)/debug/demo || echo "Building; the first build takes some minutes."
-	@cargo build --workspace --bins
+	@tests/build.sh "what the tests run" --workspace --bins
 
-demo: binaries ## Show what the collector does, on this machine alone; needs nothing but cargo
+demo: ## Show what the collector does, on this machine alone; needs nothing but cargo
+	@test -x $(BUILT)/debug/demo || echo "The first build takes some minutes."
+	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
 test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
@@ -71,16 +72,20 @@ test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real bi
 build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64)
 	infra/build.sh $(ARCH)
 
+release: ## Make a release: for each processor zip, SHA-256 and SBOM; packaged.yaml and notes. The same bytes each time
+	infra/release.sh
+
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
-	sam build --beta-features
+	sam build --beta-features $(SAM_OPTIONS)
+	@python3 infra/check-built.py .aws-sam
 	sam deploy $(SAM_OPTIONS)
 
 # Parameters of the same name as outputs of the collector's stack are filled in.
 deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
 
-invoke: ## Invoke the function of ENV with EVENT={}
-	sam remote invoke Collector $(SAM_OPTIONS) --event '$(EVENT)'
+invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answer
+	@infra/invoke.sh $(ENV) '$(EVENT)'
 
 probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
@@ -95,10 +100,13 @@ backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the sc
 	$(if $(FROM),,$(error say from when on: make backfill FROM=2026-08-24T00:00:00Z))
 	@echo 'This waits for the end, but it goes on without. Watch it in the console of Step Functions: the execution of the'
 	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
-	sam remote invoke Backfill --stack-name incydr-collector-$(ENV)-backfill --event '$(EVENT)'
+	@infra/backfill.sh $(ENV) '$(EVENT)'
+
+doctor: ## Say what would go wrong with the deployment of ENV, or does, and what mends it; changes nothing
+	@python3 infra/doctor.py $(ENV)
 
 logs: ## Follow the logs of ENV
-	sam logs $(SAM_OPTIONS) --cw-log-group /aws/lambda/incydr-collector-$(ENV) --tail
+	sam logs --cw-log-group "$$(infra/output.sh incydr-collector-$(ENV) LogGroupName)" --tail
 
 bench: ## Measure the collector beside its peers; prints tables; takes half an hour, most of it building
 	tests/bench/run.sh

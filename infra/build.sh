@@ -1,6 +1,7 @@
 #!/bin/sh
 # build.sh [ARCH]: makes the zip for Lambda's provided.al2023 and says its size. ARCH is arm64 (the template's default) or
-# x86_64. Another processor than this machine's needs cargo-lambda; where it can't be built, this machine's is.
+# x86_64. Another processor than this machine's needs cargo-lambda; where it can't be built, this machine's is, or with
+# STRICT=1 none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,6 +23,7 @@ elif cargo lambda --version >/dev/null 2>&1; then
     how=cargo-lambda
 else
     echo "$arch can't be built here: that takes cargo-lambda (https://www.cargo-lambda.info/) on a machine with $native."
+    [ -z "${STRICT:-}" ] || exit 3
     echo "Building $native instead. Deploy it with the parameter Architecture=$native."
     arch=$native
     how=cargo

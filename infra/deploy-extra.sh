@@ -25,4 +25,4 @@ for output in json.load(sys.stdin):
 
 # shellcheck disable=SC2086
 exec sam deploy --template-file "$template" --stack-name "$stack-$name" --resolve-s3 --no-fail-on-empty-changeset \
-    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --parameter-overrides $filled "$@"
+    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $filled "$@"

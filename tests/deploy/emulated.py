@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "tests" / "template"), str(ROOT / "tests" / "conforma
 from simulator import BINARIES  # noqa: E402  (the other tests' driver)
 
 SAM = ROOT / "target" / "venv-template" / "bin" / "sam"
+AWS_CLI = SAM.with_name("aws")
 MINISTACK = ROOT / "target" / "venv-ministack" / "bin" / "ministack"
 
 
@@ -37,7 +38,7 @@ class Aws:
         self.endpoint = f"http://127.0.0.1:{port}"
         # What an operator has in the path, infra/deploy-extra.sh and make find there.
         path = f"{SAM.parent}:{os.environ['PATH']}"
-        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path}
+        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "0.5"}
         listening = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "TMPDIR": str(self.directory)}
         # A state machine's waits and pauses, which are minutes, are so much shorter.
         listening["SFN_WAIT_SCALE"] = "0.005"
@@ -70,12 +71,13 @@ class Aws:
         if shutil.which("strip"):
             subprocess.run(["strip", code / "bootstrap"], check=True)
         text = (ROOT / "template.yaml").read_text("utf-8")
-        for old, new in [
-            (r"CodeUri: \.$", "CodeUri: code/"),
-            (r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$"),
-        ]:
-            text, times = re.subn(old, new, text, flags=re.MULTILINE)
-            assert times == 1
+        text, times = re.subn(r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$", text, flags=re.MULTILINE)
+        assert times == 1
+        # As a release has it, for who builds nothing.
+        self.unbuilt = self.directory / "unbuilt.yaml"
+        self.unbuilt.write_text(text, "utf-8")
+        text, times = re.subn(r"Code: !If\n(?: {8}.*\n)+? {8}- \.$", "Code: code/", text, flags=re.MULTILINE)
+        assert times == 2
         self.template = self.directory / "template.yaml"
         self.template.write_text(text, "utf-8")
 

@@ -2,15 +2,16 @@
 
 import json
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from emulated import ROOT, SAM, Aws, Stack, until
+from emulated import AWS_CLI, ROOT, SAM, Aws, Stack, until
 from pairs import pairwise
-from rendered import Rendered, transformed
+from rendered import Rendered, source
 from simulator import Simulator
 
 STORY = "incydr-collector-test"
@@ -114,6 +115,12 @@ def failures(aws: Aws) -> int:
     return (aws.directory / "ministack.log").read_text("utf-8").count('"message":"the run failed"')
 
 
+def test_the_doctor_finds_nothing_to_mend_in_what_collects(aws: Aws, story: Stack) -> None:
+    said = aws.run("make", "--no-print-directory", "-C", ROOT, "doctor", "ENV=test")
+    for found in ["deployed: CREATE_COMPLETE", "the secret is filled", "answers", "access full", "nothing to mend"]:
+        assert found in said, said
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_other_stacks_take_its_outputs(aws: Aws, story: Stack, extra: str) -> None:
     given = {"siem-access": ["SiemAccountId=210987654321", "ExternalId=a-long-random-one"]}.get(extra, [])
@@ -131,7 +138,7 @@ def test_every_stream_gets_a_table(aws: Aws, story: Stack) -> None:
         SAM, "deploy", "--template-file", template, "--stack-name", f"{STORY}-athena", "--s3-bucket", "artifacts",
         "--parameter-overrides", f"RecordsBucketName={story.outputs['RecordsBucketName']}",
     )
-    tables = aws.client("glue").get_tables(DatabaseName="incydr")["TableList"]
+    tables = aws.client("glue").get_tables(DatabaseName="incydr_collector_test_athena")["TableList"]
     assert len(tables) > 10
 
 
@@ -166,7 +173,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def rows() -> list[dict[str, Any]]:
-    template = transformed()
+    template = source()
     return pairwise(VALUES, lambda row: not Rendered(template, **row).refused_by_rules())
 
 
@@ -174,7 +181,7 @@ def test_every_two_choices_deploy_together_and_collect(
     aws: Aws, tenant: Simulator, credentials: dict[str, str]
 ) -> None:
     existing = Existing(aws, credentials)
-    template = transformed()
+    template = source()
     chosen = rows()
     print(f"{len(chosen)} stacks for every two of the {sum(map(len, VALUES.values()))} choices")
 
@@ -236,18 +243,73 @@ def is_gone(aws: Aws, stack: str) -> bool:
         return True
 
 
+def test_the_aws_cli_alone_deploys_a_zip_that_is_there(
+    aws: Aws, tenant: Simulator, credentials: dict[str, str]
+) -> None:
+    zipped = aws.directory / "incydr-collector.zip"
+    aws.run(sys.executable, ROOT / "infra" / "zip.py", aws.directory / "code" / "bootstrap", zipped)
+    aws.client("s3").upload_file(str(zipped), "artifacts", "incydr-collector.zip")
+    given = {
+        "BaseUrl": tenant.places["api"],
+        "Architecture": "x86_64",
+        "ScheduleState": "DISABLED",
+        "Streams": "audit",
+        "CodeBucket": "artifacts",
+        "CodeKey": "incydr-collector.zip",
+    }
+    aws.run(
+        AWS_CLI, "cloudformation", "deploy", "--template-file", aws.unbuilt, "--stack-name", "incydr-collector-zip",
+        "--s3-bucket", "artifacts", "--capabilities", "CAPABILITY_IAM",
+        "--parameter-overrides", *(f"{name}={value}" for name, value in given.items()),
+    )  # fmt: skip
+    stack = aws.stack("incydr-collector-zip")
+    secret = aws.client("secretsmanager")
+    secret.put_secret_value(SecretId=stack.outputs["SecretArn"], SecretString=json.dumps(credentials))
+    said = aws.run("make", "--no-print-directory", "-C", ROOT, "invoke", "ENV=zip")
+    assert json.loads(said)["status"] == "complete", said
+    assert stack.keys(stack.outputs["RecordsBucketName"], "code42/audit/")
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_in_the_next_ones_way(aws: Aws, tenant: Simulator) -> None:
+    given = parameters(tenant) | {"ScheduleState": "DISABLED"}
+    text = aws.template.read_text("utf-8")
+    # A resource that can't be made, once all others are.
+    broken = aws.directory / "broken.yaml"
+    broken.write_text(
+        text.replace("\nOutputs:", """
+  Broken:
+    Type: AWS::SQS::QueuePolicy
+    DependsOn: [Collector, Backfiller, CollectorTick, RecordsBucketPolicy, StateBucketPolicy, IncydrSecret]
+    Properties:
+      Queues: [!GetAtt FailedRuns.Nonsense]
+      PolicyDocument: {}
+
+Outputs:""", 1), "utf-8",
+    )  # fmt: skip
+    whole, aws.template = aws.template, broken
+    before = {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]}
+    try:
+        with pytest.raises(AssertionError):
+            aws.deploy("half-way", given)
+    finally:
+        aws.template = whole
+    left = {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]} - before
+    assert not left and aws.stack("half-way").status.startswith("ROLLBACK")
+
+
 def test_what_contradicts_itself_is_not_deployed(aws: Aws, tenant: Simulator) -> None:
     with pytest.raises(AssertionError, match="An existing bucket is not changed"):
         aws.deploy("contradiction", {"BaseUrl": tenant.places["api"], "RecordsBucketName": "some", "ObjectLockDays": 1})
 
 
-def test_in_the_end_the_records_the_state_the_secret_and_the_key_are_left(aws: Aws, story: Stack) -> None:
+def test_in_the_end_the_records_the_state_the_secret_the_key_and_the_log_are_left(aws: Aws, story: Stack) -> None:
     records, state = story.outputs["RecordsBucketName"], story.outputs["StateBucketName"]
     before = story.keys(records, ""), story.keys(state, "")
     for name in [*(f"{STORY}-{extra}" for extra in EXTRAS), STORY]:
         aws.run(SAM, "delete", "--stack-name", name, "--no-prompts", "--region", "us-east-1")
         assert is_gone(aws, name)
     assert (story.keys(records, ""), story.keys(state, "")) == before
+    assert aws.client("logs").describe_log_groups(logGroupNamePrefix=story.outputs["LogGroupName"])["logGroups"]
     assert aws.client("secretsmanager").get_secret_value(SecretId=story.outputs["SecretArn"])["SecretString"]
     assert aws.client("kms").describe_key(KeyId=story.outputs["KmsKeyArn"])["KeyMetadata"]["Enabled"]
     with pytest.raises(ClientError):

@@ -1,11 +1,9 @@
-"""The templates as they are deployed: after SAM, with parameters in place of references."""
+"""The templates as they are deployed, with parameters in place of references."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +15,7 @@ PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::StackName": "incydr",
+    "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/incydr/51af3dc0-da77-11e4-872e-1234567db123",
     "AWS::NoValue": None,
 }
 
@@ -26,19 +25,12 @@ def source(path: Path = TEMPLATE) -> dict[str, Any]:
     return yaml_parse(path.read_text("utf-8"))
 
 
-def transformed() -> dict[str, Any]:
-    """template.yaml after SAM's transformation."""
-    template = source()
-    # What `sam deploy` puts in the place of the local directory.
-    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
-    return Translator({}, Parser()).translate(template, {})
-
-
 class Rendered:
     """With every intrinsic function worked out. A resource's Ref is its logical name in small letters."""
 
     def __init__(self, template: dict[str, Any], **parameters: Any) -> None:
         self.template = template
+        self.stack_name = PSEUDO["AWS::StackName"]
         known = template.get("Parameters", {})
         assert set(parameters) <= set(known), set(parameters) - set(known)
         self.values = {name: parameters.get(name, facts.get("Default", f"the {name}")) for name, facts in known.items()}
@@ -79,6 +71,8 @@ class Rendered:
         return {name: value for name, value in worked_out.items() if value is not None}
 
     def ref(self, name: str) -> Any:
+        if name == "AWS::StackName":
+            return self.stack_name
         if name in PSEUDO:
             return PSEUDO[name]
         if name in self.values:
@@ -135,6 +129,7 @@ FUNCTIONS = {
     "Fn::If": Rendered.choose,
     "Fn::FindInMap": Rendered.find_in_map,
     "Fn::Select": lambda self, argument: self.of(argument[1])[int(self.of(argument[0]))],
+    "Fn::Split": lambda self, argument: self.of(argument[1]).split(argument[0]),
     "Fn::Join": lambda self, argument: self.of(argument[0]).join(map(str, self.of(argument[1]))),
     "Fn::Equals": lambda self, argument: len({str(self.of(side)) for side in argument}) == 1,
     "Fn::Not": lambda self, argument: not self.of(argument[0]),

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from lambda_function import Function
 from policy import applies, is_allowed
-from rendered import Rendered, listed, statements, transformed
+from rendered import Rendered, listed, source, statements
 from simulator import BINARIES, Simulator
 from stand_ins import S3WithIam
 
@@ -32,7 +32,7 @@ class Runs:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
-    stack = Rendered(transformed(), **VARIANTS[request.param])
+    stack = Rendered(source(), **VARIANTS[request.param])
     rights = [found for found in statements(stack.resources["CollectorRole"]) if is_about_s3(found)]
     variables = stack.resources["Collector"]["Properties"]["Environment"]["Variables"]
     variables = {name: str(value) for name, value in variables.items()}

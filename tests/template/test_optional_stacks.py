@@ -7,9 +7,10 @@ import subprocess
 import pytest
 from cfnlint.api import ManualArgs, lint
 from policy import is_allowed
-from rendered import ROOT, Rendered, listed, source, statements, transformed
+from rendered import ROOT, Rendered, listed, source, statements
 
 INFRA = ROOT / "infra"
+SIEMS = sorted(path for path in (INFRA / "siem").glob("*.md") if path.name != "README.md")
 STACKS = sorted(path.name for path in INFRA.glob("*.yaml"))
 
 # What the collector writes, by its unit: its metrics in namespace IncydrCollector.
@@ -47,12 +48,14 @@ MONITORED = {
     "MissedTicksQueueName": "missed",
     "UnreadNoticesQueueName": "unread",
     "NoticesQueueName": "notices",
+    "RunbookUrl": "https://wiki/runbook.md",
 }
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
 
 @pytest.fixture(scope="module")
 def collector():
-    return Rendered(transformed(), KmsKeyArn="CREATE", Notify="SQS")
+    return Rendered(source(), KmsKeyArn="CREATE", Notify="SQS")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +158,37 @@ def test_every_alarm_tells_somebody_and_says_where_to_read_on(monitoring):
     linked = set()
     for name, alarm in alarms(monitoring).items():
         assert len(alarm["AlarmActions"]) == 1, name
-        linked.add(re.search(r"infra/runbook\.md#([\w-]+)$", alarm["AlarmDescription"].strip())[1])
+        linked.add(re.search(r" https://wiki/runbook\.md#([\w-]+)$", alarm["AlarmDescription"].strip())[1])
     assert linked == anchors
+
+
+def test_without_an_address_an_alarm_names_the_section_and_links_nowhere():
+    headings = re.findall(r"^## (.+)$", (INFRA / "runbook.md").read_text("utf-8"), re.MULTILINE)
+    unlinked = Rendered(source(INFRA / "monitoring.yaml"), **MONITORED | {"RunbookUrl": ""})
+    named = set()
+    for alarm in alarms(unlinked).values():
+        named.add(re.search(r" Runbook: (.+)$", alarm["AlarmDescription"].strip())[1])
+        assert "#" not in alarm["AlarmDescription"] and "/" not in alarm["AlarmDescription"]
+    assert named == set(headings)
+
+
+def test_what_is_silent_because_it_is_disabled_is_no_alarm():
+    for state, missing in [("ENABLED", "breaching"), ("DISABLED", "notBreaching")]:
+        found = alarms(Rendered(source(INFRA / "monitoring.yaml"), **MONITORED, ScheduleState=state))
+        assert {found[name]["TreatMissingData"] for name in ["NoRun", "SilentAudit", "SilentFileEvents"]} == {missing}
+        others = {alarm["TreatMissingData"] for name, alarm in found.items() if not name.startswith(("NoRun", "Silent"))}
+        assert others == {"notBreaching", "ignore"}
+
+
+def test_the_runbook_looks_for_a_throttled_tick_where_lambda_puts_it():
+    """Lambda takes an asynchronous event even where it is throttled, and gives it up when it is too old."""
+    runbook = (INFRA / "runbook.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", runbook, re.MULTILINE))
+    assert "EventAgeExceeded" in sections["Failed runs"] and "ReservedConcurrency" in sections["Failed runs"]
+    assert "ReservedConcurrency" not in sections["Missed ticks"] and "#failed-runs" in sections["Missed ticks"]
+    # What waits in Lambda's queue and what was given up are told at one place.
+    invocations = source()["Resources"]["CollectorEventInvokeConfig"]["Properties"]
+    assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
 
 
 def siem_rights(access):
@@ -225,6 +257,71 @@ def test_google_assumes_its_role_by_the_one_subject():
     assert {"SiemRole", "SiemUser", "SiemUsers"}.isdisjoint(asked.resources)
 
 
+def test_sentinel_assumes_its_role_for_the_one_workspace():
+    workspace = "0b1c2d3e-0000-4000-8000-000000000000"
+    template = source(INFRA / "siem-access.yaml")
+    asked = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace)
+    role, provider = (asked.resources[name]["Properties"] for name in ["SentinelRole", "SentinelIdentities"])
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    issuer = provider["Url"].removeprefix("https://")
+    assert statement["Principal"]["Federated"] == f"arn:aws:iam::123456789012:oidc-provider/{issuer}"
+    assert statement["Condition"] == {
+        "StringEquals": {
+            f"{issuer}:aud": provider["ClientIdList"][0],
+            "sts:RoleSessionName": f"MicrosoftSentinel_{workspace}",
+        }
+    }
+    assert role["RoleName"].startswith("OIDC_") and role["ManagedPolicyArns"] == ["readrecords"]
+    assert asked.outputs["SentinelRoleArn"]
+    # An account has one provider of an address.
+    existing = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace, SentinelProvider="EXISTING")
+    assert "SentinelIdentities" not in existing.resources and "SentinelRole" in existing.resources
+
+
+def test_panther_assumes_its_role_from_its_one_account():
+    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", PantherAccountId="210987654321")
+    role = asked.resources["PantherRole"]["Properties"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"AWS": "arn:aws:iam::210987654321:root"}
+    assert role["RoleName"].startswith("PantherLogProcessingRole-") and role["ManagedPolicyArns"] == ["readrecords"]
+    assert asked.outputs["PantherRoleArn"]
+    assert {"SiemRole", "GoogleRole", "SentinelRole", "SiemUser"}.isdisjoint(asked.resources)
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_every_role_and_user_can_be_bounded_and_has_the_path(path):
+    template = source(path)
+    made = [it for it in template["Resources"].values() if it["Type"] in ("AWS::IAM::Role", "AWS::IAM::User")]
+    for resource in made:
+        properties = resource["Properties"]
+        assert properties["Path"] == {"Ref": "RolePath"}
+        assert properties["PermissionsBoundary"] == {
+            "Fn::If": ["IsBounded", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]
+        }
+    assert bool(made) == ("RolePath" in template["Parameters"])
+    for output in ["RolePath", "PermissionsBoundaryArn"]:
+        assert output in source()["Outputs"]
+
+
+def test_each_stack_has_a_database_of_its_own():
+    def name(stack, **parameters):
+        rendered = Rendered(source(INFRA / "athena.yaml"), RecordsBucketName="b", **parameters)
+        rendered.stack_name = stack
+        return rendered.of(rendered.template["Resources"]["Database"]["Properties"]["DatabaseInput"]["Name"])
+
+    assert name("incydr-collector-dev-athena") == "incydr_collector_dev_athena"
+    assert name("incydr-collector-prod-athena") == "incydr_collector_prod_athena"
+    assert name("incydr-collector-dev-athena", DatabaseName="incydr") == "incydr"
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_what_is_kept_is_not_kept_of_a_first_deployment_that_failed(name):
+    for resource in source(INFRA / name)["Resources"].values():
+        assert resource.get("DeletionPolicy") != "Retain"
+        if resource["Type"] == "AWS::Logs::LogGroup":
+            assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
 def test_a_role_that_others_make_has_the_policy_to_hang_on_it():
     bare = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records")
     assert set(bare.resources) == {"ReadRecords"}
@@ -246,9 +343,25 @@ def test_a_siems_page_names_what_there_is(page):
     stacks = [source(), source(INFRA / "siem-access.yaml")]
     there = {name for stack in stacks for part in ["Outputs", "Parameters"] for name in stack[part]}
     text = page.read_text("utf-8")
-    kinds = r"\b(?:Notices|Siem|Google|Records|ReadRecords|UnreadNotices|KmsKey)\w*?(?:Arn|Url|Uri|Name|Id)\b"
+    makers = "Notices|Siem|Google|Sentinel|Panther|Records|ReadRecords|UnreadNotices|KmsKey"
+    kinds = rf"\b(?:{makers})\w*?(?:Arn|Url|Uri|Name|Id)\b"
     named = set(re.findall(kinds, text))
     assert named and named <= there, named - there
+
+
+@pytest.mark.parametrize("page", SIEMS, ids=lambda page: page.name)
+def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
+    text = page.read_text("utf-8")
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    always = ["What you need", "Parsing", "How to see that it works", "What goes wrong and why", "Sources"]
+    assert [name for name in sections if name in always] == always
+    assert any(name.startswith("Steps") for name in sections)
+    for said in ["not confirmed", "README.md#what-aws-answers-and-why", "**Older objects"]:
+        assert said in text, said
+    assert f"]({page.name})" in (INFRA / "siem" / "README.md").read_text("utf-8")
+    # Every link within the repository leads somewhere.
+    for place in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / place).exists(), place
 
 
 def definition(backfill):
@@ -294,7 +407,7 @@ def test_every_call_is_to_the_one_function_and_tried_again_and_hands_on_little(b
         if state["Type"] == "Task"
     ]
     assert len(calls) == 4
-    timeout = transformed()["Resources"]["Backfiller"]["Properties"]["Timeout"]
+    timeout = source()["Resources"]["Backfiller"]["Properties"]["Timeout"]
     for call in calls:
         assert call["Resource"] == "arn:aws:states:::lambda:invoke"
         assert call["Parameters"]["FunctionName"] == BACKFILLER
@@ -367,7 +480,7 @@ def made(*given):
 )
 def test_make_starts_a_backfill_with_what_plan_takes(given, event):
     said = made(*given).stdout
-    assert json.loads(re.search(r"--event '(.*)'", said)[1]) == event
+    assert json.loads(re.search(r"infra/backfill.sh dev '(.*)'", said)[1]) == event
     code = (ROOT / "src" / "event.rs").read_text("utf-8")
     assert all(f'"{field}"' in code for field in event)
 

@@ -1,7 +1,4 @@
-"""The template is true to the code: it sets what the code reads, and allows what the code calls.
-
-Looked at is the template as SAM deploys it, so that what SAM adds is checked too.
-"""
+"""The template is true to the code: it sets what the code reads, and allows what the code calls."""
 
 import json
 import re
@@ -10,7 +7,8 @@ import botocore.session
 import pytest
 import tomlkit
 from botocore import xform_name
-from rendered import ROOT, TEMPLATE, Rendered, listed, source, statements, transformed
+from policy import is_allowed
+from rendered import ROOT, TEMPLATE, Rendered, listed, source, statements
 
 # Where the right has another name than the call.
 ACTION_OF_CALL = {
@@ -32,6 +30,9 @@ ACTIONS_WITHOUT_A_CALL = {
 
 KEY_ACTIONS = {"kms:Decrypt", "kms:GenerateDataKey"}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234"
+SECRET_KEY = f"{KEY}-secret"
+STATE_KEY = f"{KEY}-state"
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:incydr-AbCdEf"
 
 # Every way in which the stack can differ in its resources.
@@ -47,12 +48,16 @@ VARIANTS = {
     "queue": {"Notify": "SQS"},
     "topic": {"Notify": "SNS"},
     "EventBridge": {"Notify": "EVENTBRIDGE"},
-    "no concurrency": {"ReservedConcurrency": 0, "Architecture": "x86_64"},
+    "reserved concurrency": {"ReservedConcurrency": 2, "Architecture": "x86_64"},
+    "a key for each": {"KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY, "StateKmsKeyArn": STATE_KEY, "StateBucketName": "CREATE"},
+    "a release's zip": {"CodeBucket": "releases", "CodeKey": "incydr-collector.zip", "CodeVersion": "3"},
+    "bounded": {"PermissionsBoundaryArn": BOUNDARY, "RolePath": "/siem/"},
+    "FIPS": {"UseFipsEndpoints": "true"},
     "own authority": {"CaBundleLayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:ca:1"},
 }
 
-# Read by the HTTP client itself.
-HTTP_CLIENTS_OWN = {"NO_PROXY"}
+# Read by the HTTP client, and by the AWS SDK.
+CLIENTS_OWN = {"NO_PROXY", "AWS_USE_FIPS_ENDPOINT"}
 # What no stack needs: sizes that are right for everybody.
 NOT_OFFERED = {"PAGE_SIZE", "AUDIT_PAGE_SIZE", "GZIP_LEVEL"}
 # Defaults that stand in the code in another shape.
@@ -70,19 +75,14 @@ def template():
 
 
 @pytest.fixture(scope="module")
-def translated():
-    return transformed()
-
-
-@pytest.fixture(scope="module")
-def deployed(translated):
-    """The resources after SAM's transformation, as they are by default."""
-    return Rendered(translated).resources
+def deployed(template):
+    """The resources as they are by default."""
+    return Rendered(template).resources
 
 
 @pytest.fixture(params=VARIANTS, scope="module")
-def variant(request, translated):
-    return Rendered(translated, **VARIANTS[request.param])
+def variant(request, template):
+    return Rendered(template, **VARIANTS[request.param])
 
 
 def allows(role):
@@ -140,12 +140,12 @@ def default_in_code(variable, value):
 
 
 def test_every_variable_that_is_set_is_one_the_settings_read(variant):
-    read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', settings_code())) | HTTP_CLIENTS_OWN
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', settings_code())) | CLIENTS_OWN
     assert set(variables(variant)) - read == set()
 
 
-def test_every_setting_can_be_set(translated):
-    offered = {name for parameters in VARIANTS.values() for name in variables(Rendered(translated, **parameters))}
+def test_every_setting_can_be_set(template):
+    offered = {name for parameters in VARIANTS.values() for name in variables(Rendered(template, **parameters))}
     read = set(re.findall(r'(?:required|or|get|number)\(\s*"([A-Z][A-Z0-9_]+)"', settings_code()))
     assert read - offered == NOT_OFFERED
 
@@ -156,45 +156,45 @@ def test_every_required_setting_is_set(variant):
     assert required - set(variables(variant)) == set()
 
 
-def test_every_default_is_the_one_of_the_settings(translated):
+def test_every_default_is_the_one_of_the_settings(template):
     set_by_the_stack = {"INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET", "S3_BUCKET_OWNER"}
-    for variable, value in variables(Rendered(translated)).items():
+    for variable, value in variables(Rendered(template)).items():
         # No default, or an empty one, which counts as absent.
         if not value or variable in set_by_the_stack | set(DEFAULT_ELSEWHERE):
             continue
         assert default_in_code(variable, value), f"{variable}={value}"
     for variable, (value, in_code) in DEFAULT_ELSEWHERE.items():
-        assert str(variables(Rendered(translated))[variable]) == value
+        assert str(variables(Rendered(template))[variable]) == value
         assert in_code in settings_code()
 
 
-def test_all_variables_together_are_no_more_than_lambda_takes(template, translated):
+def test_all_variables_together_are_no_more_than_lambda_takes(template):
     longest = {
         name: "x" * facts.get("MaxLength", 0)
         for name, facts in template["Parameters"].items()
         if facts["Type"] == "String" and facts.get("MaxLength")
     }
-    held = variables(Rendered(translated, BaseUrl="https://api.gov.code42.com", **longest))
+    held = variables(Rendered(template, BaseUrl="https://api.gov.code42.com", **longest))
     # Buckets and secret are at most so long, and the streams are all there are.
     rest = 63 * 2 + 200 + 300
     assert sum(len(name) + len(str(value)) for name, value in held.items()) + rest < 4096
 
 
 def test_every_parameter_is_used(template):
-    body = json.dumps([template["Conditions"], template["Globals"], template["Resources"]])
+    body = json.dumps([template["Conditions"], template["Resources"]])
     unused = [name for name in template["Parameters"] if not re.search(rf'"{name}"|\${{{name}}}', body)]
     assert unused == []
 
 
 def test_the_log_level_is_handed_over_by_the_name_that_the_code_reads(template):
-    assert template["Globals"]["Function"]["LoggingConfig"]["ApplicationLogLevel"]
+    assert template["Resources"]["Collector"]["Properties"]["LoggingConfig"]["ApplicationLogLevel"]
     assert "AWS_LAMBDA_LOG_LEVEL" in code_below("**/*.rs")
 
 
 def test_the_binary_is_one_that_the_package_builds(template):
     manifest = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))
     binaries = [binary["name"] for binary in manifest.get("bin", [])] or [manifest["package"]["name"]]
-    assert template["Globals"]["Function"]["Handler"] == "bootstrap"
+    assert template["Resources"]["Collector"]["Properties"]["Handler"] == "bootstrap"
     live, backfiller = (template["Resources"][name]["Metadata"] for name in ["Collector", "Backfiller"])
     assert live["BuildProperties"]["Binary"] in binaries
     # Then `sam build` makes one zip for both.
@@ -221,8 +221,8 @@ def test_the_role_allows_exactly_what_the_code_calls(deployed):
 
 
 @pytest.mark.parametrize("key, arn", [("CREATE", "arn:aws:kms:us-east-1:123456789012:key"), (KEY, KEY)])
-def test_the_key_is_allowed_only_where_there_is_one(translated, deployed, key, arn):
-    role = Rendered(translated, KmsKeyArn=key).resources["CollectorRole"]
+def test_the_key_is_allowed_only_where_there_is_one(template, deployed, key, arn):
+    role = Rendered(template, KmsKeyArn=key).resources["CollectorRole"]
     assert actions(role) - actions(deployed["CollectorRole"]) == KEY_ACTIONS
     (statement,) = allowing(role, "kms:Decrypt")
     assert statement["Resource"] == arn
@@ -241,8 +241,8 @@ def test_nothing_may_be_deleted_and_no_right_is_a_wildcard(variant):
                 assert not resource.startswith(("*", "arn:aws:s3:::*", "arn:aws:s3:::/"))
 
 
-def test_network_interfaces_are_lambdas_own_and_not_the_codes(translated, deployed):
-    in_vpc = Rendered(translated, **VARIANTS["in a VPC"]).resources["CollectorRole"]
+def test_network_interfaces_are_lambdas_own_and_not_the_codes(template, deployed):
+    in_vpc = Rendered(template, **VARIANTS["in a VPC"]).resources["CollectorRole"]
     (allowed,) = allowing(in_vpc, "ec2:CreateNetworkInterface")
     assert actions(in_vpc) - actions(deployed["CollectorRole"]) == set(allowed["Action"])
     (denied,) = [statement for statement in statements(in_vpc) if statement["Effect"] == "Deny"]
@@ -290,9 +290,9 @@ def test_the_one_secret_that_is_read_is_the_one_that_is_set(variant):
     assert statement["Resource"] == variables(variant)["INCYDR_SECRET_ID"]
 
 
-def test_the_owner_of_the_buckets_is_checked(translated):
-    assert variables(Rendered(translated))["S3_BUCKET_OWNER"] == "123456789012"
-    assert variables(Rendered(translated, **VARIANTS["another's buckets"]))["S3_BUCKET_OWNER"] == "210987654321"
+def test_the_owner_of_the_buckets_is_checked(template):
+    assert variables(Rendered(template))["S3_BUCKET_OWNER"] == "123456789012"
+    assert variables(Rendered(template, **VARIANTS["another's buckets"]))["S3_BUCKET_OWNER"] == "210987654321"
 
 
 @pytest.mark.parametrize(
@@ -301,10 +301,13 @@ def test_the_owner_of_the_buckets_is_checked(translated):
         {"BucketOwner": "210987654321"},
         {"BucketOwner": "210987654321", "RecordsBucketName": "records", "StateBucketName": "CREATE"},
         {"RecordsBucketName": "records", "ObjectLockDays": 1},
+        {"CodeBucket": "releases"},
+        {"CodeKey": "incydr-collector.zip"},
+        {"StateKmsKeyArn": KEY},
     ],
 )
-def test_what_contradicts_itself_is_refused(translated, parameters):
-    assert Rendered(translated, **parameters).refused_by_rules()
+def test_what_contradicts_itself_is_refused(template, parameters):
+    assert Rendered(template, **parameters).refused_by_rules()
 
 
 def test_what_does_not_is_not(variant):
@@ -312,8 +315,8 @@ def test_what_does_not_is_not(variant):
 
 
 @pytest.mark.parametrize("how", ["locked", "state apart"])
-def test_state_has_a_bucket_of_its_own_where_records_are_locked(translated, how):
-    rendered = Rendered(translated, **VARIANTS[how])
+def test_state_has_a_bucket_of_its_own_where_records_are_locked(template, how):
+    rendered = Rendered(template, **VARIANTS[how])
     state = rendered.resources["StateBucket"]["Properties"]
     assert "ObjectLockConfiguration" not in state
     assert ("ObjectLockConfiguration" in rendered.resources["RecordsBucket"]["Properties"]) == (how == "locked")
@@ -328,7 +331,7 @@ def test_buckets_are_closed_encrypted_versioned_and_swept(variant):
         assert all(bucket["PublicAccessBlockConfiguration"].values())
         assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
         (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-        has_key = bool(variant.values["KmsKeyArn"])
+        has_key = bool(variant.values["KmsKeyArn"]) or name == "StateBucket" and bool(variant.values["StateKmsKeyArn"])
         assert encryption.get("BucketKeyEnabled", False) == has_key
         assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == ("aws:kms" if has_key else "AES256")
         policy = variant.resources[f"{name}Policy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -350,8 +353,8 @@ def test_no_lifecycle_touches_what_the_checkpoint_or_a_manifest_names(variant):
 
 
 @pytest.mark.parametrize("notify", ["SQS", "SNS", "EVENTBRIDGE"])
-def test_new_records_are_told_and_nothing_else(translated, notify):
-    rendered = Rendered(translated, Notify=notify, S3Prefix="siem/")
+def test_new_records_are_told_and_nothing_else(template, notify):
+    rendered = Rendered(template, Notify=notify, S3Prefix="siem/")
     told = rendered.resources["RecordsBucket"]["Properties"]["NotificationConfiguration"]
     if notify == "EVENTBRIDGE":
         assert told == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
@@ -385,7 +388,7 @@ def test_a_prefix_that_reaches_elsewhere_is_refused(template, parameter, prefix)
 
 
 def test_a_failed_run_is_reported_and_never_run_again(deployed, template):
-    invocations = template["Resources"]["Collector"]["Properties"]["EventInvokeConfig"]
+    invocations = template["Resources"]["CollectorEventInvokeConfig"]["Properties"]
     assert invocations["MaximumRetryAttempts"] == 0
     assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
     target = schedule(deployed)["Target"]
@@ -423,8 +426,8 @@ def test_by_default_a_run_ends_before_the_next_begins(template):
 
 
 @pytest.mark.parametrize("interval", source()["Parameters"]["Interval"]["AllowedValues"])
-def test_each_interval_fits_what_the_collector_promises(translated, interval):
-    rendered = Rendered(translated, Interval=interval)
+def test_each_interval_fits_what_the_collector_promises(template, interval):
+    rendered = Rendered(template, Interval=interval)
     every = minutes(schedule(rendered.resources)["ScheduleExpression"])
     number, unit = interval.split("-")
     assert every == int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit.rstrip("s")]
@@ -446,11 +449,131 @@ def test_each_interval_fits_what_the_collector_promises(translated, interval):
     assert max(map(int, held["RECONCILE_MINUTES"].split(","))) + every < retention * 1440
 
 
-def test_records_secret_and_key_outlive_the_stack(translated):
-    kept = {"RecordsBucket", "RecordsBucketPolicy", "StateBucket", "StateBucketPolicy", "IncydrSecret", "Key"}
-    for name, resource in translated["Resources"].items():
-        if name in kept:
-            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+def test_records_secret_key_and_log_outlive_the_stack_but_not_a_first_deployment_that_failed(template):
+    kept = {"RecordsBucket", "RecordsBucketPolicy", "StateBucket", "StateBucketPolicy", "IncydrSecret", "Key", "CollectorLogs"}
+    for name, resource in template["Resources"].items():
+        policies = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
+        assert (policies == ("RetainExceptOnCreate", "Retain")) == (name in kept), name
+        assert "Retain" != policies[0], name
+
+
+def test_the_log_that_is_kept_is_in_no_later_stacks_way(deployed):
+    assert deployed["CollectorLogs"]["Properties"]["LogGroupName"] == "/aws/lambda/incydr-1234567db123"
+
+
+def test_by_default_no_concurrency_is_reserved(deployed):
+    """A new account has 10 in all, and none of the last 100 can be reserved."""
+    assert "ReservedConcurrentExecutions" not in deployed["Collector"]["Properties"]
+
+
+@pytest.mark.parametrize("notify", ["SQS", "EVENTBRIDGE"])
+def test_each_queue_has_a_policy_of_its_own_that_names_no_other(template, notify):
+    resources = Rendered(template, Notify=notify).resources
+    policies = [it["Properties"] for it in resources.values() if it["Type"] == "AWS::SQS::QueuePolicy"]
+    assert sorted(queue for policy in policies for queue in policy["Queues"]) == ["notices", "unreadnotices"]
+    for policy in policies:
+        (queue,) = policy["Queues"]
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Resource"] == f"arn:aws:sqs:us-east-1:123456789012:{queue}"
+
+
+def test_the_rule_may_send_however_its_name_was_cut(template):
+    resources = Rendered(template, Notify="EVENTBRIDGE").resources
+    for policy in ["NoticesPolicy", "UnreadNoticesPolicy"]:
+        statements = resources[policy]["Properties"]["PolicyDocument"]["Statement"]
+        (allowed,) = [statement for statement in statements if statement["Effect"] == "Allow"]
+        assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+
+        def sends(rule):
+            return is_allowed([allowed], "sqs:SendMessage", allowed["Resource"], {"aws:SourceArn": rule})
+
+        # CloudFormation cuts a rule's name to 64 characters.
+        assert sends(f"arn:aws:events:us-east-1:123456789012:rule/{'a-long-name-' * 3}NewObjects-1ABC")
+        assert not sends("arn:aws:events:us-east-1:210987654321:rule/incydr-NewObjects-1ABC")
+        assert not sends("arn:aws:events:eu-west-1:123456789012:rule/incydr-NewObjects-1ABC")
+
+
+def test_each_key_may_be_used_for_its_own_and_no_more(template):
+    rendered = Rendered(template, **VARIANTS["a key for each"])
+    role = statements(rendered.resources["CollectorRole"])
+
+    def may(action, key, service):
+        return is_allowed(role, f"kms:{action}", key, {"kms:ViaService": f"{service}.us-east-1.amazonaws.com"})
+
+    assert {
+        (action, key, service)
+        for action in ["Decrypt", "GenerateDataKey", "Encrypt", "CreateGrant"]
+        for key in [KEY, SECRET_KEY, STATE_KEY]
+        for service in ["s3", "secretsmanager", "lambda"]
+        if may(action, key, service)
+    } == {
+        ("Decrypt", KEY, "s3"),
+        ("GenerateDataKey", KEY, "s3"),
+        ("Decrypt", STATE_KEY, "s3"),
+        ("GenerateDataKey", STATE_KEY, "s3"),
+        ("Decrypt", SECRET_KEY, "secretsmanager"),
+    }
+    assert rendered.resources["IncydrSecret"]["Properties"]["KmsKeyId"] == SECRET_KEY
+    for bucket, key in [("RecordsBucket", KEY), ("StateBucket", STATE_KEY)]:
+        (rule,) = rendered.resources[bucket]["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] == key
+
+
+@pytest.mark.parametrize("which", ["SecretKmsKeyArn", "StateKmsKeyArn"])
+def test_one_key_of_its_own_needs_no_other(template, which):
+    role = Rendered(template, StateBucketName="state", **{which: KEY}).resources["CollectorRole"]
+    (statement,) = allowing(role, "kms:Decrypt")
+    assert statement["Resource"] == KEY
+
+
+def test_fips_endpoints_are_asked_for_only_when_wanted(template, deployed):
+    assert "AWS_USE_FIPS_ENDPOINT" not in deployed["Collector"]["Properties"]["Environment"]["Variables"]
+    assert variables(Rendered(template, **VARIANTS["FIPS"]))["AWS_USE_FIPS_ENDPOINT"] == "true"
+
+
+def test_a_zip_that_is_there_takes_the_place_of_building(template, deployed):
+    taken = Rendered(template, **VARIANTS["a release's zip"]).resources
+    for name in ["Collector", "Backfiller"]:
+        assert deployed[name]["Properties"]["Code"] == "."
+        code = {"S3Bucket": "releases", "S3Key": "incydr-collector.zip", "S3ObjectVersion": "3"}
+        assert taken[name]["Properties"]["Code"] == code
+    newest = Rendered(template, CodeBucket="releases", CodeKey="x.zip").resources["Collector"]["Properties"]["Code"]
+    assert newest == {"S3Bucket": "releases", "S3Key": "x.zip"}
+
+
+def test_no_macro_stands_between_the_template_and_the_aws_cli(template):
+    assert "Transform" not in template and "Globals" not in template
+    assert not any(resource["Type"].startswith("AWS::Serverless") for resource in template["Resources"].values())
+
+
+def test_the_console_asks_in_groups_for_every_parameter_once_and_for_few_at_first(template):
+    form = template["Metadata"]["AWS::CloudFormation::Interface"]
+    groups = [group["Parameters"] for group in form["ParameterGroups"]]
+    asked = [parameter for group in groups for parameter in group]
+    assert sorted(asked) == sorted(template["Parameters"])
+    assert {label["default"] != "" for label in form["ParameterLabels"].values()} == {True}
+    assert set(form["ParameterLabels"]) == set(asked)
+    assert all(group["Label"]["default"] for group in form["ParameterGroups"])
+    first = [parameter for group in groups[:3] for parameter in group]
+    assert len(first) <= 10
+    # What has no default is seen at once, and so is what a deployment without a build can't do without.
+    needed = {name for name, facts in template["Parameters"].items() if "Default" not in facts}
+    assert needed | {"CodeBucket", "CodeKey", "Architecture"} <= set(first)
+
+
+def test_the_application_repository_would_take_its_metadata(template):
+    """The limits that its API documents."""
+    application = template["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", application["Name"])
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", application["Author"])
+    assert 0 < len(application["Description"]) <= 256 and len(application["Author"]) <= 127
+    assert len(application["Labels"]) <= 10
+    assert all(re.fullmatch(r"[a-zA-Z0-9+_:/@-]{1,127}", label) for label in application["Labels"])
+    package = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))
+    assert application["SemanticVersion"] == package["package"]["version"]
+    assert application["SpdxLicenseId"] == package["workspace"]["package"]["license"]
+    # SAM would upload them with every deployment.
+    assert {"LicenseUrl", "ReadmeUrl"}.isdisjoint(application)
 
 
 def test_the_template_is_ascii():

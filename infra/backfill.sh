@@ -1,0 +1,22 @@
+#!/bin/sh
+# backfill.sh ENV EVENT: starts the backfill of ENV once, follows it to its end, and prints its answer. Whoever stops this
+# stops only the following. Needs the AWS CLI, 1 or 2.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+machine=$("$here/output.sh" "incydr-collector-$1-backfill" BackfillArn)
+# Under a name of its own a request that the CLI repeats starts no second one.
+execution=$(aws stepfunctions start-execution --state-machine-arn "$machine" --input "$2" \
+    --name "by-hand-$(date -u +%Y%m%dT%H%M%SZ)-$$" --query executionArn --output text)
+echo "Started $execution" >&2
+
+told() {
+    aws stepfunctions describe-execution --execution-arn "$execution" --output text --query "$1"
+}
+while status=$(told status) && [ "$status" = RUNNING ]; do
+    sleep "${POLL_SECONDS:-15}"
+done
+case $status in
+SUCCEEDED) told output ;;
+*) echo "$status: $(told '[error, cause]')" >&2; exit 1 ;;
+esac

@@ -1,0 +1,29 @@
+"""check-built.py DIRECTORY: whether what `sam build` left there runs on the processor that the template asks for."""
+
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 11):
+    sys.exit(f"Python is {sys.version.split()[0]}, and this takes 3.11 or newer")
+import tomllib  # noqa: E402  (not there before 3.11)
+
+# e_machine of the ELF header.
+MACHINES = {62: "x86_64", 183: "arm64"}
+
+
+def main(directory: Path) -> None:
+    for built in tomllib.loads((directory / "build.toml").read_text("utf-8"))["function_build_definitions"].values():
+        for function in built["functions"]:
+            # Functions that are alike share one directory.
+            places = [f"{function}-Shared", function]
+            binary = next(path for place in places if (path := directory / "build" / place / "bootstrap").exists())
+            header = binary.read_bytes()[:20]
+            if header[:4] != b"\x7fELF":
+                sys.exit(f"{binary} is no program for Linux")
+            machine = MACHINES.get(int.from_bytes(header[18:20], "little"), "another processor")
+            if machine != built["architecture"]:
+                sys.exit(f"{binary} is built for {machine}, and Architecture is {built['architecture']}: it would die at its start")
+            break
+
+
+main(Path(sys.argv[1]))

@@ -1,0 +1,19 @@
+#!/bin/sh
+# invoke.sh ENV EVENT: invokes the function of ENV once, waits for its answer for as long as it takes, and prints it. Fails
+# where the run does. Needs the AWS CLI, 1 or 2.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+function=$("$here/output.sh" "incydr-collector-$1" FunctionName)
+files=$(mktemp -d)
+trap 'rm -rf "$files"' EXIT
+printf '%s' "$2" >"$files/event"
+
+# A run may take a quarter of an hour. By itself the CLI would give up after a minute and send the event again: a second
+# run. What lies between here and AWS forgets a silent connection after some minutes, hence the keep-alive.
+export AWS_MAX_ATTEMPTS=1 BOTOCORE_TCP_KEEPALIVE=true
+failed=$(aws lambda invoke --function-name "$function" --payload "fileb://$files/event" --cli-read-timeout 0 \
+    --query FunctionError --output text "$files/answer")
+cat "$files/answer"
+echo
+[ "$failed" = None ] || { echo "The run failed: errorType and errorMessage say why." >&2; exit 1; }

@@ -1,0 +1,61 @@
+"""notes.py VERSION DIRECTORY ARCH...: writes packaged.yaml, which takes the release's zip, and NOTES.md beside the zips."""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def packaged(version: str, arch: str) -> str:
+    """The template, with the release's own zip as what is deployed: CodeBucket is all that is left to say."""
+    text = (ROOT / "template.yaml").read_text("utf-8")
+    for old, new in [
+        (r"(  CodeKey:\n    Type: String\n    Default: )\"\"\n", rf"\g<1>incydr-collector-{version}-{arch}.zip\n"),
+        (r"(  Architecture:\n    Type: String\n    Default: )\w+\n", rf"\g<1>{arch}\n"),
+        (r"(    SemanticVersion: ).*\n", rf"\g<1>{version}\n    LicenseUrl: LICENSE\n    ReadmeUrl: README.md\n"),
+    ]:
+        text, times = re.subn(old, new, text)
+        assert times == 1, old
+    return f"# incydr-collector {version}: deploy with CodeBucket, the bucket that the zip was copied to.\n{text}"
+
+
+def changes(version: str) -> str:
+    """What the changelog says of the version, or of what is not released yet."""
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    sections = re.split(r"^## \[?([^\]\n]+?)\]?(?: - .*)?$", text, flags=re.MULTILINE)
+    found = dict(zip(sections[1::2], sections[2::2]))
+    return found.get(version, found.get("Unreleased", "")).strip()
+
+
+def notes(version: str, directory: Path, made: list[str]) -> str:
+    zips = [directory / f"incydr-collector-{version}-{arch}.zip" for arch in made]
+    hashes = "".join((directory / f"{path.name}.sha256").read_text("utf-8") for path in zips)
+    return f"""# incydr-collector {version}
+
+Copy the zip into a bucket in the region where the collector is to run, and deploy `packaged.yaml` with it (in the console, or so):
+
+```sh
+sha256sum --check {zips[0].name}.sha256
+aws s3 cp {zips[0].name} s3://<bucket>/
+aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-collector-prod --s3-bucket <bucket> \\
+  --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> BaseUrl=https://api.<region>.code42.com \\
+  ScheduleState=DISABLED
+```
+
+The other processor's zip needs `CodeKey` and `Architecture` besides. What each zip is made of is in its `.cdx.json` (CycloneDX).
+
+```
+{hashes.strip()}
+```
+
+{changes(version)}
+"""
+
+
+def main(version: str, directory: Path, made: list[str]) -> None:
+    (directory / "packaged.yaml").write_text(packaged(version, made[0]), "utf-8")
+    (directory / "NOTES.md").write_text(notes(version, directory, made), "utf-8")
+
+
+main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

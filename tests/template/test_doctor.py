@@ -1,0 +1,247 @@
+"""`make doctor`, on an AWS whose every answer is said here."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from rendered import ROOT
+from stand_ins import Server, reply
+
+ACCOUNT = "123456789012"
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234"
+SECRET = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:incydr-AbCdEf"
+QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
+
+# Answers with what is said for its first two words, and writes its words down.
+AWS = """#!{python}
+import json, sys
+if sys.argv[1:] == ["--version"]:
+    sys.exit(print("aws-cli/2.31.0"))
+with open({calls!r}, "a") as calls:
+    calls.write(" ".join(sys.argv[1:]) + "\\n")
+if sys.argv[1:3] == ["configure", "get"]:
+    print("us-east-1")
+    sys.exit(0)
+answer = json.load(open({answers!r})).get(" ".join(sys.argv[1:3]), "AccessDenied: nobody said what to answer")
+if sys.argv[1:3] == ["lambda", "invoke"]:
+    event = json.load(open(next(word for word in sys.argv if word.startswith("fileb://"))[8:]))
+    open(sys.argv[-1], "w").write(json.dumps(answer[event["action"]]))
+    print("None")
+    sys.exit(0)
+if isinstance(answer, str):
+    sys.exit("An error occurred " + answer)
+if "--query" in sys.argv:
+    print("collector")
+else:
+    print(json.dumps(answer))
+"""
+
+
+class Patient:
+    def __init__(self, directory, api):
+        self.directory, self.api = directory, api
+        self.calls = directory / "calls"
+        self.parameters = {"BaseUrl": api, "ScheduleState": "ENABLED"}
+        self.answers = {
+            "sts get-caller-identity": {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:role/deployer"},
+            "lambda get-account-settings": {
+                "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}
+            },
+            "cloudformation describe-stacks": "(ValidationError): Stack with id incydr-collector-dev does not exist",
+        }
+        (directory / "infra").mkdir()
+        for name in ["doctor.py", "invoke.sh", "output.sh"]:
+            (directory / "infra" / name).write_bytes((ROOT / "infra" / name).read_bytes())
+            (directory / "infra" / name).chmod(0o755)
+        tools = directory / "tools"
+        tools.mkdir()
+        aws = AWS.format(python=sys.executable, calls=str(self.calls), answers=str(directory / "answers"))
+        for name, text in [("aws", aws), ("sam", "#!/bin/sh\necho SAM CLI, version 1.170.0\n")]:
+            (tools / name).write_text(text, "utf-8")
+            (tools / name).chmod(0o755)
+
+    def deployed(self, **more):
+        outputs = {"FunctionName": "collector", "SecretArn": SECRET, "RoleArn": ROLE, "NoticesQueueArn": QUEUE}
+        self.answers["cloudformation describe-stacks"] = {
+            "Stacks": [
+                {
+                    "StackStatus": "CREATE_COMPLETE",
+                    "Parameters": [
+                        {"ParameterKey": name, "ParameterValue": value}
+                        for name, value in (self.parameters | {"Streams": "audit,users"} | more).items()
+                    ],
+                    "Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()],
+                }
+            ]
+        }
+        self.answers["secretsmanager describe-secret"] = {"VersionIdsToStages": {"1": ["AWSCURRENT"]}}
+        self.answers["lambda invoke"] = {
+            "probe": {"action": "probe", "access": "full", "streams": {"audit": {"permitted": True}}},
+            "status": {"action": "status", "streams": {"audit": {"state": "collecting"}}},
+        }
+
+    def key(self, statement, state="Enabled"):
+        self.answers["kms describe-key"] = {"KeyMetadata": {"KeyState": state}}
+        self.answers["kms get-key-policy"] = {"Policy": json.dumps({"Statement": [statement]})}
+
+    def see(self):
+        """What the doctor says, and whether there is something to mend."""
+        listed = ", ".join(json.dumps(f"{name}={value}") for name, value in self.parameters.items())
+        config = f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
+        (self.directory / "infra" / "samconfig.toml").write_text(config, "utf-8")
+        (self.directory / "answers").write_text(json.dumps(self.answers), "utf-8")
+        environment = os.environ | {"PATH": f"{self.directory / 'tools'}:/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, self.directory / "infra" / "doctor.py", "dev"], env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        assert "Traceback" not in done.stdout, done.stdout
+        said = re.findall(r"^  MEND  (.*)\n {10}(\S.*)$", done.stdout, re.MULTILINE)
+        assert done.returncode == bool(said) and done.stdout.count("MEND") == len(said), done.stdout
+        return done.stdout, said
+
+
+@pytest.fixture(scope="module")
+def api():
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        reply(handler, 404, b"")
+
+    server = Server(answer)
+    yield f"http://{server.address}"
+    server.stop()
+
+
+@pytest.fixture
+def patient(tmp_path, api):
+    return Patient(tmp_path, api)
+
+
+def test_before_the_first_deployment_nothing_is_to_mend(patient):
+    said, to_mend = patient.see()
+    assert to_mend == [] and "nothing to mend" in said
+    for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
+        assert found in said
+    # A tool that only building needs is no fault.
+    assert "note  cargo-lambda is not here" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
+
+
+def test_a_deployed_one_is_asked_for_probe_and_status(patient):
+    patient.deployed()
+    said, to_mend = patient.see()
+    assert to_mend == [] and "access full" in said
+
+
+def test_nothing_is_changed(patient):
+    patient.parameters |= {"RecordsBucketName": "mine", "KmsKeyArn": KEY}
+    patient.deployed(Notify="SQS")
+    patient.see()
+    for call in patient.calls.read_text("utf-8").splitlines():
+        service, operation, *_ = call.split()
+        assert re.match(r"get|describe|list|head", operation) or (service, operation) == ("lambda", "invoke"), call
+    # A secret's value is never asked for.
+    assert "get-secret-value" not in patient.calls.read_text("utf-8")
+
+
+def to_iam(account=ACCOUNT):
+    return {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"}
+
+
+@pytest.mark.parametrize(
+    "what, finding, command",
+    [
+        ("credentials", "AWS doesn't take your credentials", "aws configure"),
+        ("address", "doesn't answer from here", "BaseUrl="),
+        ("concurrency", "ReservedConcurrency=2 will be refused: of the 10", "ReservedConcurrency=0"),
+        ("left over", "can't be deployed over", "aws cloudformation delete-stack --stack-name incydr-collector-dev"),
+        ("no bucket", "there is no bucket mine", "aws s3api create-bucket --bucket mine"),
+        ("another's bucket", "isn't 123456789012's", "BucketOwner="),
+        ("locked", "the checkpoint can't be replaced", "StateBucketName=CREATE"),
+        ("no zip", "the zip can't be read at s3://releases/x.zip", "aws s3 cp <zip> s3://releases/x.zip"),
+        ("empty secret", "the secret is empty", "aws secretsmanager put-secret-value --secret-id arn:"),
+        ("secret's key", "has a key of its own", f"SecretKmsKeyArn={KEY}"),
+        ("key's policy", "neither leaves access to IAM nor names", "aws kms put-key-policy"),
+        ("key is off", "the key is Disabled", "aws kms enable-key"),
+        ("nobody is told", "nobody is told of new objects", "aws s3api put-bucket-notification-configuration"),
+        ("no permission", "users is not permitted: the API client lacks Users: Read", "API Clients"),
+        ("refused", "ThirdPartyConfigError: the API refuses", "make logs"),
+        ("stopped", "audit is stopped since 2026", "restart"),
+    ],
+)
+def test_is_found_and_what_mends_it(patient, what, finding, command):
+    answers, parameters = patient.answers, patient.parameters
+    if what in ("empty secret", "secret's key", "nobody is told", "no permission", "refused", "stopped"):
+        patient.deployed(**({"RecordsBucketName": "mine", "Notify": "SQS"} if what == "nobody is told" else {}))
+    match what:
+        case "credentials":
+            answers["sts get-caller-identity"] = "(ExpiredToken)"
+        case "address":
+            parameters["BaseUrl"] = "http://127.0.0.1:1"
+        case "concurrency":
+            parameters["ReservedConcurrency"] = "2"
+            limit = {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}
+            answers["lambda get-account-settings"] = {"AccountLimit": limit}
+        case "left over":
+            answers["cloudformation describe-stacks"] = {"Stacks": [{"StackStatus": "ROLLBACK_COMPLETE"}]}
+        case "no bucket":
+            parameters["RecordsBucketName"] = "mine"
+            answers["s3api head-bucket"] = "(404) Not Found"
+        case "another's bucket":
+            parameters["RecordsBucketName"] = "mine"
+            answers["s3api head-bucket"] = "(403) Forbidden"
+        case "locked":
+            parameters["RecordsBucketName"] = "mine"
+            answers["s3api head-bucket"] = {}
+            answers["s3api get-object-lock-configuration"] = {"ObjectLockConfiguration": {"Rule": {}}}
+        case "no zip":
+            parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
+            answers["s3api head-object"] = "(404) Not Found"
+        case "empty secret":
+            answers["secretsmanager describe-secret"] = {}
+        case "secret's key":
+            answers["secretsmanager describe-secret"]["KmsKeyId"] = KEY
+        case "key's policy":
+            parameters["KmsKeyArn"] = KEY
+            patient.key(to_iam("210987654321"))
+        case "key is off":
+            parameters["KmsKeyArn"] = KEY
+            patient.key(to_iam(), "Disabled")
+        case "nobody is told":
+            answers["s3api head-bucket"] = {}
+            answers["s3api get-bucket-notification-configuration"] = {"LambdaFunctionConfigurations": []}
+        case "no permission":
+            streams = {"users": {"permitted": False, "permission": "Users: Read"}}
+            answers["lambda invoke"]["probe"]["streams"] = streams
+        case "refused":
+            answers["lambda invoke"]["probe"] = {"errorType": "ThirdPartyConfigError", "errorMessage": "the API refuses it"}
+        case "stopped":
+            stopped = {"state": "stopped", "since": "2026-11-21T13:00:00Z", "error": {"message": "refused"}}
+            answers["lambda invoke"]["status"]["streams"]["audit"] = stopped
+    said, to_mend = patient.see()
+    assert len(to_mend) == 1, said
+    assert finding in to_mend[0][0] and command in to_mend[0][1], said
+
+
+def test_a_key_that_leaves_access_to_iam_or_names_the_role_is_good(patient):
+    patient.parameters["KmsKeyArn"] = KEY
+    patient.key(to_iam())
+    assert patient.see()[1] == []
+    patient.deployed()
+    patient.key({"Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": "kms:Decrypt"})
+    assert patient.see()[1] == []
+
+
+def test_what_may_not_be_looked_at_is_said_and_is_no_fault(patient):
+    del patient.answers["lambda get-account-settings"]
+    said, to_mend = patient.see()
+    assert to_mend == [] and "note  could not look at concurrency: An error occurred AccessDenied" in said
+
+
+def test_a_collector_without_the_action_status_is_no_fault(patient):
+    patient.deployed()
+    patient.answers["lambda invoke"]["status"] = {"errorType": "InvalidEvent", "errorMessage": "unknown action"}
+    assert patient.see()[1] == []

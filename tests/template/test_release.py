@@ -1,0 +1,181 @@
+"""What a release consists of, made with a stand-in for the compiler: `make release` itself takes minutes."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import tomlkit
+import yaml
+from cfnlint.api import ManualArgs, lint
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from rendered import ROOT, Rendered, source
+
+VERSION = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
+NAME = f"incydr-collector-{VERSION}"
+# Both processors, whichever this machine has; what is asked for anything else is the real cargo's to answer.
+CARGO = """#!/bin/sh
+case "$*" in
+build*|*lambda\\ build*)
+    place=$CARGO_TARGET_DIR/release
+    case "$*" in lambda*) place=$CARGO_TARGET_DIR/lambda/incydr-collector ;; esac
+    mkdir -p "$place"
+    for name in bootstrap incydr-collector; do printf 'ELF GLIBC_2.34 %s' "$RUSTFLAGS" >"$place/$name"; done ;;
+lambda*) echo 1.9.2; [ -n "$HAS_CARGO_LAMBDA" ] ;;
+*) exec "$REAL_CARGO" "$@" ;;
+esac
+"""
+
+
+def release(directory, **more):
+    tools = directory / "tools"
+    tools.mkdir(parents=True)
+    (tools / "cargo").write_text(CARGO, "utf-8")
+    (tools / "cargo").chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "REAL_CARGO": shutil.which("cargo"),
+        "CARGO_TARGET_DIR": str(directory / "target"),
+        "HAS_CARGO_LAMBDA": "yes",
+    }
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-C", ROOT, "release"], env=environment | more, text=True, capture_output=True
+    )
+    return directory / "target" / f"release-{VERSION}", done
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    directory, done = release(tmp_path_factory.mktemp("release") / "first")
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_it_is_all_there(made):
+    assert {path.name for path in made.iterdir()} == {"packaged.yaml", "NOTES.md", "LICENSE", "README.md"} | {
+        f"{NAME}-{arch}{ending}" for arch in ["arm64", "x86_64"] for ending in [".zip", ".zip.sha256", ".cdx.json"]
+    }
+
+
+@pytest.mark.parametrize("arch", ["arm64", "x86_64"])
+def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch):
+    zipped = made / f"{NAME}-{arch}.zip"
+    with zipfile.ZipFile(zipped) as archive:
+        (entry,) = archive.infolist()
+        assert entry.filename == "bootstrap" and entry.external_attr >> 16 == 0o100755
+        # No path of this machine is compiled in.
+        assert f"--remap-path-prefix={ROOT}=" in archive.read(entry).decode()
+    hashed, name = (made / f"{zipped.name}.sha256").read_text("utf-8").split()
+    assert (hashed, name) == (hashlib.sha256(zipped.read_bytes()).hexdigest(), zipped.name)
+
+
+def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
+    again, done = release(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for path in made.iterdir():
+        # As the compiler is told where it stands, the stand-in is.
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("arch", ["arm64", "x86_64"])
+def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothing_else(made, arch):
+    text = (made / f"{NAME}-{arch}.cdx.json").read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
+    bom = json.loads(text)
+    crates = {component["bom-ref"]: component for component in bom["components"]}
+    names = {component["name"] for component in crates.values()}
+    direct = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["dependencies"]
+    assert set(direct) <= names and len(crates) > 100
+    for others in ["simulator", "tempfile", "criterion", "rcgen", "serde_derive", "cc"]:
+        assert others not in names
+    for component in crates.values():
+        assert component["hashes"] and component["licenses"], component
+    zipped = hashlib.sha256((made / f"{NAME}-{arch}.zip").read_bytes()).hexdigest()
+    assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": zipped}]
+    # Every one of them is there for another.
+    known = {bom["metadata"]["component"]["bom-ref"], *crates}
+    assert {dependency["ref"] for dependency in bom["dependencies"]} == known
+    assert {ref for dependency in bom["dependencies"] for ref in dependency["dependsOn"]} < known
+
+
+def test_the_packaged_template_takes_the_zip_and_is_the_template_else(made):
+    text = (made / "packaged.yaml").read_text("utf-8")
+    assert lint(text, config=ManualArgs(regions=["us-east-1"])) == []
+    packaged, template = source(made / "packaged.yaml"), source()
+    assert Rendered(packaged, CodeBucket="releases").refused_by_rules() == []
+    code = Rendered(packaged, CodeBucket="releases").resources["Collector"]["Properties"]["Code"]
+    assert code == {"S3Bucket": "releases", "S3Key": f"{NAME}-arm64.zip"}
+    # Without a bucket it says so, rather than look for a directory.
+    assert Rendered(packaged).refused_by_rules()
+    application = packaged["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert application.pop("LicenseUrl") == "LICENSE" and application.pop("ReadmeUrl") == "README.md"
+    packaged["Parameters"]["CodeKey"]["Default"] = ""
+    assert packaged == template
+
+
+def test_the_notes_say_how_to_deploy_it_and_what_is_new(made):
+    notes = (made / "NOTES.md").read_text("utf-8")
+    for arch in ["arm64", "x86_64"]:
+        assert (made / f"{NAME}-{arch}.zip.sha256").read_text("utf-8").strip() in notes
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    section = re.split(r"^## .*\n", changelog, flags=re.MULTILINE)[1].strip()
+    assert section and section in notes
+    for parameter in re.findall(r"\b([A-Z][A-Za-z]+)=<", notes):
+        assert parameter in source()["Parameters"]
+
+
+def test_what_cannot_be_built_here_is_said_and_the_rest_is_made(tmp_path):
+    directory, done = release(tmp_path, HAS_CARGO_LAMBDA="")
+    assert done.returncode == 0, done.stderr
+    (zipped,) = directory.glob("*.zip")
+    (left,) = {"arm64", "x86_64"} - {zipped.stem.rsplit("-", 1)[1]}
+    assert f"{left} is not part of this release" in done.stderr
+    arch = zipped.stem.rsplit("-", 1)[1]
+    assert source(directory / "packaged.yaml")["Parameters"]["Architecture"]["Default"] == arch
+
+
+def test_the_workflow_runs_make_on_both_processors_and_nothing_that_only_works_there():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "build.yml").read_text("utf-8"))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert sorted(commands) == ["make release", "make test", "make test-deploy"]
+    assert {command.removeprefix("make ") for command in commands} <= targets
+    matrix = workflow["jobs"]["release"]["strategy"]["matrix"]["include"]
+    assert {entry["arch"] for entry in matrix} == set(source()["Parameters"]["Architecture"]["AllowedValues"])
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def built(directory, *arguments, says, code=0):
+    """tests/build.sh with a stand-in for cargo."""
+    (directory / "cargo").write_text(f"#!/bin/sh\ncat <<'E'\n{says}\nE\nexit {code}\n", "utf-8")
+    (directory / "cargo").chmod(0o755)
+    environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}
+    command = [ROOT / "tests" / "build.sh", "the demo", *arguments]
+    return subprocess.run(command, env=environment, text=True, capture_output=True)
+
+
+def test_a_build_is_one_line_unless_it_fails(tmp_path):
+    compiling = "\n".join(f"   Compiling crate{number} v1.0.0" for number in range(300))
+    done = built(tmp_path, says=compiling)
+    assert done.returncode == 0 and len((done.stdout + done.stderr).splitlines()) == 1
+    assert "300 crates" in done.stderr
+    assert built(tmp_path, says="    Finished").stderr == ""
+    failed = built(tmp_path, says="error: it doesn't compile", code=101)
+    assert failed.returncode == 1 and "it doesn't compile" in failed.stderr
+
+
+def test_the_demo_builds_what_it_runs_and_nothing_else():
+    said = subprocess.run(["make", "-n", "-C", ROOT, "demo"], text=True, capture_output=True, check=True).stdout
+    (build,) = [line for line in said.splitlines() if "build.sh" in line]
+    packages = re.findall(r"-p (\S+)", build)
+    assert packages == ["incydr-collector", "simulator"] and "--workspace" not in build
+    assert re.findall(r"--bin (\S+)", build) == ["incydr-collector", "demo"]
+    tree = ["cargo", "tree", "--locked", "--prefix", "none", "-e", "normal,build", *(f"-p{name}" for name in packages)]
+    crates = subprocess.run(tree, cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert "criterion" not in crates and "\nbench " not in crates
