@@ -219,7 +219,7 @@ async fn a_checkpoint_of_format_1_is_gone_on_from_and_nothing_is_lost_or_doubled
     );
     rig.assert_holds_everything().await;
     let checkpoint = rig.checkpoint().await;
-    assert_eq!(checkpoint["format_version"], 4);
+    assert_eq!(checkpoint["format_version"], 5);
     assert!(checkpoint["revision"].as_u64().unwrap() > 41);
     assert_eq!(checkpoint["manifests"]["head"]["number"], 1);
     for stream in ["audit", "file_events"] {

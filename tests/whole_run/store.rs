@@ -91,7 +91,7 @@ async fn a_checkpoint_that_is_damaged_newer_or_another_s_stops_the_run_and_is_le
     rig.run().await;
     let good = rig.checkpoint().await;
     let mut newer = good.clone();
-    newer["format_version"] = json!(5);
+    newer["format_version"] = json!(6);
     let mut foreign = good.clone();
     foreign["identity"]["tenant"] = json!("another");
     for (held, error_type, says) in [
