@@ -10,6 +10,7 @@
 //! * [`tally`], [`error_kind`]: what a run counts, and how an error is told
 
 pub mod checkpoint;
+pub mod density;
 pub mod dialect;
 pub mod error_kind;
 pub mod health_records;
@@ -21,6 +22,7 @@ pub mod manifest;
 pub mod ndjson;
 pub mod retry;
 pub mod round;
+pub mod schedule;
 pub mod settings;
 pub mod states;
 pub mod stream;

@@ -26,6 +26,9 @@ pub enum Error {
     Ledger(#[from] LedgerError),
     #[error("{0}")]
     Totals(String),
+    /// An error that was kept as it is told.
+    #[error("{}", .0.message)]
+    Told(ErrorInfo),
     /// Spans or ids that can't be read, and hold up nothing else.
     #[error("{told}")]
     Stuck { error_type: ErrorType, told: String },
@@ -61,6 +64,7 @@ impl Error {
             | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
+            Self::Told(told) => told.error_type,
             Self::Totals(_) => ErrorType::ThirdPartyGenericError,
         }
     }
@@ -82,6 +86,7 @@ impl Error {
             Self::Api(error) => !matches!(
                 error,
                 ApiError::OutOfTime
+                    | ApiError::RateLimited { .. }
                     | ApiError::Secret(_)
                     | ApiError::Forbidden { .. }
                     | ApiError::BadCredentials { .. }
@@ -93,7 +98,7 @@ impl Error {
 
     /// Whether it may be about the one record or list that was asked for, so that others answer.
     pub fn may_be_of_one(&self) -> bool {
-        (self.may_be_local() || self.is_forbidden()) && !matches!(self, Self::Api(ApiError::RateLimited { .. }))
+        self.may_be_local() || self.is_forbidden()
     }
 
     /// What only other settings, another secret or a person's word mend: it is not tried again before.

@@ -1,8 +1,8 @@
-//! Events: closed windows, oldest first. A gap is counted, windows are cut from it, and each window is opened on the
-//! checkpoint, read until it agrees with the API's own count, stored, and covered. Several are read at once.
+//! Events, read by window: the loop around [`Schedule`]. It does the step that the schedule answers, and tells it what
+//! came of it. Each window is opened on the checkpoint, read until it agrees with the API's own count, stored, and
+//! covered. Several are read at once.
 
-mod backlog;
-mod plan;
+mod open;
 mod read;
 mod reading;
 mod recount;
@@ -12,190 +12,214 @@ use std::sync::PoisonError;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
-use tokio::sync::Mutex;
 use tracing::warn;
 
-use self::backlog::{Backlog, Planned};
-use self::plan::{MARGIN, Pace, Sizes, asked};
-use self::window::{Done, Opened};
-use super::{Collector, Outcome};
+use super::{Collector, Outcome as StreamOutcome};
 use crate::collect::error::Error;
-use crate::core::checkpoint::EventsState;
+use crate::core::checkpoint::{EventsState, Recount, Window};
+use crate::core::density::{Sizes, asked};
+use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
+use crate::core::manifest::ReadingEntry;
+use crate::core::schedule::{Outcome, Patience, Schedule, Step};
+use crate::core::stuck::StuckList;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
 use crate::incydr::request::Caller;
 
+/// A step that has ended: what came of it, and the reading that the next manifest tells of.
+struct Ended {
+    outcome: Outcome,
+    done: Option<ReadingEntry>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, done: None }
+    }
+}
+
 impl Collector<'_> {
-    pub(super) async fn events(&self, facts: &'static Events) -> Result<Outcome, Error> {
-        let due = self.due_recounts();
+    pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
+        let recounts = self.due_recounts();
         let horizon = self.horizon();
-        self.events_state(|state| self.owe(facts, state, horizon));
-        let backlog = Mutex::new(Backlog::new(horizon, self.look(|state| state.open.clone())));
-        let ended = self.read_in_lanes(facts, &backlog).await;
-        match (ended, backlog.into_inner().failed) {
+        self.update_events(|state, stuck| {
+            self.owe(facts, state, horizon);
+            // What was covered or has expired since is stuck no longer, nor is what waits for no recount any more.
+            stuck.keep_within(&state.due(horizon));
+            stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
+        });
+        let longest_uncounted = match facts.total {
+            Total::Nowhere { longest, .. } => {
+                self.hear_clock(facts, horizon).await?;
+                Some(longest)
+            }
+            Total::InPage | Total::Endpoint { .. } => None,
+        };
+        let mut schedule = self.look(|state, _| {
+            Schedule::new(state, self.sizes(facts), self.horizon(), self.run.span, longest_uncounted, recounts)
+        });
+        let ended = self.follow(facts, &mut schedule).await;
+        let failed = schedule.api_failure().or(schedule.unclear()).cloned().map(Error::Told);
+        match (ended, failed) {
             (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
             (Err(error), _) => Err(error),
-            (Ok(()), failed) => {
-                let recounted = self.recount(facts, due).await;
-                failed.map_or(recounted, Err).map(|()| self.outcome())
-            }
+            (Ok(()), failed) => failed.map_or_else(|| Ok(self.outcome()), Err),
         }
     }
 
-    /// Of what was asked for a part may be left to the shards of a backfill.
-    fn outcome(&self) -> Outcome {
-        let is_left = |span: Span| {
-            self.look(|state| state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()))
-        };
-        if self.run.span.is_some_and(is_left) { Outcome::Partial } else { Outcome::Complete }
-    }
-
-    /// Window after window, in as many lanes as there is use in. After an error none is begun, and those under way
-    /// are finished.
-    async fn read_in_lanes(&self, facts: &'static Events, backlog: &Mutex<Backlog>) -> Result<(), Error> {
+    /// Step after step, in as many lanes as there is use in. After an error that is not one window's none is begun, and
+    /// those under way are finished.
+    async fn follow(&self, facts: &'static Events, schedule: &mut Schedule) -> Result<(), Error> {
         let lanes = self.run.api.lanes();
-        // Where a run's time or requests were too few for one window, they are none the more for two.
-        let is_scarce = || self.look(|state| state.window_rows.is_some());
         let mut under_way = FuturesUnordered::new();
-        let (mut failed, mut is_all_begun) = (None::<Error>, false);
+        let mut failed = None::<Error>;
         loop {
-            while failed.is_none() && !is_all_begun {
-                let lane = match under_way.is_empty() {
-                    true => Some(lanes.first()),
-                    false if is_scarce() => None,
-                    false => lanes.another(),
+            let mut needs_lane = false;
+            loop {
+                let lane = if under_way.is_empty() { Some(lanes.first()) } else { lanes.another() };
+                let Some(lane) = lane else {
+                    needs_lane = true;
+                    break;
                 };
-                let Some(lane) = lane else { break };
-                under_way.push(self.next_window(facts, backlog, lane));
+                let (now, left) = (Millis::now(), self.run.times.read_until.0 - Millis::now().0);
+                match self.look(|state, stuck| schedule.next(state, stuck, now, left)) {
+                    Step::Wait | Step::Done => break,
+                    step => under_way.push(self.step(facts, step, lane)),
+                }
             }
-            let is_waiting = failed.is_none() && !is_all_begun;
             tokio::select! {
-                done = under_way.next() => match done {
+                ended = under_way.next() => match ended {
                     None => return failed.map_or(Ok(()), Err),
-                    // What was read may have been cut again.
-                    Some(Ok(was_there_one)) => is_all_begun = !was_there_one,
-                    Some(Err(error)) if failed.as_ref().is_none_or(Error::is_out_of_time) => failed = Some(error),
-                    Some(Err(_)) => {}
+                    Some(Ok(ended)) => {
+                        if matches!(ended.outcome, Outcome::OutOfTime { .. }) {
+                            failed.get_or_insert(ApiError::OutOfTime.into());
+                        }
+                        self.tell(facts, schedule, ended);
+                    }
+                    Some(Err(error)) => {
+                        schedule.stop();
+                        if failed.as_ref().is_none_or(Error::is_out_of_time) {
+                            failed = Some(error);
+                        }
+                    }
                 },
-                () = lanes.room(), if is_waiting => {}
+                () = lanes.room(), if needs_lane => {}
             }
         }
     }
 
-    /// Plans a window, opens it and reads it; answers whether there was one.
-    async fn next_window(
-        &self,
-        facts: &'static Events,
-        backlog: &Mutex<Backlog>,
-        _lane: Lane<'_>,
-    ) -> Result<bool, Error> {
-        let opened = {
-            let mut backlog = backlog.lock().await;
-            let opened = self.open_next(facts, &mut backlog).await;
-            backlog.is_over |= opened.is_err();
-            opened?
+    /// Does one step. An error is not this step's alone, and ends the stream's work in this run.
+    async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<Ended, Error> {
+        match step {
+            Step::Count { span, patience } => self.count_gap(facts, span, patience).await,
+            Step::Open(plan) => {
+                let window = self.open(facts, plan.span).await?;
+                self.finish(facts, &window, &plan).await
+            }
+            Step::Resume { window, may_be_cut } => self.resume(facts, window, may_be_cut).await,
+            Step::Recount(recount) => self.recount(facts, recount).await,
+            Step::Wait | Step::Done => unreachable!("nothing to do"),
+        }
+    }
+
+    /// Puts what came of a step on the checkpoint, in one change with the reading that a manifest tells of.
+    fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: Ended) {
+        let now = Millis::now();
+        // In a warm container the first answer is the first word of the API's clock.
+        schedule.lower_horizon(self.horizon());
+        let Ended { outcome, done } = ended;
+        let done = match (&outcome, done) {
+            (Outcome::Counted { span, rows: 0 }, None) if span.to <= schedule.horizon() => {
+                Some(self.empty(facts, *span))
+            }
+            (_, done) => done,
         };
-        let Some(opened) = opened else { return Ok(false) };
-        let rows = opened.planned.rows;
-        let done = self.finish(facts, opened).await;
-        let mut backlog = backlog.lock().await;
-        if let Err(error) = &done {
-            backlog.is_over = true;
-            if error.is_out_of_time() && backlog.pace.is_unknown() {
-                // Not even the first one fitted: the next run begins with a smaller one.
-                self.events_state(|state| {
-                    let most = state.window_rows.unwrap_or(rows).min(rows);
-                    state.window_rows = Some((most / 2).max(1));
-                });
+        let covered = match &outcome {
+            Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
+            _ => None,
+        };
+        let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done));
+        let change = |state: &mut EventsState, stuck: &mut StuckList| {
+            if let Some(span) = covered {
+                state.cover(span);
+                state.count_again(recount);
             }
-        }
-        self.note_window(&mut backlog, done?)?;
-        Ok(true)
-    }
-
-    /// Withdraws a window in one go with what is noted of it, so that nobody takes it for a gap like any other.
-    fn note_window(&self, backlog: &mut Backlog, done: Done) -> Result<(), Error> {
-        match &done {
-            Done::CutAgain { window, .. } | Done::Failed { window, is_withdrawn: true, .. } => self.withdraw(window),
-            Done::Covered { .. } | Done::Failed { .. } => {}
-        }
-        backlog.note(done)
-    }
-
-    async fn open_next(&self, facts: &'static Events, backlog: &mut Backlog) -> Result<Option<Opened>, Error> {
-        if backlog.is_over {
-            return Ok(None);
-        }
-        if let Some(left_open) = backlog.left_open(self.sizes(facts).most()) {
-            return self.take_over(left_open).await.map(Some);
-        }
-        match self.plan(facts, backlog).await? {
-            Some(planned) => self.open(facts, planned).await.map(Some),
-            None => Ok(None),
+            schedule.took(state, stuck, now, outcome);
+        };
+        match done {
+            Some(done) => self.note(done, |checkpoint| {
+                let (state, stuck) = checkpoint.events_and_stuck(self.stream);
+                change(state, stuck);
+            }),
+            None => self.update_events(change),
         }
     }
 
-    /// The oldest that is owed and that no window holds, or as much of it as one may.
-    async fn plan(&self, facts: &'static Events, backlog: &mut Backlog) -> Result<Option<Planned>, Error> {
-        loop {
-            if let Some(part) = backlog.part() {
-                return Ok(Some(part));
-            }
-            let Some(gap) = self.next_gap(backlog) else { return Ok(None) };
-            if let Some(planned) = backlog.of_counted(gap, |count, pace| self.window_rows(facts, count, pace)) {
-                return Ok(Some(planned));
-            }
-            if let Total::Nowhere { longest, .. } = facts.total {
-                self.hear_clock(facts, gap).await?;
-                backlog.horizon = backlog.horizon.min(self.horizon());
-                if gap.to <= backlog.horizon {
-                    let to = gap.to.min(gap.from + longest);
-                    return Ok(Some(Planned::uncounted(Span { to, ..gap }, self.sizes(facts).most())));
+    /// Counts a gap, to plan how it is cut.
+    async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<Ended, Error> {
+        let request = self.request(facts, span);
+        Ok(match self.count(facts, &request, &self.patient(patience)).await {
+            Ok(rows) => Outcome::Counted { span, rows },
+            Err(ApiError::TooLarge { .. }) => Outcome::TooLarge { span, rows: None },
+            Err(error) => {
+                let error = Error::from(error);
+                if !error.may_be_local() {
+                    return Err(error);
                 }
-                continue;
-            }
-            // The first of several failures in a row was retried for long enough.
-            let caller = Caller { tries_once: backlog.has_just_failed, ..self.caller() };
-            let (span, count) = match self.count_gap(facts, gap, &caller).await {
-                (span, Ok(count)) => (span, count),
-                (_, Err(error @ Error::Api(ApiError::RateLimited { .. }))) => return Err(error),
-                (span, Err(error)) if error.may_be_local() => {
-                    backlog.uncounted(span, error)?;
-                    continue;
-                }
-                (_, Err(error)) => return Err(error),
-            };
-            // In a warm container this was the first answer, and so the first word of the API's clock.
-            backlog.horizon = backlog.horizon.min(self.horizon());
-            if span.to > backlog.horizon {
-                continue;
-            }
-            backlog.counted(span, count);
-            if count == 0 {
-                self.cover_empty(facts, span);
+                Outcome::NotCounted { span, error: ErrorInfo::from(&error) }
             }
         }
+        .into())
     }
 
-    /// The stream's part of the checkpoint, to look at.
-    fn look<T>(&self, look: impl FnOnce(&EventsState) -> T) -> T {
-        self.run.ledger.read(|checkpoint| match checkpoint.events.get(&self.stream) {
-            Some(state) => look(state),
-            None => look(&EventsState::default()),
+    /// Reads a window that another run left open.
+    async fn resume(&self, facts: &'static Events, window: Window, may_be_cut: bool) -> Result<Ended, Error> {
+        let span = window.span;
+        let plan = Schedule::plan_of(span, self.sizes(facts));
+        if window.opened_by.is_of_nobody() {
+            let window = self.take_over(window).await?;
+            return self.finish(facts, &window, &plan).await;
+        }
+        let window = self.note_resumed(window).await?;
+        if may_be_cut && self.may_be_cut(&window).await? {
+            return Ok(Outcome::Died { span }.into());
+        }
+        self.finish(facts, &window, &plan).await
+    }
+
+    /// Of the span that was asked for, some may be left to the shards of a backfill. In a run for all that is owed, a
+    /// recount may know of rows of a covered window that are not stored yet.
+    fn outcome(&self) -> StreamOutcome {
+        let is_partial = self.look(|state, _| match self.run.span {
+            Some(span) => state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()),
+            None => state.recount.iter().any(Recount::has_more),
+        });
+        if is_partial { StreamOutcome::Partial } else { StreamOutcome::Complete }
+    }
+
+    /// The stream's part of the checkpoint, and what is stuck of it, to look at.
+    fn look<T>(&self, look: impl FnOnce(&EventsState, &StuckList) -> T) -> T {
+        self.run.ledger.read(|checkpoint| {
+            let (nothing, none) = (EventsState::default(), StuckList::default());
+            let state = checkpoint.events.get(&self.stream).unwrap_or(&nothing);
+            look(state, checkpoint.stuck.get(&self.stream).unwrap_or(&none))
         })
     }
 
     /// The same, to change it.
-    fn events_state<T>(&self, change: impl FnOnce(&mut EventsState) -> T) -> T {
-        self.run.ledger.update(|checkpoint| change(checkpoint.events(self.stream)))
+    fn update_events<T>(&self, change: impl FnOnce(&mut EventsState, &mut StuckList) -> T) -> T {
+        self.run.ledger.update(|checkpoint| {
+            let (state, stuck) = checkpoint.events_and_stuck(self.stream);
+            change(state, stuck)
+        })
     }
 
-    /// Windows end here at the latest, so that what is asked for, margin and all, lies before now minus settle.
+    /// Windows end here at the latest, so that what is asked for lies before now minus settle.
     fn horizon(&self) -> Millis {
-        (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND) - MARGIN
+        (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND)
     }
 
     fn owe(&self, facts: &Events, state: &mut EventsState, horizon: Millis) {
@@ -219,24 +243,14 @@ impl Collector<'_> {
         (facts.request)(&self.run.settings.file_event_query, asked(span))
     }
 
-    /// The oldest gap; but first what is left of the newest piece of one that could not be counted.
-    fn next_gap(&self, backlog: &mut Backlog) -> Option<Span> {
-        let owed = self.look(|state| state.gaps(backlog.horizon)).without(&backlog.skipped);
-        let owed = match self.run.span {
-            Some(span) => owed.within(span),
-            None => owed,
-        };
-        backlog.first_of_pieces(&owed).or_else(|| owed.first())
-    }
-
     fn sizes(&self, facts: &Events) -> Sizes {
-        Sizes::new(self.run.settings.page_size(self.stream, facts.list.max_page_size))
+        Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
     }
 
-    /// How many of `count` rows the next window should hold; fewer where a larger one didn't fit a run before.
-    fn window_rows(&self, facts: &Events, count: u64, pace: Pace) -> u64 {
-        let left = self.run.times.read_until.0 - Millis::now().0;
-        let hint = self.look(|state| state.window_rows);
-        self.sizes(facts).next(count, left, pace).min(hint.unwrap_or(u64::MAX)).max(1)
+    /// Retries take at most half of the time that is left, so that a span that fails leaves time for others.
+    fn patient(&self, patience: Patience) -> Caller<'_> {
+        let now = Millis::now();
+        let left = (self.run.times.read_until.0 - now.0).max(0);
+        Caller { tries_once: patience != Patience::Full, retry_until: now + left / 2, ..self.caller() }
     }
 }

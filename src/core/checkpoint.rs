@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-pub use events::{EventsState, Recount, Reserved, Window};
+pub use events::{EventsState, Recount, Reserved, Slices, Window};
 pub use inventory::{InventoryState, Pass};
 pub use lease::Lease;
 pub use rescanned::{RescannedState, Sweep, Swept, Tier};

@@ -176,6 +176,11 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
+    /// Keeps the recounts whose window is still to be counted again.
+    pub fn keep_recounts(&mut self, is_due: impl Fn(Span) -> bool) {
+        self.0.retain(|stuck| !matches!(stuck.what, What::Recount(span) if !is_due(span)));
+    }
+
     /// Takes a span out of all entries, which keep what is left of theirs.
     pub fn cut_out(&mut self, gone: Span) {
         let gone = Intervals::from(vec![gone]);

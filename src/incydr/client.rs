@@ -126,7 +126,9 @@ impl Api {
             }
             let is_final = caller.tries_once && !matches!(error, ApiError::RateLimited { .. });
             let pause = if error.may_be_retried() && !is_final { attempts.pause(pause) } else { None };
-            let Some(pause) = pause else { return Err(error) };
+            let time_to_retry = caller.retry_until.since(Millis::now());
+            let is_throttled = matches!(error, ApiError::RateLimited { .. });
+            let Some(pause) = pause.filter(|pause| is_throttled || *pause < time_to_retry) else { return Err(error) };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
                 return Err(real_error(ApiError::OutOfTime, Some(error)));

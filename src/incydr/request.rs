@@ -21,11 +21,13 @@ pub struct Caller<'a> {
     pub calls: &'a Calls,
     /// What fails is not sent again, unless the API only asked to wait.
     pub tries_once: bool,
+    /// No retry is begun later than this.
+    pub retry_until: Millis,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(until: Millis, calls: &'a Calls) -> Self {
-        Self { until, calls, tries_once: false }
+        Self { until, calls, tries_once: false, retry_until: until }
     }
 }
 

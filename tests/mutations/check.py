@@ -53,9 +53,9 @@ MUTATIONS = [
     Mutation(
         "opened-before-read",
         "a window is on the checkpoint before its records are asked for",
-        "src/collect/events/window.rs",
-        "        match self.commit().await {\n            Ok(()) => Ok(Opened",
-        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(Opened",
+        "src/collect/events/open.rs",
+        "        match self.commit().await {\n            Ok(()) => Ok(OpenWindow",
+        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(OpenWindow",
         [450430437418893917, 6427362800643516736, 5093085112201208488, 6408253115784936843, 15857060671845559289],
     ),
     Mutation(
@@ -85,7 +85,7 @@ MUTATIONS = [
     Mutation(
         "margin",
         "more is asked for than the window, for the server's edges cut",
-        "src/collect/events/plan.rs",
+        "src/core/density.rs",
         "pub const MARGIN: i64 = SECOND;",
         "pub const MARGIN: i64 = 0;",
         [12511144461354535671, 12338085661952319754, 7023722696716634468],
@@ -94,18 +94,18 @@ MUTATIONS = [
         "covered-when-stored",
         "the checkpoint never covers what is not stored",
         "src/collect/events/window.rs",
-        "                let (done, _) = self.store(window, reading, is_new).await?;\n",
-        "                self.cover_empty(facts, window.span);\n"
-        "                self.commit().await?;\n"
-        "                let (done, _) = self.store(window, reading, is_new).await?;\n",
+        "        match self.store(window, reading).await {\n",
+        "        self.update_events(|state, _| state.cover(span));\n"
+        "        self.commit().await?;\n"
+        "        match self.store(window, reading).await {\n",
         [13255161056648597911],
     ),
     Mutation(
         "cut-only-alone",
         "a window that another run may be storing is not cut again",
-        "src/collect/events/window.rs",
-        "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(abandoned && ",
-        "        let abandoned = window.is_abandoned(Millis::now());\n        Ok(true || abandoned && ",
+        "src/collect/events/open.rs",
+        "let abandoned = window.is_abandoned(Millis::now());\n                Ok(abandoned && ",
+        "let abandoned = window.is_abandoned(Millis::now());\n                Ok(true || abandoned && ",
         [9800863959878233300, 17672542862995912799],
     ),
     Mutation(

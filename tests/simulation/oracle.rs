@@ -68,10 +68,15 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
         let is_sure = |covered_to: &DateTime<Utc>| past.taken.get(stream.name).is_none_or(|taken| taken < covered_to);
         if let Some(covered_to) = states.into_iter().find_map(time).filter(is_sure) {
             let is_hidden = |id: &str| past.missed.contains(id);
-            history.is_told_to(covered_to, stream, &stored, |key| match key.split('/').collect::<Vec<_>>()[..] {
-                ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, covered_to),
-                ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
-                _ => false,
+            let stuck = stuck_ids(&checkpoint["stuck"][stream.name]);
+            let is_stuck = |key: &str| key.split('/').any(|part| stuck.contains(part));
+            history.is_told_to(covered_to, stream, &stored, |key| {
+                is_stuck(key)
+                    || match key.split('/').collect::<Vec<_>>()[..] {
+                        ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, covered_to),
+                        ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
+                        _ => false,
+                    }
             })?;
         }
     }
@@ -297,6 +302,13 @@ async fn is_set_aside(sim: &Simulator, name: &str, tenant: &Tenant) -> Found {
 pub fn spans(covered: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     let spans = covered.as_array().into_iter().flatten();
     spans.map(|span| (time(&span[0]).expect("a time"), time(&span[1]).expect("a time"))).collect()
+}
+
+/// `[{"what": {"id": "8"}, …}, {"what": {"list": {"list": "members", "id": "…"}}, …}]`: what the collector owns not to
+/// have read.
+fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
+    let whats = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]);
+    whats.filter_map(|what| what["id"].as_str().or(what["list"]["id"].as_str())).collect()
 }
 
 fn time(text: &Value) -> Option<DateTime<Utc>> {

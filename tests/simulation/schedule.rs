@@ -286,11 +286,18 @@ impl<'a> Stage<'a> {
                 owes_old = !self.backfill(container).await;
                 continue;
             }
-            let event = if owes_old { for_old() } else { event(true) };
+            // What is stuck beyond the old span is tried by a run for all that is owed.
+            let asks_old = owes_old && !matches!(last, Some(Outcome::Failed { .. }));
+            let event = if asks_old { for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
+            if matches!(outcome, Outcome::Failed { .. }) {
+                // What is stuck waits for its next try, unless a person says that all is mended.
+                container.invoke(json!({"action": "restart"}), CALM_DEADLINE).await;
+            }
             if owes_old {
-                owes_old = !is_complete;
+                owes_old = !(asks_old && is_complete);
+                last = Some(outcome);
                 continue;
             }
             complete += u32::from(is_complete);
@@ -300,7 +307,8 @@ impl<'a> Stage<'a> {
             last = Some(outcome);
             tokio::time::sleep(Duration::from_millis(if complete >= enough { 300 } else { 20 })).await;
         }
-        Err(wrong("stuck", format!("it never completes: {last:?}")))
+        let checkpoint = oracle::checkpoint(&self.sim).await;
+        Err(wrong("stuck", format!("it never completes: {last:?}; stuck: {}", checkpoint["stuck"])))
     }
 
     /// From the plan to the merge; answers whether there was nothing left to plan.

@@ -10,21 +10,21 @@ use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
 
 /// A stream, and what the world calls its records.
 #[derive(Clone, Copy)]
-struct Stream {
-    name: &'static str,
-    dataset: Dataset,
+pub struct Stream {
+    pub name: &'static str,
+    pub dataset: Dataset,
     endpoint: Endpoint,
     /// The key of the records' id.
     id: &'static str,
     /// Lists that each record has: what the world calls them, their name and the key of the record's id.
-    lists: &'static [(Dataset, &'static str, &'static str)],
+    pub lists: &'static [(Dataset, &'static str, &'static str)],
 }
 
 const fn plain(name: &'static str, dataset: Dataset, endpoint: Endpoint, id: &'static str) -> Stream {
     Stream { name, dataset, endpoint, id, lists: &[] }
 }
 
-const STREAMS: [Stream; 14] = [
+pub const STREAMS: [Stream; 14] = [
     plain("users", Dataset::Users, Endpoint::Users, "userId"),
     plain("agents", Dataset::Agents, Endpoint::Agents, "agentId"),
     plain("devices", Dataset::Devices, Endpoint::Devices, "deviceId"),
@@ -60,14 +60,14 @@ const STREAMS: [Stream; 14] = [
 ];
 
 impl Stream {
-    async fn rig(self, page: usize) -> Rig {
+    pub async fn rig(self, page: usize) -> Rig {
         Rig::with(|lambda| {
             lambda.env("STREAMS", self.name).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", page.to_string())
         })
         .await
     }
 
-    fn populate(self, world: &WorldHandle, n: usize) -> Vec<Record> {
+    pub fn populate(self, world: &WorldHandle, n: usize) -> Vec<Record> {
         let records = world.add_records(self.dataset, n);
         for (at, record) in records.iter().enumerate() {
             // Every other rule is for everybody, and has no list of users.
@@ -82,7 +82,7 @@ impl Stream {
     }
 
     /// What the bucket must hold.
-    fn lines(self, world: &WorldHandle) -> Vec<String> {
+    pub fn lines(self, world: &WorldHandle) -> Vec<String> {
         let records = world.all(self.dataset);
         let mut lines = Vec::new();
         for record in &records {
@@ -106,7 +106,7 @@ impl Stream {
         lines
     }
 
-    async fn assert_holds(self, rig: &Rig, further: &[String]) {
+    pub async fn assert_holds(self, rig: &Rig, further: &[String]) {
         let expected = self.lines(&rig.sim.world).into_iter().chain(further.iter().cloned());
         assert_same(self.name, rig.stored(self.name).await, expected);
         let wrong = rig.sim.s3.overwritten_or_deleted(PREFIX);
@@ -464,7 +464,7 @@ async fn what_is_attached_to_a_case_stays_when_the_case_is_archived() {
     assert_eq!(rig.sim.api.requests_to(Endpoint::CaseFileEventDetail).len(), details + 1, "each is fetched once");
 }
 
-fn tombstones(lines: &[String]) -> Vec<Value> {
+pub fn tombstones(lines: &[String]) -> Vec<Value> {
     let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.filter(|record| record["_deleted"] == true).collect()
 }

@@ -132,10 +132,12 @@ async fn a_death_among_several_windows_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_fails_holds_up_none_of_the_others() {
     let rig = backlog(20, 30).await;
-    let at = |request: &simulator::http::Request| {
+    let bad = ago(1_700);
+    rig.sim.world.add_file_events(1, bad, bad);
+    let at = move |request: &simulator::http::Request| {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let bound = |n: usize| time(&body["groups"][0]["filters"][n]["value"]);
-        body["pgSize"] != 1 && bound(0) < ago(1_700) && ago(1_700) < bound(1)
+        body["pgSize"] != 1 && bound(0) < bad && bad < bound(1)
     };
     rig.sim.faults.when(Endpoint::FileEvents, at, Fault::Problems("it is odd".into()));
     let (_, answer) = crate::rig::failure_of(rig.lambda.invoke(json!({}), DEADLINE).await);

@@ -6,7 +6,7 @@ use simulator::{Endpoint, Fault};
 use crate::rig::{Rig, logs_with};
 
 /// The lines of metrics so far: of the runs, and of their streams.
-async fn told(rig: &Rig) -> Vec<Value> {
+pub async fn told(rig: &Rig) -> Vec<Value> {
     let lines = logs_with(&rig.lambda, "\"_aws\"").await;
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line.get("_aws").is_some()).collect()

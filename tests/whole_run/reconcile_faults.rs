@@ -157,7 +157,7 @@ async fn a_recount_that_fails_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recount_that_fails_for_a_day_is_given_up_and_said() {
+async fn a_recount_that_fails_is_stuck_until_the_api_keeps_its_window_no_longer() {
     let rig = Rig::with(|lambda| at_once(lambda).env("STREAMS", "audit")).await;
     rig.populate_with_events();
     rig.run().await;
@@ -167,10 +167,15 @@ async fn a_recount_that_fails_for_a_day_is_given_up_and_said() {
         checkpoint["events"]["audit"]["recount"][0]["due"][0] = json!(millis(ago(86_400 + 60)));
     })
     .await;
-    rig.failure(json!({})).await;
-    let spans: Vec<Value> = rig.waiting("audit").await.iter().map(|recount| recount["span"].clone()).collect();
-    assert!(!spans.contains(&first["span"]));
+    let (_, answer) = rig.failure(json!({})).await;
+    let audit = &answer["streams"]["audit"];
+    assert_eq!((&audit["stuck"]["count"], &audit["stuck"]["oldest"]["from"]), (&json!(1), &first["span"][0]));
+    let is_waiting = |waiting: &[Value], of: &Value| waiting.iter().any(|recount| recount["span"] == *of);
+    assert!(is_waiting(&rig.waiting("audit").await, &first["span"]));
+    let long_ago = json!([millis(ago(91 * 86_400 + 3_600)), millis(ago(91 * 86_400))]);
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["recount"][0]["span"] = long_ago.clone()).await;
     assert_eq!(rig.run().await["status"], "complete");
+    assert!(!is_waiting(&rig.waiting("audit").await, &long_ago));
     rig.assert_whole().await;
 }
 

@@ -197,6 +197,27 @@ async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothi
     .await;
 }
 
+/// A window whose time is over while it is stored may be stored in part, or still be on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_keeps_its_bounds_where_its_writes_outlast_the_run() {
+    join_all(["audit", "file_events"].into_iter().map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("LOOKBACK", "PT3H")).await;
+        rig.populate();
+        let part = format!("{PREFIX}{stream}/");
+        rig.sim.s3.faults.always("PUT", &part, S3Fault::LandsLate(Duration::from_secs(5)));
+        rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
+        rig.sim.s3.faults.clear();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(!rig.keys(stream).await.is_empty(), "nothing landed");
+        rig.invoke(json!({"action": "collect"})).await.answer();
+        match stream {
+            "audit" => rig.assert_holds(stream, &rig.sim.world.audit()).await,
+            _ => rig.assert_holds(stream, &rig.sim.world.file_events()).await,
+        }
+    }))
+    .await;
+}
+
 impl Rig {
     async fn assert_holds_everything_of(&self, stream: &str) {
         let world = &self.sim.world;

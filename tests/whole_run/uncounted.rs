@@ -1,25 +1,11 @@
 //! Spans that the API refuses to count.
 
-use std::time::Duration;
-
-use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::http::Request;
-use simulator::{Endpoint, Fault};
+use simulator::{Endpoint, Fault, span_asked};
 
-use crate::rig::{Rig, ago, time};
-
-/// What a request asks for.
-fn span(request: &Request) -> [DateTime<Utc>; 2] {
-    let body: Value = serde_json::from_slice(&request.body).unwrap();
-    match &body["dateRange"] {
-        Value::Null => [0, 1].map(|n| time(&body["groups"][0]["filters"][n]["value"])),
-        range => ["startTime", "endTime"].map(|bound| {
-            DateTime::UNIX_EPOCH + TimeDelta::from_std(Duration::from_secs_f64(range[bound].as_f64().unwrap())).unwrap()
-        }),
-    }
-}
+use crate::rig::{Rig, ago};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_span_that_the_api_cannot_count_holds_up_nothing_younger_and_shrinks_to_what_is_wrong() {
@@ -38,7 +24,7 @@ async fn a_span_that_the_api_cannot_count_holds_up_nothing_younger_and_shrinks_t
         rig.sim.world.add_file_events(1, bad, bad);
         rig.sim.world.add_audit(1, bad, bad);
         let is_refused = move |request: &Request| {
-            let [from, to] = span(request);
+            let [from, to] = span_asked(&request.json()).unwrap();
             from <= bad && (bad <= to || is_all_older)
         };
         for endpoint in [Endpoint::FileEvents, Endpoint::AuditCount, Endpoint::AuditSearch] {
@@ -54,6 +40,7 @@ async fn a_span_that_the_api_cannot_count_holds_up_nothing_younger_and_shrinks_t
             assert_eq!(stored, sound.count(), "{fault:?}: {stream}");
         }
         rig.sim.faults.clear();
+        rig.invoke(json!({"action": "restart"})).await.answer();
         rig.run().await;
         rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
         rig.assert_holds("audit", &rig.sim.world.audit()).await;

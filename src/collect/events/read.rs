@@ -4,31 +4,51 @@ use bytes::Bytes;
 use serde_json::Value;
 use tracing::debug;
 
-use super::super::Collector;
-use super::plan::cut;
-use super::reading::Reading;
+use super::open::OpenWindow;
+use super::reading::WindowReading;
+use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
+use crate::core::density::{asked, halves};
 use crate::core::intervals::Span;
+use crate::core::schedule::{Patience, Plan};
+use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::Listing;
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u64 = 3;
+/// The records of one window are held in memory until they are stored: so many bytes, gzipped. A window that can't be cut
+/// any more may hold more.
+const MOST_HELD: u64 = 16 << 20;
+const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 
-/// What is known of a window before it is read.
-#[derive(Clone, Copy, Default)]
-pub struct Expected {
-    /// The API's own, where it was just asked for this very span.
-    pub count: Option<u64>,
-    /// Of its records, gzipped.
-    pub bytes: u64,
-}
-
-/// Why a window was not read.
+/// Why a window was not read. All but the last three cut it, and hold only where it may be cut.
 pub enum Unread {
-    TooDense { rows: u64 },
+    /// It holds more rows than it may.
+    TooDense {
+        rows: u64,
+    },
+    /// The API takes too long over it.
+    TooLarge,
+    /// The API shows more rows than it counts.
+    Capped {
+        cap: u64,
+    },
+    /// Its records need more memory than one window may take.
+    TooHeavy {
+        rows: u64,
+        bytes: u64,
+        total: u64,
+    },
+    /// Rows and count don't agree.
+    Disagreed(String),
+    /// More of its rows can't be read than chance would have it. It is mixed where some of them can.
+    Unreadable {
+        why: String,
+        is_mixed: bool,
+    },
     Failed(Error),
 }
 
@@ -39,40 +59,23 @@ impl<E: Into<Error>> From<E> for Unread {
 }
 
 impl Collector<'_> {
-    /// How many rows the API counts for a gap; for the first half of it, or the first half of that, where the API
-    /// says that the query takes it too long.
-    pub(super) async fn count_gap(
-        &self,
-        facts: &'static Events,
-        gap: Span,
-        caller: &Caller<'_>,
-    ) -> (Span, Result<u64, Error>) {
-        let mut span = gap;
-        loop {
-            match self.count_by(facts, &self.request(facts, span), caller).await {
-                Err(ApiError::TooLarge { .. }) if !caller.tries_once && cut(span, 2).len() > 1 => {
-                    span = cut(span, 2)[0];
-                }
-                counted => return (span, counted.map_err(Error::from)),
-            }
-        }
-    }
-
-    /// A request whose answer counts for nothing but the time that the API has.
-    pub(super) async fn hear_clock(&self, facts: &'static Events, gap: Span) -> Result<(), ApiError> {
-        if !self.run.api.has_told_time() {
-            Listing::new(self.run.api, &facts.list, 1, Vec::new(), self.request(facts, gap))
-                .rows(&self.caller())
-                .await?;
+    /// A request whose answer counts for nothing but the time that the API has, where no answer has told it yet.
+    pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
+        let gap = self.look(|state, _| state.gaps(horizon).first());
+        if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
+            let gap = Span { to: gap.to.min(gap.from + 1), ..gap };
+            let request = (facts.request)(&self.run.settings.file_event_query, asked(gap));
+            Listing::new(self.run.api, &facts.list, 1, Vec::new(), request).rows(&self.caller()).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn count(&self, facts: &'static Events, request: &Value) -> Result<u64, ApiError> {
-        self.count_by(facts, request, &self.caller()).await
-    }
-
-    async fn count_by(&self, facts: &'static Events, request: &Value, caller: &Caller<'_>) -> Result<u64, ApiError> {
+    pub(super) async fn count(
+        &self,
+        facts: &'static Events,
+        request: &Value,
+        caller: &Caller<'_>,
+    ) -> Result<u64, ApiError> {
         match facts.total {
             Total::InPage => {
                 Listing::new(self.run.api, &facts.list, 1, Vec::new(), request.clone()).count(caller).await
@@ -92,84 +95,98 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads a window until what was read agrees with the API's own count. One that turns out to hold more than `most`
-    /// rows is not read, if it may be cut.
+    /// Reads a window until what was read agrees with the API's own count.
     pub(super) async fn read(
         &self,
         facts: &'static Events,
-        window: &Window,
-        expected: Expected,
-        most: u64,
-    ) -> Result<Reading, Unread> {
+        window: &OpenWindow,
+        plan: &Plan,
+    ) -> Result<WindowReading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let (mut count, mut before) = (expected.count, None::<Reading>);
-        for attempt in 0..TRIES {
+        let tries = if plan.patience == Patience::Full { TRIES } else { 1 };
+        let (mut count, mut before) = (plan.count, None::<WindowReading>);
+        for attempt in 0..tries {
             // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self
-                .read_once(facts, window, Expected { count: count.take(), ..expected }, size, most)
-                .await
-            {
-                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < TRIES => {
-                    debug!(window = ?window.span, "{what}: the page token is no longer valid, so the window is read again");
+            let reading = match self.read_once(facts, window, plan, count.take(), size).await {
+                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < tries => {
+                    debug!(window = ?window.span(), "{what}: the page token is no longer valid, so the window is read again");
                     continue;
+                }
+                Err(Unread::Failed(Error::Api(ApiError::TooLarge { .. }))) if self.may_be_cut(window).await? => {
+                    return Err(Unread::TooLarge);
                 }
                 reading => reading?,
             };
             if reading.agrees(before.as_ref()) {
                 return Ok(reading);
             }
-            debug!(window = ?window.span, rows = reading.rows, total = reading.total, "not what the API counts");
+            debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "not what the API counts");
+            let is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
             before = Some(reading);
+            if is_stable {
+                break;
+            }
         }
         let told = before.map(|reading| {
             format!(
-                "{} rows were read, of which {} differ, and the API counts {}",
+                " ({} rows were read, of which {} differ, and the API counts {})",
                 reading.rows, reading.unique, reading.total
             )
         });
-        let span = window.span;
-        Err(Unread::Failed(Error::Totals(format!(
-            "the window from {} to {} doesn't agree with the API's own count after {TRIES} readings ({}); it is read again by the next run",
-            span.from,
-            span.to,
+        let Span { from, to } = window.span();
+        Err(Unread::Disagreed(format!(
+            "the window from {from} to {to} doesn't agree with the API's own count{}; it is read again by the next run",
             told.unwrap_or_default(),
-        ))))
+        )))
     }
 
     async fn read_once(
         &self,
         facts: &'static Events,
-        window: &Window,
-        expected: Expected,
+        window: &OpenWindow,
+        plan: &Plan,
+        count: Option<u64>,
         size: u64,
-        most: u64,
-    ) -> Result<Reading, Unread> {
-        let reading = Reading::new(facts, window.span, &self.run.settings.packing, expected.bytes);
-        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), window.request.clone());
-        let before = match (&facts.total, expected.count) {
+    ) -> Result<WindowReading, Unread> {
+        let caller = self.patient(plan.patience);
+        let Window { span, request, .. } = window.window();
+        let most_held = if halves(*span).is_some() { MOST_HELD } else { MOST_HELD_AS_LAST_RESORT };
+        let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
+        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
+        let before = match (&facts.total, count) {
             (Total::InPage | Total::Nowhere { .. }, _) => None,
             (Total::Endpoint { .. }, Some(count)) => Some(count),
-            (Total::Endpoint { .. }, None) => Some(self.count(facts, &window.request).await?),
+            (Total::Endpoint { .. }, None) => Some(self.count(facts, request, &caller).await?),
         };
         if let Some(before) = before {
-            self.refuse_if_too_dense(window, before, most).await?;
+            self.refuse_if_too_dense(window, plan, before).await?;
             listing = listing.expecting(before);
         }
-        if before == Some(0) {
+        if before == Some(0) && plan.patience != Patience::Probe {
             return Ok(reading);
         }
         let mut rows = Some(reading);
         let mut is_first = true;
-        while self.next_page(facts, &mut listing, &mut rows).await? {
+        while self.next_page(facts, &mut listing, &mut rows, &caller).await? {
             if let (true, Some(total)) = (std::mem::take(&mut is_first), listing.total()) {
-                self.refuse_if_too_dense(window, total, most).await?;
+                self.refuse_if_too_dense(window, plan, total).await?;
+            }
+            if let (Some(reading), Some(total)) = (&rows, listing.total()) {
+                self.refuse_if_capped(window, reading.rows, total).await?;
+            }
+            if let Some(reading) = &rows {
+                refuse_if_unreadable(window, reading, plan)?;
             }
         }
         let Some(mut reading) = rows else { return Err(ApiError::OutOfTime.into()) };
-        reading.total = before.or(listing.total()).unwrap_or(reading.rows);
+        let total = before.or(listing.total()).unwrap_or(reading.rows);
+        if let Some(heavy) = reading.too_heavy {
+            return Err(self.too_heavy(window, heavy.rows, heavy.bytes, total).await?);
+        }
+        reading.total = total;
         reading.total_after = match before {
-            Some(_) => self.count(facts, &window.request).await?,
+            Some(_) => self.count(facts, request, &caller).await?,
             None => reading.total,
         };
         Ok(reading)
@@ -179,12 +196,12 @@ impl Collector<'_> {
         &self,
         facts: &Events,
         listing: &mut Listing<'_>,
-        rows: &mut Option<Reading>,
+        rows: &mut Option<WindowReading>,
+        caller: &Caller<'_>,
     ) -> Result<bool, Unread> {
-        let caller = self.caller();
-        match listing.page(&caller, rows).await {
+        match listing.page(caller, rows).await {
             Err(error) if facts.keeps_what_is_not_json => {
-                let body = listing.whole_answer(&caller).await?;
+                let body = listing.whole_answer(caller).await?;
                 let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
                 match rows {
                     Some(reading) if !is_json => {
@@ -198,15 +215,50 @@ impl Collector<'_> {
         }
     }
 
-    async fn refuse_if_too_dense(&self, window: &Window, rows: u64, most: u64) -> Result<(), Unread> {
-        if rows > most && self.may_be_cut(window).await? {
+    async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &Plan, rows: u64) -> Result<(), Unread> {
+        let too_many = plan.too_many();
+        if rows > too_many && self.may_be_cut(window).await? {
             return Err(Unread::TooDense { rows });
         }
         Ok(())
     }
+
+    /// A round count that is lower than what the API shows is where its counts stop.
+    async fn refuse_if_capped(&self, window: &OpenWindow, shown: u64, total: u64) -> Result<(), Unread> {
+        const ROUND: u64 = 100;
+        if shown > total && total > 0 && total.is_multiple_of(ROUND) && self.may_be_cut(window).await? {
+            return Err(Unread::Capped { cap: total });
+        }
+        Ok(())
+    }
+
+    async fn too_heavy(&self, window: &OpenWindow, rows: u64, bytes: u64, total: u64) -> Result<Unread, Unread> {
+        if self.may_be_cut(window).await? {
+            return Ok(Unread::TooHeavy { rows, bytes, total });
+        }
+        let Span { from, to } = window.span();
+        Ok(Unread::Disagreed(format!(
+            "the records from {from} to {to} are more than {} MB, gzipped, and they can't be read in parts",
+            bytes >> 20
+        )))
+    }
 }
 
-/// A panic of the worker is the run's own.
+/// The API changed, or answers another question: nothing of it is set aside row by row.
+fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Plan) -> Result<(), Unread> {
+    let Span { from, to } = window.span();
+    if reading.answers_another_question() {
+        let why = format!("asked for {from} to {to}, the API answers with records of another time");
+        return Err(Unread::Failed(Error::Totals(why)));
+    }
+    if reading.is_unreadable(plan.patience != Patience::Full) {
+        let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
+        return Err(Unread::Unreadable { why, is_mixed: reading.is_mixed() });
+    }
+    Ok(())
+}
+
+/// A panic of a worker is the stream's own.
 pub fn panicked(error: tokio::task::JoinError) -> Error {
     std::panic::resume_unwind(error.into_panic())
 }

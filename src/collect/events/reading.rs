@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
-use super::plan::{asked, share};
 use crate::bucket::records::hours;
+use crate::core::density::share;
 use crate::core::intervals::Span;
 use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::page::Rows;
 
-pub struct Reading {
+/// A row may lie so far outside of the window: the server's filters cut at whole seconds.
+const FAR: i64 = 2 * SECOND;
+
+pub struct WindowReading {
     pub facts: &'static Events,
     window: Span,
     packing: Packing,
@@ -29,8 +32,17 @@ pub struct Reading {
     /// The API's own count, before the rows were read and after.
     pub total: u64,
     pub total_after: u64,
+    /// What can't be parsed, or has a time that the API was not asked for, each once, and why.
     pub set_aside: Vec<(Bytes, String)>,
+    /// How many rows that are, and how many of them have a time that the API was not asked for.
+    unreadable: u64,
+    astray: u64,
     by_hour: BTreeMap<Millis, Packer>,
+    /// How many bytes these hold, gzipped, and how many they may.
+    held: u64,
+    most_held: u64,
+    /// They held more, after so many rows: then nothing is held any more, and the rest is only counted.
+    pub too_heavy: Option<TooHeavy>,
     /// The page on which each row stood first.
     seen: HashMap<Fingerprint, u64>,
     /// Rows of the window that are alike to one before.
@@ -39,14 +51,22 @@ pub struct Reading {
     alike_across_pages: bool,
     /// Of all rows, whatever their order.
     digest: u128,
-    /// Whether a row lies far from what was asked for, so that this is the answer to another question.
-    is_astray: bool,
+    /// A page broke off, and what came in its place was another one.
+    is_another_page: bool,
     /// What this page has shown so far; and what it showed before it broke off and was asked for again.
     on_page: Vec<Fingerprint>,
     torn: HashMap<Fingerprint, u64>,
 }
 
-impl Rows for Reading {
+/// How far a reading came before it held too much.
+#[derive(Clone, Copy, Debug)]
+pub struct TooHeavy {
+    pub rows: u64,
+    /// Gzipped.
+    pub bytes: u64,
+}
+
+impl Rows for WindowReading {
     fn take(&mut self, row: Row<'_>) {
         let fingerprint = match &row {
             Row::Record { line, .. } => Fingerprint::quick(line.as_bytes()),
@@ -67,14 +87,15 @@ impl Rows for Reading {
 
     /// What tore and didn't come once more was another page: then nothing of it is to be believed.
     fn page_complete(&mut self) {
-        self.is_astray |= self.torn.drain().any(|(_, count)| count > 0);
+        self.is_another_page |= self.torn.drain().any(|(_, count)| count > 0);
         self.on_page.clear();
         self.pages += 1;
     }
 }
 
-impl Reading {
-    pub fn new(facts: &'static Events, window: Span, packing: &Packing, bytes: u64) -> Self {
+impl WindowReading {
+    /// `bytes` is how large its objects will be, as far as is known, and `most_held` how large they may become.
+    pub fn new(facts: &'static Events, window: Span, packing: &Packing, bytes: u64, most_held: u64) -> Self {
         Self {
             facts,
             window,
@@ -87,12 +108,17 @@ impl Reading {
             total: 0,
             total_after: 0,
             set_aside: Vec::new(),
+            unreadable: 0,
+            astray: 0,
             by_hour: BTreeMap::new(),
+            held: 0,
+            most_held,
+            too_heavy: None,
             seen: HashMap::new(),
             alike: Vec::new(),
             alike_across_pages: false,
             digest: 0,
-            is_astray: false,
+            is_another_page: false,
             on_page: Vec::new(),
             torn: HashMap::new(),
         }
@@ -114,13 +140,16 @@ impl Reading {
         let is_same = is_shifted && matches!(self.facts.total, Total::Nowhere { .. });
         let placed = match row {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
+                Some(time) if self.is_far(time) => {
+                    self.astray += 1;
+                    Err((bytes, format!("its time {field:?} lies outside of what was asked for")))
+                }
                 Some(time) => Ok((time, line)),
                 None => Err((bytes, format!("its time {field:?} is not RFC 3339"))),
             },
             Row::Unreadable { bytes, why } => Err((bytes, why)),
         };
         match placed {
-            Ok((time, _)) if self.is_far(time) => self.is_astray = true,
             Ok((time, line)) if self.window.contains(time) => {
                 self.inside += 1;
                 if is_first {
@@ -129,25 +158,40 @@ impl Reading {
                     self.alike.push((time, line.to_owned()));
                 }
             }
-            Err((bytes, why)) if is_first => self.set_aside.push((Bytes::copy_from_slice(bytes), why)),
-            _ => {}
+            Ok(_) => {}
+            Err((bytes, why)) => {
+                self.unreadable += 1;
+                if is_first {
+                    self.set_aside.push((Bytes::copy_from_slice(bytes), why));
+                }
+            }
         }
     }
 
     fn is_far(&self, time: Millis) -> bool {
-        let near = asked(asked(self.window));
+        let (from, to) = (self.window.from.floor(SECOND) - FAR, self.window.to.ceil(SECOND) + FAR);
         let has_end = !matches!(self.facts.total, Total::Nowhere { has_end: false, .. });
-        time < near.from || has_end && time >= near.to
+        time < from || has_end && time >= to
     }
 
     fn pack(&mut self, time: Millis, line: &str) {
+        if self.too_heavy.is_some() {
+            return;
+        }
         let hour = time.floor(HOUR);
         let packer = self.by_hour.entry(hour).or_insert_with(|| {
             let of_window = Span { from: hour, to: hour + HOUR }.intersection(self.window);
             let bytes = share(self.bytes, of_window.map_or(0, Span::millis), self.window.millis());
             Packer::with_capacity(&self.packing, usize::try_from(bytes).unwrap_or(0))
         });
+        let before = packer.bytes();
         packer.push_at(time, line);
+        self.held += packer.bytes() - before;
+        if self.held > self.most_held {
+            self.too_heavy = Some(TooHeavy { rows: self.rows, bytes: self.held });
+            self.by_hour.clear();
+            self.alike.clear();
+        }
     }
 
     /// Whether this is what the API says there is. `before` is the reading before it, with other page boundaries.
@@ -159,11 +203,39 @@ impl Reading {
         let counted = self.rows == self.total && self.total == self.total_after;
         let same_as_before = before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
         match self.facts.total {
-            _ if self.is_astray => false,
+            _ if self.is_another_page => false,
             Total::InPage => self.unique == self.total || counted && same_as_before,
             Total::Endpoint { .. } => counted && (!self.alike_across_pages || same_as_before),
             Total::Nowhere { .. } => true,
         }
+    }
+
+    /// Most rows have a time that the API was not asked for.
+    pub fn answers_another_question(&self) -> bool {
+        2 * self.astray > self.rows
+    }
+
+    /// More rows can't be read than chance would have it: more than a fifth, and more than three of them, or, of a window
+    /// that is suspected, any.
+    pub fn is_unreadable(&self, is_suspected: bool) -> bool {
+        5 * self.unreadable > self.rows && (self.unreadable > 3 || is_suspected)
+    }
+
+    /// Some of it can be read.
+    pub fn is_mixed(&self) -> bool {
+        self.unreadable < self.rows
+    }
+
+    /// `30 of 40 rows can't be read; of the first: its time … is not RFC 3339`
+    pub fn what_is_unreadable(&self) -> String {
+        let first = self.set_aside.first().map_or("", |(_, why)| why.as_str());
+        format!("{} of {} rows can't be read; of the first: {first}", self.unreadable, self.rows)
+    }
+
+    /// Whether another reading of the same window showed the same rows beside the same count.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.rows, self.digest, self.total, self.total_after)
+            == (other.rows, other.digest, other.total, other.total_after)
     }
 
     /// How many rows it is that agree with the API's count.
@@ -199,30 +271,31 @@ mod tests {
     const A: &str = r#"{"timestamp":"1970-01-01T00:00:01Z"}"#;
     const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
 
-    fn audit(pages: &[&[&str]], total: u64) -> Reading {
+    fn audit(pages: &[&[&str]], total: u64) -> WindowReading {
         read(Stream::Audit, pages, total)
     }
 
-    fn take(reading: &mut Reading, rows: &[&str]) {
+    fn take(reading: &mut WindowReading, rows: &[&str]) {
         let body = format!(r#"{{"rows":[{}]}}"#, rows.join(","));
         let mut cutter = Cutter::new(Place::under(&["rows"]), reading.facts.list.field);
         cutter.feed(body.as_bytes(), |row| reading.take(row)).expect("a page");
         cutter.finish(|row| reading.take(row)).expect("a page");
     }
 
-    fn read(stream: Stream, pages: &[&[&str]], total: u64) -> Reading {
+    fn read(stream: Stream, pages: &[&[&str]], total: u64) -> WindowReading {
         let Kind::Events(facts) = stream.kind() else { panic!("read by window") };
         let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
-        let reading = pages.iter().fold(Reading::new(facts, window, &Packing::default(), 0), |reading, rows| {
-            let mut reading = reading;
-            take(&mut reading, rows);
-            reading.page_complete();
-            reading
-        });
-        Reading { total, total_after: total, ..reading }
+        let reading =
+            pages.iter().fold(WindowReading::new(facts, window, &Packing::default(), 0, u64::MAX), |reading, rows| {
+                let mut reading = reading;
+                take(&mut reading, rows);
+                reading.page_complete();
+                reading
+            });
+        WindowReading { total, total_after: total, ..reading }
     }
 
-    fn stored(reading: Reading) -> Vec<String> {
+    fn stored(reading: WindowReading) -> Vec<String> {
         reading.objects().iter().flat_map(|(_, packed)| lines(&packed.gzip).expect("gzip")).collect()
     }
 
@@ -244,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_count_that_changed_meanwhile_is_no_agreement() {
-        let reading = Reading { total_after: 3, ..audit(&[&[A, B]], 2) };
+        let reading = WindowReading { total_after: 3, ..audit(&[&[A, B]], 2) };
         assert!(!reading.agrees(None));
     }
 
@@ -281,7 +354,7 @@ mod tests {
         reading.page_broken();
         take(&mut reading, &[B]);
         reading.page_complete();
-        assert!(!Reading { total: 2, total_after: 2, ..reading }.agrees(None));
+        assert!(!WindowReading { total: 2, total_after: 2, ..reading }.agrees(None));
     }
 
     #[test]

@@ -1,37 +1,47 @@
 //! Reconciliation: the very request by which a window was covered is counted once more, later. Where the API counts
-//! more by then, the window is read again, and what it lacks is added.
+//! more by then, the window is read again, and what it lacks is added. A window that has grown beyond what one may hold
+//! is read in slices, each of which adds what it lacks, so that other recounts and other runs come in between.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::{info, warn};
 
-use super::super::Collector;
-use super::plan::cut;
-use super::read::{Expected, Unread};
+use super::Ended;
+use super::open::OpenWindow;
+use super::read::{Unread, panicked};
+use super::reading::WindowReading;
+use crate::bucket::records::{Placed, hours};
+use crate::collect::Collector;
 use crate::collect::error::Error;
-use crate::core::checkpoint::{EventsState, Recount, Window};
-use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::checkpoint::{EventsState, Recount, Slices, Window};
+use crate::core::density::{SHORTEST, cut, first, halves, share};
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::Span;
+use crate::core::manifest::ReadingEntry;
+use crate::core::ndjson::Packed;
+use crate::core::schedule::{Outcome, Patience, Schedule};
 use crate::core::time::{DAY, Millis};
+use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
 
 /// So many a run and stream: each is one small request.
 const AT_MOST: usize = 100;
-/// A recount that the API has been failing for so long is given up.
-const GIVEN_UP_AFTER: i64 = DAY;
-/// After so many failures in a row it is the API that fails, not a window.
-const FAILURES_IN_A_ROW: u32 = 3;
+/// A window that the API can't count is older than anything that it keeps, where its facts don't say how long that is.
+const KEPT: i64 = 90 * DAY;
+const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
     /// When a window that is covered now is to be counted again.
-    pub(super) fn recount_of(&self, done: &Entry) -> Option<Recount> {
+    pub(super) fn recount_of(&self, done: &ReadingEntry) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
         let due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
         if due.is_empty() {
             return None;
         }
-        let request = done.request.clone();
-        Some(Recount { span, request, count, covered_at: done.closed_at, due, read_by: None, has_key: false })
+        let (request, covered_at) = (done.request.clone(), done.closed_at);
+        Some(Recount { span, request, count, covered_at, due, read_by: None, has_key: false, slices: None })
     }
 
     /// What was due when this run began: what it covers itself is the next run's.
@@ -42,116 +52,189 @@ impl Collector<'_> {
         let now = Millis::now();
         let is_due = |recount: &Recount| recount.due.first().is_some_and(|due| *due <= now);
         let mut due: Vec<Recount> =
-            self.look(|state| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
+            self.look(|state, _| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
         due.sort_by(|a, b| a.due.cmp(&b.due));
         due.truncate(AT_MOST);
         due.into()
     }
 
-    pub(super) async fn recount(&self, facts: &'static Events, due: VecDeque<Recount>) -> Result<(), Error> {
-        let mut due = due;
-        let (mut failed, mut failures) = (None, 0);
-        while let Some(recount) = due.pop_front() {
-            match self.recount_one(facts, &recount).await {
-                Ok(parts) => {
-                    failures = 0;
-                    for part in parts.into_iter().rev() {
-                        due.push_front(part);
-                    }
-                }
-                // All that is owed is covered: the recount waits for the next run.
-                Err(error) if error.is_out_of_time() => break,
-                Err(error) if !error.may_be_local() => return Err(error),
-                Err(error) => {
-                    failures += 1;
-                    self.give_up_if_overdue(&recount, &error);
-                    failed.get_or_insert(error);
-                    if failures >= FAILURES_IN_A_ROW {
-                        break;
-                    }
-                }
+    /// Counts a window again, or reads a slice of one that has grown.
+    pub(super) async fn recount(&self, facts: &'static Events, recount: Recount) -> Result<Ended, Error> {
+        let span = recount.span;
+        let outcome = match self.recount_step(facts, &recount).await {
+            Ok(outcome) => outcome,
+            // All that is owed is covered: the recount waits for the next run.
+            Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
+            Err(error) if !error.may_be_local() => return Err(error),
+            Err(error) if Millis::now().0 - span.to.0 > facts.retention.unwrap_or(KEPT) => {
+                warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "a window could not be counted again before the API kept it no longer: given up");
+                self.update_events(|state, _| counted(state, &recount, recount.count));
+                Outcome::Recounted { span }
             }
-        }
-        failed.map_or(Ok(()), Err)
+            Err(error) => Outcome::NotRecounted { span, error: ErrorInfo::from(&error) },
+        };
+        Ok(outcome.into())
     }
 
-    /// Answers the parts to count instead, of a span that was empty and holds too much for one window now.
-    async fn recount_one(&self, facts: &'static Events, recount: &Recount) -> Result<Vec<Recount>, Error> {
-        let count = self.count(facts, &recount.request).await?;
-        if count <= recount.count {
-            if count < recount.count {
-                let gone = recount.count - count;
-                self.tally.vanished.fetch_add(gone, Ordering::Relaxed);
-                warn!(stream = %self.stream, from = %recount.span.from, to = %recount.span.to, gone, "the API counts fewer rows than when this window was covered: it no longer keeps them, or they were deleted; what is stored stays");
-            }
-            self.events_state(|state| counted(state, recount, count));
-            return Ok(Vec::new());
+    async fn recount_step(&self, facts: &'static Events, recount: &Recount) -> Result<Outcome, Error> {
+        if let Some(slices) = recount.slices {
+            return self.read_grown(facts, recount, slices).await;
         }
+        let span = recount.span;
+        let count = self.count(facts, &recount.request, &self.patient(Patience::Full)).await?;
+        if count <= recount.count {
+            self.note_vanished(recount, recount.count - count);
+            self.update_events(|state, _| counted(state, recount, count));
+            return Ok(Outcome::Recounted { span });
+        }
+        let is_as_asked = recount.request == self.request(facts, span);
         // Nothing of it can be stored, so that it has no key yet.
-        let is_new = recount.count == 0 && !recount.has_key && recount.request == self.request(facts, recount.span);
+        let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
         if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
             let parts = self.cut_recount(facts, recount, count);
             if parts.len() > 1 {
-                return Ok(parts);
+                return Ok(Outcome::RecountCut { span, parts });
             }
         }
-        self.read_again(facts, recount).await?;
-        Ok(Vec::new())
-    }
-
-    /// Reads a window once more under its own keys.
-    async fn read_again(&self, facts: &'static Events, recount: &Recount) -> Result<(), Error> {
-        let lease = &self.run.ledger.lease;
-        self.events_state(|state| {
+        self.update_events(|state, _| {
             if let Some(waiting) = waiting(state, recount) {
-                waiting.read_by = Some(lease.clone());
+                waiting.read_by = Some(self.run.ledger.lease.clone());
                 waiting.has_key = true;
             }
         });
         self.commit().await?;
-        let window = Window {
-            span: recount.span,
-            request: recount.request.clone(),
-            opened_at: Millis::now(),
-            opened_by: lease.clone(),
+        match self.read_again(facts, span, recount, is_as_asked).await? {
+            Reread::All(reading) => {
+                let count = reading.total;
+                let done = self.add_late(recount, *reading, Some(count)).await?;
+                self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count));
+                Ok(Outcome::Recounted { span })
+            }
+            Reread::TooMuch { .. } => Ok(self.go_on(recount, Slices { done_to: span.from, count })),
+        }
+    }
+
+    /// Reads the next slice of a window that has grown, of about as many rows as a window may hold.
+    async fn read_grown(&self, facts: &'static Events, recount: &Recount, slices: Slices) -> Result<Outcome, Error> {
+        let rest = Span { from: slices.done_to, ..recount.span };
+        let rows = i64::try_from(slices.count.max(1)).unwrap_or(i64::MAX);
+        let millis = share(self.sizes(facts).most(), recount.span.millis(), rows);
+        let mut slice = first(rest, i64::try_from(millis).unwrap_or(i64::MAX).max(SHORTEST));
+        let reading = loop {
+            match self.read_again(facts, slice, recount, true).await? {
+                Reread::All(reading) => break reading,
+                Reread::TooMuch { shorter } => slice = shorter,
+            }
         };
-        let reading = match self.read(facts, &window, Expected::default(), u64::MAX).await {
-            Ok(reading) => reading,
-            Err(Unread::Failed(error)) => return Err(error),
-            Err(Unread::TooDense { rows }) => unreachable!("{rows} are not more than the most there is"),
+        let done = self.add_late(recount, *reading, None).await?;
+        let is_last = slice.to == recount.span.to;
+        let slices = Slices { done_to: slice.to, ..slices };
+        self.note(done, |checkpoint| {
+            if is_last {
+                counted(checkpoint.events(self.stream), recount, slices.count);
+            }
+        });
+        Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.go_on(recount, slices) })
+    }
+
+    /// The rest of a window is read after the other recounts, or by a later run.
+    fn go_on(&self, recount: &Recount, slices: Slices) -> Outcome {
+        self.update_events(|state, _| {
+            if let Some(waiting) = waiting(state, recount) {
+                waiting.slices = Some(slices);
+            }
+        });
+        Outcome::RecountGoesOn(Recount { slices: Some(slices), ..recount.clone() })
+    }
+
+    async fn read_again(
+        &self,
+        facts: &'static Events,
+        span: Span,
+        recount: &Recount,
+        may_be_cut: bool,
+    ) -> Result<Reread, Error> {
+        let request = if span == recount.span { recount.request.clone() } else { self.request(facts, span) };
+        let opened_by = self.run.ledger.lease.clone();
+        let window = Window { span, request, opened_at: Millis::now(), opened_by, resumed: 0 };
+        // What was asked for with other settings can't be asked for in parts.
+        let window = if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign(window) };
+        match self.read(facts, &window, &Schedule::plan_of(span, self.sizes(facts))).await {
+            Ok(reading) => Ok(Reread::All(Box::new(reading))),
+            Err(Unread::Failed(error)) => Err(error),
+            Err(Unread::Disagreed(why) | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),
+            Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
+                match halves(span) {
+                    Some([shorter, _]) => Ok(Reread::TooMuch { shorter }),
+                    None => Err(ApiError::TooLarge { what: format!("{} to {}", span.from, span.to) }.into()),
+                }
+            }
+        }
+    }
+
+    /// Adds what the window lacks, beside what is stored of each of its hours. `total` is the API's count of the whole.
+    async fn add_late(
+        &self,
+        recount: &Recount,
+        reading: WindowReading,
+        total: Option<u64>,
+    ) -> Result<ReadingEntry, Error> {
+        let set_aside = self.keep_unreadable(&reading).await?;
+        let (rows, opened_at) = (reading.agreed(), Millis::now());
+        let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(panicked)?;
+        self.run.ledger.check_lease()?;
+        let until = self.run.times.store_until;
+        // A slice may hold a part of an hour, whose key is that of the window's hour.
+        let add = |(part, packed): (Span, Packed)| async move {
+            let hour = hours(recount.span).find(|hour| hour.contains(part.from)).unwrap_or(part);
+            self.run.records.add(self.stream, hour, packed, until).await
         };
-        let count = reading.total;
-        let is_new = recount.count == 0 && !recount.has_key;
-        let (done, placed) = self.store(&window, reading, is_new).await?;
+        let mut placed: Vec<Placed> =
+            stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).try_concat().await?;
+        placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+        self.tally.add(&placed);
         for late in placed.iter().filter(|placed| placed.is_new).map(|placed| &placed.object) {
             let by = (recount.covered_at.0 - late.first.0).max(0);
             self.tally.late.fetch_add(late.records, Ordering::Relaxed);
             self.tally.late_by.fetch_max(by, Ordering::Relaxed);
             info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that showed up after their window was covered were added");
         }
-        self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count));
-        Ok(())
+        Ok(ReadingEntry {
+            request: recount.request.clone(),
+            rows,
+            total,
+            set_aside,
+            objects: placed.into_iter().map(|placed| placed.object).collect(),
+            ..ReadingEntry::of_window(self.stream, recount.span, opened_at)
+        })
     }
 
+    fn note_vanished(&self, recount: &Recount, gone: u64) {
+        if gone > 0 {
+            let Span { from, to } = recount.span;
+            self.tally.vanished.fetch_add(gone, Ordering::Relaxed);
+            warn!(stream = %self.stream, %from, %to, gone, "the API counts fewer rows than when this window was covered: it no longer keeps them, or they were deleted; what is stored stays");
+        }
+    }
+
+    /// A span that was empty and holds too much for one window now is counted, and read, in parts.
     fn cut_recount(&self, facts: &Events, recount: &Recount, count: u64) -> Vec<Recount> {
         let part = |span| Recount { span, request: self.request(facts, span), ..recount.clone() };
         let parts: Vec<Recount> =
             cut(recount.span, count.div_ceil(self.sizes(facts).most())).into_iter().map(part).collect();
-        self.events_state(|state| {
+        self.update_events(|state, _| {
             if let Some(at) = state.recount.iter().position(|waiting| waiting.span == recount.span) {
                 state.recount.splice(at..=at, parts.iter().cloned());
             }
         });
         parts
     }
+}
 
-    fn give_up_if_overdue(&self, recount: &Recount, error: &Error) {
-        let now = Millis::now();
-        if recount.due.first().is_some_and(|due| *due + GIVEN_UP_AFTER < now) {
-            warn!(stream = %self.stream, from = %recount.span.from, to = %recount.span.to, error = %error, "a window could not be counted again for a day: given up");
-            self.events_state(|state| counted(state, recount, recount.count));
-        }
-    }
+/// A window, or a slice of one, that was to be read again.
+enum Reread {
+    All(Box<WindowReading>),
+    TooMuch { shorter: Span },
 }
 
 /// Not until the next time, if there is one.
@@ -159,7 +242,7 @@ fn counted(state: &mut EventsState, recount: &Recount, count: u64) {
     let now = Millis::now();
     if let Some(waiting) = waiting(state, recount) {
         waiting.count = count;
-        waiting.read_by = None;
+        (waiting.read_by, waiting.slices) = (None, None);
         waiting.due.retain(|due| *due > now);
     }
     state.recount.retain(|recount| !recount.due.is_empty());

@@ -1,197 +1,104 @@
-//! One window: opened on the checkpoint, read, stored, covered; or withdrawn, as long as nothing of it can be stored.
+//! One window that is open on the checkpoint: read and stored, or told why not.
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::super::Collector;
-use super::backlog::Planned;
-use super::plan::cut;
-use super::read::{Expected, Unread, panicked};
-use super::reading::Reading;
+use super::Ended;
+use super::open::OpenWindow;
+use super::read::Unread;
+use super::reading::WindowReading;
 use crate::bucket::records::{Placed, hours};
+use crate::bucket::s3::StoreError;
+use crate::collect::Collector;
 use crate::collect::error::Error;
-use crate::core::checkpoint::Window;
+use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
-use crate::core::manifest::ReadingEntry as Entry;
+use crate::core::manifest::ReadingEntry;
+use crate::core::schedule::{Outcome, Plan, Why};
 use crate::core::time::Millis;
-use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 
 const WRITES_AT_ONCE: usize = 4;
-
-/// A window that is open, and what was planned of it.
-pub struct Opened {
-    pub window: Window,
-    pub planned: Planned,
-}
-
-/// What became of a window.
-pub enum Done {
-    Covered {
-        /// All that were read, and those of the window itself.
-        rows: u64,
-        inside: u64,
-        expected: Option<u64>,
-        /// Gzipped.
-        bytes: u64,
-        millis: i64,
-    },
-    /// It is to be withdrawn, and read in parts.
-    CutAgain { window: Window, parts: Vec<Planned> },
-    /// For a reason of its own; to be withdrawn where nothing of it can be stored.
-    Failed { window: Window, is_withdrawn: bool, error: Error },
-}
+const SMALL_WRITES_AT_ONCE: usize = 32;
 
 impl Collector<'_> {
-    /// Fixes a window on the checkpoint, before the first request whose records are stored.
-    pub(super) async fn open(&self, facts: &Events, planned: Planned) -> Result<Opened, Error> {
-        let window = Window {
-            span: planned.span,
-            request: self.request(facts, planned.span),
-            opened_at: Millis::now(),
-            opened_by: self.run.ledger.lease.clone(),
+    /// Reads and stores a window. An error is not the window's own.
+    pub(super) async fn finish(
+        &self,
+        facts: &'static Events,
+        window: &OpenWindow,
+        plan: &Plan,
+    ) -> Result<Ended, Error> {
+        let (span, began) = (window.span(), Millis::now());
+        let reading = match self.read(facts, window, plan).await {
+            Ok(reading) => reading,
+            Err(unread) => return Ok(self.unread(window, plan, unread).await?.into()),
         };
-        self.events_state(|state| state.open.push(window.clone()));
-        match self.commit().await {
-            Ok(()) => Ok(Opened { window, planned }),
-            Err(error) => {
-                self.withdraw(&window);
-                Err(error)
-            }
-        }
-    }
-
-    /// Reads, stores and covers an open window. Where that fails for a reason of the window's own, it is read in
-    /// halves, of which next time only the one that fails is left; and then it is skipped for this run.
-    pub(super) async fn finish(&self, facts: &'static Events, opened: Opened) -> Result<Done, Error> {
-        let Opened { window, planned } = &opened;
-        let is_new = window.opened_by == self.run.ledger.lease;
-        let began = Millis::now();
-        let most = planned.rows;
-        let expected = Expected { count: planned.count, bytes: planned.bytes };
-        let error = match self.read(facts, window, expected, self.sizes(facts).too_many(most)).await {
-            Ok(reading) => {
-                let (rows, inside) = (reading.rows, reading.inside);
-                let (done, _) = self.store(window, reading, is_new).await?;
+        let (rows, inside) = (reading.rows, reading.inside);
+        // From the first write on the window keeps its bounds: no other key is to hold what may be stored under its own.
+        match self.store(window, reading).await {
+            Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
-                self.cover(facts, window, done);
                 let millis = Millis::now().0 - began.0;
-                return Ok(Done::Covered { rows, inside, expected: planned.expected, bytes, millis });
+                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, millis }, done: Some(done) })
             }
-            Err(Unread::TooDense { rows }) => {
-                let parts = planned.cut_again(rows.div_ceil(most), planned.is_half);
-                return Ok(Done::CutAgain { window: opened.window, parts });
+            Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
+            Err(error @ Error::Store(StoreError::Foreign { .. })) => {
+                let error = ErrorInfo::from(&error);
+                Ok(Outcome::Unread { window: window.window().clone(), error, why: Why::KeepsBounds }.into())
             }
-            Err(Unread::Failed(error)) => error,
-        };
-        if error.is_out_of_time() {
-            // One that was left already is too large.
-            let is_planned = planned.expected.is_some();
-            if is_new && is_planned && self.look(|state| state.window_rows.is_some()) {
-                self.leave(window);
-            } else if self.is_ours_alone(window).await.unwrap_or(false) {
-                self.withdraw(window);
-            }
-            return Err(error);
+            Err(error) => Err(error),
         }
-        if !error.may_be_local() {
-            return Err(error);
-        }
-        let is_too_large = matches!(error, Error::Api(ApiError::TooLarge { .. }));
-        if (is_too_large || !planned.is_half) && self.may_be_cut(window).await? {
-            let parts = planned.cut_again(2, !is_too_large);
-            return Ok(Done::CutAgain { window: opened.window, parts });
-        }
-        let is_withdrawn = self.is_ours_alone(window).await?;
-        Ok(Done::Failed { window: opened.window, is_withdrawn, error })
     }
 
-    fn cover(&self, facts: &Events, window: &Window, done: Entry) {
-        let usual = self.sizes(facts).most();
-        let recount = self.recount_of(&done);
-        self.note(done, |checkpoint| {
-            let state = checkpoint.events(self.stream);
-            state.cover(window.span);
-            state.count_again(recount);
-            state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < usual);
-        });
+    /// What follows from a window that was not read. Nothing of it was stored by this run.
+    async fn unread(&self, window: &OpenWindow, plan: &Plan, unread: Unread) -> Result<Outcome, Error> {
+        let span = window.span();
+        let (error, why) = match unread {
+            Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
+            Unread::TooLarge => return Ok(Outcome::TooLarge { span, rows: Some(plan.rows) }),
+            Unread::Capped { cap } => return Ok(Outcome::Capped { span, cap }),
+            Unread::TooHeavy { rows, bytes, total } => return Ok(Outcome::TooHeavy { span, rows, bytes, total }),
+            Unread::Failed(error) if error.is_out_of_time() => {
+                let may_be_withdrawn = self.is_ours_alone(window).await.unwrap_or(false);
+                return Ok(out_of_time(window, plan, may_be_withdrawn));
+            }
+            Unread::Failed(error) if !error.may_be_local() => return Err(error),
+            Unread::Failed(error) => (error, Why::Failed),
+            Unread::Disagreed(why) => (Error::Totals(why), Why::Disagreed),
+            Unread::Unreadable { why, is_mixed } => (Error::Totals(why), Why::Unreadable { is_mixed }),
+        };
+        let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
+        Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
     }
 
     /// A span in which the API counts nothing was read by that.
-    pub(super) fn cover_empty(&self, facts: &Events, span: Span) {
+    pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
         let now = Millis::now();
-        let done =
-            Entry { request: self.request(facts, span), total: Some(0), ..Entry::of_window(self.stream, span, now) };
-        let recount = self.recount_of(&done);
-        self.note(done, |checkpoint| {
-            let state = checkpoint.events(self.stream);
-            state.cover(span);
-            state.count_again(recount);
-        });
+        let request = self.request(facts, span);
+        ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 
-    pub(super) async fn may_be_cut(&self, window: &Window) -> Result<bool, Error> {
-        Ok(cut(window.span, 2).len() > 1 && self.is_ours_alone(window).await?)
-    }
-
-    /// Whether nothing of the window is stored, and nobody else can still be storing it.
-    async fn is_ours_alone(&self, window: &Window) -> Result<bool, Error> {
-        if window.opened_by == self.run.ledger.lease {
-            return Ok(true);
-        }
-        let abandoned = window.is_abandoned(Millis::now());
-        Ok(abandoned && !self.run.records.any_of(self.stream, window.span, self.run.times.store_until).await?)
-    }
-
-    /// Leaves a window of which nothing was stored to the next run, which then has nothing to plan, and so more time.
-    fn leave(&self, window: &Window) {
-        self.events_state(|state| {
-            for open in state.open.iter_mut().filter(|open| *open == window) {
-                open.opened_by = window.opened_by.clone().of_nobody();
-            }
-        });
-    }
-
-    /// A window that a run left, and stored nothing of, is ours from now on: who finds it must know that we may be
-    /// storing it.
-    pub(super) async fn take_over(&self, opened: Opened) -> Result<Opened, Error> {
-        if !opened.window.opened_by.is_of_nobody() {
-            return Ok(opened);
-        }
-        let window = Window { opened_by: self.run.ledger.lease.clone(), ..opened.window.clone() };
-        self.events_state(|state| {
-            for open in state.open.iter_mut().filter(|open| **open == opened.window) {
-                open.clone_from(&window);
-            }
-        });
-        self.commit().await?;
-        Ok(Opened { window, ..opened })
-    }
-
-    /// Makes a window a gap again, of which nothing is stored.
-    pub(super) fn withdraw(&self, window: &Window) {
-        self.events_state(|state| state.open.retain(|open| open != window));
-    }
-
-    /// What can't be parsed first, so that nothing is covered whose bytes are not kept. Of a window that is new nothing
-    /// can be stored yet. Answers the reading as it is told, and which of its objects are new.
+    /// Stores what can't be parsed first, so that nothing is covered whose bytes are not kept. Answers the reading as it
+    /// is told, and all objects that hold its records.
     pub(super) async fn store(
         &self,
-        window: &Window,
-        reading: Reading,
-        is_new: bool,
-    ) -> Result<(Entry, Vec<Placed>), Error> {
-        let mut set_aside = Vec::new();
-        for (bytes, why) in &reading.set_aside {
-            set_aside.push(self.set_aside(bytes, why).await?);
-        }
+        window: &OpenWindow,
+        reading: WindowReading,
+    ) -> Result<(ReadingEntry, Vec<Placed>), Error> {
+        let set_aside = self.keep_unreadable(&reading).await?;
         let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
         let rows = reading.agreed();
-        let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(panicked)?;
+        let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(super::read::panicked)?;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
         // Of hours without a record now there may be some that an earlier reading stored.
-        let is_other = |hour: &Span| !is_new && objects.iter().all(|(stored, _)| stored != hour);
-        let others: Vec<Span> = hours(window.span).filter(is_other).collect();
+        let others: Vec<Span> = match window {
+            OpenWindow::Ours(_) => Vec::new(),
+            OpenWindow::Foreign(window) => {
+                hours(window.span).filter(|hour| objects.iter().all(|(stored, _)| stored != hour)).collect()
+            }
+        };
         let add = |(hour, packed)| self.run.records.add(self.stream, hour, packed, until);
         let look = |hour| self.run.records.stored_in(self.stream, hour, until);
         let mut placed: Vec<Placed> =
@@ -199,14 +106,31 @@ impl Collector<'_> {
         placed.extend(stream::iter(others).map(look).buffer_unordered(WRITES_AT_ONCE).try_concat().await?);
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
-        let done = Entry {
+        let window = window.window();
+        let done = ReadingEntry {
             request: window.request.clone(),
             rows,
             total,
             set_aside,
             objects: placed.iter().map(|placed| placed.object.clone()).collect(),
-            ..Entry::of_window(self.stream, window.span, window.opened_at)
+            ..ReadingEntry::of_window(self.stream, window.span, window.opened_at)
         };
         Ok((done, placed))
     }
+
+    /// The keys of what can't be parsed.
+    pub(super) async fn keep_unreadable(&self, reading: &WindowReading) -> Result<Vec<String>, Error> {
+        let keep = |(bytes, why): &(Bytes, String)| {
+            let (bytes, why) = (bytes.clone(), why.clone());
+            async move { self.set_aside(&bytes, &why).await }
+        };
+        let kept: Vec<_> = reading.set_aside.iter().map(keep).collect();
+        stream::iter(kept).buffered(SMALL_WRITES_AT_ONCE).try_collect().await
+    }
+}
+
+/// A window that this run opened is left to the next one; it may be withdrawn where nothing of it was written.
+fn out_of_time(window: &OpenWindow, plan: &Plan, may_be_withdrawn: bool) -> Outcome {
+    let (window, rows, was_planned) = (window.window().clone(), plan.rows, plan.is_planned());
+    Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn }
 }

@@ -48,6 +48,9 @@ pub struct Window {
     pub request: Value,
     pub opened_at: Millis,
     pub opened_by: Lease,
+    /// How many runs went on with it after its opener had died.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resumed: u32,
 }
 
 /// A covered window whose rows the API is asked to count again, later: what has shown up meanwhile was late.
@@ -67,6 +70,17 @@ pub struct Recount {
     /// It was read again before, and so has a key, and keeps its bounds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub has_key: bool,
+    /// It has grown beyond what one window may hold, and is read in slices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<Slices>,
+}
+
+/// How far a window that has grown was read again, and the API's count when that began.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slices {
+    pub done_to: Millis,
+    pub count: u64,
 }
 
 /// A span that one shard of a backfill covers, on a checkpoint of its own.
@@ -80,6 +94,13 @@ pub struct Reserved {
     pub requests_per_minute: usize,
     /// After that it is anybody's again.
     pub until: Millis,
+}
+
+impl Recount {
+    /// The API counted more rows than are stored, and they are not all read yet.
+    pub fn has_more(&self) -> bool {
+        self.read_by.is_some() || self.slices.is_some()
+    }
 }
 
 impl EventsState {
@@ -211,6 +232,7 @@ mod tests {
             request: Value::Null,
             opened_at: Millis(0),
             opened_by: Lease { run_id: "a".into(), until: Millis(0) },
+            resumed: 0,
         };
         let mut state = EventsState { live_from: Some(Millis(0)), ..EventsState::default() };
         state.cover(span(0, 10));
@@ -242,7 +264,8 @@ mod tests {
     #[test]
     fn what_a_shard_came_to_is_taken_over_and_the_rest_is_due() {
         let lease = Lease { run_id: "a".into(), until: Millis(0) };
-        let window = |span| Window { span, request: Value::Null, opened_at: Millis(0), opened_by: lease.clone() };
+        let window =
+            |span| Window { span, request: Value::Null, opened_at: Millis(0), opened_by: lease.clone(), resumed: 0 };
         let mut state = EventsState::default();
         state.asked.insert(span(0, 100));
         state.reserved = vec![reserved("a", span(0, 60)), reserved("b", span(60, 100))];
@@ -271,6 +294,7 @@ mod tests {
             due: vec![Millis(1_010), Millis(1_100)],
             read_by: None,
             has_key: false,
+            slices: None,
         };
         let mut state = EventsState { recount: vec![recount(1); MANY_RECOUNTS - 1], ..EventsState::default() };
         state.count_again([recount(1)]);
@@ -284,7 +308,7 @@ mod tests {
     #[test]
     fn a_window_is_abandoned_long_after_its_opener_s_lease() {
         let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
-        let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by };
+        let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 };
         assert!(!window.is_abandoned(Millis(1_000 + 15 * MINUTE)));
         assert!(window.is_abandoned(Millis(1_001 + 15 * MINUTE)));
     }

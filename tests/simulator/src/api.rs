@@ -31,6 +31,7 @@ use serde_json::json;
 
 pub use behaviour::{Behaviour, TokenEnd};
 pub use log::ApiRequest;
+pub use query::span_asked;
 pub use time::{EdgePolicy, Precision};
 
 use crate::{
@@ -213,7 +214,8 @@ fn usual(state: &State, endpoint: Endpoint, request: &Request, twist: Twist) -> 
         return page::problem(401, "Unauthorized", request);
     }
     let circumstances = query::Circumstances { edges: behaviour.edges, now: now(&behaviour) };
-    let twist = Twist { cap: behaviour.page_cap, ..twist };
+    let (off, total_cap) = state.faults.totals(endpoint, request, behaviour.edges);
+    let twist = Twist { cap: behaviour.page_cap, total_off: twist.total_off + off, total_cap, ..twist };
     let reply = healthy(state, &behaviour, endpoint, request, circumstances, twist).unwrap_or_else(|refused| refused);
     if reply.status == 200 {
         locked(&state.last).insert((endpoint, question(request)), reply.clone());

@@ -1,4 +1,7 @@
-//! What can go wrong at the Incydr API: armed for an endpoint and an ordinal, or decided for each request.
+//! What can go wrong at the Incydr API: armed for an endpoint and an ordinal, lasting until it is healed, or decided for
+//! each request.
+
+mod miscount;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +10,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{http::Request, locked};
+use chrono::{DateTime, Utc};
+
+use crate::{
+    api::{EdgePolicy, span_asked},
+    http::Request,
+    locked,
+};
+use miscount::{How, Miscount};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -167,6 +177,8 @@ impl fmt::Debug for Hook {
 type Predicate = Box<dyn Fn(&Request) -> bool + Send>;
 
 struct Armed {
+    /// By which it is healed.
+    id: u64,
     endpoint: Endpoint,
     applies: Predicate,
     /// Ordinals, counted from arming, 1 being the first; half-open.
@@ -179,9 +191,28 @@ struct Armed {
 /// Whether a request is struck, and by what, by its endpoint's ordinal, 1 being the first.
 type Decide = Box<dyn Fn(Endpoint, u64, &Request) -> Option<Fault> + Send>;
 
+/// What is wrong for good: until it is healed, or all faults are cleared.
+#[derive(Debug, Clone)]
+pub struct Ailment {
+    faults: Faults,
+    id: u64,
+}
+
+impl Ailment {
+    /// It is over, and what else is wrong is not.
+    pub fn heal(&self) {
+        let mut state = locked(&self.faults.0);
+        state.armed.retain(|armed| armed.id != self.id);
+        state.miscounts.retain(|miscount| miscount.id != self.id);
+    }
+}
+
 #[derive(Default)]
 struct State {
     armed: Vec<Armed>,
+    miscounts: Vec<Miscount>,
+    /// How many were armed so far.
+    last_id: u64,
     decide: Option<Decide>,
     /// How many requests each endpoint has had since `decide` was set.
     ordinals: HashMap<Endpoint, u64>,
@@ -235,6 +266,42 @@ impl Faults {
         self.arm(endpoint, 1, n + 1, Box::new(applies), fault);
     }
 
+    /// Strikes every request that the predicate accepts, until it is healed.
+    pub fn ail(
+        &self,
+        endpoint: Endpoint,
+        applies: impl Fn(&Request) -> bool + Send + 'static,
+        fault: Fault,
+    ) -> Ailment {
+        self.ailment(self.arm(endpoint, 1, u64::MAX, Box::new(applies), fault))
+    }
+
+    /// Strikes every request for this path, or for what lies below it, until it is healed.
+    pub fn ail_at(&self, path: impl Into<String>, fault: Fault) -> Ailment {
+        let path = path.into();
+        let is_below = move |request: &Request| {
+            request.path.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.ail(Endpoint::Any, is_below, fault)
+    }
+
+    /// Strikes every request for time that touches this span, until it is healed.
+    pub fn ail_in(&self, endpoint: Endpoint, from: DateTime<Utc>, to: DateTime<Utc>, fault: Fault) -> Ailment {
+        let touches = move |request: &Request| span_asked(&request.json()).is_some_and(|[a, b]| a <= to && from <= b);
+        self.ail(endpoint, touches, fault)
+    }
+
+    /// Until it is healed the endpoint counts so many rows more than there are to show, in whatever touches this span.
+    /// Where several fit a query they add up.
+    pub fn count_unseen(&self, endpoint: Endpoint, by: i64, from: DateTime<Utc>, to: DateTime<Utc>) -> Ailment {
+        self.miscount(endpoint, How::Unseen { by, from, to })
+    }
+
+    /// Until it is healed the endpoint tells no total larger than this; the rows are all there.
+    pub fn cap_total(&self, endpoint: Endpoint, most: i64) -> Ailment {
+        self.miscount(endpoint, How::Capped(most))
+    }
+
     /// Asks for each request whether it is struck, by the ordinal that its endpoint counts from now on.
     pub fn decide(&self, decide: impl Fn(Endpoint, u64, &Request) -> Option<Fault> + Send + 'static) {
         let mut state = locked(&self.0);
@@ -246,6 +313,7 @@ impl Faults {
     pub fn clear(&self) {
         let mut state = locked(&self.0);
         state.armed.clear();
+        state.miscounts.clear();
         state.decide = None;
     }
 
@@ -259,12 +327,32 @@ impl Faults {
         locked(&self.0).struck.clone()
     }
 
-    fn arm(&self, endpoint: Endpoint, from: u64, until: u64, applies: Predicate, fault: Fault) {
-        locked(&self.0).armed.push(Armed { endpoint, applies, from, until, seen: 0, fault });
+    fn arm(&self, endpoint: Endpoint, from: u64, until: u64, applies: Predicate, fault: Fault) -> u64 {
+        let mut state = locked(&self.0);
+        let id = state.next_id();
+        state.armed.push(Armed { id, endpoint, applies, from, until, seen: 0, fault });
+        id
+    }
+
+    fn miscount(&self, endpoint: Endpoint, how: How) -> Ailment {
+        let mut state = locked(&self.0);
+        let id = state.next_id();
+        state.miscounts.push(Miscount { id, endpoint, how });
+        drop(state);
+        self.ailment(id)
+    }
+
+    fn ailment(&self, id: u64) -> Ailment {
+        Ailment { faults: self.clone(), id }
+    }
+
+    /// By how much the total of a query is off, and what it may be at most.
+    pub(crate) fn totals(&self, endpoint: Endpoint, request: &Request, edges: EdgePolicy) -> (i64, Option<i64>) {
+        miscount::totals(&locked(&self.0).miscounts, endpoint, request, edges)
     }
 
     pub(crate) fn next(&self, endpoint: Endpoint, request: &Request) -> Option<Fault> {
-        let State { armed, decide, ordinals, struck } = &mut *locked(&self.0);
+        let State { armed, decide, ordinals, struck, .. } = &mut *locked(&self.0);
         let mut found = None;
         for rule in armed.iter_mut() {
             if (rule.endpoint == endpoint || rule.endpoint == Endpoint::Any) && (rule.applies)(request) {
@@ -284,5 +372,12 @@ impl Faults {
             *struck.entry(fault.kind()).or_default() += 1;
         }
         found
+    }
+}
+
+impl State {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 }

@@ -29,8 +29,8 @@ use std::{
 
 use serde_json::json;
 
-pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, TokenEnd};
-pub use fault::{Endpoint, Fault, Faults, Hook};
+pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, TokenEnd, span_asked};
+pub use fault::{Ailment, Endpoint, Fault, Faults, Hook};
 pub use lambda::{Lambda, LambdaBuilder, Outcome};
 pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};
 pub use secrets::{Secrets, SecretsFault};

@@ -335,3 +335,62 @@ async fn the_guides_endpoints_are_there_only_on_demand() {
     assert_eq!((rows(&first), rows(&second)), (Some(3), Some(2)));
     assert!(second.get("nextPageToken").is_none());
 }
+
+fn hour_of_file_events() -> Value {
+    let (from, to) = an_hour();
+    json!({"pgSize": 1, "pgToken": "", "groups": [{"filters": [
+        {"term": "event.inserted", "operator": "ON_OR_AFTER", "value": from.to_rfc3339()},
+        {"term": "event.inserted", "operator": "ON_OR_BEFORE", "value": to.to_rfc3339()}]}]})
+}
+
+#[tokio::test]
+async fn a_total_may_be_wrong_for_good_while_every_row_is_shown() {
+    let simulator = Simulator::start(15).await;
+    let (from, to) = an_hour();
+    simulator.world.add_file_events(40, from, to);
+    simulator.world.add_audit(40, from, to);
+    let client = Client::sign_in(&simulator).await;
+    let audit = json!({"dateRange": {"startTime": from.timestamp(), "endTime": to.timestamp()}});
+    let totals = async || {
+        let (_, file_events) = client.post("/v2/file-events", hour_of_file_events()).await;
+        let (_, audit) = client.post("/v1/audit/search-results-count", audit.clone()).await;
+        (file_events["totalCount"].as_i64().unwrap(), audit["totalResultCount"].as_i64().unwrap())
+    };
+    let minute = |n| from + TimeDelta::minutes(n);
+    let unseen = simulator.faults.count_unseen(Endpoint::FileEvents, 1, minute(10), minute(11));
+    simulator.faults.count_unseen(Endpoint::FileEvents, 1, minute(-2), minute(-1));
+    simulator.faults.count_unseen(Endpoint::AuditCount, 2, minute(60), minute(61));
+    assert_eq!(totals().await, (41, 42), "whatever is touched counts, and nothing else");
+    let capped = simulator.faults.cap_total(Endpoint::FileEvents, 10);
+    assert_eq!(totals().await, (10, 42));
+    assert_eq!(client.all_file_events(hour_of_file_events()).await.len(), 40);
+    capped.heal();
+    assert_eq!(totals().await, (41, 42));
+    unseen.heal();
+    assert_eq!(totals().await, (40, 42));
+    simulator.faults.clear();
+    assert_eq!(totals().await, (40, 40));
+}
+
+#[tokio::test]
+async fn what_ails_a_path_or_a_span_lasts_until_it_is_healed() {
+    let simulator = Simulator::start(16).await;
+    let (from, to) = an_hour();
+    simulator.world.add_file_events(5, from, to);
+    simulator.world.add_cases(40, from, to);
+    let client = Client::sign_in(&simulator).await;
+    let of_case = simulator.faults.ail_at("/v1/cases/4", Fault::Forbidden);
+    let of_span = simulator.faults.ail_in(Endpoint::FileEvents, to, to, Fault::TimedOut);
+    for _ in 0..3 {
+        assert_eq!(client.get("/v1/cases/4").await.0, 403);
+        assert_eq!(client.get("/v1/cases/4/fileevent").await.0, 403);
+        assert_eq!(client.get("/v1/cases/40").await.0, 200);
+        assert_eq!(client.post("/v2/file-events", hour_of_file_events()).await.0, 400);
+        assert_eq!(client.post("/v2/file-events", everything()).await.0, 200);
+    }
+    of_case.heal();
+    assert_eq!(client.get("/v1/cases/4").await.0, 200);
+    assert_eq!(client.post("/v2/file-events", hour_of_file_events()).await.0, 400, "the other lasts");
+    of_span.heal();
+    assert_eq!(client.post("/v2/file-events", hour_of_file_events()).await.0, 200);
+}

@@ -18,6 +18,8 @@ pub(crate) struct Twist {
     pub(crate) shift: i64,
     pub(crate) order: Option<Order>,
     pub(crate) total_off: i64,
+    /// No total is larger.
+    pub(crate) total_cap: Option<i64>,
     /// No page has more rows.
     pub(crate) cap: Option<usize>,
 }
@@ -30,7 +32,8 @@ pub(crate) enum Order {
 
 impl Twist {
     pub(crate) fn total(self, total: usize) -> i64 {
-        i64::try_from(total).unwrap_or(i64::MAX) + self.total_off
+        let total = i64::try_from(total).unwrap_or(i64::MAX) + self.total_off;
+        self.total_cap.map_or(total, |cap| total.min(cap))
     }
 
     /// Brings the rows into an order by cursor time, if there is to be one.

@@ -47,6 +47,21 @@ pub(crate) struct Circumstances {
     pub(crate) now: DateTime<Utc>,
 }
 
+/// The ends of the span that a search for file events or in the audit log asks for, by its body, where it names both.
+pub fn span_asked(body: &Value) -> Option<[DateTime<Utc>; 2]> {
+    if let Some(range) = body["dateRange"].as_object() {
+        let end = |name| time::from_epoch_seconds(range.get(name)?.as_f64()?);
+        return Some([end("startTime")?, end("endTime")?]);
+    }
+    let filters = body["groups"].as_array()?.iter().filter_map(|group| group["filters"].as_array()).flatten();
+    let of_time: Vec<&Value> = filters.filter(|filter| filter["term"] == "event.inserted").collect();
+    let end = |operator: &str| {
+        let filter = of_time.iter().find(|filter| filter["operator"] == operator)?;
+        time::parse(filter["value"].as_str()?)
+    };
+    Some([end("ON_OR_AFTER")?, end("ON_OR_BEFORE")?])
+}
+
 /// A query's `groupClause` and `groups`; a sentence where they are wrong.
 pub(crate) fn parse(query: &Value) -> Result<Node, String> {
     let groups = query["groups"].as_array().filter(|groups| !groups.is_empty());

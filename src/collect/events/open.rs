@@ -1,0 +1,93 @@
+//! Windows on the checkpoint: a window is opened there before its records are asked for, so that whoever finds it later
+//! knows under which keys they may be stored, and by whom.
+
+use crate::collect::Collector;
+use crate::collect::error::Error;
+use crate::core::checkpoint::Window;
+use crate::core::density::halves;
+use crate::core::intervals::Span;
+use crate::core::time::Millis;
+use crate::incydr::facts::Events;
+
+/// A window on the checkpoint.
+pub enum OpenWindow {
+    /// This run opened it: nothing of it is stored, and nobody else stores it.
+    Ours(Window),
+    /// Another run opened it, and may have stored some of it.
+    Foreign(Window),
+}
+
+impl OpenWindow {
+    pub fn window(&self) -> &Window {
+        match self {
+            Self::Ours(window) | Self::Foreign(window) => window,
+        }
+    }
+
+    pub fn span(&self) -> Span {
+        self.window().span
+    }
+}
+
+impl Collector<'_> {
+    /// Fixes a window on the checkpoint, before the first request whose records are stored.
+    pub(super) async fn open(&self, facts: &Events, span: Span) -> Result<OpenWindow, Error> {
+        let window = Window {
+            span,
+            request: self.request(facts, span),
+            opened_at: Millis::now(),
+            opened_by: self.run.ledger.lease.clone(),
+            resumed: 0,
+        };
+        self.update_events(|state, _| state.open.push(window.clone()));
+        match self.commit().await {
+            Ok(()) => Ok(OpenWindow::Ours(window)),
+            Err(error) => {
+                self.update_events(|state, _| state.open.retain(|open| *open != window));
+                Err(error)
+            }
+        }
+    }
+
+    /// A window that a run left, and stored nothing of, is ours from now on: who finds it must know that we may be
+    /// storing it.
+    pub(super) async fn take_over(&self, window: Window) -> Result<OpenWindow, Error> {
+        let ours = Window { opened_by: self.run.ledger.lease.clone(), ..window.clone() };
+        self.replace_open(&window, &ours);
+        self.commit().await?;
+        Ok(OpenWindow::Ours(ours))
+    }
+
+    /// Notes that one more run goes on with a window whose opener died. Where this one dies as well, the next knows.
+    pub(super) async fn note_resumed(&self, window: Window) -> Result<OpenWindow, Error> {
+        let resumed = Window { resumed: window.resumed + 1, ..window.clone() };
+        self.replace_open(&window, &resumed);
+        self.commit().await?;
+        Ok(OpenWindow::Foreign(resumed))
+    }
+
+    fn replace_open(&self, before: &Window, after: &Window) {
+        self.update_events(|state, _| {
+            for open in state.open.iter_mut().filter(|open| *open == before) {
+                open.clone_from(after);
+            }
+        });
+    }
+
+    /// Whether a window is long enough to be cut, and nothing of it is stored or may still be.
+    pub(super) async fn may_be_cut(&self, window: &OpenWindow) -> Result<bool, Error> {
+        Ok(halves(window.span()).is_some() && self.is_ours_alone(window).await?)
+    }
+
+    /// Whether nothing of the window is stored, and nobody else can still be storing it.
+    pub(super) async fn is_ours_alone(&self, window: &OpenWindow) -> Result<bool, Error> {
+        match window {
+            OpenWindow::Ours(_) => Ok(true),
+            OpenWindow::Foreign(window) => {
+                let until = self.run.times.store_until;
+                let abandoned = window.is_abandoned(Millis::now());
+                Ok(abandoned && !self.run.records.any_of(self.stream, window.span, until).await?)
+            }
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The schedule against a simulated API, without I/O: events in memory, time as a number.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::*;
+use crate::core::checkpoint::Lease;
+use crate::core::density::asked;
+use crate::core::stuck::Stuck;
+use crate::core::time::{DAY, HOUR, MINUTE};
+
+/// One exchange with the API, in milliseconds.
+const LATENCY: i64 = 200;
+/// What the retries of a request that fails take.
+const RETRIES: i64 = 6_000;
+
+#[derive(Clone, Debug)]
+struct World {
+    /// The times of all rows, in order.
+    rows: Vec<i64>,
+    bad: Vec<(Span, Bad)>,
+    page: u64,
+    lanes: usize,
+    /// How far a count goes.
+    cap: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bad {
+    /// Rows are counted that are never shown.
+    Disagrees,
+    /// Neither counts nor pages are answered.
+    Fails,
+    /// Pages are not answered.
+    PagesFail,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    requests: u64,
+    /// Of these, those for spans in which something is bad.
+    on_bad: u64,
+    busiest: usize,
+    steps: u64,
+    is_done: bool,
+    api_fails: bool,
+}
+
+impl World {
+    fn new(rows: impl IntoIterator<Item = i64>, page: u64) -> Self {
+        let mut rows: Vec<i64> = rows.into_iter().collect();
+        rows.sort_unstable();
+        Self { rows, bad: Vec::new(), page, lanes: 1, cap: u64::MAX }
+    }
+
+    fn rows_in(&self, span: Span) -> u64 {
+        let before = |at: Millis| self.rows.partition_point(|row| *row < at.0);
+        (before(span.to) - before(span.from)) as u64
+    }
+
+    fn bad_in(&self, window: Span) -> Option<Bad> {
+        self.bad.iter().find(|(span, _)| span.intersection(asked(window)).is_some()).map(|(_, bad)| *bad)
+    }
+
+    /// With pages so large that the densest of the shortest windows fits a run.
+    fn that_fits(mut self, millis: i64) -> Self {
+        let in_short = |from: i64| self.rows_in(Span { from: Millis(from), to: Millis(from + 4_000) });
+        let densest = self.rows.iter().map(|from| in_short(*from)).max().unwrap_or(0);
+        let pages = u64::try_from(millis / LATENCY / 5).unwrap();
+        self.page = self.page.max(densest.div_ceil(pages));
+        self
+    }
+
+    /// What a step comes to: its outcome, the requests it takes, and how long.
+    fn answer(&self, step: &Step) -> (Outcome, u64, i64) {
+        match step {
+            Step::Count { span, patience } => match self.bad_in(*span) {
+                Some(Bad::Fails) => {
+                    let (requests, pause) = tries(*patience);
+                    (Outcome::NotCounted { span: *span, error: error() }, requests, pause)
+                }
+                bad => {
+                    let ghosts = u64::from(bad == Some(Bad::Disagrees));
+                    let rows = (self.rows_in(asked(*span)) + ghosts).min(self.cap);
+                    (Outcome::Counted { span: *span, rows }, 1, 0)
+                }
+            },
+            Step::Open(plan) => self.read(plan),
+            Step::Resume { window, .. } => {
+                let sizes = Sizes { full_page: self.page };
+                self.read(&Schedule::plan_of(window.span, sizes))
+            }
+            Step::Recount(_) | Step::Wait | Step::Done => unreachable!("{step:?}"),
+        }
+    }
+
+    fn read(&self, plan: &Plan) -> (Outcome, u64, i64) {
+        let span = plan.span;
+        let shown = self.rows_in(asked(span));
+        let counted = (shown + u64::from(self.bad_in(span) == Some(Bad::Disagrees))).min(self.cap);
+        let unread = |why| Outcome::Unread { window: window(span), error: error(), why };
+        let pages = shown.div_ceil(self.page).max(1);
+        match self.bad_in(span) {
+            Some(Bad::Fails | Bad::PagesFail) => {
+                let (requests, pause) = tries(plan.patience);
+                (unread(Why::Failed), requests, pause)
+            }
+            _ if halves(span).is_some() && counted > plan.too_many() => {
+                (Outcome::TooDense { span, rows: counted }, 1, 0)
+            }
+            _ if counted < shown && halves(span).is_some() => {
+                (Outcome::Capped { span, cap: counted }, counted.div_ceil(self.page) + 1, 0)
+            }
+            Some(Bad::Disagrees) => {
+                let times = if plan.patience == Patience::Full { 2 } else { 1 };
+                (unread(Why::Disagreed), times * pages, 0)
+            }
+            None => {
+                let inside = self.rows_in(span);
+                let bytes = shown * 300;
+                (Outcome::Read { span, rows: shown, inside, bytes, millis: 0 }, pages, 0)
+            }
+        }
+    }
+
+    /// One run of `millis` from `now` on.
+    fn run(&self, state: &mut EventsState, stuck: &mut StuckList, horizon: Millis, millis: i64) -> Run {
+        self.run_at(state, stuck, horizon, horizon, millis)
+    }
+
+    fn run_at(
+        &self,
+        state: &mut EventsState,
+        stuck: &mut StuckList,
+        horizon: Millis,
+        began: Millis,
+        millis: i64,
+    ) -> Run {
+        let sizes = Sizes { full_page: self.page };
+        stuck.keep_within(&state.due(horizon));
+        let mut schedule = Schedule::new(state, sizes, horizon, None, None, VecDeque::new());
+        let (mut run, mut at) = (Run::default(), 0);
+        let mut under_way: Vec<(i64, Option<Outcome>)> = Vec::new();
+        loop {
+            let now = began + at;
+            let step =
+                if under_way.len() < self.lanes { schedule.next(state, stuck, now, millis - at) } else { Step::Wait };
+            match step {
+                Step::Wait if under_way.is_empty() => return run,
+                Step::Done => {
+                    run.is_done = schedule.gaps(state, stuck).is_empty();
+                    run.api_fails = schedule.api_failure().is_some();
+                    assert!(under_way.is_empty());
+                    return run;
+                }
+                Step::Wait => {
+                    let next = (0..under_way.len()).min_by_key(|at| under_way[*at].0).expect("somebody to wait for");
+                    let (ended, outcome) = under_way.remove(next);
+                    at = ended;
+                    let Some(outcome) = outcome else {
+                        schedule.stop();
+                        continue;
+                    };
+                    if let Outcome::Read { span, .. } = outcome {
+                        state.cover(span);
+                    }
+                    if let Outcome::Counted { span, rows: 0 } = outcome {
+                        state.cover(span);
+                    }
+                    schedule.took(state, stuck, began + at, outcome);
+                    check(state, stuck);
+                }
+                step => {
+                    run.steps += 1;
+                    assert!(run.steps < 100_000, "each step must do something: {step:?}");
+                    let span = step.span();
+                    if let Step::Open(_) | Step::Resume { .. } = &step {
+                        state.open.retain(|open| open.span != span);
+                        state.open.push(window(span));
+                    }
+                    let (mut outcome, mut requests, pause) = self.answer(&step);
+                    // Retries take at most half of the time that is left.
+                    let pause = pause.min((millis - at) / 2);
+                    let requests_at_most = u64::try_from((pause / LATENCY).max(1)).unwrap();
+                    if pause > 0 {
+                        requests = requests.min(requests_at_most);
+                    }
+                    let took = (i64::try_from(requests).unwrap() * LATENCY).max(pause);
+                    if let Outcome::Read { millis, .. } = &mut outcome {
+                        *millis = took;
+                    }
+                    let mut ended = at + took;
+                    if ended > millis {
+                        requests = u64::try_from((millis - at) / LATENCY).unwrap_or(0);
+                        ended = millis;
+                        let rows = if let Step::Open(plan) = &step { plan.rows } else { 4 * self.page };
+                        let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
+                        outcome = Outcome::OutOfTime { window: window(span), rows, was_planned, may_be_withdrawn };
+                    }
+                    let is_lost = ended >= millis && matches!(step, Step::Count { .. });
+                    run.requests += requests;
+                    if self.bad_in(span).is_some() {
+                        run.on_bad += requests;
+                    }
+                    under_way.push((ended, if is_lost { None } else { Some(outcome) }));
+                    run.busiest = run.busiest.max(under_way.len());
+                }
+            }
+        }
+    }
+}
+
+fn check(state: &EventsState, stuck: &StuckList) {
+    let open: Intervals = state.open.iter().map(|window| window.span).collect();
+    let length = |spans: &Intervals| spans.iter().map(Span::millis).sum::<i64>();
+    assert_eq!(length(&open), state.open.iter().map(|window| window.span.millis()).sum::<i64>(), "disjoint");
+    let spans = stuck.spans();
+    assert_eq!(length(&spans), stuck.iter().filter_map(Stuck::span).map(Span::millis).sum::<i64>(), "disjoint");
+    assert_eq!(length(&spans.without(&state.covered)), length(&stuck.spans()), "what is covered is not stuck");
+}
+
+fn tries(patience: Patience) -> (u64, i64) {
+    if patience == Patience::Full { (6, RETRIES) } else { (1, 0) }
+}
+
+fn error() -> ErrorInfo {
+    ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() }
+}
+
+fn window(span: Span) -> Window {
+    let opened_by = Lease { run_id: "ours".into(), until: Millis(i64::MAX / 2) };
+    Window { span, request: Value::Null, opened_at: span.from, opened_by, resumed: 0 }
+}
+
+fn begun(from: i64) -> (EventsState, StuckList) {
+    (EventsState { live_from: Some(Millis(from)), ..EventsState::default() }, StuckList::default())
+}
+
+fn spread(rows: u64, from: i64, to: i64) -> impl Iterator<Item = i64> {
+    let rows = i64::try_from(rows).unwrap();
+    (0..rows).map(move |row| from + (to - from) * row / rows.max(1))
+}
+
+fn at_random(random: &mut fastrand::Rng, rows: u64, from: i64, to: i64) -> Vec<i64> {
+    (0..rows).map(|_| random.i64(from..to)).collect()
+}
+
+fn profiles(rows: u64, length: i64, random: &mut fastrand::Rng) -> Vec<(&'static str, Vec<i64>)> {
+    let day_and_night = |random: &mut fastrand::Rng, part: i64| {
+        let mut times = Vec::new();
+        for _ in 0..rows {
+            loop {
+                let at = random.i64(0..length);
+                let is_day = (at / part) % 2 == 0;
+                if is_day || random.u8(..) < 6 {
+                    times.push(at);
+                    break;
+                }
+            }
+        }
+        times
+    };
+    let tenth = rows / 10;
+    vec![
+        ("even", spread(rows, 0, length).collect()),
+        ("random", at_random(random, rows, 0, length)),
+        ("all in the last fifth", at_random(random, rows, length * 4 / 5, length)),
+        ("all in the first fifth", at_random(random, rows, 0, length / 5)),
+        ("90 % in one hundredth", {
+            let begin = random.i64(0..length * 99 / 100);
+            let mut times = at_random(random, 9 * tenth, begin, begin + length / 100);
+            times.extend(at_random(random, tenth, 0, length));
+            times
+        }),
+        ("day and night", day_and_night(random, length / 2)),
+        ("four days and nights", day_and_night(random, length / 8)),
+        ("at the two ends", {
+            let mut times = at_random(random, rows / 2, 0, length / 20);
+            times.extend(at_random(random, rows / 2, length * 19 / 20, length));
+            times
+        }),
+        ("all within a minute", {
+            let begin = random.i64(0..length - MINUTE);
+            at_random(random, rows, begin, begin + MINUTE)
+        }),
+        (
+            "denser and denser",
+            (0..rows)
+                .map(|_| {
+                    let at = random.f64().powf(0.25);
+                    (at * length as f64) as i64
+                })
+                .collect(),
+        ),
+        (
+            "five bursts",
+            (0..rows)
+                .map(|row| {
+                    let begin = length / 5 * (row as i64 % 5) + length / 17;
+                    begin + random.i64(0..5 * MINUTE)
+                })
+                .collect(),
+        ),
+        ("nothing", Vec::new()),
+        ("one", vec![random.i64(0..length)]),
+    ]
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..count).map(|_| fastrand::u64(..)).collect(),
+    }
+}
+
+#[test]
+fn a_long_span_takes_few_more_requests_than_full_pages_however_its_rows_lie() {
+    for seed in seeds(40) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        for (rows, length, page) in [(16_000, 8 * HOUR, 100), (60_000, 7 * DAY, 5_000)] {
+            for (name, times) in profiles(rows, length, &mut random) {
+                for lanes in [1, 2, 5] {
+                    let world = World { lanes, ..World::new(times.iter().copied(), page) };
+                    let (mut state, mut stuck) = begun(0);
+                    let run = world.run(&mut state, &mut stuck, Millis(length), 4 * HOUR);
+                    let full = (times.len() as u64).div_ceil(page) as f64;
+                    let search = 2.0 * (length as f64 / 2_000.0).log2();
+                    let bound = 1.25 * full + search * edges(name) + several_lanes(name, lanes);
+                    assert!(run.is_done && stuck.is_empty(), "SEED={seed} {name}");
+                    assert!(
+                        run.requests as f64 <= bound,
+                        "SEED={seed} {name}, {lanes} lanes: {} requests for {full} full pages, at most {bound:.0}",
+                        run.requests
+                    );
+                    assert!(name != "even" || rows < 10_000 || run.busiest == lanes.min(5), "lanes are used");
+                }
+            }
+        }
+    }
+}
+
+/// How often the density changes at once, beyond twice.
+fn edges(name: &str) -> f64 {
+    match name {
+        "five bursts" => 4.0,
+        "all within a minute" => 5.0,
+        "four days and nights" => 1.5,
+        _ => 1.0,
+    }
+}
+
+/// Windows that were under way when the density changed are too long, or too short.
+fn several_lanes(name: &str, lanes: usize) -> f64 {
+    if name == "90 % in one hundredth" { 3.0 * lanes as f64 } else { 0.0 }
+}
+
+fn anything(random: &mut fastrand::Rng) -> (World, i64) {
+    let length = random.i64(10 * MINUTE..24 * HOUR);
+    let rows = random.u64(0..6_000);
+    let mut all = profiles(rows, length, random);
+    let (_, times) = all.swap_remove(random.usize(..all.len()));
+    let page = *random.choice([20, 50, 100, 500, 5_000].iter()).unwrap();
+    (World { lanes: random.usize(1..=8), ..World::new(times, page) }, length)
+}
+
+fn bad_spans(random: &mut fastrand::Rng, length: i64) -> Vec<(Span, Bad)> {
+    (0..random.usize(1..=12))
+        .map(|_| {
+            let from = random.i64(0..length);
+            let longest = *random.choice([1, 1, 5_000, 5 * MINUTE].iter()).unwrap();
+            let span = Span { from: Millis(from), to: Millis(from + random.i64(1..=longest)) };
+            let bad = *random.choice([Bad::Disagrees, Bad::Fails, Bad::PagesFail].iter()).unwrap();
+            (span, bad)
+        })
+        .collect()
+}
+
+/// What surrounds a bad span may be as bad, as far as the shortest windows and their margins reach.
+fn near(world: &World) -> Intervals {
+    world.bad.iter().map(|(span, _)| Span { from: span.from - 6_000, to: span.to + 6_000 }).collect()
+}
+
+/// How many runs, one every 5 minutes, it takes until all that is sound is covered.
+fn runs_until_whole(world: &World, horizon: Millis, millis: i64, most: usize) -> (Vec<Run>, EventsState, StuckList) {
+    let (mut state, mut stuck) = begun(0);
+    let mut runs = Vec::new();
+    let near = near(world);
+    while !state.gaps(horizon).without(&near).is_empty() {
+        assert!(runs.len() < most, "not whole after {most} runs");
+        // Time goes on between the runs, and what is new in it is sound.
+        let began = horizon + i64::try_from(runs.len()).unwrap() * millis.max(5 * MINUTE);
+        runs.push(world.run_at(&mut state, &mut stuck, began, began, millis));
+    }
+    (runs, state, stuck)
+}
+
+/// What it may take to find the edges of all that is bad: the halves of ever shorter spans, and the retries of the first.
+fn isolation(world: &World, length: i64) -> u64 {
+    let steps = |span: i64| u64::from((span.max(2_000) / 2_000).ilog2()) + 1;
+    let spans = world.bad.iter().map(|(span, _)| 6 * steps(length) + 12 * steps(span.millis() + 4_000) + 30);
+    spans.sum()
+}
+
+#[test]
+fn what_fails_for_good_holds_up_nothing_that_is_sound() {
+    for seed in seeds(400) {
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (sound, length) = anything(&mut random);
+        let millis = *random.choice([3_000, 10_000, 25_000, MINUTE, 4 * MINUTE, 15 * MINUTE].iter()).unwrap();
+        let sound = sound.that_fits(millis);
+        let bad = World { bad: bad_spans(&mut random, length), ..sound.clone() };
+        let horizon = Millis(length);
+        let (plain, ..) = runs_until_whole(&sound, horizon, millis, 1_000);
+        let (runs, _, stuck) = runs_until_whole(&bad, horizon, millis, 2_000);
+        // One lane's share of a run: half of it may pass before retries give up.
+        let a_run = u64::try_from(millis / LATENCY).unwrap() / 2;
+        let later = if isolation(&bad, length) <= a_run { 1 } else { 1 + isolation(&bad, length).div_ceil(a_run) };
+        let told = format!(
+            "{} runs of {millis} ms instead of {}, {} lanes, {} bad, {} stuck",
+            runs.len(),
+            plain.len(),
+            sound.lanes,
+            bad.bad.len(),
+            stuck.len()
+        );
+        assert!(runs.len() as u64 <= plain.len() as u64 + later, "{told}, at most {later} more");
+        assert!(stuck.len() <= 100 * bad.bad.len(), "{told}");
+    }
+}
+
+#[test]
+fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
+    for seed in seeds(100) {
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (sound, length) = anything(&mut random);
+        let bad = World { bad: bad_spans(&mut random, length), ..sound.clone() };
+        let horizon = Millis(length);
+        let (runs, mut state, mut stuck) = runs_until_whole(&bad, horizon, 15 * MINUTE, 50);
+        let mut now = horizon + i64::try_from(runs.len()).unwrap() * 15 * MINUTE;
+        // Its back-off doubles: within a day it is tried a dozen times.
+        let mut requests = 0;
+        for _ in 0..96 {
+            requests += bad.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE).requests;
+            now = now + 15 * MINUTE;
+        }
+        let entries = stuck.len() as u64;
+        assert!(requests <= 12 * 12 * (entries + 12), "{requests} requests in a day for {entries} stuck spans");
+        stuck.try_now(now);
+        for _ in 0..3 {
+            sound.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE);
+            now = now + 15 * MINUTE;
+        }
+        assert!(state.gaps(horizon).is_empty() && stuck.is_empty(), "{stuck:?}");
+    }
+}
+
+#[test]
+fn an_api_that_fails_as_a_whole_makes_nothing_stuck() {
+    let world =
+        World { bad: vec![(Span { from: Millis(-HOUR), to: Millis(2 * HOUR) }, Bad::Fails)], ..World::new([], 100) };
+    let (mut state, mut stuck) = begun(0);
+    let run = world.run(&mut state, &mut stuck, Millis(HOUR), MINUTE);
+    assert!(run.api_fails && stuck.is_empty() && run.requests < 20, "{run:?} {stuck:?}");
+}
+
+#[test]
+fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
+    for (cap, page) in [(10_000, 5_000), (1_000, 500), (777, 100), (100, 100), (10_000, 10_000)] {
+        for lanes in [1, 4] {
+            let mut random = fastrand::Rng::with_seed(7);
+            let times = at_random(&mut random, 6 * cap, 0, HOUR);
+            let world = World { lanes, cap, ..World::new(times, page) };
+            let (runs, _, stuck) = runs_until_whole(&world, Millis(HOUR), 4 * MINUTE, 2);
+            let requests: u64 = runs.iter().map(|run| run.requests).sum();
+            let full = (6 * cap).div_ceil(page);
+            assert!(stuck.is_empty() && requests <= 3 * full + 40, "cap {cap}: {requests} for {full}");
+        }
+    }
+}

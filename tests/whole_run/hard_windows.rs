@@ -1,0 +1,171 @@
+//! Windows that are hard on a run: too large for its memory, its death, or stored under a key that another object has.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::http::Request;
+use simulator::{Endpoint, Fault, Hook, LambdaBuilder, Outcome, Record, S3Fault, compact, span_asked};
+
+use crate::oracle::span_of;
+use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
+use crate::stuck::{any_answer, assert_stuck};
+
+/// The most that the process has held so far, in MiB.
+fn peak_of(rig: &Rig) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", rig.lambda.pid().unwrap())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
+}
+
+/// So many records of 100 KB that no gzip makes smaller, in pages of so many.
+async fn large_records(rows: i64, page: &str) {
+    const LARGE: usize = 100_000;
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
+    // The simulator would take longer over it than the collector.
+    rig.sim.api.change(|behaviour| behaviour.gzip = false);
+    let mut rng = fastrand::Rng::with_seed(rows.unsigned_abs());
+    let begin = ago(3_400);
+    for n in 0..rows {
+        let inserted = begin + TimeDelta::seconds(3_000 * n / rows);
+        let inserted = inserted.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let blob: String = (0..LARGE).map(|_| rng.alphanumeric()).collect();
+        rig.sim
+            .world
+            .push_file_event(format!(r#"{{"event":{{"id":"large-{n}","inserted":"{inserted}"}},"blob":"{blob}"}}"#));
+    }
+    let answer = rig.run().await;
+    let peak = peak_of(&rig);
+    println!("{rows} records of {LARGE} bytes: {peak} MiB");
+    assert_eq!((&answer["status"], &answer["streams"]["file_events"]["records"]), (&json!("complete"), &json!(rows)));
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    assert!(peak < 130, "{rows} records of {LARGE} bytes took {peak} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_records_that_no_gzip_makes_smaller_takes_little_memory() {
+    large_records(300, "5000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_large_records_that_no_gzip_makes_smaller_takes_little_memory() {
+    // Four pages, which by their count are one window.
+    large_records(1_500, "375").await;
+}
+
+/// A stream of events alone, in windows of at most eighty rows.
+fn in_small_windows(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
+    lambda.env("STREAMS", stream).env("FE_PAGE_SIZE", "20").env("AUDIT_PAGE_SIZE", "20")
+}
+
+/// Reads rows, and doesn't only count them.
+fn reads(request: &Request, at: DateTime<Utc>) -> bool {
+    let body = request.json();
+    let counts = body["pgSize"] == 1 || request.path.ends_with("/search-results-count");
+    !counts && span_asked(&body).is_some_and(|[from, to]| from <= at && at <= to)
+}
+
+/// A run that dies, once the lease of the one before is out of the way.
+async fn dies(rig: &Rig) {
+    for _ in 0..5 {
+        rig.free_the_lease().await;
+        match rig.invoke(json!({})).await {
+            Outcome::Died(_) => return,
+            other => assert_eq!(any_answer(other)["status"], "skipped"),
+        }
+    }
+    panic!("it lives");
+}
+
+async fn deadly_window(stream: &str) {
+    let rig = Rig::with(|lambda| in_small_windows(lambda, stream)).await;
+    let records = match stream {
+        "audit" => rig.sim.world.add_audit(600, ago(3_400), ago(5)),
+        _ => rig.sim.world.add_file_events(600, ago(3_400), ago(5)),
+    };
+    let deadly = ago(2_500);
+    let lambda = rig.lambda.clone();
+    rig.sim.faults.when(Endpoint::Any, move |request| reads(request, deadly), Fault::run(move || lambda.kill()));
+    dies(&rig).await;
+    dies(&rig).await;
+    // The third reads all else first: it dies of the same window again, or leaves it for later and says so.
+    rig.free_the_lease().await;
+    if let Outcome::Answer(answer) = rig.invoke(json!({})).await {
+        assert_eq!(answer["status"], "partial", "{answer:#}");
+    }
+    let stored = rig.stored(stream).await;
+    let is_missing = |record: &&Record| !stored.contains(&compact(&record.raw));
+    let missing: Vec<DateTime<Utc>> = records.iter().filter(is_missing).map(|record| record.time).collect();
+    assert!(missing.len() <= 100, "{stream}: {} of {} wait behind a deadly window", missing.len(), records.len());
+    let (first, last) = (missing.iter().min().unwrap(), missing.iter().max().unwrap());
+    assert!(*first <= deadly + TimeDelta::minutes(1) && *last >= deadly - TimeDelta::minutes(1), "{first} to {last}");
+    let between = records.iter().filter(|record| *first <= record.time && record.time <= *last).count();
+    assert!(between <= 100, "{stream}: more than a window is missing: {first} to {last}");
+    rig.sim.faults.clear();
+    rig.recover().await;
+    rig.assert_holds(stream, &records).await;
+    rig.assert_tells_every_object().await;
+    rig.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_file_events_of_which_two_runs_died_is_read_after_all_others() {
+    deadly_window("file_events").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_the_audit_log_of_which_two_runs_died_is_read_after_all_others() {
+    deadly_window("audit").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_somebody_else_s_under_a_window_s_key_is_left_alone_and_holds_up_no_other() {
+    for stream in ["file_events", "audit"] {
+        let rig = Rig::with(|lambda| in_small_windows(lambda, stream)).await;
+        let records = match stream {
+            "audit" => rig.sim.world.add_audit(400, ago(3_400), ago(5)),
+            _ => rig.sim.world.add_file_events(400, ago(3_400), ago(5)),
+        };
+        // A run that dies before it stores its third window: under that key somebody puts something of their own.
+        let (prefix, lambda) = (format!("code42/{stream}/"), rig.lambda.clone());
+        rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
+        dies(&rig).await;
+        rig.sim.s3.faults.clear();
+        let puts = rig.sim.s3.requests();
+        let puts = puts.into_iter().filter(|put| put.method == "PUT" && put.key.starts_with(&prefix));
+        let key = puts.map(|put| put.key).nth(2).expect("a third window");
+        assert!(rig.sim.s3.object(rig.sim.bucket(), &key).await.is_none());
+        let foreign = b"\x00\xffnot gzip, and not ours".to_vec();
+        rig.sim.s3.put_raw(rig.sim.bucket(), &key, foreign.clone()).await;
+        let mut answer = Value::Null;
+        for _ in 0..3 {
+            rig.free_the_lease().await;
+            let outcome = rig.lambda.invoke(json!({}), DEADLINE).await;
+            if matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "skipped") {
+                continue;
+            }
+            let (error_type, told) = failure_of(outcome);
+            assert_eq!(error_type, "FirstPartyGenericError", "{told:#}");
+            answer = told;
+        }
+        let told = assert_stuck(&answer, stream, 1);
+        let [from, to] = ["from", "to"].map(|end| time(&told["stuck"]["oldest"][end]));
+        let (key_from, key_to) = span_of(&key);
+        assert!(from <= key_from && key_to <= to, "{key}: {answer:#}");
+        for error in [&told["stuck"]["error"], &told["error"], &answer["error"]] {
+            assert_eq!(error["type"], "FirstPartyGenericError", "{answer:#}");
+        }
+        let held: Vec<Record> =
+            records.iter().filter(|record| record.time < from || to <= record.time).cloned().collect();
+        assert!(held.len() + 100 >= records.len(), "more than a window is stuck: {from} to {to}");
+        let object = rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap();
+        assert_eq!(object.bytes, foreign, "it is not ours to touch");
+        // Read past it, for it is no gzip.
+        rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
+        let stored = rig.stored(stream).await;
+        let held_up = held.iter().filter(|record| !stored.contains(&compact(&record.raw))).count();
+        assert_eq!(held_up, 0, "{stream}: of {} that lie elsewhere", held.len());
+        // Whoever put it there has taken it away.
+        rig.assert_heals(stream).await;
+        rig.assert_holds(stream, &records).await;
+        rig.assert_whole().await;
+    }
+}

@@ -1,0 +1,142 @@
+//! What can't be read for good of an inventory: one list of one record; and a list that never stands still.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use simulator::{Dataset, Fault, compact};
+
+use crate::datasets::{STREAMS, Stream, tombstones};
+use crate::rig::{PREFIX, Rig, assert_same};
+use crate::stuck::{assert_stuck, names};
+
+/// The streams whose records have lists, and where the first of these is.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("watchlists", "/v2/watchlists", "members"),
+    ("alert_rules", "/v2/alert-rules", "users"),
+    ("legal_hold", "/v1/legal-hold/matters", "custodians"),
+];
+
+fn stream_named(name: &str) -> Stream {
+    STREAMS.into_iter().find(|stream| stream.name == name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_refused_holds_up_no_other_and_tells_nobody_as_deleted() {
+    join_all(LISTS.into_iter().map(async |(name, path, of)| {
+        let stream = stream_named(name);
+        let rig = stream.rig(50).await;
+        let records = stream.populate(&rig.sim.world, 9);
+        let (list, list_name, key) = stream.lists[0];
+        let bad = &records[2].id;
+        let beginning = format!(r#"{{"_list":"{list_name}","{key}":"{bad}","#);
+        let but_the_bad = || {
+            let lines = stream.lines(&rig.sim.world);
+            lines.into_iter().filter(|line| !line.starts_with(&beginning)).collect::<Vec<_>>()
+        };
+        let path = format!("{path}/{bad}/{of}");
+        println!("{path}");
+        let ailment = rig.sim.faults.ail_at(path.clone(), Fault::Forbidden);
+        for _ in 0..2 {
+            let answer = rig.stuck_run().await;
+            let told = assert_stuck(&answer, name, 1);
+            assert_eq!(told["stuck"]["oldest"], json!({"list": list_name, "id": &**bad}), "{answer:#}");
+            assert!(names(&told["error"]["message"], bad), "{answer:#}");
+            assert_same(name, rig.stored(name).await, but_the_bad());
+            rig.sim.world.add_children(list, &records[6].id, 1);
+        }
+        ailment.heal();
+        rig.assert_heals(name).await;
+        stream.assert_holds(&rig, &[]).await;
+        // It was read once, and is refused from now on; what goes meanwhile is told when it is over.
+        let ailment = rig.sim.faults.ail_at(path, Fault::Forbidden);
+        for record in [&records[2], &records[6]] {
+            let child = rig.sim.world.children(list, &record.id).remove(0);
+            rig.sim.world.remove_child(list, &record.id, &child.id);
+        }
+        for _ in 0..4 {
+            assert_stuck(&rig.stuck_run().await, name, 1);
+        }
+        let told = tombstones(&rig.stored(name).await);
+        assert!(told.iter().all(|told| told[key] != **bad), "{name}: {told:#?}");
+        ailment.heal();
+        rig.assert_heals(name).await;
+        for _ in 0..2 {
+            assert_eq!(rig.run().await["status"], "complete");
+        }
+        let told = tombstones(&rig.stored(name).await);
+        let mut of: Vec<&str> = told.iter().filter_map(|told| told[key].as_str()).collect();
+        let mut expected = [&*records[2].id, &*records[6].id];
+        of.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(of, expected, "{name}: {told:#?}");
+        assert!(rig.sim.s3.overwritten_or_deleted(PREFIX).is_empty());
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_lists_of_a_record_is_stuck_alone() {
+    let stream = stream_named("watchlists");
+    let rig = stream.rig(50).await;
+    let records = stream.populate(&rig.sim.world, 6);
+    let bad = [(0, "members"), (0, "excluded-actors"), (3, "members")];
+    for (record, of) in bad {
+        rig.sim.faults.ail_at(format!("/v2/watchlists/{}/{of}", records[record].id), Fault::Forbidden);
+    }
+    let answer = rig.stuck_run().await;
+    let told = assert_stuck(&answer, "watchlists", 3);
+    let oldest = &told["stuck"]["oldest"];
+    let is_bad =
+        |(record, of): (usize, &str)| oldest["id"] == *records[record].id && oldest["list"] == *of.replace('-', "_");
+    assert!(bad.into_iter().any(is_bad), "{answer:#}");
+    let is_missing = |line: &String| {
+        bad.into_iter().any(|(record, of)| {
+            let (of, id) = (of.replace('-', "_"), &records[record].id);
+            line.starts_with(&format!(r#"{{"_list":"{of}","_watchlistId":"{id}","#))
+        })
+    };
+    let expected: Vec<String> = stream.lines(&rig.sim.world).into_iter().filter(|line| !is_missing(line)).collect();
+    assert_same("watchlists", rig.stored("watchlists").await, expected);
+    rig.sim.faults.clear();
+    rig.assert_heals("watchlists").await;
+    stream.assert_holds(&rig, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_changes_whenever_it_is_read_is_told_and_not_partial_for_ever() {
+    let rig =
+        Rig::with(|lambda| lambda.env("STREAMS", "users").env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "5"))
+            .await;
+    rig.sim.world.add_users(40);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(300));
+    let mut told = Value::Null;
+    for run in 0..10 {
+        let answer = rig.any_run(Duration::from_secs(2)).await;
+        let users = &answer["streams"]["users"];
+        if users["error"].is_object() || users["stuck"].is_object() {
+            assert_eq!((&answer["status"], &users["status"]), (&json!("failed"), &json!("failed")), "{answer:#}");
+            told = answer;
+            break;
+        }
+        assert_eq!(users["status"], "partial", "run {run}: it can't have been read as a whole: {answer:#}");
+        // Four more come first, so that what was read already shows up once more.
+        let users = rig.sim.world.users();
+        rig.sim.world.clear(Dataset::Users);
+        rig.sim.world.add_users(4);
+        for user in users {
+            rig.sim.world.push_user(&*user.raw);
+        }
+    }
+    assert_eq!(told["error"]["type"], "ThirdPartyGenericError", "ten runs, and nothing is told");
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    for _ in 0..2 {
+        assert_eq!(rig.run().await["status"], "complete");
+    }
+    let stored = rig.stored("users").await;
+    for user in rig.sim.world.all(Dataset::Users) {
+        let line = compact(&user.raw);
+        assert_eq!(stored.iter().filter(|stored| **stored == line).count(), 1, "{line}");
+    }
+}
