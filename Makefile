@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
+	template answers-files answers-check answers test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -24,7 +24,7 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template ## Run every check and every test; needs Python for the third parties
+test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template answers-check ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
 lint: ## Check formatting, the layers of src, and clippy with warnings denied
@@ -65,6 +65,20 @@ conformance: binaries ## Check the simulator with the vendor's SDK and CLI, and 
 
 template: binaries ## Check the templates, that they are true to the code, and the rights they give, both ways
 	tests/template/check.sh
+
+answers-files: ## Write what is made of infra/answers: views, saved queries, dashboards, the OCSF page
+	python3 infra/answers/generate.py
+
+answers-check: binaries ## Check views, saved queries, dashboards and the OCSF mapping over what the binary stored
+	tests/answers/check.sh
+
+# What is given of BUCKET (else what `make demo` left), PREFIX, QUERY, DAYS, PERSON, DEVICE, HASH.
+answers: ## Run the saved queries over what `make demo` collected, or over BUCKET=; prints tables
+	$(if $(BUCKET),,@test -d $(BUILT)/demo/s3 || $(MAKE) --no-print-directory demo)
+	@tests/venv.sh show infra/answers/requirements.txt
+	@target/venv-show/bin/python infra/answers/show.py $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
+		$(if $(QUERY),--query '$(QUERY)') $(if $(DAYS),--days '$(DAYS)') $(if $(PERSON),--person '$(PERSON)') \
+		$(if $(DEVICE),--device '$(DEVICE)') $(if $(HASH),--hash '$(HASH)')
 
 test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real binary collects; takes minutes
 	tests/deploy/check.sh

@@ -1,5 +1,6 @@
 """The templates as they are deployed, with parameters in place of references."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,7 @@ FUNCTIONS = {
     "Fn::FindInMap": Rendered.find_in_map,
     "Fn::Select": lambda self, argument: self.of(argument[1])[int(self.of(argument[0]))],
     "Fn::Split": lambda self, argument: self.of(argument[1]).split(argument[0]),
+    "Fn::Base64": lambda self, argument: base64.b64encode(self.of(argument).encode()).decode(),
     "Fn::Join": lambda self, argument: self.of(argument[0]).join(map(str, self.of(argument[1]))),
     "Fn::Equals": lambda self, argument: len({str(self.of(side)) for side in argument}) == 1,
     "Fn::Not": lambda self, argument: not self.of(argument[0]),

@@ -25,12 +25,13 @@ STACK = Rendered(source(ROOT / "infra" / "athena.yaml"), RecordsBucketName=BUCKE
 TABLES = {
     found["Properties"]["TableInput"]["Name"]: found["Properties"]["TableInput"]
     for found in STACK.resources.values()
-    if found["Type"] == "AWS::Glue::Table"
+    if found["Type"] == "AWS::Glue::Table" and found["Properties"]["TableInput"]["TableType"] == "EXTERNAL_TABLE"
 }
+# Those over the tables; tests/answers runs those over the views.
 QUERIES = {
     name: found["Properties"]["QueryString"]
     for name, found in STACK.resources.items()
-    if found["Type"] == "AWS::Athena::NamedQuery"
+    if found["Type"] == "AWS::Athena::NamedQuery" and not name.startswith("Query")
 }
 
 Record = dict[str, Any]

@@ -1,0 +1,6 @@
+def views():
+    return ()
+
+
+def page():
+    return ""

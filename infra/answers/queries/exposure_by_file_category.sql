@@ -1,0 +1,16 @@
+-- title: Exposure 5: what left to untrusted places, by file category
+-- says: Categories are those of the file's name and content together
+-- panel: pie
+-- variable: days = 30
+SELECT file_category AS category,
+       count(*) AS events,
+       count(*) FILTER (WHERE risk_severity IN ('HIGH', 'CRITICAL')) AS high_or_critical,
+       sum(file_size_in_bytes) AS bytes,
+       sum(risk_score) AS risk
+FROM file_events_all
+WHERE dt >= date_format(current_date - INTERVAL '30' DAY, '%Y-%m-%d')
+  AND risk_trusted IS DISTINCT FROM true
+  AND risk_severity IN ('LOW', 'MODERATE', 'HIGH', 'CRITICAL')
+GROUP BY 1
+ORDER BY risk DESC NULLS LAST, events DESC, 1
+LIMIT 100

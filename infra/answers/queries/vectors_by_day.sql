@@ -1,0 +1,13 @@
+-- title: Trends 2: vectors over time
+-- says: How many untrusted events went each way, by day
+-- panel: timeseries
+-- variable: days = 30
+SELECT date_trunc('day', event_inserted) AS day,
+       event_vector AS vector,
+       count(*) AS events
+FROM file_events_all
+WHERE dt >= date_format(current_date - INTERVAL '30' DAY, '%Y-%m-%d')
+  AND risk_trusted IS DISTINCT FROM true
+  AND risk_severity IN ('LOW', 'MODERATE', 'HIGH', 'CRITICAL')
+GROUP BY 1, 2
+ORDER BY day, vector
