@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template answers-files answers-check answers test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
+	template answers-files answers-check answers detections detections-check test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -24,7 +24,7 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template answers-check ## Run every check and every test; needs Python for the third parties
+test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
 lint: ## Check formatting, the layers of src, and clippy with warnings denied
@@ -79,6 +79,12 @@ answers: ## Run the saved queries over what `make demo` collected, or over BUCKE
 	@target/venv-show/bin/python infra/answers/show.py $(if $(BUCKET),--bucket '$(BUCKET)') $(if $(PREFIX),--prefix '$(PREFIX)') \
 		$(if $(QUERY),--query '$(QUERY)') $(if $(DAYS),--days '$(DAYS)') $(if $(PERSON),--person '$(PERSON)') \
 		$(if $(DEVICE),--device '$(DEVICE)') $(if $(HASH),--hash '$(HASH)')
+
+detections: ## Convert the Sigma rules for each SIEM: infra/detections/converted
+	tests/detections/convert.sh
+
+detections-check: ## Check that each Sigma rule fires where it must, and that all conversions are valid
+	tests/detections/check.sh
 
 test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real binary collects; takes minutes
 	tests/deploy/check.sh

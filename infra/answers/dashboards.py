@@ -19,7 +19,7 @@ DASHBOARDS = {
         "leavers", "leavers_files", "activity_of_person", "activity_of_device", "activity_of_hash",
     ]),
     "operations": ("Incydr: sessions, cases, agents, the collector", [
-        "sessions_open", "cases_open", "agents_silent", "collector_state",
+        "sessions_open", "cases_open", "held_deactivated", "agents_silent", "collector_state",
     ]),
 }  # fmt: skip
 

@@ -3,6 +3,7 @@ sqlglot."""
 
 import gzip
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def as_duckdb(node: exp.Expression) -> exp.Expression:
     return node
 
 
+@cache
 def translated(sql: str) -> str:
     """Athena's SQL as DuckDB's; what can't be translated is an error."""
     tree = sqlglot.parse_one(sql, read="athena").transform(as_duckdb)

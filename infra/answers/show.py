@@ -83,7 +83,7 @@ def chosen_queries(name: str | None, days: int, given: dict[str, str]) -> list[q
         return [query for query in every if set(query.variables) - {"days"} <= set(given)]
     named = [query for query in every if query.name == name]
     if not named:
-        sys.exit(f"there is no query {name}; there are {', '.join(query.name for query in every)}")
+        sys.exit(f"there is no query {name}; there are {', '.join(sorted(query.name for query in every))}")
     return named
 
 

@@ -324,3 +324,24 @@ def test_each_panel_shows_a_saved_query_and_each_query_of_a_panels_kind_is_shown
     assert sorted(shown) == sorted(QUERIES)
 
 
+
+
+def test_who_is_held_and_deactivated(written: Written) -> None:
+    old = written.time(timedelta(days=31))
+    written.put("users", [{"userId": str(n), "username": f"u{n}@example.com", "active": n not in {1, 5}} for n in range(7)])
+    written.put("legal_hold", [
+        {"matterId": "m", "active": True},
+        *({"_list": "custodians", "_matterId": "m", "userId": user, "membershipActive": active}
+          for user, active in [("1", True), ("2", True), ("5", False), ("6", True)]),
+    ])  # fmt: skip
+    written.put("cases", [{"number": 9, "status": "OPEN", "subjectUsername": "U3@example.com"},
+                          {"number": 8, "status": "CLOSED", "subjectUsername": "u5@example.com"}])  # fmt: skip
+    written.put("agents", [
+        {"agentId": "a2", "userId": "2", "active": False, "lastConnected": written.time()},
+        {"agentId": "a3", "userId": "3", "active": True, "lastConnected": old},
+        {"agentId": "a6", "userId": "6", "active": True, "lastConnected": written.time()},
+    ])  # fmt: skip
+    found = written.lake().rows(QUERIES["held_deactivated"].sql)
+    assert [(row["why"], row["user_id"], row["user_is_active"], row["agent_id"]) for row in found] == [
+        ("case 9", "3", True, "a3"), ("legal hold m", "1", False, None), ("legal hold m", "2", True, "a2"),
+    ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""What the rules' fields are called in each SIEM: processing pipelines for pySigma, and what must stand around a query.
+
+A rule names a record's own paths: `risk.severity`, `type$`; a list's members as if it were one: `risk.indicators.name`.
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sigma.processing.conditions import LogsourceCondition
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import AddConditionTransformation, FieldMappingTransformation
+
+try:
+    from sigma.processing.transformations.base import ValueTransformation
+except ImportError:
+    # As the older pySigma has it that Datadog's backend takes.
+    from sigma.processing.transformations import ValueTransformation
+from sigma.rule import SigmaRule
+from sigma.types import SigmaBool, SigmaExists, SigmaString, SigmaType
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = HERE.parent / "answers" / "columns.csv"
+
+# Lists of objects, whose members the rules name.
+LISTS = ["risk.indicators", "scores", "states"]
+# Lists of texts.
+TEXTS = ["event.shareType"]
+
+
+def snake(path: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", path.lstrip("@_").rstrip("$"))
+    return words.replace(".", "_").lower()
+
+
+def list_of(path: str) -> str | None:
+    """The list that a path goes through."""
+    return next((name for name in LISTS if path.startswith(f"{name}.")), None)
+
+
+def columns(stream: str) -> dict[str, str]:
+    """The column of infra/answers/columns.csv for each path, as a rule writes it."""
+    named = {}
+    with COLUMNS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["stream"] != stream:
+                continue
+            kind, _, member = row["type"].partition(":")
+            path = f"{row['path']}.{member}" if member else row["path"]
+            # Of a list's numbers any may be meant: where it is a severity, the highest answers for all.
+            if kind != "last":
+                named[path] = row["column"]
+    return named | {"_deleted": "deleted", "_deletedAt": "deleted_at"}
+
+
+def rule_fields(rule: SigmaRule) -> list[str]:
+    """What its conditions ask for, in their order."""
+    found: dict[str, None] = {}
+
+    def walk(item: Any) -> None:
+        if getattr(item, "field", None):
+            found[item.field] = None
+        for inner in getattr(item, "detection_items", []):
+            walk(inner)
+
+    for detection in rule.detection.detections.values():
+        walk(detection)
+    return list(found)
+
+
+@dataclass
+class BoolAs(ValueTransformation):
+    """Yes and no as other values, where a backend knows none."""
+
+    words: Callable[[bool], SigmaType] = field(default=lambda value: SigmaString(str(value).lower()))
+
+    def apply_value(self, field: str, val: SigmaBool) -> SigmaType:
+        return self.words(val.boolean)
+
+
+@dataclass
+class ExistsAsAny(ValueTransformation):
+    """That a field is there, as any value."""
+
+    def apply_value(self, field: str, val: SigmaExists) -> SigmaType:
+        if not val.exists:
+            raise ValueError(f"{field}: that a field is not there can't be said so")
+        return SigmaString("*")
+
+
+def named(rename: Callable[[str], str], rule: SigmaRule) -> ProcessingItem:
+    fields = dict.fromkeys([*rule_fields(rule), *rule.fields])
+    return ProcessingItem(FieldMappingTransformation({path: rename(path) for path in fields}))
+
+
+def stream_is(name: str, stream: str) -> ProcessingItem:
+    return ProcessingItem(
+        AddConditionTransformation({name: stream}), rule_conditions=[LogsourceCondition(product="incydr")]
+    )
+
+
+def pipeline(target: str, rule: SigmaRule) -> ProcessingPipeline:
+    """For one rule, whose stream is its log source's service."""
+    items: list[ProcessingItem]
+    stream = rule.logsource.service
+    match target:
+        case "splunk":
+            # A list's members are one field with many values, and a condition holds where it holds for any.
+            items = [named(splunk, rule), stream_is("incydr_stream", stream)]
+        case "elastic":
+            items = [named(lambda path: f"incydr.{path}", rule), stream_is("incydr_stream", stream)]
+        case "sentinel":
+            items = [named(lambda path: column(stream, path), rule), ProcessingItem(BoolAs())]
+        case "secops":
+            items = [named(lambda path: f'$e.additional.fields["{path}"]', rule), ProcessingItem(BoolAs())]
+        case "logscale":
+            items = [ProcessingItem(BoolAs()), ProcessingItem(ExistsAsAny()), stream_is("incydr_stream", stream)]
+        case "datadog":
+            items = [ProcessingItem(BoolAs()), ProcessingItem(ExistsAsAny()), stream_is("incydr_stream", stream)]
+        case "panther":
+            items = []
+        case "athena":
+            items = [named(lambda path: column(stream, path), rule)]
+        case _:
+            raise ValueError(f"there is no target {target}")
+    return ProcessingPipeline(name=f"incydr for {target}", items=items)
+
+
+def column(stream: str, path: str) -> str:
+    return columns(stream).get(path, snake(path))
+
+
+def splunk(path: str) -> str:
+    inner = list_of(path)
+    if inner:
+        return f"{inner}{{}}{path.removeprefix(inner)}"
+    return f"{path}{{}}" if path in TEXTS else path

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Checks the Sigma rules: that each fires on a record that it is for and on no near miss, and that what lies in
+# infra/detections/converted is what they convert to. Needs python3 with venv. Arguments go to pytest.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+export PYTHONDONTWRITEBYTECODE=1
+
+echo "detections: each rule converts, to what is there"
+tests/detections/convert.sh --check
+
+echo "detections: each rule fires where it must, and nowhere else"
+target/venv-detections/bin/python -m pytest -q -p no:cacheprovider tests/detections "$@"
