@@ -54,6 +54,17 @@ def translated(sql: str) -> str:
     return tree.sql(dialect="duckdb", unsupported_level=ErrorLevel.RAISE)
 
 
+@cache
+def tables(sql: str) -> list[str]:
+    return sorted({found.name for found in sqlglot.parse_one(sql, read="athena").find_all(exp.Table)})
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The SQL of each view."""
+    return {view.name: view.sql() for view in (*views.views(), *ocsf.views())}
+
+
 class Lake:
     """The objects below a directory (`<stream>/dt=…/hour=…/*.ndjson.gz`), with all views over them."""
 
@@ -64,13 +75,26 @@ class Lake:
         # Nulls stand last whatever the order, as in Trino.
         self.duck.execute("SET default_null_order = 'NULLS_LAST'")
         self.duck.execute(MACROS)
-        for stream in views.keys():
-            self.duck.execute(table(stream, directory))
-        for view in (*views.views(), *ocsf.views()):
-            self.duck.execute(f"CREATE VIEW {view.name} AS {translated(view.sql())}")
+        self.made: set[str] = set()
+
+    def make(self, name: str) -> None:
+        """A table or a view, with those that it stands on."""
+        if name in self.made:
+            return
+        self.made.add(name)
+        if name in views.keys():
+            self.duck.execute(table(name, self.directory))
+        elif name in sources():
+            self.make_all(sources()[name])
+            self.duck.execute(f"CREATE VIEW {name} AS {translated(sources()[name])}")
+
+    def make_all(self, sql: str) -> None:
+        for name in tables(sql):
+            self.make(name)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What Athena's SQL finds."""
+        self.make_all(sql)
         found = self.duck.execute(translated(sql))
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

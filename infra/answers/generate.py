@@ -11,7 +11,7 @@ import dashboards
 import ocsf
 import queries
 import views
-from views import HERE, TYPES, View
+from views import HERE, View, type_names
 
 ATHENA = HERE.parent / "athena.yaml"
 # What is made stands between these, as the whole of a part.
@@ -28,11 +28,11 @@ def view_resource(view: View) -> str:
     definition = {
         "catalog": "awsdatacatalog",
         "schema": "${Database}",
-        "columns": [{"name": column.name, "type": TYPES[column.type][0]} for column in view.columns],
+        "columns": [{"name": column.name, "type": type_names(column.type)[0]} for column in view.columns],
         "originalSql": view.sql(),
     }
     columns = "".join(
-        f"            - {{Name: {column.name}, Type: {json.dumps(TYPES[column.type][1])}}}\n" for column in view.columns
+        f"            - {{Name: {column.name}, Type: {json.dumps(type_names(column.type)[1])}}}\n" for column in view.columns
     )
     text = json.dumps(definition, ensure_ascii=False, separators=(",", ":"))
     assert text.count("${") == 1, f"{view.name} has what CloudFormation would take for a reference"

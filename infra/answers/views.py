@@ -20,6 +20,13 @@ TYPES = {
 }
 
 
+def type_names(type: str) -> tuple[str, str]:
+    """Of a column's type: Athena's name, and Glue's. A type that is none of ours is Athena's own."""
+    import ocsf
+
+    return TYPES.get(type) or (type, ocsf.hive(type))
+
+
 @dataclass(frozen=True)
 class Column:
     name: str

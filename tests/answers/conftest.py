@@ -1,6 +1,8 @@
 """The lake of a simulated tenant, stored by the real binary; and lakes of records that a test writes itself."""
 
 import json
+import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,6 +46,8 @@ def children(world: Simulator, dataset: str, parents: list[Record], key: str, n:
 VECTORS = ["UPLOAD", "REMOVABLE_MEDIA", "CLOUD_SHARING", None]
 PLACES = [("Cloud Storage", "Dropbox"), ("Email", "Gmail"), ("Device", None), (None, None), ("Messaging", "Slack")]
 SEVERITIES = ["NO_RISK_INDICATED", "LOW", "MODERATE", "HIGH", "CRITICAL", None]
+ACTIONS = ["file-created", "file-emailed", "file-deleted", "file-shared", "application-read", "new-action", None]
+OBSERVERS = ["Endpoint", "GoogleDrive", "Gmail", None, "OneDrive"]
 NAMES = ["plan.docx", "Main.RS", "no ending", "archive.tar.gz", None]
 
 
@@ -54,7 +58,8 @@ def various(event: Record) -> Iterator[Record]:
         severity = SEVERITIES[n % 6]
         yield event | {
             "@timestamp": f"{event['@timestamp'][:17]}{n % 60:02}.{n:03}Z",
-            "event": event["event"] | {"id": f"various-{n}", "vector": VECTORS[n % 4]},
+            "event": event["event"] | {"id": f"various-{n}", "vector": VECTORS[n % 4], "action": ACTIONS[n % 7],
+                                       "observer": OBSERVERS[n % 5]},
             "user": {"email": [f"Person{n % 7}@example.com", None][n % 13 == 0], "id": str(n % 7),
                      "deviceUid": [f"device-{n % 4}", None][n % 3 == 0]},
             "file": event["file"] | {"name": NAMES[n % 5], "category": ["Document", "SourceCode", None][n % 3],
@@ -106,9 +111,19 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    directory = tmp_path_factory.mktemp("lake")
-    print(f"seed {SEED}")
-    with Simulator("--seed", SEED, "--users", 20, "--cases", 6, "--audit", 300, "--file-events", 400) as simulator:
+    yield from collected(SEED, tmp_path_factory.mktemp("lake"))
+
+
+@pytest.fixture(scope="session")
+def any_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A random tenant; SEED=n is the same again."""
+    seed = int(os.environ.get("SEED") or random.randrange(2**32))
+    print(f"SEED={seed}")
+    yield from collected(seed, tmp_path_factory.mktemp("any"))
+
+
+def collected(seed: int, directory: Path) -> Iterator[World]:
+    with Simulator("--seed", seed, "--users", 20, "--cases", 6, "--audit", 300, "--file-events", 400) as simulator:
         shown = filled(simulator)
         environment = simulator.places["environment"] | {"STREAMS": ",".join(STREAMS), "REQUESTS_PER_MINUTE": "10000"}
         with Function(BINARIES / "incydr-collector", environment) as function:
