@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fields
+import yaml
 from sigma.conversion.base import Backend
 from sigma.rule import SigmaRule
 from written import HERE, Correlation, Rule, head, rules
@@ -353,7 +354,28 @@ def converted(target: str) -> dict[str, str]:
     return made
 
 
+def mapping(target: str) -> str:
+    """The names alone, as a pipeline that sigma-cli and others read: `-p infra/detections/pipelines/<target>.yml`."""
+    streams: dict[str, set[str]] = {}
+    for rule in rules().values():
+        for one in [rule] if isinstance(rule, SigmaRule) else []:
+            streams.setdefault(one.logsource.service, set()).update([*fields.rule_fields(one), *one.fields])
+    items: list[dict[str, object]] = []
+    for stream, paths in sorted(streams.items()):
+        of = [{"type": "logsource", "product": "incydr", "service": stream}]
+        names = {path: fields.NAMES[target](stream, path) for path in sorted(paths)}
+        items.append({"id": f"{stream}_fields", "type": "field_name_mapping", "mapping": names, "rule_conditions": of})
+        if target in fields.STREAM_FIELD:
+            items.append({"id": f"{stream}_stream", "type": "add_condition", "conditions": {"incydr_stream": stream},
+                          "rule_conditions": of})  # fmt: skip
+    return yaml.safe_dump(
+        {"name": f"Incydr records in {target}", "priority": 20, "transformations": items}, sort_keys=False, width=118
+    )
+
+
 def files(target: str) -> dict[Path, str]:
+    if target == "pipelines":
+        return {HERE / "pipelines" / f"{name}.yml": mapping(name) for name in fields.NAMES}
     if target == "panther":
         import panther
 
@@ -364,12 +386,12 @@ def files(target: str) -> dict[Path, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file isn't what is made")
-    parser.add_argument("--only", nargs="+", choices=[*TARGETS, "panther"], default=[*TARGETS, "panther"])
+    parser.add_argument("--only", nargs="+", choices=[*TARGETS, "panther", "pipelines"], default=[*TARGETS, "panther", "pipelines"])
     given = parser.parse_args()
     stale = []
     for target in given.only:
         made = files(target)
-        known = set(CONVERTED.joinpath(target).rglob("*.*"))
+        known = set((HERE / "pipelines" if target == "pipelines" else CONVERTED / target).rglob("*.*"))
         for path in known - set(made):
             stale.append(path)
             if not given.check:

@@ -102,30 +102,31 @@ def stream_is(name: str, stream: str) -> ProcessingItem:
     )
 
 
+# What a stream's path is called where a mapping of names is all it takes.
+NAMES: dict[str, Callable[[str, str], str]] = {
+    "splunk": lambda stream, path: splunk(path),
+    "elastic": lambda stream, path: f"incydr.{path}",
+    "sentinel": lambda stream, path: column(stream, path),
+    "secops": lambda stream, path: f'$e.additional.fields["{path}"]',
+    "logscale": lambda stream, path: path,
+    "datadog": lambda stream, path: path,
+    "panther": lambda stream, path: path,
+    "athena": lambda stream, path: column(stream, path),
+}
+# Where all streams lie together, and a field tells them apart.
+STREAM_FIELD = {"splunk", "elastic", "logscale", "datadog"}
+
+
 def pipeline(target: str, rule: SigmaRule) -> ProcessingPipeline:
     """For one rule, whose stream is its log source's service."""
-    items: list[ProcessingItem]
     stream = rule.logsource.service
-    match target:
-        case "splunk":
-            # A list's members are one field with many values, and a condition holds where it holds for any.
-            items = [named(splunk, rule), stream_is("incydr_stream", stream)]
-        case "elastic":
-            items = [named(lambda path: f"incydr.{path}", rule), stream_is("incydr_stream", stream)]
-        case "sentinel":
-            items = [named(lambda path: column(stream, path), rule), ProcessingItem(BoolAs())]
-        case "secops":
-            items = [named(lambda path: f'$e.additional.fields["{path}"]', rule), ProcessingItem(BoolAs())]
-        case "logscale":
-            items = [ProcessingItem(BoolAs()), ProcessingItem(ExistsAsAny()), stream_is("incydr_stream", stream)]
-        case "datadog":
-            items = [ProcessingItem(BoolAs()), ProcessingItem(ExistsAsAny()), stream_is("incydr_stream", stream)]
-        case "panther":
-            items = []
-        case "athena":
-            items = [named(lambda path: column(stream, path), rule)]
-        case _:
-            raise ValueError(f"there is no target {target}")
+    items = [named(lambda path: NAMES[target](stream, path), rule)]
+    if target in {"sentinel", "secops", "logscale", "datadog"}:
+        items.append(ProcessingItem(BoolAs()))
+    if target in {"logscale", "datadog"}:
+        items.append(ProcessingItem(ExistsAsAny()))
+    if target in STREAM_FIELD:
+        items.append(stream_is("incydr_stream", stream))
     return ProcessingPipeline(name=f"incydr for {target}", items=items)
 
 

@@ -7,5 +7,5 @@ export PYTHONDONTWRITEBYTECODE=1
 
 tests/venv.sh detections tests/detections/requirements.txt
 tests/venv.sh datadog tests/detections/requirements-datadog.txt
-target/venv-detections/bin/python infra/detections/convert.py --only splunk sentinel elastic secops logscale panther athena "$@"
+target/venv-detections/bin/python infra/detections/convert.py --only splunk sentinel elastic secops logscale panther athena pipelines "$@"
 target/venv-datadog/bin/python infra/detections/convert.py --only datadog "$@"

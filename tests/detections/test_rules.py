@@ -16,6 +16,8 @@ import pytest
 import sqlglot
 import yaml
 from samples import SAMPLES, record
+from sigma.backends.splunk import SplunkBackend
+from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,3 +203,16 @@ def test_no_field_is_left_as_the_rule_names_it_where_the_siem_names_it_otherwise
         assert not re.search(r"'[\w.$@]+'", where), name
     for name, text in conversions("logscale").items():
         assert not re.search(r"\b(risk\.indicators\.name|scores\.severity|states\.state|event\.shareType)=", text), name
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_pipelines_files_name_fields_as_the_conversions_do(name: str) -> None:
+    """As sigma-cli reads them."""
+    made = ProcessingPipeline.from_yaml((DETECTIONS / "pipelines" / "splunk.yml").read_text("utf-8"))
+    rule = rules()[name]
+    rule.fields = []
+    (query,) = SplunkBackend(processing_pipeline=made).convert_rule(rule)
+    assert f"search = index=incydr {query} | table" in conversions("splunk")[name]
+    for path in (DETECTIONS / "pipelines").glob("*.yml"):
+        ProcessingPipeline.from_yaml(path.read_text("utf-8"))
+    assert {path.stem for path in (DETECTIONS / "pipelines").glob("*.yml")} == {*convert.TARGETS, "panther"}
