@@ -3,6 +3,7 @@ says is put into the form that the SIEM takes, with the table, index or stream a
 
 import argparse
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -373,9 +374,43 @@ def mapping(target: str) -> str:
     )
 
 
+def elastic_mapping() -> str:
+    """What the rules ask for as fields of their own, for ES|QL sees nothing in what is `flattened`."""
+    root: dict[str, dict] = {}
+    for rule in rules().values():
+        if isinstance(rule, SigmaRule):
+            kinds = fields.kinds(rule.logsource.service)
+            for path in [*fields.rule_fields(rule), *rule.fields]:
+                *parents, last = path.split(".")
+                held = root
+                for parent in parents:
+                    held = held.setdefault(parent, {"properties": {}})["properties"]
+                kind = {"bool": "boolean", "int": "long", "most": "long"}.get(kinds.get(path, "text"), "keyword")
+                assert held.get(last, {"type": kind}) == {"type": kind}, f"{path} is of two types"
+                held[last] = {"type": kind}
+    incydr = {"dynamic": False, "properties": root}
+    template = {"template": {"mappings": {"properties": {"incydr_stream": {"type": "keyword"}, "incydr": incydr}}}}
+    return json.dumps(template, indent=2, sort_keys=True) + "\n"
+
+
+def table() -> str:
+    """The rules as a page."""
+    lines = ["# The rules", "", "Made by `make detections`. [How to use them](README.md).", "",
+             "| rule | level | stream | ATT&CK |", "|---|---|---|---|"]  # fmt: skip
+    for name, rule in rules().items():
+        about = head(rule)
+        stream = " and ".join(dict.fromkeys(of.logsource.service for of in rule.of)) if isinstance(rule, Correlation) else rule.logsource.service
+        techniques = ", ".join(tag.removeprefix("attack.").upper() for tag in map(str, about.tags) if tag.startswith("attack.t"))
+        lines.append(f"| [{about.title}](rules/{name}.yml) | {about.level.name.lower()} | `{stream}` | {techniques} |")
+    return "\n".join(lines) + "\n"
+
+
 def files(target: str) -> dict[Path, str]:
     if target == "pipelines":
-        return {HERE / "pipelines" / f"{name}.yml": mapping(name) for name in fields.NAMES}
+        return {HERE / "pipelines" / f"{name}.yml": mapping(name) for name in fields.NAMES} | {HERE / "rules.md": table()}
+    if target == "elastic":
+        return {CONVERTED / "elastic" / "mapping.json": elastic_mapping(),
+                CONVERTED / TARGETS[target].file: "\n".join(converted(target).values())}  # fmt: skip
     if target == "panther":
         import panther
 

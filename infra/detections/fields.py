@@ -56,6 +56,17 @@ def columns(stream: str) -> dict[str, str]:
     return named | {"_deleted": "deleted", "_deletedAt": "deleted_at"}
 
 
+def kinds(stream: str) -> dict[str, str]:
+    """The type of columns.csv for each path, as a rule writes it."""
+    with COLUMNS.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stream"] == stream]
+    found = {}
+    for row in rows:
+        kind, _, member = row["type"].partition(":")
+        found[f"{row['path']}.{member}" if member else row["path"]] = kind
+    return found | {"_deleted": "bool"}
+
+
 def rule_fields(rule: SigmaRule) -> list[str]:
     """What its conditions ask for, in their order."""
     found: dict[str, None] = {}

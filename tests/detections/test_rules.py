@@ -216,3 +216,17 @@ def test_the_pipelines_files_name_fields_as_the_conversions_do(name: str) -> Non
     for path in (DETECTIONS / "pipelines").glob("*.yml"):
         ProcessingPipeline.from_yaml(path.read_text("utf-8"))
     assert {path.stem for path in (DETECTIONS / "pipelines").glob("*.yml")} == {*convert.TARGETS, "panther"}
+
+
+def test_elastic_is_told_of_every_field_that_a_rule_asks_for() -> None:
+    text = (DETECTIONS / "converted" / "elastic" / "mapping.json").read_text("utf-8")
+    mapped = json.loads(text)["template"]["mappings"]["properties"]["incydr"]["properties"]
+    for name, rule in SINGLE.items():
+        for path in fields.rule_fields(rules()[name]):
+            *parents, last = path.split(".")
+            held = mapped
+            for parent in parents:
+                held = held[parent]["properties"]
+            assert held[last]["type"] in {"keyword", "long", "boolean"}, path
+    assert mapped["risk"]["properties"]["trusted"] == {"type": "boolean"}
+    assert mapped["scores"]["properties"]["severity"] == {"type": "long"}
