@@ -101,7 +101,7 @@ deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-
 	sam deploy $(SAM_OPTIONS)
 
 # Parameters of the same name as outputs of the collector's stack are filled in.
-deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill; PARAMETERS='Name=value ...'
+deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill, notify; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
 
 invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answer
