@@ -15,7 +15,7 @@ from rendered import Rendered, source
 from simulator import Simulator
 
 STORY = "incydr-collector-test"
-EXTRAS = ["siem-access", "monitoring"]
+EXTRAS = ["siem-access", "monitoring", "notify"]
 
 
 @pytest.fixture(scope="module")
