@@ -421,7 +421,7 @@ def test_every_call_is_to_the_one_function_and_tried_again_and_hands_on_little(b
 def test_no_more_shards_are_read_at_once_than_share_the_requests(backfill):
     states = definition(backfill)["States"]
     assert states["Shards"]["MaxConcurrency"] == states["Begin"]["Parameters"]["ours"]["at_once"] == 7
-    (most,) = re.findall(r'"at_once" => .*\bnumber\(field, value, (\d+)\)', (ROOT / "src" / "event.rs").read_text("utf-8"))
+    (most,) = re.findall(r'"at_once" => .*\bnumber\(field, value, (\d+)\)', (ROOT / "src" / "edge" / "event.rs").read_text("utf-8"))
     assert source(INFRA / "backfill.yaml")["Parameters"]["ShardsAtOnce"]["MaxValue"] == int(most)
     processor = states["Shards"]["ItemProcessor"]["ProcessorConfig"]
     assert processor == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
@@ -481,7 +481,7 @@ def made(*given):
 def test_make_starts_a_backfill_with_what_plan_takes(given, event):
     said = made(*given).stdout
     assert json.loads(re.search(r"infra/backfill.sh dev '(.*)'", said)[1]) == event
-    code = (ROOT / "src" / "event.rs").read_text("utf-8")
+    code = (ROOT / "src" / "edge" / "event.rs").read_text("utf-8")
     assert all(f'"{field}"' in code for field in event)
 
 

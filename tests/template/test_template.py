@@ -442,8 +442,8 @@ def test_each_interval_fits_what_the_collector_promises(template, interval):
     # A session that changes is seen again at least twice before it is too old to be read again.
     assert 2 * every <= held["SESSIONS_RESCAN_HOURS"] * 60
     # The longest that a record can wait, a run missed: long before the warning that it is about to be lost.
-    retention = min(int(days) for days in re.findall(r"retention: Some\((\d+) \* DAY\)", code_below("stream/*.rs")))
-    (warned,) = re.findall(r"EXPIRES_SOON: i64 = (\d+) \* HOUR", code_below("run/*.rs"))
+    retention = min(int(days) for days in re.findall(r"retention: Some\((\d+) \* DAY\)", code_below("incydr/facts/*.rs")))
+    (warned,) = re.findall(r"EXPIRES_SOON: i64 = (\d+) \* HOUR", code_below("actions/*.rs"))
     assert 2 * every + max(settle) < retention * 1440 - int(warned) * 60
     # A window is counted once more after the last of these, within what the API keeps.
     assert max(map(int, held["RECONCILE_MINUTES"].split(","))) + every < retention * 1440
