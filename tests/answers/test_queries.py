@@ -345,3 +345,23 @@ def test_who_is_held_and_deactivated(written: Written) -> None:
     assert [(row["why"], row["user_id"], row["user_is_active"], row["agent_id"]) for row in found] == [
         ("case 9", "3", True, "a3"), ("legal hold m", "1", False, None), ("legal hold m", "2", True, "a2"),
     ]  # fmt: skip
+
+
+def test_who_is_on_a_list_or_has_a_profile_twice_counts_once(written: Written) -> None:
+    """Two actors may have one name, and two lists one title."""
+    event = {"event": {"id": "e", "inserted": written.time()}, "user": {"email": "A@example.com"}, "@timestamp": written.time(),
+             "risk": {"severity": "HIGH", "score": 7, "trusted": False}}  # fmt: skip
+    written.put("file_events", [event])
+    member = {"_list": "members", "actorname": "a@example.com"}
+    written.put("watchlists", [
+        {"watchlistId": "w", "title": "Leavers"}, {"watchlistId": "v", "title": "Leavers"},
+        member | {"_watchlistId": "w", "actorId": "1"}, member | {"_watchlistId": "w", "actorId": "2"},
+        member | {"_watchlistId": "v", "actorId": "1"},
+    ])  # fmt: skip
+    today = f"{written.now:%Y-%m-%d}"
+    written.put("actor_profiles", [{"actorId": n, "name": "a@example.com", "endDate": today, "department": "Sales"} for n in "12"])
+    lake = written.lake()
+    found = lake.rows(QUERIES["watchlists_moved"].sql)
+    assert [(row["watchlist"], row["events"], row["risk"]) for row in found] == [("Leavers", 1, 7)] * 2
+    assert len(lake.rows(QUERIES["leavers_files"].sql)) == 1
+    assert [row["events"] for row in lake.rows(QUERIES["departments"].sql)] == [1]

@@ -12,7 +12,11 @@ SELECT moved."timestamp" AS happened,
        moved.destination_name,
        moved.risk_severity AS severity
 FROM file_events_all AS moved
-JOIN actor_profiles_now AS profile ON lower(profile.name) = lower(moved.user_email)
+JOIN (
+  SELECT lower(name) AS name, min(end_date) AS end_date
+  FROM actor_profiles_now
+  GROUP BY 1
+) AS profile ON profile.name = lower(moved.user_email)
 WHERE moved.dt >= date_format(current_date - INTERVAL '30' DAY, '%Y-%m-%d')
   AND moved.risk_trusted IS DISTINCT FROM true
   AND moved.risk_severity IN ('LOW', 'MODERATE', 'HIGH', 'CRITICAL')

@@ -3,17 +3,20 @@
 -- panel: table
 -- variable: days = 30
 SELECT coalesce(list.title, list.list_type) AS watchlist,
-       lower(member.actorname) AS person,
+       member.person,
        count(*) AS events,
        sum(moved.risk_score) AS risk
-FROM watchlists_now AS member
+FROM (
+  SELECT DISTINCT of_watchlist_id, lower(actorname) AS person
+  FROM watchlists_now
+  WHERE list = 'members'
+) AS member
 JOIN watchlists_now AS list ON list.watchlist_id = member.of_watchlist_id
-JOIN file_events_all AS moved ON lower(moved.user_email) = lower(member.actorname)
-WHERE member.list = 'members'
-  AND list.list IS NULL
+JOIN file_events_all AS moved ON lower(moved.user_email) = member.person
+WHERE list.list IS NULL
   AND moved.dt >= date_format(current_date - INTERVAL '30' DAY, '%Y-%m-%d')
   AND moved.risk_trusted IS DISTINCT FROM true
   AND moved.risk_severity IN ('LOW', 'MODERATE', 'HIGH', 'CRITICAL')
-GROUP BY 1, 2
+GROUP BY list.watchlist_id, 1, 2
 ORDER BY risk DESC NULLS LAST, events DESC, watchlist, person
 LIMIT 100
