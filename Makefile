@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint deny unit whole-run simulation soak mutations named-mutations third-party-s3 conformance \
-	template answers-files answers-check answers detections detections-check test-deploy build release deploy doctor invoke logs probe backfill binaries bench growth clean
+.PHONY: help demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
+	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -24,7 +24,7 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit whole-run simulation named-mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
+test: lint deny unit whole-run responder simulation named-mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
 lint: ## Check formatting, the layers of src, and clippy with warnings denied
@@ -38,6 +38,9 @@ deny: $(CARGO_DENY) ## Check licences, sources, and that there is one TLS and on
 $(CARGO_DENY):
 	@echo "Installing cargo-deny (once)"
 	cargo install --quiet --locked --debug --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
+
+responder: ## Run the responder's tests: its real binary, in the simulator, under faults, deaths and double deliveries
+	cargo test --workspace --test responder
 
 unit: ## Run the unit tests, and the simulator's own
 	cargo test --workspace --lib --bins --test api --test aws --test lists --test hot_loop
@@ -89,8 +92,8 @@ detections-check: ## Check that each Sigma rule fires where it must, and that al
 test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real binary collects; takes minutes
 	tests/deploy/check.sh
 
-build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64)
-	infra/build.sh $(ARCH)
+build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64), BINARY=incydr-collector (or responder)
+	infra/build.sh $(or $(ARCH),arm64) $(BINARY)
 
 release: ## Make a release: for each processor zip, SHA-256 and SBOM; packaged.yaml and notes. The same bytes each time
 	infra/release.sh
@@ -103,6 +106,11 @@ deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-
 # Parameters of the same name as outputs of the collector's stack are filled in.
 deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill, notify; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
+
+# It is a program of its own; a release's zip needs no building.
+deploy-respond: ## Build and deploy infra/respond.yaml, the responder; PARAMETERS='AllowedActions=session.add_note ...'
+	$(if $(findstring CodeBucket=,$(PARAMETERS)),,sam build --beta-features --template-file infra/respond.yaml --build-dir .aws-sam/respond $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)))
+	BUILT=$(if $(findstring CodeBucket=,$(PARAMETERS)),,.aws-sam/respond/template.yaml) infra/deploy-extra.sh $(ENV) respond $(PARAMETERS)
 
 invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answer
 	@infra/invoke.sh $(ENV) '$(EVENT)'

@@ -1,12 +1,13 @@
 #!/bin/sh
-# build.sh [ARCH]: makes the zip for Lambda's provided.al2023 and says its size. ARCH is arm64 (the template's default) or
-# x86_64. Another processor than this machine's needs cargo-lambda; where it can't be built, this machine's is, or with
-# STRICT=1 none.
+# build.sh [ARCH [BINARY]]: makes the zip for Lambda's provided.al2023 and says its size. ARCH is arm64 (the templates'
+# default) or x86_64, BINARY incydr-collector or responder. Another processor than this machine's needs cargo-lambda; where
+# it can't be built, this machine's is, or with STRICT=1 none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 arch=${1:-arm64}
+name=${2:-incydr-collector}
 case $(uname -m) in
 aarch64 | arm64) native=arm64 ;;
 *) native=x86_64 ;;
@@ -31,10 +32,11 @@ fi
 
 built=${CARGO_TARGET_DIR:-target}
 if [ "$how" = cargo ]; then
-    cargo build --release --locked --package incydr-collector --bin incydr-collector
-    binary=$built/release/incydr-collector
+    cargo build --release --locked --package incydr-collector --bin "$name"
+    binary=$built/release/$name
 else
-    cargo lambda build --release --locked --target "$triple" --bin incydr-collector
-    binary=$built/lambda/incydr-collector/bootstrap
+    cargo lambda build --release --locked --target "$triple" --bin "$name"
+    binary=$built/lambda/$name/bootstrap
 fi
-exec python3 infra/zip.py "$binary" "$built/lambda/$arch/bootstrap.zip"
+case $name in incydr-collector) zip=bootstrap.zip ;; *) zip=$name.zip ;; esac
+exec python3 infra/zip.py "$binary" "$built/lambda/$arch/$zip"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # deploy-extra.sh ENV NAME [Parameter=value ...]: deploys infra/NAME.yaml beside the collector's stack of ENV. A parameter
 # that has the name of one of that stack's outputs gets its value, unless it is given. Needs the SAM CLI and python3.
+# BUILT is the template that sam build left, where the stack has a program of its own.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,5 +25,5 @@ for output in json.load(sys.stdin):
 ' "$template" "$@")
 
 # shellcheck disable=SC2086
-exec sam deploy --template-file "$template" --stack-name "$stack-$name" --resolve-s3 --no-fail-on-empty-changeset \
+exec sam deploy --template-file "${BUILT:-$template}" --stack-name "$stack-$name" --resolve-s3 --no-fail-on-empty-changeset \
     --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $filled "$@"

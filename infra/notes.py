@@ -1,4 +1,4 @@
-"""notes.py VERSION DIRECTORY ARCH...: writes packaged.yaml, which takes the release's zip, and NOTES.md beside the zips."""
+"""notes.py VERSION DIRECTORY ARCH...: writes packaged.yaml and respond.yaml, which take the release's zips, and NOTES.md."""
 
 import re
 import sys
@@ -20,6 +20,18 @@ def packaged(version: str, arch: str) -> str:
     return f"# incydr-collector {version}: deploy with CodeBucket, the bucket that the zip was copied to.\n{text}"
 
 
+def packaged_responder(version: str, arch: str) -> str:
+    """The same of the responder's."""
+    text = (ROOT / "infra" / "respond.yaml").read_text("utf-8")
+    for old, new in [
+        (r"(  CodeKey:\n    Type: String\n    Default: )\"\"\n", rf"\g<1>incydr-responder-{version}-{arch}.zip\n"),
+        (r"(  Architecture:\n    Type: String\n    Default: )\w+\n", rf"\g<1>{arch}\n"),
+    ]:
+        text, times = re.subn(old, new, text)
+        assert times == 1, old
+    return f"# The responder of incydr-collector {version}: deploy with CodeBucket, the bucket that the zip was copied to.\n{text}"
+
+
 def changes(version: str) -> str:
     """What the changelog says of the version, or of what is not released yet."""
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
@@ -30,7 +42,8 @@ def changes(version: str) -> str:
 
 def notes(version: str, directory: Path, made: list[str]) -> str:
     zips = [directory / f"incydr-collector-{version}-{arch}.zip" for arch in made]
-    hashes = "".join((directory / f"{path.name}.sha256").read_text("utf-8") for path in zips)
+    hashed = [*zips, *(directory / f"incydr-responder-{version}-{arch}.zip" for arch in made)]
+    hashes = "".join((directory / f"{path.name}.sha256").read_text("utf-8") for path in hashed)
     return f"""# incydr-collector {version}
 
 Copy the zip into a bucket in the region where the collector is to run, and deploy `packaged.yaml` with it (in the console, or so):
@@ -42,6 +55,8 @@ aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-coll
   --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> BaseUrl=https://api.<region>.code42.com \\
   ScheduleState=DISABLED
 ```
+
+The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`.
 
 The other processor's zip needs `CodeKey` and `Architecture` besides. What each zip is made of is in its `.cdx.json` (CycloneDX).
 
@@ -55,6 +70,7 @@ The other processor's zip needs `CodeKey` and `Architecture` besides. What each 
 
 def main(version: str, directory: Path, made: list[str]) -> None:
     (directory / "packaged.yaml").write_text(packaged(version, made[0]), "utf-8")
+    (directory / "respond.yaml").write_text(packaged_responder(version, made[0]), "utf-8")
     (directory / "NOTES.md").write_text(notes(version, directory, made), "utf-8")
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# release.sh [DIRECTORY]: makes what a release consists of, for each processor that can be built here: the zip, its SHA-256
-# and its list of ingredients (CycloneDX); and the template that takes the zip, and the notes. Needs cargo and python3; for
-# the other processor than this machine's, cargo-lambda. The same sources make the same bytes.
+# release.sh [DIRECTORY]: makes what a release consists of, for each processor that can be built here: the zips of collector
+# and responder, their SHA-256 and lists of ingredients (CycloneDX); the templates that take them, and the notes. Needs cargo
+# and python3; for the other processor than this machine's, cargo-lambda. The same sources make the same bytes.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,19 +17,24 @@ mkdir -p "$release"
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$root=/incydr-collector"
 
-made=
-for arch in ${ARCHITECTURES:-arm64 x86_64}; do
-    if ! STRICT=1 infra/build.sh "$arch"; then
-        echo "$arch is not part of this release: make it where it can be built, and put its files beside these." >&2
-        continue
-    fi
-    zip=$name-$arch.zip
-    cp "$built/lambda/$arch/bootstrap.zip" "$release/$zip"
+# make_zip ARCH BUILT ZIP: what was built, under the release's name, with its hash and its list of ingredients.
+make_zip() {
+    cp "$built/lambda/$1/$2" "$release/$3.zip"
     (cd "$release" && python3 -c '
 import hashlib, sys
 print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() + "  " + sys.argv[1])
-' "$zip" >"$zip.sha256")
-    python3 infra/sbom.py "$arch" "$release/$zip" "$release/$name-$arch.cdx.json"
+' "$3.zip" >"$3.zip.sha256")
+    python3 infra/sbom.py "$1" "$release/$3.zip" "$release/$3.cdx.json"
+}
+
+made=
+for arch in ${ARCHITECTURES:-arm64 x86_64}; do
+    if ! STRICT=1 infra/build.sh "$arch" || ! STRICT=1 infra/build.sh "$arch" responder; then
+        echo "$arch is not part of this release: make it where it can be built, and put its files beside these." >&2
+        continue
+    fi
+    make_zip "$arch" bootstrap.zip "$name-$arch"
+    make_zip "$arch" responder.zip "incydr-responder-$version-$arch"
     made="$made $arch"
 done
 [ -n "$made" ] || { echo "no processor's zip could be made" >&2; exit 1; }

@@ -1,5 +1,10 @@
 # The outputs of ../../template.yaml by Terraform's names. What the stack doesn't have is null.
 
+output "base_url" {
+  description = "The tenant's API"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "BaseUrl", null)
+}
+
 output "function_name" {
   description = "The function, to invoke by hand"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FunctionName", null)

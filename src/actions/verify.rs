@@ -3,6 +3,7 @@
 
 mod history;
 mod hour;
+mod trail;
 mod verification;
 
 use std::collections::BTreeMap;
@@ -135,6 +136,10 @@ impl Verification<'_> {
                 }
             }
             self.hours(&spans, &history, &mut progress).await?
+        };
+        let next_from = match next_from {
+            None if self.asked.streams.is_none() => self.trail(&mut progress).await?,
+            next_from => next_from,
         };
         let is_cut = progress.findings.len() >= MOST_FINDINGS;
         let status = match next_from {

@@ -13,6 +13,9 @@ use crate::core::ndjson::{self, Fingerprint, Packed};
 use crate::core::stream::Stream;
 use crate::core::time::{HOUR, Millis};
 
+/// The stream of what was done on request, which the responder writes beside the collector's: two records a request.
+pub const TRAIL: &str = "response_actions";
+
 /// The part of the records' bucket below `S3_PREFIX`.
 pub struct Records<'a> {
     pub bucket: &'a Bucket,

@@ -19,14 +19,17 @@ from rendered import ROOT, Rendered, source
 
 VERSION = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
 NAME = f"incydr-collector-{VERSION}"
+RESPONDER = f"incydr-responder-{VERSION}"
 # Both processors, whichever this machine has; what is asked for anything else is the real cargo's to answer.
 CARGO = """#!/bin/sh
 case "$*" in
 build*|*lambda\\ build*)
     place=$CARGO_TARGET_DIR/release
-    case "$*" in lambda*) place=$CARGO_TARGET_DIR/lambda/incydr-collector ;; esac
-    mkdir -p "$place"
-    for name in bootstrap incydr-collector; do printf 'ELF GLIBC_2.34 %s' "$RUSTFLAGS" >"$place/$name"; done ;;
+    for binary in incydr-collector responder; do
+        case "$*" in lambda*) place=$CARGO_TARGET_DIR/lambda/$binary ;; esac
+        mkdir -p "$place"
+        for name in bootstrap $binary; do printf 'ELF GLIBC_2.34 %s' "$RUSTFLAGS" >"$place/$name"; done
+    done ;;
 lambda*) echo 1.9.2; [ -n "$HAS_CARGO_LAMBDA" ] ;;
 *) exec "$REAL_CARGO" "$@" ;;
 esac
@@ -58,14 +61,18 @@ def made(tmp_path_factory):
 
 
 def test_it_is_all_there(made):
-    assert {path.name for path in made.iterdir()} == {"packaged.yaml", "NOTES.md", "LICENSE", "README.md"} | {
-        f"{NAME}-{arch}{ending}" for arch in ["arm64", "x86_64"] for ending in [".zip", ".zip.sha256", ".cdx.json"]
+    assert {path.name for path in made.iterdir()} == {"packaged.yaml", "respond.yaml", "NOTES.md", "LICENSE", "README.md"} | {
+        f"{name}-{arch}{ending}"
+        for name in [NAME, RESPONDER]
+        for arch in ["arm64", "x86_64"]
+        for ending in [".zip", ".zip.sha256", ".cdx.json"]
     }
 
 
+@pytest.mark.parametrize("name", [NAME, RESPONDER])
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])
-def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch):
-    zipped = made / f"{NAME}-{arch}.zip"
+def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch, name):
+    zipped = made / f"{name}-{arch}.zip"
     with zipfile.ZipFile(zipped) as archive:
         (entry,) = archive.infolist()
         assert entry.filename == "bootstrap" and entry.external_attr >> 16 == 0o100755
@@ -119,10 +126,22 @@ def test_the_packaged_template_takes_the_zip_and_is_the_template_else(made):
     assert packaged == template
 
 
+def test_the_responder_s_template_takes_its_zip_and_is_the_template_else(made):
+    path = ROOT / "infra" / "respond.yaml"
+    text = (made / "respond.yaml").read_text("utf-8")
+    assert lint(text, config=ManualArgs(regions=["us-east-1"])) == []
+    packaged, template = source(made / "respond.yaml"), source(path)
+    code = Rendered(packaged, CodeBucket="releases").resources["Responder"]["Properties"]["Code"]
+    assert code == {"S3Bucket": "releases", "S3Key": f"{RESPONDER}-arm64.zip"}
+    packaged["Parameters"]["CodeKey"]["Default"] = ""
+    assert packaged == template
+
+
 def test_the_notes_say_how_to_deploy_it_and_what_is_new(made):
     notes = (made / "NOTES.md").read_text("utf-8")
     for arch in ["arm64", "x86_64"]:
-        assert (made / f"{NAME}-{arch}.zip.sha256").read_text("utf-8").strip() in notes
+        for name in [NAME, RESPONDER]:
+            assert (made / f"{name}-{arch}.zip.sha256").read_text("utf-8").strip() in notes
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     section = re.split(r"^## .*\n", changelog, flags=re.MULTILINE)[1].strip()
     assert section and section in notes
@@ -133,7 +152,7 @@ def test_the_notes_say_how_to_deploy_it_and_what_is_new(made):
 def test_what_cannot_be_built_here_is_said_and_the_rest_is_made(tmp_path):
     directory, done = release(tmp_path, HAS_CARGO_LAMBDA="")
     assert done.returncode == 0, done.stderr
-    (zipped,) = directory.glob("*.zip")
+    (zipped,) = directory.glob(f"{NAME}-*.zip")
     (left,) = {"arm64", "x86_64"} - {zipped.stem.rsplit("-", 1)[1]}
     assert f"{left} is not part of this release" in done.stderr
     arch = zipped.stem.rsplit("-", 1)[1]

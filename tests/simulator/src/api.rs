@@ -16,6 +16,7 @@ mod sessions;
 mod sign_in;
 mod time;
 mod users;
+mod writes;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -185,6 +186,14 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
         Fault::InvalidPageToken => file_events::refused("INVALID_PAGE_TOKEN", "the page token is not valid"),
         Fault::Hang => Reply { delivery: Delivery::Never, ..Reply::lost() },
         Fault::Dropped => Reply::lost(),
+        Fault::DoneBut(status) => {
+            as_always();
+            Reply::json(status, r#"{"message":"try again later"}"#)
+        }
+        Fault::DoneUnanswered => {
+            as_always();
+            Reply::lost()
+        }
     }
 }
 
@@ -252,6 +261,7 @@ fn healthy(
         Endpoint::SessionDetail => sessions::detail(world, request)?,
         Endpoint::SessionEvents => sessions::events(world, request, twist)?,
         Endpoint::RuleUsers => rules::users(world, request)?,
+        Endpoint::Write | Endpoint::Detail => writes::answer(world, request)?,
         Endpoint::GuideAudit => guide::audit(world, request, at.edges, dialect, twist)?,
         Endpoint::GuideFileEvents => guide::file_events(world, request, at, dialect, twist)?,
         list => lists::answer(world, list, request, at.now, twist).ok_or_else(|| page::not_found(request))?,

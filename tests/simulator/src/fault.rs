@@ -61,6 +61,10 @@ pub enum Endpoint {
     GuideAudit,
     /// `POST /v2/file-events/search`, only printed in the guide.
     GuideFileEvents,
+    /// Whatever changes something.
+    Write,
+    /// A single record, as the responder reads it.
+    Detail,
     /// A path that the API doesn't have.
     Unknown,
     /// For arming only: whichever endpoint is asked.
@@ -103,6 +107,10 @@ pub enum Fault {
     Hang,
     /// The connection breaks without an answer.
     Dropped,
+    /// Done as usual, but the answer is this status.
+    DoneBut(u16),
+    /// Done as usual; the connection breaks without an answer.
+    DoneUnanswered,
     /// The page's rows by cursor time, whatever was asked for.
     NewestFirst,
     OldestFirst,
@@ -137,6 +145,8 @@ impl Fault {
             Self::InvalidPageToken => "invalid page token",
             Self::Hang => "no answer",
             Self::Dropped => "dropped connection",
+            Self::DoneBut(_) => "done, and another status",
+            Self::DoneUnanswered => "done, and no answer",
             Self::NewestFirst => "newest first",
             Self::OldestFirst => "oldest first",
             Self::TotalOff(_) => "wrong total",

@@ -57,11 +57,13 @@ pub struct LambdaBuilder {
     variables: BTreeMap<String, String>,
     /// How long after its deadline it is killed.
     grace: Duration,
+    /// As whose alias it is invoked, if as any's.
+    alias: Option<String>,
 }
 
 impl LambdaBuilder {
     pub(crate) fn new(binary: &Path, variables: BTreeMap<String, String>) -> Self {
-        Self { binary: binary.to_owned(), variables, grace: Duration::ZERO }
+        Self { binary: binary.to_owned(), variables, grace: Duration::ZERO, alias: None }
     }
 
     #[must_use]
@@ -80,6 +82,12 @@ impl LambdaBuilder {
     #[must_use]
     pub fn outliving_its_deadline(mut self, by: Duration) -> Self {
         self.grace = by;
+        self
+    }
+
+    #[must_use]
+    pub fn invoked_as(mut self, alias: &str) -> Self {
+        self.alias = Some(alias.to_owned());
         self
     }
 
@@ -118,7 +126,7 @@ impl Lambda {
         }
         if slot.as_ref().is_none_or(|process| process.child().is_over()) {
             let setup = &self.0.setup;
-            let started = Process::start(&setup.binary, &setup.variables, &self.0.logs).await;
+            let started = Process::start(&setup.binary, &setup.variables, setup.alias.clone(), &self.0.logs).await;
             let started =
                 started.unwrap_or_else(|error| panic!("{} can't be started: {error}", setup.binary.display()));
             *locked(&self.0.child) = Some(started.child().clone());

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{cases, lists::LISTS, rules, sessions};
+use super::{cases, lists::LISTS, rules, sessions, writes};
 use crate::{fault::Endpoint, http::Request};
 
 /// What isn't one of the lists; `{}` stands for an id.
@@ -35,6 +35,7 @@ pub(super) fn endpoint_of(request: &Request, guide_endpoints: bool) -> Endpoint 
     let found = OTHERS
         .into_iter()
         .chain(lists)
+        .chain(writes::ROUTES.iter().map(|(method, path, endpoint, _)| (*method, *path, *endpoint)))
         .find(|(its_method, its_path, _)| *its_method == method && placeholders(its_path, path).is_some());
     found.map_or(Endpoint::Unknown, |(_, _, endpoint)| endpoint)
 }

@@ -18,7 +18,7 @@ pub(super) const EVENTS: &str = "/v1/sessions/{}/events";
 const MAX_PAGE: usize = 50;
 
 /// `GET /v1/sessions`: those that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`, the
-/// last to end first. Filters by state, severity, rule and the like are ignored.
+/// last to end first. Filters by severity, rule and the like are ignored.
 pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
     let page = page::number(request, "page_number", 0)?;
     let size = page::number(request, "page_size", MAX_PAGE)?;
@@ -54,7 +54,7 @@ pub(super) fn events(world: &WorldHandle, request: &Request, twist: Twist) -> Re
     Ok(Reply::json(200, format!(r#"{{"queryResult":{result}}}"#)))
 }
 
-fn filter(rows: &mut Vec<Record>, request: &Request) -> Result<(), Reply> {
+pub(super) fn filter(rows: &mut Vec<Record>, request: &Request) -> Result<(), Reply> {
     let bound = |name| request.parameter(name).map(|_| page::number(request, name, 0)).transpose();
     let (from, before) = (bound("on_or_after")?, bound("before")?);
     let begin = |session: &Record| usize::try_from(session.time.timestamp_millis()).unwrap_or_default();
@@ -71,7 +71,17 @@ fn filter(rows: &mut Vec<Record>, request: &Request) -> Result<(), Reply> {
             rows.retain(|session| session.fields()[member] == json!(wanted));
         }
     }
+    let parameters = request.parameters();
+    let states: Vec<&String> = parameters.iter().filter(|(name, _)| name == "state").map(|(_, state)| state).collect();
+    rows.retain(|session| states.is_empty() || states.iter().any(|state| current(session) == **state));
     Ok(())
+}
+
+/// The newest of its states.
+fn current(session: &Record) -> String {
+    let states = session.fields()["states"].as_array();
+    let newest = states.into_iter().flatten().max_by_key(|state| state["sourceTimestamp"].as_i64());
+    newest.and_then(|newest| newest["state"].as_str()).unwrap_or_default().to_owned()
 }
 
 /// By the end, or by the latest score.

@@ -2,7 +2,7 @@
 
 use simulator::Endpoint;
 
-const NAMES: [(&str, Endpoint); 39] = [
+const NAMES: [(&str, Endpoint); 41] = [
     ("sign_in", Endpoint::SignIn),
     ("customer", Endpoint::Customer),
     ("users", Endpoint::Users),
@@ -41,6 +41,8 @@ const NAMES: [(&str, Endpoint); 39] = [
     ("policies", Endpoint::Policies),
     ("guide_audit", Endpoint::GuideAudit),
     ("guide_file_events", Endpoint::GuideFileEvents),
+    ("write", Endpoint::Write),
+    ("detail", Endpoint::Detail),
     ("any", Endpoint::Any),
 ];
 

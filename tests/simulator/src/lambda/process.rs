@@ -50,9 +50,10 @@ impl Process {
     pub(super) async fn start(
         binary: &Path,
         variables: &BTreeMap<String, String>,
+        alias: Option<String>,
         logs: &Arc<Mutex<Vec<String>>>,
     ) -> io::Result<Self> {
-        let runtime = RuntimeApi::start().await?;
+        let runtime = RuntimeApi::start(alias).await?;
         let mut child = Command::new(binary)
             .env_clear()
             .envs(variables)

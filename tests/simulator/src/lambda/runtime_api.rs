@@ -23,6 +23,8 @@ const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:incydr-collect
 pub(super) struct RuntimeApi {
     server: Server,
     state: Arc<State>,
+    /// As whose alias the function is invoked, if as any's.
+    alias: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -37,11 +39,11 @@ struct State {
 }
 
 impl RuntimeApi {
-    pub(super) async fn start() -> io::Result<Self> {
+    pub(super) async fn start(alias: Option<String>) -> io::Result<Self> {
         let state = Arc::new(State::default());
         let shared = state.clone();
         let server = Server::start(0, move |request| answer(shared.clone(), request)).await?;
-        Ok(Self { server, state })
+        Ok(Self { server, state, alias })
     }
 
     pub(super) fn authority(&self) -> String {
@@ -61,7 +63,7 @@ impl RuntimeApi {
         let next = Reply::json(200, event.to_string())
             .with_header("lambda-runtime-aws-request-id", id)
             .with_header("lambda-runtime-deadline-ms", deadline.timestamp_millis().to_string())
-            .with_header("lambda-runtime-invoked-function-arn", ARN)
+            .with_header("lambda-runtime-invoked-function-arn", self.arn())
             .with_header("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0");
         *locked(&self.state.next) = Some(next);
         self.state.arrived.notify_one();
@@ -70,6 +72,10 @@ impl RuntimeApi {
             // The place of this invocation was taken: nobody will answer it.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    fn arn(&self) -> String {
+        self.alias.as_ref().map_or_else(|| ARN.to_owned(), |alias| format!("{ARN}:{alias}"))
     }
 
     /// Why the process could not start, if it said so.

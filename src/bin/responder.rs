@@ -1,0 +1,25 @@
+//! Cold start of the responder: logging, settings, and the loop that hands events to its handler.
+
+use incydr_collector::core::time::Millis;
+use incydr_collector::edge::logging;
+use incydr_collector::respond::handler::Handler;
+use incydr_collector::respond::settings::RespondSettings;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+
+/// As the collector's: one heap for all threads.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let var = |name: &str| std::env::var_os(name).map(|held| held.to_string_lossy().into_owned());
+    logging::init(var("AWS_LAMBDA_LOG_LEVEL").as_deref());
+    let handler = Handler::new(RespondSettings::from_vars(var));
+    let handler = &handler;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+        let deadline = Millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+        handler.handle(&event.payload, deadline, &event.context.invoked_function_arn).await
+    }))
+    .await
+}

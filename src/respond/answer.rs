@@ -1,0 +1,97 @@
+//! What is answered: the shape of the vendor's SOAR connector, and beside it what became of the request.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::goal::Write;
+use crate::respond::told::Told;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is so, and this request made it so; of an action that only reads, it was read.
+    Done,
+    /// It was so before.
+    Already,
+    DryRun,
+    PendingApproval,
+    /// Who was asked for approval refused, or nobody gave it in time.
+    Rejected,
+    Failed,
+    /// It was sent, or may have been, and reading back doesn't show it.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToldError {
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    #[serde(flatten)]
+    pub told: Told,
+    pub request_id: String,
+    pub action: String,
+    pub outcome: Outcome,
+    pub before: Value,
+    pub after: Value,
+    pub retries: u64,
+    /// Of a dry run: what would be sent, which is nothing where it is so already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Vec<Write>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_change: Option<bool>,
+    /// Of what waits for approval: an approval must name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ToldError>,
+}
+
+impl Answer {
+    pub fn new(request_id: &str, action: &str, outcome: Outcome) -> Self {
+        Self {
+            told: Told::message(200, "OK", message_of(outcome)),
+            request_id: request_id.to_owned(),
+            action: action.to_owned(),
+            outcome,
+            before: Value::Null,
+            after: Value::Null,
+            retries: 0,
+            requests: None,
+            would_change: None,
+            request_hash: None,
+            error: None,
+        }
+    }
+
+    pub fn failed(request_id: &str, action: &str, outcome: Outcome, error: &RespondError) -> Self {
+        let told = error.told.as_deref().cloned();
+        Self {
+            // No status of ours looks like one of the API's.
+            told: told.unwrap_or_else(|| Told::message(0, "", &error.message)),
+            error: Some(ToldError { kind: error.kind, message: error.message.clone() }),
+            ..Self::new(request_id, action, outcome)
+        }
+    }
+
+    pub fn is_failure(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
+fn message_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Already => "nothing was sent: it is so already",
+        Outcome::DryRun => "nothing was sent: this is a dry run",
+        Outcome::PendingApproval => "nothing was sent: this waits for the approval of another person",
+        Outcome::Rejected => "nothing was sent: the approval was refused, or came too late",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "whether it took effect is unknown",
+    }
+}

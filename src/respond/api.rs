@@ -1,0 +1,192 @@
+//! One exchange with the API. Reads are safe to repeat, and are. A write is sent again only where the API didn't take it
+//! for certain: a connection that was never made, or a 429.
+
+use std::sync::atomic::Ordering;
+
+use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use tracing::debug;
+
+use crate::core::error_kind::chain;
+use crate::core::retry::{self, sleep_within};
+use crate::core::settings::{Settings, SettingsError};
+use crate::incydr::connection::Connection;
+use crate::incydr::error::{ApiError, FailedAttempt, broke_off, real_error};
+use crate::incydr::http::{HttpAnswer, whole_answer};
+use crate::incydr::request::Caller;
+use crate::incydr::sign_in::SignIn;
+use crate::respond::error::RespondError;
+use crate::respond::goal::{Verb, Write};
+use crate::respond::told::Told;
+
+pub struct Api {
+    connection: Connection,
+    sign_in: SignIn,
+}
+
+/// What became of a write.
+pub enum Sent {
+    Done(Told),
+    /// The API refuses it: it has changed nothing.
+    Refused(RespondError),
+    /// It may have been taken: a 5xx, no answer, half an answer.
+    Uncertain(RespondError),
+    /// It never left.
+    NotSent(RespondError),
+}
+
+/// One HTTP exchange, as yet without method and query of its own.
+struct Exchange<'a> {
+    method: Method,
+    path: &'a str,
+    query: &'a [(String, String)],
+    body: &'a Value,
+}
+
+impl Api {
+    pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Result<Self, SettingsError> {
+        Ok(Self { connection: Connection::new(settings)?, sign_in: SignIn::new(settings, secrets) })
+    }
+
+    /// A request begins: what the secret held in an earlier one counts no longer.
+    pub async fn begin(&self, requests_per_minute: usize) {
+        self.connection.begin_run(requests_per_minute);
+        self.sign_in.forget_secret().await;
+    }
+
+    /// `GET`; anything but a 2xx is an error.
+    pub async fn get(&self, path: &str, query: &[(String, String)], caller: &Caller<'_>) -> Result<Told, RespondError> {
+        let exchange = Exchange { method: Method::GET, path, query, body: &Value::Null };
+        self.read(&exchange, caller).await
+    }
+
+    /// A search, whose question stands in its body.
+    pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<Told, RespondError> {
+        self.read(&Exchange { method: Method::POST, path, query: &[], body }, caller).await
+    }
+
+    async fn read(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<Told, RespondError> {
+        let what = format!("{} {}", exchange.method, exchange.path);
+        let mut attempts = retry::API.begin();
+        let mut last = None;
+        loop {
+            let (error, pause) = match self.exchange(exchange, caller).await {
+                Ok(answer) if answer.status.is_success() => return Ok(told(&answer)),
+                Ok(answer) if is_passing(answer.status) => {
+                    (RespondError::refused(&what, told(&answer)), answer.retry_after())
+                }
+                Ok(answer) => return Err(RespondError::refused(&what, told(&answer))),
+                Err(ApiError::OutOfTime) => return Err(last.unwrap_or_else(|| ApiError::OutOfTime.into())),
+                Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => (named(&what, &error), None),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(pause) = attempts.pause(pause) else { return Err(error) };
+            debug!(error = error.message, pause_ms = pause.as_millis(), "retrying {what}");
+            if !sleep_within(pause, caller.until).await {
+                return Err(error);
+            }
+            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+            last = Some(error);
+        }
+    }
+
+    pub async fn write(&self, write: &Write, caller: &Caller<'_>) -> Sent {
+        let what = write.what();
+        let method = match write.method {
+            Verb::Post => Method::POST,
+            Verb::Put => Method::PUT,
+            Verb::Patch => Method::PATCH,
+            Verb::Delete => Method::DELETE,
+        };
+        let exchange = Exchange { method, path: &write.path, query: &[], body: &write.body };
+        let mut attempts = retry::API.begin();
+        loop {
+            let sent_before = caller.calls.requests.load(Ordering::Relaxed);
+            let (error, pause) = match self.exchange(&exchange, caller).await {
+                Ok(answer) if answer.status.is_success() => return Sent::Done(told(&answer)),
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+                    (RespondError::refused(&what, told(&answer)), answer.retry_after())
+                }
+                Ok(answer) if answer.status.is_client_error() && answer.status != StatusCode::REQUEST_TIMEOUT => {
+                    return Sent::Refused(RespondError::refused(&what, told(&answer)));
+                }
+                Ok(answer) => return Sent::Uncertain(RespondError::refused(&what, told(&answer))),
+                Err(ApiError::Transport { source, .. }) if source.is_connect() => {
+                    (named(&what, &ApiError::Transport { what: what.clone(), source }), None)
+                }
+                Err(error @ ApiError::Transport { .. }) => return Sent::Uncertain(named(&what, &error)),
+                // Before anything was counted nothing was sent.
+                Err(ApiError::OutOfTime) if caller.calls.requests.load(Ordering::Relaxed) > sent_before => {
+                    return Sent::Uncertain(named(&what, &ApiError::OutOfTime));
+                }
+                Err(error) => return Sent::NotSent(error.into()),
+            };
+            match attempts.pause(pause) {
+                Some(pause) if sleep_within(pause, caller.until).await => {
+                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => return Sent::NotSent(error),
+            }
+        }
+    }
+
+    /// One answer, whatever its status; a token that is refused is renewed once.
+    async fn exchange(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
+        let mut refused = None;
+        loop {
+            let token = self.sign_in.token(&self.connection, caller, refused).await?;
+            let url = format!("{}{}", self.connection.base_url, exchange.path);
+            let mut builder = self.connection.http.request(exchange.method.clone(), url).query(exchange.query);
+            if !exchange.body.is_null() {
+                builder = builder.json(exchange.body);
+            }
+            let builder =
+                builder.bearer_auth(token.bearer.expose_secret()).header(reqwest::header::ACCEPT, "application/json");
+            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
+            match self.connection.attempt(builder, caller, whole).await {
+                Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() => {
+                    refused = Some(token.generation);
+                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(mut answer) => {
+                    answer.body = token.redact(&String::from_utf8_lossy(&answer.body)).into();
+                    return Ok(answer);
+                }
+                Err(FailedAttempt { error, .. }) => return Err(real_error(error, None)),
+            }
+        }
+    }
+}
+
+/// Whether the very same read may fare better in a moment: 409 of a name is "ask again" (OpenAPI, actors).
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT].contains(&status)
+}
+
+fn named(what: &str, error: &ApiError) -> RespondError {
+    let mut named = RespondError::new(crate::respond::error::Kind::ThirdPartyGenericError, String::new());
+    named.message = match error {
+        ApiError::Transport { source, .. } => {
+            format!("{what}: the API could not be reached or broke off: {}", chain(source))
+        }
+        error => format!("{what}: {}", chain(error)),
+    };
+    named
+}
+
+/// As the connector shows it: what is no JSON is text, and nothing is a message.
+fn told(answer: &HttpAnswer) -> Told {
+    let reason = answer.status.canonical_reason().unwrap_or_default().to_owned();
+    let headers = answer.headers.iter().filter(|(name, _)| *name != reqwest::header::SET_COOKIE);
+    let response_headers: Map<String, Value> = headers
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()))
+        .collect();
+    let json_body = match serde_json::from_slice(&answer.body) {
+        Ok(body) => body,
+        Err(_) if answer.body.is_empty() => serde_json::json!({"message": reason}),
+        Err(_) => String::from_utf8_lossy(&answer.body).into_owned().into(),
+    };
+    Told { status_code: answer.status.as_u16(), reason, response_headers, json_body }
+}

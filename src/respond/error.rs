@@ -1,0 +1,112 @@
+//! What can go wrong with a request, by the name that callers tell it by.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::bucket::s3::StoreError;
+use crate::core::error_kind::{ErrorType, chain};
+use crate::core::settings::SettingsError;
+use crate::incydr::error::ApiError;
+use crate::respond::told::Told;
+
+/// The `errorType` of a function error. The first six are refusals of our own: nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    InvalidEvent,
+    ActionNotAllowed,
+    TooManyTargets,
+    LimitReached,
+    IdempotencyConflict,
+    ApprovalRejected,
+    /// 400, 404, 409: the vendor's own word is in the message.
+    ThirdPartyRefused,
+    ThirdPartyConfigError,
+    ThirdPartyGenericError,
+    FirstPartyGenericError,
+}
+
+/// An error as it is told, and the answer of the API that says so, if there is one.
+#[derive(Clone, Debug)]
+pub struct RespondError {
+    pub kind: Kind,
+    pub message: String,
+    pub told: Option<Box<Told>>,
+}
+
+impl RespondError {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), told: None }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidEvent, message)
+    }
+
+    /// An answer that is no 2xx.
+    pub fn refused(what: &str, told: Told) -> Self {
+        let (kind, why) = match told.status_code {
+            401 | 403 => {
+                (Kind::ThirdPartyConfigError, "the API client lacks the permission, or may not do it to this one")
+            }
+            429 => (Kind::ThirdPartyGenericError, "too many requests"),
+            400..=499 => (Kind::ThirdPartyRefused, ""),
+            _ => (Kind::ThirdPartyGenericError, ""),
+        };
+        let words = said(&told.json_body);
+        let parts: Vec<&str> = [why, &words].into_iter().filter(|part| !part.is_empty()).collect();
+        let message = format!("{what}: the API answers {}: {}", told.status_code, parts.join(": "));
+        Self { kind, message, told: Some(Box::new(told)) }
+    }
+}
+
+/// The vendor's own word: there is no one form of an error's body (SDK, py42, OpenAPI).
+fn said(body: &Value) -> String {
+    const NAMES: [&str; 7] = ["problem", "msg", "message", "code", "reason", "description", "error"];
+    let words: Vec<String> = match body {
+        Value::Object(members) => {
+            let named = NAMES.iter().filter_map(|name| members.get(*name)?.as_str().map(str::to_owned));
+            named.chain(members.get("agentsNotFound").map(|ids| format!("agentsNotFound {ids}"))).collect()
+        }
+        Value::String(text) => vec![text.clone()],
+        _ => Vec::new(),
+    };
+    words.join(": ").split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for RespondError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for RespondError {}
+
+impl From<StoreError> for RespondError {
+    fn from(error: StoreError) -> Self {
+        Self::new(Kind::FirstPartyGenericError, chain(&error))
+    }
+}
+
+impl From<SettingsError> for RespondError {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Kind::ThirdPartyConfigError, error.to_string())
+    }
+}
+
+impl From<ApiError> for RespondError {
+    fn from(error: ApiError) -> Self {
+        let kind = match error.error_type() {
+            ErrorType::InvalidEvent => Kind::InvalidEvent,
+            ErrorType::ThirdPartyConfigError => Kind::ThirdPartyConfigError,
+            ErrorType::FirstPartyGenericError => Kind::FirstPartyGenericError,
+            ErrorType::ThirdPartyGenericError => Kind::ThirdPartyGenericError,
+        };
+        Self::new(kind, chain(&error))
+    }
+}

@@ -1,0 +1,393 @@
+//! What is to be so, with ids in place of names, and the writes that are left to make it so. Read back is the same
+//! question as read before: of a goal that is reached no write is left. A goal is kept with the lock on a request, so that
+//! whoever takes it over means the same records.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::incydr::listing::escape;
+use crate::respond::action::Part;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verb {
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// One request that changes something, exactly as it is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    pub method: Verb,
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub body: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "goal", rename_all = "snake_case")]
+pub enum Goal {
+    /// The content holds the request's id.
+    Note {
+        session: String,
+        content: String,
+        marker: String,
+    },
+    SessionStates {
+        sessions: Vec<String>,
+        state: String,
+    },
+    /// Names are unique: where there is a case of this name already it is `another`, and the API says so.
+    CaseCreated {
+        fields: Map<String, Value>,
+        another: Option<u64>,
+    },
+    CaseChanged {
+        number: u64,
+        changes: Map<String, Value>,
+    },
+    CaseGone {
+        number: u64,
+    },
+    CaseEvents {
+        number: u64,
+        events: Vec<String>,
+        present: bool,
+    },
+    Listed {
+        list: String,
+        actors: Vec<String>,
+        part: ListPart,
+        present: bool,
+    },
+    ActorChanged {
+        actor: String,
+        changes: Map<String, Value>,
+    },
+    UserActive {
+        user: String,
+        active: bool,
+    },
+    AgentsActive {
+        agents: Vec<String>,
+        active: bool,
+    },
+    Custodian {
+        matter: String,
+        user: String,
+        present: bool,
+    },
+    TrustAdded {
+        fields: Map<String, Value>,
+    },
+    TrustChanged {
+        id: u64,
+        changes: Map<String, Value>,
+    },
+    TrustGone {
+        id: u64,
+    },
+    RuleEnabled {
+        rule: String,
+        enabled: bool,
+    },
+    /// Of a list of leavers: nothing can be done for this one.
+    NoActor {
+        address: String,
+    },
+    /// One after the other.
+    All {
+        goals: Vec<Goal>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListPart {
+    Included,
+    Excluded,
+}
+
+impl ListPart {
+    /// As it stands in paths: `/v2/watchlists/{id}/included-actors`.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Included => "included-actors",
+            Self::Excluded => "excluded-actors",
+        }
+    }
+
+    /// The member of a page that holds the rows.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Included => "includedActors",
+            Self::Excluded => "excludedActors",
+        }
+    }
+}
+
+impl From<Part> for ListPart {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Included => Self::Included,
+            Part::Excluded => Self::Excluded,
+        }
+    }
+}
+
+impl Goal {
+    /// How many records it changes at most.
+    pub fn targets(&self) -> usize {
+        match self {
+            Self::SessionStates { sessions: ids, .. }
+            | Self::CaseEvents { events: ids, .. }
+            | Self::Listed { actors: ids, .. }
+            | Self::AgentsActive { agents: ids, .. } => ids.len(),
+            Self::All { goals } => goals.iter().map(Self::targets).sum(),
+            Self::NoActor { .. } => 0,
+            _ => 1,
+        }
+    }
+
+    /// Whether what may have been sent may be sent again where reading back doesn't show it. A second note is a second
+    /// note; all else comes to the same, or is refused.
+    pub fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Note { .. } => false,
+            Self::All { goals } => goals.iter().all(Self::may_be_repeated),
+            _ => true,
+        }
+    }
+
+    /// What is left to be sent, given what [`crate::respond::state`] read: nothing where it is so.
+    pub fn writes(&self, state: &Value) -> Vec<Write> {
+        match self {
+            Self::Note { session, content, marker } => {
+                let is_there = state["notes"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|note| note["content"].as_str().is_some_and(|content| content.contains(marker.as_str())));
+                let path = format!("/v1/sessions/{}/add-note", escape(session));
+                unless(is_there, Write::post(path, json!({"noteContent": content})))
+            }
+            Self::SessionStates { sessions, state: wanted } => {
+                let ids: Vec<&String> = sessions.iter().filter(|id| state[id.as_str()] != *wanted.as_str()).collect();
+                let body = json!({"ids": ids, "newState": wanted});
+                unless(ids.is_empty(), Write::post("/v1/sessions/change-state".into(), body))
+            }
+            Self::CaseCreated { fields, another } => {
+                let is_there = state.is_object() && state["number"].as_u64() != *another && holds(state, fields);
+                unless(is_there, Write::post("/v1/cases".into(), Value::Object(fields.clone())))
+            }
+            Self::CaseChanged { number, changes } => {
+                let whole =
+                    merged(state, changes, &["name", "status", "description", "findings", "subject", "assignee"]);
+                let path = format!("/v1/cases/{number}");
+                unless(holds(state, changes), Write { method: Verb::Put, path, body: whole })
+            }
+            Self::CaseGone { number } => unless(state.is_null(), Write::delete(format!("/v1/cases/{number}"))),
+            Self::CaseEvents { number, events, present } => {
+                let attached = texts(&state["attached"]);
+                let left: Vec<&String> =
+                    events.iter().filter(|id| attached.contains(&id.as_str()) != *present).collect();
+                if *present {
+                    let path = format!("/v1/cases/{number}/fileevent");
+                    return unless(left.is_empty(), Write::post(path, json!({"events": left})));
+                }
+                left.iter().map(|id| Write::delete(format!("/v1/cases/{number}/fileevent/{}", escape(id)))).collect()
+            }
+            Self::Listed { list, actors, part, present } => {
+                let listed = texts(&state["listed"]);
+                let left: Vec<&String> = actors.iter().filter(|id| listed.contains(&id.as_str()) != *present).collect();
+                let verb = if *present { "add" } else { "delete" };
+                let path = format!("/v2/watchlists/{}/{}/{verb}", escape(list), part.path());
+                unless(left.is_empty(), Write::post(path, json!({"actorIds": left, "watchlistId": list})))
+            }
+            Self::ActorChanged { actor, changes } => {
+                let path = format!("/v1/actors/actor/id/{}", escape(actor));
+                let body = Value::Object(changes.clone());
+                unless(holds(state, changes), Write { method: Verb::Patch, path, body })
+            }
+            Self::UserActive { user, active } => {
+                let path = format!("/v1/users/{}/{}", escape(user), if *active { "activate" } else { "deactivate" });
+                unless(state["active"] == *active, Write { method: Verb::Post, path, body: Value::Null })
+            }
+            Self::AgentsActive { agents, active } => {
+                // Null is one that isn't there.
+                let is_left = |id: &&String| state[id.as_str()].as_bool().is_some_and(|is_active| is_active != *active);
+                let left: Vec<&String> = agents.iter().filter(is_left).collect();
+                let path = if *active { "/v1/agents/activate" } else { "/v1/agents/deactivate" };
+                unless(left.is_empty(), Write::post(path.into(), json!({"agentIds": left})))
+            }
+            Self::Custodian { matter, user, present } => {
+                let path = format!("/v1/legal-hold/matters/{}/custodians", escape(matter));
+                let path = if *present { path } else { format!("{path}/remove") };
+                unless(state["is_custodian"] == *present, Write::post(path, json!({"userId": user})))
+            }
+            Self::TrustAdded { fields } => {
+                let write = Write::post("/v2/trusted-activities".into(), Value::Object(fields.clone()));
+                unless(state.is_object() && holds(state, fields), write)
+            }
+            Self::TrustChanged { id, changes } => {
+                const WHOLE: [&str; 5] = ["type", "value", "activityActionGroups", "description", "isHighValueSource"];
+                let path = format!("/v2/trusted-activities/{id}");
+                let body = merged(state, changes, &WHOLE);
+                unless(holds(state, changes), Write { method: Verb::Patch, path, body })
+            }
+            Self::TrustGone { id } => unless(state.is_null(), Write::delete(format!("/v2/trusted-activities/{id}"))),
+            Self::RuleEnabled { rule, enabled } => {
+                let path = format!("/v2/alert-rules/{}/{}", escape(rule), if *enabled { "enable" } else { "disable" });
+                unless(state["isEnabled"] == *enabled, Write { method: Verb::Post, path, body: Value::Null })
+            }
+            Self::NoActor { .. } => Vec::new(),
+            Self::All { goals } => goals.iter().enumerate().flat_map(|(at, goal)| goal.writes(&state[at])).collect(),
+        }
+    }
+}
+
+impl Write {
+    fn post(path: String, body: Value) -> Self {
+        Self { method: Verb::Post, path, body }
+    }
+
+    fn delete(path: String) -> Self {
+        Self { method: Verb::Delete, path, body: Value::Null }
+    }
+
+    /// As an error names it.
+    pub fn what(&self) -> String {
+        let method = match self.method {
+            Verb::Post => "POST",
+            Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
+        };
+        format!("{method} {}", self.path)
+    }
+
+    /// Two of half as many events each, for how many one request takes is not published.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let events = self.body["events"].as_array().filter(|events| events.len() > 1)?;
+        let (first, second) = events.split_at(events.len() / 2);
+        let of = |events: &[Value]| Self::post(self.path.clone(), json!({"events": events}));
+        Some([of(first), of(second)])
+    }
+}
+
+fn unless(is_so: bool, write: Write) -> Vec<Write> {
+    if is_so { Vec::new() } else { vec![write] }
+}
+
+/// Whether each of these members is as wanted. What is null need not be there; empty text is none.
+fn holds(state: &Value, wanted: &Map<String, Value>) -> bool {
+    let plain = |value: &Value| {
+        value.as_str().map_or_else(|| value.clone(), |text| if text.is_empty() { Value::Null } else { text.into() })
+    };
+    wanted.iter().all(|(name, value)| plain(&state[name]) == plain(value))
+}
+
+/// What is there, with the changes; what is null is left out, as the API takes no nulls (OpenAPI).
+fn merged(state: &Value, changes: &Map<String, Value>, members: &[&str]) -> Value {
+    let held = members.iter().map(|name| (*name, changes.get(*name).unwrap_or(&state[*name])));
+    Value::Object(
+        held.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+    )
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(value: &Value) -> Map<String, Value> {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn of_a_goal_that_is_reached_nothing_is_left_to_send() {
+        let ids = || vec!["a".to_owned(), "b".to_owned()];
+        let reached = [
+            (
+                Goal::Note { session: "s".into(), content: "x [request 1]".into(), marker: "[request 1]".into() },
+                json!({"notes": [{"content": "y"}, {"content": "x [request 1]"}]}),
+            ),
+            (Goal::SessionStates { sessions: ids(), state: "CLOSED".into() }, json!({"a": "CLOSED", "b": "CLOSED"})),
+            (
+                Goal::CaseCreated { fields: members(&json!({"name": "n"})), another: None },
+                json!({"name": "n", "number": 3}),
+            ),
+            (
+                Goal::CaseChanged { number: 3, changes: members(&json!({"assignee": null, "findings": "f"})) },
+                json!({"findings": "f", "name": "n"}),
+            ),
+            (Goal::CaseGone { number: 3 }, Value::Null),
+            (Goal::CaseEvents { number: 3, events: ids(), present: true }, json!({"attached": ["b", "a"]})),
+            (Goal::CaseEvents { number: 3, events: ids(), present: false }, json!({"attached": []})),
+            (
+                Goal::Listed { list: "l".into(), actors: ids(), part: ListPart::Excluded, present: false },
+                json!({"listed": []}),
+            ),
+            (Goal::ActorChanged { actor: "a".into(), changes: members(&json!({"endDate": null})) }, json!({})),
+            (Goal::UserActive { user: "u".into(), active: false }, json!({"active": false, "blocked": true})),
+            (Goal::AgentsActive { agents: ids(), active: false }, json!({"a": false, "b": null})),
+            (Goal::Custodian { matter: "m".into(), user: "u".into(), present: true }, json!({"is_custodian": true})),
+            (Goal::TrustGone { id: 4 }, Value::Null),
+            (Goal::RuleEnabled { rule: "r".into(), enabled: false }, json!({"isEnabled": false})),
+        ];
+        for (goal, state) in &reached {
+            assert_eq!(goal.writes(state), [], "{goal:?}");
+        }
+        let goals = reached.iter().map(|(goal, _)| goal.clone()).collect();
+        let states: Vec<Value> = reached.iter().map(|(_, state)| state.clone()).collect();
+        assert_eq!(Goal::All { goals }.writes(&json!(states)), []);
+    }
+
+    #[test]
+    fn what_is_left_is_asked_of_those_alone_that_are_not_as_wanted() {
+        let ids = || vec!["a".to_owned(), "b/c".to_owned()];
+        for (goal, state, sent) in [
+            (
+                Goal::SessionStates { sessions: ids(), state: "CLOSED".into() },
+                json!({"a": "CLOSED", "b/c": "OPEN"}),
+                json!([{"method": "POST", "path": "/v1/sessions/change-state", "body": {"ids": ["b/c"], "newState": "CLOSED"}}]),
+            ),
+            (
+                Goal::CaseChanged { number: 3, changes: members(&json!({"findings": "f", "assignee": null})) },
+                json!({"name": "n", "status": "OPEN", "findings": "", "assignee": "u", "subject": null, "number": 3}),
+                json!([{"method": "PUT", "path": "/v1/cases/3", "body": {"name": "n", "status": "OPEN", "findings": "f"}}]),
+            ),
+            (
+                Goal::CaseEvents { number: 3, events: ids(), present: false },
+                json!({"attached": ["b/c"]}),
+                json!([{"method": "DELETE", "path": "/v1/cases/3/fileevent/b%2Fc"}]),
+            ),
+            (
+                Goal::Listed { list: "l".into(), actors: ids(), part: ListPart::Included, present: true },
+                json!({"listed": ["a"]}),
+                json!([{"method": "POST", "path": "/v2/watchlists/l/included-actors/add", "body": {"actorIds": ["b/c"], "watchlistId": "l"}}]),
+            ),
+            (
+                Goal::UserActive { user: "u".into(), active: false },
+                json!({"active": true}),
+                json!([{"method": "POST", "path": "/v1/users/u/deactivate"}]),
+            ),
+        ] {
+            assert_eq!(json!(goal.writes(&state)), sent);
+        }
+    }
+
+    #[test]
+    fn only_events_are_halved_and_one_is_not() {
+        let write = Write::post("/p".into(), json!({"events": ["a", "b", "c"]}));
+        let halves = write.halves().expect("two");
+        assert_eq!(halves.map(|half| half.body["events"].clone()), [json!(["a"]), json!(["b", "c"])]);
+        assert_eq!(Write::post("/p".into(), json!({"events": ["a"]})).halves(), None);
+        assert_eq!(Write::post("/p".into(), json!({"ids": ["a", "b"]})).halves(), None);
+    }
+}

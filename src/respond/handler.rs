@@ -1,0 +1,138 @@
+//! An event in, an answer out. A refusal or a failure is a function error: its type the kind, its message the whole answer
+//! as one line of JSON. Of a batch those that failed are told, and the others are done.
+
+use lambda_runtime::Diagnostic;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::bucket::aws::AwsClients;
+use crate::bucket::s3::Bucket;
+use crate::core::settings::SettingsError;
+use crate::core::tally::Calls;
+use crate::core::time::Millis;
+use crate::core::times::Times;
+use crate::incydr::request::Caller;
+use crate::respond::act::Run;
+use crate::respond::answer::{Answer, Outcome};
+use crate::respond::api::Api;
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::event::{self, Invocation};
+use crate::respond::request::Request;
+use crate::respond::settings::RespondSettings;
+use crate::respond::store::Store;
+
+/// What lives as long as the process. Clients are built by the first event that needs them.
+pub struct Handler {
+    settings: Result<RespondSettings, SettingsError>,
+    clients: OnceCell<Clients>,
+}
+
+struct Clients {
+    api: Api,
+    s3: aws_sdk_s3::Client,
+}
+
+impl Handler {
+    pub fn new(settings: Result<RespondSettings, SettingsError>) -> Self {
+        Self { settings, clients: OnceCell::new() }
+    }
+
+    /// `arn` is the name under which the function was invoked, with its alias.
+    pub async fn handle(&self, event: &Value, deadline: Millis, arn: &str) -> Result<Value, Diagnostic> {
+        match event::parse(event) {
+            Err(error) => Err(diagnostic(&told(&failed(None, &error)))),
+            Ok(Invocation::One(request)) => {
+                let answer = told(&self.answer(Ok(*request), deadline, arn).await);
+                if answer.is_failure() { Err(diagnostic(&answer)) } else { Ok(json!(answer)) }
+            }
+            Ok(Invocation::Each(requests)) => {
+                let mut answers = Vec::new();
+                for request in requests {
+                    answers.push(told(&self.answer(request, deadline, arn).await));
+                }
+                match answers.iter().find(|answer| answer.is_failure()) {
+                    Some(answer) => Err(diagnostic(answer)),
+                    None => Ok(json!(answers)),
+                }
+            }
+            Ok(Invocation::Batch(messages)) => {
+                let mut failures = Vec::new();
+                for (id, request) in messages {
+                    if told(&self.answer(request, deadline, arn).await).is_failure() {
+                        failures.push(json!({"itemIdentifier": id}));
+                    }
+                }
+                Ok(json!({"batchItemFailures": failures}))
+            }
+        }
+    }
+
+    async fn answer(&self, request: Result<Request, RespondError>, deadline: Millis, arn: &str) -> Answer {
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return failed(None, &error),
+        };
+        match self.respond(&request, deadline, arn).await {
+            Ok(answer) => answer,
+            Err(error) => failed(Some(&request), &error),
+        }
+    }
+
+    async fn respond(&self, request: &Request, deadline: Millis, arn: &str) -> Result<Answer, RespondError> {
+        let settings = self.settings.as_ref().map_err(Clone::clone)?;
+        let Clients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
+        api.begin(settings.shared.requests_per_minute).await;
+        let (calls, run_id) = (Calls::default(), Uuid::new_v4().to_string());
+        let times = Times::new(Millis::now(), deadline);
+        let run = Run {
+            settings,
+            api,
+            store: Store {
+                records: Bucket::of_records(&settings.shared, s3),
+                state: Bucket::of_state(&settings.shared, s3),
+                settings,
+                run_id: &run_id,
+            },
+            caller: Caller::new(times.read_until, &calls),
+            times,
+            may_approve: arn.rsplit_once(':').is_some_and(|(_, alias)| alias == settings.approvals_alias),
+        };
+        Ok(Box::pin(run.respond(request)).await)
+    }
+}
+
+fn clients(settings: &RespondSettings) -> Result<Clients, SettingsError> {
+    let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
+    let aws = AwsClients::from_vars(var);
+    Ok(Clients { api: Api::new(&settings.shared, aws.secrets)?, s3: aws.s3 })
+}
+
+fn failed(request: Option<&Request>, error: &RespondError) -> Answer {
+    let (id, name) = request.map_or(("", ""), |request| (&request.request_id, &request.name));
+    let outcome = if error.kind == Kind::ApprovalRejected { Outcome::Rejected } else { Outcome::Failed };
+    Answer::failed(id, name, outcome, error)
+}
+
+/// One line a request; what was read or written stands in the answer and in the trail.
+fn told(answer: &Answer) -> Answer {
+    let outcome = json!(answer.outcome).as_str().unwrap_or_default().to_owned();
+    match &answer.error {
+        Some(told) => error!(
+            request_id = answer.request_id,
+            action = answer.action,
+            outcome,
+            error_type = %told.kind,
+            error = told.message,
+            "the request failed"
+        ),
+        None => info!(request_id = answer.request_id, action = answer.action, outcome, "the request ended"),
+    }
+    answer.clone()
+}
+
+fn diagnostic(answer: &Answer) -> Diagnostic {
+    let kind = answer.error.as_ref().map_or(Kind::FirstPartyGenericError, |told| told.kind);
+    Diagnostic { error_type: kind.to_string(), error_message: json!(answer).to_string() }
+}

@@ -1,0 +1,45 @@
+//! The actions that only read: no claim, no record, and the API's own answer.
+
+use serde_json::{Value, json};
+
+use crate::incydr::listing::escape;
+use crate::incydr::request::Caller;
+use crate::respond::action::Read;
+use crate::respond::api::Api;
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::told::Told;
+
+pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Told, RespondError> {
+    match asked {
+        Read::Get { path, query } => {
+            let path: String = path.iter().map(|part| format!("/{}", escape(part))).collect();
+            api.get(&path, query, caller).await
+        }
+        Read::FileEvents { filters, most } => {
+            let told = api.search("/v2/file-events", &query(filters, *most), caller).await?;
+            let problems = &told.json_body["problems"];
+            if problems.as_array().is_some_and(|problems| !problems.is_empty()) {
+                let why = format!("POST /v2/file-events: the answer tells problems: {problems}");
+                let error = RespondError::new(Kind::ThirdPartyGenericError, why);
+                return Err(RespondError { told: Some(Box::new(told)), ..error });
+            }
+            Ok(told)
+        }
+    }
+}
+
+/// By page number, so that the first page is all there is; the newest first.
+fn query(filters: &[(&'static str, &'static str, String)], most: u64) -> Value {
+    let filters: Vec<Value> = filters
+        .iter()
+        .map(|(term, operator, value)| json!({"term": term, "operator": operator, "value": value}))
+        .collect();
+    json!({
+        "groupClause": "AND",
+        "groups": [{"filterClause": "AND", "filters": filters}],
+        "pgNum": 1,
+        "pgSize": most,
+        "srtKey": "event.inserted",
+        "srtDir": "desc",
+    })
+}

@@ -1,0 +1,291 @@
+//! Names become ids, and an action a goal; what must not be done is refused here, before anything is sent.
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::core::time::Millis;
+use crate::incydr::listing::escape;
+use crate::respond::action::{Action, marker};
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::goal::{Goal, ListPart};
+use crate::respond::leavers;
+use crate::respond::request::Request;
+use crate::respond::settings::RespondSettings;
+use crate::respond::state::{Asker, CASES, MATTERS, Pages, SESSIONS, WATCHLISTS, current_state, text};
+use crate::respond::store::Store;
+
+pub struct Resolver<'a> {
+    pub asker: &'a Asker<'a>,
+    pub settings: &'a RespondSettings,
+    pub store: &'a Store<'a>,
+}
+
+impl Resolver<'_> {
+    pub async fn goal(&self, request: &Request) -> Result<Goal, RespondError> {
+        let goal = self.resolved(request).await?;
+        self.check_targets(goal.targets())?;
+        Ok(goal)
+    }
+
+    async fn resolved(&self, request: &Request) -> Result<Goal, RespondError> {
+        Ok(match request.action.clone() {
+            Action::AddNote { session, content } => {
+                Goal::Note { session, content, marker: marker(&request.request_id) }
+            }
+            Action::SetState { sessions, state } => {
+                self.check_targets(sessions.len())?;
+                Goal::SessionStates { sessions, state }
+            }
+            Action::SetStateWhere { criteria, state } => self.sessions_where(&criteria, state).await?,
+            Action::CreateCase { fields } => {
+                let another = self.asker.case_named(&fields["name"]).await?["number"].as_u64();
+                Goal::CaseCreated { fields: self.with_ids(fields).await?, another }
+            }
+            Action::UpdateCase { number, changes } => {
+                if changes.get("status").is_some_and(|status| status == "ARCHIVED") {
+                    self.check_collected(number).await?;
+                }
+                Goal::CaseChanged { number, changes: self.with_ids(changes).await? }
+            }
+            Action::DeleteCase { number } => Goal::CaseGone { number },
+            Action::CaseEvents { number, events, present } => Goal::CaseEvents { number, events, present },
+            Action::Watch { list, people, part, present } => {
+                self.check_targets(people.len())?;
+                let list = self.watchlist(&list).await?;
+                let mut actors = Vec::new();
+                for person in &people {
+                    actors.push(text(&self.actor(person).await?["actorId"]));
+                }
+                Goal::Listed { list, actors, part: part.into(), present }
+            }
+            Action::UpdateActor { actor, changes } => {
+                Goal::ActorChanged { actor: text(&self.actor(&actor).await?["actorId"]), changes }
+            }
+            Action::SyncLeavers { key, near_days, list } => self.leavers(&key, near_days, &list).await?,
+            Action::SetUser { user, active } => {
+                let user = self.user(&user).await?;
+                if !active {
+                    self.check_free(&user).await?;
+                }
+                Goal::UserActive { user: text(&user["userId"]), active }
+            }
+            Action::SetAgents { agents, active } => self.agents(agents, active).await?,
+            Action::LegalHold { matter, user, present } => {
+                Goal::Custodian { matter, user: text(&self.user(&user).await?["userId"]), present }
+            }
+            Action::AddTrust { fields } => Goal::TrustAdded { fields },
+            Action::UpdateTrust { id, changes } => Goal::TrustChanged { id, changes },
+            Action::DeleteTrust { id } => Goal::TrustGone { id },
+            Action::SetRule { rule, enabled } => Goal::RuleEnabled { rule, enabled },
+            Action::Read(_) => return Err(RespondError::invalid("an action that only reads has no goal")),
+        })
+    }
+
+    fn check_targets(&self, targets: usize) -> Result<(), RespondError> {
+        let most = self.settings.max_targets;
+        if targets <= most {
+            return Ok(());
+        }
+        let message = format!("this would change {targets} records, and MAX_TARGETS allows {most} at once");
+        Err(RespondError::new(Kind::TooManyTargets, message))
+    }
+
+    /// Counted first. Then they are named one by one: what begins to fit the criteria meanwhile is not changed.
+    async fn sessions_where(&self, criteria: &[(String, String)], state: String) -> Result<Goal, RespondError> {
+        let mut counted = criteria.to_vec();
+        counted.extend([("page_number".to_owned(), "0".to_owned()), ("page_size".to_owned(), "1".to_owned())]);
+        let answer = self.asker.api.get("/v1/sessions", &counted, self.asker.caller).await?.json_body;
+        let total = answer["totalCount"].as_u64().ok_or_else(|| {
+            let why = "GET /v1/sessions: the answer has no \"totalCount\", so that nobody knows how many would change";
+            RespondError::new(Kind::ThirdPartyGenericError, why)
+        })?;
+        self.check_targets(usize::try_from(total).unwrap_or(usize::MAX))?;
+        let found = self.asker.rows("/v1/sessions", criteria, &SESSIONS).await?;
+        let others = found.iter().filter(|session| current_state(session) != *state.as_str());
+        let mut sessions: Vec<String> = others.map(|session| text(&session["sessionId"])).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        Ok(Goal::SessionStates { sessions, state })
+    }
+
+    /// A subject is an actor's id, an assignee a user's (OpenAPI); addresses are looked up.
+    async fn with_ids(&self, mut fields: Map<String, Value>) -> Result<Map<String, Value>, RespondError> {
+        if let Some(subject) = fields.get("subject").and_then(Value::as_str).filter(|subject| subject.contains('@')) {
+            let id = text(&self.actor(subject).await?["actorId"]);
+            fields.insert("subject".into(), id.into());
+        }
+        if let Some(assignee) = fields.get("assignee").and_then(Value::as_str).filter(|held| held.contains('@')) {
+            let id = text(&self.user(assignee).await?["userId"]);
+            fields.insert("assignee".into(), id.into());
+        }
+        Ok(fields)
+    }
+
+    /// By id, by type or by title.
+    async fn watchlist(&self, named: &str) -> Result<String, RespondError> {
+        let lists = self.asker.rows("/v2/watchlists", &[], &WATCHLISTS).await?;
+        for member in ["watchlistId", "listType", "title"] {
+            let found: Vec<&Value> = lists.iter().filter(|list| list[member] == *named).collect();
+            match found[..] {
+                [] => {}
+                [list] => return Ok(text(&list["watchlistId"])),
+                _ => {
+                    let why = format!("{} watchlists have the {member} {named:?}: name one by its id", found.len());
+                    return Err(RespondError::new(Kind::ThirdPartyRefused, why));
+                }
+            }
+        }
+        Err(RespondError::new(
+            Kind::ThirdPartyRefused,
+            format!("no watchlist has the id, the type or the title {named:?}"),
+        ))
+    }
+
+    /// By id, or by name, which is an address: then the actor that stands for the whole person.
+    async fn actor(&self, named: &str) -> Result<Value, RespondError> {
+        if !named.contains('@')
+            && let Some(actor) = self.asker.find(&format!("/v1/actors/actor/id/{}", escape(named))).await?
+        {
+            return Ok(actor);
+        }
+        let found = self.actor_by_name(named).await?;
+        found.ok_or_else(|| RespondError::new(Kind::ThirdPartyRefused, format!("there is no actor {named:?}")))
+    }
+
+    async fn actor_by_name(&self, name: &str) -> Result<Option<Value>, RespondError> {
+        self.asker.find(&format!("/v1/actors/actor/name/{}/parent", escape(name))).await
+    }
+
+    /// By id, or by user name.
+    async fn user(&self, named: &str) -> Result<Value, RespondError> {
+        if !named.contains('@')
+            && let Some(user) = self.asker.find(&format!("/v1/users/{}", escape(named))).await?
+        {
+            return Ok(user);
+        }
+        let query = [("username".to_owned(), named.to_owned())];
+        let answer = self.asker.api.get("/v1/users", &query, self.asker.caller).await?.json_body;
+        let mut found = answer["users"].as_array().into_iter().flatten();
+        let is_named = |user: &&Value| user["username"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(named));
+        let user = found.find(is_named).cloned();
+        user.ok_or_else(|| RespondError::new(Kind::ThirdPartyRefused, format!("there is no user {named:?}")))
+    }
+
+    /// Those that aren't there are left out, for one of them makes the API refuse all (404 `agentsNotFound`).
+    async fn agents(&self, ids: Vec<String>, active: bool) -> Result<Goal, RespondError> {
+        self.check_targets(ids.len())?;
+        let (mut agents, mut checked) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(agent) = self.asker.find(&format!("/v1/agents/{}", escape(&id))).await? else { continue };
+            let owner = text(&agent["userId"]);
+            if !active && agent["userId"] != Value::Null && !checked.contains(&owner) {
+                // An agent may outlive its user.
+                if let Some(user) = self.asker.find(&format!("/v1/users/{}", escape(&owner))).await? {
+                    self.check_free(&user).await?;
+                }
+                checked.push(owner);
+            }
+            agents.push(id);
+        }
+        if agents.is_empty() {
+            return Err(RespondError::new(Kind::ThirdPartyRefused, "none of these agents is there"));
+        }
+        Ok(Goal::AgentsActive { agents, active })
+    }
+
+    /// Whose data is held, or who is the subject of an open case, is not deactivated.
+    async fn check_free(&self, user: &Value) -> Result<(), RespondError> {
+        let (id, name) = (text(&user["userId"]), text(&user["username"]));
+        let refused = |why: String| Err(RespondError::new(Kind::ActionNotAllowed, format!("the user {name} {why}")));
+        const MATTERS_OF_USER: Pages = Pages::of("matters", "page", 1, ("pageSize", 500));
+        let path = format!("/v1/legal-hold/custodians/{}", escape(&id));
+        let held = self.asker.rows(&path, &[], &MATTERS_OF_USER).await?;
+        let held: Vec<&Value> = held.iter().filter(|matter| matter["membershipActive"] != false).collect();
+        if !held.is_empty() {
+            let active = [("active".to_owned(), "true".to_owned())];
+            let active = self.asker.rows("/v1/legal-hold/matters", &active, &MATTERS).await?;
+            if let Some(matter) = held.iter().find(|held| active.iter().any(|one| one["matterId"] == held["matterId"]))
+            {
+                return refused(format!("is a custodian of the active matter {}", matter["name"]));
+            }
+        }
+        let actor = self.actor_by_name(&name).await?.map(|actor| text(&actor["actorId"]));
+        let open = [("status".to_owned(), "OPEN".to_owned())];
+        let open = self.asker.rows("/v1/cases", &open, &CASES).await?;
+        let is_subject = |case: &&Value| {
+            let subject = case["subject"].as_str();
+            let of_name = case["subjectUsername"].as_str().is_some_and(|subject| subject.eq_ignore_ascii_case(&name));
+            of_name || subject.is_some_and(|subject| subject == id || Some(subject) == actor.as_deref())
+        };
+        match open.iter().find(is_subject) {
+            Some(case) => refused(format!("is the subject of the open case {}", case["number"])),
+            None => Ok(()),
+        }
+    }
+
+    /// Archival deletes a case's file events: first they must lie in the bucket, each of them.
+    async fn check_collected(&self, number: u64) -> Result<(), RespondError> {
+        let attached = self.asker.case_events(number).await?;
+        let missing = self.store.not_collected(number, attached, self.asker.caller.until).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "{} file events of case {number} are not in the bucket yet, and archiving deletes them: let the collector \
+             read the stream case_file_events first",
+            missing.len()
+        );
+        Err(RespondError::new(Kind::ActionNotAllowed, why))
+    }
+
+    /// What the list says and is not so yet. Who is on it and is no actor is told, and holds up nobody.
+    async fn leavers(&self, key: &str, near_days: i64, list: &str) -> Result<Goal, RespondError> {
+        let prefix = &self.settings.leavers_prefix;
+        if !key.starts_with(prefix.as_str()) {
+            return Err(RespondError::invalid(format!(
+                "\"key\" is {key:?}, but must begin with LEAVERS_PREFIX ({prefix:?})"
+            )));
+        }
+        let held = self.store.leavers(key, self.asker.caller.until).await?;
+        let leavers = leavers::read(&held).map_err(|why| RespondError::invalid(format!("s3 object {key}: {why}")))?;
+        let minutes = self.asker.caller.until.since(Millis::now()).as_secs() / 60 + 1;
+        let most = self.settings.shared.requests_per_minute.saturating_mul(usize::try_from(minutes).unwrap_or(1));
+        if leavers.len() > most {
+            let why = format!(
+                "the list has {} rows, and within one invocation REQUESTS_PER_MINUTE lets {most} be looked up: give it in parts",
+                leavers.len()
+            );
+            return Err(RespondError::new(Kind::TooManyTargets, why));
+        }
+        let list = self.watchlist(list).await?;
+        let pages = Pages::of(ListPart::Included.key(), "page", 1, ("page_size", 100));
+        let path = format!("/v2/watchlists/{}/{}", escape(&list), ListPart::Included.path());
+        let listed: Vec<String> =
+            self.asker.rows(&path, &[], &pages).await?.iter().map(|row| text(&row["actorId"])).collect();
+        let soon = Utc::now().date_naive() + TimeDelta::days(near_days);
+        let (mut goals, mut on, mut off) = (Vec::new(), Vec::new(), Vec::new());
+        for leaver in leavers {
+            let Some(actor) = self.actor_by_name(&leaver.address).await? else {
+                goals.push(Goal::NoActor { address: leaver.address });
+                continue;
+            };
+            let id = text(&actor["actorId"]);
+            let wanted = leaver.end_date.map_or(Value::Null, |date| date.to_string().into());
+            if actor["endDate"] != wanted {
+                let changes = json!({"endDate": wanted}).as_object().cloned().unwrap_or_default();
+                goals.push(Goal::ActorChanged { actor: id.clone(), changes });
+            }
+            match leaver.end_date {
+                Some(date) if date <= soon && !listed.contains(&id) => on.push(id),
+                None if listed.contains(&id) => off.push(id),
+                _ => {}
+            }
+        }
+        for (actors, present) in [(on, true), (off, false)] {
+            if !actors.is_empty() {
+                goals.push(Goal::Listed { list: list.clone(), actors, part: ListPart::Included, present });
+            }
+        }
+        Ok(Goal::All { goals })
+    }
+}
