@@ -78,7 +78,7 @@ ACTIONS: list[tuple[str, dict[str, Any], str, Sdk]] = [
     (
         "legal_hold.add",
         {"matter": "m-1", "user": "u-1"},
-        "legal_hold_custodians",
+        "custodians",
         lambda sdk: sdk.legal_hold.v1.add_custodian("m-1", "u-1"),
     ),
     (

@@ -20,7 +20,7 @@ pub(super) fn add_trust(world: &WorldHandle, request: &Request, _: Ids<'_>) -> A
     let body = checked(world, request, None)?;
     let held = world.all(Dataset::TrustedActivities);
     let last = held.iter().filter_map(|activity| activity.id.parse::<u64>().ok()).max().unwrap_or_default();
-    let mut activity = json!({"activityId": last + 1, "principalType": "API_KEY", "updateTime": now(),
+    let mut activity = json!({"activityId": (last + 1).to_string(), "principalType": "API_KEY", "updateTime": now(),
         "updatedByPrincipalId": "key-42", "updatedByPrincipalName": "responder"});
     for name in MEMBERS {
         activity[name] = body[name].clone();
