@@ -71,7 +71,7 @@ impl Run<'_> {
         self.check_allowed(request)?;
         if let crate::respond::action::Action::Read(read) = &request.action {
             let told = reads::read(read, self.api, &self.caller).await?;
-            return Ok(Answer { told, ..self.answer(request, Outcome::Done) });
+            return Ok(Answer { told, ..answer(request, Outcome::Done) });
         }
         if request.dry_run || self.settings.dry_run {
             return self.rehearse(request).await;
@@ -107,7 +107,7 @@ impl Run<'_> {
             before,
             would_change: Some(!writes.is_empty()),
             requests: Some(writes),
-            ..self.answer(request, Outcome::DryRun)
+            ..answer(request, Outcome::DryRun)
         })
     }
 
@@ -118,7 +118,7 @@ impl Run<'_> {
             Approved::By(name) => Some(name),
             Approved::Pending => {
                 let hash = Some(request.hash.clone());
-                return Ok(Answer { request_hash: hash, ..self.answer(request, Outcome::PendingApproval) });
+                return Ok(Answer { request_hash: hash, ..answer(request, Outcome::PendingApproval) });
             }
             Approved::Rejected(by, error) => return self.reject(request, claim, &by, &error).await,
         };
@@ -126,9 +126,9 @@ impl Run<'_> {
         let goal = self.resolver(&asker).goal(request).await?;
         let before = asker.state(&goal).await?;
         let writes = goal.writes(&before);
-        let intent = self.intent(request, claim, approved_by.as_deref(), &writes, &before);
+        let intent = intent(request, claim, approved_by.as_deref(), &writes, &before);
         if writes.is_empty() {
-            let answer = Answer { after: before.clone(), before, ..self.answer(request, Outcome::Already) };
+            let answer = Answer { after: before.clone(), before, ..answer(request, Outcome::Already) };
             return self.end(request, claim, intent, answer).await;
         }
         self.store.take_place(&request.request_id, Millis::now(), self.times.read_until).await?;
@@ -173,13 +173,12 @@ impl Run<'_> {
         let (asker, goal, before) = (self.asker(), &lock.goal, lock.intent["before"].clone());
         // What a delivery that died may have sent is as good as sent.
         let mut may_send = writes.is_some() || goal.may_be_repeated();
-        let (mut after, mut left) = match writes {
-            Some(writes) => (before.clone(), writes),
-            None => {
-                let state = asker.state(goal).await?;
-                let left = goal.writes(&state);
-                (state, left)
-            }
+        let (mut after, mut left) = if let Some(writes) = writes {
+            (before.clone(), writes)
+        } else {
+            let state = asker.state(goal).await?;
+            let left = goal.writes(&state);
+            (state, left)
         };
         let mut sending = Sending { last: Ok(Told::message(200, "OK", "done")), end: End::Taken };
         let mut in_doubt = !may_send;
@@ -203,7 +202,7 @@ impl Run<'_> {
                 break;
             }
         }
-        let answer = self.outcome(request, before, after, &left, sending, in_doubt);
+        let answer = outcome(request, before, after, &left, sending, in_doubt);
         self.end(request, claim, lock.intent.clone(), answer).await
     }
 
@@ -250,36 +249,6 @@ impl Run<'_> {
         unreachable!("it is read back a few times")
     }
 
-    fn outcome(
-        &self,
-        request: &Request,
-        before: Value,
-        after: Value,
-        left: &[Write],
-        sending: Sending,
-        in_doubt: bool,
-    ) -> Answer {
-        let answer = match sending.last {
-            // Whatever the API said: it is so.
-            Ok(told) if left.is_empty() => Answer { told, ..self.answer(request, Outcome::Done) },
-            Err(error) if left.is_empty() => {
-                info!(request_id = request.request_id, error = error.message, "read back: it took effect all the same");
-                self.answer(request, Outcome::Done)
-            }
-            Err(error) if sending.end == End::NotTaken && !in_doubt => self.failed(request, Outcome::Failed, &error),
-            Err(error) => {
-                let why = format!("it may have been sent, and reading back doesn't show it: {}", error.message);
-                self.failed(request, Outcome::Unknown, &RespondError { message: why, ..error })
-            }
-            Ok(told) => {
-                let why = "reading back doesn't show that it took effect";
-                let error = RespondError::new(Kind::ThirdPartyGenericError, why);
-                self.failed(request, Outcome::Unknown, &RespondError { told: Some(Box::new(told)), ..error })
-            }
-        };
-        Answer { before, after, ..answer }
-    }
-
     /// Whether it may be done now: where approval is needed another person has given it, to this very request.
     async fn approval(&self, request: &Request) -> Result<Approved, RespondError> {
         if !self.settings.needs_approval.contains(request.permission()) {
@@ -316,30 +285,8 @@ impl Run<'_> {
         by: &str,
         error: &RespondError,
     ) -> Result<Answer, RespondError> {
-        let intent = self.intent(request, claim, Some(by), &[], &Value::Null);
-        self.end(request, claim, intent, self.failed(request, Outcome::Rejected, error)).await
-    }
-
-    fn intent(
-        &self,
-        request: &Request,
-        claim: &Claim,
-        approved_by: Option<&str>,
-        writes: &[Write],
-        before: &Value,
-    ) -> Value {
-        json!({
-            "request_id": request.request_id,
-            "record": "intent",
-            "at": claim.at,
-            "action": request.name,
-            "input": request.input,
-            "requested_by": claim.requested_by,
-            "reason": claim.reason,
-            "approved_by": approved_by,
-            "requests": writes,
-            "before": before,
-        })
+        let intent = intent(request, claim, Some(by), &[], &Value::Null);
+        self.end(request, claim, intent, failed(request, Outcome::Rejected, error)).await
     }
 
     /// The result, and the trail's two records. Whoever finds the result later makes sure of the records.
@@ -392,14 +339,52 @@ impl Run<'_> {
         let run_id = self.store.run_id.to_owned();
         Lock { run_id, at: Millis::now(), until: self.times.read_until, goal, intent }
     }
+}
 
-    fn answer(&self, request: &Request, outcome: Outcome) -> Answer {
-        Answer::new(&request.request_id, &request.name, outcome)
-    }
+/// The trail's first record.
+fn intent(request: &Request, claim: &Claim, approved_by: Option<&str>, writes: &[Write], before: &Value) -> Value {
+    json!({
+        "request_id": request.request_id,
+        "record": "intent",
+        "at": claim.at,
+        "action": request.name,
+        "input": request.input,
+        "requested_by": claim.requested_by,
+        "reason": claim.reason,
+        "approved_by": approved_by,
+        "requests": writes,
+        "before": before,
+    })
+}
 
-    fn failed(&self, request: &Request, outcome: Outcome, error: &RespondError) -> Answer {
-        Answer::failed(&request.request_id, &request.name, outcome, error)
-    }
+fn outcome(request: &Request, before: Value, after: Value, left: &[Write], sending: Sending, in_doubt: bool) -> Answer {
+    let answer = match sending.last {
+        // Whatever the API said: it is so.
+        Ok(told) if left.is_empty() => Answer { told, ..answer(request, Outcome::Done) },
+        Err(error) if left.is_empty() => {
+            info!(request_id = request.request_id, error = error.message, "read back: it took effect all the same");
+            answer(request, Outcome::Done)
+        }
+        Err(error) if sending.end == End::NotTaken && !in_doubt => failed(request, Outcome::Failed, &error),
+        Err(error) => {
+            let why = format!("it may have been sent, and reading back doesn't show it: {}", error.message);
+            failed(request, Outcome::Unknown, &RespondError { message: why, ..error })
+        }
+        Ok(told) => {
+            let why = "reading back doesn't show that it took effect";
+            let error = RespondError::new(Kind::ThirdPartyGenericError, why);
+            failed(request, Outcome::Unknown, &RespondError { told: Some(Box::new(told)), ..error })
+        }
+    };
+    Answer { before, after, ..answer }
+}
+
+fn answer(request: &Request, outcome: Outcome) -> Answer {
+    Answer::new(&request.request_id, &request.name, outcome)
+}
+
+fn failed(request: &Request, outcome: Outcome, error: &RespondError) -> Answer {
+    Answer::failed(&request.request_id, &request.name, outcome, error)
 }
 
 enum Approved {

@@ -49,13 +49,13 @@ pub const NEEDS_APPROVAL: &str = "session.set_state_where,case.close,case.archiv
                                   user.deactivate,agent.deactivate,legal_hold.remove,trust.add,trust.update,\
                                   trust.delete,rule.disable";
 
-/// OpenAPI; `CLOSED_TP_BENIGN` is the SDK's.
+/// `OpenAPI`; `CLOSED_TP_BENIGN` is the SDK's.
 const STATES: [&str; 7] =
     ["OPEN", "IN_PROGRESS", "CLOSED", "CLOSED_TP", "CLOSED_TP_BENIGN", "CLOSED_FP", "OPEN_NEW_DATA"];
 const STATUSES: [&str; 3] = ["OPEN", "CLOSED", "ARCHIVED"];
 const TRUST_TYPES: [&str; 5] = ["ACCOUNT_NAME", "DOMAIN", "GIT_REPOSITORY_URI", "SLACK", "URL_PATH"];
 
-/// OpenAPI, `GET /v1/sessions`; `type` is the SDK's.
+/// `OpenAPI`, `GET /v1/sessions`; `type` is the SDK's.
 const SESSION_FILTERS: [&str; 11] = [
     "actor_id",
     "on_or_after",
@@ -70,12 +70,12 @@ const SESSION_FILTERS: [&str; 11] = [
     "type",
 ];
 const SESSION_PAGING: [&str; 4] = ["order_by", "sort_direction", "page_number", "page_size"];
-/// OpenAPI, `GET /v1/cases`.
+/// `OpenAPI`, `GET /v1/cases`.
 const CASE_FILTERS: [&str; 8] =
     ["status", "assignee", "isAssigned", "name", "subject", "lastModifiedBy", "createdAt", "updatedAt"];
 const CASE_PAGING: [&str; 4] = ["pgNum", "pgSize", "srtKey", "srtDir"];
 
-/// The longest that one note may be (OpenAPI).
+/// The longest that one note may be (`OpenAPI`).
 const NOTE: usize = 2_000;
 const ID: usize = 256;
 
@@ -276,7 +276,7 @@ fn legal_hold(fields: &mut Fields<'_>, present: bool) -> Result<Action, String> 
     Ok(Action::LegalHold { matter: fields.text("matter", ID)?, user: fields.text("user", ID)?, present })
 }
 
-/// With the lengths that the API takes (OpenAPI, and the developer portal's guide).
+/// With the lengths that the API takes (`OpenAPI`, and the developer portal's guide).
 fn case_fields(fields: &mut Fields<'_>, is_new: bool) -> Result<Map<String, Value>, String> {
     let mut case = Map::new();
     let name = if is_new { Some(fields.text("name", 50)?) } else { fields.optional_text("name", 50)? };

@@ -159,7 +159,7 @@ impl Api {
     }
 }
 
-/// Whether the very same read may fare better in a moment: 409 of a name is "ask again" (OpenAPI, actors).
+/// Whether the very same read may fare better in a moment: 409 of a name is "ask again" (`OpenAPI`, actors).
 fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT].contains(&status)

@@ -59,7 +59,7 @@ impl RespondError {
     }
 }
 
-/// The vendor's own word: there is no one form of an error's body (SDK, py42, OpenAPI).
+/// The vendor's own word: there is no one form of an error's body (SDK, py42, `OpenAPI`).
 fn said(body: &Value) -> String {
     const NAMES: [&str; 7] = ["problem", "msg", "message", "code", "reason", "description", "error"];
     let words: Vec<String> = match body {

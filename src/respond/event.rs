@@ -1,5 +1,5 @@
 //! What an invocation asks for, whoever sent it: one request directly, or as a task of Step Functions; the detail of an
-//! event of EventBridge; the messages of SNS or SQS.
+//! event of `EventBridge`; the messages of SNS or SQS.
 
 use serde_json::{Map, Value};
 

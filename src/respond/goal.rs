@@ -204,7 +204,12 @@ impl Goal {
                 let left: Vec<&String> = actors.iter().filter(|id| listed.contains(&id.as_str()) != *present).collect();
                 let verb = if *present { "add" } else { "delete" };
                 let path = format!("/v2/watchlists/{}/{}/{verb}", escape(list), part.path());
-                unless(left.is_empty(), Write::post(path, json!({"actorIds": left, "watchlistId": list})))
+                // Only of who is included is the list named again (OpenAPI).
+                let mut body = json!({"actorIds": left});
+                if *part == ListPart::Included {
+                    body["watchlistId"] = list.as_str().into();
+                }
+                unless(left.is_empty(), Write::post(path, body))
             }
             Self::ActorChanged { actor, changes } => {
                 let path = format!("/v1/actors/actor/id/{}", escape(actor));
@@ -289,7 +294,7 @@ fn holds(state: &Value, wanted: &Map<String, Value>) -> bool {
     wanted.iter().all(|(name, value)| plain(&state[name]) == plain(value))
 }
 
-/// What is there, with the changes; what is null is left out, as the API takes no nulls (OpenAPI).
+/// What is there, with the changes; what is null is left out, as the API takes no nulls (`OpenAPI`).
 fn merged(state: &Value, changes: &Map<String, Value>, members: &[&str]) -> Value {
     let held = members.iter().map(|name| (*name, changes.get(*name).unwrap_or(&state[*name])));
     Value::Object(

@@ -118,16 +118,11 @@ fn failed(request: Option<&Request>, error: &RespondError) -> Answer {
 /// One line a request; what was read or written stands in the answer and in the trail.
 fn told(answer: &Answer) -> Answer {
     let outcome = json!(answer.outcome).as_str().unwrap_or_default().to_owned();
-    match &answer.error {
-        Some(told) => error!(
-            request_id = answer.request_id,
-            action = answer.action,
-            outcome,
-            error_type = %told.kind,
-            error = told.message,
-            "the request failed"
-        ),
-        None => info!(request_id = answer.request_id, action = answer.action, outcome, "the request ended"),
+    let (request_id, action) = (&answer.request_id, &answer.action);
+    if let Some(told) = &answer.error {
+        error!(request_id, action, outcome, error_type = %told.kind, error = told.message, "the request failed");
+    } else {
+        info!(request_id, action, outcome, "the request ended");
     }
     answer.clone()
 }

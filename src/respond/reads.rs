@@ -12,8 +12,8 @@ use crate::respond::told::Told;
 pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Told, RespondError> {
     match asked {
         Read::Get { path, query } => {
-            let path: String = path.iter().map(|part| format!("/{}", escape(part))).collect();
-            api.get(&path, query, caller).await
+            let path: Vec<String> = path.iter().map(|part| escape(part)).collect();
+            api.get(&format!("/{}", path.join("/")), query, caller).await
         }
         Read::FileEvents { filters, most } => {
             let told = api.search("/v2/file-events", &query(filters, *most), caller).await?;

@@ -108,7 +108,7 @@ impl Resolver<'_> {
         Ok(Goal::SessionStates { sessions, state })
     }
 
-    /// A subject is an actor's id, an assignee a user's (OpenAPI); addresses are looked up.
+    /// A subject is an actor's id, an assignee a user's (`OpenAPI`); addresses are looked up.
     async fn with_ids(&self, mut fields: Map<String, Value>) -> Result<Map<String, Value>, RespondError> {
         if let Some(subject) = fields.get("subject").and_then(Value::as_str).filter(|subject| subject.contains('@')) {
             let id = text(&self.actor(subject).await?["actorId"]);
@@ -197,9 +197,8 @@ impl Resolver<'_> {
     async fn check_free(&self, user: &Value) -> Result<(), RespondError> {
         let (id, name) = (text(&user["userId"]), text(&user["username"]));
         let refused = |why: String| Err(RespondError::new(Kind::ActionNotAllowed, format!("the user {name} {why}")));
-        const MATTERS_OF_USER: Pages = Pages::of("matters", "page", 1, ("pageSize", 500));
         let path = format!("/v1/legal-hold/custodians/{}", escape(&id));
-        let held = self.asker.rows(&path, &[], &MATTERS_OF_USER).await?;
+        let held = self.asker.rows(&path, &[], &MATTERS).await?;
         let held: Vec<&Value> = held.iter().filter(|matter| matter["membershipActive"] != false).collect();
         if !held.is_empty() {
             let active = [("active".to_owned(), "true".to_owned())];

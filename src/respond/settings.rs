@@ -52,7 +52,7 @@ impl RespondSettings {
             needs_approval,
             max_targets: usize::try_from(number("MAX_TARGETS", get("MAX_TARGETS"), 25, 100)?).unwrap_or(100),
             daily_limit: number("DAILY_LIMIT", get("DAILY_LIMIT"), 100, 10_000)?,
-            dry_run: flag("DRY_RUN", get("DRY_RUN"))?,
+            dry_run: flag("DRY_RUN", get("DRY_RUN").as_deref())?,
             requests_prefix,
             leavers_prefix,
             approvals_alias: or("APPROVALS_ALIAS", "approved"),
@@ -71,13 +71,9 @@ fn names(name: &'static str, held: &str) -> Result<BTreeSet<String>, SettingsErr
     }
     let names = held.split(',').map(str::trim);
     names
-        .map(|action| match NAMES.contains(&action) {
-            true => Ok(action.to_owned()),
-            false => Err(bad(
-                name,
-                held,
-                format!("{action:?} is not an action; it takes \"none\", or of {}", NAMES.join(", ")),
-            )),
+        .map(|action| {
+            let why = || format!("{action:?} is not an action; it takes \"none\", or of {}", NAMES.join(", "));
+            NAMES.contains(&action).then(|| action.to_owned()).ok_or_else(|| bad(name, held, why()))
         })
         .collect()
 }
@@ -90,8 +86,8 @@ fn number(name: &'static str, held: Option<String>, default: u64, most: u64) -> 
     }
 }
 
-fn flag(name: &'static str, held: Option<String>) -> Result<bool, SettingsError> {
-    match held.as_deref() {
+fn flag(name: &'static str, held: Option<&str>) -> Result<bool, SettingsError> {
+    match held {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(other) => Err(bad(name, other, "it takes \"true\" or \"false\"")),

@@ -152,9 +152,9 @@ impl Store<'_> {
     /// that of another request.
     pub async fn record(&self, at: Millis, record: &Value, until: Millis) -> Result<(), RespondError> {
         let base = base(&self.settings.shared.prefix, TRAIL, at, at);
-        let mut packer = Packer::new(&self.settings.shared.packing);
-        packer.push(&record.to_string());
-        let packed = packer.finish();
+        let mut lines = Packer::new(&self.settings.shared.packing);
+        lines.push(&record.to_string());
+        let packed = lines.finish();
         let own = [
             ("stream", TRAIL.to_owned()),
             ("records", packed.records.to_string()),
@@ -177,7 +177,7 @@ impl Store<'_> {
             }
             let Some(stored) = self.records.get(&key, until).await? else { continue };
             let lines =
-                ndjson::lines(&stored.bytes).map_err(|error| self.foreign(&self.records, &key, error.to_string()))?;
+                ndjson::lines(&stored.bytes).map_err(|error| foreign(&self.records, &key, error.to_string()))?;
             let is_same = |line: &String| {
                 serde_json::from_str::<Value>(ndjson::bare(line).as_ref())
                     .is_ok_and(|held| held["request_id"] == record["request_id"] && held["record"] == record["record"])
@@ -232,7 +232,7 @@ impl Store<'_> {
     async fn read<T: for<'de> Deserialize<'de>>(&self, key: &str, until: Millis) -> Result<Option<T>, RespondError> {
         let Some(stored) = self.state.get(key, until).await? else { return Ok(None) };
         let read = serde_json::from_slice(&stored.bytes);
-        read.map(Some).map_err(|error| self.foreign(&self.state, key, error.to_string()))
+        read.map(Some).map_err(|error| foreign(&self.state, key, error.to_string()))
     }
 
     /// Creates what isn't there; else answers what is.
@@ -261,8 +261,8 @@ impl Store<'_> {
         let object = Object { key, bytes: bytes.into(), content_type, metadata: HashMap::new() };
         Ok(matches!(bucket.put(&object, Condition::Absent, until).await?, Written::Now { .. }))
     }
+}
 
-    fn foreign(&self, bucket: &Bucket, key: &str, why: String) -> RespondError {
-        StoreError::Foreign { bucket: bucket.name.clone(), key: key.to_owned(), why }.into()
-    }
+fn foreign(bucket: &Bucket, key: &str, why: String) -> RespondError {
+    StoreError::Foreign { bucket: bucket.name.clone(), key: key.to_owned(), why }.into()
 }

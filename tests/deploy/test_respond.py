@@ -38,7 +38,7 @@ def responder(aws: Aws, tenant: Simulator) -> Stack:
         (r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$"),
         (r"Code: !If\n(?: {8}.*\n)+? {8}- \.\.$", "Code: responder/"),
         ('"TimeoutSeconds": 86400', f'"TimeoutSeconds": {SECONDS}'),
-        ("VisibilityTimeout: 5400", "VisibilityTimeout: 2"),
+        ("VisibilityTimeout: 960", "VisibilityTimeout: 2"),
     ]:
         text, times = re.subn(pattern, new, text, flags=re.MULTILINE)
         assert times == 1, pattern

@@ -8,6 +8,7 @@ use crate::rig::{Rig, groups, request};
 /// What is sent, and whether it is so then.
 type Case = (&'static str, Value, &'static [&'static str], fn(&Rig) -> bool);
 
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     vec![
         ("session.add_note", json!({"id": "s-1", "noteContent": "seen"}), &["POST /v1/sessions/s-1/add-note"], |rig| {

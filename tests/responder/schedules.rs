@@ -12,8 +12,10 @@ use crate::rig::{DEADLINE, Rig, failure_of, groups, note, request};
 const SCHEDULES: u64 = 24;
 const AT_ONCE: usize = 6;
 
-/// A request, and how often it took effect.
-fn requests() -> [(Value, fn(&Rig) -> usize); 5] {
+/// How often a request took effect.
+type Effects = fn(&Rig) -> usize;
+
+fn requests() -> [(Value, Effects); 5] {
     [
         (note("r"), |rig| rig.notes_with("s-1", "[request r]")),
         (request("r", "session.set_state", &json!({"ids": ["s-1"], "newState": "CLOSED"})), |rig| {

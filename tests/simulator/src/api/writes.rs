@@ -1,5 +1,5 @@
-//! What changes something, and the single records that are read before and after (OpenAPI; SDK, each endpoint's
-//! `client.py`). What the OpenAPI says is refused is refused, with the same words.
+//! What changes something, and the single records that are read before and after (`OpenAPI`; SDK, each endpoint's
+//! `client.py`). What the `OpenAPI` says is refused is refused, with the same words.
 
 mod cases;
 mod people;
@@ -89,7 +89,7 @@ fn refused(body: &Value) -> Reply {
     Reply::json(400, body.to_string())
 }
 
-/// The members of a body; anything that the OpenAPI doesn't know is refused.
+/// The members of a body; anything that the `OpenAPI` doesn't know is refused.
 fn body(request: &Request, known: &[&str]) -> Result<Value, Reply> {
     let body = request.json();
     let unknown = body.as_object().and_then(|members| members.keys().find(|name| !known.contains(&name.as_str())));

@@ -27,7 +27,9 @@ pub(super) fn unexclude(world: &WorldHandle, request: &Request, path: Ids<'_>) -
 
 /// Who is included is a member, unless excluded.
 fn list(world: &WorldHandle, request: &Request, id: &str, part: Dataset, present: bool) -> Answered {
-    let body = body(request, &["actorIds", "watchlistId"])?;
+    // Only of who is included is the list named again (`OpenAPI`).
+    let known: &[&str] = if part == Dataset::IncludedActors { &["actorIds", "watchlistId"] } else { &["actorIds"] };
+    let body = body(request, known)?;
     found(world, Dataset::Watchlists, id)?;
     let actors = ids(&body, "actorIds", 100)?;
     for actor in &actors {
@@ -147,7 +149,7 @@ pub(super) fn remove_custodian(world: &WorldHandle, request: &Request, path: Ids
     Ok(empty(200))
 }
 
-/// 401 says "not authorized, or not found" (OpenAPI).
+/// 401 says "not authorized, or not found" (`OpenAPI`).
 fn matter_and_user(world: &WorldHandle, matter: &str, body: &Value) -> Result<(Record, Record), Reply> {
     let unknown = |_| Reply::json(401, r#"{"message":"not authorized, or not found"}"#);
     let matter = found(world, Dataset::Matters, matter).map_err(unknown)?;
@@ -167,6 +169,7 @@ fn held_in(world: &WorldHandle, user: &str) -> Vec<Record> {
 
 /// `GET /v1/legal-hold/custodians/{userId}`: the first page holds all, the others nothing.
 pub(super) fn matters_of_user(world: &WorldHandle, request: &Request, path: Ids<'_>) -> Answered {
+    found(world, Dataset::Users, &path[0])?;
     let is_first = request.parameter("page").is_none_or(|page| page == "1");
     let matters: Vec<Value> = held_in(world, &path[0])
         .iter()
