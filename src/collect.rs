@@ -27,6 +27,7 @@ use crate::core::intervals::Span;
 use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::hex;
+use crate::core::refusals;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
@@ -34,6 +35,7 @@ use crate::core::tally::Tally;
 use crate::core::time::{HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::client::Api;
+use crate::incydr::error::ApiError;
 use crate::incydr::facts::Kind;
 use crate::incydr::request::Caller;
 
@@ -70,6 +72,8 @@ struct Collector<'a> {
     run: &'a Run<'a>,
     stream: Stream,
     tally: &'a Tally,
+    /// A run before this one has covered something of it.
+    has_worked: bool,
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {
@@ -77,7 +81,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
     if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
         return Ok(Outcome::NotPermitted);
     }
-    let collector = Collector { run, stream, tally };
+    let has_worked = run.ledger.read(|checkpoint| checkpoint.covered_to(stream).is_some());
+    let collector = Collector { run, stream, tally, has_worked };
     let Some(kind) = stream.kind_in(run.settings.dialect) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
         return Err(Error::InvalidEvent(why));
@@ -89,18 +94,23 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         Kind::Inventory(facts) => Box::pin(collector.inventory(facts)).await,
         Kind::Findings(facts) => collector.findings(facts).await,
     };
-    let refused_at = match &collected {
-        Err(error) if error.is_forbidden() => {
-            warn!(stream = %stream, permission = stream.permission(), "{stream} is not permitted: the API client needs {}", stream.permission());
-            Some(Millis::now())
-        }
-        Ok(Outcome::Complete) => None,
-        _ => refused_at,
-    };
-    run.ledger.update(|checkpoint| *checkpoint.not_permitted_at(stream) = refused_at);
+    let is_partial = matches!(&collected, Ok(Outcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
+    if let Some(waited) = tally.calls.unanswered().filter(|_| is_partial) {
+        let (what, waited_s) = (stream.to_string(), waited.as_secs());
+        return Err(ApiError::NoAnswer { what, waited_s }.into());
+    }
     match collected {
-        Err(error) if error.is_forbidden() => Ok(Outcome::NotPermitted),
+        Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
         Err(error) if error.is_out_of_time() => Ok(Outcome::Partial),
+        Ok(outcome) => {
+            run.ledger.update(|checkpoint| {
+                if outcome == Outcome::Complete {
+                    *checkpoint.not_permitted_at(stream) = None;
+                    checkpoint.refused.remove(&stream);
+                }
+            });
+            Ok(outcome)
+        }
         other => other,
     }
 }
@@ -123,7 +133,27 @@ impl Tally {
 
 impl Collector<'_> {
     fn caller(&self) -> Caller<'_> {
-        self.tally.caller(self.run.times.read_until)
+        Caller { retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
+    }
+
+    /// The stream as a whole is refused: its permission is missing, or what stands before the API says so for a while.
+    fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<Outcome, Error> {
+        let stream = self.stream;
+        let has_worked = (self.has_worked || self.tally.records.load(Ordering::Relaxed) > 0) && !is_believed;
+        let is_believed = self.run.ledger.update(|checkpoint| {
+            let mut refusals = checkpoint.refused.remove(&stream);
+            let is_believed = refusals::refused(&mut refusals, &said, has_worked);
+            checkpoint.refused.extend(refusals.map(|refusals| (stream, refusals)));
+            if is_believed {
+                *checkpoint.not_permitted_at(stream) = Some(Millis::now());
+            }
+            is_believed
+        });
+        if !is_believed {
+            return Err(Error::Api(ApiError::Forbidden { what, said }).not_believed());
+        }
+        warn!(stream = %stream, permission = stream.permission(), said, "{stream} is not permitted: the API client needs {}", stream.permission());
+        Ok(Outcome::NotPermitted)
     }
 
     async fn commit(&self) -> Result<(), Error> {

@@ -1,11 +1,14 @@
 //! Cold start: logging, settings, and the loop that hands events to the handler.
 
+use std::time::Duration;
+
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
+use incydr_collector::edge::event::Event;
 use incydr_collector::edge::handler::Handler;
 use incydr_collector::edge::logging;
-use lambda_runtime::{LambdaEvent, service_fn};
-use serde_json::Value;
+use lambda_runtime::tower::util::MapRequestLayer;
+use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, service_fn};
 
 /// One heap for all threads: glibc's own keeps one for each, and with it up to twice as much memory.
 #[global_allocator]
@@ -18,9 +21,23 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     // A bad setting is answered to every event, rather than to none by a process that never starts.
     let handler = Handler::new(Settings::from_vars(var));
     let handler = &handler;
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+    let handle = service_fn(|event: LambdaEvent<Event>| async move {
         let deadline = Millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
-        handler.handle(&event.payload, deadline).await
-    }))
-    .await
+        let answered = handler.handle(&event.payload, deadline).await;
+        if handler.is_over() {
+            tokio::spawn(end());
+        }
+        answered
+    });
+    let readable = |invocation: LambdaInvocation| {
+        let event = serde_json::to_vec(&Event::of(&invocation.body)).unwrap_or_default();
+        LambdaInvocation { body: event.into(), ..invocation }
+    };
+    Runtime::new(handle).layer(MapRequestLayer::new(readable)).run().await
+}
+
+/// Once the answer is sent: Lambda starts another process, with credentials that are fresh.
+async fn end() {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::process::exit(1);
 }

@@ -1,11 +1,14 @@
 //! The API client's credentials, from Secrets Manager.
 
+use std::time::Duration;
+
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use crate::core::error_kind::{ErrorType, chain};
+use crate::core::retry;
 
 #[derive(Clone)]
 pub struct Credentials {
@@ -24,14 +27,23 @@ pub struct Secret {
 pub enum SecretError {
     #[error("the secret {id} can't be read from Secrets Manager: {why}")]
     Unreadable { id: String, why: String },
+    #[error(
+        "the secret {id} can't be read from Secrets Manager: {why}: the AWS credentials of this container have expired; it ends, and the next one has new ones"
+    )]
+    ExpiredCredentials { id: String, why: String },
     #[error("the secret {id} {why}; it takes a JSON object with \"client_id\" and \"client_secret\"")]
     Malformed { id: String, why: String },
 }
 
 impl SecretError {
+    pub fn unanswered(id: &str, waited: Duration) -> Self {
+        let why = format!("no answer within {} s, when the run's time was up", waited.as_secs());
+        Self::Unreadable { id: id.to_owned(), why }
+    }
+
     pub fn error_type(&self) -> ErrorType {
         match self {
-            Self::Unreadable { .. } => ErrorType::FirstPartyGenericError,
+            Self::Unreadable { .. } | Self::ExpiredCredentials { .. } => ErrorType::FirstPartyGenericError,
             Self::Malformed { .. } => ErrorType::ThirdPartyConfigError,
         }
     }
@@ -42,12 +54,17 @@ const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
 pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
-    let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| SecretError::Unreadable {
-        id: id.to_owned(),
-        why: match (error.code(), error.message()) {
+    let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| {
+        let why = match (error.code(), error.message()) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
             _ => chain(&error),
-        },
+        };
+        let id = id.to_owned();
+        if retry::are_credentials_expired(error.code()) {
+            SecretError::ExpiredCredentials { id, why }
+        } else {
+            SecretError::Unreadable { id, why }
+        }
     })?;
     let malformed = |why: String| SecretError::Malformed { id: id.to_owned(), why };
     let held = match (answer.secret_string(), answer.secret_binary()) {

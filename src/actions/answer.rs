@@ -18,6 +18,7 @@ use crate::core::stream::Stream;
 use crate::core::stuck::StuckSummary;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
+use crate::incydr::connection::DoubtedClock;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
@@ -30,6 +31,9 @@ pub struct Answer {
     /// The end of the chain of manifests, once this run's is part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Link>,
+    /// Where the API's clock is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<DoubtedClock>,
     /// Why the run failed: of several errors, the first in the order of their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
@@ -82,6 +86,12 @@ pub struct StreamAnswer {
     /// What can't be read, where there is anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckSummary>,
+    /// Rows of windows of which too many can't be read for these to be set aside one by one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub drift: u64,
+    /// In so many runs in a row the time ran short, and the stream came no further.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stalled: u32,
     /// For the metrics alone: answers of 429, spans that have been owed for longer than a few ticks, and whether what is
     /// owed is about to be kept no longer.
     #[serde(skip)]
@@ -139,6 +149,8 @@ impl StreamAnswer {
             expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             error,
             stuck: None,
+            drift: figure(&tally.drift),
+            stalled: 0,
         }
     }
 }
@@ -174,7 +186,7 @@ impl Answer {
 
     fn new(run_id: &str, status: Status) -> Self {
         let run_id = run_id.to_owned();
-        Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, error: None }
+        Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, clock: None, error: None }
     }
 
     /// The run ended before it came to its streams. `of_stream` is what is told of each, and its state.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
+use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::actions::answer::{Answer, Status, StreamAnswer};
@@ -46,7 +47,7 @@ impl Work<'_> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let ledger = if self.asked.dry_run {
             let found = self.load(&state).await?;
-            let identity = self.admit(found.as_ref()).await?;
+            let identity = self.admit_dry(found.as_ref()).await?;
             Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
         } else {
             let admit = async |found: Option<&Found>| self.admit_or_tell(&state, found).await;
@@ -58,7 +59,10 @@ impl Work<'_> {
         self.tell_what_is_left(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
+        let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
+        self.note_stalled(&ledger, &collected, &before);
+        self.judge_refusals(&ledger, &mut collected).await;
         if let Err(error) = overdue {
             // Its stream may not be among those of this run.
             warn!("{error}");
@@ -69,6 +73,9 @@ impl Work<'_> {
 
     /// What is read again in every run is opened with the lease, which saves a write.
     fn open_with(&self, checkpoint: &mut Checkpoint) {
+        if let Some(version) = self.granted_to.get() {
+            checkpoint.sign_ins.granted(version.clone());
+        }
         for stream in self.streams {
             let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
             if may_be_read && matches!(stream.kind_in(self.settings.dialect), Some(Kind::Rescanned(_))) {
@@ -110,6 +117,28 @@ impl Work<'_> {
         .await
     }
 
+    /// How far the streams of this run have come.
+    fn progress(&self, checkpoint: &Checkpoint) -> BTreeMap<Stream, Value> {
+        self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
+    }
+
+    /// A run may be too short for its work. Several in a row that come no further are no passing thing.
+    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &Collected, before: &BTreeMap<Stream, Value>) {
+        ledger.update(|checkpoint| {
+            let after = self.progress(checkpoint);
+            for (stream, tally, outcome) in collected {
+                let has_stored = tally.records.load(std::sync::atomic::Ordering::Relaxed) > 0;
+                let is_stalled =
+                    matches!(outcome, Ok(Status::Partial)) && !has_stored && before.get(stream) == after.get(stream);
+                if is_stalled {
+                    *checkpoint.stalled.entry(*stream).or_default() += 1;
+                } else {
+                    checkpoint.stalled.remove(stream);
+                }
+            }
+        });
+    }
+
     /// Tells what was done, commits and answers. Where the commit fails, so has every stream.
     async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
         let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
@@ -136,7 +165,8 @@ impl Work<'_> {
         let manifest = ledger
             .read(|checkpoint| checkpoint.manifests.head.clone())
             .filter(|_| !self.asked.dry_run && released.is_ok());
-        Ok(Answer { manifest, ..Answer::of_streams(self.run_id, streams) })
+        let clock = self.clients.api.doubted_clock();
+        Ok(Answer { manifest, clock, ..Answer::of_streams(self.run_id, streams) })
     }
 
     fn answer(
@@ -158,10 +188,11 @@ impl Work<'_> {
         }
         let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
         let state = self.state_after(ledger, stream, told.is_some(), is_committed);
-        let answer = StreamAnswer::new(status, tally, covered_to, self.clients.api.now(), told);
+        let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), told);
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
-        let answer = StreamAnswer { state, stuck, gaps, is_expiring, ..answer };
+        let stalled = ledger.read(|checkpoint| checkpoint.stalled.get(&stream).copied().unwrap_or_default());
+        let answer = StreamAnswer { state, stuck, stalled, gaps, is_expiring, ..answer };
         log(stream, &answer);
         answer
     }

@@ -51,6 +51,7 @@ impl Work<'_> {
         let now = Millis::now();
         let changes = states::restart(&mut checkpoint.states, self.streams, now);
         checkpoint.health.tell(changes, self.run_id, now);
+        checkpoint.sign_ins.restart();
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tracing::{error, warn};
 
 use crate::actions::answer::Status;
-use crate::actions::work::{Collected, Work};
+use crate::actions::work::{Collected, Stopped, Work};
 use crate::bucket::health_records;
 use crate::bucket::ledger::{Found, Ledger};
 use crate::bucket::s3::Bucket;
@@ -15,6 +15,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::identity::Identity;
+use crate::core::refusals::Refusals;
 use crate::core::states::{self, Milestones, RunResult, Setup, State, StreamState};
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
@@ -32,39 +33,92 @@ impl Work<'_> {
         }
     }
 
-    /// The same, and where it fails the checkpoint says so, if it still can.
-    pub(super) async fn admit_or_tell(&self, state: &Bucket, found: Option<&Found>) -> Result<Identity, Error> {
-        let admitted = self.admit(found).await;
-        if let Err(why) = &admitted
-            && let Err(error) = self.tell_failure(state, found, why).await
-        {
-            error!(%error, "the checkpoint doesn't say how the run failed");
+    /// The same, for a run that writes nothing.
+    pub(super) async fn admit_dry(&self, found: Option<&Found>) -> Result<Identity, Error> {
+        match self.admit(found).await {
+            Err(why) => Err(self.judge(&mut self.checkpoint_of(found), why).await),
+            admitted => admitted,
         }
-        admitted
     }
 
-    /// Finds what was stopped with the very settings and the very secret that there are now.
+    /// The same, and where it fails the checkpoint says so, if it still can.
+    pub(super) async fn admit_or_tell(&self, state: &Bucket, found: Option<&Found>) -> Result<Identity, Error> {
+        let why = match self.admit(found).await {
+            Ok(admitted) => return Ok(admitted),
+            Err(why) => why,
+        };
+        let mut changed = self.checkpoint_of(found);
+        let why = self.judge(&mut changed, why).await;
+        if let Err(error) = self.tell_failure(state, found, changed, &why).await {
+            error!(%error, "the checkpoint doesn't say how the run failed");
+        }
+        Err(why)
+    }
+
+    fn checkpoint_of(&self, found: Option<&Found>) -> Checkpoint {
+        found.map_or_else(|| Checkpoint::new(self.settings.identity(None)), |found| found.checkpoint.clone())
+    }
+
+    /// A refusal of credentials that worked before is a failure like any other, until it has lasted.
+    async fn judge(&self, checkpoint: &mut Checkpoint, error: Error) -> Error {
+        let Error::Api(ApiError::BadCredentials { status, said, worked_before }) = error else { return error };
+        let version = self.clients.api.secret_version().await;
+        Error::Api(if checkpoint.sign_ins.refused(version, worked_before, Millis::now()) {
+            ApiError::BadCredentials { status, said, worked_before }
+        } else {
+            ApiError::RefusedForNow { status, said }
+        })
+    }
+
+    /// The same for what was refused while the streams were read: once for all of them.
+    pub(super) async fn judge_refusals(&self, ledger: &Ledger<'_>, collected: &mut Collected) {
+        let is_refused =
+            |outcome: &Result<Status, Error>| matches!(outcome, Err(Error::Api(ApiError::BadCredentials { .. })));
+        let refused: Vec<_> = collected.iter_mut().filter(|(_, _, outcome)| is_refused(outcome)).collect();
+        let mut sign_ins = None;
+        for (_, _, outcome) in refused {
+            let Err(error) = std::mem::replace(outcome, Ok(Status::Partial)) else { continue };
+            let mut before = ledger.read(|checkpoint| checkpoint.clone());
+            *outcome = Err(self.judge(&mut before, error).await);
+            sign_ins.get_or_insert(before.sign_ins);
+        }
+        if let Some(sign_ins) = sign_ins {
+            ledger.update(|checkpoint| checkpoint.sign_ins = sign_ins);
+        }
+    }
+
+    /// Finds what was stopped with the very settings and the very secret that there are now. What the API refused is
+    /// tried once an hour.
     async fn find_stopped(&self, found: Option<&Found>) -> Result<(), Error> {
         let states = found.iter().flat_map(|found| &found.checkpoint.states);
         let mut stopped: states::States = states
             .filter(|(stream, state)| self.streams.contains(stream) && state.is_stopped_with(&self.settings.hash))
             .map(|(stream, state)| (*stream, state.clone()))
             .collect();
+        let mut next_try = None;
         if !stopped.is_empty() {
             let tally = Tally::default();
-            let version = self.clients.api.read_secret_version(&tally.caller(self.times.read_until)).await?;
-            stopped.retain(|_, state| state.stopped_with.as_ref().is_some_and(|with| with.secret_version == version));
+            let secret = self.clients.api.read_secret_version(&tally.caller(self.times.read_until)).await?;
+            stopped.retain(|_, state| {
+                state.stopped_with.as_ref().is_some_and(|with| with.secret_version == secret.version)
+            });
+            if let Some(found) = found.filter(|_| secret.is_well_formed) {
+                let at =
+                    |state: &StreamState| found.checkpoint.sign_ins.next_try(secret.version.as_deref(), state.since);
+                stopped.retain(|_, state| Millis::now() < at(state));
+                next_try = stopped.values().map(at).min();
+            }
         }
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = stopped;
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Stopped { states: stopped, next_try };
         Ok(())
     }
 
     /// Why a stream is not tried by this run.
     pub(super) fn stopped(&self, stream: Stream) -> Option<Error> {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let StreamState { since, error, .. } = stopped.get(&stream)?;
+        let StreamState { since, error, .. } = stopped.states.get(&stream)?;
         let why = error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
-        Some(Error::Stopped { since: *since, why })
+        Some(Error::Stopped { since: *since, next_try: stopped.next_try, why })
     }
 
     /// A dry run, a replay and a shard leave them as they are.
@@ -78,13 +132,18 @@ impl Work<'_> {
     }
 
     /// The run ends before it comes to its streams. Where that changes their states, it takes the lease to say so.
-    async fn tell_failure(&self, state: &Bucket, found: Option<&Found>, why: &Error) -> Result<(), Error> {
+    async fn tell_failure(
+        &self,
+        state: &Bucket,
+        found: Option<&Found>,
+        mut changed: Checkpoint,
+        why: &Error,
+    ) -> Result<(), Error> {
         // A checkpoint that is another's is not touched.
         if !self.keeps_states() || why.is_out_of_time() || matches!(why, Error::Ledger(_)) {
             return Ok(());
         }
         let identity = self.settings.identity(None);
-        let mut changed = found.map_or_else(|| Checkpoint::new(identity.clone()), |found| found.checkpoint.clone());
         if !matches!(why, Error::Stopped { .. }) {
             let result = match ErrorInfo::from(why) {
                 told if why.stops() => RunResult::Misconfigured(told, self.setup().await),
@@ -96,11 +155,13 @@ impl Work<'_> {
             let of_streams = self.streams.iter().map(|stream| (*stream, result.clone()));
             self.change_states(&mut changed, &milestones, of_streams);
         }
-        if changed.health.unwritten.is_empty() {
+        let is_noted = self.checkpoint_of(found).sign_ins == changed.sign_ins;
+        if changed.health.unwritten.is_empty() && is_noted {
             return Ok(());
         }
         let put = |checkpoint: &mut Checkpoint| {
             (checkpoint.states, checkpoint.health) = (changed.states.clone(), changed.health.clone());
+            checkpoint.sign_ins = changed.sign_ins.clone();
         };
         // Another run that was faster says what came of it.
         let Some(ledger) = self.acquire(state, found.cloned(), identity, put).await? else { return Ok(()) };
@@ -116,9 +177,12 @@ impl Work<'_> {
             return Ok(());
         }
         let setup = self.setup().await;
+        let refused = ledger.read(|checkpoint| checkpoint.refused.clone());
         let results: Vec<(Stream, RunResult)> = collected
             .iter()
-            .filter_map(|(stream, tally, outcome)| Some((*stream, self.result_of(*stream, tally, outcome, &setup)?)))
+            .filter_map(|(stream, tally, outcome)| {
+                Some((*stream, self.result_of(*stream, tally, outcome, &setup, refused.get(stream))?))
+            })
             .collect();
         let signed_in = self.signed_in_at.get().copied();
         let milestones = Milestones { started: self.began, initialized: signed_in, authenticated: signed_in };
@@ -176,6 +240,7 @@ impl Work<'_> {
         tally: &Tally,
         outcome: &Result<Status, Error>,
         setup: &Setup,
+        refused: Option<&Refusals>,
     ) -> Option<RunResult> {
         let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
         let told = |error: Option<ErrorInfo>| self.with_what_expires(stream, error);
@@ -184,8 +249,9 @@ impl Work<'_> {
             Err(error) if error.stops() => RunResult::Misconfigured(ErrorInfo::from(error), setup.clone()),
             Ok(Status::NotPermitted) => {
                 let message = format!(
-                    "the API client lacks the permission {:?}; it is tried again once an hour",
-                    stream.permission()
+                    "the API client lacks the permission {:?}; it is tried again once an hour{}",
+                    stream.permission(),
+                    refused.map(|refused| format!("; the API answers 403: {}", refused.said)).unwrap_or_default()
                 );
                 RunResult::Failed(ErrorInfo { error_type: ErrorType::ThirdPartyConfigError, message })
             }

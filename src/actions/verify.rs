@@ -15,7 +15,7 @@ use self::history::History;
 use self::verification::{CheckedTotals, Discrepancy, Progress, Verification};
 use crate::actions::request::Verify;
 use crate::bucket::ledger;
-use crate::bucket::s3::{Bucket, StoreError};
+use crate::bucket::s3::{Bucket, S3, StoreError};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, EventsState};
 use crate::core::intervals::{Intervals, Span};
@@ -66,11 +66,12 @@ pub struct Ends {
 
 pub async fn verify(
     settings: &Settings,
-    s3: &aws_sdk_s3::Client,
+    s3: &S3,
     run_id: &str,
     asked: &Verify,
     deadline: Millis,
 ) -> Result<Verified, Error> {
+    s3.begin_run();
     let verification = Verification {
         settings,
         records: Bucket::of_records(settings, s3),

@@ -22,6 +22,7 @@ use crate::core::stream::Stream;
 use crate::core::tally::Tally;
 use crate::core::time::{MINUTE, Millis, SECOND};
 use crate::core::times::Times;
+use crate::incydr::error::ApiError;
 
 /// The lease outlives the deadline by so much, for what was sent just before it.
 const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
@@ -42,12 +43,21 @@ pub struct Work<'a> {
     pub deadline: Millis,
     pub times: Times,
     pub signed_in_at: OnceLock<Millis>,
+    /// The version of the secret to which this run's token was granted.
+    pub granted_to: OnceLock<Option<String>>,
     /// The streams' states, as the checkpoint was last seen.
     pub states: Mutex<States>,
     /// Not tried by this run: these are stopped, and nothing has changed since.
-    pub stopped: Mutex<States>,
+    pub stopped: Mutex<Stopped>,
     /// What is about to fall out of the API's retention, as the checkpoint was last seen.
     pub expiring: Mutex<BTreeMap<Stream, Span>>,
+}
+
+/// The streams that are stopped, and when they are tried again of themselves, where they are.
+#[derive(Default)]
+pub struct Stopped {
+    pub states: States,
+    pub next_try: Option<Millis>,
 }
 
 /// What came of each stream.
@@ -62,6 +72,7 @@ impl<'a> Work<'a> {
         asked: &'a Collect,
         deadline: Millis,
     ) -> Self {
+        clients.s3.begin_run();
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
         Self {
             settings,
@@ -74,6 +85,7 @@ impl<'a> Work<'a> {
             deadline,
             times: Times::new(began, deadline),
             signed_in_at: OnceLock::new(),
+            granted_to: OnceLock::new(),
             states: Mutex::default(),
             stopped: Mutex::default(),
             expiring: Mutex::default(),
@@ -140,8 +152,15 @@ impl<'a> Work<'a> {
     pub async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
         let tally = Tally::default();
         let caller = tally.caller(self.times.read_until);
-        let identity = self.settings.identity(self.clients.api.sign_in(&caller).await?);
+        let tenant = self.clients.api.sign_in(&caller).await.map_err(|error| match tally.calls.unanswered() {
+            Some(waited) if matches!(error, ApiError::OutOfTime) => {
+                ApiError::NoAnswer { what: "sign-in".into(), waited_s: waited.as_secs() }
+            }
+            _ => error,
+        });
+        let identity = self.settings.identity(tenant?);
         self.signed_in_at.get_or_init(Millis::now);
+        let _ = self.granted_to.set(self.clients.api.secret_version().await);
         let expected = Checkpoint::new(self.settings.identity(self.settings.tenant.clone()));
         for checkpoint in found.iter().map(|found| &found.checkpoint).chain([&expected]) {
             checkpoint.check_identity(&identity).map_err(ledger::LedgerError::from)?;

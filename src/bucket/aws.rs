@@ -6,17 +6,27 @@ use std::time::Duration;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{HttpClient, SharedCredentialsProvider};
 use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use reqwest::Url;
+
+use crate::bucket::s3::S3;
+use crate::core::proxies::Proxies;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that one attempt to read the secret may take; S3's own is in `s3`.
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct AwsClients {
-    pub s3: aws_sdk_s3::Client,
+    pub s3: S3,
     pub secrets: aws_sdk_secretsmanager::Client,
 }
 
@@ -24,7 +34,7 @@ impl AwsClients {
     /// `AWS_REGION`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_ENDPOINT_URL` and those of each service,
     /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` (AWS SDKs and Tools Reference Guide). The credentials are read as they are
     /// needed.
-    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>, proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> Self {
         let is_set = |name: &str| var(name).is_some_and(|held| held.eq_ignore_ascii_case("true"));
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -32,7 +42,7 @@ impl AwsClients {
             .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
             .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"))
-            .http_client(http_client())
+            .http_client(http_client(proxies, ca_bundle))
             .build();
         let endpoint = |service: &str| {
             let of_service = || var(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| var("AWS_ENDPOINT_URL"));
@@ -43,22 +53,69 @@ impl AwsClients {
         if let Some(endpoint) = endpoint("S3") {
             s3 = s3.endpoint_url(endpoint).force_path_style(true);
         }
-        let mut secrets = aws_sdk_secretsmanager::config::Builder::from(&config);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(SECRETS_TIMEOUT).build();
+        let mut secrets = aws_sdk_secretsmanager::config::Builder::from(&config).timeout_config(timeouts);
         secrets.set_endpoint_url(endpoint("SECRETS_MANAGER"));
         Self {
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            s3: S3::new(aws_sdk_s3::Client::from_conf(s3.build())),
             secrets: aws_sdk_secretsmanager::Client::from_conf(secrets.build()),
         }
     }
 }
 
-/// As the SDK's own, but on the TLS that the API's client has, so that there is one.
-fn http_client() -> impl HttpClient + 'static {
-    let connector = Connector::builder()
-        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
-        .proxy_config(ProxyConfig::from_env())
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build();
-    let connector = SharedHttpConnector::new(connector);
-    http_client_fn(move |_, _| connector.clone())
+/// As the SDK's own, but on the TLS that the API's client has, so that there is one, and through the same proxies.
+fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient + 'static {
+    let mut roots = TrustStore::default();
+    if let Some(pem) = ca_bundle {
+        roots = roots.with_pem_certificate(pem);
+    }
+    let tls = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
+    let connector = |proxy: ProxyConfig| {
+        let connector = Connector::builder()
+            .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            .proxy_config(proxy)
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(tls.clone())
+            .build();
+        SharedHttpConnector::new(connector)
+    };
+    let mut proxied = Vec::new();
+    for proxy in proxies.all() {
+        if let Ok(config) = config_of(proxy) {
+            proxied.push((proxy.clone(), connector(config)));
+        }
+    }
+    let routed = Routed { proxies: proxies.clone(), direct: connector(ProxyConfig::disabled()), proxied };
+    let routed = SharedHttpConnector::new(routed);
+    http_client_fn(move |_, _| routed.clone())
+}
+
+fn config_of(proxy: &Url) -> Result<ProxyConfig, ProxyError> {
+    let (user, password) = (decoded(proxy.username()), decoded(proxy.password().unwrap_or_default()));
+    let mut bare = proxy.clone();
+    // Neither fails on a URL with a host.
+    let _ = bare.set_username("").and_then(|()| bare.set_password(None));
+    let config = ProxyConfig::all(bare.as_str())?;
+    Ok(if user.is_empty() { config } else { config.with_basic_auth(user, password) })
+}
+
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Sends each request by the way that its URL has.
+#[derive(Debug)]
+struct Routed {
+    proxies: Proxies,
+    direct: SharedHttpConnector,
+    proxied: Vec<(Url, SharedHttpConnector)>,
+}
+
+impl HttpConnector for Routed {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let url = Url::parse(request.uri()).ok();
+        let proxy = url.and_then(|url| self.proxies.of(&url).cloned());
+        let through = proxy.and_then(|proxy| self.proxied.iter().find(|(url, _)| *url == proxy));
+        through.map_or(&self.direct, |(_, connector)| connector).call(request)
+    }
 }

@@ -1,20 +1,19 @@
 //! The two buckets that the settings name: that of the records, and that of the state.
 
-use aws_sdk_s3::Client;
-
-use crate::bucket::s3::Bucket;
-use crate::core::settings::Settings;
+use crate::bucket::s3::{Bucket, S3};
+use crate::core::settings::{Encryption, Settings};
 
 impl Bucket {
-    pub fn of_records(settings: &Settings, client: &Client) -> Self {
-        Self::named(&settings.bucket, settings, client)
+    pub fn of_records(settings: &Settings, s3: &S3) -> Self {
+        Self::named(&settings.bucket, &settings.encryption, settings, s3)
     }
 
-    pub fn of_state(settings: &Settings, client: &Client) -> Self {
-        Self::named(&settings.state_bucket, settings, client)
+    pub fn of_state(settings: &Settings, s3: &S3) -> Self {
+        Self::named(&settings.state_bucket, &settings.state_encryption, settings, s3)
     }
 
-    fn named(name: &str, settings: &Settings, client: &Client) -> Self {
-        Self { client: client.clone(), name: name.to_owned(), owner: settings.bucket_owner.clone() }
+    fn named(name: &str, encryption: &Encryption, settings: &Settings, s3: &S3) -> Self {
+        let (name, owner) = (name.to_owned(), settings.bucket_owner.clone());
+        Self { s3: s3.clone(), name, owner, encryption: encryption.clone() }
     }
 }

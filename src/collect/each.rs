@@ -35,7 +35,7 @@ impl Collector<'_> {
                 Step::Done => break,
                 Step::ApiFails => return Err(failures.of_api(self.stream)),
                 Step::Probe(id) => {
-                    let caller = Caller { tries_once: true, ..self.caller() };
+                    let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
                     let answer = ask(&id, &caller).await;
                     round.probed(answer.is_ok());
                     match answer {
@@ -49,7 +49,9 @@ impl Collector<'_> {
                 }
                 Step::Ask(ids) => {
                     left -= ids.len();
-                    let (caller, asked_at) = (self.caller(), Millis::now());
+                    // The one that is asked for may be closed to the API client.
+                    let caller = Caller { retries_forbidden: false, ..self.caller() };
+                    let asked_at = Millis::now();
                     // All answers are there before the first is taken: a request that nobody polls might hold the token
                     // that another one waits for.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;

@@ -46,10 +46,12 @@ pub enum Error {
     NotMerged { error_type: ErrorType, shard: String, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
     NothingPermitted(String),
+    /// `next_try`: of itself, where it is not only a person who mends it.
     #[error(
-        "stopped since {since}: {why}; it starts again with other settings, with a new version of the secret, or by {{\"action\": \"restart\"}}"
+        "stopped since {since}: {why}; it starts again with other settings, with a new version of the secret, or by {{\"action\": \"restart\"}}{}",
+        next_try.map(|at| format!(", and is tried once an hour, next after {at}")).unwrap_or_default()
     )]
-    Stopped { since: Millis, why: String },
+    Stopped { since: Millis, next_try: Option<Millis>, why: String },
 }
 
 impl Error {
@@ -86,6 +88,8 @@ impl Error {
             Self::Api(error) => !matches!(
                 error,
                 ApiError::OutOfTime
+                    | ApiError::NoAnswer { .. }
+                    | ApiError::RefusedForNow { .. }
                     | ApiError::RateLimited { .. }
                     | ApiError::Secret(_)
                     | ApiError::Forbidden { .. }
@@ -114,8 +118,22 @@ impl Error {
     #[must_use]
     pub fn of_one(self) -> Self {
         match self {
-            Self::Api(ApiError::Forbidden { what }) => {
-                Self::Api(ApiError::Status { what, status: 403, said: NOT_THIS.into() })
+            Self::Api(ApiError::Forbidden { what, said }) => {
+                Self::Api(ApiError::Status { what, status: 403, said: format!("{NOT_THIS}: {said}") })
+            }
+            other => other,
+        }
+    }
+
+    /// A 403 that doesn't say (yet) that the stream is not permitted.
+    #[must_use]
+    pub fn not_believed(self) -> Self {
+        match self {
+            Self::Api(ApiError::Forbidden { what, said }) => {
+                let said = format!(
+                    "{said}; it was answered before, so that this counts as a missing permission only after three runs"
+                );
+                Self::Api(ApiError::Status { what, status: 403, said })
             }
             other => other,
         }
@@ -124,8 +142,8 @@ impl Error {
     /// As it is told of a record or a list.
     pub fn told_of_one(&self) -> ErrorInfo {
         match self {
-            Self::Api(ApiError::Forbidden { what }) => {
-                ErrorInfo::from(&Self::Api(ApiError::Forbidden { what: what.clone() }).of_one())
+            Self::Api(ApiError::Forbidden { what, said }) => {
+                ErrorInfo::from(&Self::Api(ApiError::Forbidden { what: what.clone(), said: said.clone() }).of_one())
             }
             other => ErrorInfo::from(other),
         }

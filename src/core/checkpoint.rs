@@ -11,7 +11,7 @@ mod versions;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use events::{EventsState, Recount, Reserved, Slices, Window};
 pub use inventory::{InventoryState, Pass};
@@ -21,9 +21,11 @@ pub use stored::{StateObject, StoredState, WriteOutcome};
 pub use versions::{PartOfList, VersionsState};
 
 use crate::core::health_records::HealthRecords;
-use crate::core::identity::Identity;
+use crate::core::identity::{Identity, normalised};
 use crate::core::json::{is_default, to_json};
 use crate::core::manifest::{Link, ReadingEntry};
+use crate::core::refusals::Refusals;
+use crate::core::sign_ins::SignIns;
 use crate::core::states::States;
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
@@ -59,6 +61,14 @@ pub struct Checkpoint {
     pub stuck: BTreeMap<Stream, StuckList>,
     #[serde(default)]
     pub manifests: Manifests,
+    /// In how many runs in a row the time ran short, and a stream came no further.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stalled: BTreeMap<Stream, u32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sign_ins: SignIns,
+    /// By stream, where its last answer was a 403.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<Stream, Refusals>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub states: States,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -109,6 +119,9 @@ impl Checkpoint {
             inventory: BTreeMap::new(),
             stuck: BTreeMap::new(),
             manifests: Manifests::default(),
+            stalled: BTreeMap::new(),
+            sign_ins: SignIns::default(),
+            refused: BTreeMap::new(),
             states: States::new(),
             health: HealthRecords::default(),
         }
@@ -168,7 +181,7 @@ impl Checkpoint {
             return Ok(());
         }
         let theirs = &self.identity;
-        same("INCYDR_BASE_URL", &theirs.base_url, &ours.base_url)?;
+        same("INCYDR_BASE_URL", &normalised(&theirs.base_url), &ours.base_url)?;
         same("S3_BUCKET", &theirs.bucket, &ours.bucket)?;
         same("S3_PREFIX", &theirs.prefix, &ours.prefix)?;
         match (&theirs.tenant, &ours.tenant) {
@@ -231,6 +244,26 @@ impl Checkpoint {
             Class::Versions => &mut self.versions(stream).not_permitted_at,
             Class::Rescanned => &mut self.rescanned(stream).not_permitted_at,
             Class::Inventory | Class::Findings => &mut self.inventory(stream).not_permitted_at,
+        }
+    }
+
+    /// How far a stream has come: whatever it is, it is another after any progress.
+    pub fn progress(&self, stream: Stream) -> Value {
+        match stream.class() {
+            Class::Events => {
+                self.events.get(&stream).map_or(Value::Null, |events| json!([events.covered, events.expired]))
+            }
+            Class::Versions => self.versions.get(&stream).map_or(Value::Null, |versions| {
+                json!([versions.covered_to, versions.listed_to, versions.listing, versions.pending])
+            }),
+            Class::Rescanned => self
+                .rescanned
+                .get(&stream)
+                .map_or(Value::Null, |rescanned| json!([rescanned.covered_to, rescanned.sweeps])),
+            Class::Inventory | Class::Findings => self.inventory.get(&stream).map_or(Value::Null, |inventory| {
+                let at = inventory.pass.as_ref().map(|pass| (pass.part, &pass.parent, pass.page));
+                json!([inventory.covered_to, at])
+            }),
         }
     }
 

@@ -12,3 +12,8 @@ pub struct Identity {
     pub bucket: String,
     pub prefix: String,
 }
+
+/// A base URL as the settings have it; an older checkpoint may have it as it was written.
+pub fn normalised(base_url: &str) -> String {
+    base_url.trim_end_matches('/').to_ascii_lowercase()
+}

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
 pub fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -13,6 +14,22 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     let _ = value.serialize(&mut serializer);
     json.push(b'\n');
     json
+}
+
+/// A count as APIs tell it: a number, one with a fraction that is nothing, or either as text.
+pub fn count(told: &Value) -> Option<u64> {
+    match told {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+        _ => None,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(number: f64) -> Option<u64> {
+    // Up to there each whole number is itself.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=MOST).contains(&number)).then_some(number as u64)
 }
 
 /// For serde: what need not be written.
@@ -96,9 +113,22 @@ impl Formatter for Layout {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_count_is_read_however_it_is_told() {
+        for told in [json!(60), json!(60.0), json!("60"), json!(" 60.0 "), json!(6e1)] {
+            assert_eq!(count(&told), Some(60), "{told}");
+        }
+        assert_eq!(count(&json!(u64::MAX)), Some(u64::MAX));
+        for told in
+            [json!(-1), json!(60.5), json!("many"), json!(""), json!("NaN"), json!(null), json!([60]), json!(true)]
+        {
+            assert_eq!(count(&told), None, "{told}");
+        }
+    }
 
     #[test]
     fn each_element_of_a_list_stands_on_one_line() {

@@ -6,7 +6,7 @@ mod find;
 mod pack;
 mod scan;
 
-pub use cut::{Cut, Cutter, PageError, Place, Row, row};
+pub use cut::{Cut, Cutter, PageError, Place, Row, lenient, row};
 pub use find::{member, single};
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};
 

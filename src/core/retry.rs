@@ -28,6 +28,13 @@ pub const S3: Policy = Policy {
     cap: Duration::from_secs(5),
 };
 
+/// Codes by which AWS says that the credentials with which the container began are over.
+const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"];
+
+pub fn are_credentials_expired(code: Option<&str>) -> bool {
+    code.is_some_and(|code| EXPIRED.contains(&code))
+}
+
 /// One request's attempts so far.
 #[derive(Debug)]
 pub struct Attempts {
@@ -43,12 +50,12 @@ impl Policy {
 }
 
 impl Attempts {
-    /// How long to pause before the next attempt, or `None` when that was the last. `asked` is the server's own
-    /// wish (`Retry-After`). Otherwise between half and the whole of a doubling pause, so that callers spread out.
+    /// How long to pause before the next attempt, or `None` when that was the last: between half and the whole of a
+    /// doubling pause, so that callers spread out, and no shorter than the server's own wish, `asked` (`Retry-After`).
     pub fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.made += 1;
         let doubled = self.policy.base.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.cap);
-        let pause = asked.unwrap_or_else(|| doubled.mul_f64(0.5 + fastrand::f64() / 2.0));
+        let pause = doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked.unwrap_or_default());
         let elapsed = Millis::now().since(self.began);
         // A server that says for how long it wants to be left alone is left alone; the deadline bounds that.
         let in_time = asked.is_some() || elapsed + pause <= self.policy.elapsed;
@@ -82,6 +89,8 @@ mod tests {
     #[test]
     fn the_server_s_own_wish_is_followed() {
         assert_eq!(API.begin().pause(Some(Duration::from_hours(1))), Some(Duration::from_hours(1)));
+        let at_once = API.begin().pause(Some(Duration::ZERO)).expect("one more");
+        assert!(at_once >= API.base / 2, "but never sooner than by our own pause: {at_once:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! what it held and what it takes. An empty variable counts as absent.
 
 mod checks;
+mod encryption;
 mod error;
 mod fields;
 mod file_event_query;
@@ -15,8 +16,10 @@ use sha2::{Digest, Sha256};
 
 use self::checks::{
     BASE_URL_TAKES, STATE, Settle, agent_version, aws_endpoint, bad, base_url, beside, bucket_name, bucket_owner,
-    check, check_checkpoint_key, dialect, proxy, reconcile, settle, streams,
+    check, check_checkpoint_key, dialect, reconcile, settle, streams,
 };
+pub use self::encryption::Encryption;
+use self::encryption::encryption;
 pub use self::error::SettingsError;
 pub use self::fields::ObjectFields;
 use self::fields::fields;
@@ -25,6 +28,7 @@ use crate::core::checkpoint::Reserved;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
 use crate::core::ndjson::{Packing, hex};
+use crate::core::proxies::Proxies;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, MINUTE};
 use crate::core::version::Version;
@@ -52,6 +56,9 @@ pub struct Settings {
     pub rescan: i64,
     pub inventory_interval: i64,
     pub packing: Packing,
+    /// Of each write.
+    pub encryption: Encryption,
+    pub state_encryption: Encryption,
     /// Further metadata of each object.
     pub metadata: BTreeMap<String, String>,
     /// An agent that has not connected for so long is stale.
@@ -59,6 +66,7 @@ pub struct Settings {
     pub minimum_agent_version: Option<Version>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
+    pub proxies: Proxies,
     /// These are the settings of the schedule's runs: not those of a replay, or of a shard.
     pub is_live: bool,
     /// Whose data a shard is to collect, as far as the live checkpoint knows.
@@ -85,9 +93,7 @@ impl Settings {
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let vars = Vars { var, set: RefCell::default() };
 
-        for name in ["HTTPS_PROXY", "https_proxy"] {
-            proxy(name, vars.look_up(name))?;
-        }
+        let proxies = Proxies::from_vars(|name| vars.look_up(name))?;
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SECRETS_MANAGER"] {
             aws_endpoint(name, vars.look_up(name))?;
         }
@@ -102,6 +108,9 @@ impl Settings {
         let checkpoint_key = vars.or("CHECKPOINT_KEY", "incydr-collector/checkpoint.json");
         check_checkpoint_key(&checkpoint_key, &prefix)?;
         let fields = fields(vars.get("FIELDS").as_deref(), vars.get("FIELDS_IN_RECORDS").as_deref())?;
+
+        let (encryption, state_encryption) =
+            encryption(vars.get("S3_SSE").as_deref(), vars.get("S3_SSE_KMS_KEY_ID"), vars.get("STATE_SSE_KMS_KEY_ID"))?;
 
         let dialect = dialect(vars.get("INCYDR_API_DIALECT").as_deref())?;
         let held = match dialect {
@@ -140,9 +149,12 @@ impl Settings {
             stale_agent: vars.number("STALE_AGENT_DAYS", 30, 1, 3_650)? * DAY,
             minimum_agent_version: vars.get("MINIMUM_AGENT_VERSION").map(|held| agent_version(&held)).transpose()?,
             packing: Packing { level: vars.number("GZIP_LEVEL", 6, 1, 9)?, suffix: fields.in_records },
+            encryption,
+            state_encryption,
             metadata: fields.metadata,
             requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
+            proxies,
             is_live: true,
             tenant: None,
             hash: String::new(),

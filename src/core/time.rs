@@ -23,13 +23,18 @@ impl Millis {
     }
 
     /// Reads RFC 3339 with no to nine fraction digits and cuts it to milliseconds. A window's bounds are whole
-    /// milliseconds, so a record lies in a window exactly when its cut time does. A time without an offset is UTC.
+    /// milliseconds, so a record lies in a window exactly when its cut time does. A time without an offset is UTC; an
+    /// offset may be `+0000` or `+00`, a blank may stand for the `T`, and the seconds may be left out.
     pub fn parse(text: &str) -> Option<Self> {
-        let millis = match DateTime::parse_from_rfc3339(text) {
-            Ok(time) => time.timestamp_millis(),
-            Err(_) => text.parse::<NaiveDateTime>().ok()?.and_utc().timestamp_millis(),
-        };
-        Some(Self(millis))
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(Self(time.timestamp_millis()));
+        }
+        let (date, time) = text.split_once(['T', 't', ' '])?;
+        let offset_at = time.find(['Z', 'z', '+', '-', ' ']).unwrap_or(time.len());
+        let (time, offset) = (&time[..offset_at], offset_minutes(time[offset_at..].trim())?);
+        let seconds = if time.matches(':').count() == 1 { ":00" } else { "" };
+        let local = format!("{date}T{time}{seconds}").parse::<NaiveDateTime>().ok()?.and_utc();
+        Some(Self(local.timestamp_millis() - offset * MINUTE))
     }
 
     #[must_use]
@@ -55,6 +60,22 @@ impl Millis {
     pub fn compact(self) -> impl fmt::Display {
         self.date_time().format("%Y%m%dT%H%M%S%3fZ")
     }
+}
+
+/// Of `Z`, nothing, `+01`, `+0130` and `+01:30`.
+fn offset_minutes(text: &str) -> Option<i64> {
+    if matches!(text, "" | "Z" | "z" | "UTC" | "GMT") {
+        return Some(0);
+    }
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits.replacen(':', "", 1)),
+        ("-", digits) => (-1, digits.replacen(':', "", 1)),
+        _ => return None,
+    };
+    let is_offset = matches!(digits.len(), 2 | 4) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.parse::<i64>().ok().filter(|_| is_offset)?;
+    let (hours, minutes) = if digits.len() == 2 { (number, 0) } else { (number / 100, number % 100) };
+    (hours < 24 && minutes < 60).then_some(sign * (60 * hours + minutes))
 }
 
 impl fmt::Display for Millis {
@@ -116,10 +137,21 @@ mod tests {
             ("2026-11-21T14:00:00.1234567+01:00", "2026-11-21T13:00:00.123Z"),
             ("2026-11-21T13:00:00.25", "2026-11-21T13:00:00.250Z"),
             ("1969-12-31T23:59:59.9999Z", "1969-12-31T23:59:59.999Z"),
+            ("2026-11-21T13:00:00.5+0000", "2026-11-21T13:00:00.500Z"),
+            ("2026-11-21T14:30:00.123456789+0130", "2026-11-21T13:00:00.123Z"),
+            ("2026-11-21T11:00:00-02", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21 13:00:00.25+00", "2026-11-21T13:00:00.250Z"),
+            ("2026-11-21 13:00:00 +0000", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21 13:00:00", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21T13:00Z", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21T13:00+00", "2026-11-21T13:00:00.000Z"),
+            ("2026-11-21 13:00", "2026-11-21T13:00:00.000Z"),
         ] {
             assert_eq!(at(text).to_string(), cut);
         }
-        assert_eq!(Millis::parse("yesterday"), None);
+        for text in ["yesterday", "2026-11-21", "2026-11-21T13Z", "2026-11-21T13:00:00+1", "2026-11-21T13:00:00+2500"] {
+            assert_eq!(Millis::parse(text), None, "{text}");
+        }
     }
 
     #[test]

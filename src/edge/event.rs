@@ -1,6 +1,7 @@
 //! What an invocation asks for, read from its event.
 
 use chrono::DateTime;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Verify};
@@ -11,8 +12,30 @@ use crate::core::time::{HOUR, Millis};
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
                      \"merge\", \"plan\", \"probe\", \"replay\", \"restart\", \"shard\" and \"verify\"";
 
+/// The event as Lambda hands it over, where it is JSON that can be read at all.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Read(Value),
+    Unreadable(String),
+}
+
+impl Event {
+    /// As the runtime is given it, which knows no other answer to what it can't read than an error of its own.
+    pub fn of(payload: &[u8]) -> Self {
+        serde_json::from_slice(payload).map_or_else(|error| Self::Unreadable(error.to_string()), Self::Read)
+    }
+
+    pub fn invocation(&self, now: Millis) -> Result<Invocation, String> {
+        match self {
+            Self::Read(event) => parse(event, now),
+            Self::Unreadable(why) => Err(format!("the event can't be read as JSON ({why}); {TAKES}")),
+        }
+    }
+}
+
 /// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
-pub fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
+fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
     let Value::Object(event) = event else {
         return Err(format!("the event is not a JSON object; {TAKES}"));
     };
@@ -239,6 +262,15 @@ mod tests {
         let health = json!({"action": "health", "format": "csv", "prefix": "report/"});
         let expected = HealthRequest { prefix: Some("report/".into()), format: Format::Csv };
         assert_eq!(parsed(health), Ok(Invocation::Health(expected)));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_like_any_other_event() {
+        for payload in ["", "{", "{} {}", r#"{"action":"\ud83d"}"#, r#"{"n":1e999}"#, &"[".repeat(200)] {
+            let error = Event::of(payload.as_bytes()).invocation(Millis(0)).expect_err("refused");
+            assert!(error.starts_with("the event can't be read as JSON ("), "{payload}: {error}");
+        }
+        assert_eq!(Event::of(b"{}").invocation(Millis(0)), Ok(Invocation::Scheduled));
     }
 
     #[test]

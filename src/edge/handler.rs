@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::OnceCell;
 use tracing::{error, info};
 use uuid::Uuid;
@@ -24,8 +23,10 @@ use crate::core::error_kind::ErrorType;
 use crate::core::known::Memory;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
-use crate::edge::{event, metrics};
+use crate::edge::event::Event;
+use crate::edge::{ca_bundle, metrics};
 use crate::incydr::client::Api;
+use crate::incydr::http;
 
 /// What lives as long as the process. Clients are built by the first event that needs them.
 pub struct Handler {
@@ -48,13 +49,18 @@ impl Handler {
         Self { settings, clients: OnceCell::new() }
     }
 
-    pub async fn handle(&self, event: &Value, deadline: Millis) -> Result<Answered, Diagnostic> {
+    /// The AWS credentials of this process have expired: nothing that it does will come to anything.
+    pub fn is_over(&self) -> bool {
+        self.clients.get().is_some_and(|clients| clients.s3.is_over() || clients.api.is_over())
+    }
+
+    pub async fn handle(&self, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
         let run_id = Uuid::new_v4().to_string();
         let began = Instant::now();
         let answered = self.answer(&run_id, event, deadline).await;
         if let Answered::Run(answer) = &answered
             && answer.action.is_none()
-            && event["dry_run"] != true
+            && !matches!(event, Event::Read(event) if event["dry_run"] == true)
         {
             metrics::tell(answer, began.elapsed());
         }
@@ -76,8 +82,8 @@ impl Handler {
         }
     }
 
-    async fn answer(&self, run_id: &str, event: &Value, deadline: Millis) -> Answered {
-        let invocation = match event::parse(event, Millis::now()) {
+    async fn answer(&self, run_id: &str, event: &Event, deadline: Millis) -> Answered {
+        let invocation = match event.invocation(Millis::now()) {
             Ok(invocation) => invocation,
             Err(why) => return Answer::failed(None, run_id, &Error::InvalidEvent(why)).into(),
         };
@@ -131,6 +137,9 @@ impl From<Answer> for Answered {
 
 fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
     let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
-    let aws = AwsClients::from_vars(var);
-    Ok(Clients { api: Api::new(settings, aws.secrets)?, s3: aws.s3, memory: Memory::default() })
+    let ca_bundle = ca_bundle::read(settings)?;
+    // First, for it says so where there are no certificate authorities at all.
+    let http = http::client(settings, ca_bundle.as_deref())?;
+    let aws = AwsClients::from_vars(var, &settings.proxies, ca_bundle);
+    Ok(Clients { api: Api::new(settings, http, aws.secrets), s3: aws.s3, memory: Memory::default() })
 }

@@ -11,6 +11,8 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 const NAMESPACE: &str = "IncydrCollector";
+/// After so many runs in a row without any progress a stream is stalled.
+const STALLED: u32 = 3;
 
 /// One line for the run and one for each stream. Lambda tells a function its name; who runs it elsewhere has no metrics.
 pub fn tell(answer: &Answer, took: Duration) {
@@ -29,6 +31,7 @@ fn lines(answer: &Answer, function: &str, took: Duration, now: Millis) -> Vec<Va
         ("Skipped", "Count", u64::from(answer.status == Status::Skipped)),
         ("RunDuration", "Milliseconds", u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         ("ConfigErrors", "Count", u64::from(is_config)),
+        ("ClockNotBelieved", "Count", u64::from(answer.clock.is_some())),
     ];
     let of_streams = answer.streams.iter().map(|(stream, told)| (Some(*stream), of_stream(told)));
     let all = std::iter::once((None, of_run.to_vec())).chain(of_streams);
@@ -46,6 +49,8 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
         ("Gaps", "Count", told.gaps),
         ("SetAside", "Count", told.set_aside),
         ("Stuck", "Count", told.stuck.as_ref().map_or(0, |stuck| stuck.count)),
+        ("Drift", "Count", told.drift),
+        ("Stalled", "Count", u64::from(told.stalled >= STALLED)),
         ("Late", "Count", told.late),
         ("Failed", "Count", u64::from(told.status == Status::Failed)),
         ("NotPermitted", "Count", u64::from(told.status == Status::NotPermitted)),

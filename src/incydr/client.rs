@@ -4,20 +4,21 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use tracing::debug;
 
 use crate::core::error_kind::chain;
 use crate::core::retry::{self, sleep_within};
-use crate::core::settings::{Settings, SettingsError};
+use crate::core::settings::Settings;
 use crate::core::time::Millis;
-use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, FailedAttempt, broke_off, real_error};
+use crate::incydr::connection::{Connection, DoubtedClock};
+use crate::incydr::error::{ApiError, FailedAttempt, real_error};
 use crate::incydr::facts::Method;
 use crate::incydr::http::whole_answer;
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::{Caller, Request};
-use crate::incydr::sign_in::SignIn;
+use crate::incydr::sign_in::{SecretVersion, SignIn};
 use crate::incydr::token::Token;
 
 pub struct Api {
@@ -26,8 +27,8 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Result<Self, SettingsError> {
-        Ok(Self { connection: Connection::new(settings)?, sign_in: SignIn::new(settings, secrets) })
+    pub fn new(settings: &Settings, http: reqwest::Client, secrets: aws_sdk_secretsmanager::Client) -> Self {
+        Self { connection: Connection::new(settings, http), sign_in: SignIn::new(settings, secrets) }
     }
 
     /// The earlier of our clock and the API's, as far as this run has heard of it.
@@ -52,6 +53,11 @@ impl Api {
         self.connection.has_told_time()
     }
 
+    /// What this run has heard of the API's clock, and does not believe.
+    pub fn doubted_clock(&self) -> Option<DoubtedClock> {
+        self.connection.doubted_clock()
+    }
+
     /// How many windows may be read at once.
     pub fn lanes(&self) -> &Lanes {
         &self.connection.lanes
@@ -63,8 +69,13 @@ impl Api {
     }
 
     /// Which version of the secret there is now. What it holds is kept for this run's sign-in.
-    pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
+    pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         self.sign_in.read_secret_version(caller).await
+    }
+
+    /// No secret will be answered to this process any more.
+    pub fn is_over(&self) -> bool {
+        self.sign_in.is_over()
     }
 
     /// Which version of the secret was read last.
@@ -80,8 +91,11 @@ impl Api {
         caller: &Caller<'_>,
         check: impl Fn(&Bytes) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        self.exchange(request, caller, async |response| check(&whole_answer(response).await.map_err(broke_off)?.body))
-            .await
+        let read = async |response| {
+            let body = whole_answer(response).await?.body;
+            check(&body).map_err(|error| error.with_beginning(&body))
+        };
+        self.exchange(request, caller, read).await
     }
 
     /// The same, with the answer to a 2xx for `read` to take as it comes.
@@ -102,10 +116,11 @@ impl Api {
                 .await
                 .map_err(|error| real_error(error, last.take()))?;
             let asked = self.connection.attempt(self.http_request(request, &token), caller, async |response| {
-                if response.status().is_success() {
+                // Nobody asked for a part.
+                if response.status().is_success() && response.status() != StatusCode::PARTIAL_CONTENT {
                     return Ok(read(response).await?);
                 }
-                Err(whole_answer(response).await.map_err(broke_off)?.refused(&what))
+                Err(whole_answer(response).await?.refused(&what))
             });
             let (error, pause) = match asked.await {
                 Ok(read) => {
@@ -118,14 +133,16 @@ impl Api {
                     continue;
                 }
                 Err(FailedAttempt { error, retry_after }) => {
-                    (error.about(&what).told_without(|said| token.redact(said)), retry_after)
+                    (error.about(&what).told_without(&token.secrets()), retry_after)
                 }
             };
             if matches!(error, ApiError::OutOfTime) {
                 return Err(real_error(error, last));
             }
             let is_final = caller.tries_once && !matches!(error, ApiError::RateLimited { .. });
-            let pause = if error.may_be_retried() && !is_final { attempts.pause(pause) } else { None };
+            let may_be_retried =
+                error.may_be_retried() || caller.retries_forbidden && matches!(error, ApiError::Forbidden { .. });
+            let pause = if may_be_retried && !is_final { attempts.pause(pause) } else { None };
             let time_to_retry = caller.retry_until.since(Millis::now());
             let is_throttled = matches!(error, ApiError::RateLimited { .. });
             let Some(pause) = pause.filter(|pause| is_throttled || *pause < time_to_retry) else { return Err(error) };

@@ -2,19 +2,30 @@
 //! of how much it bears is noted.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use reqwest::header::{DATE, HeaderMap};
-use tracing::info;
+use reqwest::header::{AGE, DATE, HeaderMap};
+use serde::Serialize;
+use tracing::{info, warn};
 
 use crate::core::retry::sleep_within;
-use crate::core::settings::{Settings, SettingsError};
-use crate::core::time::Millis;
+use crate::core::settings::Settings;
+use crate::core::time::{MINUTE, Millis};
 use crate::incydr::budget::Budget;
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
-use crate::incydr::http;
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
+
+/// By so much the API's clock and ours may differ, in milliseconds; else one of them is wrong, or a cache's.
+const BELIEVED: i64 = 15 * MINUTE;
+
+/// A `Date` that is not believed, and what our clock said then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DoubtedClock {
+    pub api: Millis,
+    pub ours: Millis,
+}
 
 pub struct Connection {
     pub http: reqwest::Client,
@@ -24,18 +35,21 @@ pub struct Connection {
     /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
     behind: AtomicI64,
     has_told_time: AtomicBool,
+    /// The first one of this run.
+    doubted: Mutex<Option<DoubtedClock>>,
 }
 
 impl Connection {
-    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        Ok(Self {
-            http: http::client(settings)?,
+    pub fn new(settings: &Settings, http: reqwest::Client) -> Self {
+        Self {
+            http,
             base_url: settings.base_url.clone(),
             budget: Budget::new(settings.requests_per_minute),
             lanes: Lanes::default(),
             behind: AtomicI64::new(0),
             has_told_time: AtomicBool::new(false),
-        })
+            doubted: Mutex::default(),
+        }
     }
 
     /// Our clock's instant, or the API's where that is earlier.
@@ -48,6 +62,12 @@ impl Connection {
         self.budget.set(requests_per_minute);
         self.behind.store(0, Ordering::Relaxed);
         self.has_told_time.store(false, Ordering::Relaxed);
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What this run has heard of the API's clock, and does not believe.
+    pub fn doubted_clock(&self) -> Option<DoubtedClock> {
+        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the API has answered in this run.
@@ -72,13 +92,19 @@ impl Connection {
             let response = request.send().await.map_err(broke_off)?;
             self.note_date(response.headers());
             let waited = began.elapsed();
-            let answer = read(response).await?;
+            let answer = read(response).await;
+            let broke_off =
+                answer.as_ref().is_err_and(|failed: &FailedAttempt| matches!(failed.error, ApiError::Transport { .. }));
+            caller.calls.heard.fetch_add(u64::from(!broke_off), Ordering::Relaxed);
+            let answer = answer?;
             self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
             Ok(answer)
         };
-        let answered: Result<T, FailedAttempt> = tokio::time::timeout(caller.until.since(sent_at), answered)
-            .await
-            .unwrap_or_else(|_| Err(ApiError::OutOfTime.into()));
+        let answered: Result<T, FailedAttempt> =
+            tokio::time::timeout(caller.until.since(sent_at), answered).await.unwrap_or_else(|_| {
+                caller.calls.note_silence(began.elapsed());
+                Err(ApiError::OutOfTime.into())
+            });
         if matches!(&answered, Err(FailedAttempt { error: ApiError::RateLimited { .. }, .. })) {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
         }
@@ -101,14 +127,24 @@ impl Connection {
         Ok(had_to)
     }
 
-    /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock.
+    /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock. That of an answer with an
+    /// `Age` is some cache's (RFC 9111).
     fn note_date(&self, headers: &HeaderMap) {
+        self.has_told_time.store(true, Ordering::Relaxed);
         let date =
             headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
-        if let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) {
-            let api = i64::try_from(date.as_millis()).unwrap_or(i64::MAX);
-            self.behind.store((api - Millis::now().0).min(0), Ordering::Relaxed);
-            self.has_told_time.store(true, Ordering::Relaxed);
+        let date = date.filter(|_| !headers.contains_key(AGE));
+        let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) else { return };
+        let (api, ours) = (Millis(i64::try_from(date.as_millis()).unwrap_or(i64::MAX)), Millis::now());
+        let ahead = api.0.saturating_sub(ours.0);
+        if ahead.saturating_abs() <= BELIEVED {
+            self.behind.store(ahead.min(0), Ordering::Relaxed);
+            return;
+        }
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubted.is_none() {
+            warn!(%api, %ours, "the API's clock differs from ours by more than 15 minutes, and is not believed");
+            *doubted = Some(DoubtedClock { api, ours });
         }
     }
 }

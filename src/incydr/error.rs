@@ -3,25 +3,28 @@
 use std::time::Duration;
 
 use crate::core::error_kind::ErrorType;
+use crate::core::quote::{beginning, without_secrets};
 use crate::secrets::SecretError;
-
-/// Of an error's body, so much is told.
-const EXCERPT: usize = 300;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
+    /// In the words of OAuth 2. `worked_before`: in this process a token was granted to them.
     #[error(
-        "the API refuses the credentials ({status}): the client id or secret is wrong, or INCYDR_BASE_URL is another region's"
+        "the API refuses the credentials ({status}: {said}): the client id or secret is wrong, or INCYDR_BASE_URL is another region's"
     )]
-    BadCredentials { status: u16 },
-    #[error("{what}: the API answers 403: the API client lacks the permission")]
-    Forbidden { what: String },
-    #[error("{what}: the API answers 401, also to a new token")]
-    Unauthorized { what: String },
+    BadCredentials { status: u16, said: String, worked_before: bool },
+    #[error(
+        "sign-in: the API refuses the credentials ({status}: {said}), which worked before: they count as wrong once that has lasted for half an hour"
+    )]
+    RefusedForNow { status: u16, said: String },
+    #[error("{what}: the API answers 403: {said}")]
+    Forbidden { what: String, said: String },
+    #[error("{what}: the API answers 401, also to a new token: {said}")]
+    Unauthorized { what: String, said: String },
     #[error("{what}: the API answers {status}: {said}")]
     Status { what: String, status: u16, said: String },
-    #[error("{what}: the API still answers 429 (too many requests)")]
-    RateLimited { what: String },
+    #[error("{what}: the API still answers 429 (too many requests): {said}")]
+    RateLimited { what: String, said: String },
     #[error("{what}: {why}")]
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
@@ -30,6 +33,9 @@ pub enum ApiError {
     TooLarge { what: String },
     #[error("{what}: the page token is no longer valid")]
     InvalidPageToken { what: String },
+    /// At all, to anything that a stream asked, or to the sign-in.
+    #[error("{what}: the API gave no answer within {waited_s} s, when the run's time was up")]
+    NoAnswer { what: String, waited_s: u64 },
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the run's time is up")]
@@ -58,20 +64,42 @@ impl ApiError {
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,
-            Self::Status { status, .. } => *status == 408 || *status >= 500,
+            // A part of what was asked for; and a page of somebody between the API and us.
+            Self::Status { status, .. } => matches!(status, 206 | 403 | 408 | 500..),
             _ => false,
         }
     }
 
-    /// What the API said, in one line, without the secrets that it may echo, and cut to what a log line bears.
-    pub(super) fn told_without(self, redact: impl Fn(&str) -> String) -> Self {
-        let tell = |said: String| {
-            let words: Vec<&str> = said.split_whitespace().collect();
-            redact(&words.join(" ")).chars().take(EXCERPT).collect()
-        };
+    /// What the API said, without the secrets that it may echo.
+    pub(super) fn told_without(self, secrets: &[&str]) -> Self {
+        let tell = |said: String| without_secrets(&said, secrets);
         match self {
+            Self::BadCredentials { status, said, worked_before } => {
+                Self::BadCredentials { status, said: tell(said), worked_before }
+            }
+            Self::Forbidden { what, said } => Self::Forbidden { what, said: tell(said) },
+            Self::Unauthorized { what, said } => Self::Unauthorized { what, said: tell(said) },
             Self::Status { what, status, said } => Self::Status { what, status, said: tell(said) },
+            Self::RateLimited { what, said } => Self::RateLimited { what, said: tell(said) },
             Self::Unexpected { what, why } => Self::Unexpected { what, why: tell(why) },
+            other => other,
+        }
+    }
+
+    /// The same, with how the answer that it is about begins.
+    pub(super) fn with_beginning(self, body: &[u8]) -> Self {
+        match self {
+            Self::Unexpected { what, why } => {
+                Self::Unexpected { what, why: format!("{why}; it begins: {}", beginning(body)) }
+            }
+            other => other,
+        }
+    }
+
+    /// The credentials that are refused now have been taken by this process before.
+    pub(super) fn after_a_grant(self) -> Self {
+        match self {
+            Self::BadCredentials { status, said, .. } => Self::BadCredentials { status, said, worked_before: true },
             other => other,
         }
     }
@@ -104,7 +132,11 @@ impl From<ApiError> for FailedAttempt {
 /// Where the time ran out between retries, what the API did is the news, unless it only asked to wait.
 pub fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
     match (error, last) {
-        (ApiError::OutOfTime, Some(last)) if !matches!(last, ApiError::RateLimited { .. }) => last,
+        (ApiError::OutOfTime | ApiError::NoAnswer { .. }, Some(last))
+            if !matches!(last, ApiError::RateLimited { .. }) =>
+        {
+            last
+        }
         (error, _) => error,
     }
 }

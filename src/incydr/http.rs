@@ -1,14 +1,18 @@
 //! HTTP: the one client, and an answer, whole, with what its status says.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Certificate, StatusCode};
+use flate2::read::MultiGzDecoder;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Certificate, Proxy, StatusCode};
+use serde_json::Value;
 
 use crate::core::error_kind::chain;
+use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
-use crate::incydr::error::{ApiError, FailedAttempt};
+use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence within an answer. PY42 raised its own from 60 to 180 s for the largest pages; a silence of
@@ -25,16 +29,16 @@ pub struct HttpAnswer {
 impl HttpAnswer {
     /// What an answer that is no 2xx says.
     pub fn refused(&self, what: &str) -> FailedAttempt {
-        let what = what.to_owned();
+        let (what, said) = (what.to_owned(), self.said());
         let error = match self.status {
-            StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what },
-            StatusCode::FORBIDDEN => ApiError::Forbidden { what },
-            StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what },
+            StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what, said },
+            StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
+            StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
-                let said = String::from_utf8_lossy(&self.body).into_owned();
+                let body = String::from_utf8_lossy(&self.body);
                 match () {
-                    () if says_too_large(&said) => ApiError::TooLarge { what },
-                    () if said.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
+                    () if says_too_large(&body) => ApiError::TooLarge { what },
+                    () if body.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
                     () => ApiError::Status { what, status: status.as_u16(), said },
                 }
             }
@@ -42,11 +46,26 @@ impl HttpAnswer {
         FailedAttempt { error, retry_after: self.retry_after() }
     }
 
-    /// Seconds or a date (RFC 9110).
+    /// How the body begins, and where a redirect points to, but for its query.
+    pub fn said(&self) -> String {
+        let said = beginning(&self.body);
+        let location = self.headers.get(LOCATION).filter(|_| self.status.is_redirection());
+        match location.map(|held| String::from_utf8_lossy(held.as_bytes()).into_owned()) {
+            Some(location) => format!("it points to {}; {said}", location.split(['?', '#']).next().unwrap_or_default()),
+            None => said,
+        }
+    }
+
+    /// The API's own refusals are JSON, or nothing at all; a page is that of a firewall or a proxy.
+    fn may_be_the_api_s(&self) -> bool {
+        self.body.is_empty() || serde_json::from_slice::<serde_json::Map<String, Value>>(&self.body).is_ok()
+    }
+
+    /// Seconds, whole or not, or a date (RFC 9110).
     pub fn retry_after(&self) -> Option<Duration> {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        match held.parse::<u64>() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
+        match held.parse::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
             Err(_) => httpdate::parse_http_date(held).ok()?.duration_since(std::time::SystemTime::now()).ok(),
         }
     }
@@ -58,34 +77,57 @@ pub fn says_too_large(said: &str) -> bool {
     said.contains("timed out") && said.contains("refine")
 }
 
-pub async fn whole_answer(mut response: reqwest::Response) -> Result<HttpAnswer, reqwest::Error> {
+pub async fn whole_answer(mut response: reqwest::Response) -> Result<HttpAnswer, ApiError> {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    Ok(HttpAnswer { status, headers, body: response.bytes().await? })
+    let is_gzipped = is_gzipped(&headers);
+    let body = response.bytes().await.map_err(broke_off)?;
+    if !is_gzipped || body.is_empty() {
+        return Ok(HttpAnswer { status, headers, body });
+    }
+    let mut unpacked = Vec::new();
+    match MultiGzDecoder::new(&body[..]).read_to_end(&mut unpacked) {
+        Ok(_) => Ok(HttpAnswer { status, headers, body: unpacked.into() }),
+        Err(error) => {
+            let why = format!("the answer says that it is gzipped, and can't be unpacked ({error})");
+            Err(ApiError::Unexpected { what: String::new(), why })
+        }
+    }
 }
 
-pub fn client(settings: &Settings) -> Result<reqwest::Client, SettingsError> {
+/// Asked for by each request, and unpacked by us: the HTTP client would stop after the first of several members.
+pub fn is_gzipped(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(CONTENT_ENCODING).and_then(|held| held.to_str().ok()).unwrap_or_default().trim();
+    encoding.eq_ignore_ascii_case("gzip") || encoding.eq_ignore_ascii_case("x-gzip")
+}
+
+/// `ca_bundle` holds certificates that can be read.
+pub fn client(settings: &Settings, ca_bundle: Option<&[u8]>) -> Result<reqwest::Client, SettingsError> {
     // Refused where another client of this process was built before, which is as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let proxies = settings.proxies.clone();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("incydr-collector/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(SILENCE_TIMEOUT)
+        // Of the environment, whose rules differ from those of the other clients.
+        .no_proxy()
+        .proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
         // A redirect would carry the request to a host that nobody set.
         .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = &settings.ca_bundle {
-        let held = path.display().to_string();
-        let bad = |why: String| SettingsError::Bad { name: "INCYDR_CA_BUNDLE", held: held.clone(), why };
-        let pem = std::fs::read(path)
-            .map_err(|error| bad(format!("that file can't be read ({error}); it takes the path of a PEM file")))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| bad("that file holds no certificate; it takes the path of a PEM file".into()))?;
-        builder = builder.tls_certs_merge(certificates);
+    if let Some(pem) = ca_bundle {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).unwrap_or_default());
     }
-    builder.build().map_err(|error| SettingsError::Bad {
-        name: "INCYDR_CA_BUNDLE",
-        held: settings.ca_bundle.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        why: format!("no HTTP client can be built with it ({})", chain(&error)),
-    })
+    let bad = |error: reqwest::Error| match &settings.ca_bundle {
+        None => SettingsError::Missing {
+            name: "INCYDR_CA_BUNDLE",
+            takes: "the path of a PEM file, for this machine has no certificate authorities of its own (nor are there any where SSL_CERT_FILE and SSL_CERT_DIR say)",
+        },
+        Some(path) => SettingsError::Bad {
+            name: "INCYDR_CA_BUNDLE",
+            held: path.display().to_string(),
+            why: format!("no HTTP client can be built with it ({})", chain(&error)),
+        },
+    };
+    builder.build().map_err(bad)
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
+use crate::core::json::count;
 use crate::core::ndjson::{self, Row};
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
@@ -13,6 +14,9 @@ use crate::incydr::facts::{List, Method, Paging};
 use crate::incydr::http::says_too_large;
 use crate::incydr::page::{Page, Rows};
 use crate::incydr::request::{Caller, Request};
+
+/// So many empty pages in a row may each name a next one.
+const EMPTY_PAGES: u32 = 10;
 
 /// Where a list is being read. A caller asks for the next page until there is none, and compares what it got with
 /// the API's total.
@@ -26,6 +30,8 @@ pub struct Listing<'a> {
     expected: Option<u64>,
     /// A page has arrived.
     is_begun: bool,
+    /// How many pages without a row were the last.
+    empty_pages: u32,
     api: &'a Api,
 }
 
@@ -118,7 +124,7 @@ impl<'a> Listing<'a> {
             Paging::Token { first, .. } => Next::Token { token: first.map(str::to_owned), seen: HashSet::new() },
             Paging::Whole => Next::Whole,
         };
-        Self { list, request, size, next, rows: 0, total: None, expected: None, is_begun: false, api }
+        Self { list, request, size, next, rows: 0, total: None, expected: None, is_begun: false, empty_pages: 0, api }
     }
 
     /// The list of one record, by its id.
@@ -230,7 +236,7 @@ impl<'a> Listing<'a> {
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
         let names_next =
             matches!(self.list.paging, Paging::Token { next, .. } if token(&page.envelope, next).is_some());
-        let total = |key: &str| page.envelope.get(key).and_then(Value::as_u64);
+        let total = |key: &str| page.envelope.get(key).and_then(count);
         match self.list.total {
             _ if names_next && !page.has_list => lacks(what, "list"),
             _ if self.is_begun => Ok(()),
@@ -253,7 +259,7 @@ impl<'a> Listing<'a> {
     }
 
     fn note_total(&mut self, envelope: &Map<String, Value>) {
-        let told = self.list.total.and_then(|key| envelope.get(key)).and_then(Value::as_u64);
+        let told = self.list.total.and_then(|key| envelope.get(key)).and_then(count);
         self.total = self.total.max(told);
     }
 
@@ -262,6 +268,7 @@ impl<'a> Listing<'a> {
     /// have tokens, the last is the one without.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
+        self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
         let expected = self.expected.or(self.total);
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
@@ -273,6 +280,8 @@ impl<'a> Listing<'a> {
                 Some(Value::String(token)) => {
                     let why = if !seen.insert(token.clone()) {
                         "the page token repeats"
+                    } else if self.empty_pages >= EMPTY_PAGES {
+                        "ten pages in a row are empty, and each names a next one"
                     } else if expected.is_some_and(|expected| self.rows > expected + self.size) {
                         "the pages go on beyond the API's own total"
                     } else {

@@ -1,19 +1,26 @@
 //! One page as it arrives: its bytes go to a thread for work, which cuts them into rows and hands these on.
 
+use std::io::Write;
+
 use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::core::ndjson::{Cut, Cutter, PageError, Row};
+use crate::core::quote::EXCERPT;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::List;
+use crate::incydr::http::is_gzipped;
 use crate::incydr::request::{Caller, Request};
 
 /// So many pieces of an answer may wait for the thread that cuts them; each has up to 400 KB.
 const PIECES: usize = 1;
 /// So much is cut at a time, so that it stays in the cache.
 const BITE: usize = 64 * 1024;
+/// So much is unpacked at a time, which may come to a thousand times as much.
+const PACKED_BITE: usize = 4 * 1024;
 
 /// Takes a page's rows as they arrive.
 pub trait Rows: Send + 'static {
@@ -45,8 +52,9 @@ impl Api {
         let what = request.what();
         self.exchange(request, caller, async |response: reqwest::Response| {
             let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
-            let (mut taken, arrived) = arrive(response, list, taken).await;
+            let (mut taken, arrived, begins) = arrive(response, list, taken).await;
             let checked = arrived.and_then(|page| check(&page).map(|()| page));
+            let checked = checked.map_err(|error| error.with_beginning(&begins));
             if checked.is_ok() {
                 taken.page_complete();
             } else {
@@ -59,9 +67,15 @@ impl Api {
     }
 }
 
-async fn arrive<R: Rows>(mut response: reqwest::Response, list: &'static List, rows: R) -> (R, Result<Page, ApiError>) {
+/// The rows, the page, and how its body began.
+async fn arrive<R: Rows>(
+    mut response: reqwest::Response,
+    list: &'static List,
+    rows: R,
+) -> (R, Result<Page, ApiError>, Vec<u8>) {
     let (pieces, to_cut) = mpsc::channel(PIECES);
-    let cutting = tokio::task::spawn_blocking(move || cut(to_cut, list, rows));
+    let is_gzipped = is_gzipped(response.headers());
+    let cutting = tokio::task::spawn_blocking(move || cut(to_cut, is_gzipped, list, rows));
     let ended = loop {
         match response.chunk().await {
             Ok(Some(piece)) => {
@@ -76,27 +90,47 @@ async fn arrive<R: Rows>(mut response: reqwest::Response, list: &'static List, r
         }
     };
     drop(pieces);
-    let (rows, page) = cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let (rows, page, begins) = cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     let page = page.map_err(|error| ApiError::Unexpected { what: String::new(), why: error.to_string() });
-    (rows, ended.and(page))
+    (rows, ended.and(page), begins)
 }
 
-fn cut<R: Rows>(mut pieces: mpsc::Receiver<Bytes>, list: &'static List, mut rows: R) -> (R, Result<Page, PageError>) {
+fn cut<R: Rows>(
+    mut pieces: mpsc::Receiver<Bytes>,
+    is_gzipped: bool,
+    list: &'static List,
+    mut rows: R,
+) -> (R, Result<Page, PageError>, Vec<u8>) {
     let mut cutter = Cutter::new(list.place, list.field);
-    let mut count = 0;
+    let mut unpacker = is_gzipped.then(|| MultiGzDecoder::new(Vec::new()));
+    let (mut count, mut begins) = (0, Vec::new());
     let mut take = |row: Row<'_>| {
         count += 1;
         rows.take(row);
     };
-    while let Some(piece) = pieces.blocking_recv() {
-        for bite in piece.chunks(BITE) {
-            if let Err(error) = cutter.feed(bite, &mut take) {
-                return (rows, Err(error));
+    let mut feed = |bytes: &[u8], take: &mut dyn FnMut(Row<'_>)| {
+        begins.extend_from_slice(&bytes[..bytes.len().min(EXCERPT - begins.len())]);
+        bytes.chunks(BITE).try_for_each(|bite| cutter.feed(bite, &mut *take))
+    };
+    let mut use_up = || {
+        while let Some(piece) = pieces.blocking_recv() {
+            let Some(unpacker) = &mut unpacker else {
+                feed(&piece, &mut take)?;
+                continue;
+            };
+            for bite in piece.chunks(PACKED_BITE) {
+                unpacker.write_all(bite).map_err(|error| PageError::not_gzip(&error))?;
+                feed(unpacker.get_ref(), &mut take)?;
+                unpacker.get_mut().clear();
             }
         }
-    }
-    match cutter.finish(&mut take) {
-        Ok(Cut { envelope, has_list }) => (rows, Ok(Page { rows: count, envelope, has_list })),
-        Err(error) => (rows, Err(error)),
-    }
+        if let Some(unpacker) = unpacker.take() {
+            let rest = unpacker.finish().map_err(|error| PageError::not_gzip(&error))?;
+            feed(&rest, &mut take)?;
+        }
+        Ok(())
+    };
+    let page = use_up().and_then(|()| cutter.finish(&mut take));
+    let page = page.map(|Cut { envelope, has_list }| Page { rows: count, envelope, has_list });
+    (rows, page, begins)
 }

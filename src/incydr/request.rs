@@ -21,13 +21,15 @@ pub struct Caller<'a> {
     pub calls: &'a Calls,
     /// What fails is not sent again, unless the API only asked to wait.
     pub tries_once: bool,
+    /// A 403 is sent again, too: it has been answered with data before.
+    pub retries_forbidden: bool,
     /// No retry is begun later than this.
     pub retry_until: Millis,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(until: Millis, calls: &'a Calls) -> Self {
-        Self { until, calls, tries_once: false, retry_until: until }
+        Self { until, calls, tries_once: false, retries_forbidden: false, retry_until: until }
     }
 }
 

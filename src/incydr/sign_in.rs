@@ -1,8 +1,11 @@
 //! Signing in: the secret, the token that it is exchanged for, and when either is asked for again.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
+use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tracing::info;
 
@@ -11,7 +14,7 @@ use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
 use crate::core::time::Millis;
 use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, broke_off, real_error};
+use crate::incydr::error::{ApiError, real_error};
 use crate::incydr::facts::guide;
 use crate::incydr::http::whole_answer;
 use crate::incydr::request::Caller;
@@ -31,12 +34,20 @@ struct SignedIn {
     granted: u64,
 }
 
+pub struct SecretVersion {
+    pub version: Option<String>,
+    /// It holds an id and a secret, right or wrong.
+    pub is_well_formed: bool,
+}
+
 /// How the API is signed in to.
 pub struct SignIn {
     secrets: aws_sdk_secretsmanager::Client,
     secret_id: String,
     path: &'static str,
     signed_in: Mutex<SignedIn>,
+    /// The AWS credentials of the process have expired.
+    is_over: AtomicBool,
 }
 
 impl SignIn {
@@ -45,7 +56,13 @@ impl SignIn {
             Dialect::Sdk => token::PATH,
             Dialect::Guide => guide::SIGN_IN,
         };
-        Self { secrets, secret_id: settings.secret_id.clone(), path, signed_in: Mutex::default() }
+        Self {
+            secrets,
+            secret_id: settings.secret_id.clone(),
+            path,
+            signed_in: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        }
     }
 
     /// What this run has read and not tried: it may be another by the next run.
@@ -54,11 +71,18 @@ impl SignIn {
     }
 
     /// Which version of the secret there is now. What it holds is kept for this run's sign-in.
-    pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
+    pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         let mut signed_in = self.signed_in.lock().await;
-        signed_in.untried = Some(self.read_secret(&mut signed_in, caller).await?);
+        let held = self.read_secret(&mut signed_in, caller).await?;
+        let is_well_formed = held.is_ok();
+        signed_in.untried = Some(held);
         signed_in.proven = None;
-        Ok(signed_in.version.clone())
+        Ok(SecretVersion { version: signed_in.version.clone(), is_well_formed })
+    }
+
+    /// No secret will be answered to this process any more.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Which version of the secret was read last.
@@ -95,7 +119,7 @@ impl SignIn {
                 signed_in.proven = None;
                 let read_again = self.credentials(&mut signed_in, caller).await?;
                 if read_again == credentials {
-                    return Err(error);
+                    return Err(error.after_a_grant());
                 }
                 let token = self.grant(connection, &read_again, generation, caller).await?;
                 (read_again, token)
@@ -122,14 +146,17 @@ impl SignIn {
         caller: &Caller<'_>,
     ) -> Result<Result<Credentials, SecretError>, ApiError> {
         let left = caller.until.since(Millis::now());
-        match tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await {
-            Ok(secret) => {
-                let secret = secret?;
-                signed_in.version = secret.version;
-                Ok(secret.held)
-            }
-            Err(_) => Err(ApiError::OutOfTime),
+        if left.is_zero() {
+            return Err(ApiError::OutOfTime);
         }
+        // Nothing goes without it: where it doesn't come, that is the news.
+        let secret = tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await;
+        let secret = secret.unwrap_or_else(|_| Err(SecretError::unanswered(&self.secret_id, left)));
+        let is_over = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
+        self.is_over.fetch_or(is_over, Ordering::Relaxed);
+        let secret = secret?;
+        signed_in.version = secret.version;
+        Ok(secret.held)
     }
 
     async fn grant(
@@ -139,29 +166,34 @@ impl SignIn {
         generation: u64,
         caller: &Caller<'_>,
     ) -> Result<Token, ApiError> {
+        let basic = STANDARD.encode(format!("{}:{}", credentials.client_id, credentials.client_secret.expose_secret()));
         let mut attempts = retry::API.begin();
+        let mut last = None;
         loop {
             let sent_at = Millis::now();
             let request =
                 token::request(&connection.http, &format!("{}{}", connection.base_url, self.path), credentials);
-            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
+            let whole = async |response| Ok(whole_answer(response).await?);
             let asked = connection.attempt(request, caller, whole).await;
             let (error, retry_after) = match asked {
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-                    (ApiError::RateLimited { what: "sign-in".into() }, answer.retry_after())
+                    (ApiError::RateLimited { what: "sign-in".into(), said: answer.said() }, answer.retry_after())
                 }
                 Ok(answer) => match token::read(&answer, credentials, sent_at, generation) {
                     Ok(token) => return Ok(token),
                     Err(error) => (error, None),
                 },
-                Err(refused) => (refused.error.about("sign-in"), None),
+                Err(refused) => (real_error(refused.error.about("sign-in"), last.take()), None),
             };
-            let pause = if error.may_be_retried() { attempts.pause(retry_after) } else { None };
+            let error = error.told_without(&[credentials.client_secret.expose_secret(), &basic]);
+            let may_pass = matches!(error, ApiError::Status { status: 400 | 401, .. });
+            let pause = if error.may_be_retried() || may_pass { attempts.pause(retry_after) } else { None };
             let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
                 return Err(real_error(ApiError::OutOfTime, Some(error)));
             }
             caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+            last = Some(error);
         }
     }
 }

@@ -6,6 +6,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
@@ -31,10 +32,9 @@ pub struct Token {
 }
 
 impl Token {
-    pub fn redact(&self, text: &str) -> String {
-        [&self.bearer, &self.client_secret]
-            .iter()
-            .fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "<redacted>"))
+    /// What an answer to it must not be told with.
+    pub fn secrets(&self) -> [&str; 2] {
+        [self.bearer.expose_secret(), self.client_secret.expose_secret()]
     }
 
     pub fn is_fresh(&self, now: Millis) -> bool {
@@ -51,7 +51,7 @@ pub fn request(http: &reqwest::Client, url: &str, credentials: &Credentials) -> 
         .body("grant_type=client_credentials")
 }
 
-/// An error never repeats the answer's body, which may hold a token or echo the credentials.
+/// What an error tells of a body is still to be rid of secrets. A 2xx without a token may hold one elsewhere, and is not told.
 pub fn read(
     answer: &HttpAnswer,
     credentials: &Credentials,
@@ -61,22 +61,24 @@ pub fn read(
     #[derive(Deserialize)]
     struct Granted {
         access_token: SecretString,
-        expires_in: Option<f64>,
+        #[serde(default)]
+        expires_in: Value,
     }
 
+    let (status, said) = (answer.status.as_u16(), answer.said());
     if are_refused(answer) {
-        return Err(ApiError::BadCredentials { status: answer.status.as_u16() });
+        return Err(ApiError::BadCredentials { status, said, worked_before: false });
     }
     if !answer.status.is_success() {
-        return Err(ApiError::Status {
-            what: "sign-in".into(),
-            status: answer.status.as_u16(),
-            said: "no token".into(),
-        });
+        return Err(ApiError::Status { what: "sign-in".into(), status, said });
     }
     let granted: Granted = serde_json::from_slice(&answer.body)
         .map_err(|_| ApiError::Unexpected { what: "sign-in".into(), why: "the answer holds no access token".into() })?;
-    let life = granted.expires_in.filter(|life| *life > 0.0).unwrap_or(USUAL_LIFE);
+    let life = match &granted.expires_in {
+        Value::String(text) => text.trim().parse().ok(),
+        told => told.as_f64(),
+    };
+    let life = life.filter(|life| *life > 0.0).unwrap_or(USUAL_LIFE);
     #[allow(clippy::cast_possible_truncation)]
     let renew_after = (life * RENEW_AT * 1000.0) as i64;
     Ok(Token {
@@ -88,19 +90,16 @@ pub fn read(
     })
 }
 
-/// 401, or another refusal in the words of OAuth 2 (RFC 6749, 5.2). A firewall's 403 says nothing of the credentials.
+/// Only these two words of OAuth 2 (RFC 6749, 5.2), with their status, are about the credentials.
 fn are_refused(answer: &HttpAnswer) -> bool {
     #[derive(Deserialize)]
     struct OauthError {
-        #[allow(dead_code)]
         error: String,
     }
 
-    match answer.status {
-        StatusCode::UNAUTHORIZED => true,
-        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => serde_json::from_slice::<OauthError>(&answer.body).is_ok(),
-        _ => false,
-    }
+    let is_status = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+    let told = serde_json::from_slice::<OauthError>(&answer.body);
+    is_status && told.is_ok_and(|told| ["invalid_client", "unauthorized_client"].contains(&told.error.as_str()))
 }
 
 /// The claim `tenantUid` of a JWT (SDK, `client.py`); a token of another kind has none.

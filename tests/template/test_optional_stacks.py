@@ -24,12 +24,16 @@ OF_STREAMS = {
     "Lag": "Seconds",
     "Gaps": "Count",
     "SetAside": "Count",
+    "Stuck": "Count",
+    "Drift": "Count",
+    "Stalled": "Count",
+    "NotPermitted": "Count",
     "Late": "Count",
     "Failed": "Count",
     "ConfigErrors": "Count",
     "Expiring": "Count",
 }
-OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count"}
+OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count"}
 
 ACCESS = {
     "RecordsBucketName": "records",
@@ -130,6 +134,7 @@ def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitori
 def test_what_matters_has_an_alarm(monitoring):
     watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
     assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring"}
+    assert watched >= {"Stuck", "SetAside", "NotPermitted", "Drift", "ClockNotBelieved", "Stalled"}
     assert "ApproximateNumberOfMessagesVisible" in watched
 
 

@@ -57,7 +57,8 @@ async fn what_is_about_to_be_lost_fails_the_run_and_says_how_long_there_is() {
 async fn what_lasts_for_more_than_a_long_weekend_is_no_error_yet() {
     for (hours, status) in [(71, "failed"), (73, "partial")] {
         let rig = lacking(hours_left(hours), hours_left(hours + 5)).await;
-        rig.sim.faults.always(Endpoint::AuditCount, Fault::Hang);
+        // No time to read it, rather than no answer.
+        rig.sim.faults.always(Endpoint::AuditCount, Fault::RateLimited { retry_after: Some("3600".into()) });
         let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
         let answer = if status == "failed" { failure_of(outcome).1 } else { outcome.answer() };
         assert_eq!(answer["streams"]["audit"]["status"], status, "{hours} hours: {answer:#}");
@@ -77,7 +78,7 @@ async fn the_error_that_keeps_it_from_being_read_is_told_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_credentials_stay_what_they_are_and_the_hours_are_told() {
     let rig = lacking(hours_left(50), hours_left(60)).await;
-    rig.sim.api.set_credentials("key-42-other", "another");
+    rig.sim.secrets.set_secret(r#"{"client_id":"key-42-simulated","client_secret":"mistyped-client-secret"}"#);
     let other = rig.container(|lambda| lambda);
     let (error_type, answer) = failure_of(other.invoke(json!({}), DEADLINE).await);
     assert_eq!(
@@ -97,7 +98,11 @@ async fn without_the_permission_it_is_told_and_fails_no_run() {
     for endpoint in [Endpoint::AuditCount, Endpoint::AuditSearch] {
         rig.sim.faults.always(endpoint, Fault::Forbidden);
     }
-    // Refused, and then not asked.
+    for _ in 0..2 {
+        let (_, answer) = rig.failure(json!({})).await;
+        assert!(answer["error"]["message"].as_str().unwrap().contains("50 more hours"), "{answer:#}");
+    }
+    // Refused for the third time, and then not asked.
     for _ in 0..2 {
         let answer = rig.run().await;
         assert_eq!(
@@ -126,7 +131,7 @@ async fn a_file_event_s_gap_is_never_about_to_be_lost() {
         checkpoint["events"]["file_events"]["live_from"] = json!(millis(hours_left(-300)));
     })
     .await;
-    rig.sim.faults.always(Endpoint::FileEvents, Fault::Hang);
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::RateLimited { retry_after: Some("3600".into()) });
     let answer = rig.run_within(Duration::from_secs(4)).await;
     assert_eq!(answer["streams"]["file_events"]["status"], "partial", "{answer:#}");
 }

@@ -287,7 +287,7 @@ async fn a_checkpoint_of_format_2_is_gone_on_from_and_its_streams_get_their_stat
 async fn a_stream_for_which_there_was_no_time_stays_as_it_was() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     rig.populate();
-    rig.sim.faults.always(Endpoint::Users, Fault::Hang);
+    rig.sim.faults.always(Endpoint::Users, Fault::RateLimited { retry_after: Some("3600".into()) });
     let answer = rig.run_within(Duration::from_secs(5)).await;
     assert_eq!(
         (&answer["streams"]["users"]["state"], &answer["streams"]["audit"]["state"]),
@@ -295,7 +295,7 @@ async fn a_stream_for_which_there_was_no_time_stays_as_it_was() {
     );
     rig.sim.faults.clear();
     assert_eq!(rig.run().await["streams"]["users"]["state"], "collecting");
-    rig.sim.faults.always(Endpoint::Users, Fault::Hang);
+    rig.sim.faults.always(Endpoint::Users, Fault::RateLimited { retry_after: Some("3600".into()) });
     let answer = rig.run_within(Duration::from_secs(5)).await;
     assert_eq!(answer["streams"]["users"]["state"], "collecting");
     assert_eq!(rig.told("users").await[4..], AGAIN);

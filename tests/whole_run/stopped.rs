@@ -64,17 +64,20 @@ async fn bad_credentials_stop_the_streams_and_later_runs_ask_nothing_and_say_why
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_is_not_about_the_credentials_stops_nothing() {
     let page = "<html>blocked</html>".to_owned();
-    join_all([(403, page.clone()), (400, page), (403, "{}".into())].into_iter().map(async |(status, body)| {
-        let rig = Rig::new().await;
-        rig.populate();
-        rig.sim.faults.always(Endpoint::SignIn, Fault::Status(status, body));
-        let (error_type, answer) = rig.failure(json!({})).await;
-        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
-        assert_eq!(answer["streams"]["audit"]["state"], "error", "{answer:#}");
-        rig.sim.faults.clear();
-        rig.run().await;
-        rig.assert_holds_everything().await;
-    }))
+    let refused = r#"{"error":"invalid_client"}"#.to_owned();
+    join_all([(403, page.clone()), (400, page), (403, refused), (401, String::new())].into_iter().map(
+        async |(status, body)| {
+            let rig = Rig::new().await;
+            rig.populate();
+            rig.sim.faults.always(Endpoint::SignIn, Fault::Status(status, body));
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+            assert_eq!(answer["streams"]["audit"]["state"], "error", "{answer:#}");
+            rig.sim.faults.clear();
+            rig.run().await;
+            rig.assert_holds_everything().await;
+        },
+    ))
     .await;
     let rig = Rig::new().await;
     rig.sim.faults.always(Endpoint::SignIn, Fault::Status(400, r#"{"error":"invalid_client"}"#.into()));
@@ -195,7 +198,7 @@ async fn a_malformed_secret_stops_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_refused_in_mid_run_stop_what_needs_them() {
+async fn credentials_refused_in_mid_run_fail_what_needs_them_and_a_new_secret_that_is_refused_stops_it() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "20")).await;
     rig.populate();
     let api = rig.sim.api.clone();
@@ -207,9 +210,13 @@ async fn credentials_refused_in_mid_run_stop_what_needs_them() {
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(
         (error_type.as_str(), &answer["streams"]["file_events"]["state"]),
-        ("ThirdPartyConfigError", &json!("stopped"))
+        ("ThirdPartyGenericError", &json!("error")),
+        "they worked a moment ago"
     );
-    assert_eq!(rig.told("file_events").await[3..], ["authenticated", "stopping", "stopped"]);
+    assert_eq!(rig.told("file_events").await[3..], ["authenticated", "error"]);
+    rig.sim.secrets.set_secret(r#"{"client_id":"key-42-rotated","client_secret":"mistyped-client-secret"}"#);
+    assert_eq!(rig.failure(json!({})).await.0, "ThirdPartyConfigError");
+    rig.assert_state("file_events", "stopped").await;
     let asked = rig.sim.api.requests().len();
     rig.failure(json!({})).await;
     assert_eq!(rig.sim.api.requests().len(), asked);

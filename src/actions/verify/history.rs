@@ -170,7 +170,15 @@ impl Walk<'_> {
         }
         let stored: Option<Bytes> = match self.lines.remove(&link.sha256) {
             Some(text) => Some(text.into()),
-            None => self.verification.state.get(&link.key, self.verification.until).await?.map(|stored| stored.bytes),
+            None => match self.verification.state.get(&link.key, self.verification.until).await {
+                Err(error @ StoreError::Archived { .. }) => {
+                    let wrong =
+                        format!("this manifest can't be read, nor what those before it tell be verified: {error}");
+                    progress.findings.push(Discrepancy::of_key(None, &link.key, wrong));
+                    return Ok(None);
+                }
+                stored => stored?.map(|stored| stored.bytes),
+            },
         };
         let Some(bytes) = stored else {
             let wrong = "this manifest is missing, and without it those before it can't be believed";
@@ -197,7 +205,12 @@ impl Walk<'_> {
     /// Each line is believed by its own hash; without an index its manifests are read one by one. Answers what is
     /// wrong with it.
     async fn open(&mut self, index: &Index) -> Result<Option<&'static str>, StoreError> {
-        let Some(stored) = self.verification.state.get(&index.key, self.verification.until).await? else {
+        let stored = match self.verification.state.get(&index.key, self.verification.until).await {
+            // Its manifests are read one by one, where they can be.
+            Err(StoreError::Archived { .. }) => return Ok(Some("this index of a day's manifests is in cold storage")),
+            stored => stored?,
+        };
+        let Some(stored) = stored else {
             return Ok(Some("this index of a day's manifests is missing"));
         };
         let lines = ndjson::lines(&stored.bytes).unwrap_or_default();

@@ -42,7 +42,10 @@ impl Verification<'_> {
             }
         }
         let inspect = |told: ListedObject| async move {
-            let stored = self.records.get(&told.object.key, self.until).await?;
+            let stored = match self.records.get(&told.object.key, self.until).await {
+                Err(error @ StoreError::Archived { .. }) => Err(error.to_string()),
+                stored => Ok(stored?),
+            };
             let window = told.window;
             let inspected = tokio::task::spawn_blocking(move || inspect(stream, &told, stored)).await;
             Ok::<_, StoreError>((
@@ -90,7 +93,14 @@ impl Verification<'_> {
 
     /// What could not be parsed is kept under its own hash.
     pub(super) async fn set_aside(&self, stream: Stream, key: &str) -> Result<Option<Discrepancy>, StoreError> {
-        let wrong = match self.state.get(key, self.until).await? {
+        let stored = match self.state.get(key, self.until).await {
+            Err(error @ StoreError::Archived { .. }) => {
+                let wrong = format!("it can't be verified: {error}");
+                return Ok(Some(Discrepancy::of_key(Some(stream), key, wrong)));
+            }
+            stored => stored?,
+        };
+        let wrong = match stored {
             None => "what was set aside is missing",
             Some(stored) if !key.contains(&sha256(&stored.bytes)) => "it is not what was set aside",
             Some(_) => return Ok(None),
@@ -99,13 +109,20 @@ impl Verification<'_> {
     }
 }
 
-fn inspect(stream: Stream, told: &ListedObject, stored: Option<Stored>) -> Inspected {
+fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, String>) -> Inspected {
     let ListedObject { object, window } = told;
     let mut inspected = Inspected { findings: Vec::new(), records: 0, bytes: 0, fingerprints: Vec::new() };
     let mut wrong = |wrong: String| inspected.findings.push(Discrepancy::of_key(Some(stream), &object.key, wrong));
-    let Some(stored) = stored else {
-        wrong("it is missing".into());
-        return inspected;
+    let stored = match stored {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            wrong("it is missing".into());
+            return inspected;
+        }
+        Err(archived) => {
+            wrong(format!("it can't be verified: {archived}"));
+            return inspected;
+        }
     };
     inspected.bytes = stored.bytes.len() as u64;
     let lines = match ndjson::lines(&stored.bytes) {

@@ -84,9 +84,8 @@ impl Collector<'_> {
                 let request = Request::post(path, request.clone());
                 let read = |body: &Bytes| {
                     let answer = serde_json::from_slice::<Value>(body).ok();
-                    answer.and_then(|answer| answer.get(count)?.as_u64()).ok_or_else(|| ApiError::Unexpected {
-                        what: request.what(),
-                        why: format!("the answer has no {count:?}"),
+                    answer.and_then(|answer| crate::core::json::count(answer.get(count)?)).ok_or_else(|| {
+                        ApiError::Unexpected { what: request.what(), why: format!("the answer has no {count:?}") }
                     })
                 };
                 self.run.api.send(&request, caller, read).await

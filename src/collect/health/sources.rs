@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::collect::error::Error;
 use crate::collect::health::records::{Agent, Case, Custodian, Held, Matter, User, text};
 use crate::core::intervals::Span;
+use crate::core::json::count;
+use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
@@ -104,7 +106,7 @@ impl Sources {
 pub fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Api(ApiError::Forbidden { .. }) => true,
-        Error::Api(ApiError::Status { status, .. }) => (400..500).contains(status) && *status != 408,
+        Error::Api(ApiError::Status { status, .. }) => (400..500).contains(status) && !matches!(status, 403 | 408),
         _ => false,
     }
 }
@@ -203,7 +205,7 @@ impl Reader<'_> {
                 problems => return Err(unexpected(&format!("the answer tells problems: {problems}"))),
             }
             let groups = answer["groups"].as_array().ok_or_else(|| unexpected("the answer has no \"groups\""))?;
-            Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, group["docCount"].as_u64()?))).collect())
+            Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, count(&group["docCount"])?))).collect())
         };
         Ok(self.api.send(&request, self.caller, read).await?)
     }
@@ -216,9 +218,9 @@ impl<T> Listed<T> {
 
     fn take(&mut self, row: ListRow, of: impl Fn(&Value) -> T) {
         match row {
-            ListRow::Record { line, id } => match serde_json::from_str(&line) {
-                Ok(record) => drop(self.by_id.insert(id, of(&record))),
-                Err(_) => self.unreadable += 1,
+            ListRow::Record { line, id } => match ndjson::lenient(line.as_bytes()) {
+                Some(record) => drop(self.by_id.insert(id, of(&record))),
+                None => self.unreadable += 1,
             },
             ListRow::Unreadable { .. } => self.unreadable += 1,
         }
@@ -232,9 +234,9 @@ mod tests {
     #[test]
     fn what_another_try_may_mend_is_told_from_what_it_does_not() {
         let status = |status| Error::Api(ApiError::Status { what: String::new(), status, said: String::new() });
-        assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new() })));
+        assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new(), said: String::new() })));
         assert!(is_lasting(&status(404)) && is_lasting(&status(400)));
-        assert!(!is_lasting(&status(408)) && !is_lasting(&status(503)));
+        assert!(!is_lasting(&status(403)) && !is_lasting(&status(408)) && !is_lasting(&status(503)));
         assert!(!is_lasting(&Error::Api(ApiError::OutOfTime)) && !is_lasting(&Error::Totals(String::new())));
     }
 }

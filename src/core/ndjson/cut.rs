@@ -52,6 +52,14 @@ pub enum PageError {
     NotAnArray { at: usize },
     #[error("the answer breaks off or is not JSON (at byte {at})")]
     NotJson { at: usize },
+    #[error("the answer says that it is gzipped, and can't be unpacked ({why})")]
+    NotGzip { why: String },
+}
+
+impl PageError {
+    pub fn not_gzip(error: &std::io::Error) -> Self {
+        Self::NotGzip { why: error.to_string() }
+    }
 }
 
 /// Finding where a record ends needs only its quotes and brackets, so that a record with a bad escape, which no
@@ -64,8 +72,9 @@ pub struct Cutter {
     buffer: Vec<u8>,
     /// Of all bytes so far, how many were used up.
     before: usize,
-    /// The buffer is looked at again when it is so long.
+    /// The buffer is looked at again when it is so long, or when the row that it begins with is whole.
     again_at: usize,
+    unfinished: Option<Unended>,
     expects: Expects,
     /// Whether what is read stands in an object around the list.
     is_within: bool,
@@ -95,6 +104,57 @@ enum Expects {
     End,
 }
 
+/// A row of which the end has not arrived: where the search for it goes on, so that no byte is looked at twice.
+struct Unended {
+    at: usize,
+    depth: usize,
+    in_string: bool,
+}
+
+impl Unended {
+    /// None where the bytes don't begin with an object or an array: anything else is short.
+    fn at(bytes: &[u8]) -> Option<Self> {
+        let at = skip_blanks(bytes, 0);
+        let mut unended = Self { at, depth: 0, in_string: false };
+        (matches!(bytes.get(at), Some(b'{' | b'[')) && !unended.ends_in(bytes)).then_some(unended)
+    }
+
+    /// Whether its end is there.
+    fn ends_in(&mut self, bytes: &[u8]) -> bool {
+        while let Some(rest) = bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
+            if self.in_string {
+                let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                    self.at = bytes.len();
+                    return false;
+                };
+                // A backslash and whatever it escapes.
+                let length = if rest[found] == b'"' { 1 } else { 2 };
+                if found + length > rest.len() {
+                    self.at += found;
+                    return false;
+                }
+                self.in_string = length == 2;
+                self.at += found + length;
+                continue;
+            }
+            let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')) else {
+                self.at = bytes.len();
+                return false;
+            };
+            self.at += found + 1;
+            match rest[found] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                _ => self.depth = self.depth.saturating_sub(1),
+            }
+            if self.depth == 0 && !self.in_string {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// Why there is nothing more to be used up: all is well so far.
 struct Unfinished;
 
@@ -107,6 +167,7 @@ impl Cutter {
             buffer: Vec::new(),
             before: 0,
             again_at: 0,
+            unfinished: None,
             expects: Expects::Answer,
             is_within: false,
             has_list: !matches!(place, Place::Under { .. }),
@@ -118,10 +179,11 @@ impl Cutter {
     /// Takes what has arrived; `row` is called with each row as soon as it is whole.
     pub fn feed(&mut self, bytes: &[u8], mut row: impl FnMut(Row<'_>)) -> Result<(), PageError> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() < self.again_at {
-            return Ok(());
-        }
-        self.use_up(&mut row)
+        let may_go_on = match &mut self.unfinished {
+            Some(unended) => unended.ends_in(&self.buffer),
+            None => self.buffer.len() >= self.again_at,
+        };
+        if may_go_on { self.use_up(&mut row) } else { Ok(()) }
     }
 
     /// All has arrived.
@@ -147,6 +209,11 @@ impl Cutter {
         self.buffer = buffer;
         self.buffer.drain(..at);
         self.before += at;
+        self.unfinished = if matches!(self.expects, Expects::FirstRow | Expects::Row) && went.is_ok() {
+            Unended::at(&self.buffer)
+        } else {
+            None
+        };
         self.again_at = if self.buffer.is_empty() { 0 } else { (2 * self.buffer.len()).min(self.buffer.len() + MORE) };
         went
     }
@@ -221,9 +288,9 @@ impl Cutter {
     fn value(&mut self, bytes: &[u8], at: usize) -> Result<Option<(Value, usize)>, PageError> {
         self.line.clear();
         match scan(bytes, at, &[], &mut self.line) {
-            Ok(Scanned { end, .. }) => match serde_json::from_slice(&bytes[at..end]) {
-                Ok(value) => Ok(Some((value, end))),
-                Err(_) => Err(self.not_json(at)),
+            Ok(Scanned { end, .. }) => match lenient(&bytes[at..end]) {
+                Some(value) => Ok(Some((value, end))),
+                None => Err(self.not_json(at)),
             },
             Err(Stop::Incomplete) => Ok(None),
             Err(Stop::NotJson { at }) => Err(self.not_json(at)),
@@ -272,6 +339,40 @@ impl Cutter {
     fn not_json(&self, at: usize) -> PageError {
         PageError::NotJson { at: self.before + at }
     }
+}
+
+/// JSON in which half a surrogate pair may stand for nothing, and bytes that are no UTF-8: no parser reads these, and of
+/// what only we read none needs to be kept.
+pub fn lenient(json: &[u8]) -> Option<Value> {
+    if let Ok(value) = serde_json::from_slice(json) {
+        return Some(value);
+    }
+    let text = String::from_utf8_lossy(json);
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        whole.push_str(before);
+        let length = match (surrogate(escape), escape.get(6..).and_then(surrogate)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(_), _) => {
+                whole.push_str("\\ufffd");
+                rest = &escape[6..];
+                continue;
+            }
+            (None, _) => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        whole.push_str(&escape[..length]);
+        rest = &escape[length..];
+    }
+    whole.push_str(rest);
+    serde_json::from_str(&whole).ok()
+}
+
+/// What `\ud83d` at the beginning of a text stands for, if it is half of a pair.
+fn surrogate(text: &str) -> Option<u32> {
+    let code = u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+    (0xd800..=0xdfff).contains(&code).then_some(code)
 }
 
 /// One record by itself.
@@ -426,8 +527,27 @@ mod tests {
 
     #[test]
     fn a_long_record_is_not_read_again_with_every_piece() {
-        let long = format!(r#"{{"rows":[{{"id":"{}"}}]}}"#, "x".repeat(1 << 20));
+        let rows: String = (0..40_000).map(|n| format!(r#"{{"s":"[{n}\\\"","a":[]}},"#)).collect();
+        let long = format!(r#"{{"rows":[{{"id":"{}","list":[{rows}0]}},{{"id":2}}]}}"#, "x".repeat(1 << 20));
         let page = cut_in(ROWS, long.as_bytes().chunks(100)).expect("a page");
-        assert_eq!(page.rows.len(), 1);
+        assert_eq!(page.rows.len(), 2);
+        // Looked at once for its end, byte by byte, and once as JSON.
+        let mut unended = Unended::at(&long.as_bytes()[9..1_000]).expect("no end yet");
+        for end in (1_000..long.len() - 12).step_by(1_000) {
+            assert!(!unended.ends_in(&long.as_bytes()[9..end]) && unended.at + 2 >= end - 9, "{end}");
+        }
+        assert!(unended.ends_in(&long.as_bytes()[9..]));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_beside_the_list_fails_no_page() {
+        let page =
+            cut(r#"{"a":"\ud83d","\udc00":{"b":["x\ud83dy","\ud83d\ude80","\\ud83d"]},"rows":[{"id":1}],"total":1}"#);
+        let page = page.expect("a page");
+        assert_eq!((page.rows.len(), &page.envelope["total"]), (1, &Value::from(1)));
+        let told = &page.envelope["\u{fffd}"]["b"];
+        assert_eq!(*told, Value::from(vec!["x\u{fffd}y", "\u{1f680}", "\\ud83d"]));
+        assert_eq!(lenient(b"{\"a\":\"\xff\"}").expect("read")["a"], "\u{fffd}");
+        assert_eq!(lenient(br#"{"a":"\Everyone"}"#), None);
     }
 }

@@ -55,17 +55,8 @@ pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
     if host.starts_with("console.") && host.ends_with(".code42.com") {
         return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
     }
-    Ok(held.trim_end_matches('/').to_owned())
-}
-
-/// The HTTP client passes over a proxy that it can't read, and would go without. It may hold a password.
-pub(super) fn proxy(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
-    let Some(held) = held else { return Ok(()) };
-    let url = if held.contains("://") { Url::parse(&held) } else { Url::parse(&format!("http://{held}")) };
-    if url.is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
-        return Ok(());
-    }
-    Err(bad(name, "<withheld>", "it takes http://<host>:<port>, or the same with https"))
+    // In small letters, and without a port that goes without saying: the same tenant is the same text.
+    Ok(url.origin().ascii_serialization())
 }
 
 /// The AWS SDK would repeat what it can't read, and that may hold a password.
@@ -146,9 +137,15 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
         let all = seconds(&held)?;
         return Ok(Settle { file_events: all, audit: all });
     }
+    let mut named = Vec::new();
     for part in held.split(',') {
         let (stream, value) = part.split_once('=').ok_or_else(takes)?;
-        let of_stream = match Stream::parse(stream.trim()) {
+        let stream = Stream::parse(stream.trim());
+        if let Ok(stream) = stream {
+            check("SETTLE_SECONDS", &held, !named.contains(&stream), || format!("it names {stream} twice"))?;
+            named.push(stream);
+        }
+        let of_stream = match stream {
             Ok(Stream::FileEvents) => &mut settle.file_events,
             Ok(Stream::Audit) => &mut settle.audit,
             Ok(other) if other.class() != Class::Events => {

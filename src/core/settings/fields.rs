@@ -1,7 +1,9 @@
 //! What an operator adds to the objects, and to their records: source category, environment, …
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::core::settings::checks::{bad, check};
@@ -26,8 +28,17 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
         Some(other) => return Err(bad("FIELDS_IN_RECORDS", other, "it takes \"true\" or \"false\"")),
     };
     let Some(held) = held else { return Ok(ObjectFields::default()) };
-    let metadata: BTreeMap<String, String> = serde_json::from_str(held)
+    let Members(members) = serde_json::from_str(held)
         .map_err(|error| bad("FIELDS", held, format!("it takes a JSON object of strings ({error})")))?;
+    let mut metadata = BTreeMap::<String, String>::new();
+    for (name, value) in members {
+        // S3 makes no difference between capitals and small letters.
+        let twice = metadata.keys().find(|before| before.eq_ignore_ascii_case(&name));
+        if let Some(before) = twice {
+            return Err(bad("FIELDS", held, format!("it has both {before:?} and {name:?}, which are one name to S3")));
+        }
+        metadata.insert(name, value);
+    }
     for (name, value) in &metadata {
         let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let ours = TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name));
@@ -55,6 +66,33 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
         String::new()
     };
     Ok(ObjectFields { metadata, in_records })
+}
+
+/// All members of a JSON object, as often as they stand there.
+struct Members(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +126,8 @@ mod tests {
             (r#"{"a":"x\ny"}"#, "the value of \"a\""),
             (r#"{"a":" x"}"#, "the value of \"a\""),
             (&long, "2001 bytes"),
+            (r#"{"a":"x","a":"y"}"#, "both \"a\" and \"a\""),
+            (r#"{"Env":"x","b":"","env":"x"}"#, "both \"Env\" and \"env\""),
         ] {
             let error = read(held, None).expect_err(held).to_string();
             assert!(error.starts_with("FIELDS is ") && error.contains(says), "{error}");

@@ -162,6 +162,17 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
         Fault::Unauthorized => page::problem(401, "Unauthorized", request),
         Fault::Forbidden => page::problem(403, "Forbidden", request),
         Fault::Status(status, body) => Reply::json(status, body),
+        Fault::Reply(status, headers, body) => headers
+            .into_iter()
+            .fold(Reply::new(status, "text/html", body), |reply, (name, value)| reply.with_header(name, value)),
+        Fault::Echo(status, edit) => {
+            let sent = request.header("authorization").unwrap_or_default();
+            Reply::json(status, (edit.0)(sent.trim_start_matches("Bearer ")))
+        }
+        Fault::Under(status) => Reply { status, ..as_always() },
+        Fault::Header(name, value) => as_always().with_header(name, value),
+        Fault::Edited(edit) => edited(as_always(), |body| (edit.0)(body)),
+        Fault::Stalled => Reply { delivery: Delivery::Stalled(0), ..as_always() },
         Fault::Html => Reply::new(200, "text/html", "<html><body><h1>Please wait</h1></body></html>"),
         Fault::CutBody => Reply { delivery: Delivery::Cut(0), ..as_always() },
         Fault::BrokenJson => {
@@ -304,10 +315,11 @@ fn finished(mut reply: Reply, request: &Request, behaviour: &Behaviour) -> Reply
     reply = reply.with_header("date", date);
     let accepted = request.header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
     if behaviour.gzip && accepted && !reply.body.is_empty() {
-        reply.body = gzipped(&reply.body).into();
-        reply = reply.with_header("content-encoding", "gzip");
+        let members = reply.body.chunks(behaviour.gzip_member.unwrap_or(usize::MAX)).map(gzipped);
+        reply.body = members.collect::<Vec<_>>().concat().into();
+        reply = reply.with_header("content-encoding", behaviour.gzip_name);
     }
-    if let Delivery::Cut(kept) = &mut reply.delivery {
+    if let Delivery::Cut(kept) | Delivery::Stalled(kept) = &mut reply.delivery {
         *kept = reply.body.len() / 2;
     }
     reply

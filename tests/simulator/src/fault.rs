@@ -85,6 +85,18 @@ pub enum Fault {
     Forbidden,
     /// This status with this body.
     Status(u16, String),
+    /// This status with these headers and this body.
+    Reply(u16, Vec<(&'static str, String)>, String),
+    /// This status, with what is made of the request's token.
+    Echo(u16, Edit),
+    /// The usual answer, under another status.
+    Under(u16),
+    /// The usual answer, with a further header.
+    Header(&'static str, String),
+    /// The usual answer, with another body.
+    Edited(Edit),
+    /// The first half of the body, and then nothing; the connection stays open.
+    Stalled,
     /// 200 with a proxy's page of HTML.
     Html,
     /// The connection breaks in the middle of the body; `Content-Length` promised all of it.
@@ -121,6 +133,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    pub fn echo(status: u16, edit: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::Echo(status, Edit(Arc::new(edit)))
+    }
+
+    pub fn edited(edit: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::Edited(Edit(Arc::new(edit)))
+    }
+
     pub fn run(hook: impl Fn() + Send + Sync + 'static) -> Self {
         Self::Run(Hook::new("hook", hook))
     }
@@ -134,6 +154,12 @@ impl Fault {
             Self::Forbidden => "403",
             Self::Status(500.., _) => "5xx",
             Self::Status(..) => "4xx",
+            Self::Reply(..) => "another answer",
+            Self::Echo(..) => "echo of the token",
+            Self::Under(_) => "another status",
+            Self::Header(..) => "another header",
+            Self::Edited(_) => "another body",
+            Self::Stalled => "stalled body",
             Self::Html => "page of HTML",
             Self::CutBody => "cut body",
             Self::BrokenJson => "broken JSON",
@@ -152,6 +178,16 @@ impl Fault {
             Self::TotalOff(_) => "wrong total",
             Self::Run(hook) => hook.name,
         }
+    }
+}
+
+/// What a test makes of a body.
+#[derive(Clone)]
+pub struct Edit(pub(crate) Arc<dyn Fn(&str) -> String + Send + Sync>);
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Delivery {
     Whole,
     /// So many bytes of the body, then the connection breaks; `Content-Length` has promised them all.
     Cut(usize),
+    /// So many bytes of the body, then nothing; the connection stays open.
+    Stalled(usize),
     /// Nothing: the connection breaks before the status line.
     Lost,
     /// Nothing, ever; the connection stays open.
@@ -182,6 +184,7 @@ async fn deliver(reply: Reply) -> io::Result<http::Response<WireBody>> {
     let body = match reply.delivery {
         Delivery::Whole => Either::Left(Full::new(reply.body)),
         Delivery::Cut(kept) => Either::Right(cut(&reply.body, kept)),
+        Delivery::Stalled(kept) => Either::Right(stalled(&reply.body, kept)),
         Delivery::Lost => return Err(io::Error::other("the reply is lost")),
         Delivery::Never => futures::future::pending().await,
     };
@@ -195,6 +198,11 @@ async fn deliver(reply: Reply) -> io::Result<http::Response<WireBody>> {
         response.headers_mut().insert(header::CONTENT_LENGTH, promised.into());
     }
     Ok(response)
+}
+
+fn stalled(body: &Bytes, kept: usize) -> BoxBody<Bytes, io::Error> {
+    let frames = [Ok(Frame::data(body.slice(..kept.min(body.len()))))];
+    BodyExt::boxed(StreamBody::new(stream::iter(frames).chain(stream::pending())))
 }
 
 fn cut(body: &Bytes, kept: usize) -> BoxBody<Bytes, io::Error> {

@@ -9,7 +9,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use crate::{
-    http::{Reply, Request, Server},
+    http::{Delivery, Reply, Request, Server},
     locked,
 };
 
@@ -18,6 +18,9 @@ pub enum SecretsFault {
     AccessDenied,
     InternalServiceError,
     ResourceNotFound,
+    ExpiredToken,
+    /// Never an answer; the connection stays open.
+    Hang,
 }
 
 /// The running stand-in, shared: cheap to clone; it ends with its last clone.
@@ -94,6 +97,10 @@ fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
             return error(500, "InternalServiceError", "An error occurred on the server side.");
         }
         Some(SecretsFault::ResourceNotFound) => return not_found(),
+        Some(SecretsFault::ExpiredToken) => {
+            return error(400, "ExpiredTokenException", "The security token included in the request is expired");
+        }
+        Some(SecretsFault::Hang) => return Reply { delivery: Delivery::Never, ..Reply::lost() },
         None => {}
     }
     let wanted = request.json();

@@ -220,7 +220,7 @@ fn an_observer_that_sent_something_before_and_nothing_since_is_silent() {
 
 #[test]
 fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
-    let forbidden = || Error::Api(ApiError::Forbidden { what: "GET /x".into() });
+    let forbidden = || Error::Api(ApiError::Forbidden { what: "GET /x".into(), said: String::new() });
     let checks = |sources: &Sources| -> Vec<FindingKind> {
         found(sources, &rules()).1.iter().map(|left_out| left_out.check).collect()
     };

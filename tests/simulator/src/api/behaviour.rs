@@ -27,6 +27,10 @@ pub struct Behaviour {
     pub sign_ins_are_audited: bool,
     /// Answers to clients that accept gzip are gzipped.
     pub gzip: bool,
+    /// Each so many bytes are a member of their own, as of a server that flushes.
+    pub gzip_member: Option<usize>,
+    /// What the answer calls it.
+    pub gzip_name: &'static str,
     /// How far the API's clock is ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
     pub clock_offset: TimeDelta,
     pub edges: EdgePolicy,
@@ -58,6 +62,8 @@ impl Default for Behaviour {
             token_lifetime: Duration::from_mins(15),
             sign_ins_are_audited: false,
             gzip: true,
+            gzip_member: None,
+            gzip_name: "gzip",
             clock_offset: TimeDelta::zero(),
             edges: EdgePolicy::default(),
             token_end: TokenEnd::Null,

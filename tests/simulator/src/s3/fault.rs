@@ -14,6 +14,10 @@ use crate::{fault::Hook, locked};
 pub enum S3Fault {
     /// Refused with this status and S3's error for it (403, 409, 412, 500, 503, …); nothing is applied.
     Status(u16),
+    /// Refused with this status and this code of S3's; nothing is applied.
+    Code(u16, &'static str),
+    /// Never an answer; the connection stays open. Nothing is applied.
+    Hang,
     /// Applied; then the connection breaks without an answer.
     LostAnswer,
     /// The connection breaks without an answer; nothing is applied.
@@ -49,6 +53,8 @@ impl S3Fault {
             Self::Status(503) => "503",
             Self::Status(500..) => "500",
             Self::Status(_) => "4xx",
+            Self::Code(..) => "an error by its code",
+            Self::Hang => "no answer",
             Self::LostAnswer => "lost answer",
             Self::Dropped => "dropped connection",
             Self::Late(_) => "slow",

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{S3Fault, S3Faults, S3Request};
 use crate::{
-    http::{Reply, Request, Server},
+    http::{Delivery, Reply, Request, Server},
     locked,
 };
 
@@ -43,8 +43,13 @@ async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
         None => proxy.apply(request, entry).await,
         Some(S3Fault::Status(status)) => {
             proxy.note(entry, |logged| logged.status = Some(status));
-            refused(status, &request)
+            refused(status, code_of(status), &request)
         }
+        Some(S3Fault::Code(status, code)) => {
+            proxy.note(entry, |logged| logged.status = Some(status));
+            refused(status, code, &request)
+        }
+        Some(S3Fault::Hang) => return Reply { delivery: Delivery::Never, ..Reply::lost() },
         Some(S3Fault::Dropped) => return Reply::lost(),
         Some(S3Fault::LostAnswer) => {
             proxy.apply(request, entry).await;
@@ -145,9 +150,9 @@ async fn forward(store: &str, request: Request) -> io::Result<Reply> {
     Ok(Reply { headers, body, ..Reply::new(parts.status.as_u16(), "", "") })
 }
 
-/// S3's own errors for a status.
-fn refused(status: u16, request: &Request) -> Reply {
-    let code = match status {
+/// S3's own error for a status.
+fn code_of(status: u16) -> &'static str {
+    match status {
         400 => "BadRequest",
         403 => "AccessDenied",
         404 => "NoSuchKey",
@@ -155,7 +160,10 @@ fn refused(status: u16, request: &Request) -> Reply {
         412 => "PreconditionFailed",
         503 => "SlowDown",
         _ => "InternalError",
-    };
+    }
+}
+
+fn refused(status: u16, code: &str, request: &Request) -> Reply {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>simulated</Message>\
          <Resource>{}</Resource><RequestId>simulated</RequestId></Error>",

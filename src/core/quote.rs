@@ -1,0 +1,185 @@
+//! What is told of an answer that is an error: its beginning, as far as it is plain text, and nothing that may be a secret.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Of an answer's body, so many bytes are told.
+pub const EXCERPT: usize = 200;
+/// So many letters of a secret in a row give it away.
+const TELLING: usize = 8;
+/// What is as long, and of capitals, small letters and digits, may be a token.
+const TOKEN: usize = 16;
+/// What is as long, and a number to the base 16, may be one.
+const HEX: usize = 32;
+const HIDDEN: &str = "<redacted>";
+
+/// The beginning of a body in one line, as far as it is plain text. It may still hold a secret.
+pub fn beginning(body: &[u8]) -> String {
+    let body = &body[..body.len().min(EXCERPT)];
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    let is_plain = |c: &char| !c.is_control() || c.is_ascii_whitespace();
+    let plain: String = text.chars().take_while(is_plain).collect();
+    match plain.split_whitespace().collect::<Vec<_>>().join(" ") {
+        words if !words.is_empty() => words,
+        _ if body.is_empty() => "(an empty body)".into(),
+        _ => "(a body that is no text)".into(),
+    }
+}
+
+/// Without anything that looks like a token, and without each word that has a part in eight letters of a secret, be they
+/// in pieces or quoted as in a URL.
+pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
+    let letters = letters(text);
+    let mut hidden: Vec<Range<usize>> = Vec::new();
+    for secret in secrets {
+        let secret: Vec<u8> = self::letters(secret).into_iter().map(|(_, letter)| letter).collect();
+        let size = secret.len().min(TELLING);
+        let parts: HashSet<&[u8]> = if size == 0 { HashSet::new() } else { secret.windows(size).collect() };
+        for window in letters.windows(size.max(1)) {
+            let part: Vec<u8> = window.iter().map(|(_, letter)| *letter).collect();
+            if parts.contains(part.as_slice()) {
+                hidden.push(window[0].0.start..window[window.len() - 1].0.end);
+            }
+        }
+    }
+    let mut told = String::with_capacity(text.len());
+    let (mut is_after_hidden, mut names_token) = (false, false);
+    for (range, is_word) in words(text) {
+        let word = &text[range.clone()];
+        if !is_word {
+            // What lies between two pieces of a secret is left out with them.
+            if !(is_after_hidden && word.trim().is_empty()) {
+                told.push_str(word);
+                is_after_hidden = false;
+            } else {
+                told.push(' ');
+            }
+            continue;
+        }
+        let is_hidden = hidden.iter().any(|part| part.start < range.end && range.start < part.end)
+            || may_be_token(word)
+            || names_token && word.len() >= TELLING;
+        names_token = ["bearer", "basic"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
+        if !is_hidden {
+            told.push_str(word);
+        } else if !is_after_hidden {
+            told.push_str(HIDDEN);
+        }
+        is_after_hidden = is_hidden;
+    }
+    told.trim_end().to_owned()
+}
+
+fn may_be_token(word: &str) -> bool {
+    word.split(|c: char| !(c.is_ascii_alphanumeric() || "_-+=%".contains(c))).any(|part| {
+        let has = |is: fn(&u8) -> bool| part.bytes().any(|byte| is(&byte));
+        let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+        part.len() >= TOKEN && is_mixed || part.len() >= HEX && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Runs of what may stand in a token, and what lies between them.
+fn words(text: &str) -> Vec<(Range<usize>, bool)> {
+    let is_of_word = |c: char| c.is_alphanumeric() || "_-+=%./~\\".contains(c);
+    let mut words: Vec<(Range<usize>, bool)> = Vec::new();
+    for (at, c) in text.char_indices() {
+        let end = at + c.len_utf8();
+        match words.last_mut() {
+            Some((range, is_word)) if *is_word == is_of_word(c) => range.end = end,
+            _ => words.push((at..end, is_of_word(c))),
+        }
+    }
+    words
+}
+
+/// The letters and digits alone, small, with where each stands: `%2E` and `\u002e` are what they stand for.
+fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
+    let bytes = text.as_bytes();
+    let mut letters = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let (letter, length) = match bytes[at..] {
+            [b'%', ..] => hex(&bytes[at + 1..], 2).map_or((b'%', 1), |letter| (letter, 3)),
+            [b'\\', b'u', ..] => hex(&bytes[at + 2..], 4).map_or((b'\\', 1), |letter| (letter, 6)),
+            _ => (bytes[at], 1),
+        };
+        if letter.is_ascii_alphanumeric() {
+            letters.push((at..at + length, letter.to_ascii_lowercase()));
+        }
+        at += length;
+    }
+    letters
+}
+
+fn hex(bytes: &[u8], digits: usize) -> Option<u8> {
+    let digits = std::str::from_utf8(bytes.get(..digits)?).ok()?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0ZW5hbnRVaWQiOiI1ZTUxYzJmMCJ9.-aX_9tQkw0Zz1Lm";
+
+    fn holds_part_of(told: &str, secret: &str) -> bool {
+        let of = |text: &str| -> String { text.chars().filter(char::is_ascii_alphanumeric).collect() };
+        let (told, secret) = (of(told), of(secret));
+        (0..=secret.len() - TELLING).any(|at| told.contains(&secret[at..at + TELLING]))
+    }
+
+    #[test]
+    fn no_eight_letters_of_a_secret_are_told_however_they_are_written() {
+        let quoted: String = JWT.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let in_json: String = JWT.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+        let in_pieces: String = JWT.as_bytes().chunks(5).map(|piece| String::from_utf8_lossy(piece) + " ").collect();
+        for text in
+            [JWT, &JWT[1..], &JWT[9..21], &quoted, &in_json, &in_pieces, &JWT.to_lowercase(), &JWT.replace('.', "%2e")]
+        {
+            for body in [format!("{{\"token\":\"{text}\"}}"), format!("no such token {text} here"), text.to_owned()] {
+                let told = without_secrets(&body, &[JWT, "hunter2-hunter2"]);
+                assert!(told.contains(HIDDEN), "{body}: {told}");
+                assert!(!holds_part_of(&told, JWT) && told.len() <= body.len() + HIDDEN.len(), "{body}: {told}");
+            }
+        }
+        let told = without_secrets("wrong secret hunter2-hunter2, see /help", &["hunter2-hunter2"]);
+        assert_eq!(told, "wrong secret <redacted>, see /help");
+    }
+
+    #[test]
+    fn what_looks_like_a_token_is_not_told_whoever_s_it_is() {
+        for token in [JWT, &JWT[..36], "0123456789abcdef0123456789ABCDEF", "Zm9vOmJhcjEyMzQ1Njc4"] {
+            assert_eq!(without_secrets(&format!("token={token}"), &[]), HIDDEN, "{token}");
+        }
+        assert_eq!(without_secrets("Bearer abcdefgh is over", &[]), "Bearer <redacted> is over");
+    }
+
+    #[test]
+    fn what_the_api_says_otherwise_is_told_as_it_is() {
+        for said in [
+            r#"{"status":403,"error":"Forbidden","path":"/v2/file-events"}"#,
+            "<html><head><title>Access denied</title></head> <body>by policy 4711</body></html>",
+            r#"{"problems":[{"type":"SEARCH_FAILED","description":"Request timed out.  Refine your filter"}]}"#,
+            "2026-11-28T05:55:22.123Z 5e51c2f0-8d0f-4c9b-9a53-0d5f4f1a7b42",
+        ] {
+            assert_eq!(without_secrets(said, &[JWT, "hunter2-hunter2"]), said);
+        }
+    }
+
+    #[test]
+    fn a_body_is_told_as_far_as_it_is_plain_text() {
+        for (body, told) in [
+            (&b"no\r\n  such\tthing"[..], "no such thing"),
+            (b"", "(an empty body)"),
+            (b"\x1f\x8b\x08\0\0", "(a body that is no text)"),
+            (b"plain \0 and then", "plain"),
+            (b"caf\xc3\xa9 \xff", "caf\u{e9}"),
+        ] {
+            assert_eq!(beginning(body), told);
+        }
+        assert_eq!(beginning(&[b'x'; 1_000]).len(), EXCERPT);
+    }
+}

@@ -1,0 +1,108 @@
+//! How the API takes the secret: plain values, kept on the checkpoint. A refusal is believed only once it has lasted, for
+//! an API that fails may say anything.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::time::{HOUR, MINUTE, Millis};
+
+/// A refusal of what worked before is believed after so long, and so many runs.
+const LASTS: i64 = 30 * MINUTE;
+const RUNS: u32 = 3;
+/// How often what is believed to be refused is tried.
+const TRY_EVERY: i64 = HOUR;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignIns {
+    /// The version of the secret to which a token was granted last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    granted_to: Option<String>,
+    /// Since then it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refusals>,
+}
+
+/// Refusals in a row, of one version of the secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    secret_version: Option<String>,
+    since: Millis,
+    last: Millis,
+    /// In how many runs.
+    runs: u32,
+}
+
+impl SignIns {
+    pub fn granted(&mut self, secret_version: Option<String>) {
+        *self = Self { granted_to: secret_version, refused: None };
+    }
+
+    /// Notes that a run was refused; answers whether that is believed. `worked_before`: the process itself knows so.
+    pub fn refused(&mut self, secret_version: Option<String>, worked_before: bool, now: Millis) -> bool {
+        let worked = worked_before || self.granted_to.is_some() && self.granted_to == secret_version;
+        let before = self.refused.take().filter(|before| before.secret_version == secret_version);
+        let (since, runs) = before.map_or((now, 0), |before| (before.since, before.runs));
+        let runs = runs + 1;
+        self.refused = Some(Refusals { secret_version, since, last: now, runs });
+        !worked || runs >= RUNS && now >= since + LASTS
+    }
+
+    /// A person says that it is to be tried.
+    pub fn restart(&mut self) {
+        self.refused = None;
+    }
+
+    /// When what was stopped at `stopped` by a refusal is tried again: at once where others were granted a token since.
+    pub fn next_try(&self, secret_version: Option<&str>, stopped: Millis) -> Millis {
+        let refused = self.refused.as_ref().filter(|refused| refused.secret_version.as_deref() == secret_version);
+        match refused {
+            Some(refused) => refused.last + TRY_EVERY,
+            None if secret_version.is_some() && self.granted_to.as_deref() == secret_version => stopped,
+            None => stopped + TRY_EVERY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    #[test]
+    fn the_first_answer_that_a_secret_ever_gets_is_believed() {
+        let mut sign_ins = SignIns::default();
+        assert!(sign_ins.refused(version("1"), false, Millis(0)));
+        sign_ins.granted(version("1"));
+        assert!(sign_ins.refused(version("2"), false, Millis(0)), "another secret than the one that worked");
+    }
+
+    #[test]
+    fn what_worked_before_is_refused_once_that_has_lasted_in_time_and_in_runs() {
+        let mut sign_ins = SignIns::default();
+        sign_ins.granted(version("1"));
+        let mut refused = |minutes: i64| sign_ins.refused(version("1"), false, Millis(minutes * MINUTE));
+        assert_eq!([refused(0), refused(1), refused(2), refused(29), refused(30)], [false, false, false, false, true]);
+        sign_ins.granted(version("1"));
+        let mut refused = |minutes: i64| sign_ins.refused(version("1"), false, Millis(minutes * MINUTE));
+        assert_eq!(
+            [refused(60), refused(120), refused(180)],
+            [false, false, true],
+            "a grant in between begins it anew"
+        );
+    }
+
+    #[test]
+    fn what_is_stopped_is_tried_once_an_hour_and_at_once_where_a_token_was_granted() {
+        let mut sign_ins = SignIns::default();
+        assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5) + HOUR);
+        sign_ins.refused(version("1"), false, Millis(7));
+        assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(7) + HOUR);
+        sign_ins.granted(version("1"));
+        assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5));
+        assert_eq!(sign_ins.next_try(Some("2"), Millis(5)), Millis(5) + HOUR);
+    }
+}

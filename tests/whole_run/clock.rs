@@ -1,0 +1,62 @@
+//! What the API says of the time: a cache's says nothing, and one that can't be is told and not believed.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault};
+
+use crate::metrics::told;
+use crate::rig::{Rig, ago, logs_with, time};
+
+async fn whole(rig: &Rig) -> Value {
+    rig.populate();
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    for stream in ["file_events", "audit"] {
+        assert!(time(&answer["streams"][stream]["covered_to"]) > ago(30), "{answer:#}");
+        assert!(answer["streams"][stream]["lag_s"].as_u64().unwrap() < 30);
+    }
+    rig.assert_holds_everything().await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_an_age_tells_no_time() {
+    let rig = Rig::new().await;
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(-10));
+    rig.sim.faults.always(Endpoint::Any, Fault::Header("age", "600".into()));
+    let answer = whole(&rig).await;
+    assert!(answer.get("clock").is_none(), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_hours_or_decades_off_is_told_counted_and_not_believed() {
+    let decades = chrono::DateTime::UNIX_EPOCH + TimeDelta::days(1) - ago(0);
+    for offset in [TimeDelta::hours(-6), TimeDelta::hours(2), decades] {
+        let rig = Rig::new().await;
+        rig.sim.api.change(|api| api.clock_offset = offset);
+        let answer = whole(&rig).await;
+        let shift = time(&answer["clock"]["api"]) - time(&answer["clock"]["ours"]);
+        assert!((shift - offset).num_seconds().abs() < 5, "{answer:#}");
+        logs_with(&rig.lambda, "is not believed").await;
+        assert_eq!(told(&rig).await[0]["ClockNotBelieved"], json!(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_answer_of_a_stale_clock_changes_nothing() {
+    let rig = Rig::new().await;
+    let stale = (ago(21_600)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    // The first `Date` counts, where there are two.
+    rig.sim.faults.times(Endpoint::AuditCount, 1, Fault::Header("date", stale));
+    let answer = whole(&rig).await;
+    assert!(answer["clock"]["api"].is_string(), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_is_reckoned_by_our_own_clock() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(-10));
+    rig.populate();
+    let lag = rig.run().await["streams"]["audit"]["lag_s"].as_u64().unwrap();
+    assert!((600..660).contains(&lag), "{lag}");
+}

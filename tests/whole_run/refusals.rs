@@ -1,0 +1,119 @@
+//! A 403 on what worked is a failure like any other, until it has lasted: a firewall says it, too.
+
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault};
+
+use crate::oracle::millis;
+use crate::rig::{Rig, ago, logs_with};
+
+const PAGE: &str = "<html><head><title>Web filter</title></head><body>Blocked by policy 4711</body></html>";
+const OF_THE_API: &str = r#"{"status":403,"error":"Forbidden","path":"/v2/file-events"}"#;
+
+fn page() -> Fault {
+    Fault::Reply(403, Vec::new(), PAGE.into())
+}
+
+fn json_403() -> Fault {
+    Fault::Status(403, OF_THE_API.into())
+}
+
+const ENDPOINTS: [Endpoint; 4] = [Endpoint::FileEvents, Endpoint::AuditCount, Endpoint::CaseList, Endpoint::Users];
+
+async fn that_worked() -> Rig {
+    let rig = Rig::with(|lambda| lambda.env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    rig.populate();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.sim.world.add_file_events(30, ago(1), ago(0));
+    rig.sim.world.add_audit(20, ago(1), ago(0));
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    rig
+}
+
+fn failed(answer: &Value, stream: &str) -> String {
+    let told = &answer["streams"][stream];
+    assert_eq!(
+        (&told["status"], &told["error"]["type"]),
+        (&json!("failed"), &json!("ThirdPartyGenericError")),
+        "{told:#}"
+    );
+    told["error"]["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_403_on_a_stream_that_worked_is_retried_whoever_says_it() {
+    for fault in [page(), json_403()] {
+        let rig = that_worked().await;
+        for endpoint in ENDPOINTS {
+            rig.sim.faults.once(endpoint, 1, fault.clone());
+        }
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{answer:#}");
+        rig.assert_holds_everything().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_s_page_fails_the_stream_is_quoted_and_is_never_a_missing_permission() {
+    let rig = that_worked().await;
+    rig.sim.faults.always(Endpoint::FileEvents, page());
+    for _ in 0..4 {
+        let answer = rig.failure(json!({})).await.1;
+        let message = failed(&answer, "file_events");
+        assert!(message.contains("403") && message.contains("Blocked by policy 4711"), "{message}");
+        assert_eq!(answer["streams"]["audit"]["status"], "complete");
+    }
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
+    // Nor on a stream that never answered.
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.faults.always(Endpoint::FileEvents, page());
+    failed(&rig.failure(json!({})).await.1, "file_events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_s_own_403_on_a_stream_that_worked_counts_after_three_runs_and_is_told() {
+    let rig = that_worked().await;
+    rig.sim.faults.always(Endpoint::FileEvents, json_403());
+    for _ in 0..2 {
+        let message = failed(&rig.failure(json!({})).await.1, "file_events");
+        assert!(message.contains("Forbidden") && message.contains("three runs"), "{message}");
+    }
+    let answer = rig.run().await;
+    assert_eq!(
+        (&answer["status"], &answer["streams"]["file_events"]["status"]),
+        (&json!("complete"), &json!("not_permitted"))
+    );
+    let error = rig.checkpoint().await["states"]["file_events"]["error"].clone();
+    assert_eq!(error["type"], "ThirdPartyConfigError");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("File Events: Read") && message.contains("/v2/file-events"), "{message}");
+    logs_with(&rig.lambda, "is not permitted").await;
+    // Left alone for an hour, and believed at once when it is said again.
+    let asked = rig.sim.api.requests_to(Endpoint::FileEvents).len();
+    rig.run().await;
+    assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), asked);
+    let long_ago = json!(millis(ago(3_601)));
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["file_events"]["not_permitted_at"] = long_ago.clone()).await;
+    assert_eq!(rig.run().await["streams"]["file_events"]["status"], "not_permitted");
+    rig.sim.faults.clear();
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["file_events"]["not_permitted_at"] = long_ago).await;
+    assert_eq!(rig.run().await["streams"]["file_events"]["state"], "collecting");
+    assert!(rig.checkpoint().await.get("refused").is_none(), "and the count begins anew");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_streams_refused_at_once_are_no_configuration_error_before_the_third_run() {
+    for (fault, last) in [(page(), "ThirdPartyGenericError"), (json_403(), "ThirdPartyConfigError")] {
+        let rig = that_worked().await;
+        for endpoint in ENDPOINTS {
+            rig.sim.faults.always(endpoint, fault.clone());
+        }
+        for expected in ["ThirdPartyGenericError", "ThirdPartyGenericError", last] {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, expected, "{answer:#}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What the sign-in answers: only what is about the credentials counts as such, and of those that worked before only once it
+//! has lasted. Whatever it was, it heals by itself.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault};
+
+use crate::oracle::millis;
+use crate::rig::{Rig, ago};
+
+const REFUSED: &str = r#"{"error":"invalid_client"}"#;
+
+impl Rig {
+    /// The next run is another container's, which has to sign in.
+    async fn run_anew(&self) -> (String, Value) {
+        self.lambda.kill();
+        self.failure(json!({})).await
+    }
+
+    /// As if the last runs, and the refusals in them, were so much longer ago.
+    async fn refused_since(&self, seconds: i64) {
+        self.edit_checkpoint(|checkpoint| checkpoint["sign_ins"]["refused"]["since"] = json!(millis(ago(seconds))))
+            .await;
+    }
+
+    async fn refused_last(&self, seconds: i64) {
+        self.edit_checkpoint(|checkpoint| checkpoint["sign_ins"]["refused"]["last"] = json!(millis(ago(seconds))))
+            .await;
+    }
+
+    fn sign_ins_asked(&self) -> usize {
+        self.sim.api.requests_to(Endpoint::SignIn).len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_not_about_the_credentials_is_retried_and_leaves_no_trace() {
+    let answers = [
+        (403, r#"{"status":403,"error":"Forbidden","path":"/v1/oauth"}"#),
+        (403, r#"{"error":"invalid_client"}"#),
+        (403, "<html>blocked</html>"),
+        (400, r#"{"error":"access_denied"}"#),
+        (400, r#"{"error":"temporarily_unavailable"}"#),
+        (401, ""),
+        (401, "<html>who are you?</html>"),
+        (401, r#"{"status":401,"error":"Unauthorized"}"#),
+        (206, REFUSED),
+        (503, REFUSED),
+    ];
+    join_all(answers.into_iter().map(async |(status, body)| {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.faults.once(Endpoint::SignIn, 1, Fault::Status(status, body.into()));
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{status} {body}: {answer:#}");
+        rig.assert_holds_everything().await;
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_stays_the_run_fails_with_what_was_said_and_the_next_one_tries() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let body = r#"{"error":"access_denied","error_description":"maintenance until 07:00"}"#;
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(400, body.into()));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(
+        (error_type.as_str(), &answer["streams"]["audit"]["state"]),
+        ("ThirdPartyGenericError", &json!("error"))
+    );
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("sign-in") && message.contains("maintenance until 07:00"), "{message}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_words_about_the_credentials_stop_the_streams_of_a_secret_that_never_worked() {
+    for (status, error) in [(400, "invalid_client"), (401, "invalid_client"), (400, "unauthorized_client")] {
+        let rig = Rig::new().await;
+        let body = json!({"error": error, "error_description": "no such client"}).to_string();
+        rig.sim.faults.always(Endpoint::SignIn, Fault::Status(status, body));
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(
+            (error_type.as_str(), &answer["streams"]["audit"]["state"]),
+            ("ThirdPartyConfigError", &json!("stopped"))
+        );
+        assert!(answer["error"]["message"].as_str().unwrap().contains("no such client"), "{answer:#}");
+        assert_eq!(rig.sign_ins_asked(), 1, "it is not retried");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_worked_are_refused_once_and_the_next_run_goes_on() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.faults.once(Endpoint::SignIn, 1, Fault::Status(401, REFUSED.into()));
+    let (error_type, answer) = rig.run_anew().await;
+    assert_eq!(
+        (error_type.as_str(), &answer["streams"]["audit"]["state"]),
+        ("ThirdPartyGenericError", &json!("error"))
+    );
+    assert!(answer["error"]["message"].as_str().unwrap().contains("worked before"), "{answer:#}");
+    let answer = rig.run().await;
+    assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));
+    assert!(rig.checkpoint().await["sign_ins"].get("refused").is_none());
+    rig.assert_told_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_worked_are_wrong_once_they_are_refused_for_half_an_hour_and_three_runs_and_are_then_tried_hourly()
+ {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(401, REFUSED.into()));
+    for _ in 0..3 {
+        assert_eq!(rig.run_anew().await.0, "ThirdPartyGenericError", "three runs, but no half an hour");
+    }
+    rig.edit_checkpoint(|checkpoint| checkpoint["sign_ins"]["refused"]["runs"] = json!(1)).await;
+    rig.refused_since(1_801).await;
+    assert_eq!(rig.run_anew().await.0, "ThirdPartyGenericError", "half an hour, but no three runs");
+    let (error_type, answer) = rig.run_anew().await;
+    assert_eq!(
+        (error_type.as_str(), &answer["streams"]["audit"]["state"]),
+        ("ThirdPartyConfigError", &json!("stopped"))
+    );
+    // Now it is left alone, for an hour.
+    let asked = rig.sign_ins_asked();
+    let (error_type, answer) = rig.run_anew().await;
+    assert_eq!((error_type.as_str(), rig.sign_ins_asked()), ("ThirdPartyConfigError", asked));
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("stopped since") && message.contains("once an hour"), "{message}");
+    for _ in 0..2 {
+        rig.refused_last(3_601).await;
+        let asked = rig.sign_ins_asked();
+        assert_eq!(rig.run_anew().await.0, "ThirdPartyConfigError");
+        assert_eq!(rig.run_anew().await.0, "ThirdPartyConfigError");
+        assert_eq!(rig.sign_ins_asked(), asked + 1, "one try, which is noted");
+    }
+    // Mended at the vendor, where nobody tells us: it heals by itself.
+    rig.sim.faults.clear();
+    rig.refused_last(3_601).await;
+    let answer = rig.run().await;
+    assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));
+    rig.assert_told_once().await;
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_one_stream_was_granted_a_token_the_others_that_are_stopped_are_tried_too() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.faults.once(Endpoint::SignIn, 1, Fault::Status(401, REFUSED.into()));
+    rig.failure(json!({})).await;
+    rig.assert_state("users", "stopped").await;
+    rig.invoke(json!({"action": "restart", "streams": ["audit"]})).await.answer();
+    rig.invoke(json!({"action": "collect", "streams": ["audit"]})).await.answer();
+    let answer = rig.run().await;
+    assert_eq!((&answer["status"], &answer["streams"]["users"]["state"]), (&json!("complete"), &json!("collecting")));
+    rig.assert_holds_everything().await;
+}
