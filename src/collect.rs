@@ -103,9 +103,12 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
         Err(error) if error.is_out_of_time() => Ok(Outcome::Partial),
         Ok(outcome) => {
+            let has_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
             run.ledger.update(|checkpoint| {
                 if outcome == Outcome::Complete {
                     *checkpoint.not_permitted_at(stream) = None;
+                }
+                if outcome == Outcome::Complete || has_answered {
                     checkpoint.refused.remove(&stream);
                 }
             });

@@ -28,6 +28,7 @@ resource "aws_cloudformation_stack" "collector" {
     KmsKeyArn                = var.kms_key_arn
     SecretKmsKeyArn          = var.secret_kms_key_arn
     StateKmsKeyArn           = var.state_kms_key_arn
+    EncryptionHeader         = var.encryption_header
     CodeBucket               = var.code_bucket
     CodeKey                  = var.code_key
     CodeVersion              = var.code_version

@@ -79,6 +79,18 @@ variable "state_kms_key_arn" {
   }
 }
 
+variable "encryption_header" {
+  description = "What each write says of its encryption, where a bucket's policy demands it: AES256, or aws:kms with KmsKeyArn and StateKmsKeyArn. Empty says nothing, and each bucket encrypts as it does by default."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = contains(["", "AES256", "aws:kms"], var.encryption_header)
+    error_message = "encryption_header must be one of \"\", AES256, aws:kms."
+  }
+}
+
 variable "code_bucket" {
   description = "A bucket in this region that holds a release's zip. Empty is for sam build, which puts what it built in its place."
   type        = string

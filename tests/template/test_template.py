@@ -50,14 +50,17 @@ VARIANTS = {
     "EventBridge": {"Notify": "EVENTBRIDGE"},
     "reserved concurrency": {"ReservedConcurrency": 2, "Architecture": "x86_64"},
     "a key for each": {"KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY, "StateKmsKeyArn": STATE_KEY, "StateBucketName": "CREATE"},
+    "encryption asked for": {
+        "KmsKeyArn": KEY, "StateKmsKeyArn": STATE_KEY, "StateBucketName": "CREATE", "EncryptionHeader": "aws:kms",
+    },
     "a release's zip": {"CodeBucket": "releases", "CodeKey": "incydr-collector.zip", "CodeVersion": "3"},
     "bounded": {"PermissionsBoundaryArn": BOUNDARY, "RolePath": "/siem/"},
     "FIPS": {"UseFipsEndpoints": "true"},
     "own authority": {"CaBundleLayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:ca:1"},
 }
 
-# Read by the HTTP client, and by the AWS SDK.
-CLIENTS_OWN = {"NO_PROXY", "AWS_USE_FIPS_ENDPOINT"}
+# Read by the AWS SDK.
+CLIENTS_OWN = {"AWS_USE_FIPS_ENDPOINT"}
 # What no stack needs: sizes that are right for everybody.
 NOT_OFFERED = {"PAGE_SIZE", "AUDIT_PAGE_SIZE", "GZIP_LEVEL"}
 # Defaults that stand in the code in another shape.
@@ -118,7 +121,7 @@ def code_below(*names):
 
 
 def settings_code():
-    return code_below("core/settings.rs", "core/settings/**/*.rs")
+    return code_below("core/settings.rs", "core/settings/**/*.rs", "core/proxies.rs")
 
 
 def actions_called():

@@ -132,3 +132,18 @@ async fn a_log_line_is_one_json_object_and_lambda_s_setting_governs_the_level() 
     chatty.invoke(json!({}), crate::rig::DEADLINE).await.answer();
     logs_with(&chatty, "\"DEBUG\"").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_is_no_json_is_an_invalid_event_and_nothing_is_read() {
+    let rig = Rig::new().await;
+    for payload in ["{", r#"{"action":"\ud83d"}"#, r#"{"n":1e999}"#, "{} {}"] {
+        let (error_type, answer) = crate::rig::failure_of(rig.lambda.invoke_with(payload, crate::rig::DEADLINE).await);
+        assert_eq!(error_type, "InvalidEvent", "{payload}");
+        assert!(
+            answer["error"]["message"].as_str().unwrap().contains("can't be read as JSON"),
+            "{payload}: {answer:#}"
+        );
+    }
+    assert!(rig.sim.api.requests().is_empty() && rig.sim.s3.requests().is_empty());
+    assert_eq!(rig.run().await["status"], "complete", "and the process lives on");
+}

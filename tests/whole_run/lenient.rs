@@ -137,7 +137,7 @@ async fn pages_that_are_empty_and_name_a_next_one_for_ever_are_an_error() {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         json!({"totalCount": 300, "fileEvents": [], "nextPgToken": format!("token-{n}"), "problems": null}).to_string()
     };
-    rig.sim.faults.always(Endpoint::FileEvents, Fault::edited(empty));
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::echo(200, empty));
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyGenericError");
     let message = answer["streams"]["file_events"]["error"]["message"].as_str().unwrap();

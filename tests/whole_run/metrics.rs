@@ -1,9 +1,11 @@
 //! The metrics that `CloudWatch` makes of the log.
 
-use serde_json::{Value, json};
-use simulator::{Endpoint, Fault};
+use std::time::Duration;
 
-use crate::rig::{Rig, logs_with};
+use serde_json::{Value, json};
+use simulator::{Dataset, Endpoint, Fault};
+
+use crate::rig::{Rig, ago, logs_with};
 
 /// The lines of metrics so far: of the runs, and of their streams.
 pub async fn told(rig: &Rig) -> Vec<Value> {
@@ -43,4 +45,43 @@ async fn what_fails_is_counted_and_what_is_no_run_is_not() {
     let told = told(&rig).await;
     assert_eq!(told.len(), 2, "{told:#?}");
     assert_eq!((&told[1]["Stream"], &told[1]["Failed"]), (&json!("audit"), &json!(1)));
+}
+
+/// The last line of a stream.
+async fn last_of(rig: &Rig, stream: &str) -> Value {
+    told(rig).await.into_iter().rfind(|line| line["Stream"] == stream).expect("a line")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stuck_set_aside_or_not_permitted_is_counted_for_whoever_is_on_duty() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,cases,users")).await;
+    rig.populate();
+    let case = rig.sim.world.cases()[0].id.clone();
+    let _ill = rig.sim.faults.ail_at(format!("/v1/cases/{case}"), Fault::Status(500, "{}".into()));
+    let odd = format!(r#"{{"timestamp":"{}","actorName":"\Everyone"}}"#, ago(60).to_rfc3339());
+    rig.sim.world.push_raw(Dataset::Audit, "odd", ago(60), odd);
+    rig.sim.faults.always(Endpoint::Users, Fault::Forbidden);
+    rig.failure(json!({})).await;
+    assert_eq!(last_of(&rig, "audit").await["SetAside"], 1);
+    assert_eq!(last_of(&rig, "users").await["NotPermitted"], 1);
+    assert_eq!(last_of(&rig, "cases").await["Stuck"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_runs_in_a_row_that_ran_short_of_time_and_came_no_further_are_counted_as_stalled() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "users").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.faults.always(Endpoint::Users, Fault::RateLimited { retry_after: Some("3600".into()) });
+    for run in 1..=3 {
+        let answer = rig.run_within(Duration::from_secs(4)).await;
+        let users = &answer["streams"]["users"];
+        assert_eq!((&users["status"], &users["stalled"]), (&json!("partial"), &json!(run)), "{answer:#}");
+        let line = last_of(&rig, "users").await;
+        assert_eq!(line["Stalled"], i32::from(run == 3), "{line}");
+    }
+    rig.sim.faults.clear();
+    let answer = rig.run().await;
+    assert!(answer["streams"]["users"].get("stalled").is_none(), "{answer:#}");
+    assert!(rig.checkpoint().await.get("stalled").is_none());
 }

@@ -23,9 +23,10 @@ async fn that_worked() -> Rig {
     let rig = Rig::with(|lambda| lambda.env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     rig.populate();
     assert_eq!(rig.run().await["status"], "complete");
-    rig.sim.world.add_file_events(30, ago(1), ago(0));
-    rig.sim.world.add_audit(20, ago(1), ago(0));
-    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    // Later than what is covered.
+    rig.sim.world.add_file_events(30, ago(0), ago(-1));
+    rig.sim.world.add_audit(20, ago(0), ago(-1));
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
     rig
 }
 

@@ -149,3 +149,71 @@ async fn a_bundle_that_is_not_there_or_holds_no_certificate_is_a_bad_setting() {
         assert!(message.starts_with(&format!("INCYDR_CA_BUNDLE is {path:?}")) && message.contains("PEM"), "{message}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_and_secrets_manager_are_reached_by_an_authority_of_one_s_own_and_through_the_proxy_too() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let s3 = Front::before(&rig.sim.s3.endpoint()).await;
+    let (proxy, asked) = proxy(s3.address).await;
+    let reached = |name: &str| format!("https://{name}:{}", s3.address.port());
+    let through = |lambda: LambdaBuilder, host: &str, no_proxy: &str| {
+        lambda
+            .env("AWS_ENDPOINT_URL_S3", reached(host))
+            .env("HTTPS_PROXY", proxy.clone())
+            .env("NO_PROXY", no_proxy)
+            .env("INCYDR_CA_BUNDLE", s3.authority.path().to_str().unwrap())
+    };
+    let lambda = rig.container(|lambda| through(lambda, HOST, ""));
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    rig.assert_holds_everything().await;
+    let connected = format!("CONNECT {HOST}:{} ", s3.address.port());
+    let count = asked.lock().unwrap().len();
+    assert!(
+        count > 0 && asked.lock().unwrap().iter().all(|line| line.starts_with(&connected)),
+        "the API is on loopback"
+    );
+    // By its name, though there is a proxy: it is on loopback.
+    let lambda = rig.container(|lambda| through(lambda, "localhost", ""));
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    assert_eq!(asked.lock().unwrap().len(), count);
+    // Excepted, it would be reached directly, where nobody is.
+    let lambda = rig.container(|lambda| through(lambda, HOST, "other.com, .code42.com"));
+    let (error_type, _) = failure_of(lambda.invoke(json!({}), std::time::Duration::from_secs(8)).await);
+    assert_eq!((error_type.as_str(), asked.lock().unwrap().len()), ("FirstPartyGenericError", count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_any_authorities_is_told_what_is_missing() {
+    let rig = Rig::with(|lambda| lambda.env("SSL_CERT_FILE", "/nowhere/ca.pem").env("SSL_CERT_DIR", "/nowhere")).await;
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyConfigError");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("INCYDR_CA_BUNDLE is not set; it takes the path of a PEM file"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_address_in_other_capitals_or_with_a_slash_is_the_same_tenant_s() {
+    let (rig, lambda, _, front) = world(|lambda, front, _| {
+        lambda
+            .env("INCYDR_BASE_URL", format!("https://localhost:{}", front.address.port()))
+            .env("INCYDR_CA_BUNDLE", front.authority.path().to_str().unwrap())
+    })
+    .await;
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    let held = format!("https://localhost:{}", front.address.port());
+    assert_eq!(rig.checkpoint().await["identity"]["base_url"], held);
+    let other = |written: String| {
+        rig.container(|lambda| {
+            lambda.env("INCYDR_BASE_URL", written).env("INCYDR_CA_BUNDLE", front.authority.path().to_str().unwrap())
+        })
+    };
+    for written in [held.replace("localhost", "LocalHost"), format!("{held}/"), held.replace("https", "HTTPS")] {
+        let answer = other(written.clone()).invoke(json!({}), DEADLINE).await.answer();
+        assert_eq!(answer["status"], "complete", "{written}: {answer:#}");
+    }
+    // As an older version wrote it down.
+    rig.edit_checkpoint(|checkpoint| checkpoint["identity"]["base_url"] = json!(format!("{}/", held.to_uppercase())))
+        .await;
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+}

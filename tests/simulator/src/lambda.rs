@@ -120,6 +120,11 @@ impl Lambda {
     /// Hands over an event and waits for what becomes of it, at most until the deadline. Invocations of one Lambda
     /// wait for each other.
     pub async fn invoke(&self, event: Value, deadline: Duration) -> Outcome {
+        self.invoke_with(&event.to_string(), deadline).await
+    }
+
+    /// The same with a payload that need not be JSON.
+    pub async fn invoke_with(&self, payload: &str, deadline: Duration) -> Outcome {
         let mut slot = self.0.process.lock().await;
         if let Some(process) = slot.as_ref().filter(|process| process.child().was_killed()) {
             process.exit().await;
@@ -135,7 +140,7 @@ impl Lambda {
         let Some(process) = slot.as_mut() else { unreachable!("it has just been put there") };
         tokio::select! {
             biased;
-            outcome = process.runtime().invoke(&event, deadline) => outcome,
+            outcome = process.runtime().invoke(payload, deadline) => outcome,
             status = process.exit() => process.runtime().init_error().unwrap_or(Outcome::Died(status)),
             () = tokio::time::sleep(deadline + self.0.setup.grace) => {
                 process.child().signal("KILL");

@@ -7,7 +7,6 @@ use std::{
 };
 
 use chrono::Utc;
-use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use super::Outcome;
@@ -51,7 +50,7 @@ impl RuntimeApi {
     }
 
     /// Waits for the outcome without end: deadlines are the caller's.
-    pub(super) async fn invoke(&self, event: &Value, deadline: Duration) -> Outcome {
+    pub(super) async fn invoke(&self, payload: &str, deadline: Duration) -> Outcome {
         let id = {
             let mut invocations = locked(&self.state.invocations);
             *invocations += 1;
@@ -60,7 +59,7 @@ impl RuntimeApi {
         let deadline = Utc::now() + deadline;
         let (sender, outcome) = oneshot::channel();
         *locked(&self.state.waiting) = Some((id.clone(), sender));
-        let next = Reply::json(200, event.to_string())
+        let next = Reply::json(200, payload.to_owned())
             .with_header("lambda-runtime-aws-request-id", id)
             .with_header("lambda-runtime-deadline-ms", deadline.timestamp_millis().to_string())
             .with_header("lambda-runtime-invoked-function-arn", self.arn())
