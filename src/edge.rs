@@ -1,6 +1,5 @@
 //! The edge to Lambda: an event in, an answer out, metrics and logs.
 
-pub mod ca_bundle;
 pub mod event;
 pub mod handler;
 pub mod logging;

@@ -24,9 +24,9 @@ use crate::core::known::Memory;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
 use crate::edge::event::Event;
-use crate::edge::{ca_bundle, metrics};
+use crate::edge::metrics;
 use crate::incydr::client::Api;
-use crate::incydr::http;
+use crate::incydr::{ca_bundle, http};
 
 /// What lives as long as the process. Clients are built by the first event that needs them.
 pub struct Handler {

@@ -10,9 +10,9 @@ use tracing::debug;
 
 use crate::core::error_kind::chain;
 use crate::core::retry::{self, sleep_within};
-use crate::core::settings::{Settings, SettingsError};
+use crate::core::settings::Settings;
 use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, FailedAttempt, broke_off, real_error};
+use crate::incydr::error::{ApiError, FailedAttempt, real_error};
 use crate::incydr::http::{HttpAnswer, whole_answer};
 use crate::incydr::request::Caller;
 use crate::incydr::sign_in::SignIn;
@@ -45,8 +45,8 @@ struct Exchange<'a> {
 }
 
 impl Api {
-    pub fn new(settings: &Settings, secrets: aws_sdk_secretsmanager::Client) -> Result<Self, SettingsError> {
-        Ok(Self { connection: Connection::new(settings)?, sign_in: SignIn::new(settings, secrets) })
+    pub fn new(settings: &Settings, http: reqwest::Client, secrets: aws_sdk_secretsmanager::Client) -> Self {
+        Self { connection: Connection::new(settings, http), sign_in: SignIn::new(settings, secrets) }
     }
 
     /// A request begins: what the secret held in an earlier one counts no longer.
@@ -115,7 +115,9 @@ impl Api {
                 Err(ApiError::Transport { source, .. }) if source.is_connect() => {
                     (named(&what, &ApiError::Transport { what: what.clone(), source }), None)
                 }
-                Err(error @ ApiError::Transport { .. }) => return Sent::Uncertain(named(&what, &error)),
+                Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => {
+                    return Sent::Uncertain(named(&what, &error));
+                }
                 // Before anything was counted nothing was sent.
                 Err(ApiError::OutOfTime) if caller.calls.requests.load(Ordering::Relaxed) > sent_before => {
                     return Sent::Uncertain(named(&what, &ApiError::OutOfTime));
@@ -143,20 +145,25 @@ impl Api {
             }
             let builder =
                 builder.bearer_auth(token.bearer.expose_secret()).header(reqwest::header::ACCEPT, "application/json");
-            let whole = async |response| Ok(whole_answer(response).await.map_err(broke_off)?);
+            let whole = async |response| Ok(whole_answer(response).await?);
             match self.connection.attempt(builder, caller, whole).await {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() => {
                     refused = Some(token.generation);
                     caller.calls.retries.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(mut answer) => {
-                    answer.body = token.redact(&String::from_utf8_lossy(&answer.body)).into();
+                    answer.body = without(&token.secrets(), &answer.body).into();
                     return Ok(answer);
                 }
                 Err(FailedAttempt { error, .. }) => return Err(real_error(error, None)),
             }
         }
     }
+}
+
+/// A body that echoes none of the secrets, and is JSON still.
+fn without(secrets: &[&str], body: &[u8]) -> String {
+    secrets.iter().fold(String::from_utf8_lossy(body).into_owned(), |body, secret| body.replace(secret, "…"))
 }
 
 /// Whether the very same read may fare better in a moment: 409 of a name is "ask again" (`OpenAPI`, actors).

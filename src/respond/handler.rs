@@ -8,12 +8,13 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::bucket::aws::AwsClients;
-use crate::bucket::s3::Bucket;
+use crate::bucket::s3::{Bucket, S3};
 use crate::core::settings::SettingsError;
 use crate::core::tally::Calls;
 use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::request::Caller;
+use crate::incydr::{ca_bundle, http};
 use crate::respond::act::Run;
 use crate::respond::answer::{Answer, Outcome};
 use crate::respond::api::Api;
@@ -31,7 +32,7 @@ pub struct Handler {
 
 struct Clients {
     api: Api,
-    s3: aws_sdk_s3::Client,
+    s3: S3,
 }
 
 impl Handler {
@@ -105,8 +106,10 @@ impl Handler {
 
 fn clients(settings: &RespondSettings) -> Result<Clients, SettingsError> {
     let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
-    let aws = AwsClients::from_vars(var);
-    Ok(Clients { api: Api::new(&settings.shared, aws.secrets)?, s3: aws.s3 })
+    let ca_bundle = ca_bundle::read(&settings.shared)?;
+    let http = http::client(&settings.shared, ca_bundle.as_deref())?;
+    let aws = AwsClients::from_vars(var, &settings.shared.proxies, ca_bundle);
+    Ok(Clients { api: Api::new(&settings.shared, http, aws.secrets), s3: aws.s3 })
 }
 
 fn failed(request: Option<&Request>, error: &RespondError) -> Answer {
