@@ -261,7 +261,11 @@ impl Checkpoint {
                 .get(&stream)
                 .map_or(Value::Null, |rescanned| json!([rescanned.covered_to, rescanned.sweeps])),
             Class::Inventory | Class::Findings => self.inventory.get(&stream).map_or(Value::Null, |inventory| {
-                let at = inventory.pass.as_ref().map(|pass| (pass.part, &pass.parent, pass.page));
+                let at = inventory
+                    .pass
+                    .as_ref()
+                    .filter(|pass| !pass.is_at_beginning())
+                    .map(|pass| (pass.part, &pass.parent, pass.page));
                 json!([inventory.covered_to, at])
             }),
         }
