@@ -93,7 +93,7 @@ pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: 
     let answer = match settings_of(settings, clients, shard, deadline).await {
         Ok((settings, span)) => {
             let asked = Collect { span: Some(span), ..Collect::default() };
-            collect(&settings, clients, run_id, false, &asked, deadline).await
+            Box::pin(collect(&settings, clients, run_id, false, &asked, deadline)).await
         }
         Err(error) => Answer::failed(None, run_id, &error),
     };

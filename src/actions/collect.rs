@@ -35,7 +35,7 @@ pub async fn collect(
     deadline: Millis,
 ) -> Answer {
     let work = Work::new(settings, clients, run_id, by_hand, asked, deadline);
-    match work.run().await {
+    match Box::pin(work.run()).await {
         Ok(answer) => answer,
         Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told)),
     }
@@ -51,7 +51,7 @@ impl Work<'_> {
             Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
         } else {
             let admit = async |found: Option<&Found>| self.admit_or_tell(&state, found).await;
-            match self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint)).await? {
+            match Box::pin(self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint))).await? {
                 Some(ledger) => ledger,
                 None => return Ok(Answer::skipped(self.run_id)),
             }

@@ -78,7 +78,7 @@ impl Work<'_> {
         let mut sign_ins = None;
         for (_, _, outcome) in refused {
             let Err(error) = std::mem::replace(outcome, Ok(Status::Partial)) else { continue };
-            let mut before = ledger.read(|checkpoint| checkpoint.clone());
+            let mut before = ledger.read(Checkpoint::clone);
             *outcome = Err(self.judge(&mut before, error).await);
             sign_ins.get_or_insert(before.sign_ins);
         }

@@ -79,13 +79,13 @@ fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient
             .build();
         SharedHttpConnector::new(connector)
     };
-    let mut proxied = Vec::new();
+    let mut ways = Vec::new();
     for proxy in proxies.all() {
         if let Ok(config) = config_of(proxy) {
-            proxied.push((proxy.clone(), connector(config)));
+            ways.push((proxy.clone(), connector(config)));
         }
     }
-    let routed = Routed { proxies: proxies.clone(), direct: connector(ProxyConfig::disabled()), proxied };
+    let routed = Routed { proxies: proxies.clone(), direct: connector(ProxyConfig::disabled()), proxied: ways };
     let routed = SharedHttpConnector::new(routed);
     http_client_fn(move |_, _| routed.clone())
 }

@@ -131,6 +131,7 @@ pub enum Written {
     Refused,
 }
 
+#[derive(Clone, Copy)]
 enum FailureKind {
     Retry,
     Refused,

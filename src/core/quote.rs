@@ -51,11 +51,11 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
         let word = &text[range.clone()];
         if !is_word {
             // What lies between two pieces of a secret is left out with them.
-            if !(is_after_hidden && word.trim().is_empty()) {
+            if is_after_hidden && word.trim().is_empty() {
+                told.push(' ');
+            } else {
                 told.push_str(word);
                 is_after_hidden = false;
-            } else {
-                told.push(' ');
             }
             continue;
         }
