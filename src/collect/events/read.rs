@@ -46,6 +46,7 @@ pub enum Unread {
     Disagreed(String),
     /// More of its rows can't be read than chance would have it. It is mixed where some of them can.
     Unreadable {
+        rows: u64,
         why: String,
         is_mixed: bool,
     },
@@ -252,7 +253,7 @@ fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Pla
     }
     if reading.is_unreadable(plan.patience != Patience::Full) {
         let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
-        return Err(Unread::Unreadable { why, is_mixed: reading.is_mixed() });
+        return Err(Unread::Unreadable { why, rows: reading.unreadable(), is_mixed: reading.is_mixed() });
     }
     Ok(())
 }

@@ -221,6 +221,10 @@ impl WindowReading {
         5 * self.unreadable > self.rows && (self.unreadable > 3 || is_suspected)
     }
 
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
     /// Some of it can be read.
     pub fn is_mixed(&self) -> bool {
         self.unreadable < self.rows

@@ -1,5 +1,7 @@
 //! One window that is open on the checkpoint: read and stored, or told why not.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -11,6 +13,7 @@ use crate::bucket::records::{Placed, hours};
 use crate::bucket::s3::StoreError;
 use crate::collect::Collector;
 use crate::collect::error::Error;
+use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
@@ -66,7 +69,13 @@ impl Collector<'_> {
             Unread::Failed(error) if !error.may_be_local() => return Err(error),
             Unread::Failed(error) => (error, Why::Failed),
             Unread::Disagreed(why) => (Error::Totals(why), Why::Disagreed),
-            Unread::Unreadable { why, is_mixed } => (Error::Totals(why), Why::Unreadable { is_mixed }),
+            Unread::Unreadable { why, rows, is_mixed } => {
+                // A mixed one is read again in its halves.
+                if !is_mixed || halves(span).is_none() {
+                    self.tally.drift.fetch_add(rows, Ordering::Relaxed);
+                }
+                (Error::Totals(why), Why::Unreadable { is_mixed })
+            }
         };
         let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
