@@ -1,6 +1,8 @@
 //! What the sign-in answers: only what is about the credentials counts as such, and of those that worked before only once it
 //! has lasted. Whatever it was, it heals by itself.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
@@ -143,6 +145,8 @@ async fn credentials_that_worked_are_wrong_once_they_are_refused_for_half_an_hou
     // Mended at the vendor, where nobody tells us: it heals by itself.
     rig.sim.faults.clear();
     rig.refused_last(3_601).await;
+    // So that there is a second to ask for.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answer = rig.run().await;
     assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));
     rig.assert_told_once().await;

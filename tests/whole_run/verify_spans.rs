@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, LambdaBuilder, S3Fault};
 
 use crate::oracle::{assert_one_finding, findings, millis, span_of};
-use crate::rig::{CHECKPOINT, Rig, ago, time};
+use crate::rig::{CHECKPOINT, Rig, ago, failure_of, time};
 use crate::verify::collected;
 
 /// One record in each of so many hours.
@@ -80,7 +80,7 @@ async fn where_the_time_is_over_before_the_manifests_are_read_going_on_finds_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_time_is_over_before_the_checkpoint_is_read_nothing_is_called_whole() {
+async fn where_the_checkpoint_is_not_answered_in_the_whole_time_nothing_is_called_whole() {
     let rig = collected().await;
     for from in [None, Some(ago(900))] {
         rig.sim.s3.faults.once("GET", CHECKPOINT, 1, S3Fault::Late(Duration::from_secs(4)));
@@ -88,10 +88,14 @@ async fn where_the_time_is_over_before_the_checkpoint_is_read_nothing_is_called_
         if let Some(from) = from {
             event["from"] = json!(millis(from));
         }
-        let answer = rig.lambda.invoke(event.clone(), Duration::from_secs(2)).await.answer();
-        assert_eq!((&answer["status"], &answer["action"]), (&json!("partial"), &json!("verify")), "{answer:#}");
-        assert_eq!(answer["next_from"], event.get("from").cloned().unwrap_or(json!("1970-01-01T00:00:00.000Z")));
-        assert_eq!(answer["streams"]["audit"], Value::Null);
+        let (error_type, answer) = failure_of(rig.lambda.invoke(event, Duration::from_secs(2)).await);
+        assert_eq!(
+            (error_type.as_str(), &answer["action"]),
+            ("FirstPartyGenericError", &json!("verify")),
+            "{answer:#}"
+        );
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(CHECKPOINT) && message.contains("no answer within"), "{message}");
     }
     let (answer, asked) = verified_in_parts(&rig, Duration::from_secs(8)).await;
     assert_eq!((&answer["status"], asked), (&json!("whole"), 1), "{answer:#}");
