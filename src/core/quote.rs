@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn no_eight_letters_of_a_secret_are_told_however_they_are_written() {
-        let quoted: String = JWT.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let in_json: String = JWT.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+        let quoted: String = JWT.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
+        let in_json: String = JWT.bytes().fold(String::new(), |all, byte| all + &format!("\\u{byte:04x}"));
         let in_pieces: String = JWT.as_bytes().chunks(5).map(|piece| String::from_utf8_lossy(piece) + " ").collect();
         for text in
             [JWT, &JWT[1..], &JWT[9..21], &quoted, &in_json, &in_pieces, &JWT.to_lowercase(), &JWT.replace('.', "%2e")]

@@ -68,26 +68,26 @@ impl SignIns {
 mod tests {
     use super::*;
 
-    fn version(name: &str) -> Option<String> {
-        Some(name.to_owned())
+    fn version(name: &str) -> String {
+        name.to_owned()
     }
 
     #[test]
     fn the_first_answer_that_a_secret_ever_gets_is_believed() {
         let mut sign_ins = SignIns::default();
-        assert!(sign_ins.refused(version("1"), false, Millis(0)));
-        sign_ins.granted(version("1"));
-        assert!(sign_ins.refused(version("2"), false, Millis(0)), "another secret than the one that worked");
+        assert!(sign_ins.refused(Some(version("1")), false, Millis(0)));
+        sign_ins.granted(Some(version("1")));
+        assert!(sign_ins.refused(Some(version("2")), false, Millis(0)), "another secret than the one that worked");
     }
 
     #[test]
     fn what_worked_before_is_refused_once_that_has_lasted_in_time_and_in_runs() {
         let mut sign_ins = SignIns::default();
-        sign_ins.granted(version("1"));
-        let mut refused = |minutes: i64| sign_ins.refused(version("1"), false, Millis(minutes * MINUTE));
+        sign_ins.granted(Some(version("1")));
+        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
         assert_eq!([refused(0), refused(1), refused(2), refused(29), refused(30)], [false, false, false, false, true]);
-        sign_ins.granted(version("1"));
-        let mut refused = |minutes: i64| sign_ins.refused(version("1"), false, Millis(minutes * MINUTE));
+        sign_ins.granted(Some(version("1")));
+        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
         assert_eq!(
             [refused(60), refused(120), refused(180)],
             [false, false, true],
@@ -99,9 +99,9 @@ mod tests {
     fn what_is_stopped_is_tried_once_an_hour_and_at_once_where_a_token_was_granted() {
         let mut sign_ins = SignIns::default();
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5) + HOUR);
-        sign_ins.refused(version("1"), false, Millis(7));
+        sign_ins.refused(Some(version("1")), false, Millis(7));
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(7) + HOUR);
-        sign_ins.granted(version("1"));
+        sign_ins.granted(Some(version("1")));
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5));
         assert_eq!(sign_ins.next_try(Some("2"), Millis(5)), Millis(5) + HOUR);
     }

@@ -27,7 +27,7 @@ const ECHOES: [fn(&str) -> String; 7] = [
     |secret| secret[1..].to_owned(),
     |secret| pieces(secret).join(" "),
     |secret| pieces(secret).join("\n"),
-    |secret| secret.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    |secret| secret.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}")),
     |secret| secret.replace(['.', '-'], "%2E"),
     |secret| secret.to_uppercase(),
 ];
