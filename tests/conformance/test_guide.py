@@ -20,14 +20,16 @@ from lambda_function import Function
 from records import millis
 from simulator import BINARIES, ROOT, Simulator
 
-HOUR = timedelta(minutes=12)
+HOUR = timedelta(minutes=3)
 MILLISECOND = timedelta(milliseconds=1)
-SETTINGS = {"LOOKBACK_MINUTES": "12", "PAGE_SIZE": "50", "FE_PAGE_SIZE": "100", "AUDIT_PAGE_SIZE": "50"}
-LAST_HOUR = {"groups": [{"filters": [{"term": "event.inserted", "operator": "WITHIN_THE_LAST", "value": "PT12M"}]}]}
+SETTINGS = {
+    "LOOKBACK_MINUTES": "3", "SETTLE_SECONDS": "90", "PAGE_SIZE": "50", "FE_PAGE_SIZE": "100", "AUDIT_PAGE_SIZE": "50",
+}
+LAST_HOUR = {"groups": [{"filters": [{"term": "event.inserted", "operator": "WITHIN_THE_LAST", "value": "PT3M"}]}]}
 # The collector's first run looks back from the instant at which it gets there, and it leaves the youngest events to its
 # next run.
 STARTED = timedelta(seconds=10)
-SETTLED = timedelta(seconds=340)
+SETTLED = timedelta(seconds=100)
 STREAMS = ("users", "audit", "cases", "file_events")
 TABLE = ROOT / "target" / "guide-comparison.txt"
 
@@ -91,7 +93,7 @@ def at(stream: str, record: Record) -> datetime:
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
-    size = ("--users", 120, "--cases", 200, "--audit", 500, "--file-events", 2000)
+    size = ("--users", 120, "--cases", 200, "--audit", 2000, "--file-events", 8000)
     with Simulator("--seed", 11, "--guide-endpoints", *size) as simulator:
         story = play(simulator)
     yield story
@@ -99,9 +101,9 @@ def story() -> Iterator[Story]:
 
 
 def play(simulator: Simulator) -> Story:
-    # The world's hour ends six minutes ago.
-    third = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=12)
-    runs = [third - HOUR * 2 - timedelta(minutes=4), third - HOUR, third]
+    # The world's hour ends six minutes ago, and no clock is believed that is behind by more than fifteen.
+    third = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=390)
+    runs = [third - HOUR * 2 - timedelta(minutes=1), third - HOUR, third]
     world = {stream: simulator.world(stream) for stream in STREAMS}
     events = sorted((json.loads(event) for event in world["file_events"]), key=lambda event: at("file_events", event))
     # Its time lies a minute before the first run, which doesn't see it yet.
