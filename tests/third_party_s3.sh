@@ -64,9 +64,9 @@ echo "third-party S3: signatures, checksums and conditions"
 "$bin/python" -m pytest tests/conformance/test_store.py
 
 echo "third-party S3: whole runs"
-# They mostly wait: for deadlines, for retries.
+# They mostly wait: for deadlines, for retries. Without keys of its own it encrypts nothing.
 if [ $# -eq 0 ]; then
     set -- --skip api_faults:: --skip bad_input:: --skip guide:: --skip lanes:: --skip metrics:: --skip paging:: \
-        --skip probe:: --skip retention:: --skip tls::
+        --skip probe:: --skip retention:: --skip tls:: --skip s3_errors::each_write_asks_for_the_encryption
 fi
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-8} cargo test --quiet --workspace --test whole_run -- "$@"
