@@ -173,8 +173,10 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
         ["ThirdPartyGenericError"] * 3 + ["complete"] * 3,
         ["complete"] * 3,
     ]
-    assert ticks
-    for answer in ticks:
+    # One may meet the lease of a plan or of a merge.
+    ran = [answer for answer in ticks if answer.get("status") != "skipped"]
+    assert ran
+    for answer in ran:
         assert answer.get("status") == "complete", answer
         # Nothing of what is reserved; and what is reserved is no lag.
         assert records(answer) == 0
