@@ -128,6 +128,10 @@ impl Run<'_> {
         let writes = goal.writes(&before);
         let intent = intent(request, claim, approved_by.as_deref(), &writes, &before);
         if writes.is_empty() {
+            // Where another delivery has just done it, its lock was there before this one read.
+            if let Some((n, held)) = self.store.newest_lock(&request.request_id, self.times.read_until).await? {
+                return self.take_over(request, claim, n, held).await;
+            }
             let answer = Answer { after: before.clone(), before, ..answer(request, Outcome::Already) };
             return self.end(request, claim, intent, answer).await;
         }
