@@ -12,6 +12,7 @@ mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -23,10 +24,11 @@ use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
+use crate::core::dialect::Dialect;
 use crate::core::intervals::Span;
 use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
-use crate::core::ndjson::hex;
+use crate::core::ndjson::{self, hex};
 use crate::core::refusals;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
@@ -74,6 +76,18 @@ struct Collector<'a> {
     tally: &'a Tally,
     /// A run before this one has covered something of it.
     has_worked: bool,
+    /// What is wrong with the stream's own state, and is mended by this run: it is told all the same.
+    damaged: Mutex<Option<Error>>,
+}
+
+/// Under what a stored line of a stream is known; none where nothing is.
+pub fn known_key(dialect: Dialect, stream: Stream, line: &str) -> Option<String> {
+    match stream.kind_in(dialect)? {
+        Kind::Events(_) | Kind::Findings(_) => None,
+        Kind::Versions(facts) => ndjson::field(line, facts.list.field),
+        Kind::Rescanned(facts) => facts.key_of(line),
+        Kind::Inventory(facts) => inventory::key_of(facts, line),
+    }
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {
@@ -82,15 +96,15 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         return Ok(Outcome::NotPermitted);
     }
     let has_worked = run.ledger.read(|checkpoint| checkpoint.covered_to(stream).is_some());
-    let collector = Collector { run, stream, tally, has_worked };
+    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default() };
     let Some(kind) = stream.kind_in(run.settings.dialect) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
         return Err(Error::InvalidEvent(why));
     };
     let collected = match kind {
         Kind::Events(facts) => collector.events(facts).await,
-        Kind::Versions(facts) => collector.versions(facts).await.map(|()| Outcome::Complete),
-        Kind::Rescanned(facts) => collector.rescanned(facts).await.map(|()| Outcome::Complete),
+        Kind::Versions(facts) => Box::pin(collector.versions(facts)).await.map(|()| Outcome::Complete),
+        Kind::Rescanned(facts) => Box::pin(collector.rescanned(facts)).await.map(|()| Outcome::Complete),
         Kind::Inventory(facts) => Box::pin(collector.inventory(facts)).await,
         Kind::Findings(facts) => collector.findings(facts).await,
     };
@@ -99,7 +113,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         let (what, waited_s) = (stream.to_string(), waited.as_secs());
         return Err(ApiError::NoAnswer { what, waited_s }.into());
     }
-    match collected {
+    let collected = match collected {
         Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
         Err(error) if error.is_out_of_time() => Ok(Outcome::Partial),
         Ok(outcome) => {
@@ -115,6 +129,11 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
             Ok(outcome)
         }
         other => other,
+    };
+    let damaged = collector.damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match (collected, damaged) {
+        (Ok(_), Some(damaged)) => Err(damaged),
+        (collected, _) => collected,
     }
 }
 

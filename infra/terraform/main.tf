@@ -52,6 +52,7 @@ resource "aws_cloudformation_stack" "collector" {
     SettleSeconds            = var.settle_seconds
     SessionsRescanHours      = var.sessions_rescan_hours
     InventoryIntervalMinutes = var.inventory_interval_minutes
+    VolatileFields           = var.volatile_fields
     ReconcileMinutes         = var.reconcile_minutes
     LookbackMinutes          = var.lookback_minutes
     FileEventQuery           = var.file_event_query

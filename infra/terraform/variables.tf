@@ -370,6 +370,18 @@ variable "inventory_interval_minutes" {
   }
 }
 
+variable "volatile_fields" {
+  description = "Fields that only say that a record was seen again, so that their change alone is stored once a day. Empty means none."
+  type        = string
+  default     = "agents.lastConnected,devices.lastConnected"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^[a-z_]+(\\.[^.,\\s]+)+(,[a-z_]+(\\.[^.,\\s]+)+)*$", var.volatile_fields))
+    error_message = "volatile_fields must be <stream>.<field> separated by commas, without spaces, or empty."
+  }
+}
+
 variable "reconcile_minutes" {
   description = "Minutes after which a window that was read is counted once more, comma-separated. Empty means never."
   type        = string

@@ -1,7 +1,10 @@
 //! What the process lends to its runs.
 
+use std::sync::Mutex;
+
 use crate::bucket::s3::S3;
 use crate::core::known::Memory;
+use crate::core::time::Millis;
 use crate::incydr::client::Api;
 
 /// What the process lends to its runs.
@@ -9,4 +12,8 @@ pub struct Clients {
     pub api: Api,
     pub s3: S3,
     pub memory: Memory,
+    /// When the first run began that ended before it could write the checkpoint, since the last one that could.
+    pub attempted: Mutex<Option<Millis>>,
+    /// The tag of the checkpoint that this process wrote last.
+    pub written: Mutex<Option<String>>,
 }

@@ -37,7 +37,10 @@ pub async fn collect(
     let work = Work::new(settings, clients, run_id, by_hand, asked, deadline);
     match Box::pin(work.run()).await {
         Ok(answer) => answer,
-        Err(error) => Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told)),
+        Err(error) => {
+            work.remember_attempt();
+            Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told))
+        }
     }
 }
 
@@ -50,12 +53,20 @@ impl Work<'_> {
             let identity = self.admit_dry(found.as_ref()).await?;
             Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
         } else {
-            let admit = async |found: Option<&Found>| self.admit_or_tell(&state, found).await;
+            let admit = async |found: Option<&Found>| Box::pin(self.admit_or_tell(&state, found)).await;
             match Box::pin(self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint))).await? {
                 Some(ledger) => ledger,
                 None => return Ok(Answer::skipped(self.run_id)),
             }
         };
+        self.forget_attempt();
+        if let Err(error) = self.catch_up(&state, &ledger).await {
+            // What was read since may be stored already, so nothing is collected before that is known.
+            if let Err(failed) = ledger.release(self.times.commit_until).await {
+                warn!(error = %failed, "the lease is not given back");
+            }
+            return Err(error);
+        }
         self.tell_what_is_left(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
@@ -76,6 +87,7 @@ impl Work<'_> {
         if let Some(version) = self.granted_to.get() {
             checkpoint.sign_ins.granted(version.clone());
         }
+        self.begin_streams(checkpoint);
         for stream in self.streams {
             let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
             if may_be_read && matches!(stream.kind_in(self.settings.dialect), Some(Kind::Rescanned(_))) {
@@ -110,7 +122,9 @@ impl Work<'_> {
             let tally = Tally::default();
             let outcome = match self.stopped(*stream) {
                 Some(stopped) => Err(stopped),
-                None => complete(run, *stream, collect::collect(run, *stream, &tally).await.map(Status::from)),
+                None => {
+                    complete(run, *stream, Box::pin(collect::collect(run, *stream, &tally)).await.map(Status::from))
+                }
             };
             (*stream, tally, outcome)
         }))
@@ -149,6 +163,9 @@ impl Work<'_> {
         ledger.read(|checkpoint| self.note_what_expires(checkpoint));
         let told = self.tell_states(ledger, &collected).await.or_else(in_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
+        if released.is_ok() {
+            self.remember_written(ledger).await;
+        }
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
             || collected.iter().any(|(_, tally, _)| tally.objects.load(std::sync::atomic::Ordering::Relaxed) > 0);

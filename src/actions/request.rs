@@ -16,8 +16,10 @@ pub enum Invocation {
     /// What the API client may read, of these streams or of all that there are.
     Probe(Option<Vec<Stream>>),
     Health(HealthRequest),
-    /// What was stopped is tried again: these streams, or all that are enabled.
-    Restart(Option<Vec<Stream>>),
+    /// What was stopped is tried again.
+    Restart(Restart),
+    /// The checkpoint is made again from the manifests.
+    Recover,
     Plan(Plan),
     /// One shard of a backfill, by its id.
     Shard(String),
@@ -34,6 +36,7 @@ impl Invocation {
             Self::Probe(_) => Some("probe"),
             Self::Health(_) => Some("health"),
             Self::Restart(_) => Some("restart"),
+            Self::Recover => Some("recover"),
             Self::Plan(_) => Some("plan"),
             Self::Shard(_) => Some("shard"),
             Self::Merge => Some("merge"),
@@ -50,6 +53,15 @@ pub struct Verify {
     pub from: Option<Millis>,
     /// Without it, to the end of what is covered.
     pub to: Option<Millis>,
+}
+
+/// What is to be tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restart {
+    /// These, or all that are enabled.
+    pub streams: Option<Vec<Stream>>,
+    /// What the next readings of the lists among them don't show is gone, however much it is.
+    pub accept_deletions: bool,
 }
 
 /// How agents, users and observers are.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::actions::answer::{Answer, Status, StreamAnswer};
 use crate::actions::clients::Clients;
-use crate::actions::request::Collect;
+use crate::actions::request::{Collect, Restart};
 use crate::actions::work::Work;
 use crate::bucket::ledger::Found;
 use crate::bucket::s3::Bucket;
@@ -12,34 +12,44 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::settings::Settings;
 use crate::core::states::{self, State};
-use crate::core::stream::Stream;
+use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
+
+/// So many whole readings are believed then: who was not missed before is missed twice.
+const READINGS_BELIEVED: u32 = 2;
 
 /// Waits for its turn. Asks nothing of the API: the next run does.
 pub async fn restart(
     settings: &Settings,
     clients: &Clients,
     run_id: &str,
-    streams: Option<Vec<Stream>>,
+    restart: Restart,
     deadline: Millis,
 ) -> Answer {
+    let Restart { streams, accept_deletions } = restart;
     let asked = Collect { streams, ..Collect::default() };
     let work = Work::new(settings, clients, run_id, true, &asked, deadline);
-    let answer = work.restart().await.unwrap_or_else(|error| Answer::failed(None, run_id, &error));
+    let answer = work.restart(accept_deletions).await.unwrap_or_else(|error| Answer::failed(None, run_id, &error));
     answer.of_action("restart")
 }
 
 impl Work<'_> {
-    async fn restart(&self) -> Result<Answer, Error> {
+    async fn restart(&self, accept_deletions: bool) -> Result<Answer, Error> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let nothing = Checkpoint::new(self.settings.identity(None));
         if self.load(&state).await?.is_none() {
             return Ok(self.restarted(&nothing));
         }
         let admit = async |_: Option<&Found>| Ok(nothing.identity.clone());
-        let Some(ledger) = self.take_lease(&state, admit, |checkpoint| self.clear_stopped(checkpoint)).await? else {
+        let prepare = |checkpoint: &mut Checkpoint| {
+            self.clear_stopped(checkpoint);
+            if accept_deletions {
+                self.accept_deletions(checkpoint);
+            }
+        };
+        let Some(ledger) = self.take_lease(&state, admit, prepare).await? else {
             return Ok(Answer::skipped(self.run_id));
         };
         self.tell_what_is_left(&ledger).await;
@@ -54,6 +64,13 @@ impl Work<'_> {
         checkpoint.sign_ins.restart();
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
+        }
+    }
+
+    /// Also where they were read a moment ago, the lists are read by the next run.
+    fn accept_deletions(&self, checkpoint: &mut Checkpoint) {
+        for stream in self.streams.iter().filter(|stream| stream.class() == Class::Inventory) {
+            checkpoint.inventory(*stream).accept_deletions = READINGS_BELIEVED;
         }
     }
 

@@ -122,7 +122,7 @@ impl Work<'_> {
     }
 
     /// A dry run, a replay and a shard leave them as they are.
-    fn keeps_states(&self) -> bool {
+    pub(super) fn keeps_states(&self) -> bool {
         !self.asked.dry_run && self.settings.is_live
     }
 
@@ -140,11 +140,12 @@ impl Work<'_> {
         why: &Error,
     ) -> Result<(), Error> {
         // A checkpoint that is another's is not touched.
-        if !self.keeps_states() || why.is_out_of_time() || matches!(why, Error::Ledger(_)) {
+        if !self.keeps_states() || matches!(why, Error::Ledger(_)) {
             return Ok(());
         }
         let identity = self.settings.identity(None);
-        if !matches!(why, Error::Stopped { .. }) {
+        let is_first = self.note_attempts(&mut changed);
+        if !matches!(why, Error::Stopped { .. }) && !why.is_out_of_time() {
             let result = match ErrorInfo::from(why) {
                 told if why.stops() => RunResult::Misconfigured(told, self.setup().await),
                 told => RunResult::Failed(told),
@@ -156,12 +157,13 @@ impl Work<'_> {
             self.change_states(&mut changed, &milestones, of_streams);
         }
         let is_noted = self.checkpoint_of(found).sign_ins == changed.sign_ins;
-        if changed.health.unwritten.is_empty() && is_noted {
+        if changed.health.unwritten.is_empty() && is_noted && !is_first {
             return Ok(());
         }
         let put = |checkpoint: &mut Checkpoint| {
             (checkpoint.states, checkpoint.health) = (changed.states.clone(), changed.health.clone());
             checkpoint.sign_ins = changed.sign_ins.clone();
+            checkpoint.attempted.clone_from(&changed.attempted);
         };
         // Another run that was faster says what came of it.
         let Some(ledger) = self.acquire(state, found.cloned(), identity, put).await? else { return Ok(()) };
@@ -230,6 +232,7 @@ impl Work<'_> {
                 changes.extend(states::change(&mut checkpoint.states, stream, milestones, result, stuck, now));
             }
         }
+        checkpoint.health.with_notes(&mut changes, &checkpoint.states, now);
         checkpoint.health.tell(changes, self.run_id, now);
     }
 

@@ -2,23 +2,34 @@
 
 use std::fmt;
 
-use crate::bucket::s3::{Bucket, Condition, Object, StoreError};
+use crate::bucket::off_thread::off_thread;
+use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::checkpoint::StateObject;
 use crate::core::known::Known;
-use crate::core::ndjson;
+use crate::core::ndjson::{self, Packed};
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 impl Known {
+    /// [`StoreError::Damaged`] where it is not what the checkpoint names.
     pub async fn load(bucket: &Bucket, at: Option<&StateObject>, until: Millis) -> Result<Self, StoreError> {
         let Some(at) = at else { return Ok(Self::default()) };
-        let foreign = |why: String| StoreError::Foreign { bucket: bucket.name.clone(), key: at.key.clone(), why };
-        let stored = bucket
-            .get(&at.key, until)
-            .await?
-            .ok_or_else(|| foreign("the checkpoint names it, but it is gone".into()))?;
-        let lines = ndjson::lines(&stored.bytes).map_err(|error| foreign(error.to_string()))?;
-        Self::of_lines(&lines).ok_or_else(|| foreign("a line of it is not a record's".into()))
+        let damaged = |why: String| StoreError::Damaged { bucket: bucket.name.clone(), key: at.key.clone(), why };
+        let Some(stored) = bucket.get(&at.key, until).await? else { return Err(damaged("is gone".into())) };
+        let expected = at.clone();
+        off_thread(move || Self::read(&stored.bytes, &expected)).await.map_err(damaged)
+    }
+
+    /// An error says what is wrong.
+    fn read(gzip: &[u8], expected: &StateObject) -> Result<Self, String> {
+        let lines = ndjson::lines(gzip).map_err(|error| format!("can't be read ({error})"))?;
+        if lines.len() as u64 != expected.records {
+            return Err(format!("has {} lines, and the checkpoint counts {}", lines.len(), expected.records));
+        }
+        if ndjson::sha256_of(&lines) != expected.sha256() {
+            return Err("has another SHA-256 than the checkpoint names".into());
+        }
+        Self::of_lines(&lines).ok_or_else(|| "has a line that is not a record's".into())
     }
 
     /// Whether it lies under the key that it would have today.
@@ -27,32 +38,43 @@ impl Known {
     }
 
     /// Stores it under a key made of its content and of the month, unless it is what `before` names already. What stands
-    /// under the key of a month long gone is of no use to anybody, and a lifecycle rule may sweep it.
+    /// under the key of a month long gone is of no use to anybody, and a lifecycle rule may sweep it. Answers it, and where
+    /// it is.
     pub async fn store(
-        &self,
+        self,
         bucket: &Bucket,
         state_prefix: &str,
         stream: Stream,
         before: Option<&StateObject>,
         until: Millis,
-    ) -> Result<Option<StateObject>, StoreError> {
+    ) -> Result<(Self, Option<StateObject>), StoreError> {
         if self.count() == 0 {
-            return Ok(None);
+            return Ok((self, None));
         }
-        let packed = self.packed();
-        let key = format!("{state_prefix}known/{stream}/{}/{}.ndjson.gz", this_month(), packed.sha256);
-        let object = StateObject { key, records: packed.records };
-        if before != Some(&object) {
-            let bytes = Object {
-                key: &object.key,
-                bytes: packed.gzip,
-                content_type: "application/x-ndjson",
-                metadata: [].into(),
-            };
-            // Refused means that the very same content is there.
-            bucket.put(&bytes, Condition::Absent, until).await?;
+        let (known, packed) = off_thread(move || {
+            let packed = self.packed();
+            (self, packed)
+        })
+        .await;
+        let Packed { gzip: bytes, records, sha256, .. } = packed;
+        let base = format!("{state_prefix}known/{stream}/{}/{sha256}", this_month());
+        let mut object = StateObject { key: format!("{base}.ndjson.gz"), records, sha256: Some(sha256) };
+        if before == Some(&object) {
+            return Ok((known, Some(object)));
         }
-        Ok(Some(object))
+        let put = async |key: &str| {
+            let (bytes, metadata) = (bytes.clone(), [].into());
+            let put = Object { key, bytes, content_type: "application/x-ndjson", metadata };
+            bucket.put(&put, Condition::Absent, until).await
+        };
+        // The very same content should be there, unless somebody has altered it since.
+        if put(&object.key).await? == Written::Refused
+            && let Err(StoreError::Damaged { .. }) = Self::load(bucket, Some(&object), until).await
+        {
+            object.key = format!("{base}-{}.ndjson.gz", Millis::now().compact());
+            put(&object.key).await?;
+        }
+        Ok((known, Some(object)))
     }
 }
 

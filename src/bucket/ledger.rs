@@ -51,6 +51,8 @@ pub struct Ledger<'a> {
     written: tokio::sync::Mutex<WrittenState>,
     lost: AtomicBool,
     dry_run: bool,
+    /// As it was found: the tag of the object, if there was one, and the run that had written it.
+    found: (Option<String>, String),
 }
 
 struct HeldCheckpoint {
@@ -130,6 +132,7 @@ impl<'a> Ledger<'a> {
             Some(Found { checkpoint, etag }) => (checkpoint, Some(etag)),
             None => (Checkpoint::new(identity), None),
         };
+        let found = (etag.clone(), checkpoint.written_by.clone());
         if checkpoint.is_blank() {
             checkpoint.identity = ours;
         } else {
@@ -145,7 +148,23 @@ impl<'a> Ledger<'a> {
             written: tokio::sync::Mutex::new(written),
             lost: AtomicBool::new(false),
             dry_run,
+            found,
         }
+    }
+
+    /// The tag of the checkpoint that was found; none where there was none.
+    pub fn found_etag(&self) -> Option<&str> {
+        self.found.0.as_deref()
+    }
+
+    /// The run that had written it.
+    pub fn found_by(&self) -> &str {
+        &self.found.1
+    }
+
+    /// The tag of what was written last.
+    pub async fn etag(&self) -> Option<String> {
+        self.written.lock().await.etag.clone()
     }
 
     /// Another run holds the lease, as a commit of this one was told: nothing more may be written, records neither.

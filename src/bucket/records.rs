@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use tracing::info;
 
+use crate::bucket::off_thread::off_thread;
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Stored, Written};
 use crate::core::intervals::Span;
 use crate::core::manifest::StoredObject;
@@ -105,8 +106,8 @@ impl Records<'_> {
             }
         };
         let Some(stored) = stored else { return Ok(None) };
-        let lines = self.lines(&key, &stored)?;
-        Ok(Some(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false }))
+        let (object, _) = self.read(stream, key, stored, at).await?;
+        Ok(Some(Placed { object, is_new: false }))
     }
 
     /// What is stored of a reading at an instant, in the order in which it was, but for the first so many: the objects,
@@ -150,8 +151,7 @@ impl Records<'_> {
         for n in from.. {
             let key = nth(base, n);
             let Some(stored) = self.bucket.get(&key, until).await? else { break };
-            let lines = self.lines(&key, &stored)?;
-            found.push((describe(stream, key, &stored, &lines, at), lines));
+            found.push(self.read(stream, key, stored, at).await?);
         }
         Ok(found)
     }
@@ -184,15 +184,13 @@ impl Records<'_> {
                 }
                 Err(stored) => stored,
             };
-            let lines = self.lines(&key, &stored)?;
-            let mut counts = HashMap::<Fingerprint, u64>::new();
-            for line in &lines {
-                *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
-            }
-            let time = |line: &str| stream.time_of(line);
-            packed = packed.without(&mut counts, time).map_err(|error| self.foreign(&key, &error))?;
-            info!(key, lacking = packed.records, "was stored before: its records count, and what it lacks is added");
-            placed.push(Placed { object: describe(stream, key, &stored, &lines, at), is_new: false });
+            let (object, lines) = self.read(stream, key, stored, at).await?;
+            packed = off_thread(move || lacking(stream, &packed, &lines))
+                .await
+                .map_err(|error| self.foreign(&object.key, &error))?;
+            let (key, lacking) = (&object.key, packed.records);
+            info!(key, lacking, "was stored before: its records count, and what it lacks is added");
+            placed.push(Placed { object, is_new: false });
         }
         Ok(placed)
     }
@@ -239,8 +237,20 @@ impl Records<'_> {
         Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
     }
 
-    fn lines(&self, key: &str, stored: &Stored) -> Result<Vec<String>, StoreError> {
-        ndjson::lines(&stored.bytes).map_err(|error| self.foreign(key, &error))
+    /// What an object holds, by its content and not by its metadata. `at` is the time of records that have none.
+    async fn read(
+        &self,
+        stream: Stream,
+        key: String,
+        stored: Stored,
+        at: Millis,
+    ) -> Result<(StoredObject, Vec<String>), StoreError> {
+        let of_key = key.clone();
+        let read = move || {
+            let lines = ndjson::lines(&stored.bytes)?;
+            Ok((describe(stream, of_key, &stored, &lines, at), lines))
+        };
+        off_thread(read).await.map_err(|error| self.foreign(&key, &error))
     }
 
     fn foreign(&self, key: &str, error: &std::io::Error) -> StoreError {
@@ -258,7 +268,15 @@ pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Mill
     format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
 }
 
-/// What an object holds, by its content and not by its metadata.
+/// What these lines of an object lack of what was to be stored.
+fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
+    let mut counts = HashMap::<Fingerprint, u64>::new();
+    for line in lines {
+        *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
+    }
+    packed.without(&mut counts, |line| stream.time_of(line))
+}
+
 fn describe(stream: Stream, key: String, stored: &Stored, lines: &[String], at: Millis) -> StoredObject {
     let mut times: Vec<Millis> = lines.iter().map(|line| stream.time_of(line).unwrap_or(at)).collect();
     times.sort_unstable();

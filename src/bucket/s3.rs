@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -64,6 +65,10 @@ pub enum StoreError {
     Archived { bucket: String, key: String, why: String },
     #[error("s3://{bucket}/{key} holds something that this collector didn't write: {why}")]
     Foreign { bucket: String, key: String, why: String },
+    #[error(
+        "s3://{bucket}/{key}, which holds what is known of a list, {why}; the list is stored once more as a whole, and who went meanwhile is not told"
+    )]
+    Damaged { bucket: String, key: String, why: String },
     #[error("the run's time is up")]
     OutOfTime,
 }
@@ -210,14 +215,51 @@ impl Bucket {
         self.retrying("PutObject", object.key, until, attempt).await
     }
 
+    /// Whether there is such an object.
+    pub async fn exists(&self, key: &str, until: Millis) -> Result<bool, StoreError> {
+        let attempt = || async {
+            let request = self.s3.client.head_object().bucket(&self.name).key(key);
+            match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                Ok(_) => Ok(true),
+                Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(false),
+                Err(error) => Err((kind_of(&error), describe(&error))),
+            }
+        };
+        self.retrying("HeadObject", key, until, attempt).await
+    }
+
     /// All keys with a prefix, in order.
     pub async fn list(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
+        self.list_after(prefix, None, until).await
+    }
+
+    /// What lies directly below a prefix and ends in a slash.
+    pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
+        let attempt = || async {
+            let request = self.s3.client.list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
+            match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err((kind_of(&error), describe(&error))),
+            }
+        };
+        // A thousand days are told at once.
+        let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
+        Ok(page.common_prefixes.unwrap_or_default().into_iter().filter_map(|folder| folder.prefix).collect())
+    }
+
+    /// The same that come after a key.
+    pub async fn list_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        until: Millis,
+    ) -> Result<Vec<String>, StoreError> {
         let mut keys = Vec::new();
         let mut next = None;
         loop {
             let attempt = || async {
                 let request = self.s3.client.list_objects_v2().bucket(&self.name).prefix(prefix);
-                let request = request.set_continuation_token(next.clone());
+                let request = request.set_start_after(after.map(str::to_owned)).set_continuation_token(next.clone());
                 match request.set_expected_bucket_owner(self.owner.clone()).send().await {
                     Ok(answer) => Ok(answer),
                     Err(error) => Err((kind_of(&error), describe(&error))),

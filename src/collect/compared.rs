@@ -1,13 +1,18 @@
 //! Snapshots: the readings of all that is compared with what is known. Each is opened on the checkpoint, knows what a run
 //! that died stored under its key, stores what is new or has changed, and closes with what is known now.
 
+use std::sync::PoisonError;
+
+use tracing::warn;
+
 use super::Collector;
 use crate::bucket::records::Placed;
+use crate::bucket::s3::StoreError;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, StateObject, StoredState, WriteOutcome};
-use crate::core::known::Known;
+use crate::core::known::{Known, Version};
 use crate::core::manifest::{ReadingEntry, StoredObject};
-use crate::core::ndjson::{self, Fingerprint, Packed, Packer};
+use crate::core::ndjson::{self, FieldPath, Packed, Packer};
 use crate::core::stream::Class;
 use crate::core::time::Millis;
 
@@ -16,6 +21,7 @@ pub struct Snapshot {
     class: Class,
     pub at: Millis,
     opened_at: Millis,
+    volatile: Vec<FieldPath>,
     pub known: Known,
     /// What was seen so far of a stream that is compared as a whole at its end, by the runs before this one, too. Without
     /// it each record is compared by itself.
@@ -56,17 +62,26 @@ impl Snapshot {
     /// Compares a record: what is new or has changed will be stored.
     pub fn take(&mut self, record: &Record<'_>) {
         let Record { key, line, began, is_index } = *record;
-        let fingerprint = Fingerprint::of(line.as_bytes());
-        let is_known = self.known.has(key, fingerprint);
-        let is_seen = self.seen.as_ref().is_some_and(|seen| seen.has(key, fingerprint));
-        if !is_index && !is_known && !is_seen {
+        let version = self.version(line);
+        let seen = self.seen.as_ref().and_then(|seen| seen.stored(key, line, &version));
+        let stored = seen.or_else(|| self.known.stored(key, line, &version));
+        if !is_index && stored.is_none() {
             self.packer.push(line);
         }
-        match &mut self.seen {
-            Some(seen) => seen.add(key, fingerprint),
-            None if is_known => {}
-            None => self.known.replace(key, fingerprint, began),
+        match (&mut self.seen, stored) {
+            (Some(seen), stored) => seen.add(key, stored.unwrap_or(version)),
+            (None, Some(_)) => {}
+            (None, None) => self.known.replace(key, version, began),
         }
+    }
+
+    /// Whether a record says what is stored of it.
+    pub fn is_stored(&self, key: &str, line: &str) -> bool {
+        self.known.stored(key, line, &self.version(line)).is_some()
+    }
+
+    fn version(&self, line: &str) -> Version {
+        Version::of(line, &self.volatile, self.opened_at)
     }
 
     /// What it says of a record that is gone.
@@ -107,11 +122,13 @@ impl Collector<'_> {
             known
         } else {
             let mut known = self.load_known(stored.known.as_ref()).await?;
+            let volatile = self.run.settings.volatile(self.stream);
+            let at = stored.open.unwrap_or_else(Millis::now);
             let apply = |key: &str, line: &str| {
-                known.apply(key, line);
+                known.apply(key, line, volatile, at);
                 // That run saw it later.
                 if let Some(seen) = seen.as_mut().filter(|seen| seen.has_id(key)) {
-                    seen.apply(key, line);
+                    seen.apply(key, line, volatile, at);
                 }
             };
             self.apply_stored(&stored, &mut found, key_of, apply).await?;
@@ -124,7 +141,8 @@ impl Collector<'_> {
             self.commit().await?;
         }
         let packer = Packer::new(&self.run.settings.packing);
-        Ok(Snapshot { class, at, opened_at: Millis::now(), known, seen, packer, found, set_aside: Vec::new() })
+        let (opened_at, volatile) = (Millis::now(), self.run.settings.volatile(self.stream).to_vec());
+        Ok(Snapshot { class, at, opened_at, volatile, known, seen, packer, found, set_aside: Vec::new() })
     }
 
     /// Stores what the snapshot found. What is known now, and `change`, are committed together. Answers what is known.
@@ -138,7 +156,7 @@ impl Collector<'_> {
         let applied = found.count;
         let (objects, outcome) = Box::pin(self.store_snapshot(at, packer.finish(), found)).await?;
         let before = self.stored(class, |stored| stored.known.clone());
-        let after = self.store_known(&known, before.as_ref()).await?;
+        let (known, after) = self.store_known(known, before.as_ref()).await?;
         let Counted { rows, total } = counted;
         let done =
             ReadingEntry { rows, total, set_aside, objects, ..ReadingEntry::of_instant(self.stream, at, opened_at) };
@@ -153,22 +171,44 @@ impl Collector<'_> {
 
     pub(super) async fn store_known(
         &self,
-        known: &Known,
+        known: Known,
         before: Option<&StateObject>,
-    ) -> Result<Option<StateObject>, Error> {
+    ) -> Result<(Known, Option<StateObject>), Error> {
         if self.run.records.dry_run {
-            return Ok(before.cloned());
+            return Ok((known, before.cloned()));
         }
+        // What is damaged may stand under the very key that this content has.
+        let is_damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let before = before.filter(|_| !is_damaged);
         let prefix = self.run.settings.state_prefix();
         Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
     }
 
-    /// Without asking the bucket for what this process stored itself.
+    /// Without asking the bucket for what this process stored itself. What isn't what the checkpoint names is told, and
+    /// nothing is known then.
     pub(super) async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
-        match at.and_then(|at| self.run.memory.take(self.stream, at)) {
-            Some(known) => Ok(known),
-            None => Ok(Known::load(self.run.state, at, self.run.times.store_until).await?),
+        if let Some(known) = at.and_then(|at| self.run.memory.take(self.stream, at)) {
+            return Ok(known);
         }
+        match Known::load(self.run.state, at, self.run.times.store_until).await {
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.forget(error.into());
+                Ok(Known::default())
+            }
+            known => Ok(known?),
+        }
+    }
+
+    /// Nothing is known any more, so that all is read and stored once more.
+    fn forget(&self, why: Error) {
+        warn!(stream = %self.stream, "{why}");
+        if self.stream.class() == Class::Versions {
+            self.run.ledger.update(|checkpoint| {
+                let state = checkpoint.versions(self.stream);
+                (state.listed_to, state.listing) = (None, None);
+            });
+        }
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
     }
 
     /// Keeps what is known for the next run, of a stream that every run reads.

@@ -1,13 +1,16 @@
 //! Inventory: read whole, compared with what is known, and only what is new, changed or gone is stored. A reading
 //! that doesn't fit a run goes on where it stopped in the next one, and is compared as a whole at its end.
 
+mod deletions;
 mod key;
 mod list;
 mod pass;
 
 use std::collections::BTreeSet;
 
-use self::key::{Member, key_of, with_member};
+use self::deletions::Deletions;
+pub use self::key::key_of;
+use self::key::{Member, with_member};
 use self::list::ListReading;
 use self::pass::PassReading;
 use super::compared::Counted;
@@ -24,8 +27,6 @@ use crate::incydr::request::Caller;
 
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
 pub(super) const EARLY: i64 = 30 * SECOND;
-/// Where more than one in so many would be gone at once, it is the list that is wrong; but one alone may go.
-const ONE_IN: usize = 5;
 /// A list that disagreed with its total, and was not read to its end by so many runs since, changes faster than it is
 /// read.
 const MOST_RUNS: u32 = 5;
@@ -45,8 +46,12 @@ impl Collector<'_> {
         if !is_due && due.is_empty() {
             return Ok(Outcome::NotDue);
         }
-        let pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
+        let mut pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
+        if pass.seen.is_some() && seen.count() == 0 {
+            // What the runs before have read can't be told any more.
+            pass = Pass::new(self.run.api.now());
+        }
         if is_due {
             self.inventory_state(|state| state.pass = Some(pass.clone()));
         }
@@ -54,11 +59,11 @@ impl Collector<'_> {
         let mut reading = PassReading::new(snapshot, pass);
         if !is_due {
             let read = self.read_stuck(facts, &due, &mut reading).await;
-            self.close_unfinished(reading, None).await?;
+            Box::pin(self.close_unfinished(reading, None)).await?;
             return read.map(|()| Outcome::Complete);
         }
         match self.read_parts(facts, &due, &mut reading).await {
-            Ok(()) => self.close_whole(facts, reading).await,
+            Ok(()) => Box::pin(self.close_whole(facts, reading)).await,
             Err(error) => Box::pin(self.suspend(reading, error)).await,
         }
     }
@@ -72,7 +77,7 @@ impl Collector<'_> {
         let interval = self.run.settings.inventory_interval;
         let early = EARLY.min(interval / 20);
         let fresh = state.covered_to.is_some_and(|at| Millis::now() < at + interval - early);
-        !fresh || state.pass.is_some() || state.stored.open.is_some()
+        !fresh || state.pass.is_some() || state.stored.open.is_some() || state.accept_deletions > 0
     }
 
     /// The lists that stand by themselves, and those that each record of the first one has.
@@ -188,28 +193,24 @@ impl Collector<'_> {
         let mut stuck = self.stuck(|stuck| stuck.clone());
         reading.judged.apply_to(&mut stuck, Millis::now());
         let held = HeldLists::of(&stuck);
-        held.keep(facts, &known, &mut seen);
+        held.keep(facts, &known, &mut seen, &reading.not_found);
         let mut refused = None;
         let is_whole = !reading.pass.is_partial && facts.tells_deleted;
+        let accept = self.inventory_state(|state| state.accept_deletions);
         let next = if is_whole {
-            let (mut next, gone) = known.after_whole_reading(seen);
-            if gone.len() > 1 && gone.len() * ONE_IN > known.count() {
-                refused = Some(Error::Totals(format!(
-                    "{} of {} known {} would be gone at once, so nobody is taken for deleted; what is new or changed is stored",
-                    gone.len(),
-                    known.count(),
-                    self.stream
-                )));
-            } else {
-                for key in gone {
-                    let at = reading.snapshot.at;
-                    let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
-                    if let Some(line) = with_member(facts, &key, told).flatten() {
-                        reading.snapshot.push(&line);
-                    }
-                    next.remove(&key);
+            let now = Millis::now();
+            let (mut next, missing) = known.after_whole_reading(seen, now);
+            let deletions = Deletions::of(facts, &known, &next, missing, now, accept > 0);
+            refused = deletions.told(self.stream).map(Error::Totals);
+            for key in deletions.believed {
+                let at = reading.snapshot.at;
+                let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
+                if let Some(line) = with_member(facts, &key, told).flatten() {
+                    reading.snapshot.push(&line);
                 }
+                next.remove(&key);
             }
+            self.inventory_state(|state| state.accept_deletions = accept.saturating_sub(1));
             next
         } else {
             known.updated_with(seen)
@@ -238,11 +239,13 @@ impl Collector<'_> {
         }
         let before = reading.pass.seen.clone();
         if reading.pass.is_at_beginning() {
-            self.close_unfinished(reading, None).await?;
+            Box::pin(self.close_unfinished(reading, None)).await?;
         } else {
-            let seen = self.store_known(reading.seen(), before.as_ref()).await?;
+            let seen = std::mem::take(reading.seen());
+            let (kept, seen) = self.store_known(seen, before.as_ref()).await?;
+            *reading.seen() = kept;
             let pass = Pass { seen, ..reading.pass.clone() };
-            self.close_unfinished(reading, Some(pass)).await?;
+            Box::pin(self.close_unfinished(reading, Some(pass))).await?;
         }
         Err(told.unwrap_or(error))
     }
@@ -291,15 +294,27 @@ impl HeldLists {
         self.parents.is_empty() && self.lists.is_empty()
     }
 
-    /// Nobody is missed on a list that can't be read, nor on another one of the same record.
-    fn keep(&self, facts: &'static Inventory, known: &Known, seen: &mut Known) {
+    /// Nobody is missed on a list that can't be read, nor on another one of the same record. What is on one that can't be
+    /// found may be gone.
+    fn keep(
+        &self,
+        facts: &'static Inventory,
+        known: &Known,
+        seen: &mut Known,
+        not_found: &BTreeSet<(&'static str, String)>,
+    ) {
+        let now = Millis::now();
         let is_held = |member: Member<'_>| match member.parent {
             Some(parent) => self.parents.contains(parent),
             None => self.lists.contains(member.part.name),
         };
+        let is_not_found = |member: Member<'_>| {
+            member.parent.is_some_and(|parent| not_found.contains(&(member.part.name, parent.to_owned())))
+        };
         for key in known.ids().filter(|_| !self.is_empty()) {
             if !seen.has_id(key) && with_member(facts, key, is_held) == Some(true) {
-                seen.keep(key, known);
+                let is_missed = with_member(facts, key, is_not_found) == Some(true);
+                seen.hold(key, known, is_missed.then_some(now));
             }
         }
     }

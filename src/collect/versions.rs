@@ -2,9 +2,11 @@
 //! what is stored is stored once more. Details that don't fit a run stay pending on the checkpoint.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
+use tracing::info;
 
 use super::Collector;
 use super::compared::{Counted, Record, Snapshot};
@@ -51,24 +53,64 @@ impl Collector<'_> {
         let mut round = self.stuck(|stuck| Round::new(None, stuck));
         round.add_due(due.into_iter().filter_map(What::into_id).filter(|id| pending.contains(id)));
         round.add(pending);
-        let mut known = None;
+        let (mut known, not_found) = (None, Mutex::default());
         // Only who has something to compare needs to know what is stored.
         while !round.is_over() {
             let key_of = |line: &str| ndjson::field(line, facts.list.field);
             let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
             round.set_witnesses(snapshot.known.ids());
-            let fetched = self.fetch(facts, &mut round, &mut snapshot).await;
+            let fetched = self.fetch(facts, &mut round, &mut snapshot, &not_found).await;
             known = Some(self.close_part(&mut round, snapshot).await?);
             if let Err(error) = fetched {
                 return Err(failed.filter(|_| error.is_out_of_time()).unwrap_or(error));
             }
         }
+        let not_found = not_found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !not_found.is_empty() {
+            self.drop_gone(facts, &not_found).await?;
+        }
         failed.map_or(Ok(()), Err)
     }
 
+    /// What was not found once more is gone where the whole list doesn't show it any longer.
+    async fn drop_gone(&self, facts: &'static Versions, not_found: &BTreeSet<String>) -> Result<(), Error> {
+        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
+        let mut shown = BTreeSet::new();
+        while let Some(rows) = listing.rows(&self.caller()).await? {
+            shown.extend(rows.into_iter().filter_map(|row| match row {
+                ListRow::Record { id, .. } => Some(id),
+                ListRow::Unreadable { bytes, .. } => ndjson::member(&bytes, facts.list.id()),
+            }));
+        }
+        if listing.total().is_none_or(|total| (shown.len() as u64) < total) {
+            return Ok(());
+        }
+        for id in not_found.difference(&shown) {
+            info!(stream = %self.stream, id, "it is neither found nor listed any more, and so is gone");
+            self.versions_state(|state| state.pending.remove(id));
+            self.stuck(|stuck| stuck.heal(&What::Id(id.clone())));
+        }
+        Ok(())
+    }
+
     /// So many details as one snapshot holds.
-    async fn fetch(&self, facts: &'static Versions, round: &mut Round, snapshot: &mut Snapshot) -> Result<(), Error> {
-        let ask = async |id: &str, caller: &Caller<'_>| self.detail(facts, id, caller).await;
+    async fn fetch(
+        &self,
+        facts: &'static Versions,
+        round: &mut Round,
+        snapshot: &mut Snapshot,
+        not_found: &Mutex<BTreeSet<String>>,
+    ) -> Result<(), Error> {
+        let ask = async |id: &str, caller: &Caller<'_>| {
+            let detail = self.detail(facts, id, caller).await;
+            if let Err(Error::Api(ApiError::Status { status: 404 | 410, .. })) = &detail
+                && self.stuck(|stuck| stuck.get(&What::Id(id.to_owned())).is_some())
+            {
+                not_found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+            }
+            detail
+        };
         let take = async |id: &str, detail: ListRow| {
             match detail {
                 ListRow::Record { line, .. } => {
@@ -94,7 +136,7 @@ impl Collector<'_> {
                 state.pending.remove(id);
             }
             if state.pending.is_subset(&held_up) {
-                state.covered_to = state.listed_to;
+                state.covered_to = state.listed_to.or(state.covered_to);
             }
         })
         .await
@@ -105,7 +147,7 @@ impl Collector<'_> {
         let known = self.versions_state(|state| state.stored.known.clone());
         let Some(old) = known.filter(|at| !Known::is_of_this_month(at)) else { return Ok(()) };
         let known = self.load_known(Some(&old)).await?;
-        let kept = self.store_known(&known, Some(&old)).await?;
+        let (_, kept) = self.store_known(known, Some(&old)).await?;
         self.versions_state(|state| state.stored.known = kept);
         Ok(())
     }
@@ -128,11 +170,12 @@ impl Collector<'_> {
                 part.began = self.run.api.at(part.began);
             }
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
-            let whole = rows == total;
+            // What a list shows beyond its count makes the count the liar.
+            let whole = rows >= total;
             let done = ReadingEntry {
                 request,
                 rows,
-                total: Some(total).filter(|_| whole),
+                total: Some(total).filter(|total| rows == *total),
                 set_aside: odd,
                 ..ReadingEntry::of_instant(self.stream, part.began, part.began)
             };

@@ -6,6 +6,7 @@ mod inventory;
 mod lease;
 mod rescanned;
 mod stored;
+mod take_over;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use crate::core::sign_ins::SignIns;
 use crate::core::states::States;
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
-use crate::core::time::Millis;
+use crate::core::time::{Millis, SECOND};
 
 /// 2 added `recount`, `manifests`, `opened_by`, and the ids of a list under way; 3 added `states` and `health`; 4 added
 /// `reserved` and `merged`; 5 added `stuck` and a window's `resumed`.
@@ -69,6 +70,9 @@ pub struct Checkpoint {
     /// By stream, where its last answer was a 403.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Stream, Refusals>,
+    /// When the first run was attempted of an event stream to which none has come yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempted: BTreeMap<Stream, Millis>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub states: States,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -122,6 +126,7 @@ impl Checkpoint {
             stalled: BTreeMap::new(),
             sign_ins: SignIns::default(),
             refused: BTreeMap::new(),
+            attempted: BTreeMap::new(),
             states: States::new(),
             health: HealthRecords::default(),
         }
@@ -190,6 +195,26 @@ impl Checkpoint {
         }
     }
 
+    /// A run of an event stream is attempted `at` this instant, if it is the first one. Answers whether it is.
+    pub fn attempt(&mut self, stream: Stream, at: Millis) -> bool {
+        if self.events.get(&stream).is_some_and(|state| state.live_from.is_some()) {
+            self.attempted.remove(&stream);
+            return false;
+        }
+        let is_first = !self.attempted.contains_key(&stream);
+        self.attempted.entry(stream).or_insert(at);
+        is_first
+    }
+
+    /// Where a run before this one was attempted and came to nothing, the stream begins where that one would have begun.
+    /// `now` is the earlier of our clock and the API's.
+    pub fn begin_at_first_attempt(&mut self, stream: Stream, lookback: i64, now: Millis) {
+        if let Some(at) = self.attempted.remove(&stream) {
+            let from = (at.min(now) - lookback).floor(SECOND);
+            self.events(stream).live_from.get_or_insert(from);
+        }
+    }
+
     pub fn stuck(&mut self, stream: Stream) -> &mut StuckList {
         self.stuck.entry(stream).or_default()
     }
@@ -234,6 +259,15 @@ impl Checkpoint {
             Class::Versions => &mut self.versions(stream).stored,
             Class::Rescanned => &mut self.rescanned(stream).stored,
             Class::Events | Class::Inventory | Class::Findings => &mut self.inventory(stream).stored,
+        }
+    }
+
+    /// The instant of the snapshot that a run opened and did not close.
+    pub fn open_snapshot(&self, stream: Stream) -> Option<Millis> {
+        match stream.class() {
+            Class::Versions => self.versions.get(&stream)?.stored.open,
+            Class::Rescanned => self.rescanned.get(&stream)?.stored.open,
+            Class::Events | Class::Inventory | Class::Findings => self.inventory.get(&stream)?.stored.open,
         }
     }
 
@@ -355,6 +389,19 @@ mod tests {
             assert_ne!(older, json);
             assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
         }
+    }
+
+    #[test]
+    fn a_stream_begins_where_its_first_attempt_would_have_begun_and_such_a_checkpoint_is_anybody_s() {
+        let mut checkpoint = Checkpoint::new(identity("code42/", None));
+        assert!(checkpoint.attempt(Stream::Audit, Millis(100_000)));
+        assert!(!checkpoint.attempt(Stream::Audit, Millis(200_000)), "the first one counts");
+        assert!(checkpoint.is_blank());
+        checkpoint.begin_at_first_attempt(Stream::Audit, 60_000, Millis(300_000));
+        assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
+        assert!(!checkpoint.attempt(Stream::Audit, Millis(400_000)) && checkpoint.attempted.is_empty());
+        checkpoint.begin_at_first_attempt(Stream::Audit, 60_000, Millis(500_000));
+        assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
     }
 
     #[test]

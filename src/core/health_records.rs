@@ -1,9 +1,12 @@
 //! The changes of the streams' states that are still to be stored as records: plain values, kept on the checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::ndjson::{Packed, Packer, Packing};
-use crate::core::states::Change;
+use crate::core::states::{Change, States};
+use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 /// What is to be told still.
@@ -13,6 +16,9 @@ pub struct HealthRecords {
     /// The instant of the last object: the next one is later, so that no key is ever two objects'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Millis>,
+    /// What else is to be told of a stream, with its next change, or without one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<Stream, String>,
     /// The oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unwritten: Vec<ChangeBatch>,
@@ -28,6 +34,34 @@ pub struct ChangeBatch {
 }
 
 impl HealthRecords {
+    /// Adds a note to those of a stream that were not told yet.
+    pub fn note(&mut self, stream: Stream, note: &str) {
+        let notes = self.notes.entry(stream).or_default();
+        if !notes.is_empty() {
+            notes.push_str("; ");
+        }
+        notes.push_str(note);
+    }
+
+    /// Puts the notes into the first change of each stream; where there is none, its state is told once more. A stream that
+    /// has no state yet keeps its note.
+    pub fn with_notes(&mut self, changes: &mut Vec<Change>, states: &States, now: Millis) {
+        for (stream, note) in std::mem::take(&mut self.notes) {
+            let change = changes.iter_mut().find(|change| change.stream == stream);
+            match (change, states.get(&stream)) {
+                (Some(change), _) => change.note = Some(note),
+                (None, Some(state)) => {
+                    let (state, note) = (state.state, Some(note));
+                    let previous = Some(state);
+                    changes.push(Change { stream, state, previous, at: now, error: None, stuck: None, note });
+                }
+                (None, None) => {
+                    self.notes.insert(stream, note);
+                }
+            }
+        }
+    }
+
     pub fn tell(&mut self, changes: Vec<Change>, run_id: &str, now: Millis) {
         if changes.is_empty() {
             return;
@@ -74,6 +108,7 @@ mod tests {
             at: Millis(7),
             error: None,
             stuck: None,
+            note: None,
         };
         let mut health = HealthRecords::default();
         health.tell(Vec::new(), "r-0", Millis(9));

@@ -1,11 +1,13 @@
 //! A page's bytes, cut into records as they arrive, checked, and packed as gzipped NDJSON. No record is ever built as a
 //! value and written again: numbers, key order, escapes and unknown fields survive byte for byte.
 
+mod canonical;
 mod cut;
 mod find;
 mod pack;
 mod scan;
 
+pub use canonical::{FieldPath, canonical};
 pub use cut::{Cut, Cutter, PageError, Place, Row, lenient, row};
 pub use find::{member, single};
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};

@@ -6,6 +6,7 @@ mod encryption;
 mod error;
 mod fields;
 mod file_event_query;
+mod volatile;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,10 +25,11 @@ pub use self::error::SettingsError;
 pub use self::fields::ObjectFields;
 use self::fields::fields;
 pub use self::file_event_query::FileEventQuery;
+use self::volatile::volatile_fields;
 use crate::core::checkpoint::Reserved;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
-use crate::core::ndjson::{Packing, hex};
+use crate::core::ndjson::{FieldPath, Packing, hex};
 use crate::core::proxies::Proxies;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, MINUTE};
@@ -55,6 +57,8 @@ pub struct Settings {
     /// How far back what changes is read again.
     pub rescan: i64,
     pub inventory_interval: i64,
+    /// What only says that a record was seen again.
+    volatile: BTreeMap<Stream, Vec<FieldPath>>,
     pub packing: Packing,
     /// Of each write.
     pub encryption: Encryption,
@@ -146,6 +150,10 @@ impl Settings {
             },
             rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
+            // Set to nothing it means none; nothing set means the default.
+            volatile: volatile_fields(
+                vars.raw("VOLATILE_FIELDS").as_deref().unwrap_or("agents.lastConnected,devices.lastConnected"),
+            )?,
             stale_agent: vars.number("STALE_AGENT_DAYS", 30, 1, 3_650)? * DAY,
             minimum_agent_version: vars.get("MINIMUM_AGENT_VERSION").map(|held| agent_version(&held)).transpose()?,
             packing: Packing { level: vars.number("GZIP_LEVEL", 6, 1, 9)?, suffix: fields.in_records },
@@ -170,6 +178,11 @@ impl Settings {
             _ => self.page_sizes.other,
         };
         size.min(allowed)
+    }
+
+    /// Fields of a stream's records whose change alone is no change.
+    pub fn volatile(&self, stream: Stream) -> &[FieldPath] {
+        self.volatile.get(&stream).map_or(&[], Vec::as_slice)
     }
 
     /// How far behind now a window must end.
@@ -257,10 +270,10 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
         (self.var)(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty())
     }
 
-    /// An empty variable counts as absent, but for the one that may be set to nothing.
+    /// An empty variable counts as absent, but for those that may be set to nothing.
     fn hash(&self) -> String {
         let mut set = self.set.borrow().clone();
-        set.retain(|name, held| !held.is_empty() || name == "RECONCILE_MINUTES");
+        set.retain(|name, held| !held.is_empty() || ["RECONCILE_MINUTES", "VOLATILE_FIELDS"].contains(&name.as_str()));
         hex(&Sha256::digest(serde_json::to_vec(&set).unwrap_or_default()))
     }
 
@@ -354,6 +367,14 @@ mod tests {
             ("MINIMUM_AGENT_VERSION", "latest"),
             ("MINIMUM_AGENT_VERSION", "1..2"),
             ("MINIMUM_AGENT_VERSION", "1.2-beta"),
+            ("VOLATILE_FIELDS", "lastConnected"),
+            ("VOLATILE_FIELDS", "agents"),
+            ("VOLATILE_FIELDS", "agents."),
+            ("VOLATILE_FIELDS", "agents.a..b"),
+            ("VOLATILE_FIELDS", "agent.lastConnected"),
+            ("VOLATILE_FIELDS", "audit.timestamp"),
+            ("VOLATILE_FIELDS", "environment_health.days"),
+            ("VOLATILE_FIELDS", "agents.lastConnected,,users.notes"),
             ("GZIP_LEVEL", "10"),
             ("REQUESTS_PER_MINUTE", "0"),
             ("INCYDR_API_DIALECT", "rest"),
@@ -420,6 +441,20 @@ mod tests {
         assert_eq!(delays(&[]), [60 * MINUTE, 1_440 * MINUTE]);
         assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [0, 30 * MINUTE]);
         assert!(delays(&[("RECONCILE_MINUTES", " ")]).is_empty());
+    }
+
+    #[test]
+    fn what_is_volatile_is_read_by_stream_and_path_or_is_nothing() {
+        let path = |parts: &[&str]| -> Vec<String> { parts.iter().map(|part| (*part).to_owned()).collect() };
+        let settings = read(&[]).expect("good");
+        for stream in [Stream::Agents, Stream::Devices] {
+            assert_eq!(settings.volatile(stream), [path(&["lastConnected"])]);
+        }
+        assert!(settings.volatile(Stream::Users).is_empty());
+        let settings = read(&[("VOLATILE_FIELDS", "users.notes, alerts.scores.score ,users.a")]).expect("good");
+        assert_eq!(settings.volatile(Stream::Users), [path(&["notes"]), path(&["a"])]);
+        assert_eq!(settings.volatile(Stream::Sessions), [path(&["scores", "score"])]);
+        assert!(read(&[("VOLATILE_FIELDS", "")]).expect("good").volatile(Stream::Agents).is_empty());
     }
 
     #[test]

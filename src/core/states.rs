@@ -74,6 +74,9 @@ pub struct Change {
     /// What can't be read, where there is anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckSummary>,
+    /// What else is to be told: where collection began, what was found of a lost or an older checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// How far a run came before it came to its streams, and when.
@@ -141,7 +144,7 @@ pub fn change(
         let (state, error) = (after.state, after.error.clone());
         states.insert(stream, StreamState { since: before.since, ..after });
         let is_news = count > before.stuck || count == 0 && before.stuck > 0;
-        let change = Change { stream, state, previous: Some(state), at: now, error, stuck };
+        let change = Change { stream, state, previous: Some(state), at: now, error, stuck, note: None };
         return if is_news { vec![change] } else { Vec::new() };
     }
     let is_new = matches!(was, None | Some(State::Stopped));
@@ -158,7 +161,7 @@ pub fn change(
     for (state, at) in steps.chain([(after.state, now)]) {
         let error = if state < State::Error { None } else { after.error.clone() };
         let stuck = stuck.clone().filter(|_| state >= State::Error || state == after.state);
-        changes.push(Change { stream, state, previous, at, error, stuck });
+        changes.push(Change { stream, state, previous, at, error, stuck, note: None });
         previous = Some(state);
     }
     states.insert(stream, after);
@@ -208,7 +211,7 @@ pub fn restart(states: &mut States, streams: &[Stream], now: Millis) -> Vec<Chan
 
 fn one_step(stream: Stream, from: &mut StreamState, to: State, now: Millis) -> Change {
     let previous = Some(std::mem::replace(from, StreamState::new(to, now)).state);
-    Change { stream, state: to, previous, at: now, error: None, stuck: None }
+    Change { stream, state: to, previous, at: now, error: None, stuck: None, note: None }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Verify};
+use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Restart, Verify};
 use crate::core::intervals::Span;
-use crate::core::stream::Stream;
+use crate::core::stream::{Class, Stream};
 use crate::core::time::{HOUR, Millis};
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
-                     \"merge\", \"plan\", \"probe\", \"replay\", \"restart\", \"shard\" and \"verify\"";
+                     \"merge\", \"plan\", \"probe\", \"recover\", \"replay\", \"restart\", \"shard\" and \"verify\"";
 
 /// The event as Lambda hands it over, where it is JSON that can be read at all.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -58,7 +58,8 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
                     .ok_or_else(|| "\"shard\" needs \"shard\", one of those that \"plan\" answers".into())
             }
             "merge" => EventFields::read(event, "merge", &[]).map(|_| Invocation::Merge),
-            "restart" => Ok(Invocation::Restart(EventFields::read(event, "restart", &["streams"])?.streams)),
+            "recover" => EventFields::read(event, "recover", &[]).map(|_| Invocation::Recover),
+            "restart" => restart(event),
             _ => Err(format!("{action:?} is not an action; {TAKES}")),
         },
         Some(action) => Err(format!("{action} is not an action; {TAKES}")),
@@ -98,6 +99,18 @@ fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
     Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
 }
 
+fn restart(event: &Map<String, Value>) -> Result<Invocation, String> {
+    let EventFields { streams, accept_deletions, .. } =
+        EventFields::read(event, "restart", &["streams", "accept_deletions"])?;
+    let keeps_none = |stream: &&Stream| stream.class() != Class::Inventory;
+    if let Some(other) = streams.iter().flatten().find(keeps_none).filter(|_| accept_deletions) {
+        return Err(format!(
+            "\"accept_deletions\" is for lists that are read whole, such as users; of {other} nobody is told as deleted"
+        ));
+    }
+    Ok(Invocation::Restart(Restart { streams, accept_deletions }))
+}
+
 fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
     let EventFields { prefix, format, .. } = EventFields::read(event, "health", &["format", "prefix"])?;
     if format == Format::Csv && prefix.is_none() {
@@ -113,6 +126,7 @@ struct EventFields {
     from: Option<Millis>,
     to: Option<Millis>,
     dry_run: bool,
+    accept_deletions: bool,
     prefix: Option<String>,
     format: Format,
     shard: Option<String>,
@@ -145,10 +159,8 @@ impl EventFields {
                 "at_once" => fields.at_once = Some(number(field, value, 20)?),
                 "requests_per_minute" => fields.requests_per_minute = Some(number(field, value, 1_000_000)?),
                 "expires_after_hours" => fields.expires_after_hours = Some(number(field, value, 720)?),
-                _ => {
-                    fields.dry_run =
-                        value.as_bool().ok_or_else(|| format!("\"dry_run\" is {value}, but must be true or false"))?;
-                }
+                "accept_deletions" => fields.accept_deletions = flag(field, value)?,
+                _ => fields.dry_run = flag(field, value)?,
             }
         }
         Ok(fields)
@@ -175,6 +187,10 @@ fn streams(value: &Value) -> Result<Vec<Stream>, String> {
     streams.sort_unstable();
     streams.dedup();
     Ok(streams)
+}
+
+fn flag(field: &str, value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("{field:?} is {value}, but must be true or false"))
 }
 
 fn text(field: &str, value: &Value) -> Result<String, String> {
@@ -248,8 +264,12 @@ mod tests {
         let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
         assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));
         let restart = json!({"action": "restart", "streams": ["audit"]});
-        assert_eq!(parse(&restart, from), Ok(Invocation::Restart(Some(vec![Stream::Audit]))));
-        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(None)));
+        let expected = Restart { streams: Some(vec![Stream::Audit]), accept_deletions: false };
+        assert_eq!(parse(&restart, from), Ok(Invocation::Restart(expected)));
+        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(Restart::default())));
+        let accept = json!({"action": "restart", "streams": ["users"], "accept_deletions": true});
+        let expected = Restart { streams: Some(vec![Stream::Users]), accept_deletions: true };
+        assert_eq!(parse(&accept, from), Ok(Invocation::Restart(expected)));
     }
 
     #[test]
@@ -304,8 +324,14 @@ mod tests {
             ),
             (json!({"action": "replay", "prefix": "again/"}), "needs \"from\""),
             (json!({"action": "replay", "prefix": 7}), "must be text"),
-            (json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}), "which takes \"streams\""),
+            (
+                json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}),
+                "which takes \"streams\", \"accept_deletions\"",
+            ),
             (json!({"action": "restart", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "restart", "accept_deletions": 1}), "true or false"),
+            (json!({"action": "restart", "streams": ["users", "audit"], "accept_deletions": true}), "of audit nobody"),
+            (json!({"action": "collect", "accept_deletions": true}), "is not a field of \"collect\""),
             (json!({"action": "remove"}), "\"restart\""),
             (json!({"action": "verify", "dry_run": true}), "which takes \"streams\", \"from\", \"to\""),
             (

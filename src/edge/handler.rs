@@ -1,5 +1,6 @@
 //! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use lambda_runtime::Diagnostic;
@@ -14,6 +15,7 @@ use crate::actions::clients::Clients;
 use crate::actions::collect::collect;
 use crate::actions::health::{HealthAnswer, health};
 use crate::actions::probe::{Probed, probe};
+use crate::actions::recover::{Recovered, recover};
 use crate::actions::request::{Collect, Invocation};
 use crate::actions::restart::restart;
 use crate::actions::verify::{Verified, verify};
@@ -42,6 +44,7 @@ pub enum Answered {
     Probe(Box<Probed>),
     Health(Box<HealthAnswer>),
     Backfill(Backfilled),
+    Recover(Box<Recovered>),
 }
 
 impl Handler {
@@ -117,8 +120,11 @@ impl Handler {
             Invocation::Health(asked) => {
                 Answered::Health(Box::new(Box::pin(health(settings, clients, run_id, asked, deadline)).await?))
             }
-            Invocation::Restart(streams) => {
-                Box::pin(restart(settings, clients, run_id, streams.clone(), deadline)).await.into()
+            Invocation::Restart(asked) => {
+                Box::pin(restart(settings, clients, run_id, asked.clone(), deadline)).await.into()
+            }
+            Invocation::Recover => {
+                Answered::Recover(Box::new(Box::pin(recover(settings, clients, run_id, deadline)).await?))
             }
             Invocation::Plan(asked) => {
                 Answered::Backfill(Box::pin(plan(settings, clients, run_id, asked, deadline)).await?)
@@ -141,5 +147,11 @@ fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
     // First, for it says so where there are no certificate authorities at all.
     let http = http::client(settings, ca_bundle.as_deref())?;
     let aws = AwsClients::from_vars(var, &settings.proxies, ca_bundle);
-    Ok(Clients { api: Api::new(settings, http, aws.secrets), s3: aws.s3, memory: Memory::default() })
+    Ok(Clients {
+        api: Api::new(settings, http, aws.secrets),
+        s3: aws.s3,
+        memory: Memory::default(),
+        attempted: Mutex::default(),
+        written: Mutex::default(),
+    })
 }

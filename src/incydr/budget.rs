@@ -1,7 +1,7 @@
 //! The request budget that all streams share: at most so many over any 60 seconds, kept from tick to tick.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,21 +13,34 @@ const SPAN: i64 = MINUTE + 500;
 pub struct Budget {
     per_minute: AtomicUsize,
     sent: Mutex<VecDeque<Millis>>,
+    /// The API wants to be left alone until then.
+    paused_until: AtomicI64,
 }
 
 impl Budget {
     pub fn new(per_minute: usize) -> Self {
-        Self { per_minute: per_minute.into(), sent: Mutex::default() }
+        Self { per_minute: per_minute.into(), sent: Mutex::default(), paused_until: AtomicI64::new(0) }
     }
 
-    /// From now on; what was sent counts as before.
+    /// A run begins: from now on so many; what was sent counts as before, and a pause is over: the API says so again
+    /// where it isn't.
     pub fn set(&self, per_minute: usize) {
+        self.paused_until.store(0, Ordering::Relaxed);
         self.per_minute.store(per_minute, Ordering::Relaxed);
+    }
+
+    /// The API said that there are too many requests: none of this process is sent before then.
+    pub fn pause(&self, until: Millis) {
+        self.paused_until.fetch_max(until.0, Ordering::Relaxed);
     }
 
     /// Takes one request of the budget at `now`, or answers how long to wait. By the wall clock, which goes on while
     /// the container is frozen; a clock that was set back forgets nothing.
     pub fn take(&self, now: Millis) -> Result<(), Duration> {
+        let paused_until = Millis(self.paused_until.load(Ordering::Relaxed));
+        if now < paused_until {
+            return Err(paused_until.since(now));
+        }
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         while sent.front().is_some_and(|first| *first + SPAN <= now) {
             sent.pop_front();
@@ -62,6 +75,15 @@ mod tests {
             }
         }
         assert!(sent.windows(6).all(|six| six[5].0 - six[0].0 >= MINUTE), "seed {seed}");
+    }
+
+    #[test]
+    fn a_pause_is_everybody_s_and_the_longest_counts() {
+        let budget = Budget::new(2);
+        budget.pause(Millis(5_000));
+        budget.pause(Millis(3_000));
+        assert_eq!(budget.take(Millis(1_000)), Err(Duration::from_secs(4)));
+        assert_eq!(budget.take(Millis(5_000)), Ok(()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AGE, DATE, HeaderMap};
 use serde::Serialize;
@@ -26,6 +26,9 @@ pub struct DoubtedClock {
     pub api: Millis,
     pub ours: Millis,
 }
+/// After a 429 that doesn't say for how long, no stream asks for so long; and for no longer than this, whatever it says.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
 pub struct Connection {
     pub http: reqwest::Client,
@@ -105,8 +108,10 @@ impl Connection {
                 caller.calls.note_silence(began.elapsed());
                 Err(ApiError::OutOfTime.into())
             });
-        if matches!(&answered, Err(FailedAttempt { error: ApiError::RateLimited { .. }, .. })) {
+        if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
+            let pause = retry_after.unwrap_or(THROTTLED_PAUSE).min(LONGEST_PAUSE);
+            self.budget.pause(Millis::now() + i64::try_from(pause.as_millis()).unwrap_or(0));
         }
         if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
             self.lanes.refused(sent_at, Millis::now());

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::core::json::count;
-use crate::core::ndjson::{self, Row};
+use crate::core::ndjson::{self, Fingerprint, Row};
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
@@ -28,6 +28,9 @@ pub struct Listing<'a> {
     rows: u64,
     total: Option<u64>,
     expected: Option<u64>,
+    /// How many rows a page has that is full, as far as can be told, and the first row of the last page.
+    full: u64,
+    first_row: Option<Fingerprint>,
     /// A page has arrived.
     is_begun: bool,
     /// How many pages without a row were the last.
@@ -124,7 +127,21 @@ impl<'a> Listing<'a> {
             Paging::Token { first, .. } => Next::Token { token: first.map(str::to_owned), seen: HashSet::new() },
             Paging::Whole => Next::Whole,
         };
-        Self { list, request, size, next, rows: 0, total: None, expected: None, is_begun: false, empty_pages: 0, api }
+        let (total, expected, first_row, rows, empty_pages) = (None, None, None, 0, 0);
+        Self {
+            list,
+            request,
+            size,
+            next,
+            rows,
+            total,
+            expected,
+            full: size,
+            first_row,
+            is_begun: false,
+            empty_pages,
+            api,
+        }
     }
 
     /// The list of one record, by its id.
@@ -264,15 +281,23 @@ impl<'a> Listing<'a> {
     }
 
     /// A short page is not taken for the last: the server may allow fewer rows a page than were asked for. An empty one
-    /// is, where pages have numbers, and so is one after which all rows are there that the total tells of. Where they
-    /// have tokens, the last is the one without.
+    /// is, where pages have numbers, and so is a short one after which all rows are there that the total tells of. After a
+    /// full one there may be more than that, unless it only repeats the one before it. Where pages have tokens, the last is
+    /// the one without.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
         let expected = self.expected.or(self.total);
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
-                let more = expected.is_none_or(|expected| self.rows < expected);
+                let is_short_of = expected.is_none_or(|expected| self.rows < expected);
+                let repeats = page.first.is_some() && page.first == self.first_row;
+                let more = is_short_of || count >= self.full && !repeats;
+                // The server may allow fewer rows a page than were asked for: then that many are a full one.
+                if is_short_of && expected.is_some() {
+                    self.full = self.full.min(count);
+                }
+                self.first_row = page.first;
                 if count > 0 && more { Next::Number(number + 1) } else { Next::End }
             }
             (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match token(&page.envelope, next) {

@@ -7,7 +7,7 @@ use flate2::write::MultiGzDecoder;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use crate::core::ndjson::{Cut, Cutter, PageError, Row};
+use crate::core::ndjson::{Cut, Cutter, Fingerprint, PageError, Row};
 use crate::core::quote::EXCERPT;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
@@ -34,6 +34,8 @@ pub trait Rows: Send + 'static {
 /// What is known of a page that has arrived.
 pub struct Page {
     pub rows: u64,
+    /// Tells its first row from others.
+    pub first: Option<Fingerprint>,
     /// All keys but the list's.
     pub envelope: Map<String, Value>,
     pub has_list: bool,
@@ -103,8 +105,11 @@ fn cut<R: Rows>(
 ) -> (R, Result<Page, PageError>, Vec<u8>) {
     let mut cutter = Cutter::new(list.place, list.field);
     let mut unpacker = is_gzipped.then(|| MultiGzDecoder::new(Vec::new()));
-    let (mut count, mut begins) = (0, Vec::new());
+    let (mut count, mut first, mut begins) = (0, None, Vec::new());
     let mut take = |row: Row<'_>| {
+        first.get_or_insert_with(|| match &row {
+            Row::Record { bytes, .. } | Row::Unreadable { bytes, .. } => Fingerprint::quick(bytes),
+        });
         count += 1;
         rows.take(row);
     };
@@ -131,6 +136,6 @@ fn cut<R: Rows>(
         Ok(())
     };
     let page = use_up().and_then(|()| cutter.finish(&mut take));
-    let page = page.map(|Cut { envelope, has_list }| Page { rows: count, envelope, has_list });
+    let page = page.map(|Cut { envelope, has_list }| Page { rows: count, first, envelope, has_list });
     (rows, page, begins)
 }

@@ -187,7 +187,11 @@ async fn retry_after_is_obeyed_as_seconds_and_as_a_date_and_never_past_the_deadl
         let began = Instant::now();
         let answer = rig.run().await;
         assert!(began.elapsed() < Duration::from_secs(10), "it doesn't wait in vain");
-        assert_eq!((&answer["status"], &answer["streams"]["audit"]["status"]), (&json!("partial"), &json!("complete")));
+        assert_eq!((&answer["status"], &answer["streams"]["users"]["status"]), (&json!("partial"), &json!("partial")));
+        let requests = rig.sim.api.requests();
+        let refused = requests.iter().find(|request| request.status == Some(429)).expect("refused").at;
+        let late = requests.iter().filter(|request| request.at - refused > TimeDelta::milliseconds(500));
+        assert_eq!(late.count(), 0, "the others are left alone, too");
     }
 }
 
@@ -259,4 +263,25 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
         assert_eq!(kept[0].bytes, raw.trim().as_bytes(), "{stream}: byte for byte");
     }
     assert!(!rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await.iter().any(|key| key.contains("set-aside")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_pauses_all_requests_and_not_its_own_alone() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events,users,cases")).await;
+    rig.populate();
+    rig.sim.faults.once(Endpoint::Users, 1, Fault::RateLimited { retry_after: Some("3".into()) });
+    rig.sim.faults.always(Endpoint::CaseDetail, Fault::Late(std::time::Duration::from_millis(300)));
+    assert_eq!(rig.run().await["status"], "complete");
+    let requests = rig.sim.api.requests();
+    let refused = requests.iter().find(|request| request.status == Some(429)).expect("refused").at;
+    let soon = |at: chrono::DateTime<chrono::Utc>| at - refused;
+    let meanwhile: Vec<_> = requests
+        .iter()
+        .filter(|request| {
+            let after = soon(request.at);
+            after > chrono::TimeDelta::milliseconds(500) && after < chrono::TimeDelta::milliseconds(2_900)
+        })
+        .collect();
+    assert!(meanwhile.is_empty(), "{meanwhile:#?}");
+    rig.assert_holds_everything().await;
 }

@@ -198,3 +198,20 @@ async fn where_no_case_may_be_read_the_stream_is_not_permitted() {
         ("ThirdPartyConfigError", &json!("not_permitted"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_is_gone_only_when_the_list_no_longer_shows_it() {
+    let rig = rig().await;
+    rig.sim.world.add_cases(5, ago(900), ago(800));
+    let ailment = rig.sim.faults.ail_at("/v1/cases/2", Fault::Status(404, "{}".into()));
+    for _ in 0..3 {
+        let answer = rig.stuck_run().await;
+        crate::stuck::assert_stuck(&answer, "cases", 1);
+        rig.invoke(json!({"action": "restart"})).await.answer();
+    }
+    rig.sim.world.remove(simulator::Dataset::Cases, "2");
+    ailment.heal();
+    rig.assert_heals("cases").await;
+    assert_eq!(rig.checkpoint().await["versions"]["cases"].get("pending"), None);
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}

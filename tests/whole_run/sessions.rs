@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Record, S3Fault, compact, with_member};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Record, S3Fault, SessionFilter, compact, with_member};
 
 use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
 
@@ -53,7 +53,7 @@ async fn those_with_alerts_and_those_without_are_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_is_exactly_full_is_the_last() {
+async fn a_page_that_is_exactly_full_is_followed_by_none() {
     for n in [0, 1, 49, 50, 51, 100] {
         let rig = rig().await;
         populate(&rig, n, 1);
@@ -236,9 +236,14 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
     rig.sim.faults.clear();
     rig.run().await;
     assert_events(&rig).await;
-    rig.sim.faults.always(Endpoint::SessionEvents, Fault::Status(404, "{}".into()));
-    rig.sim.world.change(Dataset::Sessions, &alerted[1].id, |raw| with_member(raw, "highEvents", "7"));
-    assert_eq!(rig.run().await["status"], "complete", "a session that is gone has no events");
+    // One that is gone before its events could be asked for has none; that takes two looks.
+    let gone = alerted[1].id.to_string();
+    rig.sim.world.change(Dataset::Sessions, &gone, |raw| with_member(raw, "highEvents", "7"));
+    rig.sim.faults.ail_at(format!("/v1/sessions/{gone}/events"), Fault::Status(404, "{}".into()));
+    rig.stuck_run().await;
+    rig.stuck_run().await;
+    rig.sim.world.remove(Dataset::Sessions, &gone);
+    rig.assert_heals("session_events").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,4 +329,107 @@ async fn an_answer_that_counts_events_and_has_no_list_is_asked_for_again() {
     rig.sim.faults.once(Endpoint::SessionEvents, 2, Fault::Status(200, r#"{"queryResult":{"totalCount":2}}"#.into()));
     assert_eq!(rig.run().await["status"], "complete");
     assert_eq!(rig.stored("session_events").await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_twice_whatever_the_servers_filter_looks_at() {
+    for by in [SessionFilter::BeginTime, SessionFilter::EndTime, SessionFilter::LastUpdated, SessionFilter::Nothing] {
+        println!("{by:?}");
+        let rig = Rig::with(|lambda: LambdaBuilder| {
+            lambda.env("STREAMS", "sessions,session_events").env("SESSIONS_RESCAN_HOURS", "1")
+        })
+        .await;
+        rig.sim.api.change(|behaviour| behaviour.session_filter = by);
+        let now = Utc::now();
+        // Long ago and short, long ago and lasting until now, and young.
+        let world = &rig.sim.world;
+        world.add_sessions(5, now - TimeDelta::hours(90), now - TimeDelta::hours(80), true);
+        for session in world.add_sessions(5, now - TimeDelta::hours(70), now - TimeDelta::hours(60), true) {
+            for name in ["endTime", "lastUpdated"] {
+                let at = now.timestamp_millis().to_string();
+                world.change(Dataset::Sessions, &session.id, |raw| with_member(raw, name, &at));
+            }
+        }
+        world.add_sessions(5, now - TimeDelta::minutes(50), now, true);
+        let sessions = world.all(Dataset::Sessions);
+        for session in &sessions {
+            world.add_children(Dataset::SessionEvents, &session.id, 2);
+        }
+        rig.run().await;
+        let stored = (rig.stored("sessions").await.len(), rig.stored("session_events").await.len());
+        assert!(stored.0 >= 5 && stored.1 == 2 * stored.0, "{stored:?}");
+        for hours in [1, 7] {
+            for stream in ["sessions", "session_events"] {
+                swept_hours_ago(&rig, stream, hours).await;
+            }
+            // Something is found by each run, so that what is old would be forgotten.
+            let another = world.add_sessions(1, Utc::now() - TimeDelta::seconds(2), Utc::now(), true).remove(0);
+            world.add_children(Dataset::SessionEvents, &another.id, 1);
+            let answer = rig.run().await;
+            assert_eq!(answer["streams"]["sessions"]["records"], 1, "{by:?}: {answer:#}");
+            assert_eq!(answer["streams"]["session_events"]["records"], 1, "{by:?}: {answer:#}");
+        }
+        // One of the oldest that are shown changes: its events are known still.
+        if by == SessionFilter::Nothing {
+            world.change(Dataset::Sessions, &sessions[0].id, |raw| with_member(raw, "highEvents", "7"));
+            let answer = rig.run().await;
+            assert_eq!(answer["streams"]["sessions"]["records"], 1);
+            assert_eq!(answer["streams"]["session_events"]["records"], 0, "{answer:#}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_tells_its_begin_in_seconds_or_before_1970_is_stored_once() {
+    let rig =
+        Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", "sessions").env("SESSIONS_RESCAN_HOURS", "1")).await;
+    let sessions = populate(&rig, 25, 1);
+    for (at, session) in sessions.iter().enumerate() {
+        let begin = [session.time.timestamp().to_string(), "-5".into(), "\"noon\"".into()][at % 3].clone();
+        let raw = with_member(&session.raw, "beginTime", &begin);
+        rig.sim.world.remove(Dataset::Sessions, &session.id);
+        rig.sim.world.push_raw(Dataset::Sessions, &session.id, session.time, raw);
+    }
+    collected(&rig).await;
+    for _ in 0..3 {
+        rig.sim.world.add_sessions(1, Utc::now() - TimeDelta::seconds(2), Utc::now(), true);
+        assert_eq!(collected(&rig).await["records"], 1);
+    }
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_not_found_once_or_fewer_than_counted_are_asked_for_until_they_agree() {
+    for fault in [Fault::Status(404, "{}".into()), Fault::TotalOff(3)] {
+        let rig = rig_of("session_events").await;
+        let sessions = rig.sim.world.add_sessions(4, Utc::now() - TimeDelta::hours(1), Utc::now(), true);
+        for session in &sessions {
+            rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 9);
+        }
+        let bad = sessions[2].id.to_string();
+        let of_it = move |request: &simulator::http::Request| request.path.contains(&bad);
+        println!("{fault:?}");
+        rig.sim.faults.when_times(Endpoint::SessionEvents, 2, of_it, fault);
+        for _ in 0..2 {
+            let answer = rig.stuck_run().await;
+            crate::stuck::assert_stuck(&answer, "session_events", 1);
+        }
+        rig.assert_heals("session_events").await;
+        assert_events(&rig).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_more_events_than_one_answer_shows_is_stuck_and_told() {
+    let rig = rig_of("session_events").await;
+    let session = rig.sim.world.add_sessions(1, Utc::now() - TimeDelta::hours(1), Utc::now(), true).remove(0);
+    rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 9);
+    rig.sim.faults.always(Endpoint::SessionEvents, Fault::TotalOff(200));
+    for _ in 0..2 {
+        let answer = rig.stuck_run().await;
+        let told = crate::stuck::assert_stuck(&answer, "session_events", 1);
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.contains("shows 9 records and counts 209, and has no further page"), "{message}");
+        assert_eq!(rig.stored("session_events").await.len(), 9, "what it shows is stored, once");
+    }
 }

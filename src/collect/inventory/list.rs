@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
+use tracing::warn;
 
 use super::super::Collector;
+use super::deletions::{is_believed, missed_since};
 use super::key::Member;
 use super::pass::{PassReading, Whole};
 use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::ndjson::{self, Fingerprint};
+use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
 use crate::incydr::listing::{ListRow, Listing, escape};
@@ -28,6 +31,8 @@ pub struct ListReading<'a> {
     /// Where it was asked for already.
     first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
     ids: HashSet<String>,
+    /// As many rows were shown, those that were shown twice too.
+    rows: u64,
     /// Rows that couldn't be read.
     set_aside: u64,
     /// Of all rows, what differs from the others.
@@ -47,6 +52,7 @@ impl Collector<'_> {
             list.ids = reading.ids_of(facts, part).collect();
             list.set_aside = reading.pass.set_aside;
             let rows = list.ids.len() as u64 + list.set_aside;
+            list.rows = rows;
             list.listing = list.listing.from_page(reading.pass.page, rows);
         }
         list
@@ -74,7 +80,7 @@ impl Collector<'_> {
             listing = listing.of(parent);
         }
         let (ids, distinct) = (HashSet::new(), HashSet::new());
-        ListReading { part, parent, listing, first_page: None, ids, set_aside: 0, distinct }
+        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, distinct }
     }
 
     pub(super) async fn read_list(
@@ -89,7 +95,10 @@ impl Collector<'_> {
         loop {
             tries += 1;
             let total = match self.read_pages(facts, &mut list, reading).await {
-                Err(Error::Api(error)) if is_none(part, &error) => Some(0),
+                Err(Error::Api(error)) if is_none(part, &error) => {
+                    self.check_gone(facts, &list, &error, reading)?;
+                    Some(0)
+                }
                 read => read?,
             };
             let ids = list.ids.len() as u64;
@@ -101,6 +110,12 @@ impl Collector<'_> {
             // where they are still there in the last reading, they are the API's own.
             if ids + list.set_aside == total || tries == TRIES && distinct == total {
                 return Ok(Whole { rows: total, total: Some(total), is_exact: ids == total });
+            }
+            // It was read until a page was short, and showed more than it counts: the count is wrong.
+            if ids + list.set_aside > total {
+                let rows = ids + list.set_aside;
+                warn!(stream = %self.stream, list = part.name, rows, total, "the API counts fewer than it shows; what it shows is believed");
+                return Ok(Whole { rows, total: None, is_exact: list.set_aside == 0 && rows == list.rows });
             }
             if tries == TRIES {
                 let whose = list.parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
@@ -120,6 +135,32 @@ impl Collector<'_> {
         }
     }
 
+    /// A list that can't be found is not an empty one: where something is known of it, nobody is taken for deleted before
+    /// it was not found for a day.
+    fn check_gone(
+        &self,
+        facts: &'static Inventory,
+        list: &ListReading<'_>,
+        error: &ApiError,
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let (name, parent) = (list.part.name, list.parent.as_deref());
+        let is_not_found = matches!(error, ApiError::Status { status: 404, .. });
+        let (count, since) = missed_since(facts, &reading.snapshot.known, name, parent);
+        let is_accepted = self.inventory_state(|state| state.accept_deletions > 0);
+        let is_gone = since.is_some_and(|since| is_believed(since, Millis::now()));
+        if !is_not_found || count == 0 || is_gone || is_accepted || !facts.tells_deleted {
+            return Ok(());
+        }
+        if let Some(parent) = parent {
+            reading.not_found.insert((name, parent.to_owned()));
+        }
+        Err(Error::Totals(format!(
+            "{error}; {count} are known, and a list that can't be found is not an empty one: they are taken for deleted once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
+            self.stream
+        )))
+    }
+
     /// Reads on to the last page; answers the API's total.
     async fn read_pages(
         &self,
@@ -136,6 +177,7 @@ impl Collector<'_> {
             };
             let Some(rows) = page? else { break };
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
+            list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
             if list.parent.is_none() {
                 reading.pass.page = list.listing.next_page().unwrap_or(reading.pass.page);

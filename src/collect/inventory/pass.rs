@@ -1,5 +1,7 @@
 //! A pass over all lists of an inventory, as far as a run came with it.
 
+use std::collections::BTreeSet;
+
 use super::key::{Member, with_member};
 use crate::collect::compared::{Record, Snapshot};
 use crate::core::checkpoint::Pass;
@@ -13,6 +15,8 @@ pub struct PassReading {
     pub pass: Pass,
     /// What answered, and what failed.
     pub judged: Judged,
+    /// Lists that this reading couldn't find: the part's name, and the record whose list it is.
+    pub not_found: BTreeSet<(&'static str, String)>,
 }
 
 /// What came of a list.
@@ -25,7 +29,7 @@ pub struct Whole {
 
 impl PassReading {
     pub fn new(snapshot: Snapshot, pass: Pass) -> Self {
-        Self { snapshot, pass, judged: Judged::default() }
+        Self { snapshot, pass, judged: Judged::default(), not_found: BTreeSet::new() }
     }
 
     pub fn note(&mut self, whole: &Whole) {

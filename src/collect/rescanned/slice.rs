@@ -6,11 +6,10 @@ use serde_json::Value;
 
 use super::super::Collector;
 use super::sweep::{Changed, Slice, SweepReading};
-use crate::collect::compared::Record;
+use crate::collect::compared::{Record, Snapshot};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Tier};
 use crate::core::intervals::Span;
-use crate::core::known::Known;
 use crate::core::ndjson::{self, Fingerprint};
 use crate::core::time::{DAY, MINUTE, Millis, SECOND};
 use crate::incydr::facts::Rescanned;
@@ -72,7 +71,7 @@ impl Collector<'_> {
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
                 query.push((name.to_owned(), at.0.to_string()));
             }
-            match self.read_pass(facts, &query, may_be_cut, reading).await? {
+            match self.read_pass(facts, asked, &query, may_be_cut, reading).await? {
                 Some(count) => rows += count,
                 None => return Ok(None),
             }
@@ -85,6 +84,7 @@ impl Collector<'_> {
     async fn read_pass(
         &self,
         facts: &'static Rescanned,
+        asked: Span,
         query: &[(String, String)],
         may_be_cut: bool,
         reading: &mut SweepReading,
@@ -102,7 +102,7 @@ impl Collector<'_> {
                 for row in rows {
                     match row {
                         ListRow::Record { line, id } => {
-                            let record = self.changed(facts, &id, line, &reading.snapshot.known);
+                            let record = self.changed(facts, &id, line, asked, &mut reading.snapshot);
                             changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
                             ids.insert(id);
                         }
@@ -124,10 +124,12 @@ impl Collector<'_> {
                 }
             }
             total = listing.total().unwrap_or(0);
-            if (ids.len() + odd.len()) as u64 >= total {
-                reading.rows += total;
+            // What a list shows beyond its count makes the count the liar.
+            let shown = (ids.len() + odd.len()) as u64;
+            if shown >= total {
+                reading.rows += shown;
                 reading.total += total;
-                return Ok(Some(total));
+                return Ok(Some(shown));
             }
         }
         reading.rows += ids.len() as u64;
@@ -140,13 +142,26 @@ impl Collector<'_> {
         Ok(Some(total))
     }
 
-    fn changed(&self, facts: &Rescanned, id: &str, line: String, known: &Known) -> Option<Changed> {
-        let fingerprint = Fingerprint::of(line.as_bytes());
-        if known.has(id, fingerprint) {
+    /// A record that is new, or has changed. What lies outside of what was asked for, because the server filters by
+    /// something else or not at all, or because its begin is no such time, is compared like the rest, and known for as long
+    /// as it is shown.
+    fn changed(
+        &self,
+        facts: &Rescanned,
+        id: &str,
+        line: String,
+        asked: Span,
+        snapshot: &mut Snapshot,
+    ) -> Option<Changed> {
+        let now = self.run.api.now();
+        if snapshot.is_stored(id, &line) {
+            let below = facts.sublist.as_ref().map(|_| format!("[{},", Value::from(id))).unwrap_or_default();
+            snapshot.known.keep_from(id, &below, now - self.run.settings.rescan, now);
             return None;
         }
-        let began = ndjson::field(&line, facts.begin).and_then(|text| text.parse().ok());
-        let began = began.map_or_else(|| self.run.api.now(), Millis);
+        let fingerprint = Fingerprint::of(line.as_bytes());
+        let began = ndjson::field(&line, facts.begin).and_then(|text| text.parse().ok()).map(Millis);
+        let began = began.filter(|began| asked.contains(*began)).unwrap_or(now);
         Some(Changed { id: id.to_owned(), line, fingerprint, began })
     }
 }

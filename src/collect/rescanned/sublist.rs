@@ -9,10 +9,11 @@ use super::sweep::{Changed, SweepReading};
 use crate::collect::compared::Record;
 use crate::collect::error::Error;
 use crate::core::ndjson;
+use crate::core::stuck::What;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Rescanned, Sublist};
-use crate::incydr::listing::{ListRow, Listing};
-use crate::incydr::request::Caller;
+use crate::incydr::listing::{ListRow, Listing, escape};
+use crate::incydr::request::{Caller, Request};
 
 /// What a list has shown, and how many records it counts.
 type ListAnswer = (Vec<ListRow>, Option<u64>);
@@ -77,15 +78,32 @@ impl Collector<'_> {
         self.ask_each(round, usize::MAX, ask, take).await
     }
 
-    /// A record that is gone has no list.
+    /// A list that can't be found is not an empty one. Only where it could not be found before, and its record can't either,
+    /// is that gone, and has no list.
     async fn sublist_of(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<ListAnswer, Error> {
         let mut listing = Listing::new(self.run.api, &sublist.list, 0, Vec::new(), Value::Null).of(id);
         match listing.rows(caller).await {
             Ok(rows) => Ok((rows.unwrap_or_default(), listing.total())),
-            Err(ApiError::Status { status: 404 | 410, .. }) => Ok((Vec::new(), None)),
+            Err(error) if is_not_found(&error) && self.is_gone(sublist, id, caller).await? => Ok((Vec::new(), None)),
             Err(error) => Err(error.into()),
         }
     }
+
+    async fn is_gone(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<bool, Error> {
+        if self.stuck(|stuck| stuck.get(&What::Id(id.to_owned())).is_none()) {
+            return Ok(false);
+        }
+        let request = Request::get(format!("{}{}", sublist.detail, escape(id)));
+        match self.run.api.send(&request, caller, |_| Ok(())).await {
+            Ok(()) => Ok(false),
+            Err(error) if is_not_found(&error) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_not_found(error: &ApiError) -> bool {
+    matches!(error, ApiError::Status { status: 404 | 410, .. })
 }
 
 impl Sublist {
@@ -97,7 +115,7 @@ impl Sublist {
 
 impl Rescanned {
     /// Under what a stored line is known.
-    pub(super) fn key_of(&self, line: &str) -> Option<String> {
+    pub(in crate::collect) fn key_of(&self, line: &str) -> Option<String> {
         let Some(sublist) = &self.sublist else { return ndjson::field(line, self.list.field) };
         let (parent, id) = (ndjson::field(line, &[sublist.parent])?, ndjson::field(line, sublist.list.field)?);
         Some(key(&parent, &id))

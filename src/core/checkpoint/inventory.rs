@@ -16,6 +16,9 @@ pub struct InventoryState {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass: Option<Pass>,
     pub stored: StoredState,
+    /// So many whole readings are believed, however much is gone: a person said so.
+    #[serde(skip_serializing_if = "is_default")]
+    pub accept_deletions: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
 }

@@ -43,6 +43,16 @@ pub enum WriteOutcome {
 pub struct StateObject {
     pub key: String,
     pub records: u64,
+    /// Of the uncompressed bytes, in hex. Without it the key holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl StateObject {
+    pub fn sha256(&self) -> &str {
+        let in_key = || self.key.rsplit('/').next()?.split('.').next();
+        self.sha256.as_deref().or_else(in_key).unwrap_or_default()
+    }
 }
 
 impl StoredState {

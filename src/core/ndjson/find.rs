@@ -30,7 +30,7 @@ pub fn member(record: &[u8], key: &str) -> Option<String> {
 }
 
 /// Calls `member` with each key and the range of its value. `None` where it is not shaped like an object.
-fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<()> {
+pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<()> {
     if bytes.first() != Some(&b'{') {
         return None;
     }
@@ -52,6 +52,27 @@ fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<(
         match bytes.get(at) {
             Some(b',') => at = skip_blanks(bytes, at + 1),
             Some(b'}') => return Some(()),
+            _ => return None,
+        }
+    }
+}
+
+/// The same with the range of each element of a list.
+pub(super) fn elements(bytes: &[u8], mut element: impl FnMut(Range<usize>)) -> Option<()> {
+    if bytes.first() != Some(&b'[') {
+        return None;
+    }
+    let mut at = skip_blanks(bytes, 1);
+    if bytes.get(at) == Some(&b']') {
+        return Some(());
+    }
+    loop {
+        let end = value_end(bytes, at)?;
+        element(at..end);
+        at = skip_blanks(bytes, end);
+        match bytes.get(at) {
+            Some(b',') => at = skip_blanks(bytes, at + 1),
+            Some(b']') => return Some(()),
             _ => return None,
         }
     }

@@ -75,6 +75,8 @@ pub struct Rescanned {
 /// A list that each record has.
 pub struct Sublist {
     pub list: List,
+    /// The path below which the record itself stands under its id.
+    pub detail: &'static str,
     /// Its records carry the id of the record whose list it is, under this key.
     pub parent: &'static str,
 }

@@ -21,6 +21,7 @@ pub static FACTS: Facts = Facts {
                 &["event", "id"],
                 Paging::Whole,
             ),
+            detail: "/v1/sessions/",
             parent: "_sessionId",
         }),
     }),

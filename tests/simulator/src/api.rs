@@ -30,7 +30,7 @@ use chrono::{DateTime, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 
-pub use behaviour::{Behaviour, TokenEnd};
+pub use behaviour::{Behaviour, SessionFilter, TokenEnd};
 pub use log::ApiRequest;
 pub use query::span_asked;
 pub use time::{EdgePolicy, Precision};
@@ -268,7 +268,7 @@ fn healthy(
         Endpoint::CaseFileEventDetail => cases::event_detail(world, request),
         Endpoint::FileEvents => file_events::search(world, &state.page_tokens, request, behaviour, at, twist),
         Endpoint::FileEventGrouping => grouping::answer(world, request, at)?,
-        Endpoint::Sessions => sessions::list(world, request, twist)?,
+        Endpoint::Sessions => sessions::list(world, request, behaviour.session_filter, twist)?,
         Endpoint::SessionDetail => sessions::detail(world, request)?,
         Endpoint::SessionEvents => sessions::events(world, request, twist)?,
         Endpoint::RuleUsers => rules::users(world, request)?,

@@ -29,7 +29,7 @@ use std::{
 
 use serde_json::json;
 
-pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, TokenEnd, span_asked};
+pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, SessionFilter, TokenEnd, span_asked};
 pub use fault::{Ailment, Endpoint, Fault, Faults, Hook};
 pub use lambda::{Lambda, LambdaBuilder, Outcome};
 pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};

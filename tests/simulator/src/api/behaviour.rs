@@ -14,6 +14,16 @@ pub enum TokenEnd {
     Empty,
 }
 
+/// What `on_or_after` and `before` of a list of sessions look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionFilter {
+    BeginTime,
+    EndTime,
+    LastUpdated,
+    /// They are ignored.
+    Nothing,
+}
+
 /// What can be set about the API; see [`Api::change`](super::Api::change).
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each off or on")]
@@ -35,6 +45,8 @@ pub struct Behaviour {
     pub clock_offset: TimeDelta,
     pub edges: EdgePolicy,
     pub token_end: TokenEnd,
+    /// `beginTime` (SDK, `sessions/client.py`).
+    pub session_filter: SessionFilter,
     /// A last page that is full has a token too, which leads to an empty page.
     pub token_after_full_page: bool,
     /// No page of any list has more rows, whatever was asked for; pages are numbered by this size then.
@@ -67,6 +79,7 @@ impl Default for Behaviour {
             clock_offset: TimeDelta::zero(),
             edges: EdgePolicy::default(),
             token_end: TokenEnd::Null,
+            session_filter: SessionFilter::BeginTime,
             token_after_full_page: false,
             page_cap: None,
             latency: Duration::ZERO,

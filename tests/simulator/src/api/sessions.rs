@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{
+    SessionFilter,
     page::{self, Twist},
     route,
 };
@@ -19,14 +20,14 @@ const MAX_PAGE: usize = 50;
 
 /// `GET /v1/sessions`: those that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`, the
 /// last to end first. Filters by severity, rule and the like are ignored.
-pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
+pub(super) fn list(world: &WorldHandle, request: &Request, by: SessionFilter, twist: Twist) -> Result<Reply, Reply> {
     let page = page::number(request, "page_number", 0)?;
     let size = page::number(request, "page_size", MAX_PAGE)?;
     if !(1..=MAX_PAGE).contains(&size) {
         return Err(page::problem(400, "page_size must be between 1 and 50", request));
     }
     let mut rows = world.visible(Dataset::Sessions);
-    filter(&mut rows, request)?;
+    filter(&mut rows, request, by)?;
     sort(&mut rows, request);
     twist.arrange(&mut rows);
     let items = page::array(twist.page(&rows, page, twist.size(size)));
@@ -54,12 +55,20 @@ pub(super) fn events(world: &WorldHandle, request: &Request, twist: Twist) -> Re
     Ok(Reply::json(200, format!(r#"{{"queryResult":{result}}}"#)))
 }
 
-pub(super) fn filter(rows: &mut Vec<Record>, request: &Request) -> Result<(), Reply> {
+pub(super) fn filter(rows: &mut Vec<Record>, request: &Request, by: SessionFilter) -> Result<(), Reply> {
     let bound = |name| request.parameter(name).map(|_| page::number(request, name, 0)).transpose();
     let (from, before) = (bound("on_or_after")?, bound("before")?);
-    let begin = |session: &Record| usize::try_from(session.time.timestamp_millis()).unwrap_or_default();
+    let of_member =
+        |session: &Record, name: &str| session.fields()[name].as_u64().and_then(|at| usize::try_from(at).ok());
+    let looked_at = |session: &Record| match by {
+        SessionFilter::BeginTime => usize::try_from(session.time.timestamp_millis()).ok(),
+        SessionFilter::EndTime => of_member(session, "endTime"),
+        SessionFilter::LastUpdated => of_member(session, "lastUpdated"),
+        SessionFilter::Nothing => None,
+    };
     rows.retain(|session| {
-        from.is_none_or(|from| begin(session) >= from) && before.is_none_or(|before| begin(session) < before)
+        looked_at(session)
+            .is_none_or(|at| from.is_none_or(|from| at >= from) && before.is_none_or(|before| at < before))
     });
     let with_alerts = !request.parameter("has_alerts").is_some_and(|text| text.eq_ignore_ascii_case("false"));
     rows.retain(|session| {

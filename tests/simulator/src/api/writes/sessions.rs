@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Answered, Ids, body, empty, found, ids, missing, refused};
 use crate::{
+    SessionFilter,
     api::sessions,
     http::{Reply, Request},
     world::{Dataset, WorldHandle, member_text, with_member},
@@ -46,7 +47,7 @@ pub(super) fn change_where(world: &WorldHandle, request: &Request, _: Ids<'_>) -
     let body = body(request, &["continuationToken", "newState"])?;
     let state = new_state(&body)?;
     let mut rows = world.visible(Dataset::Sessions);
-    sessions::filter(&mut rows, request)?;
+    sessions::filter(&mut rows, request, SessionFilter::BeginTime)?;
     let ids: Vec<String> = rows.iter().map(|session| session.id.to_string()).collect();
     set(world, &ids, &state)?;
     Ok(Reply::json(200, r#"{"continuationToken":null}"#))

@@ -1,0 +1,310 @@
+//! A checkpoint that is gone, or an older version of itself: what the manifests tell is taken over, so that nothing is
+//! stored twice, and it is told.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::PoisonError;
+
+use serde::Serialize;
+use tracing::warn;
+
+use crate::actions::answer::Status;
+use crate::actions::clients::Clients;
+use crate::actions::request::Collect;
+use crate::actions::work::Work;
+use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
+use crate::bucket::ledger::{Found, Ledger, LedgerError};
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::collect::known_key;
+use crate::core::checkpoint::Checkpoint;
+use crate::core::intervals::Intervals;
+use crate::core::known::Known;
+use crate::core::manifest::{ReadingEntry, StoredObject};
+use crate::core::ndjson;
+use crate::core::settings::Settings;
+use crate::core::stream::{Class, Stream};
+use crate::core::time::Millis;
+
+/// Of a checkpoint that is gone, so many manifests are looked at for where each stream ends.
+const LOOKED_AT: usize = 50;
+/// What no manifest tells.
+const UNKNOWN: [&str; 4] = [
+    "what a run stored that died before its manifest was written: windows are cut anew, so it may be stored twice",
+    "what was open, stuck, pending or set to be counted again",
+    "who was missed on a list, and how often",
+    "what was left to a backfill's shards that were not merged",
+];
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Recovered {
+    pub action: &'static str,
+    pub run_id: String,
+    pub status: Status,
+    pub manifests: u64,
+    /// What is covered of the event streams now.
+    pub covered: BTreeMap<Stream, Intervals>,
+    /// Objects that a manifest tells of and that are not there: what they covered is not taken over.
+    pub missing: Vec<String>,
+    pub unknown: Vec<&'static str>,
+}
+
+/// Takes over all that the manifests tell, from the oldest on. Asks nothing of the API.
+pub async fn recover(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    deadline: Millis,
+) -> Result<Recovered, Error> {
+    let asked = Collect::default();
+    let work = Work::new(settings, clients, run_id, true, &asked, deadline);
+    let state = Bucket::of_state(settings, &clients.s3);
+    let admit = async |_: Option<&Found>| Ok(settings.identity(None));
+    let nothing = |status| Recovered {
+        action: "recover",
+        run_id: run_id.to_owned(),
+        status,
+        manifests: 0,
+        covered: BTreeMap::new(),
+        missing: Vec::new(),
+        unknown: UNKNOWN.to_vec(),
+    };
+    let Some(ledger) = work.take_lease(&state, admit, |_: &mut Checkpoint| ()).await? else {
+        return Ok(nothing(Status::Skipped));
+    };
+    let taken = work.take_over_all(&state, &ledger).await;
+    ledger.release(work.times.commit_until).await?;
+    let status = match &taken {
+        Ok(_) => Status::Complete,
+        Err(error) if error.is_out_of_time() => Status::Partial,
+        Err(_) => Status::Failed,
+    };
+    let (manifests, missing) = match taken {
+        Err(error) if !error.is_out_of_time() => return Err(error),
+        taken => taken.unwrap_or_default(),
+    };
+    let covered = ledger
+        .read(|checkpoint| checkpoint.events.iter().map(|(stream, state)| (*stream, state.covered.clone())).collect());
+    Ok(Recovered { manifests, covered, missing, ..nothing(status) })
+}
+
+impl Work<'_> {
+    /// Where the checkpoint is not the very one that this process wrote last, it may be an older one, or gone.
+    pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
+        let is_ours = ledger.found_etag().is_some_and(|found| self.written_etag().as_deref() == Some(found));
+        if is_ours || !self.keeps_states() {
+            return Ok(());
+        }
+        // Where the first runs after the loss failed, there is one that knows nothing.
+        let knows_nothing = |checkpoint: &Checkpoint| {
+            checkpoint.manifests.head.is_none() && checkpoint.events.values().all(|state| state.covered.is_empty())
+        };
+        if ledger.found_etag().is_none() || ledger.read(knows_nothing) {
+            return self.begin_after_manifests(state, ledger).await;
+        }
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
+        let chain = following(&read_after(state, prefix, head.as_ref(), until).await?, head.as_ref(), false);
+        // Runs that died left manifests that no checkpoint names: what they told of is still open there, and is read on.
+        let is_open =
+            |entry: &ReadingEntry| entry.objects.is_empty() || ledger.read(|checkpoint| is_open(checkpoint, entry));
+        if chain.iter().all(|found| found.manifest.merged.is_empty() && found.manifest.readings.iter().all(is_open)) {
+            return Ok(());
+        }
+        let (manifests, missing) = self.take_over(state, ledger, &chain, false).await?;
+        let note = format!(
+            "the checkpoint was an older version of itself, and {manifests} manifests that followed it were taken over{}",
+            told(&missing)
+        );
+        warn!("{note}");
+        self.note_all(ledger, &note);
+        Ok(ledger.commit(until).await?)
+    }
+
+    /// So that the next run of this process knows its own.
+    pub(super) async fn remember_written(&self, ledger: &Ledger<'_>) {
+        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = ledger.etag().await;
+    }
+
+    fn written_etag(&self) -> Option<String> {
+        self.clients.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The checkpoint is gone, and manifests are there: the event streams begin where the newest of them end.
+    async fn begin_after_manifests(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        let Some(newest) = read_newest(state, prefix, until).await? else { return Ok(()) };
+        if newest.manifest.run_id == ledger.found_by() {
+            return Ok(());
+        }
+        let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();
+        let mut next = Some(newest.clone());
+        for _ in 0..LOOKED_AT {
+            let Some(LinkedManifest { manifest, .. }) = next.take() else { break };
+            for entry in &manifest.readings {
+                if let Some(window) = entry.window {
+                    let end = ends.entry(entry.stream).or_insert(window.to);
+                    *end = window.to.max(*end);
+                }
+            }
+            let is_looked_for = |stream: &Stream| stream.class() == Class::Events && !ends.contains_key(stream);
+            if !self.streams.iter().any(is_looked_for) {
+                break;
+            }
+            if let Some(previous) = manifest.previous {
+                next = read(state, prefix, &previous.key, until).await?;
+            }
+        }
+        let note = format!(
+            "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored once more as a whole, and what was not covered before is not known; {{\"action\": \"recover\"}} takes over what the manifests tell",
+            newest.link.key
+        );
+        warn!("{note}");
+        ledger.update(|checkpoint| {
+            for (stream, end) in ends {
+                checkpoint.attempted.remove(&stream);
+                checkpoint.health.notes.remove(&stream);
+                checkpoint.events(stream).live_from = Some(end);
+            }
+            checkpoint.manifests.head = Some(newest.link);
+        });
+        self.note_all(ledger, &note);
+        Ok(ledger.commit(until).await?)
+    }
+
+    async fn take_over_all(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(u64, Vec<String>), Error> {
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        let chain = following(&read_after(state, prefix, None, until).await?, None, true);
+        if let Some(newest) = chain.last() {
+            let theirs = Checkpoint::new(newest.manifest.identity.clone());
+            let ours = self.settings.identity(None);
+            // Somebody collected it, so it is not anybody's.
+            if (&theirs.identity.base_url, &theirs.identity.bucket, &theirs.identity.prefix)
+                != (&ours.base_url, &ours.bucket, &ours.prefix)
+            {
+                return Err(Error::InvalidEvent(format!(
+                    "the manifests are those of another collector ({:?})",
+                    theirs.identity
+                )));
+            }
+        }
+        let taken = self.take_over(state, ledger, &chain, true).await?;
+        let note = format!("recovered from {} manifests{}", taken.0, told(&taken.1));
+        warn!("{note}");
+        self.note_all(ledger, &note);
+        Ok(taken)
+    }
+
+    /// Takes over a chain, the oldest first. `afresh` is where nothing on the checkpoint counts for what is known of lists.
+    /// Answers how many manifests that were, and which objects are not there.
+    async fn take_over(
+        &self,
+        state: &Bucket,
+        ledger: &Ledger<'_>,
+        chain: &[LinkedManifest],
+        afresh: bool,
+    ) -> Result<(u64, Vec<String>), Error> {
+        let records = Bucket::of_records(self.settings, &self.clients.s3);
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        let mut known: BTreeMap<Stream, Known> = BTreeMap::new();
+        let mut changed = ledger.read(Checkpoint::clone);
+        let mut missing = Vec::new();
+        for found in chain {
+            let mut entries: Vec<ReadingEntry> = Vec::new();
+            for end in &found.manifest.merged {
+                let mut next = read(state, prefix, &end.key, until).await?;
+                while let Some(LinkedManifest { manifest, .. }) = next {
+                    entries.extend(manifest.readings);
+                    next = match manifest.previous {
+                        Some(previous) => read(state, prefix, &previous.key, until).await?,
+                        None => None,
+                    };
+                }
+            }
+            entries.extend(found.manifest.readings.iter().cloned());
+            for entry in &entries {
+                let (stream, class) = (entry.stream, entry.stream.class());
+                if entry.window.is_some() {
+                    let lacking = lacking(&records, entry, until).await?;
+                    if lacking.is_empty() {
+                        changed.take_over_window(entry, &self.settings.reconcile);
+                    }
+                    missing.extend(lacking);
+                } else if let Some(at) = entry.at {
+                    let of_stream = match known.entry(stream) {
+                        Entry::Occupied(loaded) => loaded.into_mut(),
+                        Entry::Vacant(vacant) => {
+                            let before = changed.stored(stream, class).known.clone().filter(|_| !afresh);
+                            vacant.insert(Known::load(state, before.as_ref(), until).await?)
+                        }
+                    };
+                    // `-r1` sorts before its base, and was stored after it.
+                    let mut objects: Vec<&StoredObject> = entry.objects.iter().collect();
+                    objects.sort_by_key(|object| (object.key.len(), &object.key));
+                    for object in objects {
+                        let Some(stored) = records.get(&object.key, until).await? else {
+                            missing.push(object.key.clone());
+                            continue;
+                        };
+                        let lines = ndjson::lines(&stored.bytes).unwrap_or_default();
+                        for line in lines.iter().map(|line| ndjson::bare(line)) {
+                            if let Some(key) = known_key(self.settings.dialect, stream, &line) {
+                                of_stream.apply(&key, &line, self.settings.volatile(stream), at);
+                            }
+                        }
+                    }
+                    changed.take_over_snapshot(stream, class, at);
+                }
+            }
+            changed.take_over_manifest(&found.link, &found.manifest);
+        }
+        if afresh {
+            changed.begin_where_covered();
+        }
+        for (stream, of_stream) in known {
+            let (_, at) = of_stream.store(state, prefix, stream, None, until).await?;
+            changed.stored(stream, stream.class()).known = at;
+        }
+        ledger.update(|checkpoint| *checkpoint = changed);
+        ledger.commit(until).await?;
+        Ok((chain.len() as u64, missing))
+    }
+
+    fn note_all(&self, ledger: &Ledger<'_>, note: &str) {
+        ledger.update(|checkpoint| {
+            for stream in &self.settings.streams {
+                checkpoint.health.note(*stream, note);
+            }
+        });
+    }
+}
+
+/// Which of a reading's objects are not there.
+async fn lacking(records: &Bucket, entry: &ReadingEntry, until: Millis) -> Result<Vec<String>, LedgerError> {
+    let mut lacking = Vec::new();
+    for object in &entry.objects {
+        if !records.exists(&object.key, until).await? {
+            lacking.push(object.key.clone());
+        }
+    }
+    Ok(lacking)
+}
+
+fn told(missing: &[String]) -> String {
+    match missing.first() {
+        None => String::new(),
+        Some(first) => format!(", but not what {} objects held that are not there, among them {first}", missing.len()),
+    }
+}
+
+/// Whether a reading has not ended on the checkpoint.
+fn is_open(checkpoint: &Checkpoint, entry: &ReadingEntry) -> bool {
+    match (entry.window, entry.at) {
+        (Some(window), _) => {
+            checkpoint.events.get(&entry.stream).is_some_and(|state| state.open.iter().any(|open| open.span == window))
+        }
+        (None, Some(at)) => checkpoint.open_snapshot(entry.stream) == Some(at),
+        (None, None) => true,
+    }
+}

@@ -1,0 +1,191 @@
+//! Who is taken for deleted, of those whom whole readings have missed: judged list by list.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::key::{Member, with_member};
+use crate::core::known::{Known, Missing};
+use crate::core::time::{DAY, Millis};
+use crate::incydr::facts::Inventory;
+
+/// Where more than one in so many of a list would be gone at once, it is the list that is wrong; but one alone may go.
+const ONE_IN: usize = 5;
+/// What all readings of so long were without is gone, however much it is.
+const BELIEVED_AFTER: i64 = DAY;
+
+/// A list: the name of the part, and the record whose list it is.
+type ListOf = (&'static str, Option<String>);
+
+#[derive(Debug, Default)]
+pub struct Deletions {
+    pub believed: Vec<String>,
+    /// Lists that are not believed, how much of each would be gone, and of how many records.
+    pub doubted: Vec<(ListOf, usize, usize)>,
+}
+
+impl Deletions {
+    /// `known` was known before the reading, `next` after it. `accept` is where a person said that all is gone.
+    pub fn of(
+        facts: &'static Inventory,
+        known: &Known,
+        next: &Known,
+        missing: Vec<Missing>,
+        now: Millis,
+        accept: bool,
+    ) -> Self {
+        let mut deletions = Self::default();
+        if accept {
+            deletions.believed = missing.into_iter().map(|missing| missing.id).collect();
+            return deletions;
+        }
+        let (mut lists, mut of_gone) = (BTreeMap::<ListOf, Vec<Missing>>::new(), Vec::<(String, Missing)>::new());
+        for missing in missing {
+            let Some(list) = list_of(facts, &missing.id) else { continue };
+            match list.1.clone().filter(|parent| !next.is_shown(parent)) {
+                Some(parent) => of_gone.push((parent, missing)),
+                None => lists.entry(list).or_default().push(missing),
+            }
+        }
+        let sizes = sizes(facts, known, lists.keys());
+        for (list, missing) in lists {
+            let size = sizes.get(&list).copied().unwrap_or(0);
+            let (old, new): (Vec<_>, Vec<_>) =
+                missing.into_iter().partition(|missing| missing.since + BELIEVED_AFTER <= now);
+            let is_much = new.len() > 1 && new.len() * ONE_IN > size - old.len();
+            deletions.believed.extend(old.into_iter().map(|missing| missing.id));
+            if is_much {
+                deletions.doubted.push((list, new.len(), size));
+            } else {
+                deletions.believed.extend(new.into_iter().map(|missing| missing.id));
+            }
+        }
+        // Who is gone has no list: what was on it goes with its owner, and not before.
+        let gone: BTreeSet<&String> = deletions.believed.iter().collect();
+        let with_owner: Vec<String> = of_gone
+            .into_iter()
+            .filter(|(parent, _)| gone.contains(parent) || !next.has_id(parent))
+            .map(|(_, missing)| missing.id)
+            .collect();
+        deletions.believed.extend(with_owner);
+        deletions
+    }
+
+    /// `60 of 100 known users, and …`
+    pub fn told(&self, stream: impl std::fmt::Display) -> Option<String> {
+        let told: Vec<String> = self
+            .doubted
+            .iter()
+            .map(|((name, parent), gone, size)| match parent {
+                Some(parent) => format!("{gone} of {size} known {name} of {parent}"),
+                None => format!("{gone} of {size} known {name}"),
+            })
+            .collect();
+        (!told.is_empty()).then(|| {
+            format!(
+                "{} would be gone at once, so nobody there is taken for deleted; what is new or changed is stored. It is believed once all readings of 24 hours agree, or at once by {{\"action\": \"restart\", \"streams\": [\"{stream}\"], \"accept_deletions\": true}}",
+                told.join(", and ")
+            )
+        })
+    }
+}
+
+/// Since when a list that can't be found is missed, all that is known of it; none where there is something that was seen
+/// since. And how much is known of it.
+pub fn missed_since(
+    facts: &'static Inventory,
+    known: &Known,
+    name: &str,
+    parent: Option<&str>,
+) -> (usize, Option<Millis>) {
+    let mut since = Some(Millis(i64::MIN));
+    let mut count = 0;
+    for key in
+        known.ids().filter(|key| list_of(facts, key).is_some_and(|list| list.0 == name && list.1.as_deref() == parent))
+    {
+        count += 1;
+        since = since.zip(known.missed_since(key)).map(|(latest, missed)| latest.max(missed));
+    }
+    (count, since)
+}
+
+/// Whether what was missed since then is gone by now.
+pub fn is_believed(since: Millis, now: Millis) -> bool {
+    since.0.saturating_add(BELIEVED_AFTER) <= now.0
+}
+
+fn list_of(facts: &'static Inventory, key: &str) -> Option<ListOf> {
+    with_member(facts, key, |member: Member<'_>| (member.part.name, member.parent.map(str::to_owned)))
+}
+
+fn sizes<'a>(
+    facts: &'static Inventory,
+    known: &Known,
+    lists: impl Iterator<Item = &'a ListOf>,
+) -> BTreeMap<ListOf, usize> {
+    let mut sizes: BTreeMap<ListOf, usize> = lists.map(|list| (list.clone(), 0)).collect();
+    for list in known.ids().filter_map(|key| list_of(facts, key)).filter(|_| !sizes.is_empty()).collect::<Vec<_>>() {
+        sizes.entry(list).and_modify(|size| *size += 1);
+    }
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::known::Version;
+    use crate::core::stream::Stream;
+    use crate::incydr::facts::Kind;
+
+    const THEN: Millis = Millis(40 * DAY);
+
+    /// Of 10 watchlists, with 20 members each.
+    fn watchlists() -> (&'static Inventory, Vec<String>) {
+        let Kind::Inventory(facts) = Stream::Watchlists.kind() else { panic!("an inventory") };
+        let mut keys: Vec<String> = (0..10).map(|n| format!("w{n}")).collect();
+        for n in 0..10 {
+            let parent = format!("w{n}");
+            let key =
+                |id: usize| Member { part: &facts.parts[1], parent: Some(&parent), id: &id.to_string() }.key(facts);
+            keys.extend((0..20).map(key));
+        }
+        (facts, keys)
+    }
+
+    fn known_of<'a>(keys: impl Iterator<Item = &'a String>) -> Known {
+        let mut known = Known::default();
+        keys.for_each(|key| known.add(key, Version::of("{}", &[], THEN)));
+        known
+    }
+
+    /// After two readings without them, `hours` apart: how many are believed, and what is doubted.
+    fn judged(is_gone: impl Fn(&str) -> bool, hours: i64, accept: bool) -> (usize, Option<String>) {
+        let (facts, keys) = watchlists();
+        let seen = || known_of(keys.iter().filter(|key| !is_gone(key)));
+        let now = THEN + hours * crate::core::time::HOUR;
+        let (once, _) = known_of(keys.iter()).after_whole_reading(seen(), THEN);
+        let (twice, missing) = once.after_whole_reading(seen(), now);
+        let deletions = Deletions::of(facts, &once, &twice, missing, now, accept);
+        (deletions.believed.len(), deletions.told("watchlists"))
+    }
+
+    #[test]
+    fn a_big_watchlist_that_is_deleted_is_no_mass_deletion() {
+        assert_eq!(judged(|key| key == "w3" || key.contains("\"w3\""), 1, false), (21, None));
+    }
+
+    #[test]
+    fn each_list_is_judged_by_itself() {
+        let (believed, told) = judged(|key| key.contains("\"w3\"") || key.contains("\"w4\",\"7\""), 1, false);
+        assert_eq!(believed, 1, "one member of another list may go");
+        assert!(told.expect("doubted").starts_with("20 of 20 known members of w3 would be gone"));
+    }
+
+    #[test]
+    fn what_is_much_is_believed_after_a_day_or_when_a_person_says_so() {
+        let much = |key: &str| key.starts_with('w') && key != "w1" || key.contains("\"w0\"");
+        let (believed, told) = judged(much, 23, false);
+        assert_eq!(believed, 0, "and nobody goes with a watchlist that is doubted");
+        assert!(told.expect("doubted").starts_with("9 of 10 known watchlists would be gone"));
+        assert_eq!(judged(much, 24, false), (29, None));
+        assert_eq!(judged(much, 1, true), (29, None));
+    }
+}

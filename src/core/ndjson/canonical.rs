@@ -1,0 +1,138 @@
+//! What a record says, whatever the order in which it says it.
+
+use crate::core::ndjson::find::{elements, members};
+
+/// What is nested deeper is compared as it stands.
+const DEEPEST: usize = 128;
+
+/// A field of a record, from the outermost key inwards. A list on the way stands for each of its elements.
+pub type FieldPath = Vec<String>;
+
+/// The same bytes for all records that differ only in the order of keys, in that of a list's elements, in blanks, and in
+/// how text is escaped; or in the fields `but_for`. The lists of all records that are compared are sets: what has an order
+/// carries its own time.
+pub fn canonical(record: &[u8], but_for: &[FieldPath]) -> Vec<u8> {
+    let but_for: Vec<&[String]> = but_for.iter().map(Vec::as_slice).collect();
+    let mut written = Vec::with_capacity(record.len());
+    write(record, &but_for, DEEPEST, &mut written);
+    written
+}
+
+fn write(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>) {
+    let nested = match value.first() {
+        Some(b'{') if depth > 0 => object(value, but_for, depth - 1, written),
+        Some(b'[') if depth > 0 => list(value, but_for, depth - 1, written),
+        Some(b'"') => text(value, written),
+        _ => None,
+    };
+    if nested.is_none() {
+        written.extend_from_slice(value);
+    }
+}
+
+/// `None`, and nothing written, where it isn't shaped like one.
+fn object(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>) -> Option<()> {
+    let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+    members(value, |name, range| {
+        let inner: Vec<&[String]> = but_for
+            .iter()
+            .filter(|path| path.first().is_some_and(|first| first == name))
+            .map(|path| &path[1..])
+            .collect();
+        if inner.iter().any(|rest| rest.is_empty()) {
+            return;
+        }
+        let mut of_member = Vec::new();
+        write(&value[range], &inner, depth, &mut of_member);
+        found.push((name.to_owned(), of_member));
+    })?;
+    found.sort();
+    written.push(b'{');
+    for (at, (name, of_member)) in found.iter().enumerate() {
+        if at > 0 {
+            written.push(b',');
+        }
+        written.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
+        written.push(b':');
+        written.extend_from_slice(of_member);
+    }
+    written.push(b'}');
+    Some(())
+}
+
+fn list(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>) -> Option<()> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    elements(value, |range| {
+        let mut of_element = Vec::new();
+        write(&value[range], but_for, depth, &mut of_element);
+        found.push(of_element);
+    })?;
+    found.sort();
+    written.push(b'[');
+    written.extend_from_slice(&found.join(&b','));
+    written.push(b']');
+    Some(())
+}
+
+fn text(value: &[u8], written: &mut Vec<u8>) -> Option<()> {
+    let text: String = serde_json::from_slice(value).ok()?;
+    written.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(record: &str) -> String {
+        String::from_utf8(canonical(record.as_bytes(), &[])).expect("text")
+    }
+
+    #[test]
+    fn order_blanks_and_escapes_say_nothing() {
+        for (one, same) in [
+            (r#"{"a":1,"b":[1,2,{"c":3,"d":4}]}"#, r#"{ "b":[{"d":4,"c":3},2 , 1],"a":1}"#),
+            (r#"{"a":"\u00e9\/"}"#, r#"{"a":"é/"}"#),
+            ("[]", "[ ]"),
+            (r#"{"a":{}}"#, r#"{"a":{ }}"#),
+        ] {
+            assert_eq!(of(one), of(same), "{one}");
+        }
+    }
+
+    #[test]
+    fn everything_else_says_something() {
+        for (one, other) in [
+            (r#"{"a":[1,1,2]}"#, r#"{"a":[1,2,2]}"#),
+            (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#),
+            (r#"{"a":1.0}"#, r#"{"a":1}"#),
+            (r#"{"a":null}"#, "{}"),
+            (r#"{"a":"1"}"#, r#"{"a":1}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":1}"#),
+            (r#"{"a":"\ud800"}"#, r#"{"a":"\ud801"}"#),
+            (r#"{"a":[[1],[2]]}"#, r#"{"a":[[1,2]]}"#),
+        ] {
+            assert_ne!(of(one), of(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out_wherever_its_path_leads() {
+        let path = |text: &str| -> FieldPath { text.split('.').map(str::to_owned).collect() };
+        let but_for = |record: &str, paths: &[&str]| {
+            let paths: Vec<FieldPath> = paths.iter().map(|text| path(text)).collect();
+            String::from_utf8(canonical(record.as_bytes(), &paths)).expect("text")
+        };
+        let record = r#"{"a":1,"seen":2,"in":[{"seen":3,"b":4}]}"#;
+        assert_eq!(but_for(record, &["seen"]), r#"{"a":1,"in":[{"b":4,"seen":3}]}"#);
+        assert_eq!(but_for(record, &["in.seen", "other"]), r#"{"a":1,"in":[{"b":4}],"seen":2}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_or_nested_without_end_stands_as_it_is() {
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        for odd in [r#"{"a":}"#, r#"{"a""#, "", "nonsense", r#"{"a":"\E"}"#, deep.as_str()] {
+            assert_eq!(of(odd), odd);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `VOLATILE_FIELDS`: what only says that a record was seen again.
+
+use std::collections::BTreeMap;
+
+use crate::core::ndjson::FieldPath;
+use crate::core::settings::checks::bad;
+use crate::core::settings::error::SettingsError;
+use crate::core::stream::{Class, Stream};
+
+/// `<stream>.<field>`, or a field within another one, `<stream>.<field>.<field>`, separated by commas; or nothing.
+pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPath>>, SettingsError> {
+    let mut fields: BTreeMap<Stream, Vec<FieldPath>> = BTreeMap::new();
+    if held.is_empty() {
+        return Ok(fields);
+    }
+    for part in held.split(',') {
+        let refused = |why: String| {
+            let takes = "it takes <stream>.<field> separated by commas (\"agents.lastConnected\"), or nothing";
+            bad("VOLATILE_FIELDS", held, format!("{why}; {takes}"))
+        };
+        let mut names = part.trim().split('.');
+        let stream = names.next().unwrap_or_default();
+        let path: FieldPath = names.map(str::to_owned).collect();
+        if path.is_empty() || path.iter().any(String::is_empty) {
+            return Err(refused(format!("{:?} is not a stream and a field", part.trim())));
+        }
+        let stream = Stream::parse(stream).map_err(refused)?;
+        if matches!(stream.class(), Class::Events | Class::Findings) {
+            return Err(refused(format!("{stream} is not compared with what is known: each record is stored once")));
+        }
+        fields.entry(stream).or_default().push(path);
+    }
+    Ok(fields)
+}

@@ -1,0 +1,122 @@
+//! Where collection begins: LOOKBACK before the first attempt, whatever became of it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::{Endpoint, Fault, S3Fault, SecretsFault};
+
+use crate::oracle::a_moment;
+use crate::rig::{Rig, ago, failure_of, time};
+
+const RIGHT: &str = r#"{"client_id":"key-42-simulated","client_secret":"simulated-client-secret"}"#;
+const WRONG: &str = r#"{"client_id":"key-42-simulated","client_secret":"wrong"}"#;
+
+async fn rig() -> Rig {
+    Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events").env("LOOKBACK_MINUTES", "10")).await
+}
+
+/// Some of the last hour and a half.
+fn populate(rig: &Rig) {
+    rig.sim.world.add_audit(90, ago(5_400), ago(5));
+    rig.sim.world.add_file_events(90, ago(5_400), ago(5));
+}
+
+fn text(at: DateTime<Utc>) -> Value {
+    json!(at.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// As if the attempts that are on the checkpoint had been so much earlier.
+async fn attempted_earlier(rig: &Rig, minutes: i64) {
+    rig.edit_checkpoint(|checkpoint| {
+        for at in checkpoint["attempted"].as_object_mut().expect("attempts").values_mut() {
+            *at = text(time(at) - TimeDelta::minutes(minutes));
+        }
+    })
+    .await;
+}
+
+async fn assert_begins(rig: &Rig, minutes_ago: i64) {
+    let from = Utc::now() - TimeDelta::minutes(minutes_ago);
+    for (stream, records) in [("audit", rig.sim.world.audit()), ("file_events", rig.sim.world.file_events())] {
+        let begins = time(&rig.checkpoint().await["events"][stream]["live_from"]);
+        assert!((begins - from).abs() < TimeDelta::seconds(30), "{stream}: {begins}, not {from}");
+        let owed: Vec<_> = records.into_iter().filter(|record| record.time >= begins).collect();
+        rig.assert_holds(stream, &owed).await;
+    }
+    assert_eq!(rig.verify().await["status"], "whole");
+}
+
+type Outage<'a> = &'a dyn Fn(&Rig);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lay_between_the_first_attempt_and_the_first_run_that_worked_is_collected() {
+    let wrong_secret = |rig: &Rig| rig.sim.secrets.set_secret(WRONG);
+    let no_sign_in = |rig: &Rig| rig.sim.faults.always(Endpoint::SignIn, Fault::Status(503, String::new()));
+    let no_answer = |rig: &Rig| rig.sim.faults.always(Endpoint::SignIn, Fault::Hang);
+    let no_right = |rig: &Rig| rig.sim.secrets.fail(Some(SecretsFault::AccessDenied));
+    let outages: [(&str, Outage<'_>); 4] = [
+        ("a wrong secret", &wrong_secret),
+        ("sign-in down", &no_sign_in),
+        ("sign-in never answers", &no_answer),
+        ("no right to the secret", &no_right),
+    ];
+    for (name, outage) in outages {
+        println!("{name}");
+        let rig = rig().await;
+        populate(&rig);
+        outage(&rig);
+        for _ in 0..2 {
+            rig.lambda.invoke(json!({}), Duration::from_secs(3)).await;
+        }
+        attempted_earlier(&rig, 60).await;
+        rig.sim.faults.clear();
+        rig.sim.secrets.fail(None);
+        rig.sim.secrets.set_secret(RIGHT);
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{name}: {answer:#}");
+        assert_begins(&rig, 70).await;
+        let notes: Vec<Value> =
+            rig.health_records().await.into_iter().filter(|record| record.get("note").is_some()).collect();
+        assert!(
+            notes.iter().any(|record| record["note"].as_str().unwrap().contains("which came to nothing")),
+            "{notes:#?}"
+        );
+        rig.run().await;
+        assert_eq!(rig.checkpoint().await.get("attempted"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_what_is_not_known() {
+    let rig = rig().await;
+    populate(&rig);
+    rig.sim.s3.faults.always("PUT", "", S3Fault::Status(403));
+    let began = Utc::now();
+    failure_of(rig.invoke(json!({})).await);
+    rig.sim.s3.faults.clear();
+    a_moment().await;
+    assert_eq!(rig.run().await["status"], "complete");
+    let begins = time(&rig.checkpoint().await["events"]["audit"]["live_from"]);
+    assert!(begins <= began - TimeDelta::minutes(10), "{begins}, and the first run began at {began}");
+    // A process that knows of none before it says so.
+    let rig = self::rig().await;
+    rig.run().await;
+    let notes: Vec<Value> =
+        rig.health_records().await.into_iter().filter(|record| record.get("note").is_some()).collect();
+    assert_eq!(notes.len(), 2, "{notes:#?}");
+    for record in notes {
+        let note = record["note"].as_str().unwrap();
+        assert!(record["state"] == "pending" && note.contains("is not known"), "{record:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_attempt_at_another_address_holds_nobody_to_it() {
+    let rig = rig().await;
+    populate(&rig);
+    let wrong = rig.container(|lambda| lambda.env("STREAMS", "audit").env("INCYDR_BASE_URL", "http://127.0.0.1:1"));
+    wrong.invoke(json!({}), Duration::from_secs(3)).await;
+    assert!(rig.checkpoint().await["attempted"]["audit"].is_string());
+    assert_eq!(rig.run().await["status"], "complete");
+}

@@ -1,0 +1,91 @@
+//! Lists that count fewer than they show: they are read until a page is short.
+
+use chrono::{TimeDelta, Utc};
+use futures::future::join_all;
+use simulator::{Dataset, Endpoint};
+
+use crate::rig::{Rig, ago};
+
+/// Pages of 50, and a count of as many as fill some of them.
+async fn rig(stream: &str) -> Rig {
+    Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "50"))
+        .await
+}
+
+fn populate(rig: &Rig, stream: &str, n: usize) -> Dataset {
+    let world = &rig.sim.world;
+    match stream {
+        "users" => {
+            world.add_users(n);
+            Dataset::Users
+        }
+        "cases" => {
+            world.add_cases(n, ago(80_000), ago(900));
+            Dataset::Cases
+        }
+        "sessions" => {
+            world.add_sessions(n, Utc::now() - TimeDelta::hours(1), Utc::now(), true);
+            Dataset::Sessions
+        }
+        _ => {
+            world.add_records(Dataset::Agents, n);
+            Dataset::Agents
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_list_shows_beyond_a_count_of_full_pages_is_stored() {
+    let streams = [
+        ("users", Endpoint::Users),
+        ("agents", Endpoint::Agents),
+        ("cases", Endpoint::CaseList),
+        ("sessions", Endpoint::Sessions),
+    ];
+    join_all(streams.into_iter().flat_map(|stream| [51, 100, 120, 162].map(|n| (stream, n))).map(
+        async |((stream, endpoint), n)| {
+            let rig = rig(stream).await;
+            let dataset = populate(&rig, stream, n);
+            rig.sim.faults.cap_total(endpoint, 50);
+            println!("{stream}, {n}");
+            let answer = rig.run().await;
+            assert_eq!(answer["status"], "complete", "{stream}: {answer:#}");
+            rig.assert_holds(stream, &rig.sim.world.all(dataset)).await;
+            assert_eq!(rig.run().await["streams"][stream]["records"], 0, "{stream}");
+            assert_eq!(rig.verify().await["status"], "whole");
+        },
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_full_costs_one_more_and_one_that_is_short_does_not() {
+    for (n, requests) in [(0, 1), (49, 1), (50, 2), (51, 2), (100, 3)] {
+        let rig = rig("users").await;
+        rig.sim.world.add_users(n);
+        assert_eq!(rig.run().await["status"], "complete");
+        assert_eq!(rig.sim.api.requests_to(Endpoint::Users).len(), requests, "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_server_allows_shorter_pages_than_were_asked_for_those_are_full() {
+    let rig = rig("users").await;
+    rig.sim.world.add_users(77);
+    rig.sim.api.change(|behaviour| behaviour.page_cap = Some(20));
+    rig.sim.faults.cap_total(Endpoint::Users, 40);
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_list_that_counts_too_few_is_told() {
+    let rig = rig("users").await;
+    let users = rig.sim.world.add_users(120);
+    rig.sim.faults.cap_total(Endpoint::Users, 100);
+    rig.run().await;
+    rig.sim.world.remove_user(&users[110].id);
+    for records in [0, 1, 0] {
+        assert_eq!(rig.run().await["streams"]["users"]["records"], records);
+    }
+}

@@ -1,0 +1,160 @@
+//! A checkpoint that is gone, or was put back as it once was: nothing is stored twice, and it is told.
+
+use serde_json::{Value, json};
+use simulator::{Dataset, with_member};
+
+use crate::oracle::a_moment;
+use crate::rig::{CHECKPOINT, Rig, ago, logs_with};
+
+const STREAMS: &str = "audit,file_events,users,cases,sessions,watchlists";
+
+async fn rig() -> Rig {
+    Rig::with(|lambda| lambda.env("STREAMS", STREAMS).env("INVENTORY_INTERVAL_MINUTES", "0")).await
+}
+
+/// More of everything, and changes of what there is.
+async fn go_on(rig: &Rig, nth: usize) {
+    let world = &rig.sim.world;
+    a_moment().await;
+    world.add_audit(5, ago(1), ago(0));
+    world.add_file_events(5, ago(1), ago(0));
+    world.add_users(2);
+    world.add_cases(1, ago(1), ago(0));
+    world.add_sessions(2, ago(5), ago(0), true);
+    let watchlist = world.add_records(Dataset::Watchlists, 1).remove(0);
+    world.add_children(Dataset::WatchlistMembers, &watchlist.id, 3);
+    let users = world.users();
+    world.update_user(&users[nth].id, |raw| with_member(raw, "notes", &format!("\"{nth}\"")));
+    let sessions = world.all(Dataset::Sessions);
+    world.change(Dataset::Sessions, &sessions[0].id, |raw| with_member(raw, "highEvents", &nth.to_string()));
+    a_moment().await;
+}
+
+/// How many records there are of each stream.
+async fn counts(rig: &Rig) -> Vec<(&'static str, usize)> {
+    let mut counts = Vec::new();
+    for stream in STREAMS.split(',') {
+        counts.push((stream, rig.stored(stream).await.len()));
+    }
+    counts
+}
+
+fn notes(records: &[Value]) -> Vec<&str> {
+    records.iter().filter_map(|record| record["note"].as_str()).collect()
+}
+
+async fn assert_events_once(rig: &Rig) {
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_of_the_checkpoint_that_is_put_back_doubles_nothing() {
+    for (older, is_warm) in [(0, true), (2, false)] {
+        println!("{older}, {is_warm}");
+        let rig = rig().await;
+        rig.populate();
+        let mut versions = Vec::new();
+        for nth in 0..4 {
+            go_on(&rig, nth).await;
+            assert_eq!(rig.run().await["status"], "complete");
+            versions.push(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes);
+        }
+        let before = counts(&rig).await;
+        rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, versions[older].clone()).await;
+        if !is_warm {
+            rig.lambda.kill();
+        }
+        assert_eq!(rig.run().await["status"], "complete");
+        assert_eq!(counts(&rig).await, before, "nothing new, and nothing twice");
+        assert_events_once(&rig).await;
+        let told = rig.health_records().await;
+        let told = notes(&told);
+        let expected = format!("the checkpoint was an older version of itself, and {} manifests", 3 - older);
+        assert!(told.iter().any(|note| note.contains(&expected)), "{told:#?}");
+        logs_with(&rig.lambda, "older version of itself").await;
+        go_on(&rig, 4).await;
+        assert_eq!(rig.run().await["status"], "complete");
+        assert_events_once(&rig).await;
+        assert_eq!(rig.verify().await["status"], "whole");
+        let again = rig.health_records().await;
+        assert_eq!(notes(&again).len(), told.len(), "it is told once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_process_that_finds_its_own_checkpoint_lists_nothing() {
+    let rig = rig().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.s3.clear_log();
+    rig.run().await;
+    let lists =
+        rig.sim.s3.requests().into_iter().filter(|request| request.key.is_empty() || request.key.ends_with('/'));
+    assert_eq!(lists.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_object_held_that_is_not_there_is_not_covered_but_read_again() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.sim.world.add_audit(20, ago(1_000), ago(10));
+    rig.run().await;
+    let older = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes;
+    a_moment().await;
+    rig.sim.world.add_audit(5, ago(1), ago(0));
+    a_moment().await;
+    let keys = rig.keys("audit").await;
+    rig.run().await;
+    let new: Vec<String> = rig.keys("audit").await.into_iter().filter(|key| !keys.contains(key)).collect();
+    rig.sim.s3.delete_raw(rig.sim.bucket(), &new[0]).await;
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, older).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    crate::rig::assert_same(
+        "audit",
+        rig.stored("audit").await,
+        rig.sim.world.audit().iter().map(|record| simulator::compact(&record.raw)),
+    );
+    let told = rig.health_records().await;
+    assert!(notes(&told).iter().any(|note| note.contains(&new[0])), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_gone_is_no_first_run_where_manifests_are_there() {
+    let rig = rig().await;
+    rig.populate();
+    for nth in 0..2 {
+        go_on(&rig, nth).await;
+        rig.run().await;
+    }
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    go_on(&rig, 2).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_events_once(&rig).await;
+    logs_with(&rig.lambda, "the checkpoint is gone, and manifests are there").await;
+    let told = rig.health_records().await;
+    assert!(notes(&told).iter().any(|note| note.contains("the checkpoint is gone")), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recover_makes_the_checkpoint_again_from_the_manifests_alone_and_says_what_it_cannot_know() {
+    let rig = rig().await;
+    rig.populate();
+    for nth in 0..3 {
+        go_on(&rig, nth).await;
+        rig.run().await;
+    }
+    let before = counts(&rig).await;
+    let covered = rig.checkpoint().await["events"]["audit"]["covered"].clone();
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+    assert_eq!(
+        (&answer["action"], &answer["status"], &answer["manifests"]),
+        (&json!("recover"), &json!("complete"), &json!(3))
+    );
+    assert_eq!((&answer["covered"]["audit"], &answer["missing"]), (&covered, &json!([])));
+    assert!(answer["unknown"].as_array().is_some_and(|unknown| unknown.len() > 2), "{answer:#}");
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(counts(&rig).await, before);
+    assert_events_once(&rig).await;
+    assert_eq!(rig.verify().await["status"], "whole");
+}
