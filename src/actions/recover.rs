@@ -14,7 +14,7 @@ use crate::actions::request::Collect;
 use crate::actions::work::Work;
 use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
 use crate::bucket::ledger::{Found, Ledger, LedgerError};
-use crate::bucket::s3::Bucket;
+use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::collect::known_key;
 use crate::core::checkpoint::Checkpoint;
@@ -106,10 +106,7 @@ impl Work<'_> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
         let chain = following(&read_after(state, prefix, head.as_ref(), until).await?, head.as_ref(), false);
-        // Runs that died left manifests that no checkpoint names: what they told of is still open there, and is read on.
-        let is_open =
-            |entry: &ReadingEntry| entry.objects.is_empty() || ledger.read(|checkpoint| is_open(checkpoint, entry));
-        if chain.iter().all(|found| found.manifest.merged.is_empty() && found.manifest.readings.iter().all(is_open)) {
+        if !chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))) {
             return Ok(());
         }
         let (manifests, missing) = self.take_over(state, ledger, &chain, false).await?;
@@ -208,7 +205,8 @@ impl Work<'_> {
         let records = Bucket::of_records(self.settings, &self.clients.s3);
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let mut known: BTreeMap<Stream, Known> = BTreeMap::new();
-        let mut changed = ledger.read(Checkpoint::clone);
+        let before = ledger.read(Checkpoint::clone);
+        let mut changed = before.clone();
         let mut missing = Vec::new();
         for found in chain {
             let mut entries: Vec<ReadingEntry> = Vec::new();
@@ -223,7 +221,7 @@ impl Work<'_> {
                 }
             }
             entries.extend(found.manifest.readings.iter().cloned());
-            for entry in &entries {
+            for entry in entries.iter().filter(|entry| afresh || before.lacks(entry)) {
                 let (stream, class) = (entry.stream, entry.stream.class());
                 if entry.window.is_some() {
                     let lacking = lacking(&records, entry, until).await?;
@@ -236,7 +234,11 @@ impl Work<'_> {
                         Entry::Occupied(loaded) => loaded.into_mut(),
                         Entry::Vacant(vacant) => {
                             let before = changed.stored(stream, class).known.clone().filter(|_| !afresh);
-                            vacant.insert(Known::load(state, before.as_ref(), until).await?)
+                            match Known::load(state, before.as_ref(), until).await {
+                                // The stream finds that itself, and stores all of it once more.
+                                Err(StoreError::Damaged { .. }) => continue,
+                                known => vacant.insert(known?),
+                            }
                         }
                     };
                     // `-r1` sorts before its base, and was stored after it.
@@ -295,16 +297,5 @@ fn told(missing: &[String]) -> String {
     match missing.first() {
         None => String::new(),
         Some(first) => format!(", but not what {} objects held that are not there, among them {first}", missing.len()),
-    }
-}
-
-/// Whether a reading has not ended on the checkpoint.
-fn is_open(checkpoint: &Checkpoint, entry: &ReadingEntry) -> bool {
-    match (entry.window, entry.at) {
-        (Some(window), _) => {
-            checkpoint.events.get(&entry.stream).is_some_and(|state| state.open.iter().any(|open| open.span == window))
-        }
-        (None, Some(at)) => checkpoint.open_snapshot(entry.stream) == Some(at),
-        (None, None) => true,
     }
 }

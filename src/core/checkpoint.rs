@@ -262,13 +262,13 @@ impl Checkpoint {
         }
     }
 
-    /// The instant of the snapshot that a run opened and did not close.
-    pub fn open_snapshot(&self, stream: Stream) -> Option<Millis> {
-        match stream.class() {
-            Class::Versions => self.versions.get(&stream)?.stored.open,
-            Class::Rescanned => self.rescanned.get(&stream)?.stored.open,
-            Class::Events | Class::Inventory | Class::Findings => self.inventory.get(&stream)?.stored.open,
-        }
+    /// The same, where a run came to it.
+    pub fn snapshots(&self, stream: Stream) -> Option<&StoredState> {
+        Some(match stream.class() {
+            Class::Versions => &self.versions.get(&stream)?.stored,
+            Class::Rescanned => &self.rescanned.get(&stream)?.stored,
+            Class::Events | Class::Inventory | Class::Findings => &self.inventory.get(&stream)?.stored,
+        })
     }
 
     /// Where a stream notes when it was last told that it is not permitted.

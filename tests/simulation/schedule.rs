@@ -291,9 +291,10 @@ impl<'a> Stage<'a> {
             let event = if asks_old { for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
-            if matches!(outcome, Outcome::Failed { .. }) {
-                // What is stuck waits for its next try, unless a person says that all is mended.
-                container.invoke(json!({"action": "restart"}), CALM_DEADLINE).await;
+            if let Outcome::Failed { error_message, .. } = &outcome {
+                // What is stuck waits for its next try, and much that is gone for a day, unless a person says what is true.
+                let accepts = error_message.contains("accept_deletions");
+                container.invoke(json!({"action": "restart", "accept_deletions": accepts}), CALM_DEADLINE).await;
             }
             if owes_old {
                 owes_old = !(asks_old && is_complete);

@@ -134,6 +134,10 @@ impl EventsState {
         Intervals::from(vec![span]).without(&self.covered).without(&self.expired).without(&taken)
     }
 
+    pub fn has_covered(&self, span: Span) -> bool {
+        Intervals::from(vec![span]).without(&self.covered).without(&self.expired).is_empty()
+    }
+
     /// Covers a span, which closes whatever was open or asked for in it. What expired stays expired.
     pub fn cover(&mut self, span: Span) {
         for covered in Intervals::from(vec![span]).without(&self.expired).iter() {

@@ -1,11 +1,50 @@
 //! What manifests tell and the checkpoint doesn't know, since it is an older version of itself, or was begun anew.
 
 use crate::core::checkpoint::{Checkpoint, Recount};
+use crate::core::intervals::Span;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 impl Checkpoint {
+    /// Whether a manifest tells of a stored reading that can't be this checkpoint's, so that it is an older version of
+    /// itself. A run that died also leaves a manifest that no checkpoint names; but a reading is opened on the checkpoint
+    /// before it is stored, so all that such a manifest tells of is still open here, closed, or left to a shard.
+    pub fn is_behind(&self, manifest: &Manifest) -> bool {
+        let is_merged_later = !manifest.merged.iter().all(|end| self.manifests.merged.contains(end));
+        (is_merged_later && self.reserved().next().is_none())
+            || manifest
+                .readings
+                .iter()
+                .any(|entry| !entry.objects.is_empty() && self.lacks(entry) && !self.has_open(entry))
+    }
+
+    /// Whether what a manifest tells of a reading is news to this checkpoint.
+    pub fn lacks(&self, entry: &ReadingEntry) -> bool {
+        match (entry.window, entry.at) {
+            (Some(window), _) => self.events.get(&entry.stream).is_none_or(|state| {
+                let is_left_to_a_shard =
+                    state.reserved.iter().any(|reserved| reserved.span.intersection(window).is_some());
+                !is_left_to_a_shard && !state.has_covered(window)
+            }),
+            // A reading that stored nothing can be made again.
+            (None, Some(_)) if entry.objects.is_empty() => false,
+            (None, Some(at)) => {
+                self.snapshots(entry.stream).is_none_or(|stored| stored.last < Some(at) || stored.open == Some(at))
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// A window stays open with its bounds, or is cut: what is open here may be a part of what the entry tells of.
+    fn has_open(&self, entry: &ReadingEntry) -> bool {
+        let Some(window) = entry.window else {
+            return self.snapshots(entry.stream).is_some_and(|stored| stored.open.is_some() && stored.open == entry.at);
+        };
+        let is_within = |open: Span| open.intersection(window) == Some(open);
+        self.events.get(&entry.stream).is_some_and(|state| state.open.iter().any(|open| is_within(open.span)))
+    }
+
     /// A window whose objects were seen is covered, whatever stood here of it.
     pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[i64]) {
         let Some(window) = entry.window else { return };
@@ -62,5 +101,86 @@ impl Checkpoint {
         {
             manifests.unindexed.push(before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::checkpoint::{Lease, Reserved, Window};
+    use crate::core::identity::Identity;
+    use crate::core::manifest::{FORMAT_VERSION, StoredObject};
+    use serde_json::Value;
+
+    fn identity() -> Identity {
+        Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() }
+    }
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    fn of_window(from: i64, to: i64) -> ReadingEntry {
+        with_object(ReadingEntry::of_window(Stream::Audit, span(from, to), Millis(0)))
+    }
+
+    fn of_agents(at: i64) -> ReadingEntry {
+        with_object(ReadingEntry::of_instant(Stream::Agents, Millis(at), Millis(0)))
+    }
+
+    fn with_object(entry: ReadingEntry) -> ReadingEntry {
+        let (key, sha256) = ("key".to_owned(), String::new());
+        let object = StoredObject { key, bytes: 1, records: 1, sha256, first: Millis(0), last: Millis(0) };
+        ReadingEntry { objects: vec![object], ..entry }
+    }
+
+    fn is_behind(checkpoint: &Checkpoint, entry: ReadingEntry) -> bool {
+        checkpoint.is_behind(&Manifest {
+            format_version: FORMAT_VERSION,
+            number: 1,
+            previous: None,
+            run_id: "dead".into(),
+            written_at: Millis(0),
+            identity: identity(),
+            indexes: Vec::new(),
+            merged: Vec::new(),
+            readings: vec![entry],
+        })
+    }
+
+    #[test]
+    fn what_a_dead_run_read_is_open_closed_or_left_to_a_shard_and_all_else_makes_the_checkpoint_an_older_one() {
+        let lease = Lease { run_id: "dead".into(), until: Millis(0) };
+        let mut checkpoint = Checkpoint::new(identity());
+        let window = |from, to| Window {
+            span: span(from, to),
+            request: Value::Null,
+            opened_at: Millis(0),
+            opened_by: lease.clone(),
+            resumed: 0,
+        };
+        let state = checkpoint.events(Stream::Audit);
+        state.cover(span(0, 10));
+        state.open = vec![window(10, 20), window(30, 34), window(34, 40)];
+        let until = Millis(100);
+        state.reserved = vec![Reserved { shard: "s".into(), span: span(50, 60), requests_per_minute: 1, until }];
+        for (from, to) in [(0, 10), (2, 5), (10, 20), (30, 40), (50, 55)] {
+            assert!(!is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
+        }
+        for (from, to) in [(5, 10), (0, 10), (10, 20)] {
+            assert_eq!(checkpoint.lacks(&of_window(from, to)), from == 10, "{from} to {to}");
+        }
+        for (from, to) in [(10, 15), (20, 30), (5, 15), (60, 70)] {
+            assert!(is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
+        }
+        let nothing = ReadingEntry { objects: Vec::new(), ..of_window(20, 30) };
+        assert!(!is_behind(&checkpoint, nothing), "nothing is stored, so that nothing can be stored twice");
+
+        assert!(is_behind(&checkpoint, of_agents(5)), "no run came to it");
+        checkpoint.inventory(Stream::Agents).stored.open(Millis(5), &lease);
+        assert!(!is_behind(&checkpoint, of_agents(5)) && checkpoint.lacks(&of_agents(5)), "it is open");
+        assert!(is_behind(&checkpoint, of_agents(6)));
+        checkpoint.inventory(Stream::Agents).stored.open = None;
+        assert!(!is_behind(&checkpoint, of_agents(5)) && !checkpoint.lacks(&of_agents(5)), "it is closed");
     }
 }
