@@ -95,7 +95,10 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
     if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
         return Ok(Outcome::NotPermitted);
     }
-    let has_worked = run.ledger.read(|checkpoint| checkpoint.covered_to(stream).is_some());
+    let (has_worked, stalled) = run.ledger.read(|checkpoint| {
+        (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
+    });
+    let _turn = run.api.enter(stream, stalled);
     let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default() };
     let Some(kind) = stream.kind_in(run.settings.dialect) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
@@ -155,7 +158,8 @@ impl Tally {
 
 impl Collector<'_> {
     fn caller(&self) -> Caller<'_> {
-        Caller { retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
+        let stream = Some(self.stream);
+        Caller { stream, retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
     }
 
     /// The stream as a whole is refused: its permission is missing, or what stands before the API says so for a while.

@@ -492,8 +492,8 @@ variable "requests_per_minute" {
   nullable    = false
 
   validation {
-    condition     = var.requests_per_minute >= 1 && var.requests_per_minute <= 120
-    error_message = "requests_per_minute must be 1 to 120."
+    condition     = var.requests_per_minute >= 3 && var.requests_per_minute <= 120
+    error_message = "requests_per_minute must be 3 to 120."
   }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use crate::bucket::s3::S3;
+use crate::core::checkpoint::Write;
 use crate::core::known::Memory;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
@@ -14,6 +15,6 @@ pub struct Clients {
     pub memory: Memory,
     /// When the first run began that ended before it could write the checkpoint, since the last one that could.
     pub attempted: Mutex<Option<Millis>>,
-    /// The tag of the checkpoint that this process wrote last.
-    pub written: Mutex<Option<String>>,
+    /// The last write of the checkpoint by this process.
+    pub written: Mutex<Option<Write>>,
 }

@@ -1,8 +1,9 @@
 //! Collects: by the schedule, or by hand. The lease, every stream side by side, and the commit.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
-use futures::future::join_all;
+use futures::future::{FutureExt, join_all};
 use serde_json::Value;
 use tracing::{error, info, warn};
 
@@ -18,7 +19,7 @@ use crate::collect::error::Error;
 use crate::collect::{self, Run};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
-use crate::core::settings::Settings;
+use crate::core::settings::{LEAST_REQUESTS_PER_MINUTE, Settings};
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
@@ -67,6 +68,7 @@ impl Work<'_> {
             }
             return Err(error);
         }
+        self.leave_to_shards(&ledger);
         self.tell_what_is_left(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
@@ -82,12 +84,25 @@ impl Work<'_> {
         self.finish(&ledger, &chain, collected).await
     }
 
-    /// What is read again in every run is opened with the lease, which saves a write.
+    /// What the shards of a backfill may ask for meanwhile comes off the budget.
+    fn leave_to_shards(&self, ledger: &Ledger<'_>) {
+        let shards = ledger.read(Checkpoint::requests_of_shards);
+        if shards > 0 {
+            let left = self.settings.requests_per_minute.saturating_sub(shards);
+            self.clients.api.leave_to_others(left.max(LEAST_REQUESTS_PER_MINUTE));
+        }
+    }
+
+    /// What is read again in every run is opened with the lease, which saves a write; but not on a checkpoint that may be
+    /// an older version of itself, and could not be told from a newer one then.
     fn open_with(&self, checkpoint: &mut Checkpoint) {
         if let Some(version) = self.granted_to.get() {
             checkpoint.sign_ins.granted(version.clone());
         }
         self.begin_streams(checkpoint);
+        if !self.knows(checkpoint) {
+            return;
+        }
         for stream in self.streams {
             let may_be_read = checkpoint.not_permitted_at(*stream).is_none() && self.stopped(*stream).is_none();
             if may_be_read && matches!(stream.kind_in(self.settings.dialect), Some(Kind::Rescanned(_))) {
@@ -123,7 +138,8 @@ impl Work<'_> {
             let outcome = match self.stopped(*stream) {
                 Some(stopped) => Err(stopped),
                 None => {
-                    complete(run, *stream, Box::pin(collect::collect(run, *stream, &tally)).await.map(Status::from))
+                    let collected = or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await;
+                    complete(run, *stream, collected.map(Status::from))
                 }
             };
             (*stream, tally, outcome)
@@ -215,6 +231,16 @@ impl Work<'_> {
     }
 }
 
+/// A panic is an error with its message.
+async fn or_panicked<T>(collecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    // What a panic leaves half-changed of the checkpoint is never written.
+    AssertUnwindSafe(collecting).catch_unwind().await.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
+        Err(Error::Panicked(message.to_owned()))
+    })
+}
+
 /// A stream of which anything is stuck is not complete.
 fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Result<Status, Error> {
     let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
@@ -263,4 +289,24 @@ fn log(stream: Stream, answer: &StreamAnswer) {
         lag_s = answer.lag_s,
         "collected {stream}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_with_its_message_wherever_it_happens() {
+        let indexed = async |n: usize| -> Result<i32, Error> { Ok(vec![1, 2][n]) };
+        assert_eq!(or_panicked(indexed(1)).await.unwrap(), 2);
+        let told = or_panicked(indexed(2)).await.unwrap_err();
+        assert!(told.to_string().contains("the len is 2 but the index is 2"), "{told}");
+        let off_thread = async {
+            let parsed = tokio::task::spawn_blocking(|| "7x".parse::<i32>().unwrap()).await;
+            Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        };
+        let told = or_panicked(off_thread).await.unwrap_err();
+        assert!(told.to_string().contains("InvalidDigit"), "{told}");
+        assert_eq!(told.error_type().to_string(), "FirstPartyGenericError");
+    }
 }

@@ -92,15 +92,14 @@ pub async fn recover(
 impl Work<'_> {
     /// Where the checkpoint is not the very one that this process wrote last, it may be an older one, or gone.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
-        let is_ours = ledger.found_etag().is_some_and(|found| self.written_etag().as_deref() == Some(found));
-        if is_ours || !self.keeps_states() {
+        if ledger.read(|checkpoint| self.knows(checkpoint)) || !self.keeps_states() {
             return Ok(());
         }
         // Where the first runs after the loss failed, there is one that knows nothing.
         let knows_nothing = |checkpoint: &Checkpoint| {
             checkpoint.manifests.head.is_none() && checkpoint.events.values().all(|state| state.covered.is_empty())
         };
-        if ledger.found_etag().is_none() || ledger.read(knows_nothing) {
+        if ledger.read(|checkpoint| checkpoint.found().is_none() || knows_nothing(checkpoint)) {
             return self.begin_after_manifests(state, ledger).await;
         }
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
@@ -121,18 +120,20 @@ impl Work<'_> {
 
     /// So that the next run of this process knows its own.
     pub(super) async fn remember_written(&self, ledger: &Ledger<'_>) {
-        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = ledger.etag().await;
+        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger.last_write().await);
     }
 
-    fn written_etag(&self) -> Option<String> {
-        self.clients.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether the checkpoint was found as this process had written it last.
+    pub(super) fn knows(&self, checkpoint: &Checkpoint) -> bool {
+        let written = self.clients.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.is_some() && *written == checkpoint.found()
     }
 
     /// The checkpoint is gone, and manifests are there: the event streams begin where the newest of them end.
     async fn begin_after_manifests(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let Some(newest) = read_newest(state, prefix, until).await? else { return Ok(()) };
-        if newest.manifest.run_id == ledger.found_by() {
+        if newest.manifest.run_id == ledger.read(|checkpoint| checkpoint.written_by.clone()) {
             return Ok(());
         }
         let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracing::{debug, info};
 
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
-use crate::core::checkpoint::{Checkpoint, CheckpointError, Lease};
+use crate::core::checkpoint::{Checkpoint, CheckpointError, Lease, Write};
 use crate::core::error_kind::ErrorType;
 use crate::core::identity::Identity;
 use crate::core::time::Millis;
@@ -24,6 +24,10 @@ pub enum LedgerError {
         "the lease is lost: {by} wrote the checkpoint meanwhile; this run writes nothing more, and the next one goes on"
     )]
     LeaseLost { by: String },
+    #[error(
+        "a change of the checkpoint broke off half-way by a panic; this run writes nothing more, and the next one goes on"
+    )]
+    Broken,
 }
 
 impl LedgerError {
@@ -51,8 +55,6 @@ pub struct Ledger<'a> {
     written: tokio::sync::Mutex<WrittenState>,
     lost: AtomicBool,
     dry_run: bool,
-    /// As it was found: the tag of the object, if there was one, and the run that had written it.
-    found: (Option<String>, String),
 }
 
 struct HeldCheckpoint {
@@ -132,7 +134,6 @@ impl<'a> Ledger<'a> {
             Some(Found { checkpoint, etag }) => (checkpoint, Some(etag)),
             None => (Checkpoint::new(identity), None),
         };
-        let found = (etag.clone(), checkpoint.written_by.clone());
         if checkpoint.is_blank() {
             checkpoint.identity = ours;
         } else {
@@ -148,23 +149,12 @@ impl<'a> Ledger<'a> {
             written: tokio::sync::Mutex::new(written),
             lost: AtomicBool::new(false),
             dry_run,
-            found,
         }
     }
 
-    /// The tag of the checkpoint that was found; none where there was none.
-    pub fn found_etag(&self) -> Option<&str> {
-        self.found.0.as_deref()
-    }
-
-    /// The run that had written it.
-    pub fn found_by(&self) -> &str {
-        &self.found.1
-    }
-
-    /// The tag of what was written last.
-    pub async fn etag(&self) -> Option<String> {
-        self.written.lock().await.etag.clone()
+    /// The last write of this run.
+    pub async fn last_write(&self) -> Write {
+        Write { run_id: self.lease.run_id.clone(), revision: self.written.lock().await.revision }
     }
 
     /// Another run holds the lease, as a commit of this one was told: nothing more may be written, records neither.
@@ -172,7 +162,8 @@ impl<'a> Ledger<'a> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(LedgerError::LeaseLost { by: "another run".into() });
         }
-        Ok(())
+        // Only a change panics while it holds the checkpoint.
+        if self.state.is_poisoned() { Err(LedgerError::Broken) } else { Ok(()) }
     }
 
     /// Reads the checkpoint as it stands in memory.
@@ -202,6 +193,7 @@ impl<'a> Ledger<'a> {
             let state = self.state();
             (state.checkpoint.clone(), state.changes)
         };
+        debug_assert_eq!(checkpoint.check(), Ok(()));
         // Counted up also when a write failed: it may have landed all the same.
         written.revision += 1;
         checkpoint.revision = written.revision;

@@ -42,6 +42,8 @@ pub enum Error {
         "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
+    #[error("a fault of the collector itself, which the other streams don't share: {0}")]
+    Panicked(String),
     #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
     NotMerged { error_type: ErrorType, shard: String, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
@@ -61,7 +63,7 @@ impl Error {
             Self::Settings(_) | Self::NothingPermitted(_) | Self::Stopped { .. } => ErrorType::ThirdPartyConfigError,
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
-            Self::Store(_) => ErrorType::FirstPartyGenericError,
+            Self::Store(_) | Self::Panicked(_) => ErrorType::FirstPartyGenericError,
             Self::Stuck { error_type, .. }
             | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }

@@ -1,6 +1,7 @@
 //! The checkpoint: what is covered, what is being read, and who may write. Plain values that a person can read and
 //! mend; `ledger` keeps them in the bucket.
 
+mod check;
 mod events;
 mod inventory;
 mod lease;
@@ -79,6 +80,13 @@ pub struct Checkpoint {
     pub health: HealthRecords,
 }
 
+/// Tells one write of the checkpoint from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub run_id: String,
+    pub revision: u64,
+}
+
 /// The chain of manifests, of which this is the end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -130,6 +138,11 @@ impl Checkpoint {
             states: States::new(),
             health: HealthRecords::default(),
         }
+    }
+
+    /// The write that it was read from; none where it was not in the bucket. What a run changes doesn't alter it.
+    pub fn found(&self) -> Option<Write> {
+        (self.revision > 0).then(|| Write { run_id: self.written_by.clone(), revision: self.revision })
     }
 
     /// A newer format is told from damage before anything else of it is read.
@@ -231,6 +244,17 @@ impl Checkpoint {
     /// What is left to the shards of a backfill.
     pub fn reserved(&self) -> impl Iterator<Item = (Stream, &Reserved)> {
         self.events.iter().flat_map(|(stream, state)| state.reserved.iter().map(|reserved| (*stream, reserved)))
+    }
+
+    /// How many requests a minute the shards of all plans may send together.
+    pub fn requests_of_shards(&self) -> usize {
+        // A plan's shards are named after its run, and have the same share.
+        let mut plans: BTreeMap<&str, (usize, &Reserved)> = BTreeMap::new();
+        for (_, reserved) in self.reserved() {
+            let plan = reserved.shard.rsplit('-').next().unwrap_or_default();
+            plans.entry(plan).or_insert((0, reserved)).0 += 1;
+        }
+        plans.values().map(|(left, shard)| shard.requests_per_minute * shard.at_once.unwrap_or(*left).min(*left)).sum()
     }
 
     /// Takes over what a shard has come to, in one go with what tells of it.
@@ -349,6 +373,22 @@ mod tests {
             bucket: "records".into(),
             prefix: prefix.into(),
         }
+    }
+
+    #[test]
+    fn the_shards_of_each_plan_send_no_more_together_than_it_has_shards_at_once() {
+        let mut checkpoint = Checkpoint::new(identity("code42/", None));
+        let mut reserve = |shard: &str, at_once| {
+            let span = Span::new(Millis(0), Millis(1)).expect("not empty");
+            let reserved = Reserved { shard: shard.into(), span, requests_per_minute: 25, at_once, until: Millis(9) };
+            checkpoint.events(Stream::Audit).reserved.push(reserved);
+        };
+        for day in 1..=5 {
+            reserve(&format!("audit-2026110{day}-a"), Some(2));
+        }
+        reserve("audit-20261101-b", Some(4));
+        reserve("audit-20261101-c", None);
+        assert_eq!(checkpoint.requests_of_shards(), 25 * (2 + 1 + 1));
     }
 
     #[test]

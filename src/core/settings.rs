@@ -35,6 +35,9 @@ use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, MINUTE};
 use crate::core::version::Version;
 
+/// With fewer a minute an audit window is hardly ever read: it needs a count, a page, and one more where that is full.
+pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Without a trailing slash.
@@ -160,7 +163,7 @@ impl Settings {
             encryption,
             state_encryption,
             metadata: fields.metadata,
-            requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, 1, 1_000_000)?,
+            requests_per_minute: vars.number("REQUESTS_PER_MINUTE", 100, LEAST_REQUESTS_PER_MINUTE, 1_000_000)?,
             ca_bundle: vars.get("INCYDR_CA_BUNDLE").map(PathBuf::from),
             proxies,
             is_live: true,
@@ -377,6 +380,7 @@ mod tests {
             ("VOLATILE_FIELDS", "agents.lastConnected,,users.notes"),
             ("GZIP_LEVEL", "10"),
             ("REQUESTS_PER_MINUTE", "0"),
+            ("REQUESTS_PER_MINUTE", "2"),
             ("INCYDR_API_DIALECT", "rest"),
         ] {
             let error = read(&[(name, held)]).expect_err(held).to_string();

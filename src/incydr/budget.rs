@@ -1,32 +1,135 @@
 //! The request budget that all streams share: at most so many over any 60 seconds, kept from tick to tick.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::core::stream::{Class, Stream};
 use crate::core::time::{MINUTE, Millis};
 
 /// What is sent a minute apart may arrive a little less apart.
 const SPAN: i64 = MINUTE + 500;
+/// While streams of a higher priority are read, those of a lower one have one request in so many.
+const SHARE: usize = 5;
+/// How long a stream waits before it asks again whether it is its turn.
+const NOT_ITS_TURN: Duration = Duration::from_millis(100);
 
 pub struct Budget {
     per_minute: AtomicUsize,
-    sent: Mutex<VecDeque<Millis>>,
+    state: Mutex<State>,
     /// The API wants to be left alone until then.
     paused_until: AtomicI64,
 }
 
+#[derive(Default)]
+struct State {
+    /// When each request of the last minute was sent, and for what.
+    sent: VecDeque<(Millis, Option<Priority>)>,
+    /// The streams that are being read.
+    streams: BTreeMap<Stream, Place>,
+}
+
+/// The earlier, the more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Priority {
+    Events,
+    Versions,
+    Inventory,
+}
+
+/// A stream's place in the queue. The least place is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Over how many runs the stream came no further.
+    stalled: Reverse<u32>,
+    priority: Priority,
+    stream: Stream,
+    /// Of the requests without which a run of it comes to nothing, so many are not sent yet.
+    least: usize,
+}
+
+/// A stream's place in the queue for as long as the stream is read.
+pub struct Turn<'a> {
+    budget: &'a Budget,
+    stream: Stream,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.budget.state().streams.remove(&self.stream);
+    }
+}
+
+impl Priority {
+    fn of(stream: Stream) -> Self {
+        match stream.class() {
+            Class::Events => Self::Events,
+            Class::Versions | Class::Rescanned => Self::Versions,
+            Class::Inventory | Class::Findings => Self::Inventory,
+        }
+    }
+
+    /// Audit needs a count, a page, and where that is full one more; a list one page and one detail.
+    fn least(self) -> usize {
+        match self {
+            Self::Events => 3,
+            Self::Versions | Self::Inventory => 2,
+        }
+    }
+}
+
+impl State {
+    fn forget_before(&mut self, now: Millis) {
+        while self.sent.front().is_some_and(|(first, _)| *first + SPAN <= now) {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Whether a stream may take one of so many requests that are left of `per_minute`.
+    fn is_its_turn(&self, stream: Stream, left: usize, per_minute: usize) -> bool {
+        let Some(ours) = self.streams.get(&stream) else { return true };
+        let share = per_minute / SHARE;
+        let sent_for = |priority: Priority| self.sent.iter().filter(|(_, of)| *of == Some(priority)).count();
+        let is_active = |priority: Priority| self.streams.values().any(|place| place.priority == priority);
+        let before = || self.streams.values().filter(|place| *place < ours);
+        let gives_way = before().any(|place| place.priority < ours.priority);
+        if gives_way && share > 0 && sent_for(ours.priority) >= share {
+            return false;
+        }
+        let lower = [Priority::Versions, Priority::Inventory].into_iter().filter(|lower| *lower > ours.priority);
+        let shares: usize =
+            lower.filter(|lower| is_active(*lower)).map(|lower| share.saturating_sub(sent_for(lower))).sum();
+        let leasts: usize = before().map(|place| place.least).sum();
+        left > leasts + shares
+    }
+}
+
 impl Budget {
     pub fn new(per_minute: usize) -> Self {
-        Self { per_minute: per_minute.into(), sent: Mutex::default(), paused_until: AtomicI64::new(0) }
+        Self { per_minute: per_minute.into(), state: Mutex::default(), paused_until: AtomicI64::new(0) }
     }
 
     /// A run begins: from now on so many; what was sent counts as before, and a pause is over: the API says so again
     /// where it isn't.
     pub fn set(&self, per_minute: usize) {
         self.paused_until.store(0, Ordering::Relaxed);
+        self.limit(per_minute);
+    }
+
+    /// From now on so many.
+    pub fn limit(&self, per_minute: usize) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
+    }
+
+    /// A stream is read from now on, until what is answered is dropped. `stalled` is over how many runs it came no
+    /// further: the longest waits no more.
+    pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
+        let priority = Priority::of(stream);
+        let place = Place { stalled: Reverse(stalled), priority, stream, least: priority.least() };
+        self.state().streams.insert(stream, place);
+        Turn { budget: self, stream }
     }
 
     /// The API said that there are too many requests: none of this process is sent before then.
@@ -36,25 +139,33 @@ impl Budget {
 
     /// Takes one request of the budget at `now`, or answers how long to wait. By the wall clock, which goes on while
     /// the container is frozen; a clock that was set back forgets nothing.
-    pub fn take(&self, now: Millis) -> Result<(), Duration> {
+    pub fn take(&self, now: Millis, stream: Option<Stream>) -> Result<(), Duration> {
         let paused_until = Millis(self.paused_until.load(Ordering::Relaxed));
         if now < paused_until {
             return Err(paused_until.since(now));
         }
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        while sent.front().is_some_and(|first| *first + SPAN <= now) {
-            sent.pop_front();
+        let per_minute = self.per_minute.load(Ordering::Relaxed);
+        let mut state = self.state();
+        state.forget_before(now);
+        if let Some((first, _)) = state.sent.front()
+            && state.sent.len() >= per_minute
+        {
+            return Err((*first + SPAN).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)));
         }
-        match sent.front() {
-            Some(first) if sent.len() >= self.per_minute.load(Ordering::Relaxed) => {
-                Err((*first + SPAN).since(now).clamp(Duration::from_millis(1), Duration::from_mins(1)))
-            }
-            _ => {
-                let at = sent.back().map_or(now, |last| now.max(*last));
-                sent.push_back(at);
-                Ok(())
-            }
+        let left = per_minute - state.sent.len();
+        if stream.is_some_and(|stream| !state.is_its_turn(stream, left, per_minute)) {
+            return Err(NOT_ITS_TURN);
         }
+        let at = state.sent.back().map_or(now, |(last, _)| now.max(*last));
+        state.sent.push_back((at, stream.map(Priority::of)));
+        if let Some(place) = stream.and_then(|stream| state.streams.get_mut(&stream)) {
+            place.least = place.least.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,7 +181,7 @@ mod tests {
         let (mut now, mut sent) = (Millis(0), Vec::new());
         for _ in 0..2_000 {
             now = now + random.i64(0..8_000);
-            if budget.take(now).is_ok() {
+            if budget.take(now, None).is_ok() {
                 sent.push(now);
             }
         }
@@ -82,17 +193,66 @@ mod tests {
         let budget = Budget::new(2);
         budget.pause(Millis(5_000));
         budget.pause(Millis(3_000));
-        assert_eq!(budget.take(Millis(1_000)), Err(Duration::from_secs(4)));
-        assert_eq!(budget.take(Millis(5_000)), Ok(()));
+        assert_eq!(budget.take(Millis(1_000), None), Err(Duration::from_secs(4)));
+        assert_eq!(budget.take(Millis(5_000), None), Ok(()));
     }
 
     #[test]
     fn the_wait_is_until_the_oldest_falls_out() {
         let budget = Budget::new(2);
-        assert_eq!(budget.take(Millis(0)), Ok(()));
-        assert_eq!(budget.take(Millis(10_000)), Ok(()));
-        assert_eq!(budget.take(Millis(15_000)), Err(Duration::from_millis(45_500)));
-        assert_eq!(budget.take(Millis(60_500)), Ok(()));
-        assert_eq!(budget.take(Millis(60_501)), Err(Duration::from_millis(9_999)));
+        assert_eq!(budget.take(Millis(0), None), Ok(()));
+        assert_eq!(budget.take(Millis(10_000), None), Ok(()));
+        assert_eq!(budget.take(Millis(15_000), None), Err(Duration::from_millis(45_500)));
+        assert_eq!(budget.take(Millis(60_500), None), Ok(()));
+        assert_eq!(budget.take(Millis(60_501), None), Err(Duration::from_millis(9_999)));
+    }
+
+    /// How many requests each stream gets of a budget for which all of them ask without end.
+    fn taken(per_minute: usize, streams: &[(Stream, u32)]) -> Vec<usize> {
+        let budget = Budget::new(per_minute);
+        let turns: Vec<Turn<'_>> = streams.iter().map(|(stream, stalled)| budget.enter(*stream, *stalled)).collect();
+        let mut taken = vec![0; turns.len()];
+        for _ in 0..per_minute {
+            for (turn, taken) in turns.iter().zip(&mut taken).rev() {
+                *taken += usize::from(budget.take(Millis(0), Some(turn.stream)).is_ok());
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn lists_have_a_share_while_events_are_read_and_all_of_it_afterwards() {
+        let (events, users) = ((Stream::FileEvents, 0), (Stream::Users, 0));
+        assert_eq!(taken(100, &[events, users]), [80, 20]);
+        assert_eq!(taken(100, &[events, (Stream::Cases, 0), users]), [60, 20, 20]);
+        assert_eq!(taken(100, &[(Stream::Cases, 0), users]), [80, 20]);
+        assert_eq!(taken(100, &[users]), [100]);
+        let budget = Budget::new(100);
+        let (of_events, _of_users) = (budget.enter(Stream::FileEvents, 0), budget.enter(Stream::Users, 0));
+        assert!((0..20).all(|_| budget.take(Millis(0), Some(Stream::Users)).is_ok()));
+        assert_eq!(budget.take(Millis(0), Some(Stream::Users)), Err(NOT_ITS_TURN));
+        drop(of_events);
+        assert!((0..80).all(|_| budget.take(Millis(0), Some(Stream::Users)).is_ok()));
+    }
+
+    #[test]
+    fn a_budget_too_small_for_all_serves_in_turn_and_whole() {
+        let (events, audit) = (Stream::FileEvents, Stream::Audit);
+        let first = taken(3, &[(events, 0), (audit, 0)]);
+        assert!(first == [3, 0] || first == [0, 3], "{first:?}");
+        assert_eq!(taken(3, &[(events, 0), (audit, 1)]), [0, 3]);
+        assert_eq!(taken(3, &[(events, 2), (audit, 1)]), [3, 0]);
+        let six = [Stream::Audit, Stream::FileEvents, Stream::Cases, Stream::Sessions, Stream::Users, Stream::Agents];
+        let mut stalled = [0; 6];
+        let mut waited = [0; 6];
+        for _ in 0..40 {
+            let streams: Vec<(Stream, u32)> = six.into_iter().zip(stalled).collect();
+            for (n, taken) in taken(6, &streams).into_iter().enumerate() {
+                let is_served = taken >= Priority::of(six[n]).least();
+                stalled[n] = if is_served { 0 } else { stalled[n] + 1 };
+                waited[n] = stalled[n].max(waited[n]);
+            }
+        }
+        assert!(waited.iter().all(|runs| *runs <= 4), "{waited:?}");
     }
 }

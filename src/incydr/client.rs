@@ -11,7 +11,9 @@ use tracing::debug;
 use crate::core::error_kind::chain;
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
+use crate::core::stream::Stream;
 use crate::core::time::Millis;
+use crate::incydr::budget::Turn;
 use crate::incydr::connection::{Connection, DoubtedClock};
 use crate::incydr::error::{ApiError, FailedAttempt, real_error};
 use crate::incydr::facts::Method;
@@ -46,6 +48,16 @@ impl Api {
     pub async fn begin_run(&self, requests_per_minute: usize) {
         self.connection.begin_run(requests_per_minute);
         self.sign_in.forget_secret().await;
+    }
+
+    /// From now on the run has so many requests a minute.
+    pub fn leave_to_others(&self, left: usize) {
+        self.connection.limit_requests(left);
+    }
+
+    /// A stream is read until the turn is dropped. `stalled` is over how many runs it came no further.
+    pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
+        self.connection.enter(stream, stalled)
     }
 
     /// Whether the API has answered in this run.

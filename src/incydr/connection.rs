@@ -11,8 +11,9 @@ use tracing::{info, warn};
 
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
+use crate::core::stream::Stream;
 use crate::core::time::{MINUTE, Millis};
-use crate::incydr::budget::Budget;
+use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
@@ -66,6 +67,15 @@ impl Connection {
         self.behind.store(0, Ordering::Relaxed);
         self.has_told_time.store(false, Ordering::Relaxed);
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub fn limit_requests(&self, requests_per_minute: usize) {
+        self.budget.limit(requests_per_minute);
+    }
+
+    /// A stream is read until the turn is dropped. `stalled` is over how many runs it came no further.
+    pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
+        self.budget.enter(stream, stalled)
     }
 
     /// What this run has heard of the API's clock, and does not believe.
@@ -122,7 +132,7 @@ impl Connection {
     /// Takes one request of the budget; answers whether it had to wait for it.
     async fn wait_for_budget(&self, caller: &Caller<'_>) -> Result<bool, ApiError> {
         let mut had_to = false;
-        while let Err(wait) = self.budget.take(Millis::now()) {
+        while let Err(wait) = self.budget.take(Millis::now(), caller.stream) {
             had_to = true;
             if !sleep_within(wait, caller.until).await {
                 info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::core::stream::Stream;
 use crate::core::tally::Calls;
 use crate::core::time::Millis;
 use crate::incydr::facts::Method;
@@ -19,6 +20,8 @@ pub struct Request {
 pub struct Caller<'a> {
     pub until: Millis,
     pub calls: &'a Calls,
+    /// In whose turn of the request budget.
+    pub stream: Option<Stream>,
     /// What fails is not sent again, unless the API only asked to wait.
     pub tries_once: bool,
     /// A 403 is sent again, too: it has been answered with data before.
@@ -29,7 +32,7 @@ pub struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     pub fn new(until: Millis, calls: &'a Calls) -> Self {
-        Self { until, calls, tries_once: false, retries_forbidden: false, retry_until: until }
+        Self { until, calls, stream: None, tries_once: false, retries_forbidden: false, retry_until: until }
     }
 }
 

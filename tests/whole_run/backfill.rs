@@ -378,6 +378,21 @@ async fn each_shard_keeps_to_its_share_of_the_budget() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_shards_may_ask_for_comes_off_the_budget_of_the_live_runs() {
+    let rig = Rig::begun(|lambda| lambda).await;
+    let event = json!({"action": "plan", "from": millis(from()), "at_once": 2, "requests_per_minute": 20});
+    let other = rig.container(|lambda| {
+        lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "10").env("REQUESTS_PER_MINUTE", "30")
+    });
+    other.invoke(event, Duration::from_secs(6)).await.answer();
+    rig.sim.world.add_file_events(600, ago(3_300), ago(2));
+    let before = rig.sim.api.requests().len();
+    other.invoke(json!({}), Duration::from_secs(5)).await;
+    let live = rig.sim.api.requests().len() - before;
+    assert!(live <= 10, "{live} requests of a live run, beside 20 of the shards");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_makes_no_sense_is_refused_and_reserves_nothing() {
     let rig = Rig::begun(|lambda| lambda.env("REQUESTS_PER_MINUTE", "60")).await;
     let before = rig.checkpoint().await["events"].clone();

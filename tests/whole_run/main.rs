@@ -7,6 +7,7 @@ mod back_off;
 mod backfill;
 mod backfill_faults;
 mod bad_input;
+mod budget;
 mod capped;
 mod cases;
 mod clock;

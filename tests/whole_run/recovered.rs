@@ -1,7 +1,7 @@
 //! A checkpoint that is gone, or was put back as it once was: nothing is stored twice, and it is told.
 
 use serde_json::{Value, json};
-use simulator::{Dataset, with_member};
+use simulator::{Dataset, S3Fault, with_member};
 
 use crate::oracle::a_moment;
 use crate::rig::{CHECKPOINT, Rig, ago, logs_with};
@@ -80,6 +80,24 @@ async fn an_older_version_of_the_checkpoint_that_is_put_back_doubles_nothing() {
         let again = rig.health_records().await;
         assert_eq!(notes(&again).len(), told.len(), "it is told once");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_answer_was_lost_closes_nothing_that_is_open() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,cases")).await;
+    rig.populate();
+    let faults = &rig.sim.s3.faults;
+    // What the cases said is stored, and what is known of them is not: their reading stays open.
+    faults.always("PUT", "/known/cases/", S3Fault::Status(503));
+    faults.always("PUT", "/manifests/", S3Fault::LostAnswer);
+    let (error_type, _) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "FirstPartyGenericError");
+    faults.clear();
+    rig.lambda.kill();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+    let notes = rig.health_records().await;
+    assert!(!notes.iter().any(|record| record.to_string().contains("older version")), "{notes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

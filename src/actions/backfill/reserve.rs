@@ -67,6 +67,7 @@ pub fn reserve(
     run_id: &str,
 ) -> Result<(), Error> {
     let until = Millis::now() + asked.expires_after;
+    let at_once = Some(asked.at_once);
     let run = run_id.split('-').next().unwrap_or_default();
     let mut planned = checkpoint.clone();
     for (stream, span) in spans {
@@ -78,7 +79,7 @@ pub fn reserve(
             state.asked.insert(gap);
             state.reserved.extend(days(gap).map(|span| {
                 let shard = format!("{stream}-{}-{run}", span.from.compact());
-                Reserved { shard, span, requests_per_minute, until }
+                Reserved { shard, span, requests_per_minute, at_once, until }
             }));
         }
     }

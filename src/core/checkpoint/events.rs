@@ -92,6 +92,9 @@ pub struct Reserved {
     pub span: Span,
     /// Its share of the budget.
     pub requests_per_minute: usize,
+    /// So many shards of its plan at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<usize>,
     /// After that it is anybody's again.
     pub until: Millis,
 }
@@ -249,7 +252,7 @@ mod tests {
     }
 
     fn reserved(shard: &str, span: Span) -> Reserved {
-        Reserved { shard: shard.into(), span, requests_per_minute: 1, until: Millis(9_000) }
+        Reserved { shard: shard.into(), span, requests_per_minute: 1, at_once: None, until: Millis(9_000) }
     }
 
     #[test]

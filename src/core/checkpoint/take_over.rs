@@ -163,7 +163,8 @@ mod tests {
         state.cover(span(0, 10));
         state.open = vec![window(10, 20), window(30, 34), window(34, 40)];
         let until = Millis(100);
-        state.reserved = vec![Reserved { shard: "s".into(), span: span(50, 60), requests_per_minute: 1, until }];
+        state.reserved =
+            vec![Reserved { shard: "s".into(), span: span(50, 60), requests_per_minute: 1, at_once: None, until }];
         for (from, to) in [(0, 10), (2, 5), (10, 20), (30, 40), (50, 55)] {
             assert!(!is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
         }

@@ -1,0 +1,119 @@
+//! What is true of every checkpoint that is written. Whatever breaks it is a fault of the collector, found before it costs
+//! a record: debug builds ask before each commit, and so do all tests that run one.
+
+use crate::core::checkpoint::{Checkpoint, EventsState};
+use crate::core::intervals::{Intervals, Span};
+use crate::core::stuck::StuckList;
+
+impl Checkpoint {
+    /// An error names the stream and what contradicts what.
+    pub fn check(&self) -> Result<(), String> {
+        let nothing = StuckList::default();
+        for (stream, state) in &self.events {
+            let stuck = self.stuck.get(stream).unwrap_or(&nothing);
+            state.check(stuck).map_err(|what| format!("{stream}: {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl EventsState {
+    fn check(&self, stuck: &StuckList) -> Result<(), String> {
+        let open = || self.open.iter().map(|window| window.span);
+        let reserved = || self.reserved.iter().map(|reserved| reserved.span);
+        let (covered, expired) = ((&self.covered, "what is covered"), (&self.expired, "what is expired"));
+        apart("what is expired", self.expired.iter(), covered)?;
+        apart("an open window", open(), covered)?;
+        apart("an open window", open(), (&reserved().collect(), "what is left to a shard"))?;
+        apart("what is left to a shard", reserved(), covered)?;
+        apart("what is stuck", stuck.spans().iter(), covered)?;
+        apart("what is stuck", stuck.spans().iter(), expired)?;
+        each_apart("open windows", open())?;
+        each_apart("shards", reserved())?;
+        each_apart("recounts", self.recount.iter().map(|recount| recount.span))?;
+        match self.recount.iter().find(|recount| !self.has_covered(recount.span)) {
+            Some(recount) => Err(format!("{} is to be counted again, and is not covered", told(recount.span))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn apart(what: &str, spans: impl Iterator<Item = Span>, (others, other): (&Intervals, &str)) -> Result<(), String> {
+    for span in spans {
+        if let Some(both) = others.within(span).first() {
+            return Err(format!("{what} {} meets {other} in {}", told(span), told(both)));
+        }
+    }
+    Ok(())
+}
+
+fn each_apart(what: &str, spans: impl Iterator<Item = Span>) -> Result<(), String> {
+    let mut before = Intervals::default();
+    for span in spans {
+        if let Some(both) = before.within(span).first() {
+            return Err(format!("two {what} meet in {}", told(both)));
+        }
+        before.insert(span);
+    }
+    Ok(())
+}
+
+fn told(span: Span) -> String {
+    format!("{} to {}", span.from, span.to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::checkpoint::{Lease, Recount, Window};
+    use crate::core::identity::Identity;
+    use crate::core::stream::Stream;
+    use crate::core::time::Millis;
+    use serde_json::Value;
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    fn window(from: i64, to: i64) -> Window {
+        let opened_by = Lease { run_id: "a".into(), until: Millis(0) };
+        Window { span: span(from, to), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 }
+    }
+
+    fn recount(from: i64, to: i64) -> Recount {
+        Recount {
+            span: span(from, to),
+            request: Value::Null,
+            count: 0,
+            covered_at: Millis(0),
+            due: vec![Millis(9)],
+            read_by: None,
+            has_key: false,
+            slices: None,
+        }
+    }
+
+    #[test]
+    fn spans_that_contradict_each_other_are_told() {
+        let identity = Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() };
+        let check = |change: &dyn Fn(&mut EventsState)| {
+            let mut checkpoint = Checkpoint::new(identity.clone());
+            let state = checkpoint.events(Stream::Audit);
+            state.cover(span(0, 10));
+            (state.open, state.recount) = (vec![window(10, 20)], vec![recount(0, 5)]);
+            change(state);
+            checkpoint.check().err().unwrap_or_default()
+        };
+        assert_eq!(check(&|_| {}), "");
+        let wrong: [(&dyn Fn(&mut EventsState), &str); 5] = [
+            (&|state| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
+            (&|state| state.open.push(window(5, 6)), "an open window"),
+            (&|state| state.open.push(window(19, 21)), "two open windows meet in 1970-01-01T00:00:00.019Z"),
+            (&|state| state.recount.push(recount(4, 6)), "two recounts meet"),
+            (&|state| state.recount.push(recount(20, 30)), "is to be counted again, and is not covered"),
+        ];
+        for (change, told) in wrong {
+            assert!(check(change).contains(told), "{} instead of {told}", check(change));
+        }
+    }
+}

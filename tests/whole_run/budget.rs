@@ -1,0 +1,74 @@
+//! A request budget that is too small for all: who is served, and in which order.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::Endpoint;
+
+use crate::rig::{Rig, ago};
+
+/// So many requests for each run, in a container of its own, which has sent nothing yet.
+async fn runs_until_complete(rig: &Rig, streams: Option<&str>, requests: &str) -> usize {
+    for run in 1..=40 {
+        let container = rig.container(|lambda| {
+            let lambda = lambda.env("REQUESTS_PER_MINUTE", requests);
+            match streams {
+                Some(streams) => lambda.env("STREAMS", streams),
+                None => lambda,
+            }
+        });
+        let answer: Value = container.invoke(json!({}), Duration::from_secs(3)).await.answer();
+        let asked: u64 = answer["streams"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|stream| stream["requests"].as_u64().unwrap_or_default())
+            .sum();
+        assert!(asked <= requests.parse().unwrap(), "{answer:#}");
+        if answer["status"] == "complete" {
+            return run;
+        }
+    }
+    panic!("40 runs were not enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_requests_a_run_are_enough_for_the_six_default_streams_in_turn() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.world.add_sessions(4, ago(7_000), ago(3_000), true);
+    runs_until_complete(&rig, None, "6").await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_run_has_three_requests_beside_its_sign_in_two_event_streams_take_turns() {
+    let rig = Rig::new().await;
+    rig.sim.world.add_file_events(60, ago(3_400), ago(60));
+    rig.sim.world.add_audit(60, ago(3_400), ago(60));
+    let runs = runs_until_complete(&rig, Some("audit,file_events"), "4").await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    assert!(runs <= 8, "{runs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_backlog_of_events_is_read_lists_have_no_more_than_their_share() {
+    let rig = Rig::with(|lambda| {
+        lambda
+            .env("STREAMS", "file_events,users")
+            .env("REQUESTS_PER_MINUTE", "100")
+            .env("FE_PAGE_SIZE", "10")
+            .env("PAGE_SIZE", "10")
+    })
+    .await;
+    rig.sim.world.add_file_events(3_000, ago(3_400), ago(60));
+    rig.sim.world.add_users(800);
+    rig.run_within(Duration::from_secs(6)).await;
+    let (events, users) =
+        (rig.sim.api.requests_to(Endpoint::FileEvents).len(), rig.sim.api.requests_to(Endpoint::Users).len());
+    assert!(users <= 20 && events >= 75, "{events} for events, {users} for users");
+}
