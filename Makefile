@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
+.PHONY: help demo test lint pages deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
 	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill binaries bench growth clean
 
 # Where cargo puts what it builds.
@@ -27,10 +27,16 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 test: lint deny unit whole-run responder simulation named-mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
-lint: ## Check formatting, the layers of src, and clippy with warnings denied
+lint: ## Check formatting, the layers of src, the pages' links and tables, and clippy with warnings denied
 	cargo fmt --all --check
 	python3 tests/layers.py
+	python3 tests/settings_table.py
+	python3 tests/pages.py
 	cargo clippy --workspace --all-targets -- -D warnings
+
+pages: ## Write what the pages take from the code: docs/layers.svg, the table of docs/settings.md
+	python3 tests/layers.py --draw
+	python3 tests/settings_table.py --write
 
 deny: $(CARGO_DENY) ## Check licences, sources, and that there is one TLS and one HTTP stack
 	$(CARGO_DENY) --workspace check bans licenses sources

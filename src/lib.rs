@@ -1,15 +1,51 @@
-//! On each tick, every enabled stream is read in closed windows, each window is stored as one object under a key that
-//! only that window can have, and the checkpoint moves only over what is stored.
+//! The collector reads Incydr's API and stores its records in S3.
 //!
-//! The layers, from the top down. Each knows those below it and no other, which `tests/layers.py` checks:
+//! A run reads every enabled stream in closed windows. It stores each window as objects under keys that only that window
+//! can have. It moves the checkpoint only over what is stored.
+//!
+//! # Layers
+//!
+//! From the top down. Each uses only those below it. `tests/layers.py` checks that, and draws `docs/layers.svg`.
 //!
 //! * [`edge`]: an event in, an answer out
-//! * [`actions`]: collect, backfill, restart, verify, probe, health; [`respond`]: the responder, a binary of its own, which
-//!   knows neither `actions` nor `collect`
-//! * [`collect`]: one stream, one run: windows, pages, objects, commit: the story
-//! * [`bucket`]: S3; [`incydr`]: the API; [`secrets`]: the API client's credentials. Of these, only `incydr` knows another:
+//! * [`actions`]: collect, backfill, restart, recover, verify, probe, health. [`respond`]: the responder, a binary of its own,
+//!   which uses neither `actions` nor `collect`
+//! * [`collect`]: one stream in one run: windows, lists, objects, commit
+//! * [`bucket`]: S3. [`incydr`]: the API. [`secrets`]: the API client's credentials. Of these only `incydr` uses another,
 //!   `secrets`
 //! * [`core`]: plain values without I/O
+//!
+//! `docs/develop.md` follows one record through them.
+//!
+//! # Glossary
+//!
+//! Each word has this meaning and no other, in the code, the pages, the answers and the log.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | stream | one dataset of the API, by the name in `STREAMS`: `audit`, `users` |
+//! | record | one JSON object of a stream, as the API sent it |
+//! | run | one invocation that reads streams |
+//! | window | a span `[from, to)` of an event stream, in whole milliseconds, UTC, that is read at once |
+//! | settle | how far behind now a window must end, because records become visible late |
+//! | reading | the reading of one window, or of one list as it was at one instant |
+//! | open | of a window or reading: on the checkpoint with its request, and not stored yet |
+//! | stored | of a record or object: in the bucket |
+//! | covered | of time: read, compared with the API's count, and stored |
+//! | gap | time that is to be collected and is neither covered nor expired |
+//! | lag | now minus the end of the covered time |
+//! | expired | of a gap: the API keeps its records no longer |
+//! | recount | the count of a covered window, once more and later, to find late records |
+//! | late | of a record: it became visible after its window was covered |
+//! | stuck | of a span, record or list: it can't be read, is tried again later, and holds up nothing else |
+//! | set aside | of a record that is no JSON: its bytes are stored outside of the prefix |
+//! | known | of a list's record: its hash is kept, to find changes and deletions |
+//! | tombstone | the record that says that a known record is deleted |
+//! | checkpoint | the one JSON object with all of this for every stream; `ledger` is the code that holds it in a run |
+//! | lease | the part of the checkpoint that says which run may write, and until when |
+//! | commit | the write of the checkpoint, which makes what a run stored count |
+//! | manifest | what one run read and where it is stored; each names the one before by its hash, which makes a chain |
+//! | shard | one day of one stream that is reserved for a backfill |
 
 pub mod actions;
 pub mod bucket;

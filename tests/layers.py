@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""Fails where src/ has no layers: on an import from a lower layer to a higher one, and on files that import each other in
-a circle. `#[cfg(test)]` modules may import what they like. A re-export is followed to the file that it names; it is an
-import itself where the file uses the name. Calls of methods are not seen."""
+"""Checks the layers of src/, and draws them.
+
+It fails on an import from a lower layer to a higher one, and on files that import each other in a circle. `#[cfg(test)]`
+modules may import anything. A re-export is followed to the file that it names. It is an import itself where the file uses
+the name. Calls of methods are not seen.
+
+The picture docs/layers.svg is made from the same imports. Without an argument the script fails where the picture is not
+what it would draw; `--draw` draws it."""
 
 import re
 import sys
@@ -14,7 +19,20 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [["core"], ["bucket", "incydr", "secrets"], ["collect"], ["actions", "respond"], ["edge"], ["lib", "main", "bin"]]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 BESIDE = {("incydr", "secrets")}
-# Imports that close a circle, and are still to be turned round.
+# Of each part, for the picture: its name there, and what it holds.
+SAYS = {
+    "main": "the collector's binary",
+    "bin": "the responder's binary",
+    "edge": "event in, answer out, metrics, log",
+    "actions": "collect, backfill, verify, probe, health",
+    "respond": "the responder: act in Incydr on request",
+    "collect": "one stream in one run: windows, lists, commit",
+    "bucket": "S3: objects, checkpoint, manifests",
+    "incydr": "API: client, token, budget, pages",
+    "secrets": "the API client's credentials",
+    "core": "plain values without I/O: time, intervals, schedule, checkpoint, manifest, NDJSON, settings",
+}
+PICTURE = SRC.parent / "docs" / "layers.svg"
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]+);", re.M)
 TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", re.M | re.S)
 
@@ -25,7 +43,9 @@ def blank(found):
 
 
 def production(path):
-    return re.sub(r"(?<!:)//.*", "", TEST_MODULE.sub(blank, path.read_text("utf-8")))
+    # The binaries name the library by its crate's name.
+    text = re.sub(r"\bincydr_collector::", "crate::", path.read_text("utf-8"))
+    return re.sub(r"(?<!:)//.*", "", TEST_MODULE.sub(blank, text))
 
 
 # By module: `core/time.rs` is ("core", "time").
@@ -72,8 +92,47 @@ def target(path):
     return target(exported[0]) if exported else path[:depth]
 
 
+def drawn(knows):
+    """The layers as a picture, the highest on top. Under each part stands which other parts it imports."""
+    left, width, height, gap = 24, 872, 76, 20
+    out, y = [], 20
+    for parts in reversed(LAYERS):
+        parts = [part for part in parts if part in SAYS]
+        each = (width - gap * (len(parts) - 1)) / len(parts)
+        for n, part in enumerate(parts):
+            x = left + n * (each + gap)
+            names = sorted(knows.get(part, ()), key=lambda name: (-RANK[name], name))
+            uses = "uses " + ", ".join(names) if names else "uses no other part"
+            out += [
+                f'<rect class="box" x="{x:.0f}" y="{y}" width="{each:.0f}" height="{height}" rx="6"/>',
+                f'<text class="name" x="{x + 14:.0f}" y="{y + 24}">{part}</text>',
+                f'<text x="{x + 14:.0f}" y="{y + 44}">{SAYS[part]}</text>',
+                f'<text class="dim" x="{x + 14:.0f}" y="{y + 63}">{uses}</text>',
+            ]
+        y += height + gap
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 920 {y}" width="920" height="{y}" role="img">
+<title>The layers of src/: each part uses only parts below it</title>
+<!-- Drawn by tests/layers.py. -->
+<style>
+  text {{ font: 13px system-ui, sans-serif; fill: #1f2328 }}
+  .name {{ font: 600 15px ui-monospace, monospace }}
+  .dim {{ fill: #59636e }}
+  .ground {{ fill: #ffffff }}
+  .box {{ fill: #f6f8fa; stroke: #818b98 }}
+  @media (prefers-color-scheme: dark) {{
+    text {{ fill: #f0f6fc }}
+    .dim {{ fill: #9198a1 }}
+    .ground {{ fill: #0d1117 }}
+    .box {{ fill: #151b23; stroke: #656c76 }}
+  }}
+</style>
+<rect class="ground" width="920" height="{y}" rx="8"/>
+""" + "\n".join(out) + "\n</svg>\n"
+
+
 wrong = [f"src/{module[0]} has no layer" for module in TEXTS if module[0] not in RANK]
 imports = {module: {} for module in sorted(TEXTS)}
+knows = {}
 for ours in imports:
     for path, _, is_used, line in paths(ours):
         theirs = target(path)
@@ -82,6 +141,8 @@ for ours in imports:
             continue
         imports[ours].setdefault(theirs, line)
         (part, *_), (other, *_) = ours, theirs
+        if part != other:
+            knows.setdefault(part, set()).add(other)
         if part != other and RANK.get(other, 0) >= RANK.get(part, 0) and (part, other) not in BESIDE:
             wrong.append(f"src/{names[0]}.rs:{line}: {part} must not know {other}, where src/{names[1]}.rs lies")
 try:
@@ -90,5 +151,9 @@ except CycleError as error:
     way = error.args[1][::-1]
     steps = [f"  src/{'/'.join(a)}.rs:{imports[a][b]} imports src/{'/'.join(b)}.rs" for a, b in zip(way, way[1:])]
     wrong += ["a circle:", *steps]
+if "--draw" in sys.argv[1:]:
+    PICTURE.write_text(drawn(knows), "utf-8")
+elif not PICTURE.exists() or PICTURE.read_text("utf-8") != drawn(knows):
+    wrong.append("docs/layers.svg is not the picture of these imports: run python3 tests/layers.py --draw")
 print("\n".join(dict.fromkeys(wrong)) or "The layers of src/ hold.")
 sys.exit(1 if wrong else 0)

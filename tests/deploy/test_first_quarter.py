@@ -1,4 +1,4 @@
-"""The first quarter of an hour, as the README tells it: its commands are typed as they stand, from nothing to the proof."""
+"""The first quarter of an hour, as docs/deploy.md tells it: its commands are typed as they stand, from nothing to the proof."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def checkout(aws: Aws, tenant: Simulator) -> Path:
-    """What the README's steps need of the repository, and the release's zip. Only the tenant is at another address than any."""
+    """What the page's steps need of the repository, and the release's zip. Only the tenant is at another address than any."""
     checkout = aws.directory / "checkout"
     checkout.mkdir()
     for name in ["Makefile", "Cargo.toml"]:
@@ -42,9 +42,9 @@ def checkout(aws: Aws, tenant: Simulator) -> Path:
 
 
 def steps() -> list[tuple[str, str]]:
-    """The blocks under Deploy's numbers: their language, and what is in them."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    deploy = re.search(r"^## Deploy\n(.*?)^The schedule does the rest", readme, re.MULTILINE | re.DOTALL)[1]
+    """The blocks of the numbered steps: their language, and what is in them."""
+    page = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    deploy = re.search(r"^## The first deployment\n(.*?)^The schedule does the rest", page, re.MULTILINE | re.DOTALL)[1]
     found = re.findall(r"^   ```(\w+)\n(.*?)^   ```$", deploy, re.MULTILINE | re.DOTALL)
     return [(language, re.sub(r"^   ", "", block, flags=re.MULTILINE)) for language, block in found]
 
@@ -102,9 +102,20 @@ def typed(command: str, checkout: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_readme_names_the_release_that_there_is() -> None:
+def test_the_readme_has_no_command_that_the_page_has_not() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    deploy = re.search(r"^## Deploy\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[1]
+    blocks = re.findall(r"^   ```sh\n(.*?)^   ```$", deploy, re.MULTILINE | re.DOTALL)
+    typed_in_full = "\n".join(block for _, block in steps())
+    commands = [line.strip() for block in blocks for line in block.strip().split("\n")]
+    assert len(commands) >= 7
+    assert [command for command in commands if command not in typed_in_full] == []
+
+
+def test_the_pages_name_the_release_that_there_is() -> None:
     manifest = (ROOT / "Cargo.toml").read_text("utf-8")
     (version,) = re.findall(r'^version = "([\d.]+)"$', manifest, re.MULTILINE)
-    named = set(re.findall(r"incydr-collector-(\d+\.\d+\.\d+)-", (ROOT / "README.md").read_text("utf-8")))
+    pages = "".join((ROOT / name).read_text("utf-8") for name in ["README.md", "docs/deploy.md"])
+    named = set(re.findall(r"incydr-collector-(\d+\.\d+\.\d+)-", pages))
     assert named == {version} and VERSION_AND_ARCH.startswith(f"incydr-collector-{version}-")
     assert os.access(ROOT / "infra" / "output.sh", os.X_OK)

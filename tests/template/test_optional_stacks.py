@@ -520,7 +520,7 @@ def test_a_table_has_its_partitions_where_the_collector_puts_objects():
     place = template.replace("${dt}", "2026-11-21").replace("${hour}", "13")
     assert place == "s3://b/code42/file_events/dt=2026-11-21/hour=13/"
     assert [key["Name"] for key in found["PartitionKeys"]] == ["dt", "hour"]
-    assert "dt=2026-11-21/hour=13/" in (ROOT / "README.md").read_text("utf-8")
+    assert "dt=2026-11-21/hour=13/" in (ROOT / "docs" / "data.md").read_text("utf-8")
 
 
 def test_a_line_is_one_column():

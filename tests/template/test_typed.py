@@ -14,7 +14,7 @@ def typed(tmp_path):
 
 
 def choose(typed, architecture):
-    """As the README says: in samconfig.toml, in the list that is there."""
+    """As docs/deploy.md says: in samconfig.toml, in the list that is there."""
     config = typed.directory / "infra" / "samconfig.toml"
     text = config.read_text("utf-8")
     if architecture:
