@@ -6,7 +6,7 @@ output "base_url" {
 }
 
 output "function_name" {
-  description = "The function, to invoke by hand"
+  description = "The function's name, to invoke it by hand"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FunctionName", null)
 }
 
@@ -16,12 +16,12 @@ output "function_arn" {
 }
 
 output "backfiller_name" {
-  description = "The function of a backfill, to invoke by hand"
+  description = "The name of a backfill's function, to invoke it by hand"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "BackfillerName", null)
 }
 
 output "backfiller_arn" {
-  description = "Its ARN"
+  description = "The ARN of a backfill's function"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "BackfillerArn", null)
 }
 
@@ -31,17 +31,17 @@ output "role_arn" {
 }
 
 output "records_bucket_name" {
-  description = "Where the records are"
+  description = "The bucket of the records"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "RecordsBucketName", null)
 }
 
 output "state_bucket_name" {
-  description = "Where checkpoint and state are"
+  description = "The bucket of checkpoint and state"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "StateBucketName", null)
 }
 
 output "s3_prefix" {
-  description = "Below which the records are"
+  description = "The prefix of the records"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "S3Prefix", null)
 }
 
@@ -51,12 +51,12 @@ output "streams" {
 }
 
 output "interval" {
-  description = "How often the collector runs"
+  description = "The interval of the schedule"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "Interval", null)
 }
 
 output "schedule_state" {
-  description = "Whether it does"
+  description = "Whether the schedule is enabled"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "ScheduleState", null)
 }
 
@@ -66,7 +66,7 @@ output "role_path" {
 }
 
 output "permissions_boundary_arn" {
-  description = "What bounds the roles"
+  description = "The permissions boundary of the roles"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "PermissionsBoundaryArn", null)
 }
 
@@ -91,42 +91,42 @@ output "kms_key_arn" {
 }
 
 output "failed_runs_queue_url" {
-  description = "Where failed runs are reported"
+  description = "The URL of the queue of failed runs"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FailedRunsQueueUrl", null)
 }
 
 output "failed_runs_queue_name" {
-  description = "The same, by name"
+  description = "The name of that queue"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FailedRunsQueueName", null)
 }
 
 output "missed_ticks_queue_name" {
-  description = "Where ticks are reported that never reached the function"
+  description = "The name of the queue of ticks that never reached the function"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "MissedTicksQueueName", null)
 }
 
 output "notices_queue_arn" {
-  description = "Where a SIEM is told of new objects"
+  description = "The ARN of the queue of notices of new objects"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesQueueArn", null)
 }
 
 output "notices_queue_url" {
-  description = "The same, by URL"
+  description = "The URL of that queue"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesQueueUrl", null)
 }
 
 output "notices_queue_name" {
-  description = "The same, by name"
+  description = "The name of that queue"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesQueueName", null)
 }
 
 output "unread_notices_queue_name" {
-  description = "Notices that the SIEM took ten times and never finished"
+  description = "The name of the queue of notices that the SIEM took ten times and never finished"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "UnreadNoticesQueueName", null)
 }
 
 output "notices_topic_arn" {
-  description = "Where a SIEM subscribes to be told of new objects"
+  description = "The topic of notices of new objects, for a SIEM to subscribe to"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesTopicArn", null)
 }
 

@@ -32,7 +32,7 @@ variable "base_url" {
 }
 
 variable "secret_arn" {
-  description = "Full ARN, with its random suffix, of a secret holding {\"client_id\": \"...\", \"client_secret\": \"...\"}. Empty creates an empty secret, to be filled after the deployment."
+  description = "Full ARN, with its random suffix, of a secret that holds {\"client_id\": \"...\", \"client_secret\": \"...\"}. Empty creates an empty secret. Fill it after the deployment."
   type        = string
   default     = ""
   nullable    = false
@@ -44,7 +44,7 @@ variable "secret_arn" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of a KMS key for the buckets and the secret, whose policy must leave access to IAM. CREATE makes one. Empty means S3's own encryption (AES-256) and aws/secretsmanager."
+  description = "ARN of a KMS key that encrypts the buckets and the secret. The key's policy must leave access to IAM. CREATE creates a key. Empty means S3's own encryption (AES-256) and aws/secretsmanager."
   type        = string
   default     = ""
   nullable    = false
@@ -56,7 +56,7 @@ variable "kms_key_arn" {
 }
 
 variable "secret_kms_key_arn" {
-  description = "ARN of the secret's own KMS key, where that is another than KmsKeyArn. The function may only decrypt with it."
+  description = "ARN of the secret's own KMS key, if it is not KmsKeyArn. The function may only decrypt with it."
   type        = string
   default     = ""
   nullable    = false
@@ -68,7 +68,7 @@ variable "secret_kms_key_arn" {
 }
 
 variable "state_kms_key_arn" {
-  description = "ARN of the KMS key of the bucket for state, where that is another than KmsKeyArn."
+  description = "ARN of the KMS key of the bucket for state, if it is not KmsKeyArn."
   type        = string
   default     = ""
   nullable    = false
@@ -80,7 +80,7 @@ variable "state_kms_key_arn" {
 }
 
 variable "encryption_header" {
-  description = "What each write says of its encryption, where a bucket's policy demands it: AES256, or aws:kms with KmsKeyArn and StateKmsKeyArn. Empty says nothing, and each bucket encrypts as it does by default."
+  description = "The encryption header of each write, if a bucket policy demands one. AES256, or aws:kms with KmsKeyArn and StateKmsKeyArn. Empty sends no header, and each bucket encrypts by its default."
   type        = string
   default     = ""
   nullable    = false
@@ -92,7 +92,7 @@ variable "encryption_header" {
 }
 
 variable "code_bucket" {
-  description = "A bucket in this region that holds a release's zip. Empty is for sam build, which puts what it built in its place."
+  description = "A bucket in this region that holds a release's zip. Leave it empty for sam build, which fills in what it built."
   type        = string
   nullable    = false
 
@@ -108,7 +108,7 @@ variable "code_bucket" {
 }
 
 variable "code_key" {
-  description = "The key of the zip in CodeBucket. It must have been built for Architecture."
+  description = "The key of the zip in CodeBucket. The zip must be built for Architecture."
   type        = string
   nullable    = false
 
@@ -124,7 +124,7 @@ variable "code_key" {
 }
 
 variable "code_version" {
-  description = "The version of that key, where the bucket has versions. Empty takes the newest."
+  description = "The version of the zip's object, if CodeBucket has versions. Empty takes the newest."
   type        = string
   default     = ""
   nullable    = false
@@ -136,7 +136,7 @@ variable "code_version" {
 }
 
 variable "permissions_boundary_arn" {
-  description = "ARN of the policy that bounds every role that is made here, where the account demands one."
+  description = "ARN of the permissions boundary of every role that this stack creates, if the account demands one."
   type        = string
   default     = ""
   nullable    = false
@@ -148,7 +148,7 @@ variable "permissions_boundary_arn" {
 }
 
 variable "role_path" {
-  description = "The path of every role that is made here, where the account demands one."
+  description = "The path of every role that this stack creates, if the account demands one."
   type        = string
   default     = "/"
   nullable    = false
@@ -160,7 +160,7 @@ variable "role_path" {
 }
 
 variable "use_fips_endpoints" {
-  description = "true calls AWS by its FIPS endpoints, which there are in the US, Canada and GovCloud."
+  description = "true calls AWS at its FIPS endpoints. They exist in the US, Canada and GovCloud."
   type        = bool
   default     = false
   nullable    = false
@@ -191,7 +191,7 @@ variable "schedule_state" {
 }
 
 variable "streams" {
-  description = "The streams to collect, comma-separated. The collector refuses a name it doesn't know."
+  description = "The streams to collect, separated by commas. The collector refuses an unknown name."
   type        = string
   default     = "audit,file_events,sessions,cases,users,agents"
   nullable    = false
@@ -203,7 +203,7 @@ variable "streams" {
 }
 
 variable "records_bucket_name" {
-  description = "An existing bucket for the records, which stays as it is. Empty creates one."
+  description = "An existing bucket for the records. The stack changes nothing of it. Empty creates one."
   type        = string
   default     = ""
   nullable    = false
@@ -215,7 +215,7 @@ variable "records_bucket_name" {
 }
 
 variable "bucket_owner" {
-  description = "The account that must own the buckets, where they are another's (then each must exist). Empty means this account."
+  description = "The account that must own the buckets, if it is another one. RecordsBucketName must then name an existing bucket. Empty means this account."
   type        = string
   default     = ""
   nullable    = false
@@ -227,7 +227,7 @@ variable "bucket_owner" {
 }
 
 variable "state_bucket_name" {
-  description = "An existing bucket for the checkpoint and other state; CREATE makes one. Empty puts them beside the records, or, where these are locked, into a bucket that is made."
+  description = "An existing bucket for the checkpoint and other state. CREATE creates one. Empty puts state beside the records, or into a bucket that is created if the records are locked."
   type        = string
   default     = ""
   nullable    = false
@@ -239,7 +239,7 @@ variable "state_bucket_name" {
 }
 
 variable "object_lock_days" {
-  description = "Days for which nobody may delete a record (S3 Object Lock); 0 is none. Choose it with the first deployment."
+  description = "Days for which nobody may delete a record (S3 Object Lock). 0 means none. Choose it with the first deployment."
   type        = number
   default     = 0
   nullable    = false
@@ -251,7 +251,7 @@ variable "object_lock_days" {
 }
 
 variable "object_lock_mode" {
-  description = "COMPLIANCE binds the account's root user too. It can't be taken back."
+  description = "COMPLIANCE binds the account's root user too. Nobody can take it back."
   type        = string
   default     = "GOVERNANCE"
   nullable    = false
@@ -263,7 +263,7 @@ variable "object_lock_mode" {
 }
 
 variable "colder_after_days" {
-  description = "Days after which records move to ColderClass; 0 is never. S3 takes no fewer than 30 for STANDARD_IA."
+  description = "Days after which records move to ColderClass. 0 means never. STANDARD_IA takes 30 or more."
   type        = number
   default     = 0
   nullable    = false
@@ -275,7 +275,7 @@ variable "colder_after_days" {
 }
 
 variable "colder_class" {
-  description = "Where older records move. All of these can be read at once, as verify does."
+  description = "The storage class for older records. All of these can be read at once, as verify does."
   type        = string
   default     = "GLACIER_IR"
   nullable    = false
@@ -287,7 +287,7 @@ variable "colder_class" {
 }
 
 variable "expire_after_days" {
-  description = "Days after which records are deleted by S3; 0 is never. Longer than ColderAfterDays and ObjectLockDays."
+  description = "Days after which S3 deletes records. 0 means never. It must be longer than ColderAfterDays and ObjectLockDays."
   type        = number
   default     = 0
   nullable    = false
@@ -299,7 +299,7 @@ variable "expire_after_days" {
 }
 
 variable "s3_prefix" {
-  description = "Where the records go in the bucket. State lies outside of it, under StatePrefix."
+  description = "The prefix of the records in the bucket. State lies outside of it, under StatePrefix."
   type        = string
   default     = "code42/"
   nullable    = false
@@ -311,7 +311,7 @@ variable "s3_prefix" {
 }
 
 variable "state_prefix" {
-  description = "Where checkpoint.json and the other state lie. Outside of S3Prefix and ReplayPrefix."
+  description = "The prefix of checkpoint.json and other state. It lies outside of S3Prefix and ReplayPrefix."
   type        = string
   default     = "incydr-collector/"
   nullable    = false
@@ -323,7 +323,7 @@ variable "state_prefix" {
 }
 
 variable "replay_prefix" {
-  description = "Where the function may write what it is told to replay. Nothing is there until somebody does."
+  description = "The prefix below which the function may write replays and health reports. It stays empty until somebody asks for one."
   type        = string
   default     = "code42-replay/"
   nullable    = false
@@ -335,7 +335,7 @@ variable "replay_prefix" {
 }
 
 variable "settle_seconds" {
-  description = "How far behind now a window must end, for records show up late. One number means both streams."
+  description = "Seconds between now and the latest end of a window, because records become visible late. One number holds for both streams."
   type        = string
   default     = "file_events=120,audit=330"
   nullable    = false
@@ -347,7 +347,7 @@ variable "settle_seconds" {
 }
 
 variable "sessions_rescan_hours" {
-  description = "How far back sessions are read again for changes."
+  description = "Hours for which sessions are read again for changes, by the time at which they began."
   type        = number
   default     = 72
   nullable    = false
@@ -359,7 +359,7 @@ variable "sessions_rescan_hours" {
 }
 
 variable "inventory_interval_minutes" {
-  description = "How often users, agents and the other inventories are read. 0 is every run; 90 days at most."
+  description = "Minutes between two readings of users, agents and the other inventories. 0 means every run. 90 days at most."
   type        = number
   default     = 60
   nullable    = false
@@ -371,7 +371,7 @@ variable "inventory_interval_minutes" {
 }
 
 variable "volatile_fields" {
-  description = "Fields that only say that a record was seen again, so that their change alone is stored once a day. Empty means none."
+  description = "Fields that only say that a record was seen again. A change of these alone is stored once a day. Empty means none."
   type        = string
   default     = "agents.lastConnected,devices.lastConnected"
   nullable    = false
@@ -383,7 +383,7 @@ variable "volatile_fields" {
 }
 
 variable "reconcile_minutes" {
-  description = "Minutes after which a window that was read is counted once more, comma-separated. Empty means never."
+  description = "Minutes after which a covered window is counted once more, separated by commas. Empty means never."
   type        = string
   default     = "60,1440"
   nullable    = false
@@ -395,7 +395,7 @@ variable "reconcile_minutes" {
 }
 
 variable "lookback_minutes" {
-  description = "How far back file_events and audit start on their very first run. Incydr keeps 90 days."
+  description = "Minutes before the first attempted run at which file_events and audit begin. Incydr keeps audit events for 90 days."
   type        = number
   default     = 60
   nullable    = false
@@ -407,7 +407,7 @@ variable "lookback_minutes" {
 }
 
 variable "file_event_query" {
-  description = "A file-event query in JSON, only groups and groupClause, to collect less than every event."
+  description = "A file-event query in JSON, with groups and groupClause only, to collect fewer than all events. Empty collects all."
   type        = string
   default     = ""
   nullable    = false
@@ -419,7 +419,7 @@ variable "file_event_query" {
 }
 
 variable "file_event_page_size" {
-  description = "File events a request. 10000 for a large tenant."
+  description = "File events in one request. 10000 suits a large tenant."
   type        = number
   default     = 5000
   nullable    = false
@@ -431,7 +431,7 @@ variable "file_event_page_size" {
 }
 
 variable "api_dialect" {
-  description = "sdk means the endpoints that the vendor's SDK calls. guide means those that the Google SecOps guide prints, which have only audit, file_events, cases and users: give these as Streams."
+  description = "sdk uses the endpoints of the vendor's SDK. guide uses those of the Google SecOps guide, which has audit, file_events, cases and users only. Give these as Streams."
   type        = string
   default     = "sdk"
   nullable    = false
@@ -443,7 +443,7 @@ variable "api_dialect" {
 }
 
 variable "fields" {
-  description = "A JSON object of strings that each object gets as metadata, such as {\"env\": \"prod\"}."
+  description = "A JSON object of strings that each object in S3 gets as metadata, such as {\"env\": \"prod\"}."
   type        = string
   default     = ""
   nullable    = false
@@ -462,7 +462,7 @@ variable "fields_in_records" {
 }
 
 variable "stale_agent_days" {
-  description = "Days without a connection after which health calls an agent stale."
+  description = "Days without a connection after which an agent is stale."
   type        = number
   default     = 30
   nullable    = false
@@ -474,7 +474,7 @@ variable "stale_agent_days" {
 }
 
 variable "minimum_agent_version" {
-  description = "The version, such as 1.10.2, below which health calls an agent outdated. Empty compares with none."
+  description = "An agent below this version, such as 1.10.2, is outdated. Empty compares agents with each other only."
   type        = string
   default     = ""
   nullable    = false
@@ -486,7 +486,7 @@ variable "minimum_agent_version" {
 }
 
 variable "requests_per_minute" {
-  description = "The request budget. Incydr allows a tenant 120 a minute, shared with everything else that calls it."
+  description = "The request budget. Incydr allows a tenant 120 requests a minute, shared by all its clients."
   type        = number
   default     = 100
   nullable    = false
@@ -498,7 +498,7 @@ variable "requests_per_minute" {
 }
 
 variable "log_level" {
-  description = "The least severe messages that are logged."
+  description = "The lowest level that is logged."
   type        = string
   default     = "INFO"
   nullable    = false
@@ -510,7 +510,7 @@ variable "log_level" {
 }
 
 variable "log_retention_days" {
-  description = "How long the logs are kept."
+  description = "Days for which the logs are kept."
   type        = number
   default     = 90
   nullable    = false
@@ -522,7 +522,7 @@ variable "log_retention_days" {
 }
 
 variable "timeout" {
-  description = "Seconds that a run may take. What doesn't fit is left to the next run. Keep it below Interval."
+  description = "Seconds that a run may take. The next run does what doesn't fit. Keep it below Interval."
   type        = number
   default     = 240
   nullable    = false
@@ -534,7 +534,7 @@ variable "timeout" {
 }
 
 variable "memory_size" {
-  description = "MB of memory. CPU comes with it, and compressing is what needs CPU."
+  description = "MB of memory. Lambda gives CPU in proportion, and compressing needs CPU."
   type        = number
   default     = 512
   nullable    = false
@@ -546,7 +546,7 @@ variable "memory_size" {
 }
 
 variable "architecture" {
-  description = "The processor, which must be the one that the binary was built for."
+  description = "The processor. It must be the one that the zip was built for."
   type        = string
   default     = "arm64"
   nullable    = false
@@ -558,7 +558,7 @@ variable "architecture" {
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrent runs that are set aside for the function. 0 reserves none: the lease keeps runs apart all the same. Otherwise 2 or more, and an account keeps 100 for all others; a new account often has just 10."
+  description = "Concurrent runs that are reserved for the function. 0 reserves none; the lease keeps runs apart in any case. Otherwise 2 or more. AWS keeps 100 for all other functions, and a new account often has just 10."
   type        = number
   default     = 0
   nullable    = false
@@ -570,21 +570,21 @@ variable "reserved_concurrency" {
 }
 
 variable "subnet_ids" {
-  description = "Private subnets for the function, comma-separated, with a way to the Internet for the API. Empty means no VPC."
+  description = "Private subnets for the function, separated by commas. They need a way to the Internet for the API. Empty means no VPC."
   type        = list(string)
   default     = []
   nullable    = false
 }
 
 variable "security_group_ids" {
-  description = "Security groups for the function, comma-separated; at least one where SubnetIds are given."
+  description = "Security groups for the function, separated by commas. At least one if SubnetIds are given."
   type        = list(string)
   default     = []
   nullable    = false
 }
 
 variable "proxy_url" {
-  description = "http://<host>:<port> of the proxy to the Internet, if there is one."
+  description = "http://<host>:<port> of the proxy to the Internet, if there is one. Without a password."
   type        = string
   default     = ""
   nullable    = false
@@ -596,7 +596,7 @@ variable "proxy_url" {
 }
 
 variable "no_proxy" {
-  description = "Hosts that are called without the proxy, comma-separated: those of VPC endpoints, such as .amazonaws.com."
+  description = "Hosts that are called without the proxy, separated by commas, such as .amazonaws.com for VPC endpoints."
   type        = string
   default     = ""
   nullable    = false
@@ -608,7 +608,7 @@ variable "no_proxy" {
 }
 
 variable "ca_bundle_layer_arn" {
-  description = "ARN of a layer version that holds ca.pem, further certificate authorities, for a proxy that opens TLS."
+  description = "ARN of a layer version that holds ca.pem, with further certificate authorities, for a proxy that opens TLS."
   type        = string
   default     = ""
   nullable    = false
@@ -620,7 +620,7 @@ variable "ca_bundle_layer_arn" {
 }
 
 variable "notify" {
-  description = "Tells of each new object below S3Prefix: to a queue (SQS), a topic (SNS), or over EventBridge to a queue. For an existing bucket the queue or topic is made, and the bucket's notification is yours to add."
+  description = "Who is notified of each new object below S3Prefix: a queue (SQS), a topic (SNS), or a queue by way of EventBridge. For an existing bucket the queue or topic is created, and you add the bucket's notification."
   type        = string
   default     = "NONE"
   nullable    = false
