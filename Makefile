@@ -1,13 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint pages deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
+.PHONY: help demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
 	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill binaries bench growth clean
 
-# Where cargo puts what it builds.
+# Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_DENY_VERSION := 0.20.2
 
-# What is deployed: `make deploy ENV=prod`.
+# Which deployment: `make deploy ENV=prod`.
 ENV ?= dev
 EVENT ?= {}
 SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
@@ -15,7 +15,7 @@ SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9_%-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# What the tests run.
+# The binaries that the tests run.
 binaries:
 	@tests/build.sh "what the tests run" --workspace --bins
 
@@ -34,6 +34,7 @@ lint: ## Check formatting, the layers of src, the pages' links and tables, and c
 	python3 tests/pages.py
 	cargo clippy --workspace --all-targets -- -D warnings
 
+.PHONY: pages
 pages: ## Write what the pages take from the code: docs/layers.svg, the table of docs/settings.md
 	python3 tests/layers.py --draw
 	python3 tests/settings_table.py --write
@@ -63,25 +64,25 @@ soak: ## Run such schedules for MINUTES (10), and print how many faults of each 
 mutations: ## Break the collector's promises one by one, and check that the simulation sees each
 	python3 tests/mutations/check.py
 
-named-mutations: # The five without which nothing holds: all of them take some minutes.
+named-mutations: # The five most important mutations. All of them take some minutes more.
 	python3 tests/mutations/check.py create-only opened-before-read total-check lease read-back
 
-third-party-s3: binaries ## Run the whole-run tests again, on an S3 that no one here wrote
+third-party-s3: binaries ## Run the whole-run tests again, on SeaweedFS instead of the simulator's S3
 	tests/third_party_s3.sh
 
 conformance: binaries ## Check the simulator with the vendor's SDK and CLI, and compare with the guide's function
 	tests/conformance/check.sh
 
-template: binaries ## Check the templates, that they are true to the code, and the rights they give, both ways
+template: binaries ## Check the templates: their rules, that they agree with the code, and that no right is missing or too many
 	tests/template/check.sh
 
-answers-files: ## Write what is made of infra/answers: views, saved queries, dashboards, the OCSF page
+answers-files: ## Write the files that are made from infra/answers: views, saved queries, dashboards, the OCSF page
 	python3 infra/answers/generate.py
 
 answers-check: binaries ## Check views, saved queries, dashboards and the OCSF mapping over what the binary stored
 	tests/answers/check.sh
 
-# What is given of BUCKET (else what `make demo` left), PREFIX, QUERY, DAYS, PERSON, DEVICE, HASH.
+# Takes BUCKET (without it the records of `make demo`), PREFIX, QUERY, DAYS, PERSON, DEVICE, HASH.
 answers: ## Run the saved queries over what `make demo` collected, or over BUCKET=; prints tables
 	$(if $(BUCKET),,@test -d $(BUILT)/demo/s3 || $(MAKE) --no-print-directory demo)
 	@tests/venv.sh show infra/answers/requirements.txt
@@ -124,7 +125,7 @@ invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answe
 probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
 
-# What is given of FROM, TO, STREAMS=audit,file_events, REQUESTS a minute and HOURS within which it must be read.
+# Takes FROM, TO, STREAMS=audit,file_events, REQUESTS a minute, and HOURS for which the span stays reserved.
 comma := ,
 streams = $(STREAMS:%=["$(subst $(comma),"$(comma) ",$(STREAMS))"])
 given = $(if $(2),$(comma) "$(1)": $(2))
@@ -132,7 +133,7 @@ backfill: EVENT = {"from": "$(FROM)"$(call given,to,$(TO:%="%"))$(call given,str
 	given,requests_per_minute,$(REQUESTS))$(call given,expires_after_hours,$(HOURS))}
 backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the schedule of ENV; after deploy-backfill
 	$(if $(FROM),,$(error say from when on: make backfill FROM=2026-08-24T00:00:00Z))
-	@echo 'This waits for the end, but it goes on without. Watch it in the console of Step Functions: the execution of the'
+	@echo 'This command waits for the end. The backfill goes on without it. Watch it in Step Functions: the execution of the'
 	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
 	@infra/backfill.sh $(ENV) '$(EVENT)'
 
