@@ -125,7 +125,7 @@ invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answe
 probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
 
-# Takes FROM, TO, STREAMS=audit,file_events, REQUESTS a minute, and HOURS for which the span stays reserved.
+# What is given of FROM, TO, STREAMS=audit,file_events, REQUESTS a minute and HOURS within which it must be read.
 comma := ,
 streams = $(STREAMS:%=["$(subst $(comma),"$(comma) ",$(STREAMS))"])
 given = $(if $(2),$(comma) "$(1)": $(2))
