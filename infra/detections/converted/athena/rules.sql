@@ -1,7 +1,7 @@
 -- Agent deactivated
--- On its own this is work. For people with an open case there is a correlation, and a saved query.
+-- An agent was deactivated. That is everyday work on its own. A correlation and a saved query find agents of people in legal hold or an open case.
 -- level low; attack.defense-evasion, attack.t1562.001; 40158741-d365-5e29-b93c-1a77b1f391ba
--- False positives: Devices are replaced
+-- False positives: Replaced devices
 SELECT
   agent_id,
   user_id,
@@ -14,9 +14,9 @@ WHERE
   dt >= DATE_FORMAT(CURRENT_DATE - INTERVAL '1' DAY, '%Y-%m-%d') AND active = FALSE;
 
 -- Agent that reports nothing, or is ill
--- It connects and sends no file event, or says that it lacks something.
+-- The agent connects but sends no file event, or it reports a health issue.
 -- level medium; attack.defense-evasion, attack.t1562.001; 5afbd9f4-4e46-501e-a6a6-e47fde7a3b32
--- False positives: Devices nobody works at
+-- False positives: Devices that nobody uses
 SELECT
   finding,
   agent_id,
@@ -34,9 +34,9 @@ WHERE
   );
 
 -- Alert rule deleted
--- A tombstone of a rule, not of a person on its list.
+-- An alert rule was deleted. The rule looks at the tombstone of an alert rule, not of a person on its list.
 -- level high; attack.defense-evasion, attack.t1562.001; 394896e2-5079-5c0d-9f08-3887cd9c8e57
--- False positives: Tidying up
+-- False positives: Cleaning up
 SELECT
   id,
   deleted_at,
@@ -50,7 +50,7 @@ WHERE
   );
 
 -- Alert rule that is disabled
--- The newest version of the rule is not enabled. It is stored when it changes.
+-- The newest version of the alert rule is not enabled. A version is stored when the rule changes.
 -- level high; attack.defense-evasion, attack.t1562.001; f82469ff-3de6-596f-90d2-e0f30f64113a
 -- False positives: Rules that were never switched on
 SELECT
@@ -67,7 +67,7 @@ WHERE
   AND is_enabled = FALSE;
 
 -- API client created
--- A new API client may read, or change, what its permissions say. The names of the audit log's types are not published as a list: look at those of your tenant with the third saved query.
+-- A new API client can read or change everything that its permissions allow. The names of the audit log's types are not published as a list: look at those of your tenant with the third saved query.
 -- level high; attack.persistence, attack.t1136.003; 9982c595-9793-5f8b-a492-808fcd957692
 -- False positives: Planned integrations
 SELECT
@@ -88,7 +88,7 @@ WHERE
   );
 
 -- API client from an address that is not among the known
--- Put the addresses of your integrations, this collector's among them, in the place of the documentation's ranges in it.
+-- Replace the documentation's address ranges in this rule by the addresses of your integrations, including this collector's.
 -- level high; attack.initial-access, attack.t1078.004; 0f82ff52-8066-559e-af68-10b17f6f66c3
 -- False positives: Integrations without a fixed address
 SELECT
@@ -117,9 +117,9 @@ WHERE
   );
 
 -- Sign-on by federation changed
--- Who changes the metadata decides who can sign in as anybody.
+-- The metadata of the federation changed. A person who changes it decides who can sign in, and as whom.
 -- level high; attack.persistence, attack.privilege-escalation, attack.t1484.002; ae4924d9-6eff-5e2b-ba1e-5b79734a1969
--- False positives: Certificates that are renewed
+-- False positives: Renewed certificates
 SELECT
   event_type,
   actor_name,
@@ -135,7 +135,7 @@ WHERE
   AND STARTS_WITH(LOWER(event_type), 'audit_log::federation_metadata_updated');
 
 -- Role given to a user
--- By the type's name, where it speaks of a role that is added, assigned or granted. The names of the audit log's types are not published as a list: look at those of your tenant with the third saved query.
+-- The audit event's type says that a role was added, assigned or granted. The names of the audit log's types are not published as a list: look at those of your tenant with the third saved query.
 -- level medium; attack.privilege-escalation, attack.persistence, attack.t1098.003; 5dfb52df-7242-557e-b0ff-593db0761be4
 -- False positives: New colleagues in security
 SELECT
@@ -160,9 +160,9 @@ WHERE
   );
 
 -- The vendor's support signed in
--- Support users act in your tenant by your leave.
+-- A support user of the vendor acted in your tenant. That needs your permission.
 -- level low; attack.initial-access, attack.t1199; 73c13386-8280-5f87-ab9c-b411e48b6db5
--- False positives: A ticket that is open
+-- False positives: An open support ticket
 SELECT
   event_type,
   actor_name,
@@ -178,7 +178,7 @@ WHERE
   AND LOWER(actor_type) = 'support_user';
 
 -- A blocked transfer was justified and let through
--- The person gave a reason why a transfer that was about to be blocked should go on.
+-- A transfer was about to be blocked. The person gave a reason, and it went on.
 -- level medium; attack.exfiltration, attack.t1567; d6752475-2fa1-5de2-a9c5-0420b081cf9b
 -- False positives: Justified transfers: read the reason
 SELECT
@@ -200,9 +200,9 @@ WHERE
   AND NOT response_controls_user_justification_reason IS NULL;
 
 -- Case archived, which deletes its evidence
--- It can't be taken back. The collector stores a case's events before.
+-- Nobody can undo the archiving, and it deletes the case's file events. The collector stores these events before.
 -- level medium; attack.impact, attack.t1485; 3eef1c39-2df5-576e-9b06-aa57a106dd81
--- False positives: Retention that does its work
+-- False positives: Planned retention
 SELECT
   number,
   name,
@@ -216,9 +216,9 @@ WHERE
   AND status = 'ARCHIVED';
 
 -- The collector fails to read a stream
--- The next run tries again. Alert where no collecting of the same stream follows within an hour.
+-- A stream failed. The next run tries again. Alert if no collecting of the same stream follows within an hour.
 -- level medium; attack.defense-evasion, attack.t1562.001; 21d217cc-6280-5f40-9314-af2e2668bdb7
--- False positives: A hiccup of the API
+-- False positives: A short outage of the API
 SELECT
   stream,
   state,
@@ -233,7 +233,7 @@ WHERE
   AND state = 'error';
 
 -- What is not collected yet is about to expire
--- The API keeps it for some hours only. After that it is lost.
+-- The API deletes records that are not collected yet within 72 hours. After that they are lost.
 -- level critical; attack.defense-evasion, attack.t1562.001; 935062c1-eeda-59d4-9f1c-d013918559bd
 -- False positives: None
 SELECT
@@ -250,9 +250,9 @@ WHERE
   AND STRPOS(LOWER(error_message), 'the api keeps the oldest of it for') > 0;
 
 -- The collector can't read something
--- A span or an id is stuck: it is a gap until it can be read.
+-- A span or a record can't be read at the moment. It stays a gap until it can be read.
 -- level high; attack.defense-evasion, attack.t1562.001; 2befa1da-73a9-5e1f-92b0-56ecf4aa86cb
--- False positives: The vendor's trouble: see how long it lasts
+-- False positives: An outage of the vendor: look how long it lasts
 SELECT
   stream,
   state,
@@ -269,9 +269,9 @@ WHERE
   AND stuck_count >= 1;
 
 -- The collector stopped
--- Credentials or secret are refused, and nothing is collected any more. Where a stream was only taken off the list there is no error.
+-- The API refuses the credentials, or the secret is malformed. Nothing is collected any more. A stream that was only taken out of STREAMS has no error.
 -- level critical; attack.defense-evasion, attack.t1562.001; 7cff6014-d8b5-5848-8b70-b9f5af947a15
--- False positives: A secret that is being changed
+-- False positives: A secret that is being replaced
 SELECT
   stream,
   state,
@@ -288,9 +288,9 @@ WHERE
   );
 
 -- A leaver deletes a file
--- On its own this is work. The correlation of that name counts it.
+-- A leaver deleted a file. That is everyday work on its own. The correlation mass_deletion_by_leaver counts these events.
 -- level low; attack.impact, attack.t1485; 1b9d0f70-17c6-599f-bc9b-7ee2a56279e5
--- False positives: Tidying up
+-- False positives: Cleaning up
 SELECT
   user_email,
   file_name,
@@ -315,9 +315,9 @@ WHERE
   );
 
 -- A leaver moves source code to an untrusted place
--- Source code, an untrusted destination and the indicator of departure together.
+-- Source code went to an untrusted destination, and the event has the indicator of a departing employee.
 -- level high; attack.exfiltration, attack.t1567.001; 70565cd0-9a7a-554d-be9b-a5e0f689584b
--- False positives: Handing over
+-- False positives: A handover
 SELECT
   user_email,
   file_name,
@@ -339,9 +339,9 @@ WHERE
   );
 
 -- Somebody in legal hold or an open case was deactivated
--- Deactivation ends what the hold is to keep. The saved query held_deactivated finds them too.
+-- Deactivation ends the preservation that the legal hold is for. The saved query held_deactivated finds these people too.
 -- level high; attack.impact, attack.t1531; b80ecb31-79a7-5899-b3e3-164e6947c7cd
--- False positives: The hold ended in between
+-- False positives: The hold ended meanwhile
 SELECT
   user_id
 FROM (
@@ -374,9 +374,9 @@ HAVING
   COUNT(DISTINCT rule) >= 2;
 
 -- An agent of somebody in legal hold or an open case was deactivated
--- Nothing of the device is seen any more.
+-- The deactivated agent sends no more events from the device.
 -- level high; attack.defense-evasion, attack.t1562.001; bfc03b90-101d-55ff-a873-92bfe2e7ac7e
--- False positives: The device was replaced
+-- False positives: A replaced device
 SELECT
   user_id
 FROM (
@@ -409,7 +409,7 @@ HAVING
   COUNT(DISTINCT rule) >= 2;
 
 -- An agent of somebody in legal hold or an open case fell silent
--- It reports nothing, or says that it lacks something.
+-- The agent sends no file event, or it reports a health issue.
 -- level high; attack.defense-evasion, attack.t1562.001; 0467cef4-882c-5d60-864e-9e03676cabda
 -- False positives: Holidays
 SELECT
@@ -447,7 +447,7 @@ HAVING
   COUNT(DISTINCT rule) >= 2;
 
 -- Very large file to an untrusted place
--- More than 1 GB in one file, with a risk.
+-- One file of more than 1 GB, on an event with a risk.
 -- level medium; attack.exfiltration, attack.t1030; b94a1dd2-789d-51a1-bbaf-af0ccdd7797e
 -- False positives: Media departments
 SELECT
@@ -477,9 +477,9 @@ WHERE
   );
 
 -- A leaver copies files to removable media
--- Incydr marks events of those on the watchlist for departing employees with an indicator of that name.
+-- Incydr puts an indicator on events of people on the watchlist for departing employees.
 -- level high; attack.exfiltration, attack.t1052.001; dfbbfdd3-d229-5199-937d-0da707e25813
--- False positives: A leaver who hands over work on a medium, as agreed
+-- False positives: An agreed handover of work on a medium
 SELECT
   user_email,
   file_name,
@@ -505,9 +505,9 @@ WHERE
   );
 
 -- Custodian released from legal hold
--- The membership is not active any more.
+-- The custodian's membership in the matter is no longer active.
 -- level high; attack.impact, attack.t1485; 5ac0568f-8f65-50f0-9cd7-2295cdaf1587
--- False positives: The matter is over
+-- False positives: The matter has ended
 SELECT
   of_matter_id,
   user_id,
@@ -522,9 +522,9 @@ WHERE
   );
 
 -- Custodian gone from legal hold
--- The tombstone of a custodian.
+-- The custodian is no longer on the matter's list. The rule looks at the tombstone.
 -- level high; attack.impact, attack.t1485; d2023486-9812-51b9-ac6d-7e27b2371f84
--- False positives: The matter is over
+-- False positives: The matter has ended
 SELECT
   of_matter_id,
   user_id,
@@ -539,9 +539,9 @@ WHERE
   );
 
 -- Mass deletion by a leaver
--- Fifty files within an hour.
+-- A leaver deleted 50 files or more within an hour.
 -- level high; attack.impact, attack.t1485; b52bb205-4c8d-5ffe-930b-74dd3dcb8ecb
--- False positives: Synchronised folders that are unlinked
+-- False positives: Unlinked synchronised folders
 SELECT
   user_email,
   DATE_TRUNC('HOUR', event_inserted) AS window_begins,
@@ -569,9 +569,9 @@ HAVING
   COUNT(*) >= 50;
 
 -- Somebody in legal hold or an open case, and an agent of theirs
--- The collector's health says who must not be deactivated; the correlation holds it against who was.
+-- The finding must_not_be_deactivated of the stream environment_health. The correlations compare it with users and agents that were deactivated.
 -- level informational; attack.impact, attack.t1531; a15765ab-30e5-5363-b77e-a837243f837c
--- False positives: Every hold
+-- False positives: Every legal hold
 SELECT
   user_id,
   agent_id,
@@ -586,7 +586,7 @@ WHERE
   AND LOWER(finding) = 'must_not_be_deactivated';
 
 -- Data connection fell silent
--- An observer that sent events before sends none: the nearest thing to the state of a data connection that the API tells.
+-- An observer sent events before and sends none now. The API tells no state of a data connection; this is the nearest sign of one.
 -- level high; attack.defense-evasion, attack.t1562.001; 435ce557-a314-58d4-9d53-ccf620267110
 -- False positives: A connection that was removed
 SELECT
@@ -602,7 +602,7 @@ WHERE
   AND LOWER(finding) = 'silent_observer';
 
 -- File of high risk printed
--- Paper leaves no trace.
+-- A file of high risk was printed. Nothing records where the paper goes.
 -- level medium; attack.exfiltration, attack.t1052; 236bfe11-10e8-5f29-a803-70336388ec43
 -- False positives: Payroll, legal
 SELECT
@@ -629,9 +629,9 @@ WHERE
   );
 
 -- Password-protected archive to an untrusted cloud storage
--- What is in such an archive nobody can inspect on the way.
+-- No tool on the way can inspect a password-protected archive.
 -- level high; attack.exfiltration, attack.t1567.002, attack.t1560; 5a51f0d3-5288-548e-a140-beac44ef35dd
--- False positives: Archives for customers who ask for them so
+-- False positives: Customers who ask for such archives
 SELECT
   user_email,
   file_name,
@@ -654,9 +654,9 @@ WHERE
   );
 
 -- File shared with anyone who has the link
--- Two spellings are seen in the wild; both are matched.
+-- A file can be read by anyone who has its link. The rule matches both spellings that the API uses.
 -- level medium; attack.exfiltration, attack.t1567.002; 6362c653-52fb-5c54-b916-935a8786840c
--- False positives: Marketing, and what is meant to be public
+-- False positives: Marketing, and other files that are meant to be public
 SELECT
   user_email,
   file_name,
@@ -685,7 +685,7 @@ WHERE
   );
 
 -- Push to an untrusted Git repository
--- The event names a repository that none of the trusted activities covers.
+-- The event names a repository that no trusted activity covers.
 -- level high; attack.exfiltration, attack.t1567.001; 8d413246-e23a-5b82-b809-2b54f72dc1f8
 -- False positives: Contributions to public projects
 SELECT
@@ -707,7 +707,7 @@ WHERE
   );
 
 -- File whose content is not what its name says leaves
--- Incydr's indicator of a mismatch, on an event that is not trusted.
+-- The content of the file does not match its name, by Incydr's own indicator, and the event is not trusted.
 -- level high; attack.exfiltration, attack.defense-evasion, attack.t1036.008; 59e4e0f8-3f94-5ec8-9b9b-475020c16c91
 -- False positives: Formats that Incydr does not know
 SELECT
@@ -732,7 +732,7 @@ WHERE
   );
 
 -- User has a role that administers
--- A record of user_roles is new where a role is, or changed; the names are those of Incydr's own roles.
+-- A record of user_roles has an administrating role and is new or changed. The rule lists the names of Incydr's own roles.
 -- level high; attack.privilege-escalation, attack.persistence, attack.t1098.003; cf92a1b0-eb9a-5d83-9325-ebe2de6fd93a
 -- False positives: New colleagues in security
 SELECT
@@ -757,7 +757,7 @@ WHERE
   );
 
 -- Session of an account that may have been taken over
--- The type of the session says so.
+-- The session has the type ACCOUNT_TAKE_OVER.
 -- level critical; attack.initial-access, attack.t1078; 0d3e337c-bc5a-5a17-a242-92ddaccb09eb
 -- False positives: Travel, new devices
 SELECT
@@ -775,9 +775,9 @@ WHERE
   AND LOWER(type) = 'account_take_over';
 
 -- Session of severity 4
--- Some score of the session was critical. A session is stored anew at each change, so alert once a sessionId.
+-- At least one score of the session was critical. Each change stores the session again, so alert once for each sessionId.
 -- level critical; attack.exfiltration, attack.t1567; 970ca1f4-547f-5c50-afaf-8dd6c878e9c4
--- False positives: Scores fall as well: look at the last
+-- False positives: Scores that fell again: look at the last one
 SELECT
   session_id,
   actor_name,
@@ -793,9 +793,9 @@ WHERE
   AND highest_severity = 4;
 
 -- Session with new data after somebody had looked at it
--- A state that Incydr sets where activity goes on after the session was closed or taken up.
+-- Incydr sets this state if activity goes on after somebody closed the session or took it up.
 -- level medium; attack.exfiltration; 678f8b77-c114-5e87-acb9-1aa109d6f625
--- False positives: Long work on one thing
+-- False positives: Long work on one task
 SELECT
   session_id,
   actor_name,
@@ -812,7 +812,7 @@ WHERE
   AND LOWER(state) = 'open_new_data';
 
 -- Personal data found in the files of a session
--- Content inspection found something. Both spellings of its answer are matched.
+-- Content inspection found personal data. The rule matches both spellings of its result.
 -- level high; attack.collection, attack.t1213; d58bbe94-2ec9-5c87-8f02-6e689f64118d
 -- False positives: Test data
 SELECT
@@ -834,9 +834,9 @@ WHERE
   );
 
 -- Source code to an AI tool
--- By the destination's name; add the tools that your people use.
+-- The rule goes by the destination's name. Add the tools that your people use.
 -- level high; attack.exfiltration, attack.t1567; 40b60c9d-6d80-510c-96d2-3347be2e6449
--- False positives: Tools that are licensed, and not yet trusted in Incydr
+-- False positives: Licensed tools that Incydr does not trust yet
 SELECT
   user_email,
   file_name,
@@ -875,9 +875,9 @@ WHERE
   );
 
 -- Trusted activity added or changed
--- What is trusted is no risk any more, so this lowers detection.
+-- Incydr rates a trusted activity as no risk, so this lowers detection.
 -- level medium; attack.defense-evasion, attack.t1562.001; d026f8fb-146c-5ebd-969e-9c364c7586e2
--- False positives: Changes by the people whose work it is
+-- False positives: Changes by the people in charge
 SELECT
   activity_id,
   type,
@@ -896,9 +896,9 @@ WHERE
   );
 
 -- File event of high or critical risk to an untrusted place
--- Incydr itself rates the event as high or critical, and nothing about it is trusted.
+-- Incydr rates the event as high or critical, and nothing about it is trusted.
 -- level high; attack.exfiltration, attack.t1567; e0218223-526a-5b2e-9de5-fb46f01cb107
--- False positives: Work that the trusted activities don't know of yet
+-- False positives: Work that no trusted activity covers yet
 SELECT
   user_email,
   file_name,
@@ -921,9 +921,9 @@ WHERE
   );
 
 -- User deactivated
--- On its own this is work. For those in legal hold there is a rule of its own, and a saved query.
+-- A user was deactivated. That is everyday work on its own. Another rule and a saved query find people in legal hold.
 -- level low; attack.impact, attack.t1531; 2e55161b-e790-5341-a73f-a6c669264e6a
--- False positives: People leave
+-- False positives: People who leave
 SELECT
   user_id,
   username,
@@ -935,7 +935,7 @@ WHERE
   dt >= DATE_FORMAT(CURRENT_DATE - INTERVAL '1' DAY, '%Y-%m-%d') AND active = FALSE;
 
 -- A member of a watchlist moves files to an untrusted place
--- The indicators of risk that come of watchlists, together with an untrusted event that has a risk of its own.
+-- An untrusted event with a risk has an indicator that comes from a watchlist.
 -- level high; attack.exfiltration, attack.t1567; 4bb81385-2e53-5f16-b331-531d9b79c0fe
 -- False positives: A large watchlist
 SELECT
@@ -971,7 +971,7 @@ WHERE
   );
 
 -- Person taken off a watchlist
--- A tombstone on the list of members.
+-- The person is no longer on the watchlist's list of members. The rule looks at the tombstone.
 -- level medium; attack.defense-evasion, attack.t1562.001; b3bf8520-1efc-5d60-9bb9-877a9f01b2ab
 -- False positives: A department or group that feeds the list changed
 SELECT
