@@ -38,7 +38,7 @@ def variables(text):
         elif how == "raw" and (literal := re.search(r'unwrap_or\(\s*"([^"]*)"', rest)):
             default = literal[1]
         elif how == "number":
-            default, least, most = (product(number) for number in rest.split(")")[0].strip(", ").split(",")[:3])
+            default, least, most = (product(number, text) for number in rest.split(")")[0].strip(", ").split(",")[:3])
             limits = f"{least:,} to {most:,}"
         found.setdefault(name, (str(default), limits))
     for name in re.findall(r'\["[a-z_]+", "([A-Z_]+)"\]', text):
@@ -46,10 +46,12 @@ def variables(text):
     return found
 
 
-def product(text):
+def product(numbers, code):
+    """Of numbers, and of constants of the code."""
     result = 1
-    for factor in text.replace("_", "").split("*"):
-        result *= int(factor)
+    for factor in (factor.strip() for factor in numbers.split("*")):
+        constant = re.search(rf"const {factor}: \w+ = ([^;]+);", code)
+        result *= product(constant[1], code) if constant else int(factor.replace("_", ""))
     return result
 
 
