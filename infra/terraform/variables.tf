@@ -413,8 +413,8 @@ variable "file_event_query" {
   nullable    = false
 
   validation {
-    condition     = length(var.file_event_query) <= 1500
-    error_message = "file_event_query must have at most 1500 characters."
+    condition     = length(var.file_event_query) <= 1400
+    error_message = "file_event_query must have at most 1400 characters."
   }
 }
 
