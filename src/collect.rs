@@ -7,6 +7,7 @@ mod events;
 mod findings;
 pub mod health;
 mod inventory;
+pub mod keys;
 mod rescanned;
 mod versions;
 
@@ -24,11 +25,10 @@ use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::dialect::Dialect;
 use crate::core::intervals::Span;
 use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
-use crate::core::ndjson::{self, hex};
+use crate::core::ndjson::hex;
 use crate::core::refusals;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
@@ -78,16 +78,6 @@ struct Collector<'a> {
     has_worked: bool,
     /// What is wrong with the stream's own state, and is mended by this run: it is told all the same.
     damaged: Mutex<Option<Error>>,
-}
-
-/// Under what a stored line of a stream is known; none where nothing is.
-pub fn known_key(dialect: Dialect, stream: Stream, line: &str) -> Option<String> {
-    match stream.kind_in(dialect)? {
-        Kind::Events(_) | Kind::Findings(_) => None,
-        Kind::Versions(facts) => ndjson::field(line, facts.list.field),
-        Kind::Rescanned(facts) => facts.key_of(line),
-        Kind::Inventory(facts) => inventory::key_of(facts, line),
-    }
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {

@@ -7,7 +7,7 @@
 //! * [`stuck`]: what can't be read; [`round`]: in which order a run asks for what may be stuck
 //! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
-//! * [`settings`], [`dialect`], [`version`], [`proxies`]: what the operator says
+//! * [`settings`], [`dialect`], [`version`]: what the operator says
 //! * [`tally`], [`error_kind`], [`quote`]: what a run counts, how an error is told, and what of the answer it is about
 
 pub mod checkpoint;
@@ -21,7 +21,6 @@ pub mod json;
 pub mod known;
 pub mod manifest;
 pub mod ndjson;
-pub mod proxies;
 pub mod quote;
 pub mod refusals;
 pub mod retry;

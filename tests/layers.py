@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Checks the layers of src/, and draws them.
 
-It fails on an import from a lower layer to a higher one, and on files that import each other in a circle. `#[cfg(test)]`
-modules may import anything. A re-export is followed to the file that it names. It is an import itself where the file uses
-the name. Calls of methods are not seen.
+It fails on an import from a lower layer to a higher one; and where files of src/, or Python files of infra/, import each
+other in a circle. `#[cfg(test)]` modules may import anything. Who imports what a file re-exports imports that file and the
+one that holds it; a re-export itself is an import only where the file uses the name. Calls of methods are not seen. An import
+in Python counts wherever it is written, in a function, too.
 
 The picture docs/layers.svg is made from the same imports. Without an argument the script fails where the picture is not
 what it would draw; `--draw` draws it."""
 
+import ast
 import re
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-SRC = Path(__file__).resolve().parents[1] / "src"
+ROOT = Path(__file__).resolve().parents[1]
+SRC, INFRA = ROOT / "src", ROOT / "infra"
 # From the bottom up. The parts of one layer don't know each other, but for these.
 LAYERS = [["core"], ["bucket", "incydr", "secrets"], ["collect"], ["actions", "respond"], ["edge"], ["lib", "main", "bin"]]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -84,12 +87,35 @@ def paths(module):
     return found
 
 
-def target(path):
-    """The module that holds what a path names."""
+def targets(path):
+    """The modules that a path leads to: those that re-export what it names, and last the one that holds it."""
     depth = next((depth for depth in range(len(path), 0, -1) if path[:depth] in TEXTS), 0)
     exports = paths(path[:depth]) if 0 < depth < len(path) else []
     exported = [at for at, is_exported, _, _ in exports if is_exported and at[-1] == path[depth] and at != path]
-    return target(exported[0]) if exported else path[:depth]
+    return [path[:depth], *(targets(exported[0]) if exported else [])]
+
+
+def imported(path):
+    """The Python files of infra/ that a file imports, and in which line: those beside it are found first."""
+    found = {}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            files = [other for other in PYTHON if other.stem == name.partition(".")[0]]
+            for other in sorted(files, key=lambda other: other.parent != path.parent)[:1]:
+                found.setdefault(other, node.lineno)
+    return found
+
+
+def circle(imports, name):
+    """Who imports whom, where it comes back to the first."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        way = error.args[1][::-1]
+        return ["a circle:", *(f"  {name(a)}:{imports[a][b]} imports {name(b)}" for a, b in zip(way, way[1:]))]
+    return []
 
 
 def drawn(knows):
@@ -135,25 +161,22 @@ imports = {module: {} for module in sorted(TEXTS)}
 knows = {}
 for ours in imports:
     for path, _, is_used, line in paths(ours):
-        theirs = target(path)
-        names = ("/".join(ours), "/".join(theirs))
-        if not is_used or theirs in ((), ours):
-            continue
-        imports[ours].setdefault(theirs, line)
-        (part, *_), (other, *_) = ours, theirs
-        if part != other:
-            knows.setdefault(part, set()).add(other)
-        if part != other and RANK.get(other, 0) >= RANK.get(part, 0) and (part, other) not in BESIDE:
-            wrong.append(f"src/{names[0]}.rs:{line}: {part} must not know {other}, where src/{names[1]}.rs lies")
-try:
-    TopologicalSorter(imports).prepare()
-except CycleError as error:
-    way = error.args[1][::-1]
-    steps = [f"  src/{'/'.join(a)}.rs:{imports[a][b]} imports src/{'/'.join(b)}.rs" for a, b in zip(way, way[1:])]
-    wrong += ["a circle:", *steps]
+        for theirs in targets(path) if is_used else []:
+            if theirs in ((), ours):
+                continue
+            imports[ours].setdefault(theirs, line)
+            names = ("/".join(ours), "/".join(theirs))
+            (part, *_), (other, *_) = ours, theirs
+            if part != other:
+                knows.setdefault(part, set()).add(other)
+            if part != other and RANK.get(other, 0) >= RANK.get(part, 0) and (part, other) not in BESIDE:
+                wrong.append(f"src/{names[0]}.rs:{line}: {part} must not know {other}, where src/{names[1]}.rs lies")
+wrong += circle(imports, lambda module: f"src/{'/'.join(module)}.rs")
+PYTHON = sorted(INFRA.rglob("*.py"))
+wrong += circle({path: imported(path) for path in PYTHON}, lambda path: str(path.relative_to(ROOT)))
 if "--draw" in sys.argv[1:]:
     PICTURE.write_text(drawn(knows), "utf-8")
 elif not PICTURE.exists() or PICTURE.read_text("utf-8") != drawn(knows):
     wrong.append("docs/layers.svg is not the picture of these imports: run python3 tests/layers.py --draw")
-print("\n".join(dict.fromkeys(wrong)) or "The layers of src/ hold.")
+print("\n".join(dict.fromkeys(wrong)) or "The layers of src/ hold, and nothing imports in a circle.")
 sys.exit(1 if wrong else 0)

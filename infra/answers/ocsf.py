@@ -4,7 +4,6 @@ between them, and what ECS and UDM call the same).
 Rules: `copy`; `= literal`; `or word` where there is nothing; `millis` since the epoch; `case name` of the tables below;
 `type_uid` of class and activity; and those by name in RULES."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -251,11 +250,3 @@ def page() -> str:
                 cells = [f"`{cell}`" if cell else "" for cell in (row["path"], row["ocsf"], row["rule"], row["ecs"], row["udm"])]
                 parts.append(f"| {' | '.join(cells)} |\n")
     return "".join(parts)
-
-
-def hive(type: str) -> str:
-    """Athena's name of a type as Glue writes it."""
-    text = re.sub(r"\brow\(", "struct<", type)
-    text = re.sub(r"\barray\(", "array<", text)
-    text = text.replace(")", ">").replace("varchar", "string")
-    return re.sub(r"(\w+) (?=\w)", r"\1:", text).replace(", ", ",")

@@ -22,9 +22,15 @@ TYPES = {
 
 def type_names(type: str) -> tuple[str, str]:
     """Of a column's type: Athena's name, and Glue's. A type that is none of ours is Athena's own."""
-    import ocsf
+    return TYPES.get(type) or (type, hive(type))
 
-    return TYPES.get(type) or (type, ocsf.hive(type))
+
+def hive(type: str) -> str:
+    """Athena's name of a type as Glue writes it."""
+    text = re.sub(r"\brow\(", "struct<", type)
+    text = re.sub(r"\barray\(", "array<", text)
+    text = text.replace(")", ">").replace("varchar", "string")
+    return re.sub(r"(\w+) (?=\w)", r"\1:", text).replace(", ", ",")
 
 
 @dataclass(frozen=True)

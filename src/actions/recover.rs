@@ -16,7 +16,7 @@ use crate::bucket::followers::{LinkedManifest, following, read, read_after, read
 use crate::bucket::ledger::{Found, Ledger, LedgerError};
 use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
-use crate::collect::known_key;
+use crate::collect::keys::known_key;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::intervals::Intervals;
 use crate::core::known::Known;

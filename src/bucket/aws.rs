@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use reqwest::Url;
 
 use crate::bucket::s3::S3;
-use crate::core::proxies::Proxies;
+use crate::core::settings::Proxies;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that one attempt to read the secret may take; S3's own is in `s3`.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::goal::Write;
+use crate::respond::request::Request;
 use crate::respond::told::Told;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +54,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn new(request_id: &str, action: &str, outcome: Outcome) -> Self {
+    /// None of what was no request at all.
+    pub fn new(request: Option<&Request>, outcome: Outcome) -> Self {
         Self {
             told: Told::message(200, "OK", message_of(outcome)),
-            request_id: request_id.to_owned(),
-            action: action.to_owned(),
+            request_id: request.map(|request| request.request_id.clone()).unwrap_or_default(),
+            action: request.map(|request| request.name.clone()).unwrap_or_default(),
             outcome,
             before: Value::Null,
             after: Value::Null,
@@ -69,13 +71,19 @@ impl Answer {
         }
     }
 
-    pub fn failed(request_id: &str, action: &str, outcome: Outcome, error: &RespondError) -> Self {
+    /// Of an error before anything was sent.
+    pub fn refused(request: Option<&Request>, error: &RespondError) -> Self {
+        let outcome = if error.kind == Kind::ApprovalRejected { Outcome::Rejected } else { Outcome::Failed };
+        Self::failed(request, outcome, error)
+    }
+
+    pub fn failed(request: Option<&Request>, outcome: Outcome, error: &RespondError) -> Self {
         let told = error.told.as_deref().cloned();
         Self {
             // No status of ours looks like one of the API's.
             told: told.unwrap_or_else(|| Told::message(0, "", &error.message)),
             error: Some(ToldError { kind: error.kind, message: error.message.clone() }),
-            ..Self::new(request_id, action, outcome)
+            ..Self::new(request, outcome)
         }
     }
 

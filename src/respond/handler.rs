@@ -16,7 +16,7 @@ use crate::core::times::Times;
 use crate::incydr::request::Caller;
 use crate::incydr::{ca_bundle, http};
 use crate::respond::act::Run;
-use crate::respond::answer::{Answer, Outcome};
+use crate::respond::answer::Answer;
 use crate::respond::api::Api;
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::event::{self, Invocation};
@@ -43,7 +43,7 @@ impl Handler {
     /// `arn` is the name under which the function was invoked, with its alias.
     pub async fn handle(&self, event: &Value, deadline: Millis, arn: &str) -> Result<Value, Diagnostic> {
         match event::parse(event) {
-            Err(error) => Err(diagnostic(&told(&failed(None, &error)))),
+            Err(error) => Err(diagnostic(&told(&Answer::refused(None, &error)))),
             Ok(Invocation::One(request)) => {
                 let answer = told(&self.answer(Ok(*request), deadline, arn).await);
                 if answer.is_failure() { Err(diagnostic(&answer)) } else { Ok(json!(answer)) }
@@ -73,11 +73,11 @@ impl Handler {
     async fn answer(&self, request: Result<Request, RespondError>, deadline: Millis, arn: &str) -> Answer {
         let request = match request {
             Ok(request) => request,
-            Err(error) => return failed(None, &error),
+            Err(error) => return Answer::refused(None, &error),
         };
         match self.respond(&request, deadline, arn).await {
             Ok(answer) => answer,
-            Err(error) => failed(Some(&request), &error),
+            Err(error) => Answer::refused(Some(&request), &error),
         }
     }
 
@@ -110,12 +110,6 @@ fn clients(settings: &RespondSettings) -> Result<Clients, SettingsError> {
     let http = http::client(&settings.shared, ca_bundle.as_deref())?;
     let aws = AwsClients::from_vars(var, &settings.shared.proxies, ca_bundle);
     Ok(Clients { api: Api::new(&settings.shared, http, aws.secrets), s3: aws.s3 })
-}
-
-fn failed(request: Option<&Request>, error: &RespondError) -> Answer {
-    let (id, name) = request.map_or(("", ""), |request| (&request.request_id, &request.name));
-    let outcome = if error.kind == Kind::ApprovalRejected { Outcome::Rejected } else { Outcome::Failed };
-    Answer::failed(id, name, outcome, error)
 }
 
 /// One line a request; what was read or written stands in the answer and in the trail.

@@ -330,8 +330,8 @@ def test_the_types_that_a_view_says_are_those_of_its_columns(world: World) -> No
 
 
 def test_glue_says_the_same_type_in_its_own_words() -> None:
-    assert ocsf.hive("array(row(algorithm_id bigint, value varchar))") == "array<struct<algorithm_id:bigint,value:string>>"
-    assert ocsf.hive("row(a row(b array(varchar)), c bigint)") == "struct<a:struct<b:array<string>>,c:bigint>"
+    assert views.hive("array(row(algorithm_id bigint, value varchar))") == "array<struct<algorithm_id:bigint,value:string>>"
+    assert views.hive("row(a row(b array(varchar)), c bigint)") == "struct<a:struct<b:array<string>>,c:bigint>"
     for view in ALL:
         for column in view.columns:
             athena, glue = views.type_names(column.type)

@@ -1,5 +1,6 @@
 //! Death at every step, lost answers, 5xx before and after the change was made, two deliveries at once.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -154,6 +155,46 @@ async fn of_two_deliveries_at_once_one_sends_and_both_answer_the_same() {
         let (one, two) = (one.answer(), two.answer());
         assert_eq!((&one["outcome"], &two["outcome"]), (&json!("done"), &json!("done")));
         assert_eq!((&one["after"], rig.writes().len()), (&two["after"], 1));
+        rig.assert_trail("r", "done").await;
+    }
+}
+
+/// The second delivery looked for a lock before there was one, and reads the state after the first has sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_delivery_that_reads_what_another_has_just_done_answers_as_that_one() {
+    for event in [close(), note("r")] {
+        let rig = Rig::new().await;
+        let (reads, is_read) = std::sync::mpsc::channel();
+        let (sent, is_sent) = std::sync::mpsc::channel();
+        let is_sent = Mutex::new(is_sent);
+        rig.sim.faults.once(
+            Endpoint::SessionDetail,
+            1,
+            Fault::run(move || {
+                reads.send(()).unwrap();
+                tokio::task::block_in_place(|| is_sent.lock().unwrap().recv_timeout(SHORT)).unwrap();
+            }),
+        );
+        // The first is at its result: the second must find the lock, and wait for it.
+        let sent = Mutex::new(sent);
+        rig.sim.s3.faults.once(
+            "PUT",
+            "result.json",
+            1,
+            S3Fault::before(move || {
+                sent.lock().unwrap().send(()).unwrap();
+                tokio::task::block_in_place(|| std::thread::sleep(Duration::from_secs(2)));
+            }),
+        );
+        let other = rig.container(|lambda| lambda);
+        let second = tokio::spawn({
+            let event = event.clone();
+            async move { other.invoke(event, DEADLINE).await.answer() }
+        });
+        tokio::task::block_in_place(|| is_read.recv_timeout(SHORT)).expect("the second delivery reads");
+        let (one, two) = (rig.ask(event).await, second.await.unwrap());
+        assert_eq!((&one["outcome"], rig.writes().len()), (&json!("done"), 1), "{one:#}");
+        assert_eq!(two, one, "the second answers what the first came to");
         rig.assert_trail("r", "done").await;
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::core::checkpoint::Lease;
+use crate::core::checkpoint::lease::Lease;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::Millis;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::checkpoint::{StateObject, StoredState};
+use crate::core::checkpoint::stored::{StateObject, StoredState};
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 

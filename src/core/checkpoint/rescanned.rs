@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::checkpoint::StoredState;
+use crate::core::checkpoint::stored::StoredState;
 use crate::core::time::{HOUR, Millis};
 
 /// How far back the youngest records reach, and those of the last day.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::checkpoint::Lease;
+use crate::core::checkpoint::lease::Lease;
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 

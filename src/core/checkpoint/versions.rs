@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::checkpoint::StoredState;
+use crate::core::checkpoint::stored::StoredState;
 use crate::core::time::Millis;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::core::settings::SettingsError;
+use crate::core::settings::error::SettingsError;
 
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {

@@ -1,0 +1,17 @@
+//! Under what a stored line is known, for whoever has only the lines.
+
+use crate::collect::inventory;
+use crate::core::dialect::Dialect;
+use crate::core::ndjson;
+use crate::core::stream::Stream;
+use crate::incydr::facts::Kind;
+
+/// None where nothing is known of a stream's lines.
+pub fn known_key(dialect: Dialect, stream: Stream, line: &str) -> Option<String> {
+    match stream.kind_in(dialect)? {
+        Kind::Events(_) | Kind::Findings(_) => None,
+        Kind::Versions(facts) => ndjson::field(line, facts.list.field),
+        Kind::Rescanned(facts) => facts.key_of(line),
+        Kind::Inventory(facts) => inventory::key_of(facts, line),
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether an action may be done now: where it needs approval, another person has given it, to this very request.
+
+use crate::core::time::Millis;
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::request::{Approval, Request};
+use crate::respond::settings::{APPROVAL_LASTS, RespondSettings};
+use crate::respond::store::Store;
+
+pub enum Approved {
+    NotNeeded,
+    Pending,
+    By(String),
+    /// By whom, and why.
+    Rejected(String, RespondError),
+}
+
+/// `may_approve`: it was invoked under the name under which alone an approval is believed. An error is one after which the
+/// same request may be brought again.
+pub async fn approval(
+    request: &Request,
+    settings: &RespondSettings,
+    store: &Store<'_>,
+    may_approve: bool,
+    until: Millis,
+) -> Result<Approved, RespondError> {
+    if !settings.needs_approval.contains(request.permission()) {
+        return Ok(Approved::NotNeeded);
+    }
+    let Some(approval) = &request.approval else {
+        store.wait_for_approval(request, until).await?;
+        return Ok(Approved::Pending);
+    };
+    let rejected = |why: String| RespondError::new(Kind::ApprovalRejected, why);
+    if !may_approve {
+        let alias = &settings.approvals_alias;
+        return Err(rejected(format!(
+            "an approval is believed only where the function is invoked as its alias {alias:?}"
+        )));
+    }
+    let since = store.waits_since(request, until).await?;
+    let since =
+        since.ok_or_else(|| rejected("this request never asked for approval: send it without one first".to_owned()))?;
+    let by = approval.approved_by.clone();
+    Ok(match rejection(request, approval, since, Millis::now()) {
+        None => Approved::By(by),
+        Some(why) => Approved::Rejected(by, rejected(why)),
+    })
+}
+
+/// Why an approval is none.
+fn rejection(request: &Request, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
+    let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
+    match () {
+        () if approval.request_hash != request.hash => {
+            Some("the approval is bound to another request_hash than this request's".into())
+        }
+        () if !approval.is_given => Some(format!("{} refused it", approval.approved_by)),
+        () if is_same => Some(format!("{} asked for it and can't approve it", approval.approved_by)),
+        () if now > since + APPROVAL_LASTS => Some(format!("it asked for approval on {since}, more than 24 hours ago")),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_approval_is_bound_to_the_request_to_another_person_and_to_a_day() {
+        let event = json!({"action": "rule.disable", "request_id": "r", "requested_by": "alice@example.com",
+            "reason": "noise", "input": {"id": "rule-1"}});
+        let request = Request::parse(event.as_object().expect("an object")).expect("good");
+        let given =
+            |by: &str, is_given, hash: &str| Approval { approved_by: by.into(), is_given, request_hash: hash.into() };
+        let (since, in_time) = (Millis(0), Millis(APPROVAL_LASTS));
+        assert_eq!(rejection(&request, &given("bob", true, &request.hash), since, in_time), None);
+        for (approval, now, why) in [
+            (given("bob", false, &request.hash), in_time, "refused"),
+            (given(" Alice@Example.com", true, &request.hash), in_time, "can't approve"),
+            (given("bob", true, "another"), in_time, "another request_hash"),
+            (given("bob", true, &request.hash), in_time + 1, "24 hours"),
+        ] {
+            let rejected = rejection(&request, &approval, since, now).expect(why);
+            assert!(rejected.contains(why), "{rejected}");
+        }
+    }
+}

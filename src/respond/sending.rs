@@ -1,0 +1,157 @@
+//! Send, read back: sent once, or again where that comes to the same, and told by what is read afterwards.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::info;
+
+use crate::core::retry::sleep_within;
+use crate::core::time::Millis;
+use crate::incydr::request::Caller;
+use crate::respond::answer::{Answer, Outcome};
+use crate::respond::api::{Api, Sent};
+use crate::respond::error::{Kind, RespondError};
+use crate::respond::goal::{Goal, Write};
+use crate::respond::request::Request;
+use crate::respond::state::Asker;
+use crate::respond::store::Lock;
+use crate::respond::told::Told;
+
+/// How often it is read back until what the API took shows.
+const READ_BACKS: u32 = 4;
+/// How often a goal is tried for: what may be repeated is, after it was read back.
+const ROUNDS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub struct Sender<'a> {
+    pub api: &'a Api,
+    pub caller: &'a Caller<'a>,
+    pub asker: Asker<'a>,
+    pub until: Millis,
+}
+
+/// What sending came to: the last answer of the API, or the error that it ended with.
+struct Sending {
+    last: Result<Told, RespondError>,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Taken,
+    /// Refused, or never sent.
+    NotTaken,
+    Uncertain,
+}
+
+impl Sender<'_> {
+    /// `writes` is what is left, where it was just read; of what was taken over that is read back first.
+    pub async fn send_and_read_back(
+        &self,
+        request: &Request,
+        lock: &Lock,
+        writes: Option<Vec<Write>>,
+    ) -> Result<Answer, RespondError> {
+        let (goal, before) = (&lock.goal, lock.intent["before"].clone());
+        // What a delivery that died may have sent is as good as sent.
+        let mut may_send = writes.is_some() || goal.may_be_repeated();
+        let (mut after, mut left) = if let Some(writes) = writes {
+            (before.clone(), writes)
+        } else {
+            let state = self.asker.state(goal).await?;
+            let left = goal.writes(&state);
+            (state, left)
+        };
+        let mut sending = Sending { last: Ok(Told::message(200, "OK", "done")), end: End::Taken };
+        let mut in_doubt = !may_send;
+        for _ in 0..ROUNDS {
+            if left.is_empty() || !may_send {
+                break;
+            }
+            sending = self.send(&left).await;
+            in_doubt |= sending.end == End::Uncertain;
+            match self.read_back(goal, sending.end == End::Taken).await {
+                Ok((state, writes)) => (after, left) = (state, writes),
+                Err(error) => {
+                    in_doubt = true;
+                    sending.last = sending.last.and(Err(error));
+                    break;
+                }
+            }
+            // Never again what the API took, or what it refuses; and nothing without a look.
+            may_send = goal.may_be_repeated() && sending.end == End::Uncertain;
+            if !left.is_empty() && may_send && !sleep_within(PAUSE, self.until).await {
+                break;
+            }
+        }
+        Ok(outcome(request, before, after, &left, sending, in_doubt))
+    }
+
+    /// One after the other, up to the first that fails; events that are too many at once are sent in halves.
+    async fn send(&self, writes: &[Write]) -> Sending {
+        let mut last = Ok(Told::message(200, "OK", "done"));
+        let mut queue: Vec<Write> = writes.iter().rev().cloned().collect();
+        while let Some(write) = queue.pop() {
+            let (error, end) = match self.api.write(&write, self.caller).await {
+                Sent::Done(told) => {
+                    last = Ok(told);
+                    continue;
+                }
+                Sent::Refused(error) => match write.halves().filter(|_| may_be_too_many(&error)) {
+                    Some([first, second]) => {
+                        queue.extend([second, first]);
+                        continue;
+                    }
+                    None => (error, End::NotTaken),
+                },
+                Sent::NotSent(error) => (error, End::NotTaken),
+                Sent::Uncertain(error) => (error, End::Uncertain),
+            };
+            return Sending { last: Err(error), end };
+        }
+        Sending { last, end: End::Taken }
+    }
+
+    /// The state, and what is left to send. What the API said it took may take a moment to show.
+    async fn read_back(&self, goal: &Goal, must_show: bool) -> Result<(Value, Vec<Write>), RespondError> {
+        for n in 1.. {
+            let state = self.asker.state(goal).await?;
+            let left = goal.writes(&state);
+            let is_last = n == READ_BACKS || !must_show || left.is_empty();
+            if is_last || !sleep_within(PAUSE * n, self.until).await {
+                return Ok((state, left));
+            }
+        }
+        unreachable!("it is read back a few times")
+    }
+}
+
+fn outcome(request: &Request, before: Value, after: Value, left: &[Write], sending: Sending, in_doubt: bool) -> Answer {
+    let answer = match sending.last {
+        // Whatever the API said: it is so.
+        Ok(told) if left.is_empty() => Answer { told, ..Answer::new(Some(request), Outcome::Done) },
+        Err(error) if left.is_empty() => {
+            info!(request_id = request.request_id, error = error.message, "read back: it took effect all the same");
+            Answer::new(Some(request), Outcome::Done)
+        }
+        Err(error) if sending.end == End::NotTaken && !in_doubt => {
+            Answer::failed(Some(request), Outcome::Failed, &error)
+        }
+        Err(error) => {
+            let why = format!("it may have been sent, and reading back doesn't show it: {}", error.message);
+            Answer::failed(Some(request), Outcome::Unknown, &RespondError { message: why, ..error })
+        }
+        Ok(told) => {
+            let why = "reading back doesn't show that it took effect";
+            let error = RespondError::new(Kind::ThirdPartyGenericError, why);
+            Answer::failed(Some(request), Outcome::Unknown, &RespondError { told: Some(Box::new(told)), ..error })
+        }
+    };
+    Answer { before, after, ..answer }
+}
+
+/// How many events one request takes, or a case holds, is not published. What the API says of a case is no matter of number.
+fn may_be_too_many(error: &RespondError) -> bool {
+    let is_400 = error.told.as_ref().is_some_and(|told| told.status_code == 400);
+    is_400 && !["CLOSED", "ARCHIVED"].iter().any(|word| error.message.contains(word))
+}
