@@ -18,8 +18,9 @@ DASHBOARDS = {
     "people": ("Incydr: people, devices, files", [
         "leavers", "leavers_files", "activity_of_person", "activity_of_device", "activity_of_hash",
     ]),
-    "operations": ("Incydr: sessions, cases, agents, the collector", [
+    "operations": ("Incydr: sessions, cases, agents, the collector, the responder", [
         "sessions_open", "cases_open", "held_deactivated", "agents_silent", "collector_state",
+        "responses",
     ]),
 }  # fmt: skip
 

@@ -21,9 +21,18 @@ from lambda_function import Function  # noqa: E402
 from simulator import BINARIES, Simulator  # noqa: E402
 
 SEED = 19
-# Of actors' profiles the records are this file's, for the simulator has none.
-STREAMS = [stream for stream in views.keys() if stream not in {"collector_health", "actor_profiles"}]
+# Those of the collector. Of actors' profiles the records are this file's, for the simulator has none.
+STREAMS = [stream for stream in views.keys() if stream not in {"collector_health", "response_actions", "actor_profiles"}]
 Record = dict[str, Any]
+# What the responder is asked for; of the last one the API's answer is a refusal.
+RESPONSES: list[Record] = [
+    {"action": action, "request_id": f"of-{action}", "requested_by": "alice@example.com", "reason": "ticket 4711", "input": given}
+    for action, given in [
+        ("case.create", {"name": "A leaver", "description": "of the tests"}),
+        ("actor.update", {"actor": "1", "notes": "leaves"}),
+        ("case.delete", {"number": 1}),
+    ]
+]  # fmt: skip
 
 
 @dataclass
@@ -129,6 +138,7 @@ def collected(seed: int, directory: Path) -> Iterator[World]:
         with Function(BINARIES / "incydr-collector", environment) as function:
             _, answer = function.invoke({"source": "aws.scheduler"}, 60)
         assert answer["status"] == "complete", answer
+        respond(simulator)
         s3, bucket = simulator.s3(), simulator.places["bucket"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="code42/")
         for key in [found["Key"] for page in pages for found in page.get("Contents", [])]:
@@ -142,6 +152,19 @@ def collected(seed: int, directory: Path) -> Iterator[World]:
     lake = engine.Lake(directory)
     yield World(lake, shown)
     lake.close()
+
+
+def respond(simulator: Simulator) -> None:
+    """The real responder leaves its trail."""
+    simulator.push("actors", json.dumps({"actorId": "1", "name": "a@example.com", "active": True, "notes": None}))
+    allowed = ",".join(request["action"] for request in RESPONSES)
+    with Function(BINARIES / "responder", simulator.places["environment"] | {"ALLOWED_ACTIONS": allowed, "NEEDS_APPROVAL": "none"}) as function:
+        for request in RESPONSES:
+            if request is RESPONSES[-1]:
+                simulator.fault("write", "status", status=400, body='{"problem":"NO_EDITS_ONCE_CLOSED"}')
+            how, answer = function.invoke(request, 60)
+            assert how == ("error" if request is RESPONSES[-1] else "response"), answer
+    simulator.clear_faults()
 
 
 @dataclass

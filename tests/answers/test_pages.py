@@ -35,10 +35,15 @@ def test_what_is_unloaded_for_security_lake_is_parquet_that_reads_back_the_same(
     names = [column[0] for column in found.description]
     rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     assert sorted(rows, key=repr) == sorted(expected, key=repr)
+    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
 
 
 def test_the_daily_script_is_shell_and_asks_for_views_that_there_are() -> None:
     (script,) = blocks(LAKE, "sh")
+    (statement,) = blocks(LAKE, "sql")
+    for text in [script, statement]:
+        assert re.search(r"UNLOAD \(\s*SELECT \*\s+FROM \S+\s+WHERE dt = '\S+'\s+ORDER BY time\s*\)", text)
+        assert re.search(r"region=<region>/accountId=external/eventDay=", text)
     assert subprocess.run(["sh", "-n"], input=script.replace("<", "").replace(">", ""), text=True).returncode == 0
     classes = re.search(r"for class in (.*?); do", script)[1].split()
     others = re.findall(r"`(\w+)`", LAKE[LAKE.index("Findings (") :].splitlines()[0])

@@ -11,7 +11,7 @@ import engine
 import pytest
 import queries
 import template
-from conftest import Record, World, Written
+from conftest import RESPONSES, Record, World, Written
 from test_views import at, equal, moment, text
 
 QUERIES = {query.name: query for query in queries.all()}
@@ -275,15 +275,30 @@ def test_the_collectors_state_is_its_last(world: World) -> None:
     assert {row["state"] for row in found} == {"collecting"}
 
 
+def test_what_the_responder_was_asked_for_and_what_became_of_it(world: World, written: Written) -> None:
+    found = rows(world, "responses")
+    asked = {(request["request_id"], request["action"], request["requested_by"], request["reason"]) for request in RESPONSES}
+    assert values(found, "request_id", "action", "requested_by", "reason") == asked
+    assert [row["outcome"] for row in reversed(found)] == ["done", "done", "failed"]
+    assert [row["asked"] < row["ended"] for row in found] == [True] * 3
+    assert ["NO_EDITS_ONCE_CLOSED" in (row["error_message"] or "") for row in found] == [True, False, False]
+    # A delivery that died leaves no result. Who approved stands in both records.
+    intent: Record = {"request_id": "r", "record": "intent", "at": written.time(timedelta(hours=1)), "approved_by": "bob@example.com"}
+    written.put("response_actions", [intent])
+    (row,) = written.lake().rows(QUERIES["responses"].sql)
+    assert (row["request_id"], row["outcome"], row["ended"], row["approved_by"]) == ("r", None, None, "bob@example.com")
+
+
 @pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if "days" in query.variables])
 def test_a_query_reads_so_many_days_and_no_more(written: Written, name: str) -> None:
     """Today and the days before; what is older is no gzip."""
-    stream = "collector_health" if "collector_health" in QUERIES[name].sql else "file_events"
+    (stream,) = {"collector_health", "response_actions", "file_events"} & set(engine.tables(QUERIES[name].sql.replace("_all", "")))
     event = {
         "@timestamp": written.time(), "event": {"id": "1", "inserted": written.time(), "vector": "V"},
         "user": {"email": "somebody@example.com", "deviceUid": "1068825680073059135"},
         "file": {"hash": {"md5": "d41d8cd98f00b204e9800998ecf8427e"}},
         "risk": {"severity": "HIGH", "score": 9, "trusted": False}, "stream": "audit", "state": "error", "at": written.time(),
+        "record": "intent",
     }  # fmt: skip
     written.put(stream, [event], timedelta(days=30))
     written.put("actor_profiles", [{"actorId": "1", "name": "somebody@example.com", "endDate": f"{written.now:%Y-%m-%d}"}])

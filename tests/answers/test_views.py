@@ -15,7 +15,7 @@ import queries
 import sqlglot
 import template
 import views
-from conftest import Record, World, Written
+from conftest import RESPONSES, Record, World, Written
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
@@ -155,6 +155,21 @@ def test_the_collectors_own_records_are_rows(world: World) -> None:
     compare(found, [json.loads(row["record"]) for row in found], "environment_health")
 
 
+def test_the_responders_trail_is_rows(world: World) -> None:
+    found = world.lake.rows("SELECT * FROM response_actions_all ORDER BY at")
+    compare(found, [json.loads(row["record"]) for row in found], "response_actions")
+    asked = {row["request_id"]: row for row in found if row["kind"] == "intent"}
+    assert set(asked) == {request["request_id"] for request in RESPONSES} and len(found) == 2 * len(asked)
+    for request in RESPONSES:
+        row = asked[request["request_id"]]
+        assert json.loads(row["input"]) == request["input"]
+        columns = ["action", "requested_by", "reason"]
+        assert [row[column] for column in columns] == [request[column] for column in columns]
+    # Each column has something in it, but for who approved, which nobody had to.
+    empty = {field.column for field in BY_STREAM["response_actions"] if all(row[field.column] is None for row in found)}
+    assert empty == {"approved_by"}
+
+
 def test_the_newest_version_counts_wherever_it_is_stored_and_what_is_deleted_is_apart(written: Written) -> None:
     day = timedelta(days=1)
     user = {"userId": "1", "username": "old@example.com", "active": True}
@@ -271,7 +286,7 @@ def test_columns_are_named_as_the_vendor_names_them() -> None:
         ("type$", "event_type"), ("scores", "score"), ("scores", "severity"), ("scores", "highest_severity"),
         ("states", "state"), ("triggeredAlerts", "triggered_alert_ids"), ("triggeredAlerts", "triggered_rule_ids"),
         ("triggeredAlerts", "triggered_rule_names"), ("_watchlistId", "of_watchlist_id"), ("_ruleId", "of_rule_id"),
-        ("_matterId", "of_matter_id"),
+        ("_matterId", "of_matter_id"), ("record", "kind"),
     }  # fmt: skip
 
 
@@ -298,7 +313,7 @@ def test_what_the_vendors_sdk_does_not_know_is_told() -> None:
     }
     assert unknown == UNKNOWN
     without = {stream for stream in views.keys() if stream not in known.MODELS}
-    assert without == {"audit", "collector_health", "departments", "environment_health"}
+    assert without == {"audit", "collector_health", "response_actions", "departments", "environment_health"}
 
 
 def test_the_template_has_each_view_as_athena_keeps_it() -> None:

@@ -506,10 +506,11 @@ def tables():
     }
 
 
-def test_every_stream_of_the_code_has_a_table_and_so_do_their_states_and_all_are_alike():
+def test_every_stream_of_the_code_has_a_table_and_so_do_their_states_and_the_responders_trail_and_all_are_alike():
     code = (ROOT / "src" / "core" / "stream.rs").read_text("utf-8")
     streams = set(re.findall(r'^    [A-Z]\w+: "(\w+)", [A-Z]', code, re.MULTILINE))
-    assert len(streams) > 10 and set(tables()) >= streams | {"collector_health"}
+    (trail,) = re.findall(r'TRAIL: &str = "(\w+)"', (ROOT / "src" / "bucket" / "records.rs").read_text("utf-8"))
+    assert len(streams) > 10 and set(tables()) >= streams | {"collector_health", trail}
     alike = {json.dumps(properties, sort_keys=True).replace(name, "X") for name, properties in tables().items()}
     assert len(alike) == 1
 
