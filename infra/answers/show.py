@@ -28,6 +28,12 @@ def read_streams(chosen: list[queries.Query]) -> set[str]:
     return named & set(views.keys())
 
 
+def nothing(query: queries.Query, directory: Path) -> str:
+    """Whether there is nothing to find, or nothing to look in."""
+    without = [stream for stream in sorted(read_streams([query])) if not any(directory.glob(f"{stream}/dt=*/hour=*/*.gz"))]
+    return f"nothing: there are no records of {' and '.join(without)}" if without else "nothing"
+
+
 def patterns(streams: set[str], days: int) -> Iterator[str]:
     """Of events these days; of all else every version, for the newest may be old."""
     today = datetime.now(UTC)
@@ -118,7 +124,7 @@ def main() -> None:
         if rows:
             print_table(rows, given.rows)
         else:
-            print("  nothing")
+            print(f"  {nothing(query, directory)}")
 
 
 if __name__ == "__main__":

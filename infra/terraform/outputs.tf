@@ -45,6 +45,11 @@ output "s3_prefix" {
   value       = lookup(aws_cloudformation_stack.collector.outputs, "S3Prefix", null)
 }
 
+output "notify" {
+  description = "How new objects are told of"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "Notify", null)
+}
+
 output "streams" {
   description = "The streams that are collected"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "Streams", null)

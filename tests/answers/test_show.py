@@ -36,6 +36,15 @@ def test_what_asks_for_one_person_is_left_out_unless_one_is_named(world: World) 
     assert "Exposure 1" in done.stdout and "Activity" not in done.stdout
 
 
+def test_what_finds_nothing_says_whether_there_was_anything_to_look_in(written: Written) -> None:
+    written.put("file_events", [{"event": {"id": "1"}}])
+    done = show("--directory", written.directory)
+    parts = dict(re.findall(r"\[(\w+)\]\n  (nothing.*)\n", done.stdout))
+    assert parts["exposure_by_user"] == "nothing"
+    assert parts["leavers"] == "nothing: there are no records of actor_profiles"
+    assert parts["held_deactivated"].endswith("no records of agents and cases and legal_hold and users")
+
+
 def test_an_address_with_a_quote_is_text(world: World) -> None:
     done = show("--directory", world.lake.directory, "--query", "activity_of_person", "--person", "o'neil@example.com")
     assert done.returncode == 0 and done.stdout.rstrip().endswith("nothing")

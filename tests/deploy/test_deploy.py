@@ -123,7 +123,10 @@ def test_the_doctor_finds_nothing_to_mend_in_what_collects(aws: Aws, story: Stac
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_other_stacks_take_its_outputs(aws: Aws, story: Stack, extra: str) -> None:
-    given = {"siem-access": ["SiemAccountId=210987654321", "ExternalId=a-long-random-one"]}.get(extra, [])
+    given = {
+        "siem-access": ["SiemAccountId=210987654321", "ExternalId=a-long-random-one"],
+        "notify": ["Notify=EVENTBRIDGE"],
+    }.get(extra, [])
     aws.run(ROOT / "infra" / "deploy-extra.sh", "test", extra, *given)
     deployed = aws.stack(f"{STORY}-{extra}")
     assert deployed.status == "CREATE_COMPLETE"

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +25,15 @@ def tenant() -> Iterator[Simulator]:
             tenant.push("alert_rules", json.dumps(rule))
         session = {"sessionId": "s-1", "actorId": "a-1", "beginTime": 1_767_225_600_000, "endTime": 1_767_225_700_000}
         lists = {"notes": [], "scores": [], "triggeredAlerts": [{"alertId": "x"}], "states": [{"state": "OPEN", "sourceTimestamp": 1}]}
-        tenant.push("sessions", json.dumps(session | lists))
+        # The second one, and all that follows, are those that the page's playbooks name.
+        for id in ["s-1", "1004_1767225600000"]:
+            tenant.push("sessions", json.dumps(session | lists | {"sessionId": id}))
+        for n, name in enumerate(["ann@example.com", "alice@example.com"]):
+            tenant.push("users", json.dumps({"userId": f"u-{n}", "username": name, "active": True, "modificationDate": AT}))
+            tenant.push("actors", json.dumps({"actorId": f"a-{n}", "name": name, "active": True, "endDate": None}))
+        agent = {"agentId": "935873453596901068", "userId": "u-1", "name": "laptop", "active": True, "modificationDate": AT}
+        tenant.push("agents", json.dumps(agent | {"agentHealthIssueTypes": []}))
+        tenant.push("watchlists", json.dumps({"watchlistId": "w-1", "listType": "DEPARTING_EMPLOYEE", "title": "Leavers"}))
         yield tenant
 
 
@@ -50,7 +59,7 @@ def responder(aws: Aws, tenant: Simulator) -> Stack:
         "Architecture": "x86_64",
         "RecordsBucketName": "acts",
         "StateBucketName": "acts",
-        "AllowedActions": "session.add_note,rule.disable",
+        "AllowedActions": "session.add_note,session.set_state,leavers.sync,case.create,agent.deactivate,rule.disable",
         "ResponderRequestsPerMinute": 120,
     }
     overrides = [f"{name}={value}" for name, value in parameters.items()]
@@ -173,3 +182,59 @@ def test_a_message_that_fails_ends_in_its_queue_and_holds_up_no_other(aws, respo
     until(both, 60, "both that fail are told")
     assert "no JSON" in bodies and any("nowhere" in body for body in bodies)
     assert tenant.world("sessions")[0].count("[request queued]") == 1
+
+
+def playbook(title: str) -> str:
+    """The commands of one of the page's playbooks."""
+    page = (ROOT / "infra" / "respond.md").read_text("utf-8")
+    return re.search(rf"### {title}\n.*?```sh\n(.*?)```", page, re.DOTALL)[1]
+
+
+def play(aws: Aws, responder: Stack, commands: str, **given: str) -> list[str]:
+    """What a person types, in a shell; the executions that it starts."""
+    places = {"REQUESTS_QUEUE_URL": responder.outputs["RequestsQueueUrl"], "RESPOND_ARN": responder.outputs["RespondArn"]}
+    settings = [f"{name}={value}" for name, value in (places | given).items()]
+    said = aws.run("env", *settings, "bash", "-euc", commands)
+    return re.findall(r'"executionArn": "([^"]+)"', said)
+
+
+def test_the_playbook_that_closes_a_session_from_a_ticket(aws, responder, tenant):
+    def is_closed() -> bool:
+        session = next(text for text in tenant.world("sessions") if "1004_1767225600000" in text)
+        return "[request INC-4711-note]" in session and json.loads(session)["states"][-1]["state"] == "CLOSED_FP"
+
+    commands = playbook("A session is closed from a ticket")
+    play(aws, responder, commands)
+    until(is_closed, 60, "the session has its note and is closed")
+    # A ticket system that sends them again changes nothing.
+    before = tenant.world("sessions")
+    play(aws, responder, commands)
+    until(lambda: len(trail(aws, responder, "INC-4711-close")) == 2, 60, "the trail has both records")
+    assert tenant.world("sessions") == before
+
+
+def test_the_playbook_of_a_leaver(aws, responder, tenant):
+    commands = playbook("A leaver, from HR's list to watchlist and case")
+    (key,) = set(re.findall(r'"key": "([^"]+)"', commands))
+    soon = f"{datetime.now(UTC) + timedelta(days=10):%Y-%m-%d}"
+    aws.client("s3").put_object(Bucket="acts", Key=key, Body=f"address,end_date\nann@example.com,{soon}\n".encode())
+    for execution in play(aws, responder, commands):
+        told = ended(aws, execution)
+        assert told["status"] == "SUCCEEDED" and json.loads(told["output"])["outcome"] == "done", told
+    assert json.loads(tenant.world("actors")[0])["endDate"] == soon
+    (member,) = tenant.children("included_actors", "w-1")
+    assert json.loads(member)["actorId"] == "a-0"
+    (case,) = map(json.loads, tenant.world("cases"))
+    assert (case["subject"], case["assignee"]) == ("a-0", "u-1")
+
+
+def test_the_playbook_of_a_stale_agent(aws, responder, tenant, asked):
+    asks, approves = playbook("A stale agent is deactivated, by two people").split("# Bob,")
+    (execution,) = play(aws, responder, asks)
+    message = approval_asked(aws, asked)
+    approves = "#" + approves.replace("<request_hash>", message["request_hash"])
+    play(aws, responder, approves, TASK_TOKEN=message["task_token"])
+    assert ended(aws, execution)["status"] == "SUCCEEDED"
+    assert json.loads(tenant.world("agents")[0])["active"] is False
+    intent, _ = trail(aws, responder, "stale-2026-11")
+    assert (intent["requested_by"], intent["approved_by"]) == ("alice@example.com", "bob@example.com")

@@ -12,7 +12,7 @@ import pytest
 from rendered import ROOT, Rendered, listed, source, statements
 
 NOTIFY = ROOT / "infra" / "notify.yaml"
-GIVEN = {"RecordsBucketName": "records", "SlackUrl": "https://hooks.slack.com/services/T/B/x", "TicketUrl": "https://t.example.com/"}
+GIVEN = {"Notify": "EVENTBRIDGE", "RecordsBucketName": "records", "SlackUrl": "https://hooks.slack.com/services/T/B/x", "TicketUrl": "https://t.example.com/"}
 KEY = "code42/sessions/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T130000000Z.ndjson.gz"
 HEALTH = KEY.replace("sessions", "collector_health")
 
@@ -42,6 +42,7 @@ class Aws:
         self.refuses = refuses
         self.calls: list[tuple[str, str]] = []
         self.entries: list[dict[str, Any]] = []
+        self.sizes: list[int] = []
 
     def client(self, name: str) -> "Aws":
         return self
@@ -52,7 +53,11 @@ class Aws:
         return {"Body": body}
 
     def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:
-        assert 1 <= len(Entries) <= 10
+        # As AWS counts: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
+        parts = [entry[part] for entry in Entries for part in ["Source", "DetailType", "Detail"]]
+        parts += [resource for entry in Entries for resource in entry["Resources"]]
+        assert 1 <= len(Entries) <= 10 and sum(len(part.encode()) for part in parts) <= 256 * 1024
+        self.sizes.append(len(Entries))
         self.calls.append(("events:PutEvents", Entries[0]["EventBusName"]))
         self.entries += Entries
         return {"FailedEntryCount": min(self.refuses, len(Entries))}
@@ -134,12 +139,29 @@ def test_only_objects_of_these_two_are_asked_for(stack: Rendered, teller: Any) -
     assert teller(aws, KEY.replace("sessions", "session_events")) == 0 and aws.calls == []
 
 
-def test_many_records_go_ten_at_a_time_and_a_refusal_tells_all_again(teller: Any) -> None:
+def test_many_records_go_five_at_a_time_and_a_refusal_tells_all_again(teller: Any) -> None:
     aws = Aws({KEY: [{"sessionId": str(n)} for n in range(23)]})
     assert teller(aws, KEY) == 23
+    assert aws.sizes == [5, 5, 5, 5, 3]
     assert [event_of(entry)["detail"]["id"] for entry in aws.entries] == [str(n) for n in range(23)]
     with pytest.raises(RuntimeError, match="1 events of code42/sessions/"):
         teller(Aws({KEY: [SESSION]}, refuses=1), KEY)
+
+
+def test_the_longest_names_fit_into_a_call(teller: Any) -> None:
+    alerts = [{"ruleName": "ü" * 300}] * 60
+    aws = Aws({KEY: [{"sessionId": "1" * 40, "actorName": "ü" * 300, "triggeredAlerts": alerts}] * 10})
+    assert teller(aws, KEY) == 10
+
+
+def test_what_is_kept_is_an_alarm(stack: Rendered) -> None:
+    alarm = stack.resources["SomethingUntold"]["Properties"]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "Untold.QueueName"}] and alarm["Threshold"] == 1
+    topic = "arn:aws:sns:us-east-1:123456789012:alarms"
+    told = Rendered(source(NOTIFY), **GIVEN, AlarmTopicArn=topic).resources["SomethingUntold"]["Properties"]
+    assert told["AlarmActions"] == told["OKActions"] == [topic] and "AlarmActions" not in alarm
+    section = alarm["AlarmDescription"].split("Runbook: infra/README.md, ")[1].strip().rstrip(".")
+    assert f"\n### {section}\n" in (ROOT / "infra" / "README.md").read_text("utf-8")
 
 
 def test_what_fails_is_tried_again_and_then_kept(stack: Rendered) -> None:
@@ -207,7 +229,18 @@ def test_nobody_is_called_unless_an_address_is_given() -> None:
 
 def test_what_make_deploy_fills_in_the_collectors_stack_has() -> None:
     outputs = set(source()["Outputs"])
-    assert {"RecordsBucketName", "S3Prefix", "KmsKeyArn", "PermissionsBoundaryArn", "RolePath"} <= outputs & set(source(NOTIFY)["Parameters"])
+    filled = {"RecordsBucketName", "S3Prefix", "KmsKeyArn", "PermissionsBoundaryArn", "RolePath", "Notify"}
+    assert filled <= outputs & set(source(NOTIFY)["Parameters"])
+
+
+def test_where_nobody_tells_of_new_objects_it_is_refused() -> None:
+    template = source(NOTIFY)
+    assert template["Parameters"]["Notify"]["AllowedValues"] == source()["Parameters"]["Notify"]["AllowedValues"]
+    assert "Default" not in template["Parameters"]["Notify"]
+    (assertion,) = template["Rules"]["HearsOfNewObjects"]["Assertions"]
+    for notify in source()["Parameters"]["Notify"]["AllowedValues"]:
+        assert Rendered(template, **GIVEN | {"Notify": notify}).of(assertion["Assert"]) == (notify == "EVENTBRIDGE")
+    assert Rendered(source(), Notify="SQS", BaseUrl="https://api.us.code42.com").outputs["Notify"] == "SQS"
 
 
 def test_its_code_fits_into_a_template() -> None:
