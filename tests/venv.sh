@@ -14,11 +14,18 @@ mkdir -p target
 export PIP_CACHE_DIR="$root/target/pip-cache" UV_CACHE_DIR="$root/target/uv-cache"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# The installer is fetched once for all; each environment of its own takes seconds.
+uv=$(grep '^uv==' "$requirements")
+if [ "$(cat target/venv-uv/uv.installed 2>/dev/null)" != "$uv" ] || ! target/venv-uv/bin/uv --version >/dev/null 2>&1; then
+    python3 -m venv --clear target/venv-uv
+    target/venv-uv/bin/python -m pip install --quiet "$uv"
+    echo "$uv" >target/venv-uv/uv.installed
+fi
+
 # The stamp is written last: an installation that was broken off is done again.
 if ! cmp -s "$requirements" "$venv/requirements.installed" || ! "$venv/bin/python" -c '' 2>/dev/null; then
     echo "$name: installing its tools (once)"
-    python3 -m venv --clear "$venv"
-    "$venv/bin/python" -m pip install --quiet "$(grep '^uv==' "$requirements")"
-    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -r "$requirements"
+    target/venv-uv/bin/uv venv --quiet --clear --python python3 "$venv"
+    target/venv-uv/bin/uv pip install --quiet --python "$venv/bin/python" -r "$requirements"
     cp "$requirements" "$venv/requirements.installed"
 fi

@@ -6,7 +6,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-export PYTHONDONTWRITEBYTECODE=1 NO_PROXY=127.0.0.1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache" NO_PROXY=127.0.0.1
 
 tests/venv.sh answers tests/answers/requirements.txt
 [ -x "${CARGO_TARGET_DIR:-target}/debug/simulator" ] || cargo build --workspace --bins

@@ -6,7 +6,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-export PYTHONDONTWRITEBYTECODE=1 NO_PROXY=127.0.0.1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache" NO_PROXY=127.0.0.1
 
 tests/venv.sh bench tests/bench/requirements.txt
 cargo build --release --package incydr-collector --bin incydr-collector

@@ -6,7 +6,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-export PYTHONDONTWRITEBYTECODE=1 NO_PROXY=127.0.0.1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache" NO_PROXY=127.0.0.1
 # These would make the simulator use another store, and the vendor's client another tenant.
 unset SIMULATOR_S3_ENDPOINT SIMULATOR_S3_ACCESS_KEY SIMULATOR_S3_SECRET_KEY
 unset INCYDR_URL INCYDR_API_CLIENT_ID INCYDR_API_CLIENT_SECRET INCYDR_REFRESH_TOKEN INCYDR_REFRESH_URL

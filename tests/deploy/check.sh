@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
 
 # What sam would leave in the home directory goes below target/.
-export PYTHONDONTWRITEBYTECODE=1 SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache" SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
 # It asks this often how far a stack is.
 export SAM_CLI_POLL_DELAY=0.2
 # Nobody's account: neither a profile nor a region of whoever runs this.

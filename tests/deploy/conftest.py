@@ -1,4 +1,4 @@
-"""One emulated AWS and one tenant for all tests."""
+"""One emulated AWS for all tests, and a tenant for each file: what it has is of the last hour, as LOOKBACK_MINUTES is."""
 
 import shutil
 import tempfile
@@ -18,12 +18,12 @@ def aws() -> Iterator[Aws]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tenant() -> Iterator[Simulator]:
     with Simulator("--seed", 23, "--users", 12, "--cases", 5, "--audit", 60, "--file-events", 90) as tenant:
         yield tenant
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def credentials(tenant: Simulator) -> dict[str, str]:
     return {name: tenant.places[name] for name in ["client_id", "client_secret"]}

@@ -194,7 +194,9 @@ def play(aws: Aws, responder: Stack, commands: str, **given: str) -> list[str]:
     """What a person types, in a shell; the executions that it starts."""
     places = {"REQUESTS_QUEUE_URL": responder.outputs["RequestsQueueUrl"], "RESPOND_ARN": responder.outputs["RespondArn"]}
     settings = [f"{name}={value}" for name, value in (places | given).items()]
-    said = aws.run("env", *settings, "bash", "-euc", commands)
+    # The CLI's version 1 takes SQS's address from no variable.
+    here = 'aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }\n'
+    said = aws.run("env", *settings, "bash", "-euc", here + commands)
     return re.findall(r'"executionArn": "([^"]+)"', said)
 
 

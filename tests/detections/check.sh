@@ -5,7 +5,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache"
 
 echo "detections: each rule converts, to what is there"
 tests/detections/convert.sh --check

@@ -3,7 +3,7 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache"
 
 tests/venv.sh detections tests/detections/requirements.txt
 tests/venv.sh datadog tests/detections/requirements-datadog.txt

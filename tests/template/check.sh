@@ -10,7 +10,7 @@ venv=target/venv-template
 cd "$root"
 
 # What sam would leave in the home directory goes below target/.
-export PYTHONDONTWRITEBYTECODE=1 SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
+export PYTHONPYCACHEPREFIX="$PWD/target/pycache" SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
 # sam wants a region even where it asks AWS nothing.
 export AWS_DEFAULT_REGION=us-east-1
 
