@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
-	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe backfill bench growth clean
+	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe status backfill bench growth clean
 
 # Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -135,6 +135,9 @@ invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answe
 
 probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
+
+status: EVENT = {"action": "status"}
+status: invoke ## Ask the function of ENV how each stream is, and how far it has come: at a glance, without a run
 
 # What is given of FROM, TO, STREAMS=audit,file_events, REQUESTS a minute and HOURS within which it must be read.
 comma := ,

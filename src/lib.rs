@@ -8,7 +8,7 @@
 //! From the top down. Each uses only those below it. `tests/layers.py` checks that, and draws `docs/layers.svg`.
 //!
 //! * [`edge`]: an event in, an answer out
-//! * [`actions`]: collect, backfill, restart, recover, verify, probe, health. [`respond`]: the responder, a binary of its own,
+//! * [`actions`]: collect, backfill, restart, recover, verify, probe, health, status. [`respond`]: the responder, a binary of its own,
 //!   which uses neither `actions` nor `collect`
 //! * [`collect`]: one stream in one run: windows, lists, objects, commit
 //! * [`bucket`]: S3. [`incydr`]: the API. [`secrets`]: the API client's credentials. Of these only `incydr` uses another,

@@ -16,6 +16,8 @@ pub enum Invocation {
     /// What the API client may read, of these streams or of all that there are.
     Probe(Option<Vec<Stream>>),
     Health(HealthRequest),
+    /// How collecting goes, as the checkpoint says.
+    Status,
     /// What was stopped is tried again.
     Restart(Restart),
     /// The checkpoint is made again from the manifests.
@@ -35,6 +37,7 @@ impl Invocation {
             Self::Verify(_) => Some("verify"),
             Self::Probe(_) => Some("probe"),
             Self::Health(_) => Some("health"),
+            Self::Status => Some("status"),
             Self::Restart(_) => Some("restart"),
             Self::Recover => Some("recover"),
             Self::Plan(_) => Some("plan"),

@@ -29,7 +29,7 @@ const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
 /// How often a person's own run looks whether another's lease is over.
 const LEASE_POLL: Duration = Duration::from_millis(500);
 /// What is still owed after so long should have been covered by an earlier run.
-const FEW_TICKS: i64 = 15 * MINUTE;
+pub const FEW_TICKS: i64 = 15 * MINUTE;
 
 /// One run of such an action.
 pub struct Work<'a> {

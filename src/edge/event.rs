@@ -10,7 +10,7 @@ use crate::core::stream::{Class, Stream};
 use crate::core::time::{HOUR, Millis};
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
-                     \"merge\", \"plan\", \"probe\", \"recover\", \"replay\", \"restart\", \"shard\" and \"verify\"";
+                     \"merge\", \"plan\", \"probe\", \"recover\", \"replay\", \"restart\", \"shard\", \"status\" and \"verify\"";
 
 /// The event as Lambda hands it over, where it is JSON that can be read at all.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -50,6 +50,7 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
             "verify" => verify(event),
             "probe" => Ok(Invocation::Probe(EventFields::read(event, "probe", &["streams"])?.streams)),
             "health" => health(event),
+            "status" => EventFields::read(event, "status", &[]).map(|_| Invocation::Status),
             "plan" => plan(event, now),
             "shard" => {
                 let shard = EventFields::read(event, "shard", &["shard"])?.shard;
@@ -141,7 +142,8 @@ impl EventFields {
         for (field, value) in event.iter().filter(|(field, _)| *field != "action") {
             if !takes.contains(&field.as_str()) {
                 let takes: Vec<String> = takes.iter().map(|name| format!("{name:?}")).collect();
-                return Err(format!("{field:?} is not a field of {action:?}, which takes {}", takes.join(", ")));
+                let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
+                return Err(format!("{field:?} is not a field of {action:?}, which takes {takes}"));
             }
             match field.as_str() {
                 "streams" => fields.streams = Some(streams(value)?),
@@ -279,6 +281,7 @@ mod tests {
         let probe = json!({"action": "probe", "streams": ["audit"]});
         assert_eq!(parsed(probe), Ok(Invocation::Probe(Some(vec![Stream::Audit]))));
         assert_eq!(parsed(json!({"action": "health"})), Ok(Invocation::Health(HealthRequest::default())));
+        assert_eq!(parsed(json!({"action": "status"})), Ok(Invocation::Status));
         let health = json!({"action": "health", "format": "csv", "prefix": "report/"});
         let expected = HealthRequest { prefix: Some("report/".into()), format: Format::Csv };
         assert_eq!(parsed(health), Ok(Invocation::Health(expected)));
@@ -309,6 +312,7 @@ mod tests {
             (json!({"action": "health", "format": "xlsx", "prefix": "a/"}), "must be \"json\" or \"csv\""),
             (json!({"action": "health", "format": "csv"}), "needs \"prefix\""),
             (json!({"action": "health", "streams": ["audit"]}), "\"streams\" is not a field"),
+            (json!({"action": "status", "streams": ["audit"]}), "not a field of \"status\", which takes none"),
             (json!({"action": "collect", "from": "yesterday"}), "RFC 3339"),
             (json!({"action": "collect", "from": "0001-01-01T00:00:00Z"}), "since 1970"),
             (json!({"action": "collect", "from": 1_700_000_000}), "RFC 3339"),

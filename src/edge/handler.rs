@@ -18,6 +18,7 @@ use crate::actions::probe::{Probed, probe};
 use crate::actions::recover::{Recovered, recover};
 use crate::actions::request::{Collect, Invocation};
 use crate::actions::restart::restart;
+use crate::actions::status::{StatusAnswer, status};
 use crate::actions::verify::{Verified, verify};
 use crate::bucket::aws::AwsClients;
 use crate::collect::error::Error;
@@ -43,6 +44,7 @@ pub enum Answered {
     Verify(Box<Verified>),
     Probe(Box<Probed>),
     Health(Box<HealthAnswer>),
+    Status(Box<StatusAnswer>),
     Backfill(Backfilled),
     Recover(Box<Recovered>),
 }
@@ -119,6 +121,9 @@ impl Handler {
             }
             Invocation::Health(asked) => {
                 Answered::Health(Box::new(Box::pin(health(settings, clients, run_id, asked, deadline)).await?))
+            }
+            Invocation::Status => {
+                Answered::Status(Box::new(Box::pin(status(settings, clients, run_id, deadline)).await?))
             }
             Invocation::Restart(asked) => {
                 Box::pin(restart(settings, clients, run_id, asked.clone(), deadline)).await.into()

@@ -46,6 +46,7 @@ mod sessions;
 mod sign_ins;
 mod silence;
 mod states;
+mod status;
 mod stopped;
 mod store;
 mod stuck;

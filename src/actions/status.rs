@@ -1,0 +1,159 @@
+//! How collecting goes, at a glance: read from the checkpoint alone. Asks nothing of the API, for which not even the secret
+//! is loaded, takes no lease and writes nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tracing::info;
+
+use crate::actions::answer::Status;
+use crate::actions::clients::Clients;
+use crate::actions::expiring::{expiring, with_what_expires};
+use crate::actions::work::FEW_TICKS;
+use crate::bucket::ledger;
+use crate::bucket::s3::Bucket;
+use crate::collect::error::Error;
+use crate::core::checkpoint::Checkpoint;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::{Intervals, Span};
+use crate::core::manifest::Link;
+use crate::core::settings::Settings;
+use crate::core::states::State;
+use crate::core::stream::Stream;
+use crate::core::stuck::{StuckList, StuckSummary};
+use crate::core::time::Millis;
+use crate::core::times::Times;
+
+#[derive(Debug, Serialize)]
+pub struct StatusAnswer {
+    pub action: &'static str,
+    pub run_id: String,
+    /// Complete: the checkpoint was read, or there is none.
+    pub status: Status,
+    /// By our own clock. All lags are reckoned from here.
+    pub at: Millis,
+    /// Null before the first run.
+    pub checkpoint: Option<Revision>,
+    /// Null while nobody holds it.
+    pub lease: Option<HeldLease>,
+    /// The last one; null before the first.
+    pub manifest: Option<Link>,
+    /// Those that are enabled, and those that the checkpoint knows besides.
+    pub streams: BTreeMap<Stream, StreamStatus>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Revision {
+    pub revision: u64,
+    pub written_by: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct HeldLease {
+    pub run_id: String,
+    pub until: Millis,
+    /// Its run has died: the next one takes over.
+    pub is_over: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct StreamStatus {
+    pub enabled: bool,
+    pub state: State,
+    pub since: Option<Millis>,
+    pub covered_to: Option<Millis>,
+    pub lag_s: Option<u64>,
+    /// What should have been covered some ticks ago, and is not.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub gaps: Intervals,
+    /// Left to the shards of a backfill.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub reserved: Intervals,
+    /// Never covered, and kept by the API no longer.
+    #[serde(skip_serializing_if = "Intervals::is_empty")]
+    pub expired: Intervals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<StuckSummary>,
+    /// When something of what is stuck is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<Millis>,
+    /// When the API client was last told that it may not read the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_permitted_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
+}
+
+pub async fn status(
+    settings: &Settings,
+    clients: &Clients,
+    run_id: &str,
+    deadline: Millis,
+) -> Result<StatusAnswer, Error> {
+    clients.s3.begin_run();
+    let at = Millis::now();
+    let state = Bucket::of_state(settings, &clients.s3);
+    let until = Times::new(at, deadline).read_until;
+    let found = ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await?;
+    let checkpoint = found.map(|found| found.checkpoint);
+    let revision = checkpoint
+        .as_ref()
+        .map(|checkpoint| Revision { revision: checkpoint.revision, written_by: checkpoint.written_by.clone() });
+    let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint::new(settings.identity(None)));
+    info!(run_id, revision = checkpoint.revision, "told the status");
+    Ok(StatusAnswer {
+        action: "status",
+        run_id: run_id.to_owned(),
+        status: Status::Complete,
+        at,
+        checkpoint: revision,
+        lease: checkpoint.lease.as_ref().map(|lease| HeldLease {
+            run_id: lease.run_id.clone(),
+            until: lease.until,
+            is_over: lease.until <= at,
+        }),
+        manifest: checkpoint.manifests.head.clone(),
+        streams: streams(settings, checkpoint, at),
+    })
+}
+
+fn streams(settings: &Settings, mut checkpoint: Checkpoint, at: Millis) -> BTreeMap<Stream, StreamStatus> {
+    let expiring = expiring(settings, &checkpoint, at);
+    let mut streams: Vec<Stream> = settings.streams.iter().chain(checkpoint.states.keys()).copied().collect();
+    streams.sort_unstable();
+    streams.dedup();
+    let status = |stream: Stream| (stream, stream_status(settings, &mut checkpoint, expiring.get(&stream), stream, at));
+    streams.into_iter().map(status).collect()
+}
+
+fn stream_status(
+    settings: &Settings,
+    checkpoint: &mut Checkpoint,
+    expiring: Option<&Span>,
+    stream: Stream,
+    at: Millis,
+) -> StreamStatus {
+    let covered_to = checkpoint.covered_to(stream);
+    let state = checkpoint.states.get(&stream);
+    let (error, since) = (state.and_then(|state| state.error.clone()), state.map(|state| state.since));
+    let state = state.map_or(State::Pending, |state| state.state);
+    let events = checkpoint.events.get(&stream);
+    let stuck = checkpoint.stuck.get(&stream);
+    let horizon = at - settings.settle(stream) - FEW_TICKS;
+    StreamStatus {
+        enabled: settings.streams.contains(&stream),
+        state,
+        since,
+        covered_to,
+        lag_s: covered_to.map(|to| at.since(to).as_secs()),
+        gaps: events.map(|events| events.due(horizon)).unwrap_or_default(),
+        reserved: events
+            .map(|events| events.reserved.iter().map(|reserved| reserved.span).collect())
+            .unwrap_or_default(),
+        expired: events.map(|events| events.expired.clone()).unwrap_or_default(),
+        stuck: stuck.and_then(StuckList::summary),
+        next_try: stuck.and_then(|stuck| stuck.iter().map(|stuck| stuck.next_try).min()),
+        error: with_what_expires(stream, expiring, error),
+        not_permitted_at: *checkpoint.not_permitted_at(stream),
+    }
+}
