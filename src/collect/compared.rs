@@ -69,7 +69,12 @@ impl Snapshot {
             self.packer.push(line);
         }
         match (&mut self.seen, stored) {
-            (Some(seen), stored) => seen.add(key, stored.unwrap_or(version)),
+            (Some(seen), stored) => {
+                seen.add(key, stored.unwrap_or(version));
+                if is_index {
+                    seen.keep_asked(key, &self.known);
+                }
+            }
             (None, Some(_)) => {}
             (None, None) => self.known.replace(key, version, began),
         }

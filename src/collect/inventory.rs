@@ -5,6 +5,7 @@ mod deletions;
 mod key;
 mod list;
 mod pass;
+mod whole;
 
 use std::collections::BTreeSet;
 
@@ -160,6 +161,10 @@ impl Collector<'_> {
         round.add_due(parents_due(due, part).filter(|id| all.contains(*id)).map(str::to_owned));
         let last = reading.pass.parent.clone();
         let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
+        let parents = match part.every {
+            Some(every) => self.to_ask(facts, part, every, parents, reading),
+            None => parents,
+        };
         round.add(parents.iter().cloned());
         let read = self.read_lists(facts, part, &mut round, reading).await;
         let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
@@ -177,9 +182,12 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let ask = async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, caller).await;
-        let take = async |_: &str, list: ListReading<'_>| {
+        let take = async |parent: &str, list: ListReading<'_>| {
             let whole = self.read_list(facts, list, reading).await?;
             reading.note(&whole);
+            if part.every.is_some() && whole.is_exact && whole.rows > 0 {
+                reading.note_asked(parent, Millis::now());
+            }
             Ok(())
         };
         let read = self.ask_each(round, usize::MAX, ask, take).await;

@@ -28,6 +28,14 @@ struct KnownRecord {
     missed_since: Option<Millis>,
     /// When the record began, where that is what it is forgotten by.
     began: Option<Millis>,
+    asked: Option<Asked>,
+}
+
+/// When more was asked for than a list shows of a record, and what the list showed then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Asked {
+    of: Fingerprint,
+    at: Millis,
 }
 
 /// What a record said when it was stored.
@@ -59,6 +67,16 @@ struct Line {
     missed_since: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<(String, Millis)>,
+}
+
+impl KnownRecord {
+    /// All that is shown under the id, whatever the order.
+    fn shown(&self) -> Fingerprint {
+        let of = |version: &Version| version.steady.map_or(version.full, |(steady, _)| steady).0;
+        Fingerprint(self.seen.iter().map(of).fold(0, |all, one| all ^ one))
+    }
 }
 
 impl Version {
@@ -142,7 +160,29 @@ impl Known {
     /// The record under this id has changed: what it was before may come back as another change. `began` is for one that
     /// is forgotten by when it began.
     pub fn replace(&mut self, id: &str, record: Version, began: Option<Millis>) {
-        self.0.insert(id.to_owned(), KnownRecord { seen: vec![record], missed: 0, missed_since: None, began });
+        let record = KnownRecord { seen: vec![record], began, ..KnownRecord::default() };
+        self.0.insert(id.to_owned(), record);
+    }
+
+    /// More was asked for than the list shows of this record, and answered `at` this instant.
+    pub fn note_asked(&mut self, id: &str, at: Millis) {
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.asked = Some(Asked { of: entry.shown(), at });
+        }
+    }
+
+    /// When that was, for what the list shows now; none where it shows something new.
+    pub fn asked_at(&self, id: &str) -> Option<Millis> {
+        let entry = self.0.get(id)?;
+        entry.asked.filter(|asked| asked.of == entry.shown()).map(|asked| asked.at)
+    }
+
+    /// A reading that sees the record tells nothing of when more of it was asked for: `known` does.
+    pub fn keep_asked(&mut self, id: &str, known: &Self) {
+        let asked = known.0.get(id).and_then(|entry| entry.asked);
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.asked = entry.asked.or(asked);
+        }
     }
 
     /// The record is still shown, however long ago it began: it counts as begun `at` this instant, where it would be
@@ -243,7 +283,7 @@ impl Known {
     /// A line a record.
     pub fn packed(&self) -> Packed {
         let mut lines = Packer::new(&Packing::default());
-        for (id, KnownRecord { seen, missed, missed_since, began }) in &self.0 {
+        for (id, KnownRecord { seen, missed, missed_since, began, asked }) in &self.0 {
             let mut steady: Vec<_> =
                 seen.iter().map(|version| version.steady.map(|(steady, at)| (hex_of(steady), at))).collect();
             if steady.iter().all(Option::is_none) {
@@ -251,14 +291,15 @@ impl Known {
             }
             let seen = seen.iter().map(|version| hex_of(version.full)).collect();
             let (id, missed, missed_since, began) = (id.clone(), *missed, *missed_since, *began);
-            let line = Line { id, seen, steady, missed, missed_since, began };
+            let asked = asked.map(|asked| (hex_of(asked.of), asked.at));
+            let line = Line { id, seen, steady, missed, missed_since, began, asked };
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         lines.finish()
     }
 
     fn entry(line: &str) -> Option<(String, KnownRecord)> {
-        let Line { id, seen, steady, missed, missed_since, began } = serde_json::from_str(line).ok()?;
+        let Line { id, seen, steady, missed, missed_since, began, asked } = serde_json::from_str(line).ok()?;
         let mut steady = steady.into_iter();
         let version = |full: &String| {
             let steady = match steady.next().flatten() {
@@ -268,7 +309,11 @@ impl Known {
             Some(Version { full: of_hex(full)?, steady })
         };
         let seen = seen.iter().map(version).collect::<Option<_>>()?;
-        Some((id, KnownRecord { seen, missed, missed_since, began }))
+        let asked = match asked {
+            Some((of, at)) => Some(Asked { of: of_hex(&of)?, at }),
+            None => None,
+        };
+        Some((id, KnownRecord { seen, missed, missed_since, began, asked }))
     }
 }
 
@@ -392,15 +437,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_is_asked_for_again_once_the_list_shows_another_record() {
+        let mut known = known(&[("a", 1), ("b", 1)]);
+        known.note_asked("a", NOW);
+        assert_eq!((known.asked_at("a"), known.asked_at("b"), known.asked_at("c")), (Some(NOW), None, None));
+        let shows = |record| {
+            let mut seen = Known::default();
+            seen.add("a", version(record));
+            seen.keep_asked("a", &known);
+            seen
+        };
+        assert_eq!((shows(1).asked_at("a"), shows(2).asked_at("a")), (Some(NOW), None));
+        let mut seen = shows(2);
+        seen.note_asked("a", NOW + 5);
+        assert_eq!(seen.asked_at("a"), Some(NOW + 5));
+    }
+
+    #[test]
     fn a_line_is_read_as_it_was_written() {
         let line = r#"{"id":"a","seen":["000000000000000000000000000000ff"],"missed":1}"#;
         let (id, entry) = Known::entry(line).expect("a line");
-        let expected = KnownRecord { seen: vec![version(255)], missed: 1, missed_since: None, began: None };
+        let expected = KnownRecord { seen: vec![version(255)], missed: 1, ..KnownRecord::default() };
         assert_eq!((id.as_str(), entry), ("a", expected));
         assert_eq!(Known::entry(r#"{"id":"a","seen":["xyz"]}"#), None);
         let mut known = known(&[("a", 1), ("a", 2)]);
         known.add("a", Version { full: Fingerprint(3), steady: Some((Fingerprint(4), NOW)) });
         known.hold("a", &known.clone(), Some(NOW));
+        known.note_asked("a", NOW);
         let lines = crate::core::ndjson::lines(&known.packed().gzip).expect("gzip");
         assert_eq!(Known::of_lines(&lines), Some(known));
     }

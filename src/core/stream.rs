@@ -79,6 +79,7 @@ streams! {
     CaseFileEvents: "case_file_events", Inventory, "Cases: Read";
     SessionEvents: "session_events", Rescanned, "Alerts: Read";
     UserRoles: "user_roles", Inventory, "Users: Read";
+    ActorProfiles: "actor_profiles", Inventory, "Actors: Read";
     EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Legal Hold, Cases and File Events: Read for all findings)";
 }
 

@@ -47,6 +47,7 @@ facts! {
     CaseFileEvents: case_file_events,
     SessionEvents: session_events,
     UserRoles: user_roles,
+    ActorProfiles: actor_profiles,
     EnvironmentHealth: environment_health,
 }
 

@@ -1,7 +1,7 @@
 //! The streams whose records may change, may go, or belong to other records: how these look in the bucket.
 
 use serde_json::Value;
-use simulator::{Dataset, Endpoint, Record, compact};
+use simulator::{Dataset, Endpoint, Record, actor_item, compact};
 
 pub struct Stream {
     pub name: &'static str,
@@ -19,14 +19,20 @@ pub struct Part {
     /// Of a list that each of some other records has: `_list`, empty where the line needs none, and the key of the
     /// other record's id.
     list: Option<(&'static str, &'static str)>,
+    /// What of a record is to be stored, where it isn't all of it.
+    shows: Option<fn(&str) -> String>,
 }
 
 const fn own(dataset: Dataset, id: &'static [&'static str]) -> Part {
-    Part { dataset, id, list: None }
+    Part { dataset, id, list: None, shows: None }
+}
+
+const fn summary(dataset: Dataset, id: &'static [&'static str], shows: fn(&str) -> String) -> Part {
+    Part { dataset, id, list: None, shows: Some(shows) }
 }
 
 const fn list(dataset: Dataset, name: &'static str, parent: &'static str, id: &'static [&'static str]) -> Part {
-    Part { dataset, id, list: Some((name, parent)) }
+    Part { dataset, id, list: Some((name, parent)), shows: None }
 }
 
 const fn stream(name: &'static str, parts: &'static [Part], endpoints: &'static [Endpoint]) -> Stream {
@@ -44,7 +50,7 @@ pub static ALWAYS: [Stream; 2] = [
 ];
 
 /// Of these a seed picks some.
-pub static FURTHER: [Stream; 17] = [
+pub static FURTHER: [Stream; 18] = [
     lasting("sessions", &[own(Dataset::Sessions, &["sessionId"])], &[Endpoint::Sessions]),
     lasting(
         "session_events",
@@ -58,7 +64,8 @@ pub static FURTHER: [Stream; 17] = [
     ),
     stream("agents", &[own(Dataset::Agents, &["agentId"])], &[Endpoint::Agents]),
     stream("devices", &[own(Dataset::Devices, &["deviceId"])], &[Endpoint::Devices]),
-    stream("actors", &[own(Dataset::Actors, &["actorId"])], &[Endpoint::Actors]),
+    stream("actors", &[summary(Dataset::Actors, &["actorId"], actor_item)], &[Endpoint::Actors]),
+    stream("actor_profiles", &[own(Dataset::Actors, &["actorId"])], &[Endpoint::Actors, Endpoint::ActorDetail]),
     stream("departments", &[own(Dataset::Departments, &["name"])], &[Endpoint::Departments]),
     stream("directory_groups", &[own(Dataset::DirectoryGroups, &["groupId"])], &[Endpoint::DirectoryGroups]),
     stream("trusted_activities", &[own(Dataset::TrustedActivities, &["activityId"])], &[Endpoint::TrustedActivities]),
@@ -137,7 +144,7 @@ impl Part {
     /// Under what a record is known, and its line.
     pub fn stored(&self, record: &Record) -> (String, String) {
         let parent = record.parent.as_deref().unwrap_or_default();
-        let text = compact(&record.raw);
+        let text = compact(&self.shows.map_or_else(|| record.raw.to_string(), |shows| shows(&record.raw)));
         let line = match self.list {
             // A record that is plain text.
             None if text.starts_with('"') => format!(r#"{{"name":{text}}}"#),

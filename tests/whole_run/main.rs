@@ -2,6 +2,7 @@
 //! and API are compared record by record, byte by byte.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod actor_profiles;
 mod api_faults;
 mod back_off;
 mod backfill;

@@ -27,6 +27,10 @@ impl Member<'_> {
     /// that is not the only one.
     pub fn line(self, facts: &Inventory, line: String) -> String {
         let (Some(key), Some(parent)) = (self.part.parent, self.parent) else { return line };
+        // It carries the id itself.
+        if self.part.every.is_some() {
+            return line;
+        }
         let (parent, rest) = (Value::from(parent), line.trim_start_matches('{'));
         if is_only_one(facts) {
             return format!(r#"{{"{key}":{parent},{rest}"#);
@@ -104,6 +108,19 @@ mod tests {
         let line = member.line(facts, r#"{"event":{"id":"e"}}"#.into());
         assert_eq!(line, r#"{"_caseNumber":"7","event":{"id":"e"}}"#);
         assert_eq!(key_of(facts, &line), Some(member.key(facts)));
+    }
+
+    #[test]
+    fn the_whole_of_a_record_is_stored_as_it_is() {
+        let facts = facts(Stream::ActorProfiles);
+        let member = Member { part: &facts.parts[1], parent: Some("4"), id: "4" };
+        let line = r#"{"title":"x","actorId":"4"}"#;
+        assert_eq!(member.line(facts, line.into()), line);
+        let gone = member.tombstone(facts, Millis(0));
+        assert_eq!(gone, r#"{"actorId":"4","_deleted":true,"_deletedAt":"1970-01-01T00:00:00.000Z"}"#);
+        for line in [line, &gone] {
+            assert_eq!(key_of(facts, line), Some(member.key(facts)));
+        }
     }
 
     #[test]

@@ -219,6 +219,11 @@ impl Collector<'_> {
                     continue;
                 }
             };
+            if let Some(asked) = parent.filter(|parent| part.every.is_some() && **parent != *id) {
+                let (what, why) =
+                    (format!("GET {}", part.list.path), format!("{asked} was asked for, and {id} answered"));
+                return Err(ApiError::Unexpected { what, why }.into());
+            }
             distinct.insert(Fingerprint::of(line.as_bytes()));
             let member = Member { part, parent, id: &id };
             let key = member.key(facts);

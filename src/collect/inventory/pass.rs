@@ -7,6 +7,7 @@ use crate::collect::compared::{Record, Snapshot};
 use crate::core::checkpoint::Pass;
 use crate::core::known::Known;
 use crate::core::round::Judged;
+use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
 pub struct PassReading {
@@ -60,6 +61,15 @@ impl PassReading {
     pub fn keep(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         seen.get_or_insert_default().keep(key, known);
+    }
+
+    /// The whole of a record was asked for, and answered.
+    pub fn note_asked(&mut self, id: &str, at: Millis) {
+        let Snapshot { known, seen, .. } = &mut self.snapshot;
+        match seen.as_mut().filter(|seen| seen.has_id(id)) {
+            Some(seen) => seen.note_asked(id, at),
+            None => known.note_asked(id, at),
+        }
     }
 
     /// The list is read once more: what it showed will be stored, and may have changed back by now.

@@ -1,20 +1,17 @@
-//! Actors: the people behind users and cloud accounts, with what human resources know of them.
+//! Actors: the people behind users and cloud accounts, by name. What human resources know of them is in their profiles.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// Pages of 1 to 500, without a total (SDK, `actors/client.py`).
-pub static FACTS: Facts = Facts {
-    newest: None,
-    kind: Kind::Inventory(Inventory::of(&[Part::alone(
-        "actors",
-        List::get(
-            "/v1/actors/actor/search",
-            Place::under(&["actors"]),
-            &["actorId"],
-            Paging::Number { page: "page", size: "pageSize", first: 1 },
-        )
-        .without_total(),
-    )])),
-};
+pub static FACTS: Facts = Facts { newest: None, kind: Kind::Inventory(Inventory::of(&[Part::alone("actors", LIST)])) };
+
+/// Pages of 1 to 500, without a total (SDK, `actors/client.py`). An item is id, name, whether it is active, and the parent's
+/// id (`OpenAPI`).
+pub const LIST: List = List::get(
+    "/v1/actors/actor/search",
+    Place::under(&["actors"]),
+    &["actorId"],
+    Paging::Number { page: "page", size: "pageSize", first: 1 },
+)
+.without_total();

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::core::intervals::Span;
+use crate::core::ndjson::Place;
 use crate::core::settings::FileEventQuery;
-use crate::incydr::facts::list::List;
+use crate::incydr::facts::list::{List, Paging};
 
 pub struct Facts {
     /// Where one request finds the newest record; an event stream's own list does.
@@ -110,6 +111,9 @@ pub struct Part {
     pub none: &'static [u16],
     /// What is stored is not the list's item.
     pub detail: Option<Detail>,
+    /// It is no list, but the whole of a record of which the first part shows a summary: asked for where that is new or
+    /// has changed, and otherwise once in so many milliseconds, as far as a share of the budget goes.
+    pub every: Option<i64>,
 }
 
 /// The whole of a record of which a list shows only a summary. It never changes.
@@ -130,12 +134,23 @@ pub struct Newest {
 impl Part {
     /// A list that stands by itself.
     pub const fn alone(name: &'static str, list: List) -> Self {
-        Self { name, list, parent: None, is_index: false, none: &[], detail: None }
+        Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
     }
 
     /// A list that each record of the first part has.
     pub const fn of_each(name: &'static str, parent: &'static str, list: List) -> Self {
-        Self { name, list, parent: Some(parent), is_index: false, none: &[], detail: None }
+        Self { name, list, parent: Some(parent), is_index: false, none: &[], detail: None, every: None }
+    }
+
+    /// The whole of each record of the first part, which carries its id under `id` itself.
+    pub const fn whole_of_each(
+        name: &'static str,
+        id: &'static [&'static str],
+        path: &'static str,
+        every: i64,
+    ) -> Self {
+        let list = List::get(path, Place::Alone, id, Paging::Whole).without_total();
+        Self { none: &[404], every: Some(every), ..Self::of_each(name, id[0], list) }
     }
 
     #[must_use]

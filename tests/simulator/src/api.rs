@@ -272,7 +272,7 @@ fn healthy(
         Endpoint::SessionDetail => sessions::detail(world, request)?,
         Endpoint::SessionEvents => sessions::events(world, request, twist)?,
         Endpoint::RuleUsers => rules::users(world, request)?,
-        Endpoint::Write | Endpoint::Detail => writes::answer(world, request)?,
+        Endpoint::Write | Endpoint::Detail | Endpoint::ActorDetail => writes::answer(world, request)?,
         Endpoint::GuideAudit => guide::audit(world, request, at.edges, dialect, twist)?,
         Endpoint::GuideFileEvents => guide::file_events(world, request, at, dialect, twist)?,
         list => lists::answer(world, list, request, at.now, twist).ok_or_else(|| page::not_found(request))?,

@@ -39,6 +39,7 @@ pub enum Endpoint {
     Devices,
     UserDevices,
     Actors,
+    ActorDetail,
     Watchlists,
     WatchlistMembers,
     IncludedActors,

@@ -34,7 +34,9 @@ pub use fault::{Ailment, Endpoint, Fault, Faults, Hook};
 pub use lambda::{Lambda, LambdaBuilder, Outcome};
 pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};
 pub use secrets::{Secrets, SecretsFault};
-pub use world::{Dataset, Late, Record, WorldHandle, compact, member_text, text_at, with_member, without_members};
+pub use world::{
+    Dataset, Late, Record, WorldHandle, actor_item, compact, member_text, text_at, with_member, without_members,
+};
 
 /// Name of the secret that holds the API client's credentials.
 pub const SECRET_ID: &str = "incydr/api";

@@ -14,7 +14,7 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, actor_item};
 pub use record::{Late, Record};
 pub use text::{compact, member_text, string_at, text_at, with_member, without_members};
 

@@ -49,7 +49,7 @@ pub(super) const ROUTES: [(&str, &str, Endpoint, Handler); 35] = [
     ("POST", "/v2/alert-rules/{}/disable", Endpoint::Write, rules::disable),
     ("GET", "/v1/users/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::Users, &ids[0])),
     ("GET", "/v1/agents/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::Agents, &ids[0])),
-    ("GET", "/v1/actors/actor/id/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::Actors, &ids[0])),
+    ("GET", "/v1/actors/actor/id/{}", Endpoint::ActorDetail, |world, _, ids| record(world, Dataset::Actors, &ids[0])),
     ("GET", "/v1/actors/actor/name/{}/parent", Endpoint::Detail, people::parent_by_name),
     ("GET", "/v1/legal-hold/custodians/{}", Endpoint::Detail, people::matters_of_user),
     ("GET", "/v2/trusted-activities/{}", Endpoint::Detail, rules::trust),

@@ -2,7 +2,7 @@
 
 use simulator::Endpoint;
 
-const NAMES: [(&str, Endpoint); 41] = [
+const NAMES: [(&str, Endpoint); 42] = [
     ("sign_in", Endpoint::SignIn),
     ("customer", Endpoint::Customer),
     ("users", Endpoint::Users),
@@ -21,6 +21,7 @@ const NAMES: [(&str, Endpoint); 41] = [
     ("devices", Endpoint::Devices),
     ("user_devices", Endpoint::UserDevices),
     ("actors", Endpoint::Actors),
+    ("actor_detail", Endpoint::ActorDetail),
     ("watchlists", Endpoint::Watchlists),
     ("watchlist_members", Endpoint::WatchlistMembers),
     ("included_actors", Endpoint::IncludedActors),

@@ -1,5 +1,31 @@
 //! The kinds of record that a tenant holds: their names, and where a record's id and cursor time stand in its text.
 
+use super::without_members;
+
+/// What only an actor's profile has (`OpenAPI`: an item of the search is id, name, active and parent).
+const PROFILE: [&str; 15] = [
+    "alternateNames",
+    "country",
+    "department",
+    "division",
+    "employeeType",
+    "endDate",
+    "firstName",
+    "inScope",
+    "lastName",
+    "locality",
+    "managerActorId",
+    "notes",
+    "region",
+    "startDate",
+    "title",
+];
+
+/// An actor as the list shows it.
+pub fn actor_item(raw: &str) -> String {
+    without_members(raw, &PROFILE)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dataset {
     FileEvents,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::cases,
     fault::Endpoint,
-    world::{Dataset, Record},
+    world::{Dataset, Record, actor_item},
 };
 
 #[derive(Debug)]
@@ -144,6 +144,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         key: Some("actors"),
         pages: Some(Pages { default: 500, ..PAGE_SIZE }),
         filters: &[("nameStartsWith", Start, "name"), ("nameEndsWith", End, "name"), ("active", Flag, "active")],
+        shows: |actor| actor_item(&actor.raw),
         ..PLAIN
     },
     List {

@@ -1,0 +1,56 @@
+//! Of which records the whole is asked for, where a list shows a summary of each: what is new there or has changed, and of
+//! the rest those that were not asked for the longest.
+
+use std::collections::BTreeSet;
+
+use super::super::Collector;
+use super::key::Member;
+use super::pass::PassReading;
+use crate::core::time::{DAY, HOUR, MINUTE, Millis};
+use crate::incydr::facts::{Inventory, Part};
+
+/// What only may have changed is asked for with a fifth of the budget since the last reading.
+const SHARE: i64 = 5;
+
+impl Collector<'_> {
+    /// Which of these are asked for; the others are still there, as they were.
+    pub(super) fn to_ask(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        every: i64,
+        ids: Vec<String>,
+        reading: &mut PassReading,
+    ) -> Vec<String> {
+        let now = Millis::now();
+        // What is read once an hour would otherwise be asked for an hour too late.
+        let due = now - (every - self.run.settings.inventory_interval.min(HOUR));
+        let mut old: Vec<(Millis, &String)> = Vec::new();
+        for id in &ids {
+            old.extend(reading.seen().asked_at(id).map(|at| (at, id)));
+        }
+        old.sort_unstable();
+        let due_of_old = old.iter().filter(|(at, _)| *at <= due).count();
+        let share = usize::try_from(self.share(now)).unwrap_or(usize::MAX);
+        let kept: BTreeSet<String> = old[due_of_old.min(share)..].iter().map(|(_, id)| (*id).clone()).collect();
+        let key = |id: &str| Member { part, parent: Some(id), id }.key(facts);
+        let (kept, asked): (Vec<String>, Vec<String>) = ids.into_iter().partition(|id| kept.contains(id));
+        for id in kept {
+            reading.keep(&key(&id));
+        }
+        for id in &asked {
+            // A run before this one may have kept it.
+            reading.forget_seen(&key(id));
+        }
+        asked
+    }
+
+    /// How many requests that are.
+    fn share(&self, now: Millis) -> i64 {
+        let settings = &self.run.settings;
+        let last = self.inventory_state(|state| state.covered_to);
+        let since = last.map_or(settings.inventory_interval, |at| now.0 - at.0).clamp(MINUTE, DAY);
+        let budget = i64::try_from(settings.requests_per_minute).unwrap_or(i64::MAX).saturating_mul(since / MINUTE);
+        (budget / SHARE).max(1)
+    }
+}
