@@ -94,6 +94,7 @@ impl Error {
                     | ApiError::RefusedForNow { .. }
                     | ApiError::RateLimited { .. }
                     | ApiError::Secret(_)
+                    | ApiError::QueryRefused { .. }
                     | ApiError::Forbidden { .. }
                     | ApiError::BadCredentials { .. }
                     | ApiError::Unauthorized { .. }

@@ -31,6 +31,11 @@ pub enum ApiError {
     Transport { what: String, source: reqwest::Error },
     #[error("{what}: the query takes the API too long")]
     TooLarge { what: String },
+    /// Whatever the window is: the setting is what can be mended.
+    #[error(
+        "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's)"
+    )]
+    QueryRefused { what: String, problem: &'static str },
     #[error("{what}: the page token is no longer valid")]
     InvalidPageToken { what: String },
     /// At all, to anything that a stream asked, or to the sign-in.
@@ -45,7 +50,9 @@ pub enum ApiError {
 impl ApiError {
     pub fn error_type(&self) -> ErrorType {
         match self {
-            Self::BadCredentials { .. } | Self::Forbidden { .. } => ErrorType::ThirdPartyConfigError,
+            Self::BadCredentials { .. } | Self::Forbidden { .. } | Self::QueryRefused { .. } => {
+                ErrorType::ThirdPartyConfigError
+            }
             Self::Secret(error) => error.error_type(),
             _ => ErrorType::ThirdPartyGenericError,
         }

@@ -35,12 +35,9 @@ impl HttpAnswer {
             StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
-                let body = String::from_utf8_lossy(&self.body);
-                match () {
-                    () if says_too_large(&body) => ApiError::TooLarge { what },
-                    () if body.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
-                    () => ApiError::Status { what, status: status.as_u16(), said },
-                }
+                let problems = serde_json::from_slice::<Value>(&self.body).unwrap_or_default()["problems"].take();
+                let told = verdict(&what, &problems, &String::from_utf8_lossy(&self.body));
+                told.unwrap_or(ApiError::Status { what, status: status.as_u16(), said })
             }
         };
         FailedAttempt { error, retry_after: self.retry_after() }
@@ -71,8 +68,22 @@ impl HttpAnswer {
     }
 }
 
+/// What is wrong with a query: by the types of the `problems` that are told (`OpenAPI`, `QueryProblem`), then by the words.
+pub fn verdict(what: &str, problems: &Value, told: &str) -> Option<ApiError> {
+    let is_told = |name: &&str| problems.as_array().into_iter().flatten().any(|problem| problem["type"] == **name);
+    let what = what.to_owned();
+    if ["QUERY_TIMEOUT", "RESPONSE_CONTENT_TOO_LARGE"].iter().any(is_told) || says_too_large(told) {
+        return Some(ApiError::TooLarge { what });
+    }
+    if told.contains("INVALID_PAGE_TOKEN") {
+        return Some(ApiError::InvalidPageToken { what });
+    }
+    let too_much = ["MAX_FILTERS_EXCEEDED", "MAX_GROUPS_EXCEEDED"].into_iter().find(is_told)?;
+    Some(ApiError::QueryRefused { what, problem: too_much })
+}
+
 /// "Request timed out.  Refine your filter criteria and try again." (support articles), whatever its blanks.
-pub fn says_too_large(said: &str) -> bool {
+fn says_too_large(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
     said.contains("timed out") && said.contains("refine")
 }

@@ -11,7 +11,7 @@ use crate::core::ndjson::{self, Fingerprint, Row};
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
-use crate::incydr::http::says_too_large;
+use crate::incydr::http::verdict;
 use crate::incydr::page::{Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
@@ -215,12 +215,22 @@ impl<'a> Listing<'a> {
     pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Option<R>) -> Result<bool, ApiError> {
         let Some(request) = self.next_request() else { return Ok(false) };
         let check = |page: &Page| self.check(&request.what(), page);
-        let page = self.api.page(&request, caller, self.list, rows, check).await?;
+        let page = self.api.page(&request, caller, self.list, rows, check).await;
+        let page = page.map_err(|error| self.refusal(error))?;
         self.note_total(&page.envelope);
         self.rows += page.rows;
         self.is_begun = true;
         self.go_on(&page, &request)?;
         Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
+    }
+
+    fn refusal(&self, error: ApiError) -> ApiError {
+        match error {
+            ApiError::Unauthorized { what, said } if self.list.refuses_with_401 => {
+                ApiError::Forbidden { what, said: format!("401 (not permitted, or not found): {said}") }
+            }
+            error => error,
+        }
     }
 
     /// The next page as it is sent, whatever that is.
@@ -244,11 +254,9 @@ impl<'a> Listing<'a> {
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
         if let Some(problems) = problems(&page.envelope) {
-            return Err(match () {
-                () if says_too_large(&problems) => ApiError::TooLarge { what },
-                () if problems.contains("INVALID_PAGE_TOKEN") => ApiError::InvalidPageToken { what },
-                () => ApiError::Unexpected { what, why: format!("the answer tells problems: {problems}") },
-            });
+            let told = problems.to_string();
+            let unexpected = |what| ApiError::Unexpected { what, why: format!("the answer tells problems: {told}") };
+            return Err(verdict(&what, problems, &told).unwrap_or_else(|| unexpected(what)));
         }
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
         let names_next =
@@ -298,7 +306,8 @@ impl<'a> Listing<'a> {
                     self.full = self.full.min(count);
                 }
                 self.first_row = page.first;
-                if count > 0 && more { Next::Number(number + 1) } else { Next::End }
+                let is_last = count < self.list.last_below.min(self.size);
+                if count > 0 && more && !is_last { Next::Number(number + 1) } else { Next::End }
             }
             (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match token(&page.envelope, next) {
                 None => Next::End,
@@ -354,10 +363,10 @@ pub fn escape(id: &str) -> String {
     utf8_percent_encode(id, RESERVED).to_string()
 }
 
-fn problems(envelope: &Map<String, Value>) -> Option<String> {
+fn problems(envelope: &Map<String, Value>) -> Option<&Value> {
     match envelope.get("problems")? {
         Value::Null => None,
         Value::Array(problems) if problems.is_empty() => None,
-        problems => Some(problems.to_string()),
+        problems => Some(problems),
     }
 }

@@ -38,13 +38,14 @@ LISTS: dict[str, Pages] = {
     "alert_rules": lambda client, size: client.alert_rules.v2.iter_all(page_size=size),
     "trusted_activities": lambda client, size: client.trusted_activities.v2.iter_all(page_size=size),
     "legal_hold_matters": lambda client, size: client.legal_hold.v1.iter_all_matters(page_size=size),
-    "legal_hold_policies": lambda client, size: client.legal_hold.v1.iter_all_policies(page_size=size),
 }
 
 WHOLE: dict[str, Callable[[incydr.Client], list[Model]]] = {
     "roles": lambda client: client.users.v1.list_roles(),
     "orgs": lambda client: client.orgs.v1.list().orgs,
     "risk_indicator_categories": lambda client: client.risk_indicator_categories.v1.list_categories().categories,
+    # The API doesn't page them, whatever the client asks for.
+    "legal_hold_policies": lambda client: client.legal_hold.v1.get_policies_page().policies,
 }
 
 CHILDREN: dict[str, Children] = {

@@ -312,8 +312,8 @@ enum Tells {
 impl Tells {
     fn of(endpoint: Endpoint) -> Self {
         match endpoint {
-            Endpoint::Actors | Endpoint::Matters | Endpoint::Custodians | Endpoint::Policies => Self::Pages,
-            Endpoint::RiskIndicatorCategories | Endpoint::UserRoles | Endpoint::RuleUsers => Self::All,
+            Endpoint::Actors | Endpoint::Matters | Endpoint::Custodians | Endpoint::UserRoles => Self::Pages,
+            Endpoint::RiskIndicatorCategories | Endpoint::Policies | Endpoint::RuleUsers => Self::All,
             Endpoint::Orgs | Endpoint::SessionEvents => Self::AllAndTotal,
             Endpoint::Sessions
             | Endpoint::CaseFileEvents

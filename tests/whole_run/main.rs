@@ -38,6 +38,7 @@ mod reconcile_faults;
 mod recount_slices;
 mod recovered;
 mod refusals;
+mod refused_queries;
 mod replay;
 mod retention;
 mod rig;

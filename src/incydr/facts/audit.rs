@@ -24,6 +24,8 @@ pub static FACTS: Facts = Facts {
             fixed: &[],
             max_page_size: 10_000,
             text_as: None,
+            last_below: 0,
+            refuses_with_401: false,
         },
         request,
         newest_first: &[],

@@ -4,20 +4,26 @@ use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// Paged without a total (SDK, `legal_hold/client.py`).
+/// Matters and custodians are paged, policies are not; none has a total. A 401 means that they may not be read, or that
+/// there is no such matter (`OpenAPI`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone("matters", MATTERS),
         Part { none: &[404], ..Part::of_each("custodians", "_matterId", CUSTODIANS) },
-        Part::alone("policies", paged("/v1/legal-hold/policies", &["policies"], &["policyId"])),
+        Part::alone("policies", list("/v1/legal-hold/policies", &["policies"], &["policyId"], Paging::Whole)),
     ])),
 };
 
-pub const MATTERS: List = paged("/v1/legal-hold/matters", &["matters"], &["matterId"]);
-pub const CUSTODIANS: List = paged("/v1/legal-hold/matters/{}/custodians", &["custodians"], &["userId"]);
+pub const MATTERS: List = list("/v1/legal-hold/matters", &["matters"], &["matterId"], PAGING);
+pub const CUSTODIANS: List = list("/v1/legal-hold/matters/{}/custodians", &["custodians"], &["userId"], PAGING);
+const PAGING: Paging = Paging::Number { page: "page", size: "pageSize", first: 1 };
 
-const fn paged(path: &'static str, keys: &'static [&'static str], id: &'static [&'static str]) -> List {
-    let paging = Paging::Number { page: "page", size: "pageSize", first: 1 };
-    List::get(path, Place::under(keys), id, paging).without_total()
+const fn list(
+    path: &'static str,
+    keys: &'static [&'static str],
+    id: &'static [&'static str],
+    paging: Paging,
+) -> List {
+    List { refuses_with_401: true, ..List::get(path, Place::under(keys), id, paging).without_total() }
 }

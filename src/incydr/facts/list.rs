@@ -18,6 +18,10 @@ pub struct List {
     pub max_page_size: u64,
     /// Records that are plain text are stored as objects, with the text under this key.
     pub text_as: Option<&'static str>,
+    /// A page of fewer rows, where as many were asked for, is the last: the API gives so many where nobody says how many.
+    pub last_below: u64,
+    /// It answers 401, and not 403, to who may not read it.
+    pub refuses_with_401: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,8 @@ impl List {
             fixed: &[],
             max_page_size: 500,
             text_as: None,
+            last_below: 0,
+            refuses_with_401: false,
         }
     }
 

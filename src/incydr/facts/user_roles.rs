@@ -2,10 +2,10 @@
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
-use crate::incydr::facts::list::{List, Paging};
-use crate::incydr::facts::users;
+use crate::incydr::facts::list::List;
+use crate::incydr::facts::{roles, users};
 
-/// SDK, `users/client.py`.
+/// In pages of 100, or at most 1,000, without a total (`OpenAPI`): whoever has fewer than 100 takes one request.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[
@@ -15,7 +15,11 @@ pub static FACTS: Facts = Facts {
             ..Part::of_each(
                 "roles",
                 "_userId",
-                List::get("/v1/users/{}/roles", Place::under(&["roles"]), &["roleId"], Paging::Whole).without_total(),
+                List {
+                    last_below: 100,
+                    ..List::get("/v1/users/{}/roles", Place::under(&["roles"]), &["roleId"], roles::PAGING)
+                        .without_total()
+                },
             )
         },
     ])),

@@ -4,7 +4,7 @@ use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// SDK, `watchlists/client.py`: the lists of a watchlist take `page_size`, the watchlists themselves `pageSize`.
+/// SDK, `watchlists/client.py`; by the `OpenAPI` the watchlists themselves take `page_size`, too.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[
@@ -14,7 +14,7 @@ pub static FACTS: Facts = Facts {
                 "/v2/watchlists",
                 Place::under(&["watchlists"]),
                 &["watchlistId"],
-                Paging::Number { page: "page", size: "pageSize", first: 1 },
+                PAGING,
             ),
         ),
         of_each("members", "/v2/watchlists/{}/members", &["watchlistMembers"], &["actorId"]),
@@ -30,12 +30,13 @@ pub static FACTS: Facts = Facts {
     ])),
 };
 
+const PAGING: Paging = Paging::Number { page: "page", size: "page_size", first: 1 };
+
 const fn of_each(
     name: &'static str,
     path: &'static str,
     keys: &'static [&'static str],
     id: &'static [&'static str],
 ) -> Part {
-    let paging = Paging::Number { page: "page", size: "page_size", first: 1 };
-    Part { none: &[404], ..Part::of_each(name, "_watchlistId", List::get(path, Place::under(keys), id, paging)) }
+    Part { none: &[404], ..Part::of_each(name, "_watchlistId", List::get(path, Place::under(keys), id, PAGING)) }
 }

@@ -40,6 +40,7 @@ pub(super) fn search(
     let size = twist.size(usize::try_from(size).unwrap_or(usize::MAX));
     let query = match query::parse(&body) {
         Ok(query) => query,
+        Err(wrong) if wrong.contains("filters are more than") => return refused("MAX_FILTERS_EXCEEDED", &wrong),
         Err(wrong) => return refused("ILLEGAL_QUERY", &wrong),
     };
     let sorting = Sorting::of(&body, twist);

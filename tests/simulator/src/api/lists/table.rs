@@ -153,7 +153,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         dataset: Dataset::Watchlists,
         key: Some("watchlists"),
         tells: Tells::Total,
-        pages: Some(PAGE_SIZE),
+        pages: Some(PAGE_SIZE_SNAKE),
         ..PLAIN
     },
     listed(Endpoint::WatchlistMembers, "/v2/watchlists/{}/members", Dataset::WatchlistMembers, "watchlistMembers"),
@@ -209,12 +209,19 @@ pub(in crate::api) static LISTS: [List; 22] = [
         sort: Some(ACTIVITY_ORDER),
         ..PLAIN
     },
-    List { endpoint: Endpoint::Roles, path: "/v1/users/roles", dataset: Dataset::Roles, ..PLAIN },
+    List {
+        endpoint: Endpoint::Roles,
+        path: "/v1/users/roles",
+        dataset: Dataset::Roles,
+        pages: Some(Pages { max: 1000, ..PAGE_SIZE }),
+        ..PLAIN
+    },
     List {
         endpoint: Endpoint::UserRoles,
         path: "/v1/users/{}/roles",
         dataset: Dataset::UserRoles,
         key: Some("roles"),
+        pages: Some(Pages { max: 1000, ..PAGE_SIZE }),
         ..PLAIN
     },
     List {
@@ -255,7 +262,6 @@ pub(in crate::api) static LISTS: [List; 22] = [
         path: "/v1/legal-hold/policies",
         dataset: Dataset::Policies,
         key: Some("policies"),
-        pages: Some(PAGE_SIZE),
         ..PLAIN
     },
     List {
