@@ -2,6 +2,7 @@
 
 pub mod finding;
 pub mod findings;
+mod holds;
 mod records;
 pub mod sources;
 

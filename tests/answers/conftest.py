@@ -107,6 +107,9 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
             "legal_hold_matters", "legal_hold_policies", "customer",
         ]
     }  # fmt: skip
+    # The list shows no more of an actor; the rest is in the profile.
+    item = {"actorId", "name", "active", "parentActorId", "newNumber"}
+    shown["actors"] = [{name: actor[name] for name in actor if name in item} for actor in shown["actors"]]
     shown["departments"] = [{"name": json.loads(text)} for text in world.world("departments")]
     shown["members"] = children(world, "watchlist_members", shown["watchlists"], "watchlistId", 3, "_watchlistId")
     shown["custodians"] = children(world, "custodians", shown["legal_hold_matters"], "matterId", 2, "_matterId")

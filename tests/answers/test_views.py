@@ -283,7 +283,7 @@ def test_columns_are_named_as_the_vendor_names_them() -> None:
 
     others = {(field.path, field.column) for field in views.fields() if field.column != snake(field.path)}
     assert others == {
-        ("type$", "event_type"), ("scores", "score"), ("scores", "severity"), ("scores", "highest_severity"),
+        ("type$", "event_type"), ("do", "advice"), ("scores", "score"), ("scores", "severity"), ("scores", "highest_severity"),
         ("states", "state"), ("triggeredAlerts", "triggered_alert_ids"), ("triggeredAlerts", "triggered_rule_ids"),
         ("triggeredAlerts", "triggered_rule_names"), ("_watchlistId", "of_watchlist_id"), ("_ruleId", "of_rule_id"),
         ("_matterId", "of_matter_id"), ("record", "kind"),

@@ -70,8 +70,8 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
         assert_eq!(answer[list], json!(none), "{answer:#}");
     }
     let summary = json!({"agents": 1, "active_agents": 1, "users": 1, "findings": {"stale_agent": 0,
-        "unhealthy_agent": 0, "silent_agent": 0, "outdated_agent": 0, "user_without_agent": 0,
-        "deactivated_user_with_agent": 0, "must_not_be_deactivated": 0, "silent_observer": 0}});
+        "superseded_agent": 0, "unhealthy_agent": 0, "silent_agent": 0, "outdated_agent": 0, "user_without_agent": 0,
+        "deactivated_user_with_agent": 0, "left_but_active": 0, "must_not_be_deactivated": 0, "silent_observer": 0}});
     assert_eq!(answer["summary"], summary);
     assert!(answer.get("truncated").is_none() && rig.sim.s3.requests().is_empty());
 }
@@ -79,13 +79,47 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
     type Change = fn(&Simulator);
-    let worlds: [(Change, &[&str]); 9] = [
+    let worlds: [(Change, &[&str]); 13] = [
+        (
+            |sim| {
+                agent(sim, "a2", &json!({"lastConnected": days_ago(42), "userId": "u8"}));
+                event(sim, "a2", "Endpoint", 2);
+            },
+            &["stale_agent"],
+        ),
         (
             |sim| {
                 agent(sim, "a2", &json!({"lastConnected": days_ago(42)}));
                 event(sim, "a2", "Endpoint", 2);
             },
-            &["stale_agent"],
+            &["superseded_agent"],
+        ),
+        (
+            |sim| {
+                let actor = json!({"actorId": "x1", "name": "U1@example.com", "active": false, "parentActorId": null});
+                sim.world.push_record(Dataset::Actors, actor.to_string());
+            },
+            &["left_but_active"],
+        ),
+        (
+            |sim| {
+                user(sim, "u2", &json!({}));
+                user(sim, "u3", &json!({}));
+                let role = json!({"roleId": "r", "roleName": "Insider Risk Analyst", "permissionIds": []});
+                sim.world.push_child(Dataset::UserRoles, "u3", role.to_string());
+            },
+            &["user_without_agent"],
+        ),
+        (
+            |sim| {
+                for (detector, days) in [("Drive of Berlin", 2), ("Drive of Berlin", 33), ("Drive of Paris", 33)] {
+                    let id = format!("{detector}-{days}");
+                    let event = json!({"id": id, "inserted": days_ago(days), "observer": "GoogleDrive",
+                        "detectorDisplayName": detector});
+                    sim.world.push_file_event(json!({"event": event, "user": {"deviceUid": "a1"}}).to_string());
+                }
+            },
+            &["silent_observer"],
         ),
         (
             |sim| {
@@ -148,16 +182,21 @@ async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
         assert_eq!((kinds(&answer), &answer["status"]), (expected.to_vec(), &json!("complete")), "{answer:#}");
         assert_eq!(answer["summary"]["findings"][expected[0]], expected.len());
         let finding = &answer["findings"][0];
+        assert!(finding["do"].as_str().is_some_and(|advice| !advice.is_empty()), "{finding:#}");
         match expected[0] {
             "stale_agent" => {
-                let told = json!({"finding": "stale_agent", "agentId": "a2", "userId": "u1", "name": "name of a2",
+                let told = json!({"finding": "stale_agent", "agentId": "a2", "userId": "u8", "name": "name of a2",
                     "osHostname": "host-1", "lastConnected": finding["lastConnected"], "days": 42,
-                    "why": "not connected for 42 days"});
+                    "since": finding["lastConnected"], "why": "not connected for 42 days", "do": finding["do"]});
                 assert_eq!(*finding, told);
             }
             "unhealthy_agent" => assert_eq!(finding["issue"], "NOT_CONNECTING"),
             "user_without_agent" => assert_eq!(finding["userId"], "u2"),
-            "silent_observer" => assert_eq!(finding["observer"], "GoogleDrive"),
+            "left_but_active" => assert_eq!(finding["userId"], "u1"),
+            "silent_observer" => {
+                assert_eq!(finding["observer"], "GoogleDrive");
+                assert!(["Drive of Paris", ""].contains(&finding["detector"].as_str().unwrap_or_default()));
+            }
             "must_not_be_deactivated" if expected.len() == 2 => {
                 assert_eq!((&finding["matterId"], &finding["userId"]), (&json!("m1"), &json!("u1")));
                 assert_eq!(answer["findings"][1]["agentId"], "a1");
@@ -232,7 +271,7 @@ async fn of_very_many_findings_an_answer_holds_a_thousand_and_the_object_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_prefix_the_findings_are_stored_there_and_nowhere_else() {
     let rig = well().await;
-    agent(&rig.sim, "a2", &json!({"lastConnected": days_ago(42), "name": "=1+1, \"x\""}));
+    agent(&rig.sim, "a2", &json!({"lastConnected": days_ago(42), "name": "=1+1, \"x\"", "userId": "u8"}));
     user(&rig.sim, "u2", &json!({}));
     for (format, extension, content_type) in [("json", "ndjson", "application/x-ndjson"), ("csv", "csv", "text/csv")] {
         let event = json!({"action": "health", "prefix": "report/", "format": format});
@@ -258,9 +297,9 @@ async fn with_a_prefix_the_findings_are_stored_there_and_nowhere_else() {
             );
             let connected = answer["findings"][0]["lastConnected"].as_str().unwrap();
             let row = format!(
-                "stale_agent,a2,u1,,\"'=1+1, \"\"x\"\"\",host-1,{connected},42,,,,,,,not connected for 42 days"
+                "stale_agent,a2,u8,,\"'=1+1, \"\"x\"\"\",host-1,{connected},42,,,,,,,,{connected},not connected for 42 days,\"see whether"
             );
-            assert_eq!(lines[1].trim_end(), row);
+            assert!(lines[1].starts_with(&row), "{}", lines[1]);
             assert_eq!(lines.len(), 3);
         }
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::collect::health::finding::Finding;
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 18] = [
     "finding",
     "agentId",
     "userId",
@@ -16,10 +16,13 @@ const COLUMNS: [&str; 15] = [
     "issue",
     "version",
     "observer",
+    "detector",
     "matterId",
     "caseNumber",
     "records",
+    "since",
     "why",
+    "do",
 ];
 
 /// Without its line end.
@@ -85,13 +88,15 @@ mod tests {
             issue: some(),
             version: some(),
             observer: some(),
+            detector: some(),
             matter_id: some(),
             case_number: Some(7),
             records: Some(3),
-            ..Finding::new(FindingKind::StaleAgent, "x".into())
+            since: some(),
+            ..Finding::new(FindingKind::StaleAgent, "x".into(), "x".into())
         };
         let row = row(&finding);
-        assert_eq!(row, "stale_agent,x,x,x,x,x,x,42,x,x,x,x,7,3,x");
+        assert_eq!(row, "stale_agent,x,x,x,x,x,x,42,x,x,x,x,x,7,3,x,x,x");
         let fields = serde_json::to_value(&finding).expect("JSON");
         assert_eq!(fields.as_object().map(serde_json::Map::len), Some(COLUMNS.len()));
         assert_eq!(header().split(',').count(), row.split(',').count());
@@ -100,8 +105,8 @@ mod tests {
     #[test]
     fn what_a_finding_lacks_is_an_empty_cell() {
         assert_eq!(
-            row(&Finding::new(FindingKind::SilentObserver, "a, b".into())),
-            "silent_observer,,,,,,,,,,,,,,\"a, b\""
+            row(&Finding::new(FindingKind::SilentObserver, "a, b".into(), "c".into())),
+            "silent_observer,,,,,,,,,,,,,,,,\"a, b\",c"
         );
     }
 }

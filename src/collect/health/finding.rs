@@ -9,11 +9,13 @@ use crate::collect::health::records::Agent;
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     StaleAgent,
+    SupersededAgent,
     UnhealthyAgent,
     SilentAgent,
     OutdatedAgent,
     UserWithoutAgent,
     DeactivatedUserWithAgent,
+    LeftButActive,
     MustNotBeDeactivated,
     SilentObserver,
 }
@@ -44,6 +46,9 @@ pub struct Finding {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observer: Option<String>,
+    /// Of several connections of one kind, which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detector: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matter_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +56,13 @@ pub struct Finding {
     /// How many an observer sent before it fell silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
+    /// When it began, as far as that is known: the last connection, the last change, the end of who left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     pub why: String,
+    /// What to do about it. Never what legal hold or a case forbids.
+    #[serde(rename = "do")]
+    pub advice: String,
 }
 
 /// What could not be looked for.
@@ -62,20 +73,22 @@ pub struct LeftOut {
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::StaleAgent,
+        Self::SupersededAgent,
         Self::UnhealthyAgent,
         Self::SilentAgent,
         Self::OutdatedAgent,
         Self::UserWithoutAgent,
         Self::DeactivatedUserWithAgent,
+        Self::LeftButActive,
         Self::MustNotBeDeactivated,
         Self::SilentObserver,
     ];
 }
 
 impl Finding {
-    pub fn new(finding: FindingKind, why: String) -> Self {
+    pub fn new(finding: FindingKind, why: String, advice: String) -> Self {
         Self {
             finding,
             agent_id: None,
@@ -88,21 +101,25 @@ impl Finding {
             issue: None,
             version: None,
             observer: None,
+            detector: None,
             matter_id: None,
             case_number: None,
             records: None,
+            since: None,
             why,
+            advice,
         }
     }
 
-    pub fn of_agent(finding: FindingKind, id: &str, agent: &Agent, why: String) -> Self {
+    pub fn of_agent(finding: FindingKind, id: &str, agent: &Agent, why: String, advice: String) -> Self {
         Self {
             agent_id: Some(id.to_owned()),
             user_id: agent.user_id.clone(),
             name: agent.name.clone(),
             os_hostname: agent.os_hostname.clone(),
             last_connected: agent.last_connected.clone(),
-            ..Self::new(finding, why)
+            since: agent.last_connected.clone(),
+            ..Self::new(finding, why, advice)
         }
     }
 }

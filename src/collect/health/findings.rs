@@ -1,11 +1,12 @@
 //! From what was read to what is found: no requests, no clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
-use crate::collect::health::records::{Agent, Held, Hold, User};
-use crate::collect::health::sources::{Counts, Listed, Sources};
+use crate::collect::health::holds::{Holds, reason_of};
+use crate::collect::health::records::{Actor, Agent, Held, Hold, User};
+use crate::collect::health::sources::{Counts, Listed, Observers, Roles, Sources, without_agent};
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
@@ -27,10 +28,11 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
     let mut left_out = LeftOuts(Vec::new());
     let agents = sources.agents.as_ref().map_err(|error| why(Stream::Agents, error));
     let users = sources.users.as_ref().map_err(|error| why(Stream::Users, error));
+    let holds = Holds::of(sources);
     match &agents {
         Ok(agents) => {
             let agents = &agents.by_id;
-            stale_agents(agents, rules, tell);
+            stale_agents(agents, rules, &holds, tell);
             unhealthy_agents(agents, tell);
             match &sources.reporting {
                 Err(error) => left_out.note(FindingKind::SilentAgent, &why(Stream::FileEvents, error)),
@@ -44,6 +46,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
         Err(why) => {
             for check in [
                 FindingKind::StaleAgent,
+                FindingKind::SupersededAgent,
                 FindingKind::UnhealthyAgent,
                 FindingKind::SilentAgent,
                 FindingKind::OutdatedAgent,
@@ -55,26 +58,31 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
     match (&agents, &users) {
         (Ok(agents), Ok(users)) => {
             if agents.unreadable == 0 {
-                users_without_agent(&agents.by_id, &users.by_id, tell);
+                users_without_agent(&agents.by_id, &users.by_id, &sources.roles, tell);
             } else {
                 let why = format!("{} agents can't be read, and any user's may be among them", agents.unreadable);
                 left_out.note(FindingKind::UserWithoutAgent, &why);
             }
-            deactivated_users_with_agents(&agents.by_id, &users.by_id, tell);
+            deactivated_users_with_agents(&agents.by_id, &users.by_id, &holds, tell);
         }
         (Err(why), _) | (_, Err(why)) => {
             left_out.note(FindingKind::UserWithoutAgent, why);
             left_out.note(FindingKind::DeactivatedUserWithAgent, why);
         }
     }
+    match (&sources.actors, &users) {
+        (Ok(actors), Ok(users)) => left_but_active(&actors.by_id, &users.by_id, rules, &holds, tell),
+        (Err(error), _) => left_out.note(FindingKind::LeftButActive, &why(Stream::Actors, error)),
+        (_, Err(why)) => left_out.note(FindingKind::LeftButActive, why),
+    }
     for (stream, held) in [(Stream::LegalHold, &sources.custodians), (Stream::Cases, &sources.subjects)] {
         match held {
-            Ok(held) => must_not_be_deactivated(held, by_id(&agents), by_id(&users), tell),
+            Ok(held) => must_not_be_deactivated(held, &holds, by_id(&agents), by_id(&users), tell),
             Err(error) => left_out.note(FindingKind::MustNotBeDeactivated, &why(stream, error)),
         }
     }
     match &sources.observers {
-        Ok((last, before)) => silent_observers(last, before, rules, tell),
+        Ok(observers) => silent_observers(observers, rules, tell),
         Err(error) => left_out.note(FindingKind::SilentObserver, &why(Stream::FileEvents, error)),
     }
     left_out.0
@@ -111,7 +119,13 @@ fn age(text: Option<&str>, now: Millis) -> Option<i64> {
     Some(now.0 - Millis::parse(text?)?.0)
 }
 
-fn stale_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding)) {
+/// One of a user who has a fresh agent is most likely that of a device that was replaced.
+fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl FnMut(Finding)) {
+    let is_fresh = |agent: &Agent| age(agent.last_connected.as_deref(), rules.now).is_some_and(|age| age < rules.stale);
+    let fresh: HashMap<&str, &str> = active(agents)
+        .filter(|(_, agent)| is_fresh(agent))
+        .filter_map(|(id, agent)| Some((agent.user_id.as_deref()?, id)))
+        .collect();
     for (id, agent) in active(agents) {
         let (days, why) = match (&agent.last_connected, agent.created) {
             (Some(text), _) => match age(Some(text), rules.now) {
@@ -124,7 +138,22 @@ fn stale_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding)) 
             }
             (None, _) => continue,
         };
-        tell(Finding { days: Some(days), ..Finding::of_agent(FindingKind::StaleAgent, id, agent, why) });
+        let user = agent.user_id.as_deref();
+        let (finding, why, advice) = match user.and_then(|user| fresh.get(user)) {
+            Some(other) => (
+                FindingKind::SupersededAgent,
+                format!("{why}, while its user's agent {other} connects"),
+                "deactivate it, if its device was replaced",
+            ),
+            None => (
+                FindingKind::StaleAgent,
+                why,
+                "see whether the device is still in use: if so, whether port 4287 is open and TLS inspection leaves the connection alone; if not, deactivate the agent",
+            ),
+        };
+        let since = agent.last_connected.clone().or_else(|| agent.created.map(|created| created.to_string()));
+        let advice = holds.before_deactivation(user, advice);
+        tell(Finding { days: Some(days), since, ..Finding::of_agent(finding, id, agent, why, advice) });
     }
 }
 
@@ -133,11 +162,33 @@ fn unhealthy_agents(agents: &Agents, tell: &mut impl FnMut(Finding)) {
     for (id, agent) in active(agents) {
         for issue in &agent.issues {
             let why = format!("its health issue is {issue}");
+            let advice = advice_on(issue).to_owned();
             tell(Finding {
                 issue: Some(issue.clone()),
-                ..Finding::of_agent(FindingKind::UnhealthyAgent, id, agent, why)
+                since: agent.health_changed.clone().or_else(|| agent.last_connected.clone()),
+                ..Finding::of_agent(FindingKind::UnhealthyAgent, id, agent, why, advice)
             });
         }
+    }
+}
+
+/// As the vendor names the issues (SDK, `agents/models.py`).
+fn advice_on(issue: &str) -> &'static str {
+    match issue {
+        "NOT_CONNECTING" => {
+            "check that port 4287 to the vendor's cloud is open, and that no TLS inspection stands between"
+        }
+        "NOT_SENDING_SECURITY_EVENTS" => {
+            "check that its user may be monitored and the agent runs, then restart it; upgrade it where it is outdated"
+        }
+        "SECURITY_INGEST_REJECTED" => "check that its user is active and within the plan, then sign the agent in again",
+        "MISSING_MACOS_PERMISSION_FULL_DISK_ACCESS" => {
+            "grant the agent full disk access on the Mac, by the device management's profile"
+        }
+        "MISSING_MACOS_PERMISSION_ACCESSIBILITY" => {
+            "grant the agent accessibility on the Mac, by the device management's profile"
+        }
+        _ => "look the issue up in the console's list of agents",
     }
 }
 
@@ -162,7 +213,11 @@ fn silent_agents(
         let is_new = agent.created.is_some_and(|created| rules.now.0 - created.0 < DAY);
         if connects && !is_new && !reporting.contains_key(id) {
             let why = format!("it connects, but has reported no file event for {days} days");
-            tell(Finding { days: Some(days), ..Finding::of_agent(FindingKind::SilentAgent, id, agent, why) });
+            let advice =
+                "check on the device that the agent runs and is allowed to see files, and whether its user is at work";
+            let since = Some((rules.now - rules.silence).to_string());
+            let finding = Finding::of_agent(FindingKind::SilentAgent, id, agent, why, advice.to_owned());
+            tell(Finding { days: Some(days), since, ..finding });
         }
     }
     Ok(())
@@ -192,7 +247,8 @@ fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding
         if !behind.is_empty() {
             let why = format!("its version {version} is {}", behind.join(" and "));
             let version = Some(version.to_string());
-            tell(Finding { version, ..Finding::of_agent(FindingKind::OutdatedAgent, id, agent, why) });
+            let advice = "upgrade it, or see why the console's own upgrades don't reach it".to_owned();
+            tell(Finding { version, ..Finding::of_agent(FindingKind::OutdatedAgent, id, agent, why, advice) });
         }
     }
 }
@@ -202,34 +258,77 @@ fn alike(agent: &Agent) -> Option<(&str, &str)> {
     Some((agent.os.as_deref()?, agent.kind.as_deref()?))
 }
 
-fn users_without_agent(agents: &Agents, users: &Users, tell: &mut impl FnMut(Finding)) {
-    let with: HashSet<&str> = active(agents).filter_map(|(_, agent)| agent.user_id.as_deref()).collect();
-    for (id, user) in users.iter().filter(|(id, user)| !user.is_inactive && !with.contains(id.as_str())) {
-        let why = "an active user without an active agent".to_owned();
+/// Administrators and analysts need none.
+fn users_without_agent(agents: &Agents, users: &Users, roles: &Roles, tell: &mut impl FnMut(Finding)) {
+    for id in without_agent(agents, users).into_iter().filter(|id| !roles.spared.contains(id)) {
+        let Some(user) = users.get(&id) else { continue };
+        let roles = if roles.unread.contains(&id) {
+            "its roles were not read"
+        } else {
+            "administrators and analysts are left out"
+        };
+        let why = format!("an active user without an active agent ({roles})");
+        let advice =
+            "install the agent on the user's device; where there is none, ask HR whether the user is still there";
         tell(Finding {
-            user_id: Some(id.clone()),
+            user_id: Some(id),
             username: user.username.clone(),
-            ..Finding::new(FindingKind::UserWithoutAgent, why)
+            since: user.created.clone(),
+            ..Finding::new(FindingKind::UserWithoutAgent, why, advice.to_owned())
         });
     }
 }
 
-fn deactivated_users_with_agents(agents: &Agents, users: &Users, tell: &mut impl FnMut(Finding)) {
+fn deactivated_users_with_agents(agents: &Agents, users: &Users, holds: &Holds, tell: &mut impl FnMut(Finding)) {
     for (id, agent) in active(agents) {
         let user = agent.user_id.as_ref().and_then(|id| users.get(id));
         if let Some(user) = user.filter(|user| user.is_inactive) {
             let why = "its user is deactivated, but it is active".to_owned();
+            let advice = holds.before_deactivation(agent.user_id.as_deref(), "deactivate the agent");
             tell(Finding {
                 username: user.username.clone(),
-                ..Finding::of_agent(FindingKind::DeactivatedUserWithAgent, id, agent, why)
+                since: user.changed.clone(),
+                ..Finding::of_agent(FindingKind::DeactivatedUserWithAgent, id, agent, why, advice)
             });
         }
+    }
+}
+
+/// An actor and a user are the same person where they have the same name.
+fn left_but_active(
+    actors: &BTreeMap<String, Actor>,
+    users: &Users,
+    rules: &Rules,
+    holds: &Holds,
+    tell: &mut impl FnMut(Finding),
+) {
+    let active = users.iter().filter(|(_, user)| !user.is_inactive);
+    let by_name: HashMap<String, &String> =
+        active.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect();
+    let today = rules.now.date_time().date_naive().to_string();
+    for actor in actors.values() {
+        let Some(name) = &actor.name else { continue };
+        let Some(id) = by_name.get(&name.to_lowercase()) else { continue };
+        let left = actor.end.as_deref().filter(|end| *end < today.as_str());
+        let why = match left {
+            Some(end) => format!("the user is active, and left on {end}"),
+            None if actor.is_inactive => "the user is active, and the actor of that name is not".to_owned(),
+            None => continue,
+        };
+        let advice = "ask HR whether the person has left, and deactivate the user then";
+        tell(Finding {
+            user_id: Some((*id).clone()),
+            username: Some(name.clone()),
+            since: left.map(str::to_owned),
+            ..Finding::new(FindingKind::LeftButActive, why, holds.before_deactivation(Some(id), advice))
+        });
     }
 }
 
 /// The user, and each agent of theirs.
 fn must_not_be_deactivated(
     held: &[Held],
+    holds: &Holds,
     agents: Option<&Agents>,
     users: Option<&Users>,
     tell: &mut impl FnMut(Finding),
@@ -241,48 +340,70 @@ fn must_not_be_deactivated(
         }
     }
     for held in held {
-        let user = users.and_then(|users| users.get(&held.user_id));
+        let user_id = holds.user_of(held);
+        let user = users.and_then(|users| users.get(user_id));
         let username = held.username.clone().or_else(|| user?.username.clone());
-        let quoted = |name: &Option<String>| name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
-        let (matter_id, case_number, reason) = match &held.by {
-            Hold::Matter { id, name } => {
-                (Some(id.clone()), None, format!("a custodian of the legal hold matter{}", quoted(name)))
-            }
-            Hold::Case { number, name } => {
-                (None, Some(*number), format!("the subject of the open case {number}{}", quoted(name)))
-            }
+        let (matter_id, case_number) = match &held.by {
+            Hold::Matter { id, .. } => (Some(id.clone()), None),
+            Hold::Case { number, .. } => (None, Some(*number)),
         };
+        let reason = reason_of(&held.by);
         let of = |finding: Finding| Finding {
-            user_id: Some(held.user_id.clone()),
+            user_id: Some(user_id.to_owned()),
             username: username.clone(),
             matter_id: matter_id.clone(),
             case_number,
+            since: held.since.clone(),
             ..finding
         };
-        let is_too_late = if user.is_some_and(|user| user.is_inactive) { ", and deactivated already" } else { "" };
-        tell(of(Finding::new(FindingKind::MustNotBeDeactivated, format!("the user is {reason}{is_too_late}"))));
-        for (id, agent) in by_user.get(held.user_id.as_str()).into_iter().flatten() {
-            let why = format!("its user is {reason}");
-            tell(of(Finding::of_agent(FindingKind::MustNotBeDeactivated, id, agent, why)));
+        let is_too_late = user.is_some_and(|user| user.is_inactive);
+        let (late, advice) = if is_too_late {
+            (", and deactivated already", "tell whoever holds the matter or the case at once")
+        } else {
+            ("", "keep the user and each agent of theirs until the matter or the case is closed")
+        };
+        let why = format!("the user is {reason}{late}");
+        tell(of(Finding::new(FindingKind::MustNotBeDeactivated, why, advice.to_owned())));
+        for (id, agent) in by_user.get(user_id).into_iter().flatten() {
+            let (why, advice) =
+                (format!("its user is {reason}"), "keep the agent until the matter or the case is closed");
+            tell(of(Finding::of_agent(FindingKind::MustNotBeDeactivated, id, agent, why, advice.to_owned())));
         }
     }
 }
 
-/// The nearest thing to the state of a data connection, which the API doesn't tell.
-fn silent_observers(last: &Counts, before: &Counts, rules: &Rules, tell: &mut impl FnMut(Finding)) {
+/// The nearest thing to the state of a data connection, which the API doesn't tell: an observer as a whole, or one of its
+/// connections, where others of the kind still send something.
+fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(Finding)) {
     let days = rules.silence / DAY;
-    let mut silent: Vec<(&String, &u64)> =
-        before.iter().filter(|(observer, _)| !last.contains_key(*observer)).collect();
-    silent.sort_unstable();
-    for (observer, records) in silent {
+    let mut told = |observer: &str, detector: Option<&str>, records: u64| {
         let why = format!("no file event for {days} days, and {records} in the {days} days before");
+        let advice = "look at the connection in the console (Administration > Integrations > Data Connections), and authorize it again where it says so";
         tell(Finding {
-            observer: Some(observer.clone()),
+            observer: Some(observer.to_owned()),
+            detector: detector.map(str::to_owned),
             days: Some(days),
-            records: Some(*records),
-            ..Finding::new(FindingKind::SilentObserver, why)
+            records: Some(records),
+            since: Some((rules.now - rules.silence).to_string()),
+            ..Finding::new(FindingKind::SilentObserver, why, advice.to_owned())
         });
+    };
+    for (observer, records) in gone(&observers.last, &observers.before) {
+        told(observer, None, records);
     }
+    for (observer, (last, before)) in &observers.detectors {
+        for (detector, records) in gone(last, before) {
+            told(observer, Some(detector), records);
+        }
+    }
+}
+
+/// What was counted before and is not any more.
+fn gone<'c>(last: &Counts, before: &'c Counts) -> Vec<(&'c str, u64)> {
+    let is_gone = |(name, _): &(&String, &u64)| !last.contains_key(*name);
+    let mut gone: Vec<_> = before.iter().filter(is_gone).map(|(name, records)| (name.as_str(), *records)).collect();
+    gone.sort_unstable();
+    gone
 }
 
 #[cfg(test)]

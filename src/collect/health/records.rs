@@ -16,20 +16,35 @@ pub struct Agent {
     pub last_connected: Option<String>,
     pub created: Option<Millis>,
     pub issues: Vec<String>,
+    /// When these last changed.
+    pub health_changed: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct User {
     pub username: Option<String>,
     pub is_inactive: bool,
+    pub created: Option<String>,
+    pub changed: Option<String>,
 }
 
-/// A user whom something holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Actor {
+    /// Most often the user's name.
+    pub name: Option<String>,
+    pub is_inactive: bool,
+    /// A date, where the list shows one.
+    pub end: Option<String>,
+}
+
+/// Somebody whom something holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
+    /// A user's; a case may name an actor's instead (`OpenAPI`).
     pub user_id: String,
     pub username: Option<String>,
     pub by: Hold,
+    pub since: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -57,13 +72,25 @@ impl Agent {
             last_connected: text(record, "lastConnected"),
             created: text(record, "creationDate").and_then(|text| Millis::parse(&text)),
             issues,
+            health_changed: text(record, "agentHealthModificationDate"),
         }
     }
 }
 
 impl User {
     pub fn of(record: &Value) -> Self {
-        Self { username: text(record, "username"), is_inactive: is_inactive(record) }
+        Self {
+            username: text(record, "username"),
+            is_inactive: is_inactive(record),
+            created: text(record, "creationDate"),
+            changed: text(record, "modificationDate"),
+        }
+    }
+}
+
+impl Actor {
+    pub fn of(record: &Value) -> Self {
+        Self { name: text(record, "name"), is_inactive: is_inactive(record), end: text(record, "endDate") }
     }
 }
 
@@ -81,16 +108,21 @@ impl Matter {
 pub struct Custodian {
     username: Option<String>,
     is_inactive: bool,
+    since: Option<String>,
 }
 
 impl Custodian {
     pub fn of(record: &Value) -> Self {
-        Self { username: text(record, "username"), is_inactive: record["membershipActive"] == false }
+        Self {
+            username: text(record, "username"),
+            is_inactive: record["membershipActive"] == false,
+            since: text(record, "membershipCreationDate"),
+        }
     }
 
     pub fn held(self, user_id: String, matter_id: &str, matter: &Matter) -> Option<Held> {
         let by = Hold::Matter { id: matter_id.to_owned(), name: matter.name.clone() };
-        (!self.is_inactive).then_some(Held { user_id, username: self.username, by })
+        (!self.is_inactive).then_some(Held { user_id, username: self.username, by, since: self.since })
     }
 }
 
@@ -99,6 +131,7 @@ pub struct Case {
     username: Option<String>,
     name: Option<String>,
     is_open: bool,
+    since: Option<String>,
 }
 
 impl Case {
@@ -108,13 +141,15 @@ impl Case {
             username: text(record, "subjectUsername"),
             name: text(record, "name"),
             is_open: record["status"] == "OPEN",
+            since: text(record, "createdAt"),
         }
     }
 
     /// A case need not have a subject.
     pub fn held(self, number: &str) -> Option<Held> {
         let by = Hold::Case { number: number.parse().ok()?, name: self.name };
-        Some(Held { user_id: self.subject.filter(|_| self.is_open)?, username: self.username, by })
+        let user_id = self.subject.filter(|_| self.is_open)?;
+        Some(Held { user_id, username: self.username, by, since: self.since })
     }
 }
 

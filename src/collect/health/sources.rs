@@ -1,12 +1,12 @@
 //! What the findings are made of, read as whole lists.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
 use crate::collect::error::Error;
-use crate::collect::health::records::{Agent, Case, Custodian, Held, Matter, User, text};
+use crate::collect::health::records::{Actor, Agent, Case, Custodian, Held, Matter, User, text};
 use crate::core::intervals::Span;
 use crate::core::json::count;
 use crate::core::ndjson;
@@ -15,12 +15,14 @@ use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::{List, agents, cases, file_events, legal_hold, users};
+use crate::incydr::facts::{Kind, List, actors, agents, cases, file_events, legal_hold, users};
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
 const LISTS_AT_ONCE: usize = 4;
+/// The roles of so many users are read at most, one request each.
+const MOST_ROLES: usize = 300;
 /// The API keeps file events for 90 days on most plans, and the days before are looked at, too.
 const LONGEST_SILENCE: i64 = 45 * DAY;
 
@@ -34,7 +36,28 @@ pub struct Sources {
     /// How many file events name a device, over the last so many days.
     pub reporting: Result<Counts, Error>,
     /// The same of an observer, and over as many days before.
-    pub observers: Result<(Counts, Counts), Error>,
+    pub observers: Result<Observers, Error>,
+    pub actors: Result<Listed<Actor>, Error>,
+    /// Of those active users who have no active agent.
+    pub roles: Roles,
+}
+
+/// How many file events each sent: over the last so many days, and over as many before.
+#[derive(Debug, Default)]
+pub struct Observers {
+    pub last: Counts,
+    pub before: Counts,
+    /// The same of the connections of an observer that still sends something.
+    pub detectors: BTreeMap<String, (Counts, Counts)>,
+}
+
+/// What the roles of some users show.
+#[derive(Debug, Default)]
+pub struct Roles {
+    /// Administrators and analysts, who need no agent.
+    pub spared: HashSet<String>,
+    /// Whose roles were not read.
+    pub unread: HashSet<String>,
 }
 
 /// By their ids.
@@ -56,17 +79,20 @@ impl Sources {
     pub async fn read(settings: &Settings, api: &Api, caller: &Caller<'_>, now: Millis) -> Self {
         let reader = Reader { settings, api, caller };
         let days = longest_silence(settings);
-        let (agents, users, custodians, subjects, reporting, last, before) = futures::join!(
+        let (agents, users, custodians, subjects, reporting, observers, actors) = futures::join!(
             reader.rows(Stream::Agents, &agents::LIST, None, &[], Agent::of),
             reader.rows(Stream::Users, &users::LIST, None, &[], User::of),
             reader.custodians(),
             reader.subjects(),
-            reader.counts("user.deviceUid", now - days, now),
-            reader.counts("event.observer", now - days, now),
-            reader.counts("event.observer", now - 2 * days, now - days),
+            reader.counts("user.deviceUid", None, now - days, now),
+            reader.observers(days, now),
+            reader.rows(Stream::Actors, &actors::LIST, None, &[], Actor::of),
         );
-        let observers = last.and_then(|last| Ok((last, before?)));
-        Self { agents, users, custodians, subjects, reporting, observers }
+        let roles = match (&agents, &users) {
+            (Ok(agents), Ok(users)) => reader.roles(without_agent(&agents.by_id, &users.by_id)).await,
+            _ => Roles::default(),
+        };
+        Self { agents, users, custodians, subjects, reporting, observers, actors, roles }
     }
 
     /// Why each that is not there isn't, with the stream whose permission it needs.
@@ -78,13 +104,14 @@ impl Sources {
             (Stream::Cases, self.subjects.as_ref().err()),
             (Stream::FileEvents, self.reporting.as_ref().err()),
             (Stream::FileEvents, self.observers.as_ref().err()),
+            (Stream::Actors, self.actors.as_ref().err()),
         ];
         errors.into_iter().filter_map(|(stream, error)| Some((stream, error?)))
     }
 
     /// Whether there is nothing at all to look at.
     pub fn is_nothing(&self) -> bool {
-        self.errors().count() == 6
+        self.errors().count() == 7
     }
 
     /// Of what is not there: the first error that is worth another try, else the first of all.
@@ -96,6 +123,7 @@ impl Sources {
             self.subjects.err(),
             self.reporting.err(),
             self.observers.err(),
+            self.actors.err(),
         ];
         let (lasting, passing): (Vec<Error>, Vec<Error>) = all.into_iter().flatten().partition(is_lasting);
         passing.into_iter().chain(lasting).next().unwrap_or(ApiError::OutOfTime.into())
@@ -109,6 +137,14 @@ pub fn is_lasting(error: &Error) -> bool {
         Error::Api(ApiError::Status { status, .. }) => (400..500).contains(status) && !matches!(status, 403 | 408),
         _ => false,
     }
+}
+
+/// The active users who have no active agent, by their ids.
+pub fn without_agent(agents: &BTreeMap<String, Agent>, users: &BTreeMap<String, User>) -> Vec<String> {
+    let active = agents.values().filter(|agent| !agent.is_inactive);
+    let with: HashSet<&str> = active.filter_map(|agent| agent.user_id.as_deref()).collect();
+    let without = users.iter().filter(|(id, user)| !user.is_inactive && !with.contains(id.as_str()));
+    without.map(|(id, _)| id.clone()).collect()
 }
 
 struct Reader<'a> {
@@ -191,11 +227,57 @@ impl Reader<'_> {
         Ok(open.by_id.into_iter().filter_map(|(number, case)| case.held(&number)).collect())
     }
 
+    /// Of an observer that sends nothing any more its connections needn't be told apart.
+    async fn observers(&self, days: i64, now: Millis) -> Result<Observers, Error> {
+        let both = async |term: &str, only: Option<(&str, &str)>| {
+            let (last, before) = futures::join!(
+                self.counts(term, only, now - days, now),
+                self.counts(term, only, now - 2 * days, now - days)
+            );
+            Ok::<_, Error>((last?, before?))
+        };
+        let (last, before) = both("event.observer", None).await?;
+        let mut detectors = BTreeMap::new();
+        for observer in before.keys().filter(|observer| last.contains_key(*observer)) {
+            let of_observer = both("event.detectorDisplayName", Some(("event.observer", observer))).await?;
+            detectors.insert(observer.clone(), of_observer);
+        }
+        Ok(Observers { last, before, detectors })
+    }
+
+    /// Who is an administrator or an analyst. What can't be read spares nobody.
+    async fn roles(&self, users: Vec<String>) -> Roles {
+        let mut roles = Roles::default();
+        let Kind::Inventory(facts) = Stream::UserRoles.kind() else { return roles };
+        let Some(part) = facts.parts.iter().find(|part| part.parent.is_some()) else { return roles };
+        let (users, rest) = users.split_at(users.len().min(MOST_ROLES));
+        roles.unread.extend(rest.iter().cloned());
+        let name = |role: &Value| text(role, "roleName").unwrap_or_default().to_lowercase();
+        let of_user = |user: &String| {
+            let user = user.clone();
+            async move { (self.rows(Stream::UserRoles, &part.list, Some(&user), &[], name).await, user) }
+        };
+        let mut answers = stream::iter(users.iter()).map(of_user).buffered(LISTS_AT_ONCE);
+        while let Some((answer, user)) = answers.next().await {
+            let answer: Result<Listed<String>, Error> = answer;
+            match answer {
+                Ok(listed) => {
+                    let is_spared = |role: &String| role.contains("admin") || role.contains("analyst");
+                    if listed.by_id.values().any(is_spared) {
+                        roles.spared.insert(user);
+                    }
+                }
+                Err(_) => drop(roles.unread.insert(user)),
+            }
+        }
+        roles
+    }
+
     /// How many file events of a span have each value of a term. Counted by the API, whatever `FE_QUERY_JSON` leaves
     /// out.
-    async fn counts(&self, term: &str, from: Millis, to: Millis) -> Result<Counts, Error> {
+    async fn counts(&self, term: &str, only: Option<(&str, &str)>, from: Millis, to: Millis) -> Result<Counts, Error> {
         let Some(span) = Span::new(from, to) else { return Ok(Counts::new()) };
-        let request = Request::post(file_events::GROUPING, file_events::grouping(term, span));
+        let request = Request::post(file_events::GROUPING, file_events::grouping(term, span, only));
         let unexpected = |why: &str| ApiError::Unexpected { what: request.what(), why: why.to_owned() };
         let read = |body: &bytes::Bytes| {
             let answer: Value = serde_json::from_slice(body).map_err(|_| unexpected("the answer is not JSON"))?;

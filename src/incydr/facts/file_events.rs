@@ -57,10 +57,15 @@ fn window(asked: Span) -> Value {
 pub const GROUPING: &str = "/v2/file-events/grouping";
 pub const MOST_GROUPS: usize = 10_000;
 
-pub fn grouping(term: &str, asked: Span) -> Value {
+/// Of those events that have this value of another term, where one is given.
+pub fn grouping(term: &str, asked: Span, only: Option<(&str, &str)>) -> Value {
+    let only = only.map(|(term, value)| {
+        json!({"filterClause": "AND", "filters": [{"term": term, "operator": "IS", "value": value}]})
+    });
+    let groups: Vec<Value> = [window(asked)].into_iter().chain(only).collect();
     json!({
         "groupClause": "AND",
-        "groups": [window(asked)],
+        "groups": groups,
         "groupingTerm": term,
         "size": MOST_GROUPS,
     })

@@ -31,11 +31,15 @@ fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> Listed<T> {
 }
 
 fn user(is_inactive: bool) -> User {
-    User { username: Some("ann@example.com".into()), is_inactive }
+    User { username: Some("ann@example.com".into()), is_inactive, ..User::default() }
 }
 
 fn counts(of: &[(&str, u64)]) -> Counts {
     of.iter().map(|(value, count)| ((*value).to_owned(), *count)).collect()
+}
+
+fn observers(last: &[(&str, u64)], before: &[(&str, u64)]) -> Observers {
+    Observers { last: counts(last), before: counts(before), ..Observers::default() }
 }
 
 /// One user with one agent, and all is well.
@@ -46,7 +50,9 @@ fn well() -> Sources {
         custodians: Ok(Vec::new()),
         subjects: Ok(Vec::new()),
         reporting: Ok(counts(&[("a1", 5)])),
-        observers: Ok((counts(&[("Endpoint", 5)]), counts(&[("Endpoint", 7)]))),
+        observers: Ok(observers(&[("Endpoint", 5)], &[("Endpoint", 7)])),
+        actors: Ok(rows([])),
+        roles: Roles::default(),
     }
 }
 
@@ -77,7 +83,9 @@ fn an_agent_that_did_not_connect_for_long_is_stale() {
     let findings = of_agent(&json!({"lastConnected": ago(42)}));
     let told = serde_json::to_value(&findings).expect("JSON");
     let expected = json!([{"finding": "stale_agent", "agentId": "a1", "userId": "u1", "name": "n", "osHostname": "h",
-        "lastConnected": ago(42), "days": 42, "why": "not connected for 42 days"}]);
+        "lastConnected": ago(42), "days": 42, "since": ago(42), "why": "not connected for 42 days",
+        "do": findings[0].advice}]);
+    assert!(findings[0].advice.contains("port 4287"));
     assert_eq!(told, expected);
     for (connected, is_stale) in [(ago(30), true), (ago(29), false), (ago(-3), false), ("2022".into(), false)] {
         assert_eq!(!of_agent(&json!({"lastConnected": connected})).is_empty(), is_stale, "{connected}");
@@ -119,7 +127,7 @@ fn an_agent_that_connects_and_reports_nothing_is_silent() {
     assert_eq!(with(json!({})), [FindingKind::SilentAgent]);
     assert_eq!(with(json!({"creationDate": null})), [FindingKind::SilentAgent]);
     assert_eq!(with(json!({"creationDate": ago(0)})), [], "installed today");
-    assert_eq!(with(json!({"lastConnected": ago(31)})), [FindingKind::StaleAgent], "it doesn't connect");
+    assert_eq!(with(json!({"lastConnected": ago(31)})), [FindingKind::SupersededAgent], "it doesn't connect");
     assert_eq!(with(json!({"active": false})), []);
 }
 
@@ -191,7 +199,7 @@ fn nobody_is_without_an_agent_while_some_agents_cannot_be_read() {
 fn who_is_held_must_not_be_deactivated_nor_any_agent_of_theirs() {
     let matter = Hold::Matter { id: "m1".into(), name: Some("Doe v. Roe".into()) };
     let case = Hold::Case { number: 7, name: None };
-    let held = |user: &str, by| vec![Held { user_id: user.into(), username: None, by }];
+    let held = |user: &str, by| vec![Held { user_id: user.into(), username: None, by, since: None }];
     let sources = Sources { custodians: Ok(held("u1", matter)), subjects: Ok(held("u2", case)), ..well() };
     let findings = found(&sources, &rules()).0;
     assert_eq!(kinds(&findings), [FindingKind::MustNotBeDeactivated; 3]);
@@ -210,12 +218,111 @@ fn who_is_held_must_not_be_deactivated_nor_any_agent_of_theirs() {
 }
 
 #[test]
-fn an_observer_that_sent_something_before_and_nothing_since_is_silent() {
-    let observers = (counts(&[("Endpoint", 1), ("New", 1)]), counts(&[("Endpoint", 9), ("Gmail", 3), ("Box", 1)]));
+fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_one_of_its_connections() {
+    let mut observers = observers(
+        &[("Endpoint", 1), ("New", 1), ("GoogleDrive", 4)],
+        &[("Endpoint", 9), ("Gmail", 3), ("Box", 1), ("GoogleDrive", 8)],
+    );
+    let drives = (counts(&[("Drive of Berlin", 4)]), counts(&[("Drive of Berlin", 3), ("Drive of Paris", 5)]));
+    observers.detectors.insert("GoogleDrive".into(), drives);
     let findings = found(&Sources { observers: Ok(observers), ..well() }, &rules()).0;
-    let told: Vec<_> = findings.iter().map(|finding| (finding.observer.as_deref(), finding.records)).collect();
-    assert_eq!(told, [(Some("Box"), Some(1)), (Some("Gmail"), Some(3))]);
+    let told: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.observer.as_deref(), finding.detector.as_deref(), finding.records))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("Box"), None, Some(1)),
+            (Some("Gmail"), None, Some(3)),
+            (Some("GoogleDrive"), Some("Drive of Paris"), Some(5))
+        ]
+    );
     assert_eq!(findings[1].why, "no file event for 30 days, and 3 in the 30 days before");
+    assert_eq!(findings[1].since, Some(ago(30)));
+}
+
+#[test]
+fn who_left_and_has_an_active_user_is_found_by_the_name() {
+    let actor = |name: &str, is_inactive, end: Option<i64>| Actor {
+        name: Some(name.into()),
+        is_inactive,
+        end: end.map(|days| ago(days)[..10].to_owned()),
+    };
+    let of = |actor: Actor| {
+        let findings = found(&Sources { actors: Ok(rows([("x1", actor)])), ..well() }, &rules()).0;
+        findings.into_iter().map(|finding| (finding.finding, finding.user_id, finding.since)).collect::<Vec<_>>()
+    };
+    let left = |since| vec![(FindingKind::LeftButActive, Some("u1".to_owned()), since)];
+    assert_eq!(of(actor("Ann@Example.com", true, None)), left(None));
+    assert_eq!(of(actor("ann@example.com", false, Some(3))), left(Some(ago(3)[..10].to_owned())));
+    for other in
+        [actor("ann@example.com", false, Some(0)), actor("ann@example.com", false, Some(-9)), actor("bob", true, None)]
+    {
+        assert_eq!(of(other), []);
+    }
+}
+
+#[test]
+fn an_old_agent_of_a_user_who_has_a_fresh_one_is_superseded() {
+    let agents = rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"lastConnected": ago(42)})))]);
+    let findings = found(&Sources { agents: Ok(agents), ..well() }, &rules()).0;
+    assert_eq!(kinds(&findings), [FindingKind::SupersededAgent]);
+    assert_eq!(findings[0].why, "not connected for 42 days, while its user's agent a1 connects");
+    assert!(findings[0].advice.starts_with("deactivate it"));
+}
+
+#[test]
+fn administrators_and_analysts_need_no_agent() {
+    let users = || rows([("u1", user(false)), ("u2", user(false)), ("u3", user(false)), ("u4", user(false))]);
+    let roles = Roles { spared: ["u2".to_owned()].into(), unread: ["u4".to_owned()].into() };
+    let findings = found(&Sources { users: Ok(users()), roles, ..well() }, &rules()).0;
+    let told: Vec<_> = findings.iter().map(|finding| (finding.user_id.as_deref(), finding.why.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("u3"), "an active user without an active agent (administrators and analysts are left out)"),
+            (Some("u4"), "an active user without an active agent (its roles were not read)"),
+        ]
+    );
+}
+
+/// Of all findings about one who is held, whatever is wrong with them.
+#[test]
+fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
+    let matter = || Hold::Matter { id: "m1".into(), name: None };
+    let case = || Hold::Case { number: 7, name: None };
+    let held = |id: &str, name: Option<&str>, by| {
+        Ok(vec![Held { user_id: id.into(), username: name.map(str::to_owned), by, since: None }])
+    };
+    let worlds = |custodians: Result<Vec<Held>, Error>, subjects: Result<Vec<Held>, Error>| Sources {
+        agents: Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"lastConnected": ago(42)})))])),
+        actors: Ok(rows([("x1", Actor { name: Some("ann@example.com".into()), is_inactive: true, end: None })])),
+        custodians,
+        subjects,
+        ..well()
+    };
+    let advice = |sources: &Sources| {
+        let findings = found(sources, &rules()).0.into_iter();
+        let about = |finding: &Finding| finding.finding != FindingKind::MustNotBeDeactivated;
+        let told: Vec<String> = findings.filter(about).map(|finding| finding.advice).collect();
+        assert_eq!(told.len(), 2, "the agent and the user: {told:#?}");
+        told
+    };
+    let free = worlds(Ok(Vec::new()), Ok(Vec::new()));
+    assert!(advice(&free).iter().all(|advice| advice.contains("deactivate")));
+    // By the user's id, by the name, and by the actor's.
+    for (custodians, subjects) in [
+        (held("u1", None, matter()), Ok(Vec::new())),
+        (Ok(Vec::new()), held("u1", None, case())),
+        (Ok(Vec::new()), held("x9", Some("Ann@example.com"), case())),
+        (Ok(Vec::new()), held("x1", None, case())),
+    ] {
+        let told = advice(&worlds(custodians, subjects));
+        assert!(told.iter().all(|advice| advice.starts_with("deactivate nothing: the user is ")), "{told:#?}");
+    }
+    let unknown = worlds(Err(Error::Totals("it differs".into())), Ok(Vec::new()));
+    assert!(advice(&unknown).iter().all(|advice| advice.contains("but first look whether legal hold or a case")));
 }
 
 #[test]
@@ -226,6 +333,7 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
     };
     let of_agents = [
         FindingKind::StaleAgent,
+        FindingKind::SupersededAgent,
         FindingKind::UnhealthyAgent,
         FindingKind::SilentAgent,
         FindingKind::OutdatedAgent,
@@ -233,10 +341,11 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
         FindingKind::DeactivatedUserWithAgent,
     ];
     assert_eq!(checks(&Sources { agents: Err(forbidden()), ..well() }), of_agents);
-    let of_users = [FindingKind::UserWithoutAgent, FindingKind::DeactivatedUserWithAgent];
+    let of_users = [FindingKind::UserWithoutAgent, FindingKind::DeactivatedUserWithAgent, FindingKind::LeftButActive];
     assert_eq!(checks(&Sources { users: Err(forbidden()), ..well() }), of_users);
     assert_eq!(checks(&Sources { custodians: Err(forbidden()), ..well() }), [FindingKind::MustNotBeDeactivated]);
     assert_eq!(checks(&Sources { reporting: Err(forbidden()), ..well() }), [FindingKind::SilentAgent]);
+    assert_eq!(checks(&Sources { actors: Err(forbidden()), ..well() }), [FindingKind::LeftButActive]);
     let without_observers = Sources { observers: Err(forbidden()), ..well() };
     assert_eq!(checks(&without_observers), [FindingKind::SilentObserver]);
     let why = &found(&without_observers, &rules()).1[0].why;
