@@ -43,6 +43,9 @@ pub struct Probed {
     pub tenant: Option<String>,
     /// Which plan level the tenant seems to have.
     pub access: Option<Access>,
+    /// Those that have it, as the vendor sells them (developer portal; support articles).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plans: Option<&'static str>,
     pub streams: BTreeMap<Stream, Seen>,
 }
 
@@ -53,6 +56,17 @@ pub enum Access {
     Full,
     /// It is not, and others are.
     Base,
+}
+
+impl Access {
+    fn plans(self) -> &'static str {
+        match self {
+            Self::Full => "Incydr Advanced, Gov F1, Enterprise, Gov F2 or Horizon",
+            Self::Base => {
+                "Incydr Basic or Professional; or one with full access, whose API client lacks File Events: Read"
+            }
+        }
+    }
 }
 
 /// What one stream answered.
@@ -100,7 +114,8 @@ pub async fn probe(
     let status = if all_asked { Status::Complete } else { Status::Partial };
     let access = access(&streams);
     info!(%status, tenant, ?access, "probed");
-    Ok(Probed { action: "probe", run_id: run_id.to_owned(), status, tenant, access, streams })
+    let plans = access.map(Access::plans);
+    Ok(Probed { action: "probe", run_id: run_id.to_owned(), status, tenant, access, plans, streams })
 }
 
 fn access(streams: &BTreeMap<Stream, Seen>) -> Option<Access> {

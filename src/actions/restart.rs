@@ -45,6 +45,7 @@ impl Work<'_> {
         let admit = async |_: Option<&Found>| Ok(nothing.identity.clone());
         let prepare = |checkpoint: &mut Checkpoint| {
             self.clear_stopped(checkpoint);
+            self.compare_at_once(checkpoint);
             if accept_deletions {
                 self.accept_deletions(checkpoint);
             }
@@ -64,6 +65,13 @@ impl Work<'_> {
         checkpoint.sign_ins.restart();
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
+        }
+    }
+
+    /// The next run looks for what is gone of what is otherwise only listed where it changes.
+    fn compare_at_once(&self, checkpoint: &mut Checkpoint) {
+        for (_, state) in checkpoint.versions.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
+            state.compared_at = None;
         }
     }
 

@@ -29,6 +29,8 @@ const OVERLAP: i64 = 10 * MINUTE;
 /// So many details are one reading, and so at most one object.
 const PART: usize = 500;
 const TRIES: u32 = 3;
+/// Where more than one in so many would be gone at once, it is the list that is wrong.
+const MUCH: usize = 5;
 
 /// What one list told.
 struct Listed {
@@ -69,11 +71,70 @@ impl Collector<'_> {
         if !not_found.is_empty() {
             self.drop_gone(facts, &not_found).await?;
         }
-        failed.map_or(Ok(()), Err)
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        if self.versions_state(|state| state.is_to_be_compared(Millis::now())) {
+            self.tell_gone(facts, known).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the whole list with what is known: what two of them are without is gone, and told.
+    async fn tell_gone(&self, facts: &'static Versions, known: Option<Known>) -> Result<(), Error> {
+        let Some(shown) = self.shown(facts).await? else { return Ok(()) };
+        let key_of = |line: &str| ndjson::field(line, facts.list.field);
+        let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
+        let now = Millis::now();
+        let mut seen = Known::default();
+        for id in &shown {
+            seen.keep(id, &snapshot.known);
+        }
+        let count = snapshot.known.count();
+        let (mut next, missing) = snapshot.known.after_whole_reading(seen, now);
+        let (old, new): (Vec<_>, Vec<_>) = missing.into_iter().partition(|missing| missing.since + DAY <= now);
+        let is_much = new.len() > 1 && new.len() * MUCH > count - old.len();
+        let doubted = is_much.then(|| {
+            format!(
+                "{} of {count} known {} would be gone at once, so none of them is taken for deleted; it is believed once all whole lists of 24 hours agree",
+                new.len(),
+                self.stream
+            )
+        });
+        let gone: Vec<String> =
+            old.into_iter().chain(new.into_iter().filter(|_| !is_much)).map(|missing| missing.id).collect();
+        for id in &gone {
+            snapshot.push(&tombstone(facts.list.id(), id, snapshot.at));
+            next.remove(id);
+        }
+        let is_missing = next.is_any_missed();
+        snapshot.known = next;
+        let rows = shown.len() as u64;
+        self.close_snapshot(snapshot, Counted { rows, total: Some(rows) }, |checkpoint| {
+            for id in &gone {
+                checkpoint.stuck(self.stream).heal(&What::Id(id.clone()));
+            }
+            let state = checkpoint.versions(self.stream);
+            (state.compared_at, state.is_missing) = (Some(now), is_missing);
+            state.pending.retain(|id| !gone.contains(id));
+        })
+        .await?;
+        doubted.map_or(Ok(()), |why| Err(Error::Totals(why)))
     }
 
     /// What was not found once more is gone where the whole list doesn't show it any longer.
     async fn drop_gone(&self, facts: &'static Versions, not_found: &BTreeSet<String>) -> Result<(), Error> {
+        let Some(shown) = self.shown(facts).await? else { return Ok(()) };
+        for id in not_found.difference(&shown) {
+            info!(stream = %self.stream, id, "it is neither found nor listed any more, and so is gone");
+            self.versions_state(|state| state.pending.remove(id));
+            self.stuck(|stuck| stuck.heal(&What::Id(id.clone())));
+        }
+        Ok(())
+    }
+
+    /// The ids on the whole list; none where they are fewer than it counts.
+    async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
         let mut shown = BTreeSet::new();
@@ -83,15 +144,7 @@ impl Collector<'_> {
                 ListRow::Unreadable { bytes, .. } => ndjson::member(&bytes, facts.list.id()),
             }));
         }
-        if listing.total().is_none_or(|total| (shown.len() as u64) < total) {
-            return Ok(());
-        }
-        for id in not_found.difference(&shown) {
-            info!(stream = %self.stream, id, "it is neither found nor listed any more, and so is gone");
-            self.versions_state(|state| state.pending.remove(id));
-            self.stuck(|stuck| stuck.heal(&What::Id(id.clone())));
-        }
-        Ok(())
+        Ok(listing.total().is_some_and(|total| total <= shown.len() as u64).then_some(shown))
     }
 
     /// So many details as one snapshot holds.
@@ -186,6 +239,10 @@ impl Collector<'_> {
                 state.listing = None;
                 if whole {
                     state.listed_to = Some(part.began);
+                    if since.is_none() {
+                        // All was listed, and nothing was known before.
+                        state.compared_at.get_or_insert(part.began);
+                    }
                     if state.pending.is_subset(&held_up) {
                         state.covered_to = Some(part.began);
                     }
@@ -275,4 +332,10 @@ impl Collector<'_> {
             row => row,
         })
     }
+}
+
+/// `{"number":7,"_deleted":true,…}`: its id as the API writes it.
+fn tombstone(name: &str, id: &str, at: Millis) -> String {
+    let id = id.parse::<u64>().map_or_else(|_| Value::from(id), Value::from);
+    format!(r#"{{"{name}":{id},"_deleted":true,"_deletedAt":"{at}"}}"#)
 }

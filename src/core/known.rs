@@ -143,6 +143,11 @@ impl Known {
         self.0.get(id).is_some_and(|entry| entry.missed_since.is_none() && entry.missed == 0)
     }
 
+    /// Whether any record is missed.
+    pub fn is_any_missed(&self) -> bool {
+        self.0.keys().any(|id| !self.is_shown(id))
+    }
+
     pub fn missed_since(&self, id: &str) -> Option<Millis> {
         self.0.get(id)?.missed_since
     }

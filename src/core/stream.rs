@@ -60,7 +60,7 @@ macro_rules! streams {
 streams! {
     FileEvents: "file_events", Events, "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still tell of them)";
     Audit: "audit", Events, "Audit Log: Read";
-    Sessions: "sessions", Rescanned, "Alerts: Read";
+    Sessions: "sessions", Rescanned, "Alerts and Sessions: Read";
     Cases: "cases", Versions, "Cases: Read";
     Users: "users", Inventory, "Users: Read";
     Agents: "agents", Inventory, "Agents: Read";
@@ -77,7 +77,7 @@ streams! {
     Watchlists: "watchlists", Inventory, "Watchlists: Read";
     LegalHold: "legal_hold", Inventory, "Legal Hold: Read";
     CaseFileEvents: "case_file_events", Inventory, "Cases: Read";
-    SessionEvents: "session_events", Rescanned, "Alerts: Read";
+    SessionEvents: "session_events", Rescanned, "Alerts and Sessions: Read";
     UserRoles: "user_roles", Inventory, "Users: Read";
     ActorProfiles: "actor_profiles", Inventory, "Actors: Read";
     EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Legal Hold, Cases and File Events: Read for all findings)";

@@ -106,7 +106,7 @@ fn restart(event: &Map<String, Value>) -> Result<Invocation, String> {
     let keeps_none = |stream: &&Stream| stream.class() != Class::Inventory;
     if let Some(other) = streams.iter().flatten().find(keeps_none).filter(|_| accept_deletions) {
         return Err(format!(
-            "\"accept_deletions\" is for lists that are read whole, such as users; of {other} nobody is told as deleted"
+            "\"accept_deletions\" is for lists that are read whole by each reading, such as users, and not for {other}"
         ));
     }
     Ok(Invocation::Restart(Restart { streams, accept_deletions }))
@@ -334,7 +334,10 @@ mod tests {
             ),
             (json!({"action": "restart", "streams": ["adit"]}), "the known ones are"),
             (json!({"action": "restart", "accept_deletions": 1}), "true or false"),
-            (json!({"action": "restart", "streams": ["users", "audit"], "accept_deletions": true}), "of audit nobody"),
+            (
+                json!({"action": "restart", "streams": ["users", "audit"], "accept_deletions": true}),
+                "such as users, and not for audit",
+            ),
             (json!({"action": "collect", "accept_deletions": true}), "is not a field of \"collect\""),
             (json!({"action": "remove"}), "\"restart\""),
             (json!({"action": "verify", "dry_run": true}), "which takes \"streams\", \"from\", \"to\""),

@@ -203,5 +203,5 @@ async fn deletions_are_accepted_of_lists_only() {
     let event = json!({"action": "restart", "streams": ["audit"], "accept_deletions": true});
     let (error_type, answer) = rig.failure(event).await;
     assert_eq!(error_type, "InvalidEvent");
-    assert!(answer["error"]["message"].as_str().unwrap().contains("of audit nobody is told as deleted"), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("such as users, and not for audit"), "{answer}");
 }

@@ -29,6 +29,7 @@ async fn where_everything_is_open_the_plan_is_full_and_the_newest_record_of_each
     }
     let answer = rig.invoke(json!({"action": "probe"})).await.answer();
     assert_eq!((&answer["action"], &answer["status"]), (&json!("probe"), &json!("complete")), "{answer:#}");
+    assert!(answer["plans"].as_str().unwrap().contains("Enterprise"), "{answer:#}");
     assert_eq!((&answer["access"], &answer["tenant"]), (&json!("full"), &json!(rig.sim.api.behaviour().tenant)));
     let streams = answer["streams"].as_object().unwrap();
     assert!(streams.len() >= 22, "every known stream, and not only those enabled");
@@ -62,9 +63,12 @@ async fn what_is_not_permitted_names_the_permission_and_a_plan_without_file_even
     rig.populate();
     rig.sim.faults.always(Endpoint::FileEvents, Fault::Forbidden);
     rig.sim.faults.always(Endpoint::Agents, Fault::Forbidden);
+    rig.sim.faults.always(Endpoint::Sessions, Fault::Forbidden);
+    assert_eq!(rig.probe(&["sessions"]).await["streams"]["sessions"]["permission"], "Alerts and Sessions: Read");
     let answer = rig.probe(&["file_events", "audit", "agents"]).await;
     assert_eq!((&answer["status"], &answer["access"]), (&json!("complete"), &json!("base")), "{answer:#}");
     assert_eq!(answer["streams"].as_object().unwrap().len(), 3);
+    assert!(answer["plans"].as_str().unwrap().starts_with("Incydr Basic or Professional"), "{answer:#}");
     for (stream, permission) in [("file_events", "File Events: Read"), ("agents", "Agents: Read")] {
         let seen = &answer["streams"][stream];
         assert_eq!(seen["permitted"], false);

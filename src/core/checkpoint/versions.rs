@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
-use crate::core::time::Millis;
+use crate::core::json::is_default;
+use crate::core::time::{DAY, HOUR, Millis};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +17,12 @@ pub struct VersionsState {
     /// When the last whole list was opened: what was updated since then is listed next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_to: Option<Millis>,
+    /// When the whole list was last compared with what is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_at: Option<Millis>,
+    /// It was without something that is known, which is gone once the next one is, too.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_missing: bool,
     /// A list that goes on over several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listing: Option<PartOfList>,
@@ -25,6 +32,14 @@ pub struct VersionsState {
     pub stored: StoredState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
+}
+
+impl VersionsState {
+    /// Whether the whole list is to be compared with what is known: each week, and an hour after something was missing.
+    pub fn is_to_be_compared(&self, now: Millis) -> bool {
+        let every = if self.is_missing { HOUR } else { 7 * DAY };
+        self.listed_to.is_some() && self.compared_at.is_none_or(|at| at + every <= now)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
