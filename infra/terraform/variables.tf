@@ -377,8 +377,8 @@ variable "volatile_fields" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^$|^[a-z_]+(\\.[^.,\\s]+)+(,[a-z_]+(\\.[^.,\\s]+)+)*$", var.volatile_fields))
-    error_message = "volatile_fields must be <stream>.<field> separated by commas, without spaces, or empty."
+    condition     = can(regex("^$|^[a-z_]+(\\.[^.,\\s]+)+(,[a-z_]+(\\.[^.,\\s]+)+)*$", var.volatile_fields)) && length(var.volatile_fields) <= 250
+    error_message = "volatile_fields must be <stream>.<field> separated by commas, without spaces, or empty; 250 characters at most."
   }
 }
 
@@ -413,8 +413,8 @@ variable "file_event_query" {
   nullable    = false
 
   validation {
-    condition     = length(var.file_event_query) <= 1400
-    error_message = "file_event_query must have at most 1400 characters."
+    condition     = length(var.file_event_query) <= 1200
+    error_message = "file_event_query must have at most 1200 characters."
   }
 }
 
