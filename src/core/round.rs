@@ -158,10 +158,10 @@ impl Round {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
     }
 
-    /// The first of those that are new and were not judged.
+    /// The first of those that are new and were not judged, where they are asked for in their order.
     pub fn first_left(&self) -> Option<&str> {
-        let doubtful = self.doubtful.first().map(|(id, _)| id);
-        doubtful.or(self.new.front()).map(String::as_str)
+        let doubtful = self.doubtful.iter().map(|(id, _)| id);
+        doubtful.chain(self.new.front()).min().map(String::as_str)
     }
 
     /// What came of those that were asked for since this was called last.
@@ -265,6 +265,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_was_given_back_before_one_that_failed_is_the_first_that_is_left() {
+        let mut round = Round::new(Some("members"), &StuckList::default());
+        round.add(["a", "b", "c", "d"].map(str::to_owned));
+        assert_eq!(round.next(3), Step::Ask(["a", "b", "c"].map(str::to_owned).into()));
+        let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
+        round.failed("b", error);
+        // There was no time for the rest of their lists.
+        round.give_back("c".into());
+        round.give_back("a".into());
+        round.out_of_time();
+        assert_eq!(round.first_left(), Some("a"));
     }
 
     #[test]
