@@ -17,7 +17,7 @@ use crate::bucket::ledger::{Found, Ledger, LedgerError};
 use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::collect::keys::known_key;
-use crate::core::checkpoint::Checkpoint;
+use crate::core::checkpoint::{Checkpoint, StateObject};
 use crate::core::intervals::Intervals;
 use crate::core::known::Known;
 use crate::core::manifest::{ReadingEntry, StoredObject};
@@ -235,7 +235,10 @@ impl Work<'_> {
                         Entry::Occupied(loaded) => loaded.into_mut(),
                         Entry::Vacant(vacant) => {
                             let before = changed.stored(stream, class).known.clone().filter(|_| !afresh);
-                            match Known::load(state, before.as_ref(), until).await {
+                            // A pass that is given up has stored what it saw.
+                            let pass = changed.inventory.get(&stream).and_then(|state| state.pass.as_ref());
+                            let seen = pass.and_then(|pass| pass.seen.clone()).filter(|_| !afresh);
+                            match self.known_before(state, before.as_ref(), seen.as_ref()).await {
                                 // The stream finds that itself, and stores all of it once more.
                                 Err(StoreError::Damaged { .. }) => continue,
                                 known => vacant.insert(known?),
@@ -272,6 +275,17 @@ impl Work<'_> {
         ledger.update(|checkpoint| *checkpoint = changed);
         ledger.commit(until).await?;
         Ok((chain.len() as u64, missing))
+    }
+
+    /// What was known, and what a pass has seen since.
+    async fn known_before(
+        &self,
+        state: &Bucket,
+        known: Option<&StateObject>,
+        seen: Option<&StateObject>,
+    ) -> Result<Known, StoreError> {
+        let until = self.times.store_until;
+        Ok(Known::load(state, known, until).await?.updated_with(Known::load(state, seen, until).await?))
     }
 
     fn note_all(&self, ledger: &Ledger<'_>, note: &str) {
