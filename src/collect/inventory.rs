@@ -158,7 +158,10 @@ impl Collector<'_> {
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
         }
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
-        round.add_due(parents_due(due, part).filter(|id| all.contains(*id)).map(str::to_owned));
+        // Where a row can't be read, it may be that of a record which is not among them; one that is gone is never heard of
+        // again unless it is asked for.
+        let may_be_there = |id: &&str| reading.pass.is_partial || all.contains(*id);
+        round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
         let last = reading.pass.parent.clone();
         let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
         let parents = match part.every {
