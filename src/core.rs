@@ -1,6 +1,7 @@
 //! Plain values, without I/O. They know nothing of the other layers.
 //!
-//! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again
+//! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again; [`clock`]:
+//!   whose time it is
 //! * [`stream`]: what each stream is called; [`states`]: in which state it is; [`health_records`]: where that is told
 //! * [`sign_ins`], [`refusals`]: how the API takes the secret, and what it refuses
 //! * [`checkpoint`]: what is covered, what is being read, and who may write; [`identity`]: whose data it is
@@ -11,6 +12,7 @@
 //! * [`tally`], [`error_kind`], [`quote`]: what a run counts, how an error is told, and what of the answer it is about
 
 pub mod checkpoint;
+pub mod clock;
 pub mod density;
 pub mod dialect;
 pub mod error_kind;

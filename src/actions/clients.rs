@@ -18,3 +18,9 @@ pub struct Clients {
     /// The last write of the checkpoint by this process.
     pub written: Mutex<Option<Write>>,
 }
+
+impl Clients {
+    pub fn new(api: Api, s3: S3) -> Self {
+        Self { api, s3, memory: Memory::default(), attempted: Mutex::default(), written: Mutex::default() }
+    }
+}

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::actions::answer::Status;

@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use reqwest::Url;
 
 use crate::bucket::s3::S3;
+use crate::bucket::store::Store;
 use crate::core::settings::Proxies;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ impl AwsClients {
         let mut secrets = aws_sdk_secretsmanager::config::Builder::from(&config).timeout_config(timeouts);
         secrets.set_endpoint_url(endpoint("SECRETS_MANAGER"));
         Self {
-            s3: S3::new(aws_sdk_s3::Client::from_conf(s3.build())),
+            s3: S3::new(Store::Aws(aws_sdk_s3::Client::from_conf(s3.build()))),
             secrets: aws_sdk_secretsmanager::Client::from_conf(secrets.build()),
         }
     }

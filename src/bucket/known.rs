@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::bucket::off_thread::off_thread;
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::checkpoint::StateObject;
+use crate::core::clock::off_thread;
 use crate::core::known::Known;
 use crate::core::ndjson::{self, Packed};
 use crate::core::stream::Stream;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use tracing::info;
 
-use crate::bucket::off_thread::off_thread;
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Stored, Written};
+use crate::core::clock::off_thread;
 use crate::core::intervals::Span;
 use crate::core::manifest::StoredObject;
 use crate::core::ndjson::{self, Fingerprint, Packed};

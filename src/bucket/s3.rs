@@ -1,23 +1,14 @@
 //! S3: create-only objects, conditional replacement, and reading back. Nothing is ever deleted.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::operation::head_object::HeadObjectError;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ServerSideEncryption;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use bytes::Bytes;
 use tracing::debug;
 
-use crate::core::error_kind::chain;
-use crate::core::quote::{beginning, without_secrets};
+pub use crate::bucket::store::{Condition, Object, Stored, Written};
+use crate::bucket::store::{Failure, FailureKind, OneBucket, Store};
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Encryption;
 use crate::core::time::Millis;
@@ -26,31 +17,6 @@ use crate::core::time::Millis;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What waited less for its answer, when the time was up, tells nothing of S3.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Codes of errors that pass, whatever their status (AWS SDKs and Tools Reference Guide, "Retry behavior"; those of S3
-/// itself: a body that broke off on its way, and a key service that is busy).
-const TRANSIENT: [&str; 18] = [
-    "BadDigest",
-    "BandwidthLimitExceeded",
-    "IncompleteBody",
-    "InternalError",
-    "LimitExceededException",
-    "OperationAborted",
-    "PriorRequestNotComplete",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-];
-/// An object in cold storage.
-const ARCHIVED: &str = "InvalidObjectState";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -76,7 +42,7 @@ pub enum StoreError {
 /// S3 as one process knows it.
 #[derive(Clone, Debug)]
 pub struct S3 {
-    pub client: Client,
+    pub(super) store: Store,
     /// It has answered since the run began, be it with an error.
     is_heard: Arc<AtomicBool>,
     /// The credentials of the process have expired.
@@ -84,8 +50,8 @@ pub struct S3 {
 }
 
 impl S3 {
-    pub fn new(client: Client) -> Self {
-        Self { client, is_heard: Arc::default(), is_over: Arc::default() }
+    pub fn new(store: Store) -> Self {
+        Self { store, is_heard: Arc::default(), is_over: Arc::default() }
     }
 
     /// Nothing will be answered to this process any more.
@@ -107,78 +73,14 @@ pub struct Bucket {
     pub encryption: Encryption,
 }
 
-pub struct Stored {
-    pub bytes: Bytes,
-    pub etag: String,
-    pub metadata: HashMap<String, String>,
-}
-
-pub struct Object<'a> {
-    pub key: &'a str,
-    pub bytes: Bytes,
-    pub content_type: &'static str,
-    pub metadata: HashMap<String, String>,
-}
-
-/// Under which condition a write takes place.
-#[derive(Clone, Copy, Debug)]
-pub enum Condition<'a> {
-    Absent,
-    Unchanged { etag: &'a str },
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum Written {
-    Now {
-        etag: String,
-    },
-    /// The condition didn't hold. After an answer that was lost this may have been an attempt of our own.
-    Refused,
-}
-
-#[derive(Clone, Copy)]
-enum FailureKind {
-    Retry,
-    Refused,
-    Expired,
-    Archived,
-    Final,
-}
-
-impl Encryption {
-    fn algorithm(&self) -> Option<ServerSideEncryption> {
-        match self {
-            Self::OfBucket => None,
-            Self::Aes256 => Some(ServerSideEncryption::Aes256),
-            Self::Kms(_) => Some(ServerSideEncryption::AwsKms),
-        }
-    }
-
-    fn key_id(&self) -> Option<String> {
-        match self {
-            Self::OfBucket | Self::Aes256 => None,
-            Self::Kms(key) => key.clone(),
-        }
-    }
-}
-
 impl Bucket {
+    fn once(&self) -> OneBucket<'_> {
+        OneBucket { store: &self.s3.store, name: &self.name, owner: self.owner.as_ref(), encryption: &self.encryption }
+    }
+
     /// `None` only when there is no such key: 403 and 500 must fail.
     pub async fn get(&self, key: &str, until: Millis) -> Result<Option<Stored>, StoreError> {
-        let attempt = || async {
-            let request = self.s3.client.get_object().bucket(&self.name).key(key);
-            let answer = match request.set_expected_bucket_owner(self.owner.clone()).send().await {
-                Ok(answer) => answer,
-                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return Ok(None),
-                Err(error) => return Err((kind_of(&error), describe(&error))),
-            };
-            let (etag, metadata) = (answer.e_tag.unwrap_or_default(), answer.metadata.unwrap_or_default());
-            match answer.body.collect().await {
-                Ok(body) => Ok(Some(Stored { bytes: body.into_bytes(), etag, metadata })),
-                Err(error) => Err((FailureKind::Retry, error.to_string())),
-            }
-        };
-        self.retrying("GetObject", key, until, attempt).await
+        self.retrying("GetObject", key, until, || self.once().get_once(key)).await
     }
 
     pub async fn put(
@@ -187,45 +89,12 @@ impl Bucket {
         condition: Condition<'_>,
         until: Millis,
     ) -> Result<Written, StoreError> {
-        let attempt = || async {
-            let request = self
-                .s3
-                .client
-                .put_object()
-                .bucket(&self.name)
-                .key(object.key)
-                .content_type(object.content_type)
-                .set_metadata(Some(object.metadata.clone()))
-                .set_expected_bucket_owner(self.owner.clone())
-                .set_server_side_encryption(self.encryption.algorithm())
-                .set_ssekms_key_id(self.encryption.key_id())
-                .body(ByteStream::from(object.bytes.clone()));
-            let request = match condition {
-                Condition::Absent => request.if_none_match("*"),
-                Condition::Unchanged { etag } => request.if_match(etag),
-            };
-            match request.send().await {
-                Ok(answer) => Ok(Written::Now { etag: answer.e_tag.unwrap_or_default() }),
-                Err(error) => match kind_of(&error) {
-                    FailureKind::Refused => Ok(Written::Refused),
-                    kind => Err((kind, describe(&error))),
-                },
-            }
-        };
-        self.retrying("PutObject", object.key, until, attempt).await
+        self.retrying("PutObject", object.key, until, || self.once().put_once(object, condition)).await
     }
 
     /// Whether there is such an object.
     pub async fn exists(&self, key: &str, until: Millis) -> Result<bool, StoreError> {
-        let attempt = || async {
-            let request = self.s3.client.head_object().bucket(&self.name).key(key);
-            match request.set_expected_bucket_owner(self.owner.clone()).send().await {
-                Ok(_) => Ok(true),
-                Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(false),
-                Err(error) => Err((kind_of(&error), describe(&error))),
-            }
-        };
-        self.retrying("HeadObject", key, until, attempt).await
+        self.retrying("HeadObject", key, until, || self.once().head_once(key)).await
     }
 
     /// All keys with a prefix, in order.
@@ -235,16 +104,7 @@ impl Bucket {
 
     /// What lies directly below a prefix and ends in a slash.
     pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
-        let attempt = || async {
-            let request = self.s3.client.list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
-            match request.set_expected_bucket_owner(self.owner.clone()).send().await {
-                Ok(answer) => Ok(answer),
-                Err(error) => Err((kind_of(&error), describe(&error))),
-            }
-        };
-        // A thousand days are told at once.
-        let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
-        Ok(page.common_prefixes.unwrap_or_default().into_iter().filter_map(|folder| folder.prefix).collect())
+        self.retrying("ListObjectsV2", prefix, until, || self.once().folders_once(prefix)).await
     }
 
     /// The same that come after a key.
@@ -257,17 +117,10 @@ impl Bucket {
         let mut keys = Vec::new();
         let mut next = None;
         loop {
-            let attempt = || async {
-                let request = self.s3.client.list_objects_v2().bucket(&self.name).prefix(prefix);
-                let request = request.set_start_after(after.map(str::to_owned)).set_continuation_token(next.clone());
-                match request.set_expected_bucket_owner(self.owner.clone()).send().await {
-                    Ok(answer) => Ok(answer),
-                    Err(error) => Err((kind_of(&error), describe(&error))),
-                }
-            };
+            let attempt = || self.once().list_once(prefix, after, next.as_deref());
             let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
-            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
-            next = page.next_continuation_token;
+            keys.extend(page.keys);
+            next = page.next;
             if next.is_none() {
                 return Ok(keys);
             }
@@ -299,7 +152,7 @@ impl Bucket {
     }
 
     /// Every attempt, the first as the last, is only sent before `until`, also after the container was frozen.
-    async fn retrying<T, F: Future<Output = Result<T, (FailureKind, String)>>>(
+    async fn retrying<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         operation: &'static str,
         key: &str,
@@ -333,44 +186,5 @@ impl Bucket {
                 _ => return Err(failed(why)),
             }
         }
-    }
-}
-
-/// By the error's code, as the AWS SDKs do, and then by its status. 412 says that the condition doesn't hold, and so does
-/// a missing key under `If-Match` (AWS answers 404, others 412). 409 says that another write was under way: again. The
-/// rest of the 4xx will not change.
-fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
-    // What the key service said to S3.
-    let code = error.code().map(|code| code.strip_prefix("KMS.").unwrap_or(code));
-    match code {
-        Some(code) if TRANSIENT.contains(&code) => return FailureKind::Retry,
-        code if retry::are_credentials_expired(code) => return FailureKind::Expired,
-        Some(ARCHIVED) => return FailureKind::Archived,
-        _ => {}
-    }
-    match error.raw_response().map(|response| response.status().as_u16()) {
-        Some(412) => FailureKind::Refused,
-        Some(404) if error.code() == Some("NoSuchKey") => FailureKind::Refused,
-        Some(408 | 409 | 429 | 500..) => FailureKind::Retry,
-        Some(_) => FailureKind::Final,
-        None if matches!(error, SdkError::ConstructionFailure(_)) => FailureKind::Final,
-        None => FailureKind::Retry,
-    }
-}
-
-fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => match error.raw_response() {
-            Some(response) => {
-                let said = beginning(response.body().bytes().unwrap_or_default());
-                format!("HTTP status {}: {}", response.status(), without_secrets(&said, &[]))
-            }
-            None => chain(error),
-        },
     }
 }

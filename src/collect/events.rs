@@ -91,6 +91,7 @@ impl Collector<'_> {
                 }
             }
             tokio::select! {
+                biased;
                 ended = under_way.next() => match ended {
                     None => return failed.map_or(Ok(()), Err),
                     Some(Ok(ended)) => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::core::clock;
+
 pub const SECOND: i64 = 1_000;
 pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
@@ -17,9 +19,8 @@ pub const DAY: i64 = 24 * HOUR;
 pub struct Millis(pub i64);
 
 impl Millis {
-    /// This machine's clock.
     pub fn now() -> Self {
-        Self(Utc::now().timestamp_millis())
+        Self(clock::now())
     }
 
     /// Reads RFC 3339 with no to nine fraction digits and cuts it to milliseconds. A window's bounds are whole

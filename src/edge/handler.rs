@@ -1,6 +1,5 @@
 //! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
 
-use std::sync::Mutex;
 use std::time::Instant;
 
 use lambda_runtime::Diagnostic;
@@ -23,12 +22,12 @@ use crate::actions::verify::{Verified, verify};
 use crate::bucket::aws::AwsClients;
 use crate::collect::error::Error;
 use crate::core::error_kind::ErrorType;
-use crate::core::known::Memory;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
 use crate::edge::event::Event;
 use crate::edge::metrics;
 use crate::incydr::client::Api;
+use crate::incydr::exchange::Exchange;
 use crate::incydr::{ca_bundle, http};
 
 /// What lives as long as the process. Clients are built by the first event that needs them.
@@ -54,15 +53,24 @@ impl Handler {
         Self { settings, clients: OnceCell::new() }
     }
 
+    /// With clients that are built already.
+    pub fn with_clients(settings: Settings, clients: Clients) -> Self {
+        Self { settings: Ok(settings), clients: OnceCell::new_with(Some(clients)) }
+    }
+
     /// The AWS credentials of this process have expired: nothing that it does will come to anything.
     pub fn is_over(&self) -> bool {
         self.clients.get().is_some_and(|clients| clients.s3.is_over() || clients.api.is_over())
     }
 
     pub async fn handle(&self, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
-        let run_id = Uuid::new_v4().to_string();
+        self.handle_as(&Uuid::new_v4().to_string(), event, deadline).await
+    }
+
+    /// `run_id` is no other run's.
+    pub async fn handle_as(&self, run_id: &str, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
         let began = Instant::now();
-        let answered = self.answer(&run_id, event, deadline).await;
+        let answered = self.answer(run_id, event, deadline).await;
         if let Answered::Run(answer) = &answered
             && answer.action.is_none()
             && !matches!(event, Event::Read(event) if event["dry_run"] == true)
@@ -152,11 +160,5 @@ fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
     // First, for it says so where there are no certificate authorities at all.
     let http = http::client(settings, ca_bundle.as_deref())?;
     let aws = AwsClients::from_vars(var, &settings.proxies, ca_bundle);
-    Ok(Clients {
-        api: Api::new(settings, http, aws.secrets),
-        s3: aws.s3,
-        memory: Memory::default(),
-        attempted: Mutex::default(),
-        written: Mutex::default(),
-    })
+    Ok(Clients::new(Api::new(settings, http, Exchange::Http, aws.secrets), aws.s3))
 }

@@ -16,6 +16,7 @@ use crate::core::time::Millis;
 use crate::incydr::budget::Turn;
 use crate::incydr::connection::{Connection, DoubtedClock};
 use crate::incydr::error::{ApiError, FailedAttempt, real_error};
+use crate::incydr::exchange::{Answer, Exchange};
 use crate::incydr::facts::Method;
 use crate::incydr::http::whole_answer;
 use crate::incydr::lanes::Lanes;
@@ -29,8 +30,13 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(settings: &Settings, http: reqwest::Client, secrets: aws_sdk_secretsmanager::Client) -> Self {
-        Self { connection: Connection::new(settings, http), sign_in: SignIn::new(settings, secrets) }
+    pub fn new(
+        settings: &Settings,
+        http: reqwest::Client,
+        exchange: Exchange,
+        secrets: aws_sdk_secretsmanager::Client,
+    ) -> Self {
+        Self { connection: Connection::new(settings, http, exchange), sign_in: SignIn::new(settings, secrets) }
     }
 
     /// The earlier of our clock and the API's, as far as this run has heard of it.
@@ -115,7 +121,7 @@ impl Api {
         &self,
         request: &Request,
         caller: &Caller<'_>,
-        mut read: impl AsyncFnMut(reqwest::Response) -> Result<T, ApiError>,
+        mut read: impl AsyncFnMut(Answer) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let what = request.what();
         let mut attempts = retry::API.begin();
@@ -129,7 +135,7 @@ impl Api {
                 .map_err(|error| real_error(error, last.take()))?;
             let asked = self.connection.attempt(self.http_request(request, &token), caller, async |response| {
                 // Nobody asked for a part.
-                if response.status().is_success() && response.status() != StatusCode::PARTIAL_CONTENT {
+                if response.status.is_success() && response.status != StatusCode::PARTIAL_CONTENT {
                     return Ok(read(response).await?);
                 }
                 Err(whole_answer(response).await?.refused(&what))

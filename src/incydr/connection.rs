@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::{AGE, DATE, HeaderMap};
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::core::retry::sleep_within;
@@ -15,6 +16,7 @@ use crate::core::stream::Stream;
 use crate::core::time::{MINUTE, Millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
+use crate::incydr::exchange::{Answer, Exchange};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
 
@@ -32,7 +34,9 @@ const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
 pub struct Connection {
+    /// Makes the requests.
     pub http: reqwest::Client,
+    exchange: Exchange,
     pub base_url: String,
     budget: Budget,
     pub lanes: Lanes,
@@ -44,9 +48,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(settings: &Settings, http: reqwest::Client) -> Self {
+    pub fn new(settings: &Settings, http: reqwest::Client, exchange: Exchange) -> Self {
         Self {
             http,
+            exchange,
             base_url: settings.base_url.clone(),
             budget: Budget::new(settings.requests_per_minute),
             lanes: Lanes::default(),
@@ -93,7 +98,7 @@ impl Connection {
         &self,
         request: reqwest::RequestBuilder,
         caller: &Caller<'_>,
-        read: impl AsyncFnOnce(reqwest::Response) -> Result<T, FailedAttempt>,
+        read: impl AsyncFnOnce(Answer) -> Result<T, FailedAttempt>,
     ) -> Result<T, FailedAttempt> {
         if Millis::now() >= caller.until {
             return Err(ApiError::OutOfTime.into());
@@ -102,8 +107,8 @@ impl Connection {
         caller.calls.requests.fetch_add(1, Ordering::Relaxed);
         let (sent_at, began) = (Millis::now(), Instant::now());
         let answered = async {
-            let response = request.send().await.map_err(broke_off)?;
-            self.note_date(response.headers());
+            let response = self.exchange.send(request).await.map_err(broke_off)?;
+            self.note_date(&response.headers);
             let waited = began.elapsed();
             let answer = read(response).await;
             let broke_off =

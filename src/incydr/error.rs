@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::core::error_kind::ErrorType;
 use crate::core::quote::{beginning, without_secrets};
+use crate::incydr::exchange::BrokenOff;
 use crate::secrets::SecretError;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum ApiError {
     #[error("{what}: {why}")]
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
-    Transport { what: String, source: reqwest::Error },
+    Transport { what: String, source: BrokenOff },
     #[error("{what}: the query takes the API too long")]
     TooLarge { what: String },
     /// Whatever the window is: the setting is what can be mended.
@@ -126,8 +127,8 @@ pub struct FailedAttempt {
     pub retry_after: Option<Duration>,
 }
 
-pub fn broke_off(source: reqwest::Error) -> ApiError {
-    ApiError::Transport { what: String::new(), source: source.without_url() }
+pub fn broke_off(source: BrokenOff) -> ApiError {
+    ApiError::Transport { what: String::new(), source }
 }
 
 impl From<ApiError> for FailedAttempt {

@@ -1,7 +1,7 @@
 //! HTTP: the one client, and an answer, whole, with what its status says.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::core::error_kind::chain;
 use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
+use crate::core::time::Millis;
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
+use crate::incydr::exchange::Answer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence within an answer. PY42 raised its own from 60 to 180 s for the largest pages; a silence of
@@ -63,7 +65,10 @@ impl HttpAnswer {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         match held.parse::<f64>() {
             Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-            Err(_) => httpdate::parse_http_date(held).ok()?.duration_since(std::time::SystemTime::now()).ok(),
+            Err(_) => {
+                let date = httpdate::parse_http_date(held).ok()?.duration_since(UNIX_EPOCH).ok()?;
+                date.checked_sub(Millis::now().since(Millis(0)))
+            }
         }
     }
 }
@@ -88,10 +93,10 @@ fn says_too_large(said: &str) -> bool {
     said.contains("timed out") && said.contains("refine")
 }
 
-pub async fn whole_answer(mut response: reqwest::Response) -> Result<HttpAnswer, ApiError> {
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+pub async fn whole_answer(mut response: Answer) -> Result<HttpAnswer, ApiError> {
+    let (status, headers) = (response.status, std::mem::take(&mut response.headers));
     let is_gzipped = is_gzipped(&headers);
-    let body = response.bytes().await.map_err(broke_off)?;
+    let body = response.whole().await.map_err(broke_off)?;
     if !is_gzipped || body.is_empty() {
         return Ok(HttpAnswer { status, headers, body });
     }

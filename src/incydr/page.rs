@@ -7,10 +7,12 @@ use flate2::write::MultiGzDecoder;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::core::clock;
 use crate::core::ndjson::{Cut, Cutter, Fingerprint, PageError, Row};
 use crate::core::quote::EXCERPT;
 use crate::incydr::client::Api;
-use crate::incydr::error::ApiError;
+use crate::incydr::error::{ApiError, broke_off};
+use crate::incydr::exchange::Answer;
 use crate::incydr::facts::List;
 use crate::incydr::http::is_gzipped;
 use crate::incydr::request::{Caller, Request};
@@ -52,7 +54,7 @@ impl Api {
         check: impl Fn(&Page) -> Result<(), ApiError>,
     ) -> Result<Page, ApiError> {
         let what = request.what();
-        self.exchange(request, caller, async |response: reqwest::Response| {
+        self.exchange(request, caller, async |response: Answer| {
             let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
             let (mut taken, arrived, begins) = arrive(response, list, taken).await;
             let checked = arrived.and_then(|page| check(&page).map(|()| page));
@@ -70,39 +72,58 @@ impl Api {
 }
 
 /// The rows, the page, and how its body began.
-async fn arrive<R: Rows>(
-    mut response: reqwest::Response,
+async fn arrive<R: Rows>(mut response: Answer, list: &'static List, rows: R) -> (R, Result<Page, ApiError>, Vec<u8>) {
+    let is_gzipped = is_gzipped(&response.headers);
+    let ((rows, page, begins), ended) = if clock::is_simulated() {
+        // The thread that cuts would be another one, which nothing in a simulation may be.
+        let (pieces, ended) = all_pieces(&mut response).await;
+        (cut(pieces.into_iter(), is_gzipped, list, rows), ended)
+    } else {
+        cut_as_it_arrives(&mut response, is_gzipped, list, rows).await
+    };
+    let page = page.map_err(|error| ApiError::Unexpected { what: String::new(), why: error.to_string() });
+    (rows, ended.and(page), begins)
+}
+
+async fn all_pieces(response: &mut Answer) -> (Vec<Bytes>, Result<(), ApiError>) {
+    let mut pieces = Vec::new();
+    loop {
+        match response.piece().await {
+            Ok(Some(piece)) => pieces.push(piece),
+            Ok(None) => return (pieces, Ok(())),
+            Err(source) => return (pieces, Err(broke_off(source))),
+        }
+    }
+}
+
+async fn cut_as_it_arrives<R: Rows>(
+    response: &mut Answer,
+    is_gzipped: bool,
     list: &'static List,
     rows: R,
-) -> (R, Result<Page, ApiError>, Vec<u8>) {
-    let (pieces, to_cut) = mpsc::channel(PIECES);
-    let is_gzipped = is_gzipped(response.headers());
-    let cutting = tokio::task::spawn_blocking(move || cut(to_cut, is_gzipped, list, rows));
+) -> (CutPage<R>, Result<(), ApiError>) {
+    let (pieces, mut to_cut) = mpsc::channel(PIECES);
+    let arriving = std::iter::from_fn(move || to_cut.blocking_recv());
+    let cutting = tokio::task::spawn_blocking(move || cut(arriving, is_gzipped, list, rows));
     let ended = loop {
-        match response.chunk().await {
+        match response.piece().await {
             Ok(Some(piece)) => {
                 if pieces.send(piece).await.is_err() {
                     break Ok(());
                 }
             }
             Ok(None) => break Ok(()),
-            Err(source) => {
-                break Err(ApiError::Transport { what: String::new(), source: source.without_url() });
-            }
+            Err(source) => break Err(broke_off(source)),
         }
     };
     drop(pieces);
-    let (rows, page, begins) = cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let page = page.map_err(|error| ApiError::Unexpected { what: String::new(), why: error.to_string() });
-    (rows, ended.and(page), begins)
+    (cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())), ended)
 }
 
-fn cut<R: Rows>(
-    mut pieces: mpsc::Receiver<Bytes>,
-    is_gzipped: bool,
-    list: &'static List,
-    mut rows: R,
-) -> (R, Result<Page, PageError>, Vec<u8>) {
+/// The rows, the page, and how its body began.
+type CutPage<R> = (R, Result<Page, PageError>, Vec<u8>);
+
+fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'static List, mut rows: R) -> CutPage<R> {
     let mut cutter = Cutter::new(list.place, list.field);
     let mut unpacker = is_gzipped.then(|| MultiGzDecoder::new(Vec::new()));
     let (mut count, mut first, mut begins) = (0, None, Vec::new());
@@ -117,8 +138,8 @@ fn cut<R: Rows>(
         begins.extend_from_slice(&bytes[..bytes.len().min(EXCERPT - begins.len())]);
         bytes.chunks(BITE).try_for_each(|bite| cutter.feed(bite, &mut *take))
     };
-    let mut use_up = || {
-        while let Some(piece) = pieces.blocking_recv() {
+    let use_up = || {
+        for piece in pieces {
             let Some(unpacker) = &mut unpacker else {
                 feed(&piece, &mut take)?;
                 continue;

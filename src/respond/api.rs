@@ -13,6 +13,7 @@ use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
 use crate::incydr::connection::Connection;
 use crate::incydr::error::{ApiError, FailedAttempt, real_error};
+use crate::incydr::exchange;
 use crate::incydr::http::{HttpAnswer, whole_answer};
 use crate::incydr::request::Caller;
 use crate::incydr::sign_in::SignIn;
@@ -46,7 +47,10 @@ struct Exchange<'a> {
 
 impl Api {
     pub fn new(settings: &Settings, http: reqwest::Client, secrets: aws_sdk_secretsmanager::Client) -> Self {
-        Self { connection: Connection::new(settings, http), sign_in: SignIn::new(settings, secrets) }
+        Self {
+            connection: Connection::new(settings, http, exchange::Exchange::Http),
+            sign_in: SignIn::new(settings, secrets),
+        }
     }
 
     /// A request begins: what the secret held in an earlier one counts no longer.

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::actions::verify::history::{History, ListedObject, begin_of};
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
 use crate::bucket::s3::{StoreError, Stored};
+use crate::core::clock::off_thread;
 use crate::core::intervals::Span;
 use crate::core::manifest::sha256;
 use crate::core::ndjson::{self, Fingerprint};
@@ -47,11 +48,7 @@ impl Verification<'_> {
                 stored => Ok(stored?),
             };
             let window = told.window;
-            let inspected = tokio::task::spawn_blocking(move || inspect(stream, &told, stored)).await;
-            Ok::<_, StoreError>((
-                window,
-                inspected.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
-            ))
+            Ok::<_, StoreError>((window, off_thread(move || inspect(stream, &told, stored)).await))
         };
         let told: Vec<ListedObject> = told.into_values().cloned().collect();
         let inspected: Vec<(Option<Span>, Inspected)> =

@@ -257,8 +257,3 @@ fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Pla
     }
     Ok(())
 }
-
-/// A panic of a worker is the stream's own.
-pub fn panicked(error: tokio::task::JoinError) -> Error {
-    std::panic::resume_unwind(error.into_panic())
-}

@@ -10,12 +10,13 @@ use tracing::{info, warn};
 
 use super::Ended;
 use super::open::OpenWindow;
-use super::read::{Unread, panicked};
+use super::read::Unread;
 use super::reading::WindowReading;
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Slices, Window};
+use crate::core::clock::off_thread;
 use crate::core::density::{SHORTEST, cut, first, halves, share};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
@@ -181,7 +182,7 @@ impl Collector<'_> {
     ) -> Result<ReadingEntry, Error> {
         let set_aside = self.keep_unreadable(&reading).await?;
         let (rows, opened_at) = (reading.agreed(), Millis::now());
-        let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(panicked)?;
+        let objects = off_thread(move || reading.objects()).await;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
         // A slice may hold a part of an hour, whose key is that of the window's hour.

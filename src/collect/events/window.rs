@@ -13,6 +13,7 @@ use crate::bucket::records::{Placed, hours};
 use crate::bucket::s3::StoreError;
 use crate::collect::Collector;
 use crate::collect::error::Error;
+use crate::core::clock::off_thread;
 use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
@@ -98,7 +99,7 @@ impl Collector<'_> {
         let set_aside = self.keep_unreadable(&reading).await?;
         let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
         let rows = reading.agreed();
-        let objects = tokio::task::spawn_blocking(move || reading.objects()).await.map_err(super::read::panicked)?;
+        let objects = off_thread(move || reading.objects()).await;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
         // Of hours without a record now there may be some that an earlier reading stored.

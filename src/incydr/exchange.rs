@@ -1,0 +1,115 @@
+//! One exchange with the API: a request in; status, headers, and the body in pieces out. Over HTTP; in a simulation, with
+//! a function of its own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+use reqwest::header::HeaderMap;
+use reqwest::{Request, RequestBuilder, StatusCode};
+
+/// What answers a request in a simulation.
+pub type Simulated = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, BrokenOff>> + Send + Sync>;
+
+/// How a request gets to the API.
+#[derive(Clone)]
+pub enum Exchange {
+    Http,
+    Simulated(Simulated),
+}
+
+/// An answer whose body is still to come.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Body,
+}
+
+enum Body {
+    Http(reqwest::Response),
+    Simulated(BoxStream<'static, Result<Bytes, BrokenOff>>),
+}
+
+/// There was no answer, or only a part of one.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("the connection broke")]
+    Lost,
+    #[error("operation timed out")]
+    Silent,
+}
+
+impl Exchange {
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, BrokenOff> {
+        match self {
+            Self::Http => Ok(Answer::of(request.send().await.map_err(reqwest::Error::without_url)?)),
+            Self::Simulated(answer) => answer(request.build()?).await,
+        }
+    }
+}
+
+impl Answer {
+    fn of(mut response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        Self { status, headers, body: Body::Http(response) }
+    }
+
+    pub fn simulated(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: BoxStream<'static, Result<Bytes, BrokenOff>>,
+    ) -> Self {
+        Self { status, headers, body: Body::Simulated(body) }
+    }
+
+    /// The next piece of the body; none at its end.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, BrokenOff> {
+        match &mut self.body {
+            Body::Http(response) => Ok(response.chunk().await.map_err(reqwest::Error::without_url)?),
+            Body::Simulated(pieces) => pieces.next().await.transpose(),
+        }
+    }
+
+    /// What is left of the body.
+    pub async fn whole(self) -> Result<Bytes, BrokenOff> {
+        match self.body {
+            Body::Http(response) => Ok(response.bytes().await.map_err(reqwest::Error::without_url)?),
+            Body::Simulated(mut pieces) => {
+                let mut whole = Vec::new();
+                while let Some(piece) = pieces.next().await {
+                    whole.extend_from_slice(&piece?);
+                }
+                Ok(whole.into())
+            }
+        }
+    }
+}
+
+impl BrokenOff {
+    /// Nothing came for too long.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_timeout(),
+            Self::Lost => false,
+            Self::Silent => true,
+        }
+    }
+
+    /// There never was a connection.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Http(error) if error.is_connect())
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "Http",
+            Self::Simulated(_) => "Simulated",
+        })
+    }
+}
