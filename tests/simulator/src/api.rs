@@ -23,12 +23,13 @@ use std::{
     io,
     io::Write,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
+use tokio::time::Instant;
 
 pub use behaviour::{Behaviour, SessionFilter, TokenEnd};
 pub use log::ApiRequest;
@@ -36,8 +37,9 @@ pub use query::span_asked;
 pub use time::{EdgePolicy, Precision};
 
 use crate::{
+    clock,
     fault::{Endpoint, Fault, Faults},
-    http::{Delivery, Reply, Request, Server},
+    http::{Delivery, NOWHERE, Reply, Request, Server},
     locked,
     world::{Dataset, WorldHandle, with_member, without_members},
 };
@@ -47,7 +49,8 @@ use page::{Order, Twist};
 #[derive(Debug, Clone)]
 pub struct Api {
     state: Arc<State>,
-    server: Arc<Server>,
+    /// None where it is only called as a function.
+    server: Option<Arc<Server>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,14 @@ struct State {
 
 impl Api {
     pub(crate) async fn start(world: WorldHandle, faults: Faults, behaviour: Behaviour, port: u16) -> io::Result<Self> {
+        let api = Self::in_memory(world, faults, behaviour);
+        let shared = api.state.clone();
+        let server = Server::start(port, move |request| answer(shared.clone(), request)).await?;
+        Ok(Self { server: Some(Arc::new(server)), ..api })
+    }
+
+    /// Without a server: it is asked by [`Api::exchange`].
+    pub(crate) fn in_memory(world: WorldHandle, faults: Faults, behaviour: Behaviour) -> Self {
         let state = Arc::new(State {
             world,
             faults,
@@ -76,13 +87,17 @@ impl Api {
             log: Mutex::default(),
         });
         state.world.push_record(Dataset::Customer, first_customer(&locked(&state.behaviour).tenant));
-        let shared = state.clone();
-        let server = Server::start(port, move |request| answer(shared.clone(), request)).await?;
-        Ok(Self { state, server: Arc::new(server) })
+        Self { state, server: None }
     }
 
+    /// Nothing listens there where it is only called as a function.
     pub fn url(&self) -> String {
-        self.server.url()
+        self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
+    }
+
+    /// One request, as if it had come over HTTP.
+    pub async fn exchange(&self, request: Request) -> Reply {
+        answer(self.state.clone(), request).await
     }
 
     pub fn behaviour(&self) -> Behaviour {
@@ -306,7 +321,7 @@ fn customer(world: &WorldHandle, request: &Request) -> Result<Reply, Reply> {
 }
 
 fn now(behaviour: &Behaviour) -> DateTime<Utc> {
-    Utc::now() + behaviour.clock_offset
+    clock::now() + behaviour.clock_offset
 }
 
 /// The reply with its `Date`, and gzipped where the client accepts it.

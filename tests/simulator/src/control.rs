@@ -19,6 +19,8 @@ use simulator::{
     http::{Reply, Request, Server},
 };
 
+use crate::clock;
+
 pub async fn start(simulator: &Simulator) -> io::Result<Server> {
     let (world, api, faults) = (simulator.world.clone(), simulator.api.clone(), simulator.faults.clone());
     Server::start(0, move |request| std::future::ready(answer(&world, &api, &faults, &request))).await
@@ -66,7 +68,7 @@ fn add(world: &WorldHandle, dataset: Dataset, order: &Value) -> Option<String> {
         return Some(format!("[{pushed}]"));
     }
     let n = usize::try_from(order["n"].as_u64()?).ok()?;
-    let now = Utc::now();
+    let now = clock::now();
     let added = match (parent, order["with_alerts"].as_bool()) {
         (Some(parent), _) => world.add_children(dataset, parent, n),
         (None, Some(with_alerts)) if dataset == Dataset::Sessions => {

@@ -18,6 +18,9 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Where nothing listens.
+pub const NOWHERE: &str = "http://127.0.0.1:1";
+
 /// A request whose body has arrived in full.
 #[derive(Debug, Clone)]
 pub struct Request {

@@ -1,21 +1,26 @@
-//! Lambda: the real binary as a child process, driven through the Runtime API.
+//! Lambda: the real binary as a child process, driven through the Runtime API; or, in a simulation, a future.
 
 mod process;
 mod runtime_api;
+mod within;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::locked;
 use process::{Child, Process};
+use within::Within;
+pub use within::{Begin, Container, Life};
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,19 +98,30 @@ impl LambdaBuilder {
 
     /// A function whose process starts with the first invocation, and anew after it died.
     pub fn start(self) -> Lambda {
-        Lambda(Arc::new(Function {
+        Lambda(Place::Process(Arc::new(Function {
             setup: self,
             process: AsyncMutex::default(),
             child: Mutex::default(),
             logs: Arc::default(),
-        }))
+        })))
+    }
+
+    /// The same within this process.
+    pub fn start_within(self, begin: Begin) -> Lambda {
+        Lambda(Place::Within(Arc::new(Within::new(begin, self.grace, self.variables))))
     }
 }
 
 /// One execution environment: one process, one invocation at a time. Cheap to clone; the process is killed with the
 /// last clone.
-#[derive(Debug, Clone)]
-pub struct Lambda(Arc<Function>);
+#[derive(Clone)]
+pub struct Lambda(Place);
+
+#[derive(Clone)]
+enum Place {
+    Process(Arc<Function>),
+    Within(Arc<Within>),
+}
 
 #[derive(Debug)]
 struct Function {
@@ -125,16 +141,20 @@ impl Lambda {
 
     /// The same with a payload that need not be JSON.
     pub async fn invoke_with(&self, payload: &str, deadline: Duration) -> Outcome {
-        let mut slot = self.0.process.lock().await;
+        let function = match &self.0 {
+            Place::Process(function) => function,
+            Place::Within(within) => return within.invoke(payload, deadline).await,
+        };
+        let mut slot = function.process.lock().await;
         if let Some(process) = slot.as_ref().filter(|process| process.child().was_killed()) {
             process.exit().await;
         }
         if slot.as_ref().is_none_or(|process| process.child().is_over()) {
-            let setup = &self.0.setup;
-            let started = Process::start(&setup.binary, &setup.variables, setup.alias.clone(), &self.0.logs).await;
+            let setup = &function.setup;
+            let started = Process::start(&setup.binary, &setup.variables, setup.alias.clone(), &function.logs).await;
             let started =
                 started.unwrap_or_else(|error| panic!("{} can't be started: {error}", setup.binary.display()));
-            *locked(&self.0.child) = Some(started.child().clone());
+            *locked(&function.child) = Some(started.child().clone());
             *slot = Some(started);
         }
         let Some(process) = slot.as_mut() else { unreachable!("it has just been put there") };
@@ -142,7 +162,7 @@ impl Lambda {
             biased;
             outcome = process.runtime().invoke(payload, deadline) => outcome,
             status = process.exit() => process.runtime().init_error().unwrap_or(Outcome::Died(status)),
-            () = tokio::time::sleep(deadline + self.0.setup.grace) => {
+            () = tokio::time::sleep(deadline + function.setup.grace) => {
                 process.child().signal("KILL");
                 process.exit().await;
                 Outcome::TimedOut
@@ -152,31 +172,72 @@ impl Lambda {
 
     /// SIGKILL, at once; the next invocation is a cold start. Can be called from a fault's hook.
     pub fn kill(&self) {
-        self.signal("KILL");
+        match &self.0 {
+            Place::Process(function) => function.signal("KILL"),
+            Place::Within(within) => within.kill(),
+        }
     }
 
     /// SIGSTOP, as between invocations; see [`Self::thaw`].
     pub fn freeze(&self) {
-        self.signal("STOP");
+        match &self.0 {
+            Place::Process(function) => function.signal("STOP"),
+            Place::Within(within) => within.freeze(),
+        }
     }
 
     pub fn thaw(&self) {
-        self.signal("CONT");
+        match &self.0 {
+            Place::Process(function) => function.signal("CONT"),
+            Place::Within(within) => within.thaw(),
+        }
+    }
+
+    /// Its next run, or the one under way, dies when it has come so many steps further, each from one `await` to the
+    /// next; not if it ends before. Only within this process.
+    pub fn die_after(&self, steps: u64) {
+        if let Place::Within(within) = &self.0 {
+            within.die_after(steps);
+        }
+    }
+
+    /// From now on its own clock differs from the world's. Only within this process.
+    pub fn set_clock_ahead(&self, by: TimeDelta) {
+        if let Place::Within(within) = &self.0 {
+            within.set_clock_ahead(by);
+        }
     }
 
     /// The lines of its standard output and standard error, of all its processes.
     pub fn logs(&self) -> Vec<String> {
-        locked(&self.0.logs).clone()
+        match &self.0 {
+            Place::Process(function) => locked(&function.logs).clone(),
+            Place::Within(_) => Vec::new(),
+        }
     }
 
     /// The process that runs now.
     pub fn pid(&self) -> Option<u32> {
-        locked(&self.0.child).as_ref().and_then(Child::pid)
+        match &self.0 {
+            Place::Process(function) => locked(&function.child).as_ref().and_then(Child::pid),
+            Place::Within(_) => None,
+        }
     }
+}
 
+impl Function {
     fn signal(&self, name: &str) {
-        if let Some(child) = &*locked(&self.0.child) {
+        if let Some(child) = &*locked(&self.child) {
             child.signal(name);
+        }
+    }
+}
+
+impl fmt::Debug for Lambda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Process(function) => function.fmt(f),
+            Place::Within(_) => f.write_str("a function within this process"),
         }
     }
 }

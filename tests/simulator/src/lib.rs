@@ -5,7 +5,7 @@
 //! * [`api`]: the Incydr API that serves it, [`fault`]: what can go wrong there
 //! * [`s3`]: a real store behind a proxy that logs and breaks things
 //! * [`secrets`], [`lambda`]: what AWS provides around the function
-//! * [`http`]: the little HTTP that they share
+//! * [`http`]: the little HTTP that they share; [`clock`]: the time that they go by
 #![allow(
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
@@ -13,6 +13,7 @@
 )]
 
 pub mod api;
+pub mod clock;
 pub mod fault;
 pub mod http;
 pub mod lambda;
@@ -31,7 +32,7 @@ use serde_json::json;
 
 pub use api::{Api, ApiRequest, Behaviour, EdgePolicy, Precision, SessionFilter, TokenEnd, span_asked};
 pub use fault::{Ailment, Endpoint, Fault, Faults, Hook};
-pub use lambda::{Lambda, LambdaBuilder, Outcome};
+pub use lambda::{Begin, Container, Lambda, LambdaBuilder, Life, Outcome};
 pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};
 pub use secrets::{Secrets, SecretsFault};
 pub use world::{
@@ -98,6 +99,20 @@ impl Simulator {
         };
         s3.create_bucket(&bucket).await;
         Ok(Self { world, api, faults, s3, secrets, bucket })
+    }
+
+    /// The same without a socket, in time that is simulated: everything is called as a function.
+    pub fn in_memory(seed: u64) -> Self {
+        let (world, faults, behaviour) = (WorldHandle::new(seed), Faults::default(), Behaviour::default());
+        let secret = json!({"client_id": behaviour.client_id, "client_secret": behaviour.client_secret});
+        Self {
+            api: Api::in_memory(world.clone(), faults.clone(), behaviour),
+            s3: S3::in_memory(),
+            secrets: Secrets::in_memory(SECRET_ID, secret.to_string()),
+            bucket: "records".to_owned(),
+            world,
+            faults,
+        }
     }
 
     /// The bucket for the records, which also holds the state unless a test has it otherwise.

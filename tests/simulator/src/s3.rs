@@ -3,13 +3,14 @@
 mod builtin;
 mod fault;
 mod log;
+mod memory;
 mod proxy;
 
 use std::{
     collections::BTreeMap,
     io::{self, Read},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use aws_sdk_s3::{
@@ -28,7 +29,12 @@ use flate2::read::MultiGzDecoder;
 pub use fault::{S3Fault, S3Faults};
 pub use log::S3Request;
 
-use crate::{http::Server, locked};
+use crate::{
+    http::{NOWHERE, Reply, Request, Server},
+    locked,
+};
+use memory::Memory;
+use proxy::{Proxy, Store};
 
 /// A store outside of this process, spoken to by plain HTTP and by path.
 #[derive(Debug, Clone)]
@@ -59,14 +65,22 @@ impl Object {
     }
 }
 
+/// What speaks to the store itself.
+#[derive(Debug, Clone)]
+enum Direct {
+    Client(Box<Client>),
+    Memory(Arc<Memory>),
+}
+
 /// The running store, shared: cheap to clone; it ends with its last clone.
 #[derive(Debug, Clone)]
 pub struct S3 {
-    proxy: Arc<Server>,
+    proxy: Arc<Proxy>,
+    /// None where it is only called as a function.
+    server: Option<Arc<Server>>,
     /// Speaks to the store itself, past the log and the faults.
-    client: Client,
+    direct: Direct,
     store: ExternalS3,
-    log: Arc<Mutex<Vec<S3Request>>>,
     pub faults: S3Faults,
     /// Where the built-in store keeps its files.
     directory: Option<PathBuf>,
@@ -84,16 +98,34 @@ impl S3 {
     }
 
     pub(crate) async fn start_before(store: ExternalS3) -> io::Result<Self> {
-        let log = Arc::default();
         let faults = S3Faults::default();
-        let proxy = Arc::new(proxy::start(&store.endpoint, &log, &faults).await?);
-        let client = client(&store);
-        Ok(Self { proxy, client, store, log, faults, directory: None, _builtin: None })
+        let proxy = Arc::new(Proxy::before(Store::at(&store.endpoint)?, &faults));
+        let server = Some(Arc::new(proxy.clone().listen().await?));
+        let direct = Direct::Client(Box::new(client(&store)));
+        Ok(Self { proxy, server, direct, store, faults, directory: None, _builtin: None })
+    }
+
+    /// A store that is nothing but a map, without a server: it is asked by [`S3::exchange`].
+    pub(crate) fn in_memory() -> Self {
+        let (faults, memory) = (S3Faults::default(), Arc::<Memory>::default());
+        let proxy = Arc::new(Proxy::before(Store::Memory(memory.clone()), &faults));
+        let nowhere = |text: &str| text.to_owned();
+        let store = ExternalS3 {
+            endpoint: nowhere(NOWHERE),
+            access_key: nowhere("AKIASIMULATED"),
+            secret_key: nowhere("simulated-secret-key"),
+        };
+        Self { proxy, server: None, direct: Direct::Memory(memory), store, faults, directory: None, _builtin: None }
+    }
+
+    /// One request, as if it had come over HTTP, in the words of [`Memory`].
+    pub async fn exchange(&self, request: Request) -> Reply {
+        proxy::answer(self.proxy.clone(), request).await
     }
 
     /// Where the collector is to find S3.
     pub fn endpoint(&self) -> String {
-        self.proxy.url()
+        self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
     }
 
     /// The access key and the secret key that the store takes.
@@ -107,14 +139,19 @@ impl S3 {
 
     /// Makes a bucket, unless it is there.
     pub async fn create_bucket(&self, bucket: &str) {
-        if self.client.head_bucket().bucket(bucket).send().await.is_err() {
-            self.client.create_bucket().bucket(bucket).send().await.expect("the store makes a bucket");
+        let Direct::Client(client) = &self.direct else { return };
+        if client.head_bucket().bucket(bucket).send().await.is_err() {
+            client.create_bucket().bucket(bucket).send().await.expect("the store makes a bucket");
         }
     }
 
     /// The keys below a prefix, in order.
     pub async fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
-        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let client = match &self.direct {
+            Direct::Client(client) => client,
+            Direct::Memory(memory) => return memory.keys(bucket, prefix),
+        };
+        let mut pages = client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.expect("the store lists its objects");
@@ -135,7 +172,11 @@ impl S3 {
 
     /// An object; none when the store has none under this key.
     pub async fn object(&self, bucket: &str, key: &str) -> Option<Object> {
-        let found = match self.client.get_object().bucket(bucket).key(key).send().await {
+        let client = match &self.direct {
+            Direct::Client(client) => client,
+            Direct::Memory(memory) => return memory.object(bucket, key),
+        };
+        let found = match client.get_object().bucket(bucket).key(key).send().await {
             Ok(found) => found,
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
                 return None;
@@ -159,22 +200,30 @@ impl S3 {
 
     /// Writes past the log and the faults.
     pub async fn put_raw(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) {
+        let client = match &self.direct {
+            Direct::Client(client) => client,
+            Direct::Memory(memory) => return memory.put_raw(bucket, key, bytes.into()),
+        };
         let body = ByteStream::from(bytes.into());
-        self.client.put_object().bucket(bucket).key(key).body(body).send().await.expect("the store takes an object");
+        client.put_object().bucket(bucket).key(key).body(body).send().await.expect("the store takes an object");
     }
 
     /// Deletes past the log and the faults.
     pub async fn delete_raw(&self, bucket: &str, key: &str) {
-        self.client.delete_object().bucket(bucket).key(key).send().await.expect("the store deletes an object");
+        let client = match &self.direct {
+            Direct::Client(client) => client,
+            Direct::Memory(memory) => return memory.delete_raw(bucket, key),
+        };
+        client.delete_object().bucket(bucket).key(key).send().await.expect("the store deletes an object");
     }
 
     /// Every request through the proxy in the order of arrival, unanswered ones too.
     pub fn requests(&self) -> Vec<S3Request> {
-        locked(&self.log).clone()
+        locked(&self.proxy.log).clone()
     }
 
     pub fn clear_log(&self) {
-        locked(&self.log).clear();
+        locked(&self.proxy.log).clear();
     }
 
     /// The writes below a prefix that the store applied, answered or not.
@@ -184,7 +233,7 @@ impl S3 {
 
     /// The keys below a prefix that were written more than once, or deleted: there must be none, ever.
     pub fn overwritten_or_deleted(&self, prefix: &str) -> Vec<String> {
-        log::overwritten_or_deleted(&locked(&self.log), prefix)
+        log::overwritten_or_deleted(&locked(&self.proxy.log), prefix)
     }
 }
 

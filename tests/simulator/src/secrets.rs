@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use chrono::Utc;
 use serde_json::json;
 
 use crate::{
-    http::{Delivery, Reply, Request, Server},
+    clock,
+    http::{Delivery, NOWHERE, Reply, Request, Server},
     locked,
 };
 
@@ -27,7 +27,8 @@ pub enum SecretsFault {
 #[derive(Debug, Clone)]
 pub struct Secrets {
     state: Arc<Mutex<Held>>,
-    server: Arc<Server>,
+    /// None where it is only called as a function.
+    server: Option<Arc<Server>>,
 }
 
 #[derive(Debug)]
@@ -42,15 +43,26 @@ struct Held {
 impl Secrets {
     /// Holds one secret, under a name.
     pub async fn start(name: &str, value: String) -> io::Result<Self> {
-        let held = Held { name: name.to_owned(), value, version: 1, calls: 0, fault: None };
-        let state = Arc::new(Mutex::new(held));
-        let shared = state.clone();
+        let secrets = Self::in_memory(name, value);
+        let shared = secrets.state.clone();
         let server = Server::start(0, move |request| std::future::ready(answer(&shared, &request))).await?;
-        Ok(Self { state, server: Arc::new(server) })
+        Ok(Self { server: Some(Arc::new(server)), ..secrets })
     }
 
+    /// Without a server: it is asked by [`Secrets::exchange`].
+    pub(crate) fn in_memory(name: &str, value: String) -> Self {
+        let held = Held { name: name.to_owned(), value, version: 1, calls: 0, fault: None };
+        Self { state: Arc::new(Mutex::new(held)), server: None }
+    }
+
+    /// Nothing listens there where it is only called as a function.
     pub fn endpoint(&self) -> String {
-        self.server.url()
+        self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
+    }
+
+    /// One request, as if it had come over HTTP.
+    pub fn exchange(&self, request: &Request) -> Reply {
+        answer(&self.state, request)
     }
 
     pub fn name(&self) -> String {
@@ -114,7 +126,7 @@ fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
         "SecretString": held.value,
         "VersionId": version_id(held.version),
         "VersionStages": ["AWSCURRENT"],
-        "CreatedDate": Utc::now().timestamp(),
+        "CreatedDate": clock::now().timestamp(),
     });
     Reply::new(200, "application/x-amz-json-1.1", body.to_string())
 }

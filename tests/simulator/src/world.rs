@@ -18,6 +18,7 @@ pub use dataset::{Dataset, actor_item};
 pub use record::{Late, Record};
 pub use text::{compact, member_text, string_at, text_at, with_member, without_members};
 
+use crate::clock;
 use crate::locked;
 use generate::Generator;
 
@@ -61,7 +62,7 @@ impl WorldHandle {
     }
 
     pub fn add_users(&self, n: usize) -> Vec<Record> {
-        let now = Utc::now();
+        let now = clock::now();
         self.add(Dataset::Users, spread(n, now - TimeDelta::days(400), now), Generator::user)
     }
 
@@ -115,12 +116,12 @@ impl WorldHandle {
 
     /// Changes a user's text, and its `modificationDate` to now.
     pub fn update_user(&self, id: &str, change: impl FnOnce(&str) -> String) -> Arc<str> {
-        locked(&self.0).update(Dataset::Users, id, "modificationDate", Utc::now(), change)
+        locked(&self.0).update(Dataset::Users, id, "modificationDate", clock::now(), change)
     }
 
     /// Changes a case's text, and its `updatedAt` to now.
     pub fn update_case(&self, number: impl Display, change: impl FnOnce(&str) -> String) -> Arc<str> {
-        self.update_case_at(number, Utc::now(), change)
+        self.update_case_at(number, clock::now(), change)
     }
 
     pub fn update_case_at(
@@ -173,7 +174,7 @@ impl WorldHandle {
         let mut world = locked(&self.0);
         let held = world.held(dataset);
         held.asked += 1;
-        let now = Utc::now();
+        let now = clock::now();
         held.records.iter().filter(|record| record.shows(now, held.asked)).cloned().collect()
     }
 
@@ -181,7 +182,7 @@ impl WorldHandle {
     pub(crate) fn shows(&self, dataset: Dataset, id: &str) -> bool {
         let mut world = locked(&self.0);
         let held = world.held(dataset);
-        let now = Utc::now();
+        let now = clock::now();
         held.records.iter().any(|record| &*record.id == id && record.shows(now, held.asked))
     }
 

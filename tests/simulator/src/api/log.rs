@@ -5,7 +5,7 @@ use std::{sync::Mutex, time::Duration};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::{fault::Endpoint, http::Request, locked};
+use crate::{clock, fault::Endpoint, http::Request, locked};
 
 #[derive(Debug, Clone)]
 pub struct ApiRequest {
@@ -47,7 +47,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
         user_agent: header("user-agent"),
         authorization_present: request.headers.contains_key("authorization"),
         accept_encoding: header("accept-encoding"),
-        at: Utc::now(),
+        at: clock::now(),
         answered_at: None,
     };
     let mut log = locked(log);
@@ -58,7 +58,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
 pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16) {
     // A log that was cleared meanwhile has no such entry.
     if let Some(entry) = locked(log).get_mut(entry) {
-        (entry.status, entry.answered_at) = (Some(status), Some(Utc::now()));
+        (entry.status, entry.answered_at) = (Some(status), Some(clock::now()));
     }
 }
 

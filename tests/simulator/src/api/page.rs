@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::time;
 use crate::{
+    clock,
     http::{Reply, Request},
     world::Record,
 };
@@ -94,7 +94,7 @@ pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<us
 
 /// An error in the form that Spring gives it (py42, tests).
 pub(crate) fn problem(status: u16, message: &str, request: &Request) -> Reply {
-    let timestamp = Utc::now().timestamp_millis();
+    let timestamp = clock::now().timestamp_millis();
     let body = json!({"timestamp": timestamp, "status": status, "error": message, "path": request.path});
     Reply::json(status, body.to_string())
 }

@@ -1,20 +1,18 @@
 //! `POST /v1/oauth`: tokens for a client's id and secret (SDK, `core/auth.py`; developer portal).
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::Behaviour;
 use crate::{
+    clock,
     http::{Reply, Request},
     locked,
     world::WorldHandle,
@@ -50,7 +48,7 @@ impl Tokens {
         };
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = part(json!({"alg": "HS256", "typ": "JWT"}));
-        let payload = part(json!({"tenantUid": tenant, "jti": number, "exp": Utc::now().timestamp() + 900}));
+        let payload = part(json!({"tenantUid": tenant, "jti": number, "exp": clock::now().timestamp() + 900}));
         let token = format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode(fastrand::u128(..).to_be_bytes()));
         locked(&self.valid).insert(token.clone(), Instant::now() + lifetime);
         token
@@ -94,7 +92,7 @@ fn logged_in(behaviour: &Behaviour, request: &Request) -> String {
         "actorName": behaviour.client_id,
         "actorAgent": request.header("user-agent"),
         "actorIpAddress": "127.0.0.1",
-        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+        "timestamp": clock::now().to_rfc3339_opts(SecondsFormat::Micros, true),
         "actorType": "API_CLIENT",
     })
     .to_string()

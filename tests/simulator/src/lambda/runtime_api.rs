@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use tokio::sync::{Notify, oneshot};
 
 use super::Outcome;
 use crate::{
+    clock,
     http::{Reply, Request, Server},
     locked,
 };
@@ -56,7 +56,7 @@ impl RuntimeApi {
             *invocations += 1;
             format!("00000000-0000-4000-8000-{:012}", *invocations)
         };
-        let deadline = Utc::now() + deadline;
+        let deadline = clock::now() + deadline;
         let (sender, outcome) = oneshot::channel();
         *locked(&self.state.waiting) = Some((id.clone(), sender));
         let next = Reply::json(200, payload.to_owned())

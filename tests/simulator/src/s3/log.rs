@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
+use crate::clock;
 use crate::http::Request;
 
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl S3Request {
             bytes: request.body.len(),
             status: None,
             answered: false,
-            at: Utc::now(),
+            at: clock::now(),
             applied: false,
             headers,
         }

@@ -12,30 +12,36 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{S3Fault, S3Faults, S3Request};
+use super::{S3Fault, S3Faults, S3Request, memory::Memory};
 use crate::{
     http::{Delivery, Reply, Request, Server},
     locked,
 };
 
-type Log = Arc<Mutex<Vec<S3Request>>>;
+type Log = Mutex<Vec<S3Request>>;
 
 #[derive(Debug)]
-struct Proxy {
-    /// Host and port of the store.
-    store: String,
-    log: Log,
+pub(super) struct Proxy {
+    store: Store,
+    pub(super) log: Log,
     faults: S3Faults,
 }
 
-pub(super) async fn start(endpoint: &str, log: &Log, faults: &S3Faults) -> io::Result<Server> {
-    let store = endpoint.strip_prefix("http://").map(|store| store.trim_end_matches('/').to_owned());
-    let store = store.ok_or_else(|| io::Error::other("the store must be at http://host:port"))?;
-    let proxy = Arc::new(Proxy { store, log: log.clone(), faults: faults.clone() });
-    Server::start(0, move |request| answer(proxy.clone(), request)).await
+#[derive(Debug, Clone)]
+pub(super) enum Store {
+    /// Its host and port.
+    Remote(String),
+    Memory(Arc<Memory>),
 }
 
-async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
+impl Store {
+    pub(super) fn at(endpoint: &str) -> io::Result<Self> {
+        let store = endpoint.strip_prefix("http://").map(|store| store.trim_end_matches('/').to_owned());
+        store.map(Self::Remote).ok_or_else(|| io::Error::other("the store must be at http://host:port"))
+    }
+}
+
+pub(super) async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
     let described = S3Request::of(&request);
     let fault = proxy.faults.next(&described);
     let entry = proxy.log(described);
@@ -88,11 +94,22 @@ async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
 }
 
 impl Proxy {
+    pub(super) fn before(store: Store, faults: &S3Faults) -> Self {
+        Self { store, log: Log::default(), faults: faults.clone() }
+    }
+
+    pub(super) async fn listen(self: Arc<Self>) -> io::Result<Server> {
+        Server::start(0, move |request| answer(self.clone(), request)).await
+    }
+
     /// A request that reached the store is carried out even if the client goes away meanwhile, as with S3.
     async fn apply(self: &Arc<Self>, request: Request, entry: usize) -> Reply {
         let proxy = self.clone();
         let applied = tokio::spawn(async move {
-            let reply = forward(&proxy.store, request).await;
+            let reply = match &proxy.store {
+                Store::Remote(store) => forward(store, request).await,
+                Store::Memory(memory) => Ok(memory.answer(&request)),
+            };
             proxy.note(entry, |logged| {
                 logged.applied = reply.is_ok();
                 logged.status = reply.as_ref().ok().map(|reply| reply.status);

@@ -10,6 +10,7 @@ use super::{
     record::id_in,
     spread,
 };
+use crate::clock;
 use crate::locked;
 
 impl WorldHandle {
@@ -17,7 +18,7 @@ impl WorldHandle {
     /// what has functions of its own, as those spread them.
     pub fn add_records(&self, dataset: Dataset, n: usize) -> Vec<Record> {
         assert!(dataset.parent().is_none(), "{dataset:?} belong to a parent");
-        let now = Utc::now();
+        let now = clock::now();
         let hour_ago = now - TimeDelta::hours(1);
         match dataset {
             Dataset::FileEvents => self.add_file_events(n, hour_ago, now),
@@ -47,7 +48,7 @@ impl WorldHandle {
     pub fn add_children(&self, dataset: Dataset, parent_id: impl Display, n: usize) -> Vec<Record> {
         assert!(dataset.parent().is_some(), "{dataset:?} belong to no parent");
         let parent = parent_id.to_string();
-        let now = Utc::now();
+        let now = clock::now();
         let mut world = locked(&self.0);
         let known = world.known();
         let mut place = world.held(dataset).records.iter().filter(|record| record.is_child_of(&parent)).count();

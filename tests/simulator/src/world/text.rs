@@ -5,16 +5,21 @@ use std::ops::Range;
 
 /// The text without blanks and line breaks between tokens; strings stay as they are, bad escapes too.
 pub fn compact(raw: &str) -> String {
-    let mut kept = String::with_capacity(raw.len());
-    let mut scan = Scan::default();
-    for c in raw.chars() {
-        let in_string = scan.in_string;
-        scan.step(c);
-        if in_string || !matches!(c, ' ' | '\t' | '\n' | '\r') {
-            kept.push(c);
+    // By bytes, of which those that count are no part of a longer character.
+    let mut kept = Vec::with_capacity(raw.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in raw.bytes() {
+        if in_string || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            kept.push(byte);
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
         }
     }
-    kept
+    String::from_utf8(kept).expect("what is left out is ASCII")
 }
 
 /// Whether a char stands inside a string, and how many brackets are open.

@@ -1,10 +1,11 @@
 //! Cases and the events that are attached to them.
 
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use super::{Answered, Ids, empty, found, missing, refused, text};
 use crate::{
+    clock,
     http::{Reply, Request},
     world::{Dataset, Record, WorldHandle, with_member},
 };
@@ -17,7 +18,7 @@ const EDITABLE: [&str; 5] = ["name", "description", "findings", "subject", "assi
 pub(super) fn create(world: &WorldHandle, request: &Request, _: Ids<'_>) -> Answered {
     let body = checked(world, request, None)?;
     let numbers = world.cases().iter().filter_map(|case| case.id.parse::<u64>().ok()).max().unwrap_or_default();
-    let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let now = clock::now().to_rfc3339_opts(SecondsFormat::Micros, true);
     let mut case = json!({
         "number": numbers + 1, "name": body["name"], "createdAt": now, "updatedAt": now, "status": "OPEN",
         "createdByUserUid": "key-42", "createdByUsername": "", "lastModifiedByUserUid": "key-42",

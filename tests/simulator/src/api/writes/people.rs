@@ -1,10 +1,11 @@
 //! Watchlists, actors, users, agents and legal hold.
 
-use chrono::{NaiveDate, SecondsFormat, Utc};
+use chrono::{NaiveDate, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::{Answered, Ids, body, empty, found, ids, missing, refused, text};
 use crate::{
+    clock,
     http::{Reply, Request},
     world::{Dataset, Record, WorldHandle, with_member},
 };
@@ -183,5 +184,5 @@ pub(super) fn matters_of_user(world: &WorldHandle, request: &Request, path: Ids<
 }
 
 fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+    clock::now().to_rfc3339_opts(SecondsFormat::Micros, true)
 }

@@ -1,10 +1,11 @@
 //! What is trusted, and which rules are on.
 
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use super::{Answered, Ids, body, empty, found, refused};
 use crate::{
+    clock,
     http::{Reply, Request},
     world::{Dataset, WorldHandle, with_member},
 };
@@ -78,5 +79,5 @@ fn set(world: &WorldHandle, id: &str, enabled: bool) -> Answered {
 }
 
 fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+    clock::now().to_rfc3339_opts(SecondsFormat::Micros, true)
 }

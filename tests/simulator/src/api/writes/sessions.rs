@@ -1,12 +1,12 @@
 //! Notes and states of sessions.
 
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::{Answered, Ids, body, empty, found, ids, missing, refused};
 use crate::{
     SessionFilter,
     api::sessions,
+    clock,
     http::{Reply, Request},
     world::{Dataset, WorldHandle, member_text, with_member},
 };
@@ -82,5 +82,5 @@ fn append(world: &WorldHandle, id: &str, member: &str, item: &Value) {
 
 /// Later than any state that a generated session has.
 fn now() -> i64 {
-    Utc::now().timestamp_millis().saturating_add(86_400_000)
+    clock::now().timestamp_millis().saturating_add(86_400_000)
 }
