@@ -66,11 +66,12 @@ unit: ## Run the unit tests, and the simulator's own
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run -- --test-threads 10
 
-simulation: ## Run 200 schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
-	cargo test --workspace --test simulation -- --nocapture
+# First those in virtual time, then some with the real binary over sockets, which mostly wait.
+simulation: ## Run schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
+	cargo test --workspace --test simulation -- --nocapture --test-threads 1
 
-soak: ## Run such schedules for MINUTES (10), and print how many faults of each kind they made
-	MINUTES=$(or $(MINUTES),10) cargo test --workspace --test simulation -- --nocapture
+soak: ## Run such schedules in virtual time for MINUTES (15), and print how many faults of each kind they made
+	MINUTES=$(or $(MINUTES),15) cargo test --workspace --test simulation -- --nocapture in_virtual_time
 
 mutations: ## Break the collector's promises one by one, and check that the simulation sees each
 	python3 tests/mutations/check.py

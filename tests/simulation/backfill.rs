@@ -61,13 +61,23 @@ pub struct Span {
 impl Span {
     /// A little more than what is old, on both sides.
     pub fn of_old() -> Self {
-        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
         Self { from: ago(OLD.0 + 600), to: ago(OLD.1 - 300) }
     }
 
     pub fn plan(&self) -> Value {
+        let (from, to) = self.text();
+        json!({"action": "plan", "from": from, "to": to, "requests_per_minute": 100_000})
+    }
+
+    pub fn collect(&self) -> Value {
+        let (from, to) = self.text();
+        json!({"action": "collect", "from": from, "to": to})
+    }
+
+    fn text(&self) -> (String, String) {
         let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        json!({"action": "plan", "from": text(self.from), "to": text(self.to), "requests_per_minute": 100_000})
+        (text(self.from), text(self.to))
     }
 }
 

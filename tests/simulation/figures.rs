@@ -56,6 +56,8 @@ impl fmt::Display for Figures {
         for name in HEADLINES {
             writeln!(f, "  {name:<42} {:>9}", counts.plain.get(name).unwrap_or(&0))?;
         }
+        let faults: u64 = counts.api.values().chain(counts.s3.values()).sum();
+        writeln!(f, "  {:<42} {faults:>9}", "faults")?;
         for (place, kinds) in [("API", &counts.api), ("S3", &counts.s3)] {
             for (kind, count) in kinds {
                 writeln!(f, "  {:<42} {count:>9}", format!("{place}: {kind}"))?;

@@ -1,11 +1,12 @@
 //! What a plan's happenings are: hooks that strike a request by its place in the round.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use simulator::{Api, Fault, Hook, Lambda, S3Fault, S3Request};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::plan::{Happening, Place, Round};
 use crate::tenant::Tenant;
@@ -91,9 +92,9 @@ impl Happenings {
             let began = locked(&moment.began).filter(|_| from_the_start).unwrap_or_else(Instant::now);
             let (victim, moment) = (victim.clone(), moment.clone());
             tokio::spawn(async move {
-                tokio::time::sleep_until((began + lasts).into()).await;
+                tokio::time::sleep_until(began + lasts).await;
                 if and_is_watched {
-                    *locked(&moment.thawed) = Some(Utc::now());
+                    *locked(&moment.thawed) = Some(simulator::clock::now());
                 }
                 victim.thaw();
             });

@@ -4,22 +4,28 @@
 //! * [`plan`]: what a seed decides; [`further`]: the streams that it picks beside the four that are always there;
 //!   [`mod@backfill`]: what it collects in shards; [`weather`]: the faults that come by chance
 //! * [`tenant`]: what there is to collect; [`history`]: what there ever was; [`streams`]: how it looks in the bucket
+//! * [`memory`]: the collector within this process, in virtual time, for [`fast`]; [`beyond`]: what only that can play, and
+//!   [`mod@siege`]: faults that last
 //! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
 //!
 //! `SEED=n` replays one schedule and tells its plan, `SEED=n,m` replays several; `SCHEDULES=n` runs so many, `MINUTES=n`
-//! so long; `COLLECTOR` names another binary to run.
+//! so long in virtual time; `COLLECTOR` names another binary for the real ones to run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod backfill;
+mod beyond;
 mod chain;
+mod fast;
 mod figures;
 mod further;
 mod happenings;
 mod health;
 mod history;
+mod memory;
 mod oracle;
 mod plan;
 mod schedule;
+mod siege;
 mod streams;
 mod tenant;
 mod weather;
@@ -32,15 +38,16 @@ use tokio::task::JoinSet;
 use figures::Figures;
 use oracle::{Wrong, wrong};
 use plan::Plan;
+use schedule::Ground;
 
-const SCHEDULES: u64 = 200;
+const SCHEDULES: u64 = 40;
 /// A schedule mostly waits.
 const SIDE_BY_SIDE: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
     let figures = Arc::new(Figures::default());
-    let mut seeds = Seeds::from_vars();
+    let mut seeds = Seeds::from_vars(SCHEDULES, None);
     let mut running = JoinSet::new();
     let mut broken = Vec::new();
     loop {
@@ -65,10 +72,10 @@ async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
 async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<(), Wrong>) {
     let schedule = tokio::spawn(async move {
         let plan = Plan::of(seed);
-        if std::env::var("SEED").is_ok_and(|named| !named.contains(',')) {
+        if schedule::is_named() {
             println!("{plan:#?}");
         }
-        schedule::run(&plan, &figures).await
+        schedule::run(&plan, Ground::Processes, &figures).await
     });
     let result = schedule.await.unwrap_or_else(|panicked| Err(wrong("panicked", panicked.to_string())));
     (seed, result)
@@ -82,13 +89,14 @@ enum Seeds {
 }
 
 impl Seeds {
-    fn from_vars() -> Self {
+    /// `count` where nobody says how many; for so long as the variable `minutes` says, where it is for these to say.
+    fn from_vars(count: u64, minutes: Option<&str>) -> Self {
         if let Ok(named) = std::env::var("SEED") {
             return Self::Named(named.split(',').map(|seed| seed.trim().parse().expect("SEED is a number")).collect());
         }
-        match number("MINUTES") {
+        match minutes.and_then(number) {
             Some(minutes) => Self::Until(Instant::now() + Duration::from_mins(minutes)),
-            None => Self::Count(number("SCHEDULES").unwrap_or(SCHEDULES)),
+            None => Self::Count(number("SCHEDULES").unwrap_or(count)),
         }
     }
 

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, Timelike, Utc};
+use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Timelike, Utc};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use simulator::{Dataset, Object, Simulator};
 
 use crate::health;
-use crate::history::{Stored, began_lately};
+use crate::history::{History, Stored, began_lately};
 use crate::streams::{self, Stream};
-use crate::tenant::{Tenant, stream};
+use crate::tenant::{Past, Tenant, stream};
 
 pub const PREFIX: &str = "code42/";
 /// The collector's records of itself.
@@ -46,7 +46,7 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     // Read first: whatever it covers then must be stored already.
     let checkpoint = checkpoint(sim).await;
     for dataset in EVENTS {
-        let stored = lines(sim, dataset).await?;
+        let stored = lines(sim, tenant, dataset).await?;
         let records = tenant.records(dataset);
         let expected = expected(dataset, records.iter().map(|(_, line)| line));
         nothing_twice_or_altered(dataset, &stored, &expected)?;
@@ -60,27 +60,71 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
         nothing_missing("covered, but not stored", dataset, &stored, &counted)?;
     }
     for stream in tenant.streams() {
-        let stored = versions(sim, stream).await?;
+        let stored = versions(sim, tenant, stream).await?;
         let past = tenant.past();
         let Some(history) = past.histories.get(stream.name) else { continue };
         history.allows(stream, &stored)?;
-        let states = ["versions", "rescanned", "inventory"].map(|kind| &checkpoint[kind][stream.name]["covered_to"]);
-        let is_sure = |covered_to: &DateTime<Utc>| past.taken.get(stream.name).is_none_or(|taken| taken < covered_to);
-        if let Some(covered_to) = states.into_iter().find_map(time).filter(is_sure) {
-            let is_hidden = |id: &str| past.missed.contains(id);
-            let stuck = stuck_ids(&checkpoint["stuck"][stream.name]);
-            let is_stuck = |key: &str| key.split('/').any(|part| stuck.contains(part));
-            history.is_told_to(covered_to, stream, &stored, |key| {
-                is_stuck(key)
-                    || match key.split('/').collect::<Vec<_>>()[..] {
-                        ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, covered_to),
-                        ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
-                        _ => false,
-                    }
-            })?;
+        if let Some(covered_to) = covered_to(&checkpoint, stream.name) {
+            is_told_of(stream, covered_to, &past, history, &stored, &stuck_ids(&checkpoint["stuck"][stream.name]))?;
         }
     }
     Ok(())
+}
+
+/// Up to when a stream that is not read by windows has been read.
+pub fn covered_to(checkpoint: &Value, stream: &str) -> Option<DateTime<Utc>> {
+    ["versions", "rescanned", "inventory"].into_iter().find_map(|kind| time(&checkpoint[kind][stream]["covered_to"]))
+}
+
+/// What these streams had shown by then is stored, whatever the checkpoint says of it.
+pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_meant: impl Fn(&str) -> bool) -> Found {
+    for dataset in EVENTS.into_iter().filter(|dataset| is_meant(stream(*dataset))) {
+        let stored = lines(sim, tenant, dataset).await?;
+        let records = tenant.records(dataset);
+        let late = tenant.past().late.clone();
+        let old = simulator::clock::now() - TimeDelta::minutes(59);
+        let must_be_there =
+            records.iter().filter(|(record, line)| record.time < at && record.time > old && !late.contains(line));
+        let expected = expected(dataset, must_be_there.map(|(_, line)| line));
+        nothing_missing("not stored", dataset, &stored, &expected)?;
+    }
+    for stream in tenant.streams().filter(|stream| is_meant(stream.name)) {
+        let stored = versions(sim, tenant, stream).await?;
+        let past = tenant.past();
+        if let Some(history) = past.histories.get(stream.name) {
+            is_told_of(stream, at, &past, history, &stored, &BTreeSet::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// What a stream had shown by then is stored, but for what nobody can be sure of, and what is owned to be stuck.
+fn is_told_of(
+    stream: &Stream,
+    at: DateTime<Utc>,
+    past: &Past,
+    history: &History,
+    stored: &Stored,
+    stuck: &BTreeSet<&str>,
+) -> Found {
+    if past.taken.get(stream.name).is_some_and(|taken| *taken >= at) {
+        return Ok(());
+    }
+    let is_hidden = |id: &str| past.missed.contains(id);
+    // A list that stands by itself is part of its dataset's name.
+    let is_stuck = |key: &str| {
+        let dataset = key.split('/').next().unwrap_or_default();
+        key.split('/').any(|part| stuck.contains(part))
+            || dataset.rsplit('_').next().is_some_and(|list| stuck.contains(list))
+    };
+    history.is_told_to(at, stream, stored, |key| {
+        is_stuck(key)
+            || match key.split('/').collect::<Vec<_>>()[..] {
+                ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, at),
+                ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
+                _ => false,
+            }
+    })
 }
 
 /// What must hold once everything was collected.
@@ -88,7 +132,7 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
     health::is_told_to_the_end(sim).await?;
     for dataset in EVENTS {
-        let stored = lines(sim, dataset).await?;
+        let stored = lines(sim, tenant, dataset).await?;
         let records = tenant.records(dataset);
         let latest = expected(dataset, records.iter().map(|(_, line)| line));
         nothing_missing("lost", dataset, &stored, &latest)?;
@@ -96,7 +140,7 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
         is_set_aside(sim, stream(dataset), tenant).await?;
     }
     for stream in tenant.streams() {
-        let stored = versions(sim, stream).await?;
+        let stored = versions(sim, tenant, stream).await?;
         {
             let past = tenant.past();
             let Some(history) = past.histories.get(stream.name) else { continue };
@@ -136,18 +180,18 @@ async fn is_append_only(sim: &Simulator) -> Found {
 }
 
 /// An event stream's lines.
-async fn lines(sim: &Simulator, dataset: Dataset) -> Result<Lines, Wrong> {
+async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result<Lines, Wrong> {
     let mut lines = Lines::new();
-    for line in in_order(sim, stream(dataset)).await? {
+    for line in in_order(sim, tenant, stream(dataset)).await? {
         *lines.entry(line).or_default() += 1;
     }
     Ok(lines)
 }
 
 /// What another stream's lines tell of each of its records.
-async fn versions(sim: &Simulator, stream: &Stream) -> Result<Stored, Wrong> {
+async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<Stored, Wrong> {
     let mut stored = Stored::new();
-    for line in in_order(sim, stream.name).await? {
+    for line in in_order(sim, tenant, stream.name).await? {
         let record: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(key) = stream.key_of(&record) else {
             return Err(wrong("altered", format!("{}: whose is {}", stream.name, excerpt(&line))));
@@ -158,25 +202,38 @@ async fn versions(sim: &Simulator, stream: &Stream) -> Result<Stored, Wrong> {
     Ok(stored)
 }
 
-/// A stream's lines, by when their readings were opened; each in an object that says truly what it holds.
-async fn in_order(sim: &Simulator, stream: &str) -> Result<Vec<String>, Wrong> {
-    let mut objects = sim.s3.objects(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
+/// A stream's lines, by when their readings were opened; each in an object that says truly what it holds. Objects never
+/// change, so that each is looked at once.
+async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<String>, Wrong> {
+    let mut keys = sim.s3.keys(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
     // What a later look found under the same key is in `-r1`, `-r2`, …
-    objects.sort_by_cached_key(|object| {
-        let name = object.key.trim_end_matches(".ndjson.gz");
+    keys.sort_by_cached_key(|key| {
+        let name = key.trim_end_matches(".ndjson.gz");
         let (name, nth) = name.rsplit_once("-r").unwrap_or((name, "0"));
         (name.to_owned(), nth.parse().unwrap_or(0_u32))
     });
     let mut lines = Vec::new();
-    for object in objects {
-        let text = gunzipped(&object)?;
-        is_described(&object, stream, &text)?;
-        for line in text.lines() {
-            is_in_its_place(&object.key, stream, line)?;
-            lines.push(line.to_owned());
-        }
+    for key in keys {
+        let seen = tenant.seen(&key);
+        let seen = match seen {
+            Some(seen) => seen,
+            None => {
+                let Some(object) = sim.s3.object(sim.bucket(), &key).await else { continue };
+                tenant.note_seen(&key, read(&object, stream)?)
+            }
+        };
+        lines.extend(seen.iter().cloned());
     }
     Ok(lines)
+}
+
+fn read(object: &Object, stream: &str) -> Result<Vec<String>, Wrong> {
+    let text = gunzipped(object)?;
+    is_described(object, stream, &text)?;
+    for line in text.lines() {
+        is_in_its_place(&object.key, stream, line)?;
+    }
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn gunzipped(object: &Object) -> Result<String, Wrong> {
@@ -304,11 +361,15 @@ pub fn spans(covered: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     spans.map(|span| (time(&span[0]).expect("a time"), time(&span[1]).expect("a time"))).collect()
 }
 
-/// `[{"what": {"id": "8"}, …}, {"what": {"list": {"list": "members", "id": "…"}}, …}]`: what the collector owns not to
-/// have read.
+/// `[{"what": {"id": "8"}, …}, {"what": {"list": {"list": "members", "id": "…"}}, …}, {"what": {"list": {"list":
+/// "policies"}}, …}]`: what the collector owns not to have read, by ids and by names of whole lists.
 fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
     let whats = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]);
-    whats.filter_map(|what| what["id"].as_str().or(what["list"]["id"].as_str())).collect()
+    let ids = whats.filter_map(|what| {
+        let list = &what["list"];
+        what["id"].as_str().or(list["id"].as_str()).or(list["list"].as_str())
+    });
+    ids.collect()
 }
 
 fn time(text: &Value) -> Option<DateTime<Utc>> {

@@ -6,6 +6,7 @@ use fastrand::Rng;
 use simulator::{Dataset, EdgePolicy, Endpoint, Precision, TokenEnd};
 
 use crate::backfill::Step;
+use crate::beyond::Beyond;
 use crate::further::Further;
 use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
 
@@ -15,6 +16,7 @@ pub struct Plan {
     pub pages: Pages,
     pub tenant: Tenant,
     pub further: Further,
+    pub beyond: Beyond,
     /// What is old is asked for in shards.
     pub is_backfilled: bool,
     pub rounds: Vec<Round>,
@@ -173,6 +175,7 @@ impl Plan {
             pages,
             tenant,
             further: Further::default(),
+            beyond: Beyond::default(),
             is_backfilled: false,
             rounds,
             frees_last_lease: random.u8(0..4) > 0,

@@ -2,21 +2,24 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use simulator::{Behaviour, Dataset, Lambda, LambdaBuilder, Outcome, Simulator};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::backfill::{self, Step};
+use crate::beyond::Odds;
 use crate::chain;
 use crate::figures::Figures;
 use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
+use crate::memory;
 use crate::oracle::{self, CHECKPOINT, PREFIX, STATE, Wrong, wrong};
 use crate::plan::{Change, Place, Plan, Round, Second};
-use crate::streams;
-use crate::tenant::{OLD, Tenant};
+use crate::streams::{self, Stream};
+use crate::tenant::Tenant;
 use crate::weather::{CLASSES, OTHER_KNOWN, OTHER_SET_ASIDE};
 
 /// A run in the calm has all the time it needs.
@@ -24,50 +27,114 @@ const CALM_DEADLINE: Duration = Duration::from_mins(1);
 /// How long it may take until everything is collected; a lease that is left over lasts for 20 s at most.
 const CALM_AT_MOST: Duration = Duration::from_secs(90);
 
-struct Stage<'a> {
-    plan: &'a Plan,
-    sim: Simulator,
-    tenant: Arc<Tenant>,
-    first: Lambda,
-    second: Lambda,
+pub struct Stage<'a> {
+    pub plan: &'a Plan,
+    ground: Ground,
+    pub sim: Simulator,
+    pub tenant: Arc<Tenant>,
+    pub first: Lambda,
+    pub second: Lambda,
     moment: Arc<Moment>,
     /// What is old, where it is backfilled.
     old: backfill::Span,
     figures: &'a Figures,
 }
 
-pub async fn run(plan: &Plan, figures: &Figures) -> Result<(), Wrong> {
-    let stage = Stage::set(plan, figures).await;
+/// Where a schedule is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ground {
+    /// The real binary in processes, over sockets.
+    Processes,
+    /// Within this process, in memory and in virtual time.
+    Memory,
+}
+
+pub async fn run(plan: &Plan, ground: Ground, figures: &Figures) -> Result<(), Wrong> {
+    let stage = Stage::set(plan, ground, figures).await;
     let result = stage.play().await;
+    if is_named() {
+        stage.tell_requests();
+    }
     figures.note_faults(&stage.sim);
     result
 }
 
 impl<'a> Stage<'a> {
-    async fn set(plan: &'a Plan, figures: &'a Figures) -> Self {
-        let sim = Simulator::start(plan.seed).await;
+    async fn set(plan: &'a Plan, ground: Ground, figures: &'a Figures) -> Self {
+        let sim = match ground {
+            Ground::Processes => Simulator::start(plan.seed).await,
+            Ground::Memory => Simulator::in_memory(plan.seed),
+        };
         let tenant = Arc::new(Tenant::of(plan, sim.world.clone()));
         let outliving = plan.rounds.iter().any(Round::outliving);
         let first = builder(plan, &sim, FIRST);
         let first =
             if outliving { first.outliving_its_deadline(BEYOND_THE_LEASE + Duration::from_secs(2)) } else { first };
-        let (first, second) = (first.start(), builder(plan, &sim, SECOND).start());
+        let second = builder(plan, &sim, SECOND);
+        let (first, second) = match ground {
+            Ground::Processes => (first.start(), second.start()),
+            Ground::Memory => (memory::start(first, &sim), memory::start(second, &sim)),
+        };
         let old = backfill::Span::of_old();
-        Self { plan, sim, tenant, first, second, moment: Arc::default(), old, figures }
+        Self { plan, ground, sim, tenant, first, second, moment: Arc::default(), old, figures }
     }
 
     async fn play(&self) -> Result<(), Wrong> {
         for (n, round) in self.plan.rounds.iter().enumerate() {
             let in_round = |wrong: Wrong| Wrong { how: format!("round {}: {}", n + 1, wrong.how), ..wrong };
+            if let Some(odds) = self.plan.beyond.odds.get(n) {
+                self.goes_beyond(odds).await;
+            }
             self.round(round).await.map_err(in_round)?;
             oracle::at_any_instant(&self.sim, &self.tenant).await.map_err(in_round)?;
         }
+        self.siege().await.map_err(|wrong| Wrong { how: format!("under siege: {}", wrong.how), ..wrong })?;
         self.calm().await?;
         oracle::at_the_end(&self.sim, &self.tenant).await?;
         chain::tells_every_object(&self.sim).await?;
         self.proves_itself().await?;
+        self.what_was_sent_lands().await?;
         self.figures.add("records", oracle::count(&self.sim).await);
         Ok(())
+    }
+
+    /// What only a world in memory can play.
+    async fn goes_beyond(&self, odds: &Odds) {
+        self.comes_to_rest();
+        if self.has_begun().await {
+            tokio::time::sleep(odds.pause).await;
+        }
+        memory::have_land_after(odds.lands);
+        for (container, (steps, ahead)) in
+            [&self.first, &self.second].into_iter().zip(odds.deaths.iter().zip(odds.ahead))
+        {
+            container.set_clock_ahead(TimeDelta::seconds(ahead));
+            if let Some(steps) = steps {
+                container.die_after(*steps);
+            }
+        }
+    }
+
+    /// Where no run has come so far as to say since when it collects, what is old by then is nobody's.
+    pub async fn has_begun(&self) -> bool {
+        let checkpoint = oracle::checkpoint(&self.sim).await;
+        let has_begun = |stream: &str| {
+            checkpoint["events"][stream]["live_from"].is_string() || checkpoint["attempted"][stream].is_string()
+        };
+        has_begun("audit") && has_begun("file_events")
+    }
+
+    /// What the dead have sent arrives at last, and is nothing new.
+    async fn what_was_sent_lands(&self) -> Result<(), Wrong> {
+        if self.plan.beyond.odds.iter().all(|odds| odds.lands < Duration::from_secs(1)) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_mins(16)).await;
+        for _ in 0..2 {
+            self.figures.add("runs", 1);
+            self.second.invoke(event(true), CALM_DEADLINE).await;
+        }
+        oracle::at_the_end(&self.sim, &self.tenant).await
     }
 
     async fn round(&self, round: &Round) -> Result<(), Wrong> {
@@ -78,7 +145,7 @@ impl<'a> Stage<'a> {
         let step = self.step(round).await;
         let event = match (round.by_hand, round.asks_for_old) {
             _ if step.is_some() => step.clone().unwrap_or_default(),
-            (true, true) if !self.plan.is_backfilled => for_old(),
+            (true, true) if !self.plan.is_backfilled => self.for_old(),
             (by_hand, _) => event(by_hand),
         };
         let doubled = step.filter(|_| matches!(round.step, Step::Next { is_doubled: true, .. }));
@@ -114,6 +181,7 @@ impl<'a> Stage<'a> {
     async fn beside(&self, second: Second, step: Option<Value>, first_is_over: &Notify) -> Result<(), Wrong> {
         let Second::Beside { by_hand, deadline } = second else { return Ok(()) };
         tokio::select! {
+            biased;
             () = first_is_over.notified() => return Ok(()),
             () = self.moment.second_begins.notified() => {}
         }
@@ -126,7 +194,7 @@ impl<'a> Stage<'a> {
         if round.step == Step::Overdue {
             self.mend(|checkpoint| {
                 for reserved in reservations(checkpoint) {
-                    reserved["until"] = json!(Utc::now() - TimeDelta::seconds(1));
+                    reserved["until"] = json!(simulator::clock::now() - TimeDelta::seconds(1));
                 }
             })
             .await;
@@ -140,24 +208,65 @@ impl<'a> Stage<'a> {
     }
 
     async fn invoke(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<(), Wrong> {
+        self.ask(lambda, event, deadline).await.map(drop)
+    }
+
+    /// What becomes of a run, where it is nothing that no run may come to.
+    pub async fn ask(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<Outcome, Wrong> {
         let deaths = *locked(&self.moment.deaths);
+        let (began, asked) = (simulator::clock::now(), event.to_string());
         let outcome = lambda.invoke(event, deadline).await;
+        if is_named() {
+            let took = simulator::clock::now() - began;
+            println!("{} for {} ms: {asked}: {outcome:?}", began.format("%T%.3f"), took.num_milliseconds());
+        }
         self.figures.add("runs", 1);
         match &outcome {
-            Outcome::Answer(_) => Ok(()),
+            Outcome::Answer(_) => Ok(outcome),
             Outcome::TimedOut => {
                 self.figures.add("deaths", 1);
-                Ok(())
+                Ok(outcome)
             }
             // Killed by a hook of this round, or by that of another container's request.
-            Outcome::Died(_) if *locked(&self.moment.deaths) > deaths => Ok(()),
+            Outcome::Died(_) if *locked(&self.moment.deaths) > deaths => Ok(outcome),
+            // Nothing else kills a future.
+            Outcome::Died(_) if self.ground == Ground::Memory => {
+                self.figures.add("deaths", 1);
+                Ok(outcome)
+            }
             Outcome::Died(status) => Err(wrong("died", format!("{status}: {:#?}", lambda.logs().last()))),
-            Outcome::Failed { error_type, .. } if error_type.ends_with("GenericError") => Ok(()),
+            Outcome::Failed { error_type, .. } if error_type.ends_with("GenericError") => Ok(outcome),
             // It was merged, by another.
-            Outcome::Failed { error_message, .. } if error_message.contains("which is not reserved") => Ok(()),
+            Outcome::Failed { error_message, .. } if error_message.contains("which is not reserved") => Ok(outcome),
+            // Somebody refuses all that it asks for, for so long that this is how it stands.
+            Outcome::Failed { error_type, .. } if error_type == "ThirdPartyConfigError" && self.is_under_siege() => {
+                Ok(outcome)
+            }
             Outcome::Failed { error_type, error_message } => {
                 Err(wrong("failed", format!("{error_type}: {error_message}")))
             }
+        }
+    }
+
+    fn is_under_siege(&self) -> bool {
+        self.plan.beyond.siege.is_some()
+    }
+
+    /// Every write and everything that the API was asked, in order.
+    fn tell_requests(&self) {
+        let asked = self.sim.api.requests().into_iter().map(|request| {
+            let what = format!("{} {}?{} {}", request.method, request.path, request.query, request.body);
+            (request.at, format!("{what}: {:?}", request.status))
+        });
+        let written = self.sim.s3.requests().into_iter().filter(|request| request.method == "PUT").map(|request| {
+            let who = if is_from(&request, FIRST) { FIRST } else { SECOND };
+            let heard = if request.answered { "" } else { ", unheard" };
+            (request.at, format!("{who} PUT {}: {:?}{heard}", request.key, request.status))
+        });
+        let mut all: Vec<_> = asked.chain(written).collect();
+        all.sort_by_key(|(at, _)| *at);
+        for (at, what) in all {
+            println!("{} {what}", at.format("%T%.3f"));
         }
     }
 
@@ -213,7 +322,7 @@ impl<'a> Stage<'a> {
     }
 
     /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
-    async fn free_the_lease(&self) {
+    pub async fn free_the_lease(&self) {
         let free = |checkpoint: &mut Value| {
             // That of a shard that was merged is for ever.
             if !checkpoint["lease"]["until"].as_str().is_some_and(|until| until.starts_with("9999-")) {
@@ -255,6 +364,8 @@ impl<'a> Stage<'a> {
 
     /// Runs without a fault, until nothing is owed.
     async fn calm(&self) -> Result<(), Wrong> {
+        self.comes_to_rest();
+        let calm_since = simulator::clock::now();
         self.sim.api.change(|api| {
             api.clock_offset = TimeDelta::zero();
             api.sign_ins_are_audited = false;
@@ -279,8 +390,19 @@ impl<'a> Stage<'a> {
             }
         };
         let mut owes_old = self.plan.tenant.old > 0;
-        let (began, mut complete, mut last) = (Instant::now(), 0, None);
-        while began.elapsed() < CALM_AT_MOST {
+        let (mut began, mut complete, mut last) = (Instant::now(), 0, None);
+        let mut has_waited = self.ground == Ground::Processes;
+        loop {
+            if began.elapsed() >= CALM_AT_MOST {
+                // What is gone in an odd way is believed to be once all readings of a day agree.
+                let takes_a_day = |last: &Option<Outcome>| format!("{last:?}").contains("24 hours");
+                if has_waited || !takes_a_day(&last) {
+                    break;
+                }
+                has_waited = true;
+                tokio::time::sleep(Duration::from_hours(25)).await;
+                began = Instant::now();
+            }
             self.figures.add("runs", 1);
             if owes_old && self.plan.is_backfilled {
                 owes_old = !self.backfill(container).await;
@@ -288,7 +410,7 @@ impl<'a> Stage<'a> {
             }
             // What is stuck beyond the old span is tried by a run for all that is owed.
             let asks_old = owes_old && !matches!(last, Some(Outcome::Failed { .. }));
-            let event = if asks_old { for_old() } else { event(true) };
+            let event = if asks_old { self.for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
             if let Outcome::Failed { error_message, .. } = &outcome {
@@ -302,7 +424,7 @@ impl<'a> Stage<'a> {
                 continue;
             }
             complete += u32::from(is_complete);
-            if is_complete && complete >= enough && self.nothing_is_owed().await {
+            if is_complete && complete >= enough && self.nothing_is_owed(calm_since).await {
                 return Ok(());
             }
             last = Some(outcome);
@@ -310,6 +432,11 @@ impl<'a> Stage<'a> {
         }
         let checkpoint = oracle::checkpoint(&self.sim).await;
         Err(wrong("stuck", format!("it never completes: {last:?}; stuck: {}", checkpoint["stuck"])))
+    }
+
+    /// A little more on both sides.
+    fn for_old(&self) -> Value {
+        self.old.collect()
     }
 
     /// From the plan to the merge; answers whether there was nothing left to plan.
@@ -355,8 +482,10 @@ impl<'a> Stage<'a> {
     }
 
     /// No window is open, and what is covered goes beyond the last event.
-    async fn nothing_is_owed(&self) -> bool {
+    async fn nothing_is_owed(&self, calm_since: DateTime<Utc>) -> bool {
         let checkpoint = oracle::checkpoint(&self.sim).await;
+        // A list that was begun before may have gone on from its page, past what has changed since.
+        let is_read = |stream: &Stream| oracle::covered_to(&checkpoint, stream.name).is_some_and(|to| calm_since < to);
         let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
         let reaches = |dataset| {
             let events = &checkpoint["events"][crate::tenant::stream(dataset)];
@@ -372,10 +501,16 @@ impl<'a> Stage<'a> {
         };
         reaches(Dataset::FileEvents)
             && reaches(Dataset::Audit)
+            && self.tenant.streams().all(is_read)
             && is_empty(&checkpoint["versions"]["cases"]["pending"])
             && (!self.plan.further.has_sessions()
                 || checkpoint["rescanned"].as_object().is_some_and(|streams| streams.values().all(is_swept)))
     }
+}
+
+/// A seed that is played alone tells all that happens.
+pub fn is_named() -> bool {
+    std::env::var("SEED").is_ok_and(|named| !named.contains(','))
 }
 
 /// What is left to shards.
@@ -394,12 +529,6 @@ fn text(value: &Value) -> Option<String> {
 
 fn event(by_hand: bool) -> Value {
     if by_hand { json!({"action": "collect"}) } else { json!({"source": "aws.scheduler"}) }
-}
-
-fn for_old() -> Value {
-    let ago = |seconds| (Utc::now() - TimeDelta::seconds(seconds)).to_rfc3339();
-    // A little more on both sides, for time goes on from run to run.
-    json!({"action": "collect", "from": ago(OLD.0 + 600), "to": ago(OLD.1 - 300)})
 }
 
 fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {

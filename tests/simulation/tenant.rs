@@ -3,7 +3,7 @@
 mod further;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use simulator::{Dataset, Late, Record, WorldHandle, compact, with_member};
@@ -26,6 +26,8 @@ pub struct Tenant {
     streams: Vec<&'static Stream>,
     page: usize,
     most_removed: usize,
+    /// The lines of the objects that were found in the bucket.
+    seen: Mutex<BTreeMap<String, Arc<Vec<String>>>>,
 }
 
 #[derive(Default)]
@@ -64,8 +66,9 @@ impl Tenant {
             streams: streams::ALWAYS.iter().chain(plan.further.picked()).collect(),
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
+            seen: Mutex::default(),
         };
-        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
         let holds = &plan.tenant;
         let events = tenant.world.add_file_events(holds.file_events, ago(holds.reaches_back), ago(5));
         for event in events.iter().take(holds.doubled) {
@@ -86,6 +89,15 @@ impl Tenant {
         tenant.populate(&plan.further);
         tenant.note(|_| true);
         tenant
+    }
+
+    /// The lines of an object that was looked at before.
+    pub fn seen(&self, key: &str) -> Option<Arc<Vec<String>>> {
+        locked(&self.seen).get(key).cloned()
+    }
+
+    pub fn note_seen(&self, key: &str, lines: Vec<String>) -> Arc<Vec<String>> {
+        locked(&self.seen).entry(key.to_owned()).or_insert_with(|| Arc::new(lines)).clone()
     }
 
     pub fn past(&self) -> MutexGuard<'_, Past> {
@@ -116,12 +128,12 @@ impl Tenant {
     }
 
     fn apply_one(&self, change: &Change) {
-        let now = Utc::now();
+        let now = simulator::clock::now();
         match change {
             Change::FileEvents(count) => drop(self.world.add_file_events(*count, now, now)),
             Change::Audit(count) => {
                 for _ in 0..*count {
-                    let now = Utc::now();
+                    let now = simulator::clock::now();
                     self.world.add_audit(1, now, now);
                 }
             }
@@ -169,7 +181,7 @@ impl Tenant {
         past.changes
     }
 
-    fn nth(&self, dataset: Dataset, n: usize) -> Option<String> {
+    pub fn nth(&self, dataset: Dataset, n: usize) -> Option<String> {
         let records = self.records(dataset);
         (!records.is_empty()).then(|| records[n % records.len()].0.id.to_string())
     }
@@ -196,12 +208,12 @@ impl Tenant {
             let requests = at_least.div_ceil(self.page).max(1);
             self.world.late(Dataset::Users, &id, Late::Requests(requests as u64));
             for stream in self.streams().filter(|stream| stream.shows(Dataset::Users)) {
-                past.taken.insert(stream.name, Utc::now());
+                past.taken.insert(stream.name, simulator::clock::now());
             }
             // Its roles are hidden with it, from who asks for them in between.
             if let Some(roles) = past.histories.get_mut("user_roles") {
                 let of_user = key(Dataset::UserRoles, &id, "");
-                roles.note_hidden(Utc::now(), |key| key.starts_with(&of_user));
+                roles.note_hidden(simulator::clock::now(), |key| key.starts_with(&of_user));
             }
         }
     }
@@ -227,7 +239,7 @@ impl Tenant {
 
     fn add_malformed(&self, dataset: Dataset) {
         let mark = self.next_mark();
-        let at = Utc::now();
+        let at = simulator::clock::now();
         let time = at.to_rfc3339();
         let (id, raw) = match dataset {
             Dataset::FileEvents => (
@@ -254,14 +266,14 @@ impl Tenant {
 
     fn note_taken(&self, dataset: Dataset) {
         for stream in self.streams().filter(|stream| stream.shows(dataset)) {
-            self.past().taken.insert(stream.name, Utc::now());
+            self.past().taken.insert(stream.name, simulator::clock::now());
         }
     }
 
     fn note(&self, of: impl Fn(&Stream) -> bool) {
         for stream in self.streams().filter(|stream| of(stream)) {
             let lines = self.lines(stream);
-            self.past().histories.entry(stream.name).or_default().note(Utc::now(), lines);
+            self.past().histories.entry(stream.name).or_default().note(simulator::clock::now(), lines);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use simulator::{Dataset, Record, member_text, text_at, with_member};
 
 use super::Tenant;
@@ -99,7 +99,7 @@ impl Tenant {
 
     /// One that began `n` times so long ago.
     fn add_session(&self, ago: TimeDelta, n: usize, with_alerts: bool) {
-        let began = Utc::now() - ago * i32::try_from(n).unwrap_or_default();
+        let began = simulator::clock::now() - ago * i32::try_from(n).unwrap_or_default();
         for session in self.workshop.add_sessions(1, began, began, with_alerts) {
             for event in self.workshop.add_children(Dataset::SessionEvents, &session.id, 1) {
                 self.world.push_child(Dataset::SessionEvents, &session.id, &*event.raw);

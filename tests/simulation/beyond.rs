@@ -1,0 +1,228 @@
+//! What only a world in memory can play, drawn apart from the rest of the plan: death at any `await`, writes that land
+//! long after, containers whose clocks differ, hours that go by, and a siege: faults that last.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use simulator::Endpoint;
+
+use crate::plan::{Change, Plan, Round};
+use crate::streams;
+use crate::weather::pick;
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beyond {
+    /// For each round.
+    pub odds: Vec<Odds>,
+    pub siege: Option<Siege>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Odds {
+    /// So much time goes by before it.
+    pub pause: Duration,
+    /// After so many steps the first container dies, and the second.
+    pub deaths: [Option<u64>; 2],
+    /// What a container has sent that is dead when it arrives lands so much later.
+    pub lands: Duration,
+    /// By so many seconds their clocks are ahead: behind, where less than nothing.
+    pub ahead: [i64; 2],
+}
+
+/// Faults that last while the world goes on: runs meet them again and again, and nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Siege {
+    pub lasting: Vec<Lasting>,
+    pub phases: Vec<Phase>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    pub changes: Vec<Change>,
+    /// One more run dies before those that are looked at.
+    pub death: Option<u64>,
+    /// Afterwards.
+    pub pause: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lasting {
+    /// From its begin on more is counted than shown.
+    NeverAgrees {
+        audit: bool,
+        by: i64,
+    },
+    /// No total is larger.
+    Capped {
+        audit: bool,
+        most: i64,
+    },
+    Endpoint(Endpoint, How),
+    /// Of the case that changes first.
+    Case(How),
+    SignIn(How),
+    /// Of this class of keys, or of all: nothing is written.
+    Store {
+        class: Option<&'static str>,
+        status: u16,
+    },
+    /// The API's clock, in hours.
+    Date(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum How {
+    /// 403 as the API says it, and as a firewall does.
+    Forbidden,
+    Firewall,
+    ServerError,
+    /// A 200 that is a page of HTML.
+    Html,
+    Dropped,
+    /// 401: the credentials are wrong.
+    Refused,
+}
+
+const HOWS: [How; 5] = [How::Forbidden, How::Firewall, How::ServerError, How::Html, How::Dropped];
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+impl Plan {
+    pub fn in_memory(seed: u64) -> Self {
+        let plan = Self::of(seed);
+        let mut random = Rng::with_seed(seed ^ 0x2545_f491_4f6c_dd1d);
+        // Those are played by processes, too.
+        if random.u8(0..4) == 0 {
+            return plan;
+        }
+        let odds = plan.rounds.iter().map(|round| Odds::of(round, &mut random)).collect();
+        let siege = random.bool().then(|| Siege::of(&plan, &mut random));
+        Self { beyond: Beyond { odds, siege }, ..plan }
+    }
+}
+
+impl Odds {
+    fn of(round: &Round, random: &mut Rng) -> Self {
+        let mut odds = Self::default();
+        if random.u8(0..3) == 0 {
+            odds.pause = pick(random, &[MINUTE, 17 * MINUTE, HOUR, 7 * HOUR]);
+        }
+        if random.bool() {
+            odds.deaths[0] = Some(random.u64(1..500));
+        }
+        if random.u8(0..4) == 0 {
+            odds.deaths[1] = Some(random.u64(1..500));
+        }
+        odds.lands =
+            pick(random, &[Duration::ZERO, Duration::from_millis(300), 5 * Duration::from_secs(1), 9 * MINUTE]);
+        if round.clock_offset == 0 && !round.outliving() && random.u8(0..6) == 0 {
+            odds.ahead = [pick(random, &[-120, -20, -3]), pick(random, &[0, -20])];
+        }
+        odds
+    }
+}
+
+impl Siege {
+    fn of(plan: &Plan, random: &mut Rng) -> Self {
+        let count = pick(random, &[1, 1, 1, 2, 3]);
+        let lasting = (0..count).map(|_| Lasting::of(plan, random)).collect();
+        // Who began long ago is not looked for any more.
+        let pauses = [MINUTE, 40 * MINUTE, 2 * HOUR, 7 * HOUR, 26 * HOUR];
+        let longest = if plan.further.has_sessions() { 3 } else { pauses.len() };
+        let phases = (0..random.usize(1..=3)).map(|_| {
+            let first = random.usize(..15);
+            Phase {
+                changes: vec![
+                    Change::FileEvents(random.usize(1..30)),
+                    Change::Audit(random.usize(1..30)),
+                    Change::User(random.usize(..40)),
+                    Change::Case(first),
+                    Change::Case(random.usize(..15)),
+                ],
+                death: (random.u8(0..3) == 0).then(|| random.u64(1..400)),
+                pause: pick(random, &pauses[..longest]),
+            }
+        });
+        let phases = phases.collect();
+        Self { lasting, phases }
+    }
+}
+
+impl Lasting {
+    fn of(plan: &Plan, random: &mut Rng) -> Self {
+        let audit = random.bool();
+        match random.u8(0..10) {
+            0 | 1 => Self::NeverAgrees { audit, by: pick(random, &[1, 1, 7]) },
+            2 => Self::Capped { audit, most: pick(random, &[3, 10, 50]) },
+            3 => Self::Case(pick(random, &HOWS)),
+            4 => Self::SignIn(pick(random, &[How::Refused, How::ServerError, How::Firewall, How::Dropped])),
+            5 => Self::Store { class: None, status: pick(random, &[403, 503]) },
+            6 => {
+                let classes = ["file_events", "audit", "users", "cases", "manifests", "known", "collector_health"];
+                Self::Store { class: Some(pick(random, &classes)), status: pick(random, &[403, 503]) }
+            }
+            7 => Self::Date(pick(random, &[-30, -1, 1, 30])),
+            8 => {
+                let endpoints = plan.further.endpoints();
+                Self::Endpoint(pick(random, &endpoints), pick(random, &HOWS))
+            }
+            _ => {
+                use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
+                let endpoints = [FileEvents, AuditSearch, AuditCount, Users, CaseList, CaseDetail];
+                Self::Endpoint(pick(random, &endpoints), pick(random, &HOWS))
+            }
+        }
+    }
+
+    /// Whether what is new of a stream may not be stored for as long as this lasts.
+    pub fn holds_up(self, stream: &str) -> bool {
+        match self {
+            Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
+            Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
+            Self::SignIn(_) | Self::Store { class: None, .. } => true,
+            // What was read is told some time, or nothing more is.
+            Self::Store { class: Some("manifests"), .. } => true,
+            Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
+            Self::Store { class: Some(class), .. } => class == stream,
+            Self::Date(_) => false,
+            Self::Endpoint(endpoint, _) => reads(stream, endpoint),
+        }
+    }
+
+    /// Whether no run can be complete for as long as this lasts, while everything goes on to change.
+    pub fn must_be_told(self) -> bool {
+        match self {
+            Self::Capped { .. } | Self::Date(_) => false,
+            // An inventory may have nothing to say, and what is known of it then is what was known.
+            Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
+            // After a while that is a missing permission, which is told in other words.
+            Self::Endpoint(endpoint, how) => how != How::Forbidden && is_always_asked(endpoint),
+            Self::NeverAgrees { .. } | Self::Case(_) | Self::SignIn(_) => true,
+        }
+    }
+}
+
+pub fn event_stream(audit: bool) -> &'static str {
+    if audit { "audit" } else { "file_events" }
+}
+
+/// By every run that comes so far; others only where there is something to ask for.
+fn is_always_asked(endpoint: Endpoint) -> bool {
+    use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
+    matches!(endpoint, FileEvents | AuditSearch | AuditCount | CaseList | CaseDetail | Users)
+}
+
+fn reads(stream: &str, endpoint: Endpoint) -> bool {
+    match stream {
+        "file_events" => endpoint == Endpoint::FileEvents,
+        "audit" => matches!(endpoint, Endpoint::AuditSearch | Endpoint::AuditCount),
+        // Their parents are read for them.
+        "user_roles" => matches!(endpoint, Endpoint::Users | Endpoint::UserRoles),
+        "case_file_events" => matches!(endpoint, Endpoint::CaseList | Endpoint::CaseDetail) || is_own(stream, endpoint),
+        _ => is_own(stream, endpoint),
+    }
+}
+
+fn is_own(stream: &str, endpoint: Endpoint) -> bool {
+    streams::named(stream).is_some_and(|stream| stream.endpoints.contains(&endpoint))
+}

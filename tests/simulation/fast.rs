@@ -1,0 +1,80 @@
+//! The same schedules in memory and in virtual time: one thread each, one seed, the same requests in the same order.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use tokio::task::LocalSet;
+
+use crate::figures::Figures;
+use crate::happenings::locked;
+use crate::oracle::{Wrong, wrong};
+use crate::plan::Plan;
+use crate::schedule::{self, Ground};
+use crate::{Seeds, memory};
+
+/// Who has a few minutes.
+const SCHEDULES: u64 = 2_000;
+/// Seeds that found something once are played first.
+const FOUND: [u64; 9] = [
+    // Lists stored once more after a manifest whose answer was lost.
+    3_688_049_008_609_391_876,
+    18_438_264_263_272_970_011,
+    2_149_175_041_674_212_218,
+    13_128_534_621_772_348_318,
+    // Lists that were given back, and passed over.
+    3_665_540_545_797_226_460,
+    1_522_970_911_967_517_151,
+    // A pass that was given up, and what it had stored.
+    17_067_922_939_605_947_147,
+    // A list of somebody gone that was never asked for again.
+    8_308_289_096_121_627_990,
+    // A list of somebody gone that can't be found.
+    16_764_893_525_643_502_141,
+];
+
+#[test]
+fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
+    let figures = Arc::new(Figures::default());
+    let found = if std::env::var_os("SEED").is_some() { Vec::new() } else { FOUND.to_vec() };
+    let (seeds, found) = (Mutex::new(Seeds::from_vars(SCHEDULES, Some("MINUTES"))), Mutex::new(found));
+    let broken = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let again = locked(&found).pop();
+                    let Some(seed) = again.or_else(|| locked(&seeds).next()) else { break };
+                    figures.add("schedules", 1);
+                    if let Err(Wrong { promise, how }) = one(seed, &figures) {
+                        figures.note_broken(promise);
+                        println!("SEED={seed} {promise}: {how}");
+                        locked(&broken).push(format!("SEED={seed} {promise}"));
+                    }
+                }
+            });
+        }
+    });
+    println!("{figures}");
+    let broken = locked(&broken);
+    assert!(broken.is_empty(), "{} schedules failed:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// A thread of its own, so that nothing is left of the one before.
+fn one(seed: u64, figures: &Figures) -> Result<(), Wrong> {
+    thread::scope(|scope| {
+        let played = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+                memory::begin(seed);
+                let plan = Plan::in_memory(seed);
+                if schedule::is_named() {
+                    println!("{plan:#?}");
+                }
+                schedule::run(&plan, Ground::Memory, figures).await
+            })
+        });
+        played.join().unwrap_or_else(|_| Err(wrong("panicked", "see above")))
+    })
+}

@@ -1,0 +1,163 @@
+//! A siege: faults that last, runs that meet them again and again, and what must hold all the while. What is healthy is
+//! stored by the second run (liveness), and no run is complete while something is not (honesty).
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use simulator::{Dataset, Endpoint, Fault, Outcome, S3Fault};
+
+use crate::beyond::{How, Lasting, Siege, event_stream};
+use crate::oracle::{self, Wrong, wrong};
+use crate::plan::Change;
+use crate::schedule::Stage;
+use crate::streams;
+
+/// All the time that a run needs.
+const DEADLINE: Duration = Duration::from_mins(5);
+const TICK: Duration = Duration::from_mins(1);
+
+impl Stage<'_> {
+    pub async fn siege(&self) -> Result<(), Wrong> {
+        let Some(siege) = &self.plan.beyond.siege else { return Ok(()) };
+        if !self.has_begun().await {
+            return Ok(());
+        }
+        self.comes_to_rest();
+        self.free_the_lease().await;
+        for phase in &siege.phases {
+            self.tenant.apply(&phase.changes);
+            self.sim.faults.clear();
+            self.sim.s3.faults.clear();
+            let case = phase.changes.iter().find_map(|change| match change {
+                Change::Case(n) => self.tenant.nth(Dataset::Cases, *n),
+                _ => None,
+            });
+            let checkpoint = oracle::checkpoint(&self.sim).await;
+            for lasting in &siege.lasting {
+                // A cap is below what a window held when it was covered: nobody can tell then what showed up late.
+                let waits = |audit| {
+                    let waiting = &checkpoint["events"][event_stream(audit)]["recount"];
+                    waiting.as_array().is_some_and(|waiting| !waiting.is_empty())
+                };
+                if !matches!(lasting, Lasting::Capped { audit, .. } if waits(*audit)) {
+                    self.arm_lasting(*lasting, case.as_deref());
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if let Some(steps) = phase.death {
+                self.first.die_after(steps);
+                self.run_under(siege).await?;
+                // The lease of who died is over then.
+                tokio::time::sleep(DEADLINE + TICK).await;
+            }
+            let since = simulator::clock::now() - TimeDelta::seconds(1);
+            for _ in 0..2 {
+                self.run_under(siege).await?;
+                tokio::time::sleep(TICK).await;
+            }
+            let is_healthy = |stream: &str| !siege.lasting.iter().any(|lasting| lasting.holds_up(stream));
+            oracle::is_told_to(&self.sim, &self.tenant, since, is_healthy)
+                .await
+                .map_err(|wrong| Wrong { promise: "held up", ..wrong })?;
+            tokio::time::sleep(phase.pause).await;
+        }
+        self.comes_to_rest();
+        Ok(())
+    }
+
+    /// One run, and whether it owns to what is wrong.
+    async fn run_under(&self, siege: &Siege) -> Result<(), Wrong> {
+        let began = simulator::clock::now();
+        let outcome = self.ask(&self.first, json!({"source": "aws.scheduler"}), DEADLINE).await?;
+        oracle::at_any_instant(&self.sim, &self.tenant).await?;
+        let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
+        if !is_complete {
+            return Ok(());
+        }
+        if let Some(lasting) = siege.lasting.iter().find(|lasting| lasting.must_be_told()) {
+            return Err(wrong("dishonest", format!("it is complete under {lasting:?}: {outcome:?}")));
+        }
+        let behind = self.sim.api.behaviour().clock_offset.min(TimeDelta::zero());
+        let told_to = began + behind - TimeDelta::seconds(1);
+        // Lists tell on the checkpoint up to when they were read, which is held against them there.
+        let is_permitted = |stream: &str| streams::named(stream).is_none() && !self.is_forbidden(siege, stream);
+        oracle::is_told_to(&self.sim, &self.tenant, told_to, is_permitted)
+            .await
+            .map_err(|wrong| Wrong { promise: "dishonest", ..wrong })
+    }
+
+    /// A stream that is not permitted is told as such.
+    fn is_forbidden(&self, siege: &Siege, stream: &str) -> bool {
+        let mut forbidden =
+            siege.lasting.iter().filter(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
+        forbidden.any(|lasting| lasting.holds_up(stream))
+    }
+
+    fn arm_lasting(&self, lasting: Lasting, case: Option<&str>) {
+        let (faults, s3) = (&self.sim.faults, &self.sim.s3.faults);
+        let (from, to) = (simulator::clock::now() - TimeDelta::seconds(1), forever());
+        let endpoint =
+            |audit| if audit { [Endpoint::AuditSearch, Endpoint::AuditCount] } else { [Endpoint::FileEvents; 2] };
+        match lasting {
+            Lasting::NeverAgrees { audit, by } => {
+                for endpoint in endpoint(audit).into_iter().take(1 + usize::from(audit)) {
+                    faults.count_unseen(endpoint, by, from, to);
+                }
+            }
+            Lasting::Capped { audit, most } => {
+                for endpoint in endpoint(audit).into_iter().take(1 + usize::from(audit)) {
+                    faults.cap_total(endpoint, most);
+                }
+            }
+            Lasting::Endpoint(endpoint, how) => faults.always(endpoint, fault(how)),
+            Lasting::Case(how) => {
+                if let Some(case) = case {
+                    faults.ail_at(format!("/v1/cases/{case}"), fault(how));
+                }
+            }
+            Lasting::SignIn(how) => {
+                self.sim.api.revoke_tokens();
+                self.first.kill();
+                faults.always(Endpoint::SignIn, fault(how));
+            }
+            Lasting::Store { class, status } => {
+                let part = class.map(|class| format!("/{class}/")).unwrap_or_default();
+                s3.always("PUT", &part, S3Fault::Status(status));
+            }
+            Lasting::Date(hours) => self.sim.api.change(|api| api.clock_offset = TimeDelta::hours(hours)),
+        }
+    }
+
+    /// Nobody runs, nothing is wrong, and all clocks are right.
+    pub fn comes_to_rest(&self) {
+        self.sim.faults.clear();
+        self.sim.s3.faults.clear();
+        self.sim.api.change(|api| {
+            api.clock_offset = TimeDelta::zero();
+            api.latency = Duration::ZERO;
+            api.requests_per_minute = None;
+        });
+        for lambda in [&self.first, &self.second] {
+            lambda.set_clock_ahead(TimeDelta::zero());
+            lambda.die_after(u64::MAX);
+        }
+    }
+}
+
+fn forever() -> DateTime<Utc> {
+    simulator::clock::now() + TimeDelta::days(1_000)
+}
+
+fn fault(how: How) -> Fault {
+    match how {
+        How::Forbidden => Fault::Forbidden,
+        How::Firewall => {
+            Fault::Reply(403, Vec::new(), "<html><body><h1>Access denied by policy</h1></body></html>".to_owned())
+        }
+        How::ServerError => Fault::Status(503, "{}".to_owned()),
+        How::Html => Fault::Html,
+        How::Dropped => Fault::Dropped,
+        How::Refused => Fault::Status(401, r#"{"error":"invalid_client"}"#.to_owned()),
+    }
+}
