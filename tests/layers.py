@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checks the layers of src/, and draws them.
 
-It fails on an import from a lower layer to a higher one; and where files of src/, or Python files of infra/, import each
-other in a circle. `#[cfg(test)]` modules may import anything. Who imports what a file re-exports imports that file and the
-one that holds it; a re-export itself is an import only where the file uses the name. Calls of methods are not seen. An import
-in Python counts wherever it is written, in a function, too.
+It fails on an import from a lower layer to a higher one, and where files of src/, or Python files of infra/, import each
+other in a circle. `#[cfg(test)]` modules may import anything. A file that imports what another one re-exports imports that
+file and the one that is named. A re-export itself is an import only where the file uses the name. Calls of methods are not
+seen. Python imports count wherever they stand, in a function too.
 
 The picture docs/layers.svg is made from the same imports. Without an argument the script fails where the picture is not
 what it would draw; `--draw` draws it."""
@@ -35,7 +35,7 @@ SAYS = {
     "secrets": "the API client's credentials",
     "core": "plain values without I/O: time, intervals, schedule, checkpoint, manifest, NDJSON, settings",
 }
-PICTURE = SRC.parent / "docs" / "layers.svg"
+PICTURE = ROOT / "docs" / "layers.svg"
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]+);", re.M)
 TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", re.M | re.S)
 

@@ -198,9 +198,7 @@ def main() -> int:
     page = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
     untold = [row for row in map(row_of, MUTATIONS) if row not in page]
     if untold and not finding:
-        sys.exit("docs/guarantees.md must hold these rows:
-" + "
-".join(untold))
+        sys.exit("docs/guarantees.md must hold these rows:\n" + "\n".join(untold))
     copy_sources()
     copy_dependencies()
     sound = built("sound")

@@ -12,14 +12,14 @@ mod names;
 
 use std::{io, sync::Arc, time::Duration};
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use simulator::{
     Api, Dataset, Fault, Faults, Record, Simulator, WorldHandle,
     http::{Reply, Request, Server},
 };
 
-use crate::clock;
+use simulator::clock;
 
 pub async fn start(simulator: &Simulator) -> io::Result<Server> {
     let (world, api, faults) = (simulator.world.clone(), simulator.api.clone(), simulator.faults.clone());
