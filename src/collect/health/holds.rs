@@ -19,9 +19,9 @@ impl Holds {
     /// A case names its subject by an actor's id, or a user's; the user is found by the name then.
     pub fn of(sources: &Sources) -> Self {
         let users = sources.users.as_ref().ok().map(|users| &users.by_id);
-        let names = users.into_iter().flatten();
+        let listed = users.into_iter().flatten();
         let by_name: HashMap<String, &String> =
-            names.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect();
+            listed.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect();
         let actor = |id: &str| sources.actors.as_ref().ok()?.by_id.get(id)?.name.clone();
         let mut holds = Self {
             by_user: HashMap::new(),
@@ -32,8 +32,8 @@ impl Holds {
         for held in of_both.into_iter().flatten().flatten() {
             let is_user = users.is_some_and(|users| users.contains_key(&held.user_id));
             let name = held.username.clone().or_else(|| actor(&held.user_id)).map(|name| name.to_lowercase());
-            let named = name.and_then(|name| by_name.get(&name)).filter(|_| !is_user);
-            if let Some(user) = named {
+            let by_that = name.and_then(|name| by_name.get(&name)).filter(|_| !is_user);
+            if let Some(user) = by_that {
                 holds.users.insert(held.user_id.clone(), (*user).clone());
             }
             let user = holds.user_of(held).to_owned();
