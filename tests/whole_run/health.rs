@@ -77,6 +77,7 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "a list of worlds")]
 async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
     type Change = fn(&Simulator);
     let worlds: [(Change, &[&str]); 13] = [

@@ -18,7 +18,7 @@ struct Fact {
     takes: &'static [&'static str],
     /// The one that says how many rows a page has, and how many these may be.
     size: Option<(&'static str, u64)>,
-    /// Where all this stands: the vendor's OpenAPI of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
+    /// Where all this stands: the vendor's `OpenAPI` of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
     source: &'static str,
 }
 
