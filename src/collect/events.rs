@@ -18,10 +18,10 @@ use super::{Collector, Outcome as StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Sizes, asked};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Patience, Schedule, Step};
+use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why};
 use crate::core::stuck::StuckList;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
@@ -40,6 +40,9 @@ impl From<Outcome> for Ended {
         Self { outcome, done: None }
     }
 }
+
+/// After so many runs that died over a window the next ones leave it alone for a while.
+const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
@@ -183,6 +186,14 @@ impl Collector<'_> {
         if window.opened_by.is_of_nobody() {
             let window = self.take_over(window).await?;
             return self.finish(facts, &window, &plan).await;
+        }
+        if window.resumed >= MOST_DEATHS && !window.is_abandoned(Millis::now()) {
+            let message = format!(
+                "{} runs died while they read {} to {}; it is left alone until nothing that they sent can arrive any more, and is read in parts then",
+                window.resumed, span.from, span.to
+            );
+            let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
+            return Ok(Outcome::Unread { window, error, why: Why::KeepsBounds }.into());
         }
         let window = self.note_resumed(window).await?;
         if may_be_cut && self.may_be_cut(&window).await? {

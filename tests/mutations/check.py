@@ -105,8 +105,8 @@ MUTATIONS = [
         "cut-only-alone",
         "a window that another run may be storing is not cut again",
         "src/collect/events/open.rs",
-        "let abandoned = window.is_abandoned(Millis::now());\n                Ok(abandoned && ",
-        "let abandoned = window.is_abandoned(Millis::now());\n                Ok(true || abandoned && ",
+        "Ok(*was_abandoned && ",
+        "Ok(true || *was_abandoned && ",
         [9800863959878233300, 17672542862995912799],
     ),
     Mutation(

@@ -16,7 +16,9 @@ use crate::{Seeds, memory};
 /// Who has a few minutes.
 const SCHEDULES: u64 = 2_000;
 /// Seeds that found something once are played first.
-const FOUND: [u64; 9] = [
+const FOUND: [u64; 10] = [
+    // A window cut again while the write of one that had resumed it was on its way.
+    13_278_567_531_200_912_669,
     // Lists stored once more after a manifest whose answer was lost.
     3_688_049_008_609_391_876,
     18_438_264_263_272_970_011,

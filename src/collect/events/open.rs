@@ -13,14 +13,15 @@ use crate::incydr::facts::Events;
 pub enum OpenWindow {
     /// This run opened it: nothing of it is stored, and nobody else stores it.
     Ours(Window),
-    /// Another run opened it, and may have stored some of it.
-    Foreign(Window),
+    /// Another run opened it, and may have stored some of it. Where it was abandoned when this run came, no one else can
+    /// still be storing it.
+    Foreign { window: Window, was_abandoned: bool },
 }
 
 impl OpenWindow {
     pub fn window(&self) -> &Window {
         match self {
-            Self::Ours(window) | Self::Foreign(window) => window,
+            Self::Ours(window) | Self::Foreign { window, .. } => window,
         }
     }
 
@@ -58,12 +59,16 @@ impl Collector<'_> {
         Ok(OpenWindow::Ours(ours))
     }
 
-    /// Notes that one more run goes on with a window whose opener died. Where this one dies as well, the next knows.
+    /// Notes that one more run goes on with a window whose opener died. Where this one dies as well, the next knows, and
+    /// that what this one sent may still be on its way.
     pub(super) async fn note_resumed(&self, window: Window) -> Result<OpenWindow, Error> {
-        let resumed = Window { resumed: window.resumed + 1, ..window.clone() };
+        let was_abandoned = window.is_abandoned(Millis::now());
+        let last = [&window.opened_by, &self.run.ledger.lease].into_iter().max_by_key(|lease| lease.until);
+        let opened_by = last.unwrap_or(&window.opened_by).clone();
+        let resumed = Window { resumed: window.resumed + 1, opened_by, ..window.clone() };
         self.replace_open(&window, &resumed);
         self.commit().await?;
-        Ok(OpenWindow::Foreign(resumed))
+        Ok(OpenWindow::Foreign { window: resumed, was_abandoned })
     }
 
     fn replace_open(&self, before: &Window, after: &Window) {
@@ -83,10 +88,9 @@ impl Collector<'_> {
     pub(super) async fn is_ours_alone(&self, window: &OpenWindow) -> Result<bool, Error> {
         match window {
             OpenWindow::Ours(_) => Ok(true),
-            OpenWindow::Foreign(window) => {
+            OpenWindow::Foreign { window, was_abandoned } => {
                 let until = self.run.times.store_until;
-                let abandoned = window.is_abandoned(Millis::now());
-                Ok(abandoned && !self.run.records.any_of(self.stream, window.span, until).await?)
+                Ok(*was_abandoned && !self.run.records.any_of(self.stream, window.span, until).await?)
             }
         }
     }

@@ -159,7 +159,8 @@ impl Collector<'_> {
         let opened_by = self.run.ledger.lease.clone();
         let window = Window { span, request, opened_at: Millis::now(), opened_by, resumed: 0 };
         // What was asked for with other settings can't be asked for in parts.
-        let window = if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign(window) };
+        let window =
+            if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
         match self.read(facts, &window, &Schedule::plan_of(span, self.sizes(facts))).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),

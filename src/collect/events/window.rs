@@ -105,7 +105,7 @@ impl Collector<'_> {
         // Of hours without a record now there may be some that an earlier reading stored.
         let others: Vec<Span> = match window {
             OpenWindow::Ours(_) => Vec::new(),
-            OpenWindow::Foreign(window) => {
+            OpenWindow::Foreign { window, .. } => {
                 hours(window.span).filter(|hour| objects.iter().all(|(stored, _)| stored != hour)).collect()
             }
         };
