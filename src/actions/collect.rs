@@ -135,12 +135,11 @@ impl Work<'_> {
         let run = &run;
         join_all(self.streams.iter().map(|stream| async move {
             let tally = Tally::default();
-            let outcome = match self.stopped(*stream) {
-                Some(stopped) => Err(stopped),
-                None => {
-                    let collected = or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await;
-                    complete(run, *stream, collected.map(Status::from))
-                }
+            let outcome = if let Some(stopped) = self.stopped(*stream) {
+                Err(stopped)
+            } else {
+                let collected = or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await;
+                complete(run, *stream, collected.map(Status::from))
             };
             (*stream, tally, outcome)
         }))
@@ -297,16 +296,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_with_its_message_wherever_it_happens() {
-        let indexed = async |n: usize| -> Result<i32, Error> { Ok(vec![1, 2][n]) };
-        assert_eq!(or_panicked(indexed(1)).await.unwrap(), 2);
-        let told = or_panicked(indexed(2)).await.unwrap_err();
-        assert!(told.to_string().contains("the len is 2 but the index is 2"), "{told}");
-        let off_thread = async {
-            let parsed = tokio::task::spawn_blocking(|| "7x".parse::<i32>().unwrap()).await;
-            Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+        let told = async |n: usize| {
+            let collecting = async {
+                let parsed = tokio::task::spawn_blocking(move || [1, 2][n]).await;
+                Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+            };
+            or_panicked(collecting).await
         };
-        let told = or_panicked(off_thread).await.unwrap_err();
-        assert!(told.to_string().contains("InvalidDigit"), "{told}");
-        assert_eq!(told.error_type().to_string(), "FirstPartyGenericError");
+        assert_eq!(told(1).await.expect("no panic"), 2);
+        let error = told(2).await.expect_err("a panic");
+        assert!(error.to_string().contains("the len is 2 but the index is 2"), "{error}");
+        assert_eq!(error.error_type(), crate::core::error_kind::ErrorType::FirstPartyGenericError);
     }
 }

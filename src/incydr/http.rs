@@ -63,13 +63,11 @@ impl HttpAnswer {
     /// Seconds, whole or not, or a date (RFC 9110).
     pub fn retry_after(&self) -> Option<Duration> {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        match held.parse::<f64>() {
-            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-            Err(_) => {
-                let date = httpdate::parse_http_date(held).ok()?.duration_since(UNIX_EPOCH).ok()?;
-                date.checked_sub(Millis::now().since(Millis(0)))
-            }
+        if let Ok(seconds) = held.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).ok();
         }
+        let date = httpdate::parse_http_date(held).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        date.checked_sub(Millis::now().since(Millis(0)))
     }
 }
 

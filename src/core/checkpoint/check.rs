@@ -71,6 +71,8 @@ mod tests {
     use crate::core::time::Millis;
     use serde_json::Value;
 
+    type Change = fn(&mut EventsState);
+
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
     }
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn spans_that_contradict_each_other_are_told() {
         let identity = Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() };
-        let check = |change: &dyn Fn(&mut EventsState)| {
+        let check = |change: Change| {
             let mut checkpoint = Checkpoint::new(identity.clone());
             let state = checkpoint.events(Stream::Audit);
             state.cover(span(0, 10));
@@ -104,13 +106,13 @@ mod tests {
             change(state);
             checkpoint.check().err().unwrap_or_default()
         };
-        assert_eq!(check(&|_| {}), "");
-        let wrong: [(&dyn Fn(&mut EventsState), &str); 5] = [
-            (&|state| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
-            (&|state| state.open.push(window(5, 6)), "an open window"),
-            (&|state| state.open.push(window(19, 21)), "two open windows meet in 1970-01-01T00:00:00.019Z"),
-            (&|state| state.recount.push(recount(4, 6)), "two recounts meet"),
-            (&|state| state.recount.push(recount(20, 30)), "is to be counted again, and is not covered"),
+        assert_eq!(check(|_| {}), "");
+        let wrong: [(Change, &str); 5] = [
+            (|state| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
+            (|state| state.open.push(window(5, 6)), "an open window"),
+            (|state| state.open.push(window(19, 21)), "two open windows meet in 1970-01-01T00:00:00.019Z"),
+            (|state| state.recount.push(recount(4, 6)), "two recounts meet"),
+            (|state| state.recount.push(recount(20, 30)), "is to be counted again, and is not covered"),
         ];
         for (change, told) in wrong {
             assert!(check(change).contains(told), "{} instead of {told}", check(change));
