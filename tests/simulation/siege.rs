@@ -75,7 +75,9 @@ impl Stage<'_> {
         if !is_complete {
             return Ok(());
         }
-        if let Some(lasting) = siege.lasting.iter().find(|lasting| lasting.must_be_told()) {
+        // A stream that is not permitted is told as such, whatever else is wrong with it.
+        let is_forbidden = siege.lasting.iter().any(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
+        if let Some(lasting) = siege.lasting.iter().find(|lasting| lasting.must_be_told() && !is_forbidden) {
             return Err(wrong("dishonest", format!("it is complete under {lasting:?}: {outcome:?}")));
         }
         let behind = self.sim.api.behaviour().clock_offset.min(TimeDelta::zero());
