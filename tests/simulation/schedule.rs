@@ -394,8 +394,12 @@ impl<'a> Stage<'a> {
         let mut has_waited = self.ground == Ground::Processes;
         loop {
             if began.elapsed() >= CALM_AT_MOST {
-                // What is gone in an odd way is believed to be once all readings of a day agree.
-                let takes_a_day = |last: &Option<Outcome>| format!("{last:?}").contains("24 hours");
+                // What is gone in an odd way is believed to be once all readings of a day agree; and what runs died over is left
+                // alone until nothing that they sent can arrive.
+                let takes_a_day = |last: &Option<Outcome>| {
+                    let told = format!("{last:?}");
+                    told.contains("24 hours") || told.contains("it is left alone until")
+                };
                 if has_waited || !takes_a_day(&last) {
                     break;
                 }
