@@ -26,6 +26,9 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::facts::Kind;
 
+/// Live runs keep one in so many requests, whatever is left to the shards of a backfill.
+const LIVE_SHARE: usize = 5;
+
 /// Collects all that is owed, or what somebody asked for. `by_hand` is a person's own request, which waits for its turn.
 pub async fn collect(
     settings: &Settings,
@@ -84,12 +87,13 @@ impl Work<'_> {
         self.finish(&ledger, &chain, collected).await
     }
 
-    /// What the shards of a backfill may ask for meanwhile comes off the budget.
+    /// What the shards of a backfill may ask for meanwhile comes off the budget, but for a fifth of it.
     fn leave_to_shards(&self, ledger: &Ledger<'_>) {
         let shards = ledger.read(Checkpoint::requests_of_shards);
         if shards > 0 {
-            let left = self.settings.requests_per_minute.saturating_sub(shards);
-            self.clients.api.leave_to_others(left.max(LEAST_REQUESTS_PER_MINUTE));
+            let all = self.settings.requests_per_minute;
+            let left = all.saturating_sub(shards).max(all / LIVE_SHARE).max(LEAST_REQUESTS_PER_MINUTE);
+            self.clients.api.leave_to_others(left);
         }
     }
 

@@ -179,9 +179,8 @@ impl Lasting {
         match self {
             Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
             Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
-            Self::SignIn(_) | Self::Store { class: None, .. } => true,
-            // What was read is told some time, or nothing more is.
-            Self::Store { class: Some("manifests"), .. } => true,
+            // Without a manifest for long nothing more is read, either.
+            Self::SignIn(_) | Self::Store { class: None | Some("manifests"), .. } => true,
             Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } => class == stream,
             Self::Date(_) => false,

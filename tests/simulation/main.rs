@@ -40,7 +40,7 @@ use oracle::{Wrong, wrong};
 use plan::Plan;
 use schedule::Ground;
 
-const SCHEDULES: u64 = 40;
+const SCHEDULES: u64 = 100;
 /// A schedule mostly waits.
 const SIDE_BY_SIDE: usize = 40;
 

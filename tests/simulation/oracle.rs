@@ -220,12 +220,11 @@ async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<
     let mut lines = Vec::new();
     for key in keys {
         let seen = tenant.seen(&key);
-        let seen = match seen {
-            Some(seen) => seen,
-            None => {
-                let Some(object) = sim.s3.object(sim.bucket(), &key).await else { continue };
-                tenant.note_seen(&key, read(&object, stream)?)
-            }
+        let seen = if let Some(seen) = seen {
+            seen
+        } else {
+            let Some(object) = sim.s3.object(sim.bucket(), &key).await else { continue };
+            tenant.note_seen(&key, read(&object, stream)?)
         };
         lines.extend(seen.iter().cloned());
     }

@@ -83,19 +83,13 @@ impl Stage<'_> {
         let behind = self.sim.api.behaviour().clock_offset.min(TimeDelta::zero());
         let told_to = began + behind - TimeDelta::seconds(1);
         // Lists tell on the checkpoint up to when they were read, which is held against them there.
-        let is_permitted = |stream: &str| streams::named(stream).is_none() && !self.is_forbidden(siege, stream);
+        let is_permitted = |stream: &str| streams::named(stream).is_none() && !forbids(siege, stream);
         oracle::is_told_to(&self.sim, &self.tenant, told_to, is_permitted)
             .await
             .map_err(|wrong| Wrong { promise: "dishonest", ..wrong })
     }
 
     /// A stream that is not permitted is told as such.
-    fn is_forbidden(&self, siege: &Siege, stream: &str) -> bool {
-        let mut forbidden =
-            siege.lasting.iter().filter(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
-        forbidden.any(|lasting| lasting.holds_up(stream))
-    }
-
     fn arm_lasting(&self, lasting: Lasting, case: Option<&str>) {
         let (faults, s3) = (&self.sim.faults, &self.sim.s3.faults);
         let (from, to) = (simulator::clock::now() - TimeDelta::seconds(1), forever());
@@ -162,4 +156,9 @@ fn fault(how: How) -> Fault {
         How::Dropped => Fault::Dropped,
         How::Refused => Fault::Status(401, r#"{"error":"invalid_client"}"#.to_owned()),
     }
+}
+
+fn forbids(siege: &Siege, stream: &str) -> bool {
+    let mut forbidden = siege.lasting.iter().filter(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
+    forbidden.any(|lasting| lasting.holds_up(stream))
 }
