@@ -486,7 +486,7 @@ variable "minimum_agent_version" {
 }
 
 variable "requests_per_minute" {
-  description = "The request budget. Incydr allows a tenant 120 a minute, shared with everything else that calls it."
+  description = "The request budget. Incydr allows a tenant 120 requests a minute, shared by all its clients."
   type        = number
   default     = 100
   nullable    = false
