@@ -218,13 +218,12 @@ impl Tenant {
         }
     }
 
-    /// The next requests don't see them yet: so a window may be covered without them, and is counted again later. No
-    /// more than it takes to cover one, so that whatever counts it again sees them.
+    /// The next request doesn't see them yet: so an empty window may be covered without them, and is counted again later.
+    /// One count covers it, so that whatever counts it again sees them.
     fn hide(&self, dataset: Dataset, records: &[Record]) {
-        let requests = if dataset == Dataset::FileEvents { 2 } else { 1 };
         for record in records {
             self.past().late.insert(compact(&record.raw));
-            self.world.late(dataset, &record.raw, Late::Requests(requests));
+            self.world.late(dataset, &record.raw, Late::Requests(1));
         }
     }
 
