@@ -116,6 +116,8 @@ pub struct Plan {
     /// How large it may become, gzipped; 0 while nothing is known.
     pub bytes: u64,
     pub patience: Patience,
+    /// Of what lies in it too many rows could not be read before.
+    pub is_suspected: bool,
     /// A window of more rows is cut again, if it may be.
     too_many: u64,
 }
@@ -266,7 +268,8 @@ impl Schedule {
     /// How a window is read that another run left.
     pub fn plan_of(span: Span, sizes: Sizes) -> Plan {
         let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
-        Plan { span, count: None, expected: None, rows, bytes: 0, patience: Patience::Full, too_many }
+        let patience = Patience::Full;
+        Plan { span, count: None, expected: None, rows, bytes: 0, patience, is_suspected: false, too_many }
     }
 
     /// Now is earlier than this run believed.
@@ -303,9 +306,12 @@ impl Schedule {
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
         let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
         match chosen {
-            Some((task, step)) => {
-                if let Step::Open(Plan { span, expected: Some(expected), .. }) = &step {
-                    self.density.planned(*span, *expected);
+            Some((task, mut step)) => {
+                if let Step::Open(plan) = &mut step {
+                    plan.is_suspected = stuck.is_suspected(plan.span);
+                    if let Some(expected) = plan.expected {
+                        self.density.planned(plan.span, expected);
+                    }
                 }
                 self.under_way.push(task);
                 step
@@ -406,7 +412,7 @@ impl Schedule {
         let patience = if is_last_try { Patience::Full } else { patience };
         let too_many = self.sizes.too_many(rows);
         let bytes = self.pace.bytes(expected.unwrap_or(0));
-        Step::Open(Plan { span, count, expected, rows, bytes, patience, too_many })
+        Step::Open(Plan { span, count, expected, rows, bytes, patience, is_suspected: false, too_many })
     }
 
     /// After a failure short spans elsewhere are read. Where one of them can be, what failed is stuck; where none can, the
@@ -558,12 +564,17 @@ impl Schedule {
             }
             Outcome::Unread { window, error, why } => match why {
                 Why::KeepsBounds => stuck.fail(What::Span(window.span), error, now),
-                Why::Unreadable { is_mixed: false } => {
+                Why::Unreadable { is_mixed } => {
                     self.works(stuck, now);
                     withdraw(state, window.span);
-                    self.leave_stuck(stuck, now, window.span, error);
+                    if is_mixed {
+                        self.split(stuck, now, window.span, error);
+                    } else {
+                        self.leave_stuck(stuck, now, window.span, error);
+                    }
+                    stuck.suspect(window.span);
                 }
-                Why::Disagreed | Why::Unreadable { is_mixed: true } => {
+                Why::Disagreed => {
                     self.works(stuck, now);
                     withdraw(state, window.span);
                     self.split(stuck, now, window.span, error);

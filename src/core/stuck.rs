@@ -31,6 +31,9 @@ pub struct Stuck {
     /// A run died while it read this, so nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
+    /// Too many of its rows could not be read, so that few of them in a part of it are too many as well.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unreadable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,7 +139,7 @@ impl StuckList {
     pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
         let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
             let (since, tried_at, next_try) = (now, now, now);
-            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false });
+            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false, unreadable: false });
             return;
         };
         let pause = if stuck.attempts == 0 { 0 } else { 2 * (now.0 - stuck.tried_at.0) };
@@ -176,6 +179,20 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
+    /// Too many rows of this span could not be read: notes it in all entries that lie in it.
+    pub fn suspect(&mut self, span: Span) {
+        let lies_within = |held: Span| span.from <= held.from && held.to <= span.to;
+        for stuck in self.0.iter_mut().filter(|stuck| stuck.span().is_some_and(lies_within)) {
+            stuck.unreadable = true;
+        }
+    }
+
+    /// Whether any part of this span is one of which too many rows could not be read.
+    pub fn is_suspected(&self, span: Span) -> bool {
+        let overlaps = |stuck: &Stuck| stuck.span().is_some_and(|held| held.intersection(span).is_some());
+        self.0.iter().any(|stuck| stuck.unreadable && overlaps(stuck))
+    }
+
     /// Keeps the recounts whose window is still to be counted again.
     pub fn keep_recounts(&mut self, is_due: impl Fn(Span) -> bool) {
         self.0.retain(|stuck| !matches!(stuck.what, What::Recount(span) if !is_due(span)));
@@ -209,7 +226,8 @@ impl StuckList {
         self.cut_out(span);
         for part in parts {
             let (what, error) = (What::Span(part), error.clone());
-            let new = Stuck { what, since: now, attempts: 0, tried_at: now, next_try: now, error, alone };
+            let (since, tried_at, next_try) = (now, now, now);
+            let new = Stuck { what, since, attempts: 0, tried_at, next_try, error, alone, unreadable: false };
             self.0.push(match &held {
                 None => new,
                 Some(held) => Stuck {
@@ -233,7 +251,8 @@ impl StuckList {
         for next in tried {
             let touching = merged.last_mut().and_then(|last| {
                 let (held, span) = (last.span()?, next.span()?);
-                (last.attempts > 0 && held.to == span.from && last.alone == next.alone).then_some((last, held, span))
+                let is_alike = (last.alone, last.unreadable) == (next.alone, next.unreadable);
+                (last.attempts > 0 && held.to == span.from && is_alike).then_some((last, held, span))
             });
             match touching {
                 Some((last, held, span)) => {

@@ -251,7 +251,7 @@ fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Pla
         let why = format!("asked for {from} to {to}, the API answers with records of another time");
         return Err(Unread::Failed(Error::Totals(why)));
     }
-    if reading.is_unreadable(plan.patience != Patience::Full) {
+    if reading.is_unreadable(plan.is_suspected) {
         let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
         return Err(Unread::Unreadable { why, rows: reading.unreadable(), is_mixed: reading.is_mixed() });
     }

@@ -488,3 +488,35 @@ fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
         }
     }
 }
+
+/// What a run opens next, of what is stuck.
+fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, Plan) {
+    let mut schedule = Schedule::new(state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
+    loop {
+        match schedule.next(state, stuck, horizon, MINUTE) {
+            Step::Open(plan) => return (schedule, plan),
+            Step::Count { span, .. } => {
+                let counted = Outcome::Counted { span, rows: 16 };
+                schedule.took(&mut state.clone(), &mut stuck.clone(), horizon, counted);
+            }
+            step => panic!("nothing is opened, but {step:?}"),
+        }
+    }
+}
+
+#[test]
+fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected() {
+    let horizon = Millis(MINUTE);
+    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true }, true)] {
+        let (mut state, mut stuck) = begun(0);
+        let (mut schedule, plan) = opened(&state, &stuck, horizon);
+        assert!(!plan.is_suspected, "it was never read");
+        let unread = Outcome::Unread { window: window(plan.span), error: error(), why };
+        schedule.took(&mut state, &mut stuck, horizon, unread);
+        assert!(stuck.len() > 1, "it is tried in parts");
+        // What the next run finds on the checkpoint.
+        let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
+        let (_, part) = opened(&state, &stuck, horizon);
+        assert_eq!((part.patience, part.is_suspected), (Patience::Once, is_suspected), "{why:?}");
+    }
+}
