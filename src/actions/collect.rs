@@ -1,9 +1,8 @@
 //! Collects: by the schedule, or by hand. The lease, every stream side by side, and the commit.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 
-use futures::future::{FutureExt, join_all};
+use futures::future::join_all;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
@@ -15,7 +14,7 @@ use crate::bucket::chain::Chain;
 use crate::bucket::ledger::{Found, Ledger};
 use crate::bucket::records::Records;
 use crate::bucket::s3::Bucket;
-use crate::collect::error::Error;
+use crate::collect::error::{Error, or_panicked};
 use crate::collect::{self, Run};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
@@ -234,16 +233,6 @@ impl Work<'_> {
     }
 }
 
-/// A panic is an error with its message.
-async fn or_panicked<T>(collecting: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // What a panic leaves half-changed of the checkpoint is never written.
-    AssertUnwindSafe(collecting).catch_unwind().await.unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
-        Err(Error::Panicked(message.to_owned()))
-    })
-}
-
 /// A stream of which anything is stuck is not complete.
 fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Result<Status, Error> {
     let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
@@ -292,24 +281,4 @@ fn log(stream: Stream, answer: &StreamAnswer) {
         lag_s = answer.lag_s,
         "collected {stream}"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_with_its_message_wherever_it_happens() {
-        let told = async |n: usize| {
-            let collecting = async {
-                let parsed = tokio::task::spawn_blocking(move || [1, 2][n]).await;
-                Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
-            };
-            or_panicked(collecting).await
-        };
-        assert_eq!(told(1).await.expect("no panic"), 2);
-        let error = told(2).await.expect_err("a panic");
-        assert!(error.to_string().contains("the len is 2 but the index is 2"), "{error}");
-        assert_eq!(error.error_type(), crate::core::error_kind::ErrorType::FirstPartyGenericError);
-    }
 }

@@ -1,5 +1,9 @@
 //! What can go wrong in a run, whichever layer it comes from.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+
 use crate::bucket::ledger::LedgerError;
 use crate::bucket::s3::StoreError;
 use crate::core::error_kind::{ErrorInfo, ErrorType, chain};
@@ -42,7 +46,7 @@ pub enum Error {
         "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
-    #[error("a fault of the collector itself, which the other streams don't share: {0}")]
+    #[error("a fault of the collector itself: {0}")]
     Panicked(String),
     #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
     NotMerged { error_type: ErrorType, shard: String, why: String },
@@ -174,5 +178,35 @@ pub struct Failure {
 impl From<&Error> for ErrorInfo {
     fn from(error: &Error) -> Self {
         Self { error_type: error.error_type(), message: chain(error) }
+    }
+}
+
+/// A panic is an error with its message.
+pub async fn or_panicked<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    // What a panic leaves half-changed of the checkpoint is never written.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
+        Err(Error::Panicked(message.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_with_its_message_wherever_it_happens() {
+        let told = async |n: usize| {
+            let collecting = async {
+                let parsed = tokio::task::spawn_blocking(move || [1, 2][n]).await;
+                Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+            };
+            or_panicked(collecting).await
+        };
+        assert_eq!(told(1).await.expect("no panic"), 2);
+        let error = told(2).await.expect_err("a panic");
+        assert!(error.to_string().contains("the len is 2 but the index is 2"), "{error}");
+        assert_eq!(error.error_type(), crate::core::error_kind::ErrorType::FirstPartyGenericError);
     }
 }

@@ -508,6 +508,33 @@ impl Schedule {
         stuck.merge_tried();
     }
 
+    /// A window of which nothing is stored: what may be sound in it is read in parts.
+    fn not_read(
+        &mut self,
+        state: &mut EventsState,
+        stuck: &mut StuckList,
+        now: Millis,
+        span: Span,
+        error: ErrorInfo,
+        why: Why,
+    ) {
+        if !matches!(why, Why::KeepsBounds) {
+            withdraw(state, span);
+        }
+        if matches!(why, Why::Unreadable { .. } | Why::Disagreed) {
+            self.works(stuck, now);
+        }
+        match why {
+            Why::KeepsBounds => stuck.fail(What::Span(span), error, now),
+            Why::Unreadable { is_mixed: true } | Why::Disagreed => self.split(stuck, now, span, error),
+            Why::Unreadable { is_mixed: false } => self.leave_stuck(stuck, now, span, error),
+            Why::Failed => self.fail(stuck, now, span, error, true),
+        }
+        if matches!(why, Why::Unreadable { .. }) {
+            stuck.suspect(span);
+        }
+    }
+
     /// Notes what came of a step, with all that follows from it for the checkpoint but for what a window's cover changes.
     pub fn took(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
         self.under_way.retain(|task| !outcome.ends(task));
@@ -562,28 +589,7 @@ impl Schedule {
                 self.pace.note(rows, bytes, 1);
                 self.density.too_dense(span, total);
             }
-            Outcome::Unread { window, error, why } => match why {
-                Why::KeepsBounds => stuck.fail(What::Span(window.span), error, now),
-                Why::Unreadable { is_mixed } => {
-                    self.works(stuck, now);
-                    withdraw(state, window.span);
-                    if is_mixed {
-                        self.split(stuck, now, window.span, error);
-                    } else {
-                        self.leave_stuck(stuck, now, window.span, error);
-                    }
-                    stuck.suspect(window.span);
-                }
-                Why::Disagreed => {
-                    self.works(stuck, now);
-                    withdraw(state, window.span);
-                    self.split(stuck, now, window.span, error);
-                }
-                Why::Failed => {
-                    withdraw(state, window.span);
-                    self.fail(stuck, now, window.span, error, true);
-                }
-            },
+            Outcome::Unread { window, error, why } => self.not_read(state, stuck, now, window.span, error, why),
             Outcome::Died { span } => {
                 withdraw(state, span);
                 stuck.split(span, cut(span, 4), &died(span), now, true);

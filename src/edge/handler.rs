@@ -20,7 +20,7 @@ use crate::actions::restart::restart;
 use crate::actions::status::{StatusAnswer, status};
 use crate::actions::verify::{Verified, verify};
 use crate::bucket::aws::AwsClients;
-use crate::collect::error::Error;
+use crate::collect::error::{Error, or_panicked};
 use crate::core::error_kind::ErrorType;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
@@ -100,7 +100,7 @@ impl Handler {
             Ok(invocation) => invocation,
             Err(why) => return Answer::failed(None, run_id, &Error::InvalidEvent(why)).into(),
         };
-        let done = self.act(run_id, &invocation, deadline).await;
+        let done = or_panicked(Box::pin(self.act(run_id, &invocation, deadline))).await;
         done.unwrap_or_else(|error| Answer::failed(invocation.action(), run_id, &error).into())
     }
 
