@@ -29,8 +29,7 @@ impl EventsState {
         apart("what is stuck", stuck.spans().iter(), covered)?;
         apart("what is stuck", stuck.spans().iter(), expired)?;
         each_apart("open windows", open())?;
-        each_apart("shards", reserved())?;
-        each_apart("recounts", self.recount.iter().map(|recount| recount.span))
+        each_apart("shards", reserved())
     }
 }
 
@@ -61,7 +60,7 @@ fn told(span: Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::checkpoint::{Lease, Recount, Window};
+    use crate::core::checkpoint::{Lease, Window};
     use crate::core::identity::Identity;
     use crate::core::stream::Stream;
     use crate::core::time::Millis;
@@ -78,19 +77,6 @@ mod tests {
         Window { span: span(from, to), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 }
     }
 
-    fn recount(from: i64, to: i64) -> Recount {
-        Recount {
-            span: span(from, to),
-            request: Value::Null,
-            count: 0,
-            covered_at: Millis(0),
-            due: vec![Millis(9)],
-            read_by: None,
-            has_key: false,
-            slices: None,
-        }
-    }
-
     #[test]
     fn spans_that_contradict_each_other_are_told() {
         let identity = Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() };
@@ -98,16 +84,15 @@ mod tests {
             let mut checkpoint = Checkpoint::new(identity.clone());
             let state = checkpoint.events(Stream::Audit);
             state.cover(span(0, 10));
-            (state.open, state.recount) = (vec![window(10, 20)], vec![recount(0, 5)]);
+            state.open = vec![window(10, 20)];
             change(state);
             checkpoint.check().err().unwrap_or_default()
         };
         assert_eq!(check(|_| {}), "");
-        let wrong: [(Change, &str); 4] = [
+        let wrong: [(Change, &str); 3] = [
             (|state| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
             (|state| state.open.push(window(5, 6)), "an open window"),
             (|state| state.open.push(window(19, 21)), "two open windows meet in 1970-01-01T00:00:00.019Z"),
-            (|state| state.recount.push(recount(4, 6)), "two recounts meet"),
         ];
         for (change, told) in wrong {
             assert!(check(change).contains(told), "{} instead of {told}", check(change));
