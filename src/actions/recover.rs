@@ -18,9 +18,10 @@ use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::collect::keys::known_key;
 use crate::core::checkpoint::{Checkpoint, StateObject};
+use crate::core::identity::normalised;
 use crate::core::intervals::Intervals;
 use crate::core::known::Known;
-use crate::core::manifest::{ReadingEntry, StoredObject};
+use crate::core::manifest::{Manifest, ReadingEntry, StoredObject};
 use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
@@ -132,7 +133,9 @@ impl Work<'_> {
     /// The checkpoint is gone, and manifests are there: the event streams begin where the newest of them end.
     async fn begin_after_manifests(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let Some(newest) = read_newest(state, prefix, until).await? else { return Ok(()) };
+        let Some(newest) = read_newest(state, prefix, |manifest| self.is_ours(manifest), until).await? else {
+            return Ok(());
+        };
         if newest.manifest.run_id == ledger.read(|checkpoint| checkpoint.written_by.clone()) {
             return Ok(());
         }
@@ -173,20 +176,14 @@ impl Work<'_> {
 
     async fn take_over_all(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(u64, Vec<String>), Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let chain = following(&read_after(state, prefix, None, until).await?, None, true);
-        if let Some(newest) = chain.last() {
-            let theirs = Checkpoint::new(newest.manifest.identity.clone());
-            let ours = self.settings.identity(None);
+        let all = read_after(state, prefix, None, until).await?;
+        let (ours, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(|found| self.is_ours(&found.manifest));
+        if let (true, Some(other)) = (ours.is_empty(), theirs.first()) {
             // Somebody collected it, so it is not anybody's.
-            if (&theirs.identity.base_url, &theirs.identity.bucket, &theirs.identity.prefix)
-                != (&ours.base_url, &ours.bucket, &ours.prefix)
-            {
-                return Err(Error::InvalidEvent(format!(
-                    "the manifests are those of another collector ({:?})",
-                    theirs.identity
-                )));
-            }
+            let theirs = &other.manifest.identity;
+            return Err(Error::InvalidEvent(format!("the manifests are those of another collector ({theirs:?})")));
         }
+        let chain = following(&ours, None, true);
         let taken = self.take_over(state, ledger, &chain, true).await?;
         let note = format!("recovered from {} manifests{}", taken.0, told(&taken.1));
         warn!("{note}");
@@ -275,6 +272,12 @@ impl Work<'_> {
         ledger.update(|checkpoint| *checkpoint = changed);
         ledger.commit(until).await?;
         Ok((chain.len() as u64, missing))
+    }
+
+    /// Other collectors may have their states beside ours.
+    fn is_ours(&self, manifest: &Manifest) -> bool {
+        let (theirs, ours) = (&manifest.identity, self.settings.identity(None));
+        (normalised(&theirs.base_url), &theirs.bucket, &theirs.prefix) == (ours.base_url, &ours.bucket, &ours.prefix)
     }
 
     /// What was known, and what a pass has seen since.

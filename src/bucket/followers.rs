@@ -10,6 +10,8 @@ use crate::core::manifest::{Link, Manifest, sha256};
 use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
+/// Of the newest manifests, so many are looked through for one that is ours.
+const LOOKED_THROUGH: usize = 100;
 
 /// A manifest, and how the next one names it.
 #[derive(Clone, Debug)]
@@ -36,21 +38,26 @@ pub async fn read_after(
         .await
 }
 
-/// The newest of all: that of the last day with the greatest number.
+/// The newest that `is_ours`, which another collector's beside it may follow; of so many at most.
 pub async fn read_newest(
     state: &Bucket,
     state_prefix: &str,
+    is_ours: impl Fn(&Manifest) -> bool,
     until: Millis,
 ) -> Result<Option<LinkedManifest>, StoreError> {
-    let days = state.list_folders(&format!("{state_prefix}manifests/"), until).await?;
-    let Some(day) =
-        days.into_iter().filter(|folder| folder.contains("/dt=") || folder.starts_with("manifests/dt=")).max()
-    else {
-        return Ok(None);
-    };
-    for key in state.list(&day, until).await?.iter().rev() {
-        if let Some(found) = read(state, state_prefix, key, until).await? {
-            return Ok(Some(found));
+    let mut days = state.list_folders(&format!("{state_prefix}manifests/"), until).await?;
+    days.retain(|folder| folder.contains("/dt=") || folder.starts_with("manifests/dt="));
+    days.sort_unstable();
+    let mut left = LOOKED_THROUGH;
+    for day in days.iter().rev() {
+        for key in state.list(day, until).await?.iter().rev() {
+            if left == 0 {
+                return Ok(None);
+            }
+            left -= 1;
+            if let Some(found) = read(state, state_prefix, key, until).await?.filter(|found| is_ours(&found.manifest)) {
+                return Ok(Some(found));
+            }
         }
     }
     Ok(None)

@@ -226,7 +226,7 @@ def row_of(mutation: Mutation) -> str:
 
 def built(name: str) -> Path:
     """The simulation's test executable, from the sources as they are copied now."""
-    told = cargo(["test", "-p", "incydr-collector", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
+    told = cargo(["test", "--workspace", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
     for line in told.splitlines():
         message = json.loads(line) if line.startswith("{") else {}
         if message.get("executable") and message.get("target", {}).get("name") == "simulation":
