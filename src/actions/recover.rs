@@ -17,7 +17,7 @@ use crate::bucket::ledger::{Found, Ledger, LedgerError};
 use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::collect::keys::known_key;
-use crate::core::checkpoint::{Checkpoint, StateObject};
+use crate::core::checkpoint::Checkpoint;
 use crate::core::identity::normalised;
 use crate::core::intervals::Intervals;
 use crate::core::known::Known;
@@ -96,16 +96,14 @@ impl Work<'_> {
         if ledger.read(|checkpoint| self.knows(checkpoint)) || !self.keeps_states() {
             return Ok(());
         }
-        // Where the first runs after the loss failed, there is one that knows nothing.
-        let knows_nothing = |checkpoint: &Checkpoint| {
-            checkpoint.manifests.head.is_none() && checkpoint.events.values().all(|state| state.covered.is_empty())
-        };
-        if ledger.read(|checkpoint| checkpoint.found().is_none() || knows_nothing(checkpoint)) {
+        if ledger.read(Checkpoint::knows_nothing) {
             return self.begin_after_manifests(state, ledger).await;
         }
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
-        let chain = following(&read_after(state, prefix, head.as_ref(), until).await?, head.as_ref(), false);
+        let mut later = read_after(state, prefix, head.as_ref(), until).await?;
+        later.retain(|found| self.is_ours(&found.manifest));
+        let chain = following(&later, head.as_ref(), false);
         if !chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))) {
             return Ok(());
         }
@@ -207,18 +205,7 @@ impl Work<'_> {
         let mut changed = before.clone();
         let mut missing = Vec::new();
         for found in chain {
-            let mut entries: Vec<ReadingEntry> = Vec::new();
-            for end in &found.manifest.merged {
-                let mut next = read(state, prefix, &end.key, until).await?;
-                while let Some(LinkedManifest { manifest, .. }) = next {
-                    entries.extend(manifest.readings);
-                    next = match manifest.previous {
-                        Some(previous) => read(state, prefix, &previous.key, until).await?,
-                        None => None,
-                    };
-                }
-            }
-            entries.extend(found.manifest.readings.iter().cloned());
+            let entries = self.entries_of(state, &found.manifest).await?;
             for entry in entries.iter().filter(|entry| afresh || before.lacks(entry)) {
                 let (stream, class) = (entry.stream, entry.stream.class());
                 if entry.window.is_some() {
@@ -230,33 +217,13 @@ impl Work<'_> {
                 } else if let Some(at) = entry.at {
                     let of_stream = match known.entry(stream) {
                         Entry::Occupied(loaded) => loaded.into_mut(),
-                        Entry::Vacant(vacant) => {
-                            let before = changed.stored(stream, class).known.clone().filter(|_| !afresh);
-                            // A pass that is given up has stored what it saw.
-                            let pass = changed.inventory.get(&stream).and_then(|state| state.pass.as_ref());
-                            let seen = pass.and_then(|pass| pass.seen.clone()).filter(|_| !afresh);
-                            match self.known_before(state, before.as_ref(), seen.as_ref()).await {
-                                // The stream finds that itself, and stores all of it once more.
-                                Err(StoreError::Damaged { .. }) => continue,
-                                known => vacant.insert(known?),
-                            }
-                        }
+                        Entry::Vacant(vacant) => match self.known_before(state, &mut changed, stream, afresh).await {
+                            // The stream finds that itself, and stores all of it once more.
+                            Err(StoreError::Damaged { .. }) => continue,
+                            known => vacant.insert(known?),
+                        },
                     };
-                    // `-r1` sorts before its base, and was stored after it.
-                    let mut objects: Vec<&StoredObject> = entry.objects.iter().collect();
-                    objects.sort_by_key(|object| (object.key.len(), &object.key));
-                    for object in objects {
-                        let Some(stored) = records.get(&object.key, until).await? else {
-                            missing.push(object.key.clone());
-                            continue;
-                        };
-                        let lines = ndjson::lines(&stored.bytes).unwrap_or_default();
-                        for line in lines.iter().map(|line| ndjson::bare(line)) {
-                            if let Some(key) = known_key(self.settings.dialect, stream, &line) {
-                                of_stream.apply(&key, &line, self.settings.volatile(stream), at);
-                            }
-                        }
-                    }
+                    missing.extend(self.apply_snapshot(&records, entry, at, of_stream).await?);
                     changed.take_over_snapshot(stream, class, at);
                 }
             }
@@ -280,15 +247,67 @@ impl Work<'_> {
         (normalised(&theirs.base_url), &theirs.bucket, &theirs.prefix) == (ours.base_url, &ours.bucket, &ours.prefix)
     }
 
-    /// What was known, and what a pass has seen since.
+    /// What a manifest tells, and before that what the chains of shards tell that it merged.
+    async fn entries_of(&self, state: &Bucket, manifest: &Manifest) -> Result<Vec<ReadingEntry>, Error> {
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        let mut entries: Vec<ReadingEntry> = Vec::new();
+        for end in &manifest.merged {
+            let mut next = read(state, prefix, &end.key, until).await?;
+            while let Some(LinkedManifest { manifest, .. }) = next {
+                entries.extend(manifest.readings);
+                next = match manifest.previous {
+                    Some(previous) => read(state, prefix, &previous.key, until).await?,
+                    None => None,
+                };
+            }
+        }
+        entries.extend(manifest.readings.iter().cloned());
+        Ok(entries)
+    }
+
+    /// What the checkpoint says is known of a stream, and what a pass that is given up has seen and stored since; nothing
+    /// where all is read `afresh`.
     async fn known_before(
         &self,
         state: &Bucket,
-        known: Option<&StateObject>,
-        seen: Option<&StateObject>,
+        checkpoint: &mut Checkpoint,
+        stream: Stream,
+        afresh: bool,
     ) -> Result<Known, StoreError> {
+        if afresh {
+            return Ok(Known::default());
+        }
         let until = self.times.store_until;
-        Ok(Known::load(state, known, until).await?.updated_with(Known::load(state, seen, until).await?))
+        let known = Known::load(state, checkpoint.stored(stream, stream.class()).known.as_ref(), until).await?;
+        let pass = checkpoint.inventory.get(&stream).and_then(|state| state.pass.as_ref());
+        Ok(known.updated_with(Known::load(state, pass.and_then(|pass| pass.seen.as_ref()), until).await?))
+    }
+
+    /// What a snapshot stored is known. Answers which of its objects are not there.
+    async fn apply_snapshot(
+        &self,
+        records: &Bucket,
+        entry: &ReadingEntry,
+        at: Millis,
+        known: &mut Known,
+    ) -> Result<Vec<String>, StoreError> {
+        // `-r1` sorts before its base, and was stored after it.
+        let mut objects: Vec<&StoredObject> = entry.objects.iter().collect();
+        objects.sort_by_key(|object| (object.key.len(), &object.key));
+        let mut missing = Vec::new();
+        for object in objects {
+            let Some(stored) = records.get(&object.key, self.times.store_until).await? else {
+                missing.push(object.key.clone());
+                continue;
+            };
+            for line in ndjson::lines(&stored.bytes).unwrap_or_default() {
+                let line = ndjson::bare(&line);
+                if let Some(key) = known_key(self.settings.dialect, entry.stream, &line) {
+                    known.apply(&key, &line, self.settings.volatile(entry.stream), at);
+                }
+            }
+        }
+        Ok(missing)
     }
 
     fn note_all(&self, ledger: &Ledger<'_>, note: &str) {

@@ -95,12 +95,7 @@ impl<'a> Chain<'a> {
             let manifests = &mut checkpoint.manifests;
             manifests.unlisted.drain(..told);
             manifests.merged.drain(..told_merged);
-            manifests.unindexed.retain(|last| manifest.indexes.iter().all(|index| index.last != *last));
-            if let Some(before) = manifests.head.replace(link.clone())
-                && before.day() != link.day()
-            {
-                manifests.unindexed.push(before);
-            }
+            manifests.go_on(&link, &manifest.indexes);
         });
         Ok(())
     }

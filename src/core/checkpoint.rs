@@ -25,7 +25,7 @@ pub use versions::{PartOfList, VersionsState};
 use crate::core::health_records::HealthRecords;
 use crate::core::identity::{Identity, normalised};
 use crate::core::json::{is_default, to_json};
-use crate::core::manifest::{Link, ReadingEntry};
+use crate::core::manifest::{Index, Link, ReadingEntry};
 use crate::core::refusals::Refusals;
 use crate::core::sign_ins::SignIns;
 use crate::core::states::States;
@@ -340,6 +340,16 @@ impl Checkpoint {
 }
 
 impl Manifests {
+    /// The chain ends with this one now, which made these indexes.
+    pub fn go_on(&mut self, link: &Link, indexes: &[Index]) {
+        self.unindexed.retain(|last| indexes.iter().all(|index| index.last != *last));
+        if let Some(before) = self.head.replace(link.clone())
+            && before.day() != link.day()
+        {
+            self.unindexed.push(before);
+        }
+    }
+
     /// How much the next manifest would tell.
     pub fn to_tell(&self) -> usize {
         self.unlisted.len() + self.merged.len()

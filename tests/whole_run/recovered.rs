@@ -1,7 +1,9 @@
 //! A checkpoint that is gone, or was put back as it once was: nothing is stored twice, and it is told.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use simulator::{Dataset, S3Fault, with_member};
+use simulator::{Dataset, Endpoint, Fault, S3Fault, with_member};
 
 use crate::oracle::a_moment;
 use crate::rig::{CHECKPOINT, Rig, ago, logs_with};
@@ -98,6 +100,28 @@ async fn a_manifest_whose_answer_was_lost_closes_nothing_that_is_open() {
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
     let notes = rig.health_records().await;
     assert!(!notes.iter().any(|record| record.to_string().contains("older version")), "{notes:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_run_that_died_with_its_manifest_is_no_sign_of_a_checkpoint_that_is_gone() {
+    let settings = |lambda: simulator::LambdaBuilder| lambda.env("STREAMS", "file_events");
+    let rig = Rig::with(settings).await;
+    rig.sim.world.add_file_events(50, ago(3_400), ago(5));
+    let victim = rig.container(settings);
+    let killed = victim.clone();
+    rig.sim.s3.faults.once("PUT", "/manifests/", 1, S3Fault::after(move || killed.kill()));
+    victim.invoke(json!({}), Duration::from_secs(10)).await;
+    rig.free_the_lease().await;
+    let events = rig.checkpoint().await["events"]["file_events"].clone();
+    assert!(events["covered"] == json!([]) && events["open"].is_array(), "it is told, and not committed: {events}");
+    // Another run writes the checkpoint, and comes to nothing.
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(503, String::new()));
+    rig.failure(json!({})).await;
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    let told = rig.health_records().await;
+    assert!(!told.iter().any(|record| record.to_string().contains("checkpoint is gone")), "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

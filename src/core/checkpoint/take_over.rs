@@ -1,12 +1,21 @@
 //! What manifests tell and the checkpoint doesn't know, since it is an older version of itself, or was begun anew.
 
-use crate::core::checkpoint::{Checkpoint, Recount};
+use crate::core::checkpoint::{Checkpoint, EventsState, Recount};
 use crate::core::intervals::Span;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 impl Checkpoint {
+    /// Whether it was not there, or was written since by runs that came to nothing. What a run that died left open is
+    /// something, though no manifest is named yet.
+    pub fn knows_nothing(&self) -> bool {
+        let is_blank = |state: &EventsState| state.covered.is_empty() && state.open.is_empty();
+        let is_open = |stream: &Stream| self.snapshots(*stream).is_some_and(|stored| stored.last.is_some());
+        self.found().is_none()
+            || (self.manifests.head.is_none() && self.events.values().all(is_blank) && !Stream::ALL.iter().any(is_open))
+    }
+
     /// Whether a manifest tells of a stored reading that can't be this checkpoint's, so that it is an older version of
     /// itself. A run that died also leaves a manifest that no checkpoint names; but a reading is opened on the checkpoint
     /// before it is stored, so all that such a manifest tells of is still open here, closed, or left to a shard.
@@ -95,12 +104,7 @@ impl Checkpoint {
         let manifests = &mut self.manifests;
         manifests.unlisted.retain(|entry| !manifest.readings.contains(entry));
         manifests.merged.retain(|end| !manifest.merged.contains(end));
-        manifests.unindexed.retain(|last| manifest.indexes.iter().all(|index| index.last != *last));
-        if let Some(before) = manifests.head.replace(link.clone())
-            && before.day() != link.day()
-        {
-            manifests.unindexed.push(before);
-        }
+        manifests.go_on(link, &manifest.indexes);
     }
 }
 
