@@ -23,6 +23,7 @@ pub mod json;
 pub mod known;
 pub mod manifest;
 pub mod ndjson;
+pub mod panics;
 pub mod quote;
 pub mod refusals;
 pub mod retry;

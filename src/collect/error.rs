@@ -1,12 +1,9 @@
 //! What can go wrong in a run, whichever layer it comes from.
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
-
 use crate::bucket::ledger::LedgerError;
 use crate::bucket::s3::StoreError;
 use crate::core::error_kind::{ErrorInfo, ErrorType, chain};
+use crate::core::panics::caught;
 use crate::core::settings::SettingsError;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
@@ -183,30 +180,5 @@ impl From<&Error> for ErrorInfo {
 
 /// A panic is an error with its message.
 pub async fn or_panicked<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // What a panic leaves half-changed of the checkpoint is never written.
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
-        Err(Error::Panicked(message.to_owned()))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_with_its_message_wherever_it_happens() {
-        let told = async |n: usize| {
-            let collecting = async {
-                let parsed = tokio::task::spawn_blocking(move || [1, 2][n]).await;
-                Ok(parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
-            };
-            or_panicked(collecting).await
-        };
-        assert_eq!(told(1).await.expect("no panic"), 2);
-        let error = told(2).await.expect_err("a panic");
-        assert!(error.to_string().contains("the len is 2 but the index is 2"), "{error}");
-        assert_eq!(error.error_type(), crate::core::error_kind::ErrorType::FirstPartyGenericError);
-    }
+    caught(work).await.unwrap_or_else(|message| Err(Error::Panicked(message)))
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::bucket::aws::AwsClients;
 use crate::bucket::s3::{Bucket, S3};
+use crate::core::panics::caught;
 use crate::core::settings::SettingsError;
 use crate::core::tally::Calls;
 use crate::core::time::Millis;
@@ -16,7 +17,7 @@ use crate::core::times::Times;
 use crate::incydr::request::Caller;
 use crate::incydr::{ca_bundle, http};
 use crate::respond::act::Run;
-use crate::respond::answer::Answer;
+use crate::respond::answer::{Answer, Outcome};
 use crate::respond::api::Api;
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::event::{self, Invocation};
@@ -75,9 +76,16 @@ impl Handler {
             Ok(request) => request,
             Err(error) => return Answer::refused(None, &error),
         };
-        match self.respond(&request, deadline, arn).await {
-            Ok(answer) => answer,
-            Err(error) => Answer::refused(Some(&request), &error),
+        match caught(Box::pin(self.respond(&request, deadline, arn))).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Answer::refused(Some(&request), &error),
+            Err(panic) => {
+                let told = format!(
+                    "a fault of the responder itself: {panic}; the same request_id reads back what became of it"
+                );
+                let error = RespondError::new(Kind::FirstPartyGenericError, told);
+                Answer::failed(Some(&request), Outcome::Unknown, &error)
+            }
         }
     }
 
