@@ -8,6 +8,7 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::round::{Round, Step};
 use crate::core::stream::Stream;
 use crate::core::stuck::What;
+use crate::core::tally::PATIENCE;
 use crate::core::time::Millis;
 use crate::incydr::request::Caller;
 
@@ -56,8 +57,9 @@ impl Collector<'_> {
                     // that another one waits for.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
                     let answers: Vec<_> = ids.into_iter().zip(answers).collect();
-                    let most_of_the_run = asked_at + (self.run.times.read_until.0 - began.0) / 2;
-                    take_each(round, answers, &mut take, &mut failures, most_of_the_run).await?;
+                    let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
+                    let is_of_one = Millis::now().since(asked_at) >= patience;
+                    take_each(round, answers, &mut take, &mut failures, is_of_one).await?;
                 }
             }
         }
@@ -65,14 +67,15 @@ impl Collector<'_> {
     }
 }
 
-/// What is neither an answer nor a failure of the one that was asked for ends the round, once the other answers are
-/// taken. One that gave none beside others that did, and took most of the run, is stuck: else it would do so in each run.
+/// An error that is not of the one that was asked for, such as the end of the run's time, ends the round, once the other
+/// answers are taken. `is_of_one`: the wait was so long that one that gave no answer beside others that did is stuck; else
+/// it would take as much of each run.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,
     take: &mut impl AsyncFnMut(&str, T) -> Result<(), Error>,
     failures: &mut Failures,
-    most_of_the_run: Millis,
+    is_of_one: bool,
 ) -> Result<(), Error> {
     let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
     for (id, answer) in answers {
@@ -98,7 +101,7 @@ async fn take_each<T>(
     }
     let Some(error) = ended else { return Ok(()) };
     for id in unanswered.into_iter().rev() {
-        if error.is_out_of_time() && has_answered && Millis::now() >= most_of_the_run {
+        if error.is_out_of_time() && has_answered && is_of_one {
             let message = format!("{id}: no answer before the run's time was up");
             round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
         } else {

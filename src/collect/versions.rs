@@ -12,7 +12,7 @@ use super::Collector;
 use super::compared::{Counted, Record, Snapshot};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{PartOfList, VersionsState};
-use crate::core::known::Known;
+use crate::core::known::{Gone, Known};
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson;
 use crate::core::round::Round;
@@ -29,8 +29,6 @@ const OVERLAP: i64 = 10 * MINUTE;
 /// So many details are one reading, and so at most one object.
 const PART: usize = 500;
 const TRIES: u32 = 3;
-/// Where more than one in so many would be gone at once, it is the list that is wrong.
-const MUCH: usize = 5;
 
 /// What one list told.
 struct Listed {
@@ -92,17 +90,13 @@ impl Collector<'_> {
         }
         let count = snapshot.known.count();
         let (mut next, missing) = snapshot.known.after_whole_reading(seen, now);
-        let (old, new): (Vec<_>, Vec<_>) = missing.into_iter().partition(|missing| missing.since + DAY <= now);
-        let is_much = new.len() > 1 && new.len() * MUCH > count - old.len();
-        let doubted = is_much.then(|| {
+        let Gone { believed: gone, doubted } = Gone::of(missing, count, now);
+        let doubted = (doubted > 0).then(|| {
             format!(
-                "{} of {count} known {} would be gone at once, so none of them is taken for deleted; it is believed once all whole lists of 24 hours agree",
-                new.len(),
+                "{doubted} of {count} known {} would be gone at once, so none of them is taken for deleted; it is believed once all whole lists of 24 hours agree",
                 self.stream
             )
         });
-        let gone: Vec<String> =
-            old.into_iter().chain(new.into_iter().filter(|_| !is_much)).map(|missing| missing.id).collect();
         for id in &gone {
             snapshot.push(&tombstone(facts.list.id(), id, snapshot.at));
             next.remove(id);

@@ -16,6 +16,11 @@ use crate::core::time::{DAY, Millis};
 /// For so long a record of which only volatile fields move is not stored again.
 const STEADY_FOR: i64 = DAY;
 
+/// Where more than one in so many of a list would be gone at once, it is not believed at once.
+const ONE_IN: usize = 5;
+/// What all readings of so long were without is gone, however much it is.
+pub const BELIEVED_AFTER: i64 = DAY;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known(BTreeMap<String, KnownRecord>);
 
@@ -52,6 +57,27 @@ pub struct Version {
 pub struct Missing {
     pub id: String,
     pub since: Millis,
+}
+
+/// What becomes of what a whole reading of a list has missed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    pub believed: Vec<String>,
+    /// How many would be gone at once, which is too many to believe it.
+    pub doubted: usize,
+}
+
+impl Gone {
+    /// `known` is how many records of the list were known before. Where more than a fifth would be gone at once, it is the
+    /// list that is wrong, unless all readings of a day agree; but one alone may go.
+    pub fn of(missing: Vec<Missing>, known: usize, now: Millis) -> Self {
+        let (old, new): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|missing| missing.since + BELIEVED_AFTER <= now);
+        let is_much = new.len() > 1 && new.len() * ONE_IN > known - old.len();
+        let doubted = if is_much { new.len() } else { 0 };
+        let believed = old.into_iter().chain(new.into_iter().filter(|_| !is_much));
+        Self { believed: believed.map(|missing| missing.id).collect(), doubted }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -366,6 +392,22 @@ mod tests {
         let (back, gone) = once.after_whole_reading(known(&[("a", 1), ("b", 2)]), NOW + 5);
         assert!(gone.is_empty());
         assert_eq!(back, known(&[("a", 1), ("b", 2)]));
+    }
+
+    #[test]
+    fn a_fifth_of_a_list_may_go_at_once_or_one_alone_and_more_once_it_has_lasted_a_day() {
+        let missing = |count: usize, since: Millis| -> Vec<Missing> {
+            (0..count).map(|id| Missing { id: id.to_string(), since }).collect()
+        };
+        let judged = |gone: usize, known: usize, since: Millis| {
+            let Gone { believed, doubted } = Gone::of(missing(gone, since), known, NOW);
+            (believed.len(), doubted)
+        };
+        assert_eq!(judged(20, 100, NOW), (20, 0));
+        assert_eq!(judged(21, 100, NOW), (0, 21));
+        assert_eq!(judged(1, 2, NOW), (1, 0));
+        assert_eq!(judged(60, 100, NOW + 1 - DAY), (0, 60));
+        assert_eq!(judged(60, 100, NOW - DAY), (60, 0));
     }
 
     #[test]

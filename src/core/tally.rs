@@ -21,8 +21,8 @@ pub struct Calls {
     pub silence: AtomicU64,
 }
 
-/// What waited less for its answer, when the time was up, tells nothing of the API.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A request that waited less for its answer, when the run's time was up, tells nothing of the API.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Calls {
     pub fn note_silence(&self, waited: Duration) {

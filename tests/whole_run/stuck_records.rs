@@ -144,12 +144,22 @@ async fn a_list_that_stands_by_itself_is_stuck_alone_unless_it_is_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_case_whose_answer_the_run_had_no_time_to_wait_for_is_not_stuck() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
+    rig.sim.world.add_cases(8, ago(900), ago(800));
+    rig.sim.faults.when(Endpoint::CaseDetail, ends_with("/1"), Fault::Hang);
+    let answer = rig.run_within(Duration::from_secs(2)).await;
+    assert_eq!(answer["status"], "partial", "{answer:#}");
+    assert_eq!(what_is_stuck(&rig, "cases").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_never_answers_takes_one_run_and_is_asked_for_last_from_then_on() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
     rig.sim.world.add_cases(30, ago(900), ago(800));
     rig.sim.faults.when(Endpoint::CaseDetail, ends_with("/1"), Fault::Hang);
     for _ in 0..2 {
-        rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
+        rig.lambda.invoke(json!({}), Duration::from_secs(6)).await;
     }
     assert_eq!(what_is_stuck(&rig, "cases").await, [json!({"id": "1"})]);
     assert_eq!(rig.stored("cases").await.len(), 29);

@@ -3,14 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::key::{Member, with_member};
-use crate::core::known::{Known, Missing};
-use crate::core::time::{DAY, Millis};
+use crate::core::known::{BELIEVED_AFTER, Gone, Known, Missing};
+use crate::core::time::Millis;
 use crate::incydr::facts::Inventory;
-
-/// Where more than one in so many of a list would be gone at once, it is the list that is wrong; but one alone may go.
-const ONE_IN: usize = 5;
-/// What all readings of so long were without is gone, however much it is.
-const BELIEVED_AFTER: i64 = DAY;
 
 /// A list: the name of the part, and the record whose list it is.
 type ListOf = (&'static str, Option<String>);
@@ -48,15 +43,11 @@ impl Deletions {
         let sizes = sizes(facts, known, lists.keys());
         for (list, missing) in lists {
             let size = sizes.get(&list).copied().unwrap_or(0);
-            let (old, new): (Vec<_>, Vec<_>) =
-                missing.into_iter().partition(|missing| missing.since + BELIEVED_AFTER <= now);
-            let is_much = new.len() > 1 && new.len() * ONE_IN > size - old.len();
-            deletions.believed.extend(old.into_iter().map(|missing| missing.id));
-            if is_much {
-                deletions.doubted.push((list, new.len(), size));
-            } else {
-                deletions.believed.extend(new.into_iter().map(|missing| missing.id));
+            let gone = Gone::of(missing, size, now);
+            if gone.doubted > 0 {
+                deletions.doubted.push((list, gone.doubted, size));
             }
+            deletions.believed.extend(gone.believed);
         }
         // Who is gone has no list: what was on it goes with its owner, and not before.
         let gone: BTreeSet<&String> = deletions.believed.iter().collect();
@@ -133,6 +124,7 @@ mod tests {
     use super::*;
     use crate::core::known::Version;
     use crate::core::stream::Stream;
+    use crate::core::time::DAY;
     use crate::incydr::facts::Kind;
 
     const THEN: Millis = Millis(40 * DAY);
