@@ -1,6 +1,7 @@
 //! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
 
 mod compared;
+mod drift;
 mod each;
 pub mod error;
 mod events;

@@ -20,6 +20,9 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::connection::DoubtedClock;
 
+/// A stream is stalled after this many runs in a row that came no further.
+pub const STALLED: u32 = 3;
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
     /// What was asked for, where it was not to collect.

@@ -1,12 +1,13 @@
 //! Collects: by the schedule, or by hand. The lease, every stream side by side, and the commit.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
-use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::actions::clients::Clients;
 use crate::actions::request::Collect;
 use crate::actions::work::{Collected, Work, in_time};
@@ -76,7 +77,7 @@ impl Work<'_> {
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
-        self.note_stalled(&ledger, &collected, &before);
+        self.note_stalled(&ledger, &mut collected, &before);
         self.judge_refusals(&ledger, &mut collected).await;
         if let Err(error) = overdue {
             // Its stream may not be among those of this run.
@@ -154,16 +155,22 @@ impl Work<'_> {
         self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
     }
 
-    /// A run may be too short for its work. Several in a row that come no further are no passing thing.
-    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &Collected, before: &BTreeMap<Stream, Value>) {
+    /// Counts the runs in a row in which a stream came no further. One run may be too short for its work, but several that
+    /// the API answers with 429 are an error.
+    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &mut Collected, before: &BTreeMap<Stream, Value>) {
+        let is_throttled = collected.iter().any(|(_, tally, _)| tally.calls.throttles.load(Ordering::Relaxed) > 0);
         ledger.update(|checkpoint| {
             let after = self.progress(checkpoint);
             for (stream, tally, outcome) in collected {
-                let has_stored = tally.records.load(std::sync::atomic::Ordering::Relaxed) > 0;
+                let has_stored = tally.records.load(Ordering::Relaxed) > 0;
                 let is_stalled =
                     matches!(outcome, Ok(Status::Partial)) && !has_stored && before.get(stream) == after.get(stream);
                 if is_stalled {
-                    *checkpoint.stalled.entry(*stream).or_default() += 1;
+                    let runs = checkpoint.stalled.entry(*stream).or_default();
+                    *runs += 1;
+                    if is_throttled && *runs >= STALLED {
+                        *outcome = Err(Error::Throttled { runs: *runs });
+                    }
                 } else {
                     checkpoint.stalled.remove(stream);
                 }
@@ -186,7 +193,7 @@ impl Work<'_> {
         }
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
-            || collected.iter().any(|(_, tally, _)| tally.objects.load(std::sync::atomic::Ordering::Relaxed) > 0);
+            || collected.iter().any(|(_, tally, _)| tally.objects.load(Ordering::Relaxed) > 0);
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }

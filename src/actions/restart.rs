@@ -63,6 +63,9 @@ impl Work<'_> {
         let changes = states::restart(&mut checkpoint.states, self.streams, now);
         checkpoint.health.tell(changes, self.run_id, now);
         checkpoint.sign_ins.restart();
+        for stream in self.streams {
+            *checkpoint.not_permitted_at(*stream) = None;
+        }
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
         }

@@ -189,6 +189,13 @@ impl Work<'_> {
         let signed_in = self.signed_in_at.get().copied();
         let milestones = Milestones { started: self.began, initialized: signed_in, authenticated: signed_in };
         let is_told = ledger.update(|checkpoint| {
+            for (stream, tally, _) in collected.iter().filter(|(stream, ..)| self.keeps_state_of(*stream)) {
+                let expired = tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(first), Some(last)) = (expired.first(), expired.iter().last()) {
+                    let note = format!("expired: {} to {}: the API keeps {stream} no longer", first.from, last.to);
+                    checkpoint.health.note(*stream, &note);
+                }
+            }
             self.change_states(checkpoint, &milestones, results);
             checkpoint.health.unwritten.is_empty()
         });

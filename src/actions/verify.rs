@@ -112,15 +112,22 @@ impl Verification<'_> {
         Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
     }
 
-    async fn has_manifests(&self) -> Result<bool, Error> {
-        let prefix = format!("{}manifests/", self.settings.state_prefix());
-        Ok(!self.state.list(&prefix, self.until).await?.is_empty())
+    /// Without a checkpoint: what shows that there was one. Before the first run nothing does.
+    async fn what_is_left(&self) -> Result<Option<&'static str>, Error> {
+        let manifests = format!("{}manifests/", self.settings.state_prefix());
+        if !self.state.list(&manifests, self.until).await?.is_empty() {
+            return Ok(Some("the checkpoint is missing, and without it nothing says which of the manifests count"));
+        }
+        let has_records = !self.records.list_folders(&self.settings.prefix, self.until).await?.is_empty();
+        Ok(has_records
+            .then_some("the checkpoint and all manifests are missing, so nothing says which records there should be"))
     }
 
     async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
-        if checkpoint.revision == 0 && self.has_manifests().await? {
-            let wrong = "the checkpoint is missing, and without it nothing says which of the manifests count";
+        if checkpoint.revision == 0
+            && let Some(wrong) = self.what_is_left().await?
+        {
             progress.findings.push(Discrepancy::of_key(None, &self.settings.checkpoint_key, wrong));
         }
         let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {

@@ -15,8 +15,10 @@ use crate::core::time::Millis;
 
 /// The longest that one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// What waited less for its answer, when the time was up, tells nothing of S3.
+/// A request that waited less for its answer, when the time was up, tells nothing of S3.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where S3 has answered other requests of the run: it may take some and never answer others.
+const LONG_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -143,9 +145,10 @@ impl Bucket {
         }
     }
 
-    /// The time is up. Where S3 has not answered at all since the run began, that is the news.
+    /// The time is up. Where S3 should have answered long before, that is the news.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
-        if self.s3.is_heard.load(Ordering::Relaxed) || waited < PATIENCE {
+        let patience = if self.s3.is_heard.load(Ordering::Relaxed) { LONG_PATIENCE } else { PATIENCE };
+        if waited < patience {
             return StoreError::OutOfTime;
         }
         failed(format!("no answer within {} s, when the run's time was up", waited.as_secs()))

@@ -43,6 +43,10 @@ pub enum Error {
         "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
+    #[error(
+        "{runs} runs in a row came no further: the API still answers 429 (too many requests); other clients use up the tenant's limit, or REQUESTS_PER_MINUTE is too high"
+    )]
+    Throttled { runs: u32 },
     #[error("a fault of the collector itself: {0}")]
     Panicked(String),
     #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
@@ -70,7 +74,7 @@ impl Error {
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
             Self::Told(told) => told.error_type,
-            Self::Totals(_) => ErrorType::ThirdPartyGenericError,
+            Self::Totals(_) | Self::Throttled { .. } => ErrorType::ThirdPartyGenericError,
         }
     }
 

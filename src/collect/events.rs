@@ -19,7 +19,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
-use crate::core::intervals::Span;
+use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why};
 use crate::core::stuck::StuckList;
@@ -64,6 +64,7 @@ impl Collector<'_> {
         let mut schedule = self.look(|state, _| {
             Schedule::new(state, self.sizes(facts), self.horizon(), self.run.span, longest_uncounted, recounts)
         });
+        schedule.cut_at(self.kept_from(facts));
         let ended = self.follow(facts, &mut schedule).await;
         let failed = schedule.api_failure().or(schedule.unclear()).cloned().map(Error::Told);
         match (ended, failed) {
@@ -141,18 +142,28 @@ impl Collector<'_> {
             }
             (_, done) => done,
         };
-        let covered = match &outcome {
+        let read = match &outcome {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
         };
+        let is_expired = read.is_some_and(|span| span.to <= self.kept_from(facts))
+            && done.as_ref().is_some_and(|done| done.objects.is_empty() && done.set_aside.is_empty());
+        let done = done.filter(|_| !is_expired);
+        let covered = read.filter(|_| !is_expired);
         let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done));
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
+            if let Some(span) = read.filter(|_| is_expired) {
+                state.give_up(span);
+            }
             if let Some(span) = covered {
                 state.cover(span);
                 state.count_again(recount);
             }
             schedule.took(state, stuck, now, outcome);
         };
+        if let Some(span) = read.filter(|_| is_expired) {
+            self.tell_expired(Intervals::from(vec![span]));
+        }
         match done {
             Some(done) => self.note(done, |checkpoint| {
                 let (state, stuck) = checkpoint.events_and_stuck(self.stream);
@@ -241,12 +252,22 @@ impl Collector<'_> {
             let lookback = self.run.settings.lookback;
             state.live_from.get_or_insert((self.run.api.now() - lookback).floor(SECOND));
         }
-        if let Some(retention) = facts.retention {
-            let gone = state.expire(horizon.min(self.run.api.now() - retention));
-            for span in gone.iter() {
-                warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
-            }
-            *self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        if facts.retention.is_some() {
+            self.tell_expired(state.expire(horizon.min(self.kept_from(facts))));
+        }
+    }
+
+    /// The API keeps nothing that is older: by its own rule, or by the tenant's plan.
+    fn kept_from(&self, facts: &Events) -> Millis {
+        let retention = facts.retention.unwrap_or(self.run.settings.file_events_retention);
+        (self.run.api.now() - retention).floor(SECOND)
+    }
+
+    fn tell_expired(&self, gone: Intervals) {
+        let mut expired = self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        for span in gone.iter() {
+            warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
+            expired.insert(span);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::info;
 
 use super::Collector;
@@ -38,6 +39,8 @@ struct Listed {
     /// Rows without an id: the keys of their bytes.
     odd: Vec<String>,
     total: u64,
+    /// Too many rows without an id.
+    drifted: Option<Error>,
 }
 
 impl Collector<'_> {
@@ -211,14 +214,14 @@ impl Collector<'_> {
             let is_new = part.is_none();
             let mut part =
                 part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
-            let Listed { request, ids, odd, total } = self.list_once(facts, since, &part).await?;
+            let Listed { request, ids, odd, total, drifted } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // In a warm container only now the API's clock is known.
                 part.began = self.run.api.at(part.began);
             }
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             // What a list shows beyond its count makes the count the liar.
-            let whole = rows >= total;
+            let whole = rows >= total && drifted.is_none();
             let done = ReadingEntry {
                 request,
                 rows,
@@ -244,6 +247,9 @@ impl Collector<'_> {
             });
             if whole {
                 return Ok(());
+            }
+            if let Some(drifted) = drifted {
+                return Err(drifted);
             }
         }
         let message = format!(
@@ -272,7 +278,7 @@ impl Collector<'_> {
             listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
         let mut ids = part.seen.clone();
-        let mut odd = Vec::new();
+        let (mut odd, mut drifted) = (Vec::new(), None);
         loop {
             let rows = match listing.rows(&self.caller()).await {
                 Ok(Some(rows)) => rows,
@@ -282,23 +288,33 @@ impl Collector<'_> {
                     return Err(error.into());
                 }
             };
+            let mut unnamed = Vec::new();
             for row in rows {
                 match row {
                     ListRow::Record { id, .. } => {
                         ids.insert(id);
                     }
-                    ListRow::Unreadable { bytes, why } => {
-                        // Its detail may be in better shape.
-                        if let Some(id) = ndjson::member(&bytes, facts.list.id()) {
+                    // Its detail may be in better shape.
+                    ListRow::Unreadable { bytes, why } => match ndjson::member(&bytes, facts.list.id()) {
+                        Some(id) => {
                             ids.insert(id);
-                        } else {
-                            odd.push(self.set_aside(&bytes, &why).await?);
                         }
-                    }
+                        None => unnamed.push(ListRow::Unreadable { bytes, why }),
+                    },
+                }
+            }
+            let before = part.odd + odd.len() as u64;
+            if let Some(drift) = self.drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
+                drifted.get_or_insert_with(|| drift.error(self.stream.name()));
+                continue;
+            }
+            for row in unnamed {
+                if let ListRow::Unreadable { bytes, why } = row {
+                    odd.push(self.set_aside(&bytes, &why).await?);
                 }
             }
         }
-        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0) })
+        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), drifted })
     }
 
     /// A list that the time cut off goes on from its page in the next run.
@@ -319,13 +335,20 @@ impl Collector<'_> {
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
         let record = self.run.api.send(&request, caller, read).await?;
-        Ok(match ListRow::single(&record, facts.list.field) {
-            ListRow::Record { id: told, .. } if told != id => {
-                ListRow::Unreadable { bytes: record.into(), why: format!("its {} is not {id}", facts.list.id()) }
+        match ListRow::single(&record, facts.list.field) {
+            ListRow::Record { id: told, .. } if told != id => Err(another(facts, id, &told)),
+            // It is JSON, so it is not this record's bytes that are damaged: it may answer the next time.
+            ListRow::Unreadable { .. } if serde_json::from_slice::<&RawValue>(&record).is_ok() => {
+                Err(another(facts, id, "missing"))
             }
-            row => row,
-        })
+            row => Ok(row),
+        }
     }
+}
+
+fn another(facts: &Versions, id: &str, told: &str) -> Error {
+    let why = format!("{id} was asked for, and the {} of the answer is {told}", facts.list.id());
+    ApiError::Unexpected { what: format!("GET {}{id}", facts.detail), why }.into()
 }
 
 /// `{"number":7,"_deleted":true,…}`: its id as the API writes it.

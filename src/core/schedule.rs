@@ -31,6 +31,8 @@ pub struct Schedule {
     horizon: Millis,
     /// Only this span was asked for.
     bounds: Option<Span>,
+    /// Windows end here or begin here, but don't reach across.
+    edge: Option<Millis>,
     sizes: Sizes,
     /// Windows are cut no longer than this, in milliseconds, where the API counts nothing.
     uncounted: Option<i64>,
@@ -246,6 +248,7 @@ impl Schedule {
         Self {
             horizon,
             bounds,
+            edge: None,
             sizes,
             uncounted: longest_uncounted,
             longest_count: i64::MAX,
@@ -270,6 +273,11 @@ impl Schedule {
         let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
         let patience = Patience::Full;
         Plan { span, count: None, expected: None, rows, bytes: 0, patience, is_suspected: false, too_many }
+    }
+
+    /// No window reaches from before this instant to after it.
+    pub fn cut_at(&mut self, edge: Millis) {
+        self.edge = Some(edge);
     }
 
     /// Now is earlier than this run believed.
@@ -388,6 +396,7 @@ impl Schedule {
 
     /// The first step at the beginning of a gap.
     fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: i64) -> Option<Step> {
+        let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         if let Some(longest) = self.uncounted {
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
             return Some(self.open(span, None, None, self.sizes.most(), patience));

@@ -61,6 +61,8 @@ pub struct Settings {
     /// How far back what changes is read again.
     pub rescan: i64,
     pub inventory_interval: i64,
+    /// How long the tenant keeps file events.
+    pub file_events_retention: i64,
     /// What only says that a record was seen again.
     volatile: BTreeMap<Stream, Vec<FieldPath>>,
     pub packing: Packing,
@@ -154,6 +156,7 @@ impl Settings {
             },
             rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
             inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
+            file_events_retention: vars.number("FILE_EVENTS_RETENTION_DAYS", 90, 1, 3_650)? * DAY,
             // Set to nothing it means none; nothing set means the default.
             volatile: volatile_fields(
                 vars.raw("VOLATILE_FIELDS").as_deref().unwrap_or("agents.lastConnected,devices.lastConnected"),
@@ -367,6 +370,8 @@ mod tests {
             ("RECONCILE_MINUTES", "-5"),
             ("INVENTORY_INTERVAL_MINUTES", "hourly"),
             ("STALE_AGENT_DAYS", "0"),
+            ("FILE_EVENTS_RETENTION_DAYS", "0"),
+            ("FILE_EVENTS_RETENTION_DAYS", "90d"),
             ("STALE_AGENT_DAYS", "a month"),
             ("MINIMUM_AGENT_VERSION", "latest"),
             ("MINIMUM_AGENT_VERSION", "1..2"),

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::core::error_kind::ErrorType;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 const NAMESPACE: &str = "IncydrCollector";
-/// After so many runs in a row without any progress a stream is stalled.
-const STALLED: u32 = 3;
 
 /// One line for the run and one for each stream. Lambda tells a function its name; who runs it elsewhere has no metrics.
 pub fn tell(answer: &Answer, took: Duration) {
@@ -55,6 +53,7 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
         ("Failed", "Count", u64::from(told.status == Status::Failed)),
         ("NotPermitted", "Count", u64::from(told.status == Status::NotPermitted)),
         ("Expiring", "Count", u64::from(told.is_expiring)),
+        ("Expired", "Count", u64::from(!told.expired.is_empty())),
     ];
     // An inventory that is not due is not behind.
     metrics.extend(told.lag_s.filter(|_| told.status != Status::NotDue).map(|lag| ("Lag", "Seconds", lag)));

@@ -37,8 +37,8 @@ impl HttpAnswer {
             StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
-                let problems = serde_json::from_slice::<Value>(&self.body).unwrap_or_default()["problems"].take();
-                let told = verdict(&what, &problems, &String::from_utf8_lossy(&self.body));
+                let answer = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+                let told = verdict(&what, &answer["problems"], &String::from_utf8_lossy(&self.body));
                 told.unwrap_or(ApiError::Status { what, status: status.as_u16(), said })
             }
         };

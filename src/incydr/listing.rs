@@ -183,12 +183,18 @@ impl<'a> Listing<'a> {
     /// Only the API's total: one small request.
     pub async fn count(mut self, caller: &Caller<'_>) -> Result<u64, ApiError> {
         self.size = 1;
-        self.rows(caller).await?;
+        let shown = self.rows(caller).await?.map_or(0, |rows| rows.len() as u64);
         let what = self.request.what();
-        self.total.ok_or_else(|| {
-            let why = format!("the answer has no {:?}", self.list.total.unwrap_or("total"));
-            ApiError::Unexpected { what, why }
-        })
+        let name = self.list.total.unwrap_or("total");
+        match self.total {
+            Some(total) if total >= shown => Ok(total),
+            // Believed, it would cover what it shows as empty.
+            Some(total) => {
+                let why = format!("the answer shows {shown} rows, and its {name:?} is {total}");
+                Err(ApiError::Unexpected { what, why })
+            }
+            None => Err(ApiError::Unexpected { what, why: format!("the answer has no {name:?}") }),
+        }
     }
 
     /// Only the first record: one small request.

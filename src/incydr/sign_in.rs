@@ -190,7 +190,8 @@ impl SignIn {
             let pause = if error.may_be_retried() || may_pass { attempts.pause(retry_after) } else { None };
             let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime, Some(error)));
+                // Nothing can be asked without a token, so this is told also where it only asks to wait.
+                return Err(error);
             }
             caller.calls.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(error);

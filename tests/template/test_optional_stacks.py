@@ -32,6 +32,7 @@ OF_STREAMS = {
     "Failed": "Count",
     "ConfigErrors": "Count",
     "Expiring": "Count",
+    "Expired": "Count",
 }
 OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count"}
 
@@ -133,7 +134,7 @@ def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitori
 
 def test_what_matters_has_an_alarm(monitoring):
     watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
-    assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring"}
+    assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring", "Expired"}
     assert watched >= {"Stuck", "SetAside", "NotPermitted", "Drift", "ClockNotBelieved", "Stalled"}
     assert "ApproximateNumberOfMessagesVisible" in watched
 

@@ -215,3 +215,22 @@ async fn a_case_is_gone_only_when_the_list_no_longer_shows_it() {
     assert_eq!(rig.checkpoint().await["versions"]["cases"].get("pending"), None);
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_is_answered_with_another_or_without_its_number_is_asked_for_again() {
+    for wrong in [r#"{"number":4,"name":"another","updatedAt":"2026-01-01T00:00:00Z"}"#, r#"{"name":"nobody's"}"#, "{}"]
+    {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
+        let cases = rig.sim.world.add_cases(8, ago(900), ago(800));
+        let path = format!("/{}", cases[2].id);
+        let is_it = move |request: &simulator::http::Request| request.path.ends_with(&path);
+        rig.sim.faults.when(Endpoint::CaseDetail, is_it, Fault::Status(200, wrong.into()));
+        let (error_type, answer) = rig.failure(json!({})).await;
+        let told = &answer["streams"]["cases"];
+        assert_eq!((error_type.as_str(), &told["stuck"]["count"]), ("ThirdPartyGenericError", &json!(1)), "{answer:#}");
+        assert_eq!((&told["set_aside"], &told["records"]), (&json!(0), &json!(7)));
+        rig.sim.faults.clear();
+        assert_eq!(rig.run().await["status"], "complete");
+        rig.assert_holds("cases", &rig.sim.world.cases()).await;
+    }
+}

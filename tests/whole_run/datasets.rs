@@ -8,7 +8,8 @@ use simulator::{
     Dataset, Endpoint, Fault, Lambda, Outcome, Record, S3Fault, WorldHandle, actor_item, compact, with_member,
 };
 
-use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
+use crate::oracle::millis;
+use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, assert_same};
 
 /// A stream, and what the world calls its records.
 #[derive(Clone, Copy)]
@@ -479,4 +480,38 @@ async fn what_is_attached_to_a_case_stays_when_the_case_is_archived() {
 pub fn tombstones(lines: &[String]) -> Vec<Value> {
     let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.filter(|record| record["_deleted"] == true).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_aside() {
+    join_all(["users", "agents", "cases", "sessions", "watchlists"].into_iter().map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+        let (dataset, id) = match stream {
+            "users" => (Dataset::Users, "userId"),
+            "agents" => (Dataset::Agents, "agentId"),
+            "cases" => (Dataset::Cases, "number"),
+            "sessions" => (Dataset::Sessions, "sessionId"),
+            _ => (Dataset::Watchlists, "watchlistId"),
+        };
+        for n in 0..12 {
+            // Ten are of the new form.
+            let name = if n < 2 { id } else { "renamed" };
+            let at = ago(1_200 - n);
+            let begin = at.timestamp_millis();
+            let raw = format!(r#"{{"{name}":{n},"beginTime":{begin},"updatedAt":"{}","name":"x"}}"#, millis(at));
+            let raw = if stream == "cases" { raw } else { raw.replace(&format!(":{n},"), &format!(r#":"{n}","#)) };
+            rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
+        }
+        for _ in 0..3 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            let told = &answer["streams"][stream];
+            assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
+            let message = told["error"]["message"].as_str().unwrap();
+            assert!(message.contains("10 rows of") && message.contains("can't be read"), "{stream}: {message}");
+            assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(10)), "{stream}: {told:#}");
+        }
+        let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/").await;
+        assert_eq!(kept, Vec::<String>::new(), "{stream}");
+    }))
+    .await;
 }

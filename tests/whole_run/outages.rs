@@ -111,3 +111,40 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
     }
     rig.assert_whole().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_429_for_several_runs_is_told_as_an_error_and_a_health_record() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
+    rig.sim.world.add_file_events(30, ago(3_000), ago(5));
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::RateLimited { retry_after: Some("3600".into()) });
+    // The first run puts on the checkpoint from when on is collected; those after it come no further.
+    for _ in 0..3 {
+        assert_eq!(rig.run().await["status"], "partial", "it may pass");
+    }
+    for runs in 3..5 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+        let message = answer["streams"]["file_events"]["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{runs} runs in a row")) && message.contains("429"), "{message}");
+    }
+    let records = rig.health_records().await;
+    let is_told = |told: &serde_json::Value| told["error"]["message"].as_str().is_some_and(|why| why.contains("429"));
+    assert!(records.iter().any(is_told), "{records:#?}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_answers_429_until_the_time_is_up_fails_the_run_for_nothing_can_be_asked() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
+    rig.sim.world.add_file_events(30, ago(3_000), ago(5));
+    rig.sim.faults.always(Endpoint::SignIn, Fault::RateLimited { retry_after: Some("3600".into()) });
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("sign-in") && message.contains("429"), "{message}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}

@@ -1,5 +1,6 @@
 //! A 403 on what worked is a failure like any other, until it has lasted: a firewall says it, too.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
 
@@ -117,4 +118,39 @@ async fn all_streams_refused_at_once_are_no_configuration_error_before_the_third
             assert_eq!(error_type, expected, "{answer:#}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_json_that_is_no_object_is_a_failure_like_any_other() {
+    join_all([400, 403, 404, 500].into_iter().map(async |status| {
+        for body in [r#""no""#, "[]", "1", "true", "null", r#"[{"problems":1}]"#] {
+            let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events")).await;
+            rig.populate();
+            rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(status, body.into()));
+            let message = failed(&rig.failure(json!({})).await.1, "file_events");
+            assert!(message.contains(&status.to_string()) && message.contains(body), "{status} {body}: {message}");
+            rig.sim.faults.clear();
+            rig.invoke(json!({"action": "restart"})).await.answer();
+            assert_eq!(rig.run().await["status"], "complete");
+            rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+        }
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_tries_at_once_what_was_not_permitted() {
+    let rig = Rig::new().await;
+    rig.populate();
+    for endpoint in ENDPOINTS {
+        rig.sim.faults.always(endpoint, json_403());
+    }
+    assert_eq!(rig.failure(json!({})).await.0, "ThirdPartyConfigError");
+    rig.sim.faults.clear();
+    rig.sim.api.clear_log();
+    rig.failure(json!({})).await;
+    assert!(rig.sim.api.requests().is_empty(), "it waits for an hour");
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
 }

@@ -1,4 +1,5 @@
-//! What the audit log keeps for 90 days only: told before it is lost, told once when it is, and never called covered.
+//! The audit log keeps 90 days, and a tenant's plan says how long file events are kept. What is lost is told before, told
+//! once when it is, and never called covered.
 
 use std::time::Duration;
 
@@ -225,4 +226,44 @@ async fn an_open_window_that_is_lost_as_a_whole_is_given_up() {
     let asked = rig.sim.api.requests_to(Endpoint::AuditCount);
     let lost_request = left_open(from, to)["request"]["dateRange"]["endTime"].as_f64();
     assert!(asked.iter().all(|request| request.json()["dateRange"]["endTime"].as_f64() != lost_request));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_older_than_the_plan_keeps_them_are_expired_where_the_api_counts_none_and_not_covered_as_empty() {
+    for (settings, days) in [(None, 90), (Some("30"), 30)] {
+        let rig = Rig::with(|lambda| match settings {
+            Some(days) => lambda.env("STREAMS", "file_events").env("FILE_EVENTS_RETENTION_DAYS", days),
+            None => lambda.env("STREAMS", "file_events"),
+        })
+        .await;
+        let kept = days * 24 * HOUR;
+        rig.sim.world.add_file_events(30, ago(kept - 10), ago(5));
+        let from = ago(kept + 20 * 24 * HOUR);
+        let answer =
+            rig.invoke(json!({"action": "collect", "from": millis(from), "to": millis(ago(600))})).await.answer();
+        assert_eq!(answer["status"], "complete", "{answer:#}");
+        let told = answer["streams"]["file_events"]["expired"].clone();
+        assert_eq!((told.as_array().unwrap().len(), &told[0][0]), (1, &json!(millis(from))), "{answer:#}");
+        assert!((time(&told[0][1]) - ago(kept)).abs() < TimeDelta::seconds(60), "{told}");
+        let state = rig.checkpoint().await["events"]["file_events"].clone();
+        assert_eq!((&state["expired"], &state["covered"][0][0]), (&told, &told[0][1]));
+        let notes: Vec<Value> = rig.health_records().await.into_iter().filter(|told| !told["note"].is_null()).collect();
+        assert!(notes.iter().any(|told| told["note"].as_str().unwrap().starts_with("expired")), "{notes:#?}");
+        assert_eq!(rig.run().await["streams"]["file_events"].get("expired"), None, "told once");
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+        let verified = rig.verify_with(json!({"from": millis(from), "to": millis(ago(kept - HOUR))})).await;
+        assert_one_finding(&verified, "file_events", &millis(from), "expired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_that_are_older_than_the_plan_should_keep_them_are_collected_where_the_api_has_them() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FILE_EVENTS_RETENTION_DAYS", "2")).await;
+    rig.sim.world.add_file_events(300, ago(90 * HOUR), ago(70 * HOUR));
+    let event = json!({"action": "collect", "from": millis(ago(89 * HOUR)), "to": millis(ago(71 * HOUR))});
+    let answer = rig.invoke(event).await.answer();
+    assert_eq!((&answer["status"], answer["streams"]["file_events"].get("expired")), (&json!("complete"), None));
+    let asked = |record: &simulator::Record| record.time >= ago(89 * HOUR) && record.time < ago(71 * HOUR);
+    let shown: Vec<_> = rig.sim.world.file_events().into_iter().filter(asked).collect();
+    assert_eq!(rig.stored("file_events").await.len(), shown.len());
 }

@@ -243,6 +243,14 @@ async fn a_bucket_whose_checkpoint_is_gone_is_not_called_whole() {
     let rig = collected().await;
     rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
     assert_eq!(rig.verify().await["status"], "broken", "there are records and manifests, and nothing names them");
+    for key in rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/").await {
+        rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
+    }
+    let verified = rig.verify().await;
+    assert_eq!(verified["status"], "broken", "there are records, and nothing says which there should be");
+    assert_eq!(verified["findings"][0]["key"], CHECKPOINT, "{verified:#}");
+    let nothing = Rig::new().await;
+    assert_eq!(nothing.verify().await["status"], "whole", "nothing was collected yet");
 }
 
 #[tokio::test(flavor = "multi_thread")]

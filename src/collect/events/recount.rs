@@ -23,14 +23,12 @@ use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
 use crate::core::schedule::{Outcome, Patience, Schedule};
-use crate::core::time::{DAY, Millis};
+use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
 
 /// So many a run and stream: each is one small request.
 const AT_MOST: usize = 100;
-/// A window that the API can't count is older than anything that it keeps, where its facts don't say how long that is.
-const KEPT: i64 = 90 * DAY;
 const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
@@ -67,7 +65,7 @@ impl Collector<'_> {
             // All that is owed is covered: the recount waits for the next run.
             Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
             Err(error) if !error.may_be_local() => return Err(error),
-            Err(error) if Millis::now().0 - span.to.0 > facts.retention.unwrap_or(KEPT) => {
+            Err(error) if span.to < self.kept_from(facts) => {
                 warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "a window could not be counted again before the API kept it no longer: given up");
                 self.update_events(|state, _| counted(state, &recount, recount.count));
                 Outcome::Recounted { span }

@@ -35,6 +35,8 @@ pub struct ListReading<'a> {
     rows: u64,
     /// Rows that couldn't be read.
     set_aside: u64,
+    /// So many of them that they have another form.
+    drifted: Option<Error>,
     /// Of all rows, what differs from the others.
     distinct: HashSet<Fingerprint>,
 }
@@ -54,6 +56,10 @@ impl Collector<'_> {
             let rows = list.ids.len() as u64 + list.set_aside;
             list.rows = rows;
             list.listing = list.listing.from_page(reading.pass.page, rows);
+            if reading.pass.is_drifted {
+                list.drifted =
+                    Some(Error::Totals(format!("rows of {} can't be read, as an earlier run says", part.name)));
+            }
         }
         list
     }
@@ -80,7 +86,7 @@ impl Collector<'_> {
             listing = listing.of(parent);
         }
         let (ids, distinct) = (HashSet::new(), HashSet::new());
-        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, distinct }
+        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, drifted: None, distinct }
     }
 
     pub(super) async fn read_list(
@@ -101,6 +107,9 @@ impl Collector<'_> {
                 }
                 read => read?,
             };
+            if let Some(drifted) = list.drifted {
+                return Err(drifted);
+            }
             let ids = list.ids.len() as u64;
             let distinct = list.distinct.len() as u64;
             let Some(total) = total else {
@@ -181,7 +190,7 @@ impl Collector<'_> {
             self.take_rows(facts, rows, list, reading).await?;
             if list.parent.is_none() {
                 reading.pass.page = list.listing.next_page().unwrap_or(reading.pass.page);
-                reading.pass.set_aside = list.set_aside;
+                (reading.pass.set_aside, reading.pass.is_drifted) = (list.set_aside, list.drifted.is_some());
             }
             let is_numbered = list.listing.next_page().is_some();
             if is_numbered && before == (list.ids.len(), list.set_aside) {
@@ -205,15 +214,23 @@ impl Collector<'_> {
         list: &mut ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let ListReading { part, parent, ids, set_aside, distinct, .. } = list;
+        let shown = list.ids.len() as u64 + list.set_aside;
+        let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
+        let ListReading { part, parent, ids, set_aside, distinct, drifted, .. } = list;
         let (part, parent) = (*part, parent.as_deref());
+        if let Some(drift) = &drift {
+            let list = parent.map_or_else(|| part.name.to_owned(), |parent| format!("{} of {parent}", part.name));
+            drifted.get_or_insert_with(|| drift.error(&list));
+        }
         let mut to_fetch = Vec::new();
         for row in rows {
             let (line, id) = match row {
                 ListRow::Record { line, id } => (line, id),
                 ListRow::Unreadable { bytes, why } => {
                     if distinct.insert(Fingerprint::of(&bytes)) {
-                        reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                        if drift.is_none() {
+                            reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                        }
                         *set_aside += 1;
                     }
                     continue;

@@ -99,6 +99,11 @@ impl Collector<'_> {
                     return Ok(None);
                 }
                 let mut changed: Vec<Changed> = Vec::new();
+                let shown = (ids.len() + odd.len()) as u64;
+                let drift = self.drift(&rows, odd.len() as u64, shown, listing.total());
+                if let Some(drift) = &drift {
+                    reading.failed.get_or_insert_with(|| drift.error(self.stream.name()));
+                }
                 for row in rows {
                     match row {
                         ListRow::Record { line, id } => {
@@ -107,7 +112,7 @@ impl Collector<'_> {
                             ids.insert(id);
                         }
                         ListRow::Unreadable { bytes, why } => {
-                            if odd.insert(Fingerprint::of(&bytes)) {
+                            if odd.insert(Fingerprint::of(&bytes)) && drift.is_none() {
                                 reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                             }
                         }

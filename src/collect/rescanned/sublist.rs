@@ -56,6 +56,9 @@ impl Collector<'_> {
             let record = changed.get(id);
             let began = record.map_or_else(|| self.run.api.now(), |record| record.began);
             let shown = rows.len() as u64;
+            if let Some(drift) = self.drift(&rows, 0, 0, total) {
+                return Err(drift.error(&format!("the list of {id}")));
+            }
             for row in rows {
                 match row {
                     ListRow::Record { line, id: of_row } => {

@@ -181,11 +181,19 @@ impl EventsState {
     pub fn expire(&mut self, oldest: Millis) -> Intervals {
         let gone = self.due(oldest);
         for span in gone.iter() {
-            self.expired.insert(span);
-            self.asked.remove(span);
+            self.give_up(span);
         }
         self.open.retain(|window| window.span.to > oldest);
         gone
+    }
+
+    /// Notes that a span is older than the API keeps, and closes it.
+    pub fn give_up(&mut self, span: Span) {
+        for expired in Intervals::from(vec![span]).without(&self.covered).iter() {
+            self.expired.insert(expired);
+        }
+        self.asked.remove(span);
+        self.open.retain(|window| window.span != span);
     }
 
     /// The end of what is covered without a gap: where the oldest instant lies that is due, if there is one.

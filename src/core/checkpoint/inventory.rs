@@ -39,6 +39,9 @@ pub struct Pass {
     pub seen: Option<StateObject>,
     /// How many rows of the list's pages so far were set aside.
     pub set_aside: u64,
+    /// The list's rows have another form than they should have, so its end is an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_drifted: bool,
     /// How many rows the lists before it have.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rows: u64,
@@ -66,6 +69,7 @@ impl Pass {
             page: 0,
             seen,
             set_aside: 0,
+            is_drifted: false,
             rows: 0,
             counted,
             is_partial: false,

@@ -33,7 +33,9 @@ pub struct Events {
     pub total: Total,
     /// Rows that are alike in every byte are one record, for each has an id.
     pub has_id: bool,
-    /// How long the API keeps a record, in milliseconds; what is older can never be read again.
+    /// How long the API keeps a record, in milliseconds, where that is the same for all tenants: older spans expire
+    /// unread. None: it depends on the tenant's plan, of which `FILE_EVENTS_RETENTION_DAYS` tells. An older span expires
+    /// if the API shows nothing in it.
     pub retention: Option<i64>,
     /// An answer that is not JSON is set aside whole, and counts as the last page.
     pub keeps_what_is_not_json: bool,
