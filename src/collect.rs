@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
@@ -44,7 +45,7 @@ use crate::incydr::request::Caller;
 
 /// How often a stream is tried that the API client may not read: the permission is granted at the vendor, where
 /// nobody tells us.
-const NOT_PERMITTED_FOR: i64 = HOUR;
+const NOT_PERMITTED_FOR: TimeDelta = HOUR;
 
 /// What one run lends to its streams.
 pub struct Run<'a> {

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
+
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 use crate::incydr::facts::{Events, Kind};
 
 /// What is not covered is an error so long before the API keeps it no longer: a long weekend.
-const EXPIRES_SOON: i64 = 72 * HOUR;
+const EXPIRES_SOON: TimeDelta = TimeDelta::hours(72);
 
 /// The first span of each stream that is due and about to expire. A replay owes nothing that would be lost, and a shard is
 /// told of by the live run.
@@ -37,6 +39,6 @@ pub fn with_what_expires(stream: Stream, gap: Option<&Span>, told: Option<ErrorI
         Some(told) => (told.error_type, Some(told.message)),
         None => (ErrorType::ThirdPartyGenericError, None),
     };
-    let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
+    let hours_left = (gap.from + *retention - Millis::now()).num_hours().max(0);
     Some(ErrorInfo::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
 }

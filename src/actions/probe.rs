@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::tally::Calls;
-use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
@@ -29,9 +30,9 @@ use crate::incydr::request::Caller;
 
 const STREAMS_AT_ONCE: usize = 4;
 /// A stream that doesn't answer doesn't use up the others' time. Longer than the request budget may make it wait.
-const PATIENCE: i64 = 90 * SECOND;
+const PATIENCE: TimeDelta = TimeDelta::seconds(90);
 /// The newest record is looked for so far back, where the API doesn't say how long it keeps them.
-const LOOKS_BACK: i64 = 30 * DAY;
+const LOOKS_BACK: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Serialize)]
 pub struct Probed {

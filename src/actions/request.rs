@@ -1,5 +1,7 @@
 //! What an invocation asks for.
 
+use chrono::TimeDelta;
+
 use crate::core::intervals::Span;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
@@ -91,8 +93,7 @@ pub struct Plan {
     pub at_once: usize,
     /// For all shards together; without it half of `REQUESTS_PER_MINUTE`.
     pub requests_per_minute: Option<usize>,
-    /// In milliseconds.
-    pub expires_after: i64,
+    pub expires_after: TimeDelta,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -8,6 +8,7 @@ mod verification;
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use tracing::info;
 
@@ -23,14 +24,14 @@ use crate::core::manifest::Link;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
-use crate::core::time::{DAY, HOUR, MINUTE, Millis};
+use crate::core::time::{DAY, HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::facts::Kind;
 
 /// Enough to see what is wrong; then one mends it and asks again.
 const MOST_FINDINGS: usize = 100;
 /// What is younger than this, and the settle time, may still be the next tick's to cover.
-const NEXT_TICK: i64 = 15 * MINUTE;
+const NEXT_TICK: TimeDelta = TimeDelta::minutes(15);
 
 #[derive(Debug, Serialize)]
 pub struct Verified {

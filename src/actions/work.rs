@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
 use crate::actions::expiring::{expiring, with_what_expires};
@@ -20,16 +22,16 @@ use crate::core::settings::Settings;
 use crate::core::states::States;
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
-use crate::core::time::{MINUTE, Millis, SECOND};
+use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::error::ApiError;
 
 /// The lease outlives the deadline by so much, for what was sent just before it.
-const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
+const LEASE_AFTER_DEADLINE: TimeDelta = TimeDelta::seconds(5);
 /// How often a person's own run looks whether another's lease is over.
 const LEASE_POLL: Duration = Duration::from_millis(500);
 /// What is still owed after so long should have been covered by an earlier run.
-pub const FEW_TICKS: i64 = 15 * MINUTE;
+pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
 
 /// One run of such an action.
 pub struct Work<'a> {

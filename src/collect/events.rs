@@ -10,6 +10,7 @@ mod window;
 
 use std::sync::PoisonError;
 
+use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
@@ -88,7 +89,7 @@ impl Collector<'_> {
                     needs_lane = true;
                     break;
                 };
-                let (now, left) = (Millis::now(), self.run.times.read_until.0 - Millis::now().0);
+                let (now, left) = (Millis::now(), self.run.times.read_until - Millis::now());
                 match self.look(|state, stuck| schedule.next(state, stuck, now, left)) {
                     Step::Wait | Step::Done => break,
                     step => under_way.push(self.step(facts, step, lane)),
@@ -283,7 +284,7 @@ impl Collector<'_> {
     /// Retries take at most half of the time that is left, so that a span that fails leaves time for others.
     fn patient(&self, patience: Patience) -> Caller<'_> {
         let now = Millis::now();
-        let left = (self.run.times.read_until.0 - now.0).max(0);
+        let left = (self.run.times.read_until - now).max(TimeDelta::zero());
         Caller { tries_once: patience != Patience::Full, retry_until: now + left / 2, ..self.caller() }
     }
 }

@@ -22,12 +22,13 @@ use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::stream::Class;
 use crate::core::stuck::{StuckList, What};
-use crate::core::time::{Millis, SECOND};
+use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use crate::incydr::request::Caller;
+use chrono::TimeDelta;
 
 /// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
-pub(super) const EARLY: i64 = 30 * SECOND;
+pub(super) const EARLY: TimeDelta = TimeDelta::seconds(30);
 /// A list that disagreed with its total, and was not read to its end by so many runs since, changes faster than it is
 /// read.
 const MOST_RUNS: u32 = 5;

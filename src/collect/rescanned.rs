@@ -16,6 +16,7 @@ use crate::core::stream::Class;
 use crate::core::stuck::What;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::facts::Rescanned;
+use chrono::TimeDelta;
 
 /// For what is older than the youngest so many requests are made in one run, and half of its time is used: the rest is
 /// the next run's, so that a large tenant's sessions never take what its events need.
@@ -23,7 +24,7 @@ const REQUESTS_A_RUN: u64 = 120;
 /// One object holds about so many bytes at most, gzipped.
 const OBJECT_BYTES: u64 = 8 << 20;
 /// What began earlier than what is read again is known for so much longer.
-const KNOWN_FOR: i64 = DAY;
+const KNOWN_FOR: TimeDelta = DAY;
 
 /// What of a run may be used for what is older than the youngest.
 struct Share {
@@ -41,7 +42,7 @@ impl Collector<'_> {
         let began = Millis::now();
         let share = Share {
             requests: self.requests() + REQUESTS_A_RUN,
-            until: began + (self.run.times.read_until.0 - began.0) / 2,
+            until: began + (self.run.times.read_until - began) / 2,
         };
         let (mut known, mut failed) = (None, None);
         loop {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::info;
@@ -19,14 +20,14 @@ use crate::core::ndjson;
 use crate::core::round::Round;
 use crate::core::stream::Class;
 use crate::core::stuck::What;
-use crate::core::time::{DAY, MINUTE, Millis};
+use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::{Caller, Request};
 
 /// A list goes back so far behind the instant at which the last one was opened.
-const OVERLAP: i64 = 10 * MINUTE;
+const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 /// So many details are one reading, and so at most one object.
 const PART: usize = 500;
 const TRIES: u32 = 3;

@@ -1,17 +1,19 @@
 //! Where an event stream's rows lie, as far as this run knows: plain arithmetic.
 
+use chrono::TimeDelta;
+
 use crate::core::intervals::Span;
-use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::time::{DAY, Millis, SECOND, millis, scaled};
 
 /// A filter of the API may cut at milliseconds or at seconds, inclusive or not. So each request begins 1 s before its
 /// window. It ends at a whole second, before which every such filter shows all.
-pub const MARGIN: i64 = SECOND;
+pub const MARGIN: TimeDelta = SECOND;
 /// A window is no shorter than 2 s: in a shorter one the margins would hold more rows than the window.
-pub const SHORTEST: i64 = 2 * SECOND;
+pub const SHORTEST: TimeDelta = TimeDelta::seconds(2);
 /// A window is no longer than a day, because each of its hours is an object of its own.
-pub const LONGEST: i64 = DAY;
+pub const LONGEST: TimeDelta = DAY;
 /// A window that follows a sparse one is at most so many times as long.
-const GROWTH: i64 = 8;
+const GROWTH: f64 = 8.0;
 /// A span is counted before it is read where it would hold so many times too many rows, if they lay evenly.
 const LIKELY_TOO_MANY: f64 = 16.0;
 /// One window's records are held gzipped in memory until they are stored: at most so many bytes, as far as is known.
@@ -102,7 +104,7 @@ impl Density {
         self.correct(span, rows);
         self.put(span, rows);
         // Nobody knows where in it they lie: one window at a time, until one is typical.
-        let before = Span { from: span.from - span.millis(), to: span.from };
+        let before = Span { from: span.from - span.length(), to: span.from };
         self.last = Some(Last { span: before, density: per_milli(span, rows), is_typical: false });
     }
 
@@ -125,12 +127,12 @@ impl Density {
         let count = self.counts;
         self.pieces.retain(|piece| {
             let Some(inner) = piece.span.intersection(span) else { return true };
-            let gone = if inner == span { rows } else { share(piece.rows, inner.millis(), piece.span.millis()) };
+            let gone = if inner == span { rows } else { share(piece.rows, inner.length(), piece.span.length()) };
             let left = piece.rows.saturating_sub(gone);
             let around = [Span::new(piece.span.from, inner.from), Span::new(inner.to, piece.span.to)];
-            let length: i64 = around.iter().flatten().map(|span| span.millis()).sum();
+            let length: TimeDelta = around.iter().flatten().map(|span| span.length()).sum();
             for span in around.into_iter().flatten() {
-                let rows = share(left, span.millis(), length);
+                let rows = share(left, span.length(), length);
                 rest.push(Piece { span, rows, is_exact: false, count: piece.count });
             }
             false
@@ -150,9 +152,9 @@ impl Density {
         let Some(piece) = self.at(gap.from) else { return Cut::Count(gap) };
         let Some(known) = piece.span.intersection(gap) else { return Cut::Count(gap) };
         let is_whole = known == piece.span;
-        let rows = if is_whole { piece.rows } else { share(piece.rows, known.millis(), piece.span.millis()) };
+        let rows = if is_whole { piece.rows } else { share(piece.rows, known.length(), piece.span.length()) };
         let is_exact = piece.is_exact && is_whole;
-        if self.may_be_capped(rows) && is_exact && known.millis() >= 2 * SHORTEST {
+        if self.may_be_capped(rows) && is_exact && known.length() >= SHORTEST * 2 {
             return Cut::Count(first_half(known));
         }
         let most = most(rows.max(1));
@@ -160,27 +162,27 @@ impl Density {
             // The rest of a piece of which all rows were read: one count tells whether it is empty.
             return Cut::Count(known);
         }
-        if rows <= most && known.millis() <= LONGEST {
+        if rows <= most && known.length() <= LONGEST {
             let count = is_exact.then_some(rows);
             return Cut::Read { span: known, count, expected: Some(rows) };
         }
         // A twentieth less, so that chance seldom takes one more page.
         let target = most as f64 * 0.95;
-        let average = rows as f64 / known.millis() as f64;
+        let average = per_milli(known, rows);
         let last = self.last.filter(|last| last.is_typical || last.span.to == known.from || is_busy);
         let ideal = match last {
             // Much denser rows lie ahead, or these were sparse, which may end anywhere: one window at a time.
             Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return Cut::Wait,
             Some(last) if last.is_typical => target / last.density,
-            Some(last) => (target / last.density).min((last.span.millis() * GROWTH) as f64),
+            Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
             None => target / average,
         };
         let is_sure = is_exact || last.is_none_or(|last| last.is_typical) || average * ideal < target * LIKELY_TOO_MANY;
-        let fits = (ideal.min(1e15) as i64).saturating_sub(MARGIN).max(SHORTEST);
-        let fits = if rows > most { fits.min((known.millis() / 2).max(SHORTEST)) } else { fits };
+        let fits = (millis(ideal.min(1e15) as i64) - MARGIN).max(SHORTEST);
+        let fits = if rows > most { fits.min((known.length() / 2).max(SHORTEST)) } else { fits };
         if is_sure {
             let span = first(known, fits.min(LONGEST));
-            return Cut::Read { span, count: None, expected: Some(share(rows, span.millis(), known.millis())) };
+            return Cut::Read { span, count: None, expected: Some(share(rows, span.length(), known.length())) };
         }
         Cut::Count(first(known, fits))
     }
@@ -189,7 +191,12 @@ impl Density {
 /// Rows a millisecond.
 #[allow(clippy::cast_precision_loss)]
 fn per_milli(span: Span, rows: u64) -> f64 {
-    rows as f64 / span.millis() as f64
+    rows as f64 / in_millis(span.length())
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn in_millis(length: TimeDelta) -> f64 {
+    length.num_milliseconds() as f64
 }
 
 /// How fast rows were read in this run, and how large they are.
@@ -211,10 +218,11 @@ impl Pace {
     }
 
     #[allow(clippy::cast_precision_loss)]
-    pub fn note(&mut self, rows: u64, bytes: u64, millis: i64) {
+    pub fn note(&mut self, rows: u64, bytes: u64, took: TimeDelta) {
         if rows > 0 {
             let rows = rows as f64;
-            self.per_row = Some(PerRow { millis: millis.max(1) as f64 / rows, bytes: bytes.max(1) as f64 / rows });
+            let millis = in_millis(took).max(1.0) / rows;
+            self.per_row = Some(PerRow { millis, bytes: bytes.max(1) as f64 / rows });
         }
     }
 
@@ -242,17 +250,17 @@ impl Sizes {
         rows.saturating_add(self.full_page)
     }
 
-    /// How many of `count` rows the next window may hold when the run has `left` milliseconds: as many as fit 60 % of
+    /// How many of `count` rows the next window may hold when the run has `left`: as many as fit 60 % of
     /// that time and the memory, in full pages where it is more than one. Before the pace is known it is one page, unless
     /// all rows fit one window and 20 s are left.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-    pub fn next(self, count: u64, left: i64, pace: Pace) -> u64 {
-        const PLENTY: i64 = 20 * SECOND;
+    pub fn next(self, count: u64, left: TimeDelta, pace: Pace) -> u64 {
+        const PLENTY: TimeDelta = TimeDelta::seconds(20);
         const SHARE_OF_TIME: f64 = 0.6;
         let Some(PerRow { millis, bytes }) = pace.per_row else {
             return if count <= self.most() && left >= PLENTY { self.most() } else { self.full_page };
         };
-        let in_time = left.max(0) as f64 * SHARE_OF_TIME / millis;
+        let in_time = in_millis(left).max(0.0) * SHARE_OF_TIME / millis;
         let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most());
         if fits > self.full_page { fits / self.full_page * self.full_page } else { fits }
     }
@@ -263,9 +271,9 @@ pub fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) }
 }
 
-/// The first `length` milliseconds of a span, up to a whole second; all of it where less than 2 s would be left.
-pub fn first(span: Span, length: i64) -> Span {
-    if length >= span.millis() {
+/// The first `length` of a span, up to a whole second; all of it where less than 2 s would be left.
+pub fn first(span: Span, length: TimeDelta) -> Span {
+    if length >= span.length() {
         return span;
     }
     let to = (span.from + length).ceil(SECOND);
@@ -273,26 +281,27 @@ pub fn first(span: Span, length: i64) -> Span {
 }
 
 fn first_half(span: Span) -> Span {
-    first(span, span.millis() / 2)
+    first(span, span.length() / 2)
 }
 
 /// The part of `whole` that `part` has in `of`, rounded down.
-pub fn share(whole: u64, part: i64, of: i64) -> u64 {
-    let exact = u128::from(whole) * u128::from(part.unsigned_abs()) / u128::from(of.unsigned_abs().max(1));
+pub fn share(whole: u64, part: TimeDelta, of: TimeDelta) -> u64 {
+    let [part, of] = [part, of].map(|length| u128::from(length.num_milliseconds().unsigned_abs()));
+    let exact = u128::from(whole) * part / of.max(1);
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
 /// Cuts a span into `parts` of about the same length, none shorter than 2 s or much longer than a day, at whole seconds
 /// where that is possible.
 pub fn cut(span: Span, parts: u64) -> Vec<Span> {
-    let least = (span.millis() + LONGEST - 1) / LONGEST;
-    let most = (span.millis() / SHORTEST).max(1);
-    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(least.min(most), most);
+    let [length, shortest, longest] =
+        [span.length(), SHORTEST, LONGEST].map(|length| length.num_milliseconds().unsigned_abs());
+    let most = (length / shortest).max(1);
+    let parts = parts.clamp(length.div_ceil(longest).min(most), most);
     let mut from = span.from;
     let mut cut = Vec::new();
     for n in 1..=parts {
-        let exact = i128::from(span.millis()) * i128::from(n) / i128::from(parts);
-        let to = Millis(span.from.0 + i64::try_from(exact).unwrap_or(0)).floor(SECOND);
+        let to = (span.from + scaled(span.length(), n, parts)).floor(SECOND);
         let to = if n == parts { span.to } else { to };
         cut.extend(Span::new(from, to));
         from = from.max(to);
@@ -302,9 +311,9 @@ pub fn cut(span: Span, parts: u64) -> Vec<Span> {
 
 /// Cuts a span into halves; none where they would be shorter than 2 s.
 pub fn halves(span: Span) -> Option<[Span; 2]> {
-    if span.millis() < 2 * SHORTEST {
+    if span.length() < SHORTEST * 2 {
         return None;
     }
-    let middle = (span.from + span.millis() / 2).floor(SECOND);
+    let middle = (span.from + span.length() / 2).floor(SECOND);
     Some([Span::new(span.from, middle)?, Span::new(middle, span.to)?])
 }

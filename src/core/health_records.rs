@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::ndjson::{Packed, Packer, Packing};
 use crate::core::states::{Change, States};
 use crate::core::stream::Stream;
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 
 /// What is to be told still.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ impl HealthRecords {
         if changes.is_empty() {
             return;
         }
-        let at = self.last.map_or(now, |last| now.max(last + 1));
+        let at = self.last.map_or(now, |last| now.max(last + MILLISECOND));
         self.last = Some(at);
         self.unwritten.push(ChangeBatch { at, run_id: run_id.to_owned(), changes });
     }

@@ -1,5 +1,6 @@
 //! Half-open spans of time and merged sets of them: plain values.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::time::Millis;
@@ -26,8 +27,8 @@ impl Span {
         Self::new(self.from.max(other.from), self.to.min(other.to))
     }
 
-    pub fn millis(self) -> i64 {
-        self.to.0 - self.from.0
+    pub fn length(self) -> TimeDelta {
+        self.to - self.from
     }
 }
 

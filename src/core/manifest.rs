@@ -179,7 +179,7 @@ mod tests {
             number: 7,
             previous: None,
             run_id: "r".into(),
-            written_at: Millis(DAY + 1),
+            written_at: Millis(1) + DAY,
             identity: Identity {
                 tenant: None,
                 base_url: "https://api.us.code42.com".into(),

@@ -76,13 +76,14 @@ pub async fn sleep_within(pause: Duration, until: Millis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::time::MINUTE;
 
     #[test]
     fn attempts_and_elapsed_time_both_end_it() {
         let mut attempts = API.begin();
         let pauses = std::iter::from_fn(|| attempts.pause(None)).count();
         assert_eq!(pauses, 5);
-        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - 600_000 };
+        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - MINUTE * 10 };
         assert_eq!(long_ago.pause(None), None);
     }
 

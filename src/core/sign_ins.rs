@@ -1,15 +1,16 @@
 //! How the API takes the secret: plain values, kept on the checkpoint. A refusal is believed only once it has lasted, for
 //! an API that fails may say anything.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::core::time::{HOUR, MINUTE, Millis};
+use crate::core::time::{HOUR, Millis};
 
 /// A refusal of what worked before is believed after so long, and so many runs.
-const LASTS: i64 = 30 * MINUTE;
+const LASTS: TimeDelta = TimeDelta::minutes(30);
 const RUNS: u32 = 3;
 /// How often what is believed to be refused is tried.
-const TRY_EVERY: i64 = HOUR;
+const TRY_EVERY: TimeDelta = HOUR;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -84,10 +85,12 @@ mod tests {
     fn what_worked_before_is_refused_once_that_has_lasted_in_time_and_in_runs() {
         let mut sign_ins = SignIns::default();
         sign_ins.granted(Some(version("1")));
-        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
+        let mut refused =
+            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!([refused(0), refused(1), refused(2), refused(29), refused(30)], [false, false, false, false, true]);
         sign_ins.granted(Some(version("1")));
-        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
+        let mut refused =
+            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!(
             [refused(60), refused(120), refused(180)],
             [false, false, true],

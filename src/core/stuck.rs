@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
 /// The longest pause between two tries, in milliseconds.
-const LONGEST_PAUSE: i64 = 6 * HOUR;
+const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(6);
 /// An error message names at most so many.
 const MOST_NAMED: usize = 20;
 
@@ -142,9 +143,9 @@ impl StuckList {
             self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false, unreadable: false });
             return;
         };
-        let pause = if stuck.attempts == 0 { 0 } else { 2 * (now.0 - stuck.tried_at.0) };
+        let pause = if stuck.attempts == 0 { TimeDelta::zero() } else { (now - stuck.tried_at) * 2 };
         stuck.attempts += 1;
-        (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(0, LONGEST_PAUSE));
+        (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(TimeDelta::zero(), LONGEST_PAUSE));
         stuck.error = error;
     }
 
@@ -316,7 +317,6 @@ impl fmt::Display for What {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::MINUTE;
 
     fn error(message: &str) -> ErrorInfo {
         ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }
@@ -334,10 +334,10 @@ mod tests {
         for _ in 0..10 {
             list.fail(id(), error("500"), now);
             let next = list.get(&id()).expect("stuck").next_try;
-            pauses.push((next.0 - now.0) / MINUTE);
+            pauses.push((next - now).num_minutes());
             assert!(list.is_due(&id(), next) && (next == now || !list.is_due(&id(), now)));
             // A run every five minutes.
-            now = next.max(now + 5 * MINUTE);
+            now = next.max(now + TimeDelta::minutes(5));
         }
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 360, 360, 360]);
         list.try_now(now);

@@ -1,6 +1,10 @@
 //! What a run's time is for.
 
+use chrono::TimeDelta;
+
 use crate::core::time::Millis;
+
+const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
 
 /// A run's time: it stops reading first, then storing, then telling what it did, then committing.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +18,7 @@ pub struct Times {
 impl Times {
     /// At most a fifth of the time that was given is kept back, and at most ten seconds.
     pub fn new(began: Millis, deadline: Millis) -> Self {
-        let kept = ((deadline.0 - began.0) / 5).clamp(0, 10_000);
+        let kept = ((deadline - began) / 5).clamp(TimeDelta::zero(), MOST_KEPT);
         Self {
             read_until: deadline - kept,
             store_until: deadline - kept / 2,

@@ -1,13 +1,13 @@
 //! What an invocation asks for, read from its event.
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Restart, Verify};
 use crate::core::intervals::Span;
 use crate::core::stream::{Class, Stream};
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
                      \"merge\", \"plan\", \"probe\", \"recover\", \"replay\", \"restart\", \"shard\", \"status\" and \"verify\"";
@@ -87,7 +87,7 @@ fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
         streams: fields.streams,
         at_once: fields.at_once.unwrap_or(2),
         requests_per_minute: fields.requests_per_minute,
-        expires_after: fields.expires_after_hours.unwrap_or(72) * HOUR,
+        expires_after: TimeDelta::hours(fields.expires_after_hours.unwrap_or(72)),
     }))
 }
 
@@ -258,10 +258,10 @@ mod tests {
 
     #[test]
     fn a_replay_a_verification_and_a_restart_are_read() {
-        let from = at("2026-11-01T00:00:00Z");
+        let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-11-01T00:00:05Z"));
         let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
-        let collect = Collect { streams: None, span: Span::new(from, from + 5), dry_run: false };
-        assert_eq!(parse(&replay, from + 5), Ok(Invocation::Replay(collect, "again/".into())));
+        let collect = Collect { streams: None, span: Span::new(from, to), dry_run: false };
+        assert_eq!(parse(&replay, to), Ok(Invocation::Replay(collect, "again/".into())));
         let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
         let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
         assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));

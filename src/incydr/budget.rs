@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use crate::core::stream::{Class, Stream};
-use crate::core::time::{MINUTE, Millis};
+use crate::core::time::Millis;
 
 /// What is sent a minute apart may arrive a little less apart.
-const SPAN: i64 = MINUTE + 500;
+const SPAN: TimeDelta = TimeDelta::milliseconds(60_500);
 /// While streams of a higher priority are read, those of a lower one have one request in so many.
 const SHARE: usize = 5;
 /// How long a stream waits before it asks again whether it is its turn.
@@ -180,12 +182,12 @@ mod tests {
         let budget = Budget::new(5);
         let (mut now, mut sent) = (Millis(0), Vec::new());
         for _ in 0..2_000 {
-            now = now + random.i64(0..8_000);
+            now = now + TimeDelta::milliseconds(random.i64(0..8_000));
             if budget.take(now, None).is_ok() {
                 sent.push(now);
             }
         }
-        assert!(sent.windows(6).all(|six| six[5].0 - six[0].0 >= MINUTE), "seed {seed}");
+        assert!(sent.windows(6).all(|six| six[5] - six[0] >= TimeDelta::minutes(1)), "seed {seed}");
     }
 
     #[test]

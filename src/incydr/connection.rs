@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use reqwest::header::{AGE, DATE, HeaderMap};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,15 +14,15 @@ use tracing::{info, warn};
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
-use crate::core::time::{MINUTE, Millis};
+use crate::core::time::{Millis, millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 use crate::incydr::exchange::{Answer, Exchange};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
 
-/// By so much the API's clock and ours may differ, in milliseconds; else one of them is wrong, or a cache's.
-const BELIEVED: i64 = 15 * MINUTE;
+/// By so much the API's clock and ours may differ; else one of them is wrong, or a cache's.
+const BELIEVED: TimeDelta = TimeDelta::minutes(15);
 
 /// A `Date` that is not believed, and what our clock said then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,7 +64,7 @@ impl Connection {
 
     /// Our clock's instant, or the API's where that is earlier.
     pub fn at(&self, ours: Millis) -> Millis {
-        ours + self.behind.load(Ordering::Relaxed)
+        ours + millis(self.behind.load(Ordering::Relaxed))
     }
 
     /// A run begins, with a budget of its own: what the API's clock said in an earlier one counts no longer.
@@ -126,7 +127,7 @@ impl Connection {
         if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
             let pause = retry_after.unwrap_or(THROTTLED_PAUSE).min(LONGEST_PAUSE);
-            self.budget.pause(Millis::now() + i64::try_from(pause.as_millis()).unwrap_or(0));
+            self.budget.pause(Millis::now() + TimeDelta::from_std(pause).unwrap_or_default());
         }
         if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
             self.lanes.refused(sent_at, Millis::now());
@@ -156,9 +157,9 @@ impl Connection {
         let date = date.filter(|_| !headers.contains_key(AGE));
         let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) else { return };
         let (api, ours) = (Millis(i64::try_from(date.as_millis()).unwrap_or(i64::MAX)), Millis::now());
-        let ahead = api.0.saturating_sub(ours.0);
-        if ahead.saturating_abs() <= BELIEVED {
-            self.behind.store(ahead.min(0), Ordering::Relaxed);
+        let ahead = api - ours;
+        if ahead.abs() <= BELIEVED {
+            self.behind.store(ahead.num_milliseconds().min(0), Ordering::Relaxed);
             return;
         }
         let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::Notify;
 
 use crate::core::clock;
@@ -13,7 +14,7 @@ const AT_FIRST: usize = 2;
 /// Each may hold a window's compressed records.
 const AT_MOST: usize = 5;
 /// After a refusal so much time goes by before there is one more: the vendor's limit is one of a minute.
-const CALM: i64 = MINUTE;
+const CALM: TimeDelta = MINUTE;
 /// How much an answer counts for less than the next one, when it is told how long the API takes.
 const FADES: f64 = 0.8;
 

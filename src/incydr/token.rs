@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::core::time::Millis;
+use crate::core::time::{Millis, millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::http::HttpAnswer;
 use crate::secrets::Credentials;
@@ -85,7 +85,7 @@ pub fn read(
         tenant: tenant(granted.access_token.expose_secret()),
         bearer: granted.access_token,
         client_secret: credentials.client_secret.clone(),
-        renew_at: sent_at + renew_after,
+        renew_at: sent_at + millis(renew_after),
         generation,
     })
 }

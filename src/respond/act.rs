@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::core::retry::sleep_within;
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 use crate::core::times::Times;
 use crate::incydr::request::Caller;
 use crate::respond::action::Action;
@@ -182,7 +182,7 @@ impl Run<'_> {
         mut answer: Answer,
     ) -> Result<Answer, RespondError> {
         answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
-        let at = Millis::now().max(claim.at + 1);
+        let at = Millis::now().max(claim.at + MILLISECOND);
         let mut result = json!({
             "request_id": request.request_id,
             "record": "result",

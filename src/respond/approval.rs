@@ -66,6 +66,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::time::MILLISECOND;
 
     #[test]
     fn an_approval_is_bound_to_the_request_to_another_person_and_to_a_day() {
@@ -74,13 +75,13 @@ mod tests {
         let request = Request::parse(event.as_object().expect("an object")).expect("good");
         let given =
             |by: &str, is_given, hash: &str| Approval { approved_by: by.into(), is_given, request_hash: hash.into() };
-        let (since, in_time) = (Millis(0), Millis(APPROVAL_LASTS));
+        let (since, in_time) = (Millis(0), Millis(0) + APPROVAL_LASTS);
         assert_eq!(rejection(&request, &given("bob", true, &request.hash), since, in_time), None);
         for (approval, now, why) in [
             (given("bob", false, &request.hash), in_time, "refused"),
             (given(" Alice@Example.com", true, &request.hash), in_time, "can't approve"),
             (given("bob", true, "another"), in_time, "another request_hash"),
-            (given("bob", true, &request.hash), in_time + 1, "24 hours"),
+            (given("bob", true, &request.hash), in_time + MILLISECOND, "24 hours"),
         ] {
             let rejected = rejection(&request, &approval, since, now).expect(why);
             assert!(rejected.contains(why), "{rejected}");

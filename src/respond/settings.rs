@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
+
 use crate::core::settings::{Settings, SettingsError};
-use crate::core::time::{HOUR, SECOND};
 use crate::respond::action::{NAMES, NEEDS_APPROVAL};
 
 /// What may lie between the request and its approval.
-pub const APPROVAL_LASTS: i64 = 24 * HOUR;
+pub const APPROVAL_LASTS: TimeDelta = TimeDelta::hours(24);
 /// By how much two machines' clocks may differ, or a last request outlast what was reckoned: as the collector's lease.
-pub const GRACE: i64 = 5 * SECOND;
+pub const GRACE: TimeDelta = TimeDelta::seconds(5);
 
 #[derive(Clone, Debug)]
 pub struct RespondSettings {

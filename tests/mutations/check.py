@@ -87,8 +87,8 @@ MUTATIONS = [
         "margin",
         "more is asked for than the window, for the server's edges cut",
         "src/core/density.rs",
-        "pub const MARGIN: i64 = SECOND;",
-        "pub const MARGIN: i64 = 0;",
+        "pub const MARGIN: TimeDelta = SECOND;",
+        "pub const MARGIN: TimeDelta = TimeDelta::zero();",
         [12511144461354535671, 12338085661952319754, 7023722696716634468],
     ),
     Mutation(

@@ -1,5 +1,7 @@
 //! What a backfill is planned to be: which spans of which streams, cut into shards, and each shard's share.
 
+use chrono::TimeDelta;
+
 use crate::actions::request::Plan;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Reserved};
@@ -11,7 +13,7 @@ use crate::core::time::{DAY, HOUR, Millis};
 use crate::incydr::facts::{Events, Kind};
 
 /// What is younger is the live runs', which are about to read it.
-const LIVE: i64 = HOUR;
+const LIVE: TimeDelta = HOUR;
 /// Each stands on the checkpoint that every run writes, and in what Step Functions hands on, which is at most 256 KB.
 const MOST_SHARDS: usize = 500;
 

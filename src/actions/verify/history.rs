@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
 use crate::bucket::records::{base, hours};
@@ -12,10 +13,10 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::{Index, Link, Manifest, ReadingEntry, StoredObject, sha256};
 use crate::core::ndjson;
 use crate::core::stream::Stream;
-use crate::core::time::{DAY, HOUR, Millis};
+use crate::core::time::{DAY, HOUR, MILLISECOND, Millis};
 
 /// A clock may be off by so much when a manifest is dated.
-const CLOCKS_DIFFER: i64 = DAY;
+const CLOCKS_DIFFER: TimeDelta = DAY;
 
 #[derive(Default)]
 pub struct History {
@@ -146,7 +147,7 @@ fn contradiction(entry: &ReadingEntry) -> Option<Discrepancy> {
     let total = entry.total.filter(|total| entry.rows != *total)?;
     let span = match (entry.window, entry.at) {
         (Some(window), _) => window,
-        (None, at) => Span::new(at?, at? + 1)?,
+        (None, at) => Span::new(at?, at? + MILLISECOND)?,
     };
     let wrong = format!("{} rows were read, but the API counted {total}", entry.rows);
     Some(Discrepancy::of_span(entry.stream, span, wrong))

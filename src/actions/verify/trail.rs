@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
 use crate::bucket::records::TRAIL;
 use crate::bucket::s3::StoreError;
 use crate::core::ndjson;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
 /// A request that is younger may still be at work, or wait to be delivered again.
-const STILL_AT_WORK: i64 = 6 * HOUR;
+const STILL_AT_WORK: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Deserialize)]
 struct Line {

@@ -12,7 +12,7 @@ use crate::core::checkpoint::Window;
 use crate::core::density::{asked, halves};
 use crate::core::intervals::Span;
 use crate::core::schedule::{Patience, Plan};
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::Listing;
@@ -64,7 +64,7 @@ impl Collector<'_> {
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
         let gap = self.look(|state, _| state.gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
-            let gap = Span { to: gap.to.min(gap.from + 1), ..gap };
+            let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
             let request = (facts.request)(&self.run.settings.file_event_query, asked(gap));
             Listing::new(self.run.api, &facts.list, 1, Vec::new(), request).rows(&self.caller()).await?;
         }

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 
 use crate::bucket::records::hours;
 use crate::core::density::share;
@@ -14,7 +15,7 @@ use crate::incydr::facts::{Events, Total};
 use crate::incydr::page::Rows;
 
 /// A row may lie so far outside of the window: the server's filters cut at whole seconds.
-const FAR: i64 = 2 * SECOND;
+const FAR: TimeDelta = TimeDelta::seconds(2);
 
 pub struct WindowReading {
     pub facts: &'static Events,
@@ -181,7 +182,7 @@ impl WindowReading {
         let hour = time.floor(HOUR);
         let packer = self.by_hour.entry(hour).or_insert_with(|| {
             let of_window = Span { from: hour, to: hour + HOUR }.intersection(self.window);
-            let bytes = share(self.bytes, of_window.map_or(0, Span::millis), self.window.millis());
+            let bytes = share(self.bytes, of_window.map_or(TimeDelta::zero(), Span::length), self.window.length());
             Packer::with_capacity(&self.packing, usize::try_from(bytes).unwrap_or(0))
         });
         let before = packer.bytes();
@@ -288,7 +289,7 @@ mod tests {
 
     fn read(stream: Stream, pages: &[&[&str]], total: u64) -> WindowReading {
         let Kind::Events(facts) = stream.kind() else { panic!("read by window") };
-        let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
+        let window = Span::new(Millis(0), Millis(0) + TimeDelta::hours(2)).expect("not empty");
         let reading =
             pages.iter().fold(WindowReading::new(facts, window, &Packing::default(), 0, u64::MAX), |reading, rows| {
                 let mut reading = reading;

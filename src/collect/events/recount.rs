@@ -17,13 +17,13 @@ use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Slices, Window};
 use crate::core::clock::off_thread;
-use crate::core::density::{SHORTEST, cut, first, halves, share};
+use crate::core::density::{SHORTEST, cut, first, halves};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
 use crate::core::schedule::{Outcome, Patience, Schedule};
-use crate::core::time::Millis;
+use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
 
@@ -116,9 +116,8 @@ impl Collector<'_> {
     /// Reads the next slice of a window that has grown, of about as many rows as a window may hold.
     async fn read_grown(&self, facts: &'static Events, recount: &Recount, slices: Slices) -> Result<Outcome, Error> {
         let rest = Span { from: slices.done_to, ..recount.span };
-        let rows = i64::try_from(slices.count.max(1)).unwrap_or(i64::MAX);
-        let millis = share(self.sizes(facts).most(), recount.span.millis(), rows);
-        let mut slice = first(rest, i64::try_from(millis).unwrap_or(i64::MAX).max(SHORTEST));
+        let length = scaled(recount.span.length(), self.sizes(facts).most(), slices.count);
+        let mut slice = first(rest, length.max(SHORTEST));
         let reading = loop {
             match self.read_again(facts, slice, recount, true).await? {
                 Reread::All(reading) => break reading,
@@ -194,7 +193,7 @@ impl Collector<'_> {
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
         for late in placed.iter().filter(|placed| placed.is_new).map(|placed| &placed.object) {
-            let by = (recount.covered_at.0 - late.first.0).max(0);
+            let by = (recount.covered_at - late.first).num_milliseconds().max(0);
             self.tally.late.fetch_add(late.records, Ordering::Relaxed);
             self.tally.late_by.fetch_max(by, Ordering::Relaxed);
             info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that showed up after their window was covered were added");

@@ -43,8 +43,8 @@ impl Collector<'_> {
         match self.store(window, reading).await {
             Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
-                let millis = Millis::now().0 - began.0;
-                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, millis }, done: Some(done) })
+                let took = Millis::now() - began;
+                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, took }, done: Some(done) })
             }
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {

@@ -100,7 +100,7 @@ pub fn missed_since(
 
 /// Whether what was missed since then is gone by now.
 pub fn is_believed(since: Millis, now: Millis) -> bool {
-    since.0.saturating_add(BELIEVED_AFTER) <= now.0
+    since + BELIEVED_AFTER <= now
 }
 
 fn list_of(facts: &'static Inventory, key: &str) -> Option<ListOf> {
@@ -121,13 +121,14 @@ fn sizes<'a>(
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::core::known::Version;
     use crate::core::stream::Stream;
-    use crate::core::time::DAY;
     use crate::incydr::facts::Kind;
 
-    const THEN: Millis = Millis(40 * DAY);
+    const THEN: Millis = Millis(TimeDelta::days(40).num_milliseconds());
 
     /// Of 10 watchlists, with 20 members each.
     fn watchlists() -> (&'static Inventory, Vec<String>) {
@@ -152,7 +153,7 @@ mod tests {
     fn judged(is_gone: impl Fn(&str) -> bool, hours: i64, accept: bool) -> (usize, Option<String>) {
         let (facts, keys) = watchlists();
         let seen = || known_of(keys.iter().filter(|key| !is_gone(key)));
-        let now = THEN + hours * crate::core::time::HOUR;
+        let now = THEN + TimeDelta::hours(hours);
         let (once, _) = known_of(keys.iter()).after_whole_reading(seen(), THEN);
         let (twice, missing) = once.after_whole_reading(seen(), now);
         let deletions = Deletions::of(facts, &once, &twice, missing, now, accept);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
+
 use super::super::Collector;
 use super::key::Member;
 use super::pass::PassReading;
@@ -18,7 +20,7 @@ impl Collector<'_> {
         &self,
         facts: &'static Inventory,
         part: &'static Part,
-        every: i64,
+        every: TimeDelta,
         ids: Vec<String>,
         reading: &mut PassReading,
     ) -> Vec<String> {
@@ -49,8 +51,9 @@ impl Collector<'_> {
     fn share(&self, now: Millis) -> i64 {
         let settings = &self.run.settings;
         let last = self.inventory_state(|state| state.covered_to);
-        let since = last.map_or(settings.inventory_interval, |at| now.0 - at.0).clamp(MINUTE, DAY);
-        let budget = i64::try_from(settings.requests_per_minute).unwrap_or(i64::MAX).saturating_mul(since / MINUTE);
+        let since = last.map_or(settings.inventory_interval, |at| now - at).clamp(MINUTE, DAY);
+        let budget =
+            i64::try_from(settings.requests_per_minute).unwrap_or(i64::MAX).saturating_mul(since.num_minutes());
         (budget / SHARE).max(1)
     }
 }

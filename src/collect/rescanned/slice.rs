@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::super::Collector;
@@ -17,7 +18,7 @@ use crate::incydr::listing::{ListRow, Listing};
 
 /// A slice that holds more is cut, unless it is as short as may be.
 const MOST_ROWS: u64 = 1_000;
-const SHORTEST: i64 = MINUTE;
+const SHORTEST: TimeDelta = MINUTE;
 const TRIES: u32 = 3;
 
 impl Collector<'_> {
@@ -37,7 +38,7 @@ impl Collector<'_> {
                 // To well after now, so that no clock cuts off what begins meanwhile.
                 asked.to = to + DAY;
             }
-            length = to.0 - sweep.done_to.0;
+            length = to - sweep.done_to;
             let read = self.read_passes(facts, asked, length > SHORTEST, reading).await;
             if read.as_ref().is_err_and(Error::is_out_of_time) {
                 // The next run begins with a smaller one.

@@ -1,5 +1,7 @@
 //! A snapshot of some slices, and how far it came.
 
+use chrono::TimeDelta;
+
 use crate::collect::compared::Snapshot;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Swept, Tier};
@@ -24,7 +26,7 @@ pub struct Slice {
     /// Where it ends.
     pub to: Millis,
     /// How long the next one may be.
-    pub next: i64,
+    pub next: TimeDelta,
 }
 
 /// A record that is new, or has changed.

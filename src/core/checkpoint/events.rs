@@ -1,5 +1,6 @@
 //! An event stream's part of the checkpoint.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -153,7 +154,7 @@ impl EventsState {
     /// Notes windows that are to be counted again.
     pub fn count_again(&mut self, recounts: impl IntoIterator<Item = Recount>) {
         for recount in recounts {
-            let delay = recount.due.last().map_or(0, |due| due.0 - recount.covered_at.0);
+            let delay = recount.due.last().map_or(TimeDelta::zero(), |due| *due - recount.covered_at);
             let is_long_gone = recount.span.to + delay < recount.covered_at;
             if self.recount.len() < MANY_RECOUNTS || !is_long_gone {
                 self.recount.push(recount);
@@ -220,7 +221,6 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::MINUTE;
 
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
@@ -324,7 +324,7 @@ mod tests {
     fn a_window_is_abandoned_long_after_its_opener_s_lease() {
         let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
         let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 };
-        assert!(!window.is_abandoned(Millis(1_000 + 15 * MINUTE)));
-        assert!(window.is_abandoned(Millis(1_001 + 15 * MINUTE)));
+        assert!(!window.is_abandoned(Millis(1_000) + TimeDelta::minutes(15)));
+        assert!(window.is_abandoned(Millis(1_001) + TimeDelta::minutes(15)));
     }
 }

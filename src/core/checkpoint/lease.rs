@@ -1,8 +1,9 @@
 //! The lease: which run may write.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::core::time::{MINUTE, Millis};
+use crate::core::time::Millis;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,7 +16,7 @@ impl Lease {
     /// Whether what its run sent can no longer be on its way: no Lambda runs for more than 15 minutes, and none sends
     /// anything after its lease.
     pub fn is_long_over(&self, now: Millis) -> bool {
-        self.until + 15 * MINUTE < now
+        self.until + TimeDelta::minutes(15) < now
     }
 
     /// Of a run that surely stored nothing under it, and holds it no longer.

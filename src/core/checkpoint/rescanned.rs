@@ -1,16 +1,16 @@
 //! The part of the checkpoint of a stream that is read again by when its records began.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::{DAY, HOUR, Millis, as_millis};
 
 /// How far back the youngest records reach, and those of the last day.
-const FRESH: i64 = 2 * HOUR;
-const DAY: i64 = 24 * HOUR;
+const FRESH: TimeDelta = TimeDelta::hours(2);
 /// How often those of the last day are read, and all.
-const DAY_EVERY: i64 = HOUR;
-const ALL_EVERY: i64 = 6 * HOUR;
+const DAY_EVERY: TimeDelta = HOUR;
+const ALL_EVERY: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -50,7 +50,8 @@ pub struct Sweep {
     pub done_to: Millis,
     pub to: Millis,
     /// How long the next slice is.
-    pub slice: i64,
+    #[serde(with = "as_millis")]
+    pub slice: TimeDelta,
 }
 
 /// How old the records of a sweep are, and so how often it is due.
@@ -68,7 +69,7 @@ pub enum Tier {
 impl RescannedState {
     /// What is due is begun, unless it is under way: each tier by itself, the youngest records first. After an outage
     /// everything is due that began since.
-    pub fn plan(&mut self, now: Millis, rescan: i64) {
+    pub fn plan(&mut self, now: Millis, rescan: TimeDelta) {
         let oldest = self.covered_to.map_or(now - rescan, |to| (now - rescan).min(to - FRESH));
         let oldest = self.known_from.map_or(oldest, |from| oldest.max(from));
         let day_due = self.day_swept_at.is_none_or(|at| at + DAY_EVERY <= now);
@@ -83,7 +84,7 @@ impl RescannedState {
             if !is_due || is_under_way || from >= to {
                 continue;
             }
-            self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to.0 - from.0 });
+            self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to - from });
             match tier {
                 Tier::Fresh => {}
                 Tier::Day => self.day_swept_at = Some(now),
@@ -117,33 +118,33 @@ impl RescannedState {
 mod tests {
     use super::*;
 
-    const NOW: Millis = Millis(1_000 * HOUR);
+    const NOW: Millis = Millis(TimeDelta::hours(1_000).num_milliseconds());
 
     fn tiers(state: &RescannedState) -> Vec<(Tier, i64, i64)> {
         state
             .sweeps
             .iter()
-            .map(|sweep| (sweep.tier, (NOW.0 - sweep.done_to.0) / HOUR, (NOW.0 - sweep.to.0) / HOUR))
+            .map(|sweep| (sweep.tier, (NOW - sweep.done_to).num_hours(), (NOW - sweep.to).num_hours()))
             .collect()
     }
 
     #[test]
     fn the_first_run_reads_all_the_youngest_first() {
         let mut state = RescannedState::default();
-        state.plan(NOW, 72 * HOUR);
+        state.plan(NOW, TimeDelta::hours(72));
         assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 24, 2), (Tier::All, 72, 24)]);
-        state.plan(NOW, 72 * HOUR);
+        state.plan(NOW, TimeDelta::hours(72));
         assert_eq!(state.sweeps.len(), 3, "what is under way is not begun twice");
     }
 
     #[test]
     fn what_is_older_is_read_more_rarely() {
         let mut state = RescannedState::default();
-        state.plan(NOW, 72 * HOUR);
+        state.plan(NOW, TimeDelta::hours(72));
         let mut due = Vec::new();
         for hours in 0..=6 {
             state.sweeps.clear();
-            state.plan(NOW + hours * HOUR, 72 * HOUR);
+            state.plan(NOW + TimeDelta::hours(hours), TimeDelta::hours(72));
             due.push(state.sweeps.len());
         }
         assert_eq!(due, [1, 2, 2, 2, 2, 2, 3]);
@@ -155,26 +156,26 @@ mod tests {
         state.plan(NOW, HOUR);
         assert_eq!(tiers(&state), [(Tier::Fresh, 1, 0)]);
         let mut state = RescannedState::default();
-        state.plan(NOW, 12 * HOUR);
+        state.plan(NOW, TimeDelta::hours(12));
         assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 12, 2)]);
     }
 
     #[test]
     fn after_an_outage_all_is_read_that_began_since_and_nothing_that_is_forgotten() {
-        let mut state = RescannedState { covered_to: Some(NOW - 200 * HOUR), ..RescannedState::default() };
-        state.plan(NOW, 72 * HOUR);
+        let mut state = RescannedState { covered_to: Some(NOW - TimeDelta::hours(200)), ..RescannedState::default() };
+        state.plan(NOW, TimeDelta::hours(72));
         assert_eq!(tiers(&state).last(), Some(&(Tier::All, 202, 24)));
-        let mut state = RescannedState { known_from: Some(NOW - 100 * HOUR), ..RescannedState::default() };
-        state.plan(NOW, 2_000 * HOUR);
+        let mut state = RescannedState { known_from: Some(NOW - TimeDelta::hours(100)), ..RescannedState::default() };
+        state.plan(NOW, TimeDelta::hours(2_000));
         assert_eq!(tiers(&state).last(), Some(&(Tier::All, 100, 24)));
     }
 
     #[test]
     fn what_is_still_read_is_not_forgotten() {
         let mut state = RescannedState { covered_to: Some(NOW), ..RescannedState::default() };
-        assert_eq!(state.forget_before(NOW - 96 * HOUR), NOW - 96 * HOUR);
-        state.plan(NOW, 96 * HOUR);
-        assert_eq!(state.forget_before(NOW - HOUR), NOW - 96 * HOUR);
+        assert_eq!(state.forget_before(NOW - TimeDelta::hours(96)), NOW - TimeDelta::hours(96));
+        state.plan(NOW, TimeDelta::hours(96));
+        assert_eq!(state.forget_before(NOW - HOUR), NOW - TimeDelta::hours(96));
         state.sweeps.clear();
         assert_eq!(state.forget_before(NOW - HOUR), NOW - HOUR);
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::lease::Lease;
 use crate::core::json::is_default;
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 
 /// What is stored of versions or inventory, and what is being stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl StateObject {
 impl StoredState {
     /// Opens a reading: the one that a run left open, or a new one.
     pub fn open(&mut self, now: Millis, by: &Lease) -> Millis {
-        let at = self.open.unwrap_or_else(|| self.last.map_or(now, |last| now.max(last + 1)));
+        let at = self.open.unwrap_or_else(|| self.last.map_or(now, |last| now.max(last + MILLISECOND)));
         (self.open, self.last) = (Some(at), Some(at));
         if !self.opened_by.contains(by) {
             self.opened_by.push(by.clone());
@@ -84,8 +84,9 @@ impl StoredState {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
-    use crate::core::time::MINUTE;
 
     #[test]
     fn a_reading_left_open_keeps_its_key_and_the_next_gets_a_later_one() {
@@ -98,7 +99,7 @@ mod tests {
         unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(250));
         assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
         assert_eq!(unwritten.applied, 1);
-        unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(50 + 15 * MINUTE + 1));
+        unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(51) + TimeDelta::minutes(15));
         assert_eq!((unwritten.open, unwritten.applied), (None, 0));
         stored.close(&alive, WriteOutcome::Unexpected, 0, Millis(250));
         assert_eq!(stored.open, Some(Millis(100)), "the next run learns of it");

@@ -1,5 +1,7 @@
 //! What manifests tell and the checkpoint doesn't know, since it is an older version of itself, or was begun anew.
 
+use chrono::TimeDelta;
+
 use crate::core::checkpoint::{Checkpoint, EventsState, Recount};
 use crate::core::intervals::Span;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
@@ -55,7 +57,7 @@ impl Checkpoint {
     }
 
     /// A window whose objects were seen is covered, whatever stood here of it.
-    pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[i64]) {
+    pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[TimeDelta]) {
         let Some(window) = entry.window else { return };
         let (state, stuck) = self.events_and_stuck(entry.stream);
         state.open.retain(|open| open.span.intersection(window).is_none());

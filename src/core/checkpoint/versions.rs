@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
 use crate::core::json::is_default;
-use crate::core::time::{DAY, HOUR, Millis};
+use crate::core::time::{HOUR, Millis};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,7 +38,7 @@ pub struct VersionsState {
 impl VersionsState {
     /// Whether the whole list is to be compared with what is known: each week, and an hour after something was missing.
     pub fn is_to_be_compared(&self, now: Millis) -> bool {
-        let every = if self.is_missing { HOUR } else { 7 * DAY };
+        let every = if self.is_missing { HOUR } else { TimeDelta::days(7) };
         self.listed_to.is_some() && self.compared_at.is_none_or(|at| at + every <= now)
     }
 }

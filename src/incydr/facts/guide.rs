@@ -1,7 +1,7 @@
 //! The endpoints as the Google `SecOps` guide prints them, for who has an API that speaks so. The vendor's SDK knows none
 //! of them. There is no total and no end of a span: a list is whole when its chain of page tokens ends.
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 
 use crate::core::intervals::Span;
@@ -63,7 +63,7 @@ static AUDIT: Kind = Kind::Events(Events {
     // Each window reads all that came after it: the fewer of them the better.
     total: Total::Nowhere { longest: DAY, has_end: false },
     has_id: false,
-    retention: Some(90 * DAY),
+    retention: Some(TimeDelta::days(90)),
     keeps_what_is_not_json: true,
 });
 

@@ -1,5 +1,6 @@
 //! How a stream behaves over time, and by which facts it is read.
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use crate::core::intervals::Span;
@@ -33,10 +34,10 @@ pub struct Events {
     pub total: Total,
     /// Rows that are alike in every byte are one record, for each has an id.
     pub has_id: bool,
-    /// How long the API keeps a record, in milliseconds, where that is the same for all tenants: older spans expire
-    /// unread. None: it depends on the tenant's plan, of which `FILE_EVENTS_RETENTION_DAYS` tells. An older span expires
-    /// if the API shows nothing in it.
-    pub retention: Option<i64>,
+    /// How long the API keeps a record, where that is the same for all tenants: older spans expire unread. None: it
+    /// depends on the tenant's plan, of which `FILE_EVENTS_RETENTION_DAYS` tells. An older span expires if the API shows
+    /// nothing in it.
+    pub retention: Option<TimeDelta>,
     /// An answer that is not JSON is set aside whole, and counts as the last page.
     pub keeps_what_is_not_json: bool,
 }
@@ -47,9 +48,9 @@ pub enum Total {
     InPage,
     /// From an endpoint of its own, which takes the same request: its path, and where the count stands.
     Endpoint { path: &'static str, count: &'static str },
-    /// There is none: what was read is all there is. A window is cut no longer than `longest` milliseconds, and what
+    /// There is none: what was read is all there is. A window is cut no longer than `longest`, and what
     /// is asked for has an end, or not.
-    Nowhere { longest: i64, has_end: bool },
+    Nowhere { longest: TimeDelta, has_end: bool },
 }
 
 /// Records that change after they appear; read by when they were last updated, each with its detail.
@@ -96,8 +97,7 @@ pub struct Inventory {
 
 /// What is found in other records, and read from none of its own.
 pub struct Findings {
-    /// How often, in milliseconds.
-    pub every: i64,
+    pub every: TimeDelta,
 }
 
 /// One of the lists that make up an inventory.
@@ -114,8 +114,8 @@ pub struct Part {
     /// What is stored is not the list's item.
     pub detail: Option<Detail>,
     /// It is no list, but the whole of a record of which the first part shows a summary: asked for where that is new or
-    /// has changed, and otherwise once in so many milliseconds, as far as a share of the budget goes.
-    pub every: Option<i64>,
+    /// has changed, and otherwise once in this time, as far as a share of the budget goes.
+    pub every: Option<TimeDelta>,
 }
 
 /// The whole of a record of which a list shows only a summary. It never changes.
@@ -149,7 +149,7 @@ impl Part {
         name: &'static str,
         id: &'static [&'static str],
         path: &'static str,
-        every: i64,
+        every: TimeDelta,
     ) -> Self {
         let list = List::get(path, Place::Alone, id, Paging::Whole).without_total();
         Self { none: &[404], every: Some(every), ..Self::of_each(name, id[0], list) }
