@@ -1,4 +1,4 @@
-"""doctor.py ENV: what would go wrong with the deployment of ENV, or does, each with the command that mends it.
+"""doctor.py ENV: finds faults in the deployment of ENV, now or to be expected, and names the command that mends each.
 
 It changes nothing: it reads settings, and asks AWS and the API. Needs Python 3.11 and the AWS CLI.
 """
@@ -20,14 +20,14 @@ if sys.version_info < (3, 11):
 import tomllib  # noqa: E402  (not there before 3.11)
 
 ROOT = Path(__file__).resolve().parents[1]
-# Lambda lets an account reserve nothing of the last hundred.
+# Lambda lets an account reserve nothing of its last hundred.
 KEPT_FOR_OTHERS = 100
-# A stack in one of these can't be deployed over.
+# A stack in one of these states can't be updated.
 DEAD_ENDS = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
 
 
 class Refused(Exception):
-    """What the AWS CLI said instead of an answer."""
+    """The AWS CLI's error message."""
 
 
 def aws(*arguments: str) -> Any:
@@ -38,7 +38,7 @@ def aws(*arguments: str) -> Any:
     return json.loads(done.stdout or "{}")
 
 
-# Nothing is worth a minute's retries here.
+# A minute of retries would be too long here.
 ENVIRONMENT = os.environ | {"AWS_MAX_ATTEMPTS": os.environ.get("AWS_MAX_ATTEMPTS", "2"), "AWS_PAGER": ""}
 
 
@@ -62,7 +62,7 @@ class Doctor:
         print(f"  MEND  {text}\n          {command}")
 
     def settings(self) -> dict[str, str]:
-        """What samconfig.toml gives as parameters."""
+        """The parameters in samconfig.toml."""
         config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text("utf-8"))
         given = config.get(self.env, {}).get("global", {}).get("parameters", {}).get("parameter_overrides", [])
         return dict(item.split("=", 1) for item in given)
@@ -130,7 +130,7 @@ class Doctor:
         return subprocess.run(["aws", "configure", "get", name], text=True, capture_output=True).stdout.strip()
 
     def deployed(self) -> None:
-        """What is deployed counts more than what would be."""
+        """Parameters of the deployed stack override those of samconfig.toml."""
         try:
             (facts,) = aws("cloudformation", "describe-stacks", "--stack-name", self.stack)["Stacks"]
         except Refused as refused:
@@ -282,7 +282,7 @@ class Doctor:
         )
 
     def runs(self) -> None:
-        """What the function itself says. Both actions write nothing."""
+        """Asks the function itself. Both actions write nothing."""
         answer = self.invoke("probe")
         if error := answer.get("errorType"):
             return self.mend(f"probe: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
@@ -314,7 +314,7 @@ class Doctor:
 
 
 def leaves_it_to_iam(policy: dict[str, Any], account: str) -> bool:
-    """Whether a statement allows the account itself, without which IAM's policies count for nothing."""
+    """Whether a statement allows the account itself. Without that, IAM's policies have no effect."""
     for statement in policy["Statement"]:
         principal = statement.get("Principal", {})
         named = principal.get("AWS", []) if isinstance(principal, dict) else principal

@@ -1,7 +1,7 @@
 #!/bin/sh
-# release.sh [DIRECTORY]: makes what a release consists of, for each processor that can be built here: the zips of collector
-# and responder, their SHA-256 and lists of ingredients (CycloneDX); the templates that take them, and the notes. Needs cargo
-# and python3; for the other processor than this machine's, cargo-lambda. The same sources make the same bytes.
+# release.sh [DIRECTORY]: makes a release for each processor that can be built here: the zips of collector and
+# responder, their SHA-256 and lists of ingredients (CycloneDX), the templates with these zips, and the notes. Needs
+# cargo and python3, and cargo-lambda for another processor than this machine's. The same sources make the same bytes.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,11 +13,11 @@ release=${1:-$built/release-$version}
 rm -rf "$release"
 mkdir -p "$release"
 
-# Where the sources lie on this machine is told in the places of panics, and would make every machine's bytes its own.
+# Panic messages contain the paths of the sources. This machine's paths would make its bytes different from others'.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$root=/incydr-collector"
 
-# make_zip ARCH BUILT ZIP: what was built, under the release's name, with its hash and its list of ingredients.
+# make_zip ARCH BUILT ZIP: copies the built zip to the release's name, and adds its hash and list of ingredients.
 make_zip() {
     cp "$built/lambda/$1/$2" "$release/$3.zip"
     (cd "$release" && python3 -c '

@@ -1,6 +1,8 @@
-//! Events, read by window: the loop around [`Schedule`]. It does the step that the schedule answers, and tells it what
-//! came of it. Each window is opened on the checkpoint, read until it agrees with the API's own count, stored, and
-//! covered. Several are read at once.
+//! Collects event streams by window: a loop that does the steps which [`Schedule`] returns, and tells it their
+//! outcomes.
+//!
+//! Each window is opened on the checkpoint, read until it agrees with the API's count, stored, and covered. Several
+//! windows are read at once.
 
 mod open;
 mod read;
@@ -30,7 +32,7 @@ use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
 use crate::incydr::request::Caller;
 
-/// A step that has ended: what came of it, and the reading that the next manifest tells of.
+/// The outcome of a step, and the finished reading for the next manifest.
 struct Ended {
     outcome: Outcome,
     done: Option<ReadingEntry>,
@@ -42,7 +44,7 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// After so many runs that died over a window the next ones leave it alone for a while.
+/// After this many runs that died while they read a window, it is left alone for a while.
 const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
@@ -51,7 +53,7 @@ impl Collector<'_> {
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
             self.owe(facts, state, horizon);
-            // What was covered or has expired since is stuck no longer, nor is what waits for no recount any more.
+            // A span that was covered or has expired isn't stuck any more, nor is a recount that is no longer planned.
             stuck.keep_within(&state.due(horizon));
             stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
         });
@@ -75,8 +77,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Step after step, in as many lanes as there is use in. After an error that is not one window's none is begun, and
-    /// those under way are finished.
+    /// Does one step after the other, in as many lanes as the limit allows. After an error that isn't about one window
+    /// it begins no more steps and finishes those that run.
     async fn follow(&self, facts: &'static Events, schedule: &mut Schedule) -> Result<(), Error> {
         let lanes = self.run.api.lanes();
         let mut under_way = FuturesUnordered::new();
@@ -117,7 +119,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Does one step. An error is not this step's alone, and ends the stream's work in this run.
+    /// Does one step. Returns an error only if it ends the stream's work in this run.
     async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<Ended, Error> {
         match step {
             Step::Count { span, patience } => self.count_gap(facts, span, patience).await,
@@ -131,10 +133,10 @@ impl Collector<'_> {
         }
     }
 
-    /// Puts what came of a step on the checkpoint, in one change with the reading that a manifest tells of.
+    /// Puts a step's outcome on the checkpoint, in the same update as the reading for the manifest.
     fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: Ended) {
         let now = Millis::now();
-        // In a warm container the first answer is the first word of the API's clock.
+        // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
         let Ended { outcome, done } = ended;
         let done = match (&outcome, done) {
@@ -174,7 +176,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Counts a gap, to plan how it is cut.
+    /// Counts a gap, to plan how to cut it.
     async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<Ended, Error> {
         let request = self.request(facts, span);
         Ok(match self.count(facts, &request, &self.patient(patience)).await {
@@ -201,7 +203,7 @@ impl Collector<'_> {
         }
         if window.resumed >= MOST_DEATHS && !window.is_abandoned(Millis::now()) {
             let message = format!(
-                "{} runs died while they read {} to {}; it is left alone until nothing that they sent can arrive any more, and is read in parts then",
+                "{} runs died while they read {} to {}; the window is left alone until none of their requests can still arrive, and then read in parts",
                 window.resumed, span.from, span.to
             );
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
@@ -214,8 +216,8 @@ impl Collector<'_> {
         self.finish(facts, &window, &plan).await
     }
 
-    /// Of the span that was asked for, some may be left to the shards of a backfill. In a run for all that is owed, a
-    /// recount may know of rows of a covered window that are not stored yet.
+    /// The result if all steps succeeded. Partial if shards of a backfill read a part of the span that was asked for,
+    /// or if a recount found rows that aren't stored yet.
     fn outcome(&self) -> StreamOutcome {
         let is_partial = self.look(|state, _| match self.run.span {
             Some(span) => state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()),
@@ -224,7 +226,7 @@ impl Collector<'_> {
         if is_partial { StreamOutcome::Partial } else { StreamOutcome::Complete }
     }
 
-    /// The stream's part of the checkpoint, and what is stuck of it, to look at.
+    /// Looks at the stream's state and stuck list on the checkpoint.
     fn look<T>(&self, look: impl FnOnce(&EventsState, &StuckList) -> T) -> T {
         self.run.ledger.read(|checkpoint| {
             let (nothing, none) = (EventsState::default(), StuckList::default());
@@ -233,7 +235,7 @@ impl Collector<'_> {
         })
     }
 
-    /// The same, to change it.
+    /// Changes the stream's state and stuck list on the checkpoint.
     fn update_events<T>(&self, change: impl FnOnce(&mut EventsState, &mut StuckList) -> T) -> T {
         self.run.ledger.update(|checkpoint| {
             let (state, stuck) = checkpoint.events_and_stuck(self.stream);
@@ -241,7 +243,7 @@ impl Collector<'_> {
         })
     }
 
-    /// Windows end here at the latest, so that what is asked for lies before now minus settle.
+    /// The latest end of a window: now minus settle, in whole seconds.
     fn horizon(&self) -> Millis {
         (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND)
     }
@@ -272,7 +274,7 @@ impl Collector<'_> {
         }
     }
 
-    /// The request for a window, margin and all.
+    /// The request for a window, including its margin.
     fn request(&self, facts: &Events, span: Span) -> Value {
         (facts.request)(&self.run.settings.file_event_query, asked(span))
     }
@@ -281,7 +283,7 @@ impl Collector<'_> {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
     }
 
-    /// Retries take at most half of the time that is left, so that a span that fails leaves time for others.
+    /// A caller whose retries take at most half of the time left, so that a span that fails leaves time for others.
     fn patient(&self, patience: Patience) -> Caller<'_> {
         let now = Millis::now();
         let left = (self.run.times.read_until - now).max(TimeDelta::zero());

@@ -1,60 +1,60 @@
-//! Where an event stream's rows lie, as far as this run knows: plain arithmetic.
+//! Estimates the rows that an event stream has per span, from what this run has seen, and cuts windows by that.
 
 use chrono::TimeDelta;
 
 use crate::core::intervals::Span;
 use crate::core::time::{DAY, Millis, SECOND, millis, scaled};
 
-/// A filter of the API may cut at milliseconds or at seconds, inclusive or not. So each request begins 1 s before its
-/// window. It ends at a whole second, before which every such filter shows all.
+/// Requests begin 1 s before their window and end at the next whole second. So they return every row of the window,
+/// whether the API's filter cuts at milliseconds or at seconds, inclusive or not.
 pub const MARGIN: TimeDelta = SECOND;
-/// A window is no shorter than 2 s: in a shorter one the margins would hold more rows than the window.
+/// A window is at least 2 s long. In a shorter one the margins would hold more rows than the window.
 pub const SHORTEST: TimeDelta = TimeDelta::seconds(2);
-/// A window is no longer than a day, because each of its hours is an object of its own.
+/// A window is at most a day long, because each of its hours becomes an object.
 pub const LONGEST: TimeDelta = DAY;
-/// A window that follows a sparse one is at most so many times as long.
+/// A window after a sparse one is at most this many times as long.
 const GROWTH: f64 = 8.0;
-/// A span is counted before it is read where it would hold so many times too many rows, if they lay evenly.
+/// A span is counted before it is read if, with this uneven a distribution, it could have too many rows.
 const LIKELY_TOO_MANY: f64 = 16.0;
-/// One window's records are held gzipped in memory until they are stored: at most so many bytes, as far as is known.
+/// Limit for a window's records, which are held in memory until they are stored, in gzipped bytes as far as known.
 const MOST_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
 
-/// Spans with their number of rows, disjoint and in order.
+/// Spans with their numbers of rows, disjoint and in order.
 #[derive(Clone, Debug, Default)]
 pub struct Density {
     pieces: Vec<Piece>,
-    /// Of the window or count that ended last.
+    /// The last window or count that ended.
     last: Option<Last>,
-    /// The API's counts stop here, however many rows there are.
+    /// The greatest number that the API counts to, if it has shown one.
     cap: Option<u64>,
     counts: usize,
 }
 
-/// Rows of a span.
+/// The number of rows in a span.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     pub span: Span,
     pub rows: u64,
-    /// They are the API's own count, of which nothing was taken off.
+    /// The number is the API's own count, and nothing was subtracted.
     pub is_exact: bool,
-    /// The count of which this is a part.
+    /// The count that this is a part of.
     count: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
     span: Span,
-    /// Rows a millisecond: of the windows before it too, as long as they were alike.
+    /// Rows per millisecond, averaged over similar windows before it.
     density: f64,
-    /// It held about as many rows as a window should.
+    /// It had about as many rows as a window should have.
     is_typical: bool,
 }
 
-/// What to do at the beginning of a gap.
+/// The next step at the beginning of a gap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cut {
     Count(Span),
-    /// What is under way tells where to cut.
+    /// Wait: a window or count under way determines where to cut.
     Wait,
     Read {
         span: Span,
@@ -64,13 +64,13 @@ pub enum Cut {
 }
 
 impl Density {
-    /// The API counts `rows` in a span.
+    /// Notes the API's count of a span.
     pub fn counted(&mut self, span: Span, rows: u64) {
         self.put(span, rows);
         self.last = Some(Last { span, density: per_milli(span, rows), is_typical: false });
     }
 
-    /// A window was planned, and is taken to hold so many rows.
+    /// Notes that a window was planned, with its expected rows.
     pub fn planned(&mut self, span: Span, expected: u64) {
         let Some(whole) = self.at(span.from).filter(|piece| piece.span != span) else { return };
         self.put(span, expected);
@@ -79,7 +79,7 @@ impl Density {
         }
     }
 
-    /// A window was read: `inside` of its rows lie in it. `most` is how many it might have held.
+    /// Notes that a window was read. `inside` of its rows lie in it; it could have had `most`.
     pub fn read(&mut self, span: Span, inside: u64, most: u64) {
         self.correct(span, inside);
         self.pieces.retain(|piece| piece.span != span);
@@ -90,7 +90,7 @@ impl Density {
         self.last = Some(Last { span, density, is_typical });
     }
 
-    /// What a window held more or less than was expected, the rest of its count holds less or more.
+    /// Moves the difference between expected and real rows of a window to the rest of its count.
     fn correct(&mut self, span: Span, rows: u64) {
         let Some(piece) = self.pieces.iter().find(|piece| piece.span == span).copied() else { return };
         let rest = self.pieces.iter_mut().filter(|rest| rest.count == piece.count && rest.span > span);
@@ -99,28 +99,28 @@ impl Density {
         }
     }
 
-    /// A window turned out to hold more rows than it may.
+    /// Notes that a window has more rows than it may have.
     pub fn too_dense(&mut self, span: Span, rows: u64) {
         self.correct(span, rows);
         self.put(span, rows);
-        // Nobody knows where in it they lie: one window at a time, until one is typical.
+        // Nobody knows where in the window the rows are. So windows are read one at a time, until one is typical.
         let before = Span { from: span.from - span.length(), to: span.from };
         self.last = Some(Last { span: before, density: per_milli(span, rows), is_typical: false });
     }
 
-    /// A count that is lower than what was shown is a cap.
+    /// Notes that the API's counts stop at `at`, because it returned more rows than it counted.
     pub fn capped(&mut self, at: u64) {
         self.cap = Some(self.cap.map_or(at, |cap| cap.min(at)));
         self.pieces.retain(|piece| piece.rows < at);
         self.last = None;
     }
 
-    /// Whether a count may be a cap: it is one that was seen, or a multiple of 10,000.
+    /// Whether a count may be a cap: it has reached one that was seen before, or is a multiple of 10,000.
     pub fn may_be_capped(&self, rows: u64) -> bool {
         self.cap.is_some_and(|cap| rows >= cap) || rows > 0 && rows.is_multiple_of(10_000)
     }
 
-    /// Replaces what was known of a span; what surrounds it keeps the rest of the rows.
+    /// Replaces the rows of a span. The spans around it keep the rest of their rows.
     fn put(&mut self, span: Span, rows: u64) {
         let mut rest = Vec::new();
         self.counts += 1;
@@ -146,7 +146,8 @@ impl Density {
         self.pieces.iter().find(|piece| piece.span.contains(at)).copied()
     }
 
-    /// The next window at the beginning of a gap, or what must be counted first. `most` is how many rows it may hold.
+    /// Returns the next window at the beginning of a gap, or the span to count first. `most` returns how many rows it
+    /// may have.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> Cut {
         let Some(piece) = self.at(gap.from) else { return Cut::Count(gap) };
@@ -159,19 +160,20 @@ impl Density {
         }
         let most = most(rows.max(1));
         if rows == 0 && !is_exact {
-            // The rest of a piece of which all rows were read: one count tells whether it is empty.
+            // The rest of a piece whose rows have all been read. One count says whether it is empty.
             return Cut::Count(known);
         }
         if rows <= most && known.length() <= LONGEST {
             let count = is_exact.then_some(rows);
             return Cut::Read { span: known, count, expected: Some(rows) };
         }
-        // A twentieth less, so that chance seldom takes one more page.
+        // 5 % less, so that chance seldom takes another page.
         let target = most as f64 * 0.95;
         let average = per_milli(known, rows);
         let last = self.last.filter(|last| last.is_typical || last.span.to == known.from || is_busy);
         let ideal = match last {
-            // Much denser rows lie ahead, or these were sparse, which may end anywhere: one window at a time.
+            // The rows ahead are much denser, or those behind were sparse and that may end anywhere. One window at a
+            // time.
             Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return Cut::Wait,
             Some(last) if last.is_typical => target / last.density,
             Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
@@ -188,7 +190,7 @@ impl Density {
     }
 }
 
-/// Rows a millisecond.
+/// Rows per millisecond.
 #[allow(clippy::cast_precision_loss)]
 fn per_milli(span: Span, rows: u64) -> f64 {
     rows as f64 / in_millis(span.length())
@@ -199,7 +201,7 @@ fn in_millis(length: TimeDelta) -> f64 {
     length.num_milliseconds() as f64
 }
 
-/// How fast rows were read in this run, and how large they are.
+/// The speed at which rows were read in this run, and their size.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     per_row: Option<PerRow>,
@@ -226,33 +228,33 @@ impl Pace {
         }
     }
 
-    /// The gzipped size of so many rows and a tenth more. 0 while nothing is known.
+    /// The gzipped size of so many rows plus 10 %. 0 until a window was read.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn bytes(self, rows: u64) -> u64 {
         self.per_row.map_or(0, |per_row| (per_row.bytes * rows as f64 * 1.1) as u64)
     }
 }
 
-/// The sizes of windows, in rows.
+/// The limits for the rows of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub full_page: u64,
 }
 
 impl Sizes {
-    /// A window holds at most four full pages by the API's count.
+    /// A window has at most four full pages of rows by the API's count.
     pub fn most(self) -> u64 {
         4 * self.full_page
     }
 
-    /// A window that turns out to hold up to one page more than it was cut for is read all the same.
+    /// A window with up to one page more than planned is read all the same.
     pub fn too_many(self, rows: u64) -> u64 {
         rows.saturating_add(self.full_page)
     }
 
-    /// How many of `count` rows the next window may hold when the run has `left`: as many as fit 60 % of
-    /// that time and the memory, in full pages where it is more than one. Before the pace is known it is one page, unless
-    /// all rows fit one window and 20 s are left.
+    /// Returns how many of `count` rows the next window may have if the run has `left` milliseconds: as many as fit in
+    /// 60 % of that time and in memory, in full pages if it is more than one. Until the pace is known it is one page,
+    /// unless all rows fit one window and 20 s are left.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn next(self, count: u64, left: TimeDelta, pace: Pace) -> u64 {
         const PLENTY: TimeDelta = TimeDelta::seconds(20);
@@ -266,12 +268,12 @@ impl Sizes {
     }
 }
 
-/// The span that a request for a window asks for.
+/// The span that is requested for a window.
 pub fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) }
 }
 
-/// The first `length` of a span, up to a whole second; all of it where less than 2 s would be left.
+/// The first `length` milliseconds of a span, up to a whole second. The whole span if less than 2 s would be left.
 pub fn first(span: Span, length: TimeDelta) -> Span {
     if length >= span.length() {
         return span;
@@ -284,15 +286,15 @@ fn first_half(span: Span) -> Span {
     first(span, span.length() / 2)
 }
 
-/// The part of `whole` that `part` has in `of`, rounded down.
+/// The share of `whole` for `part` of `of`, rounded down.
 pub fn share(whole: u64, part: TimeDelta, of: TimeDelta) -> u64 {
     let [part, of] = [part, of].map(|length| u128::from(length.num_milliseconds().unsigned_abs()));
     let exact = u128::from(whole) * part / of.max(1);
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
-/// Cuts a span into `parts` of about the same length, none shorter than 2 s or much longer than a day, at whole seconds
-/// where that is possible.
+/// Cuts a span into `parts` of about equal length, at least 2 s and not much more than a day, at whole seconds if
+/// possible.
 pub fn cut(span: Span, parts: u64) -> Vec<Span> {
     let [length, shortest, longest] =
         [span.length(), SHORTEST, LONGEST].map(|length| length.num_milliseconds().unsigned_abs());
@@ -309,7 +311,7 @@ pub fn cut(span: Span, parts: u64) -> Vec<Span> {
     cut
 }
 
-/// Cuts a span into halves; none where they would be shorter than 2 s.
+/// Cuts a span into halves. None if they would be shorter than 2 s.
 pub fn halves(span: Span) -> Option<[Span; 2]> {
     if span.length() < SHORTEST * 2 {
         return None;

@@ -1,4 +1,4 @@
-//! Instants in whole milliseconds, the precision of a window's bounds and of the API's time filters.
+//! Instants in whole milliseconds, the precision of windows and of the API's time filters.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -24,9 +24,9 @@ impl Millis {
         Self(clock::now())
     }
 
-    /// Reads RFC 3339 with no to nine fraction digits and cuts it to milliseconds. A window's bounds are whole
-    /// milliseconds, so a record lies in a window exactly when its cut time does. A time without an offset is UTC; an
-    /// offset may be `+0000` or `+00`, a blank may stand for the `T`, and the seconds may be left out.
+    /// Parses RFC 3339 with up to nine fraction digits, and cuts it to milliseconds. Windows begin and end at whole
+    /// milliseconds, so the cut never moves a record into another window. Without an offset the time is UTC. Also
+    /// accepts `+0000` or `+00`, a space instead of the `T`, and a time without seconds.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(time) = DateTime::parse_from_rfc3339(text) {
             return Some(Self(time.timestamp_millis()));
@@ -51,7 +51,7 @@ impl Millis {
         Self(-(-self.0).div_euclid(unit) * unit)
     }
 
-    /// How long it is from `earlier` to this instant; nothing when that lies in the future.
+    /// The time from `earlier` to this instant. 0 if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         (self - earlier).to_std().unwrap_or_default()
     }
@@ -60,13 +60,13 @@ impl Millis {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
     }
 
-    /// As it stands in an object's key: `20261121T130000000Z`.
+    /// The form in keys: `20261121T130000000Z`.
     pub fn compact(self) -> impl fmt::Display {
         self.date_time().format("%Y%m%dT%H%M%S%3fZ")
     }
 }
 
-/// Of `Z`, nothing, `+01`, `+0130` and `+01:30`.
+/// Parses `Z`, an empty offset, `+01`, `+0130` and `+01:30`.
 fn offset(text: &str) -> Option<TimeDelta> {
     if matches!(text, "" | "Z" | "z" | "UTC" | "GMT") {
         return Some(TimeDelta::zero());

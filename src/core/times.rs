@@ -1,4 +1,4 @@
-//! What a run's time is for.
+//! Divides a run's time into phases.
 
 use chrono::TimeDelta;
 
@@ -6,7 +6,7 @@ use crate::core::time::Millis;
 
 const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
 
-/// A run's time: it stops reading first, then storing, then telling what it did, then committing.
+/// The ends of a run's phases: reading, storing, writing the manifest and health records, committing.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub read_until: Millis,
@@ -16,7 +16,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// At most a fifth of the time that was given is kept back, and at most ten seconds.
+    /// Keeps back at most a fifth of the time, and at most ten seconds.
     pub fn new(began: Millis, deadline: Millis) -> Self {
         let kept = ((deadline - began) / 5).clamp(TimeDelta::zero(), MOST_KEPT);
         Self {

@@ -1,4 +1,5 @@
-//! Whether an action may be done now: where it needs approval, another person has given it, to this very request.
+//! Decides whether a request may be carried out. If its action needs approval, another person must have approved this
+//! very request.
 
 use crate::core::time::Millis;
 use crate::respond::error::{Kind, RespondError};
@@ -10,12 +11,12 @@ pub enum Approved {
     NotNeeded,
     Pending,
     By(String),
-    /// By whom, and why.
+    /// The person who refused, and the reason.
     Rejected(String, RespondError),
 }
 
-/// `may_approve`: it was invoked under the name under which alone an approval is believed. An error is one after which the
-/// same request may be brought again.
+/// Decides about a request. `may_approve` says whether the function was invoked through the alias for approvals. After
+/// an error the same request may be sent again.
 pub async fn approval(
     request: &Request,
     settings: &RespondSettings,
@@ -34,7 +35,7 @@ pub async fn approval(
     if !may_approve {
         let alias = &settings.approvals_alias;
         return Err(rejected(format!(
-            "an approval is believed only where the function is invoked as its alias {alias:?}"
+            "an approval is valid only if the function is invoked through its alias {alias:?}"
         )));
     }
     let since = store.waits_since(request, until).await?;
@@ -47,7 +48,7 @@ pub async fn approval(
     })
 }
 
-/// Why an approval is none.
+/// Returns why an approval is not valid.
 fn rejection(request: &Request, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
     let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
     match () {

@@ -1,4 +1,4 @@
-"""The first quarter of an hour, as docs/deploy.md tells it: its commands are typed as they stand, from nothing to the proof."""
+"""The first quarter of an hour in docs/deploy.md. Its commands are typed unchanged, from nothing to the proof."""
 
 import json
 import os
@@ -19,7 +19,7 @@ VERSION_AND_ARCH = "incydr-collector-0.1.0-x86_64.zip"
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    """An account of its own, in which nothing is yet."""
+    """A new account without any resources."""
     directory = Path(tempfile.mkdtemp(prefix="quarter.", dir=ROOT / "target"))
     with Aws(directory) as aws:
         yield aws
@@ -28,7 +28,8 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def checkout(aws: Aws, tenant: Simulator) -> Path:
-    """What the page's steps need of the repository, and the release's zip. Only the tenant is at another address than any."""
+    """The files of the repository that the page's steps need, and the release's zip. Only the tenant's address differs.
+    """
     checkout = aws.directory / "checkout"
     checkout.mkdir()
     for name in ["Makefile", "Cargo.toml"]:
@@ -42,7 +43,7 @@ def checkout(aws: Aws, tenant: Simulator) -> Path:
 
 
 def steps() -> list[tuple[str, str]]:
-    """The blocks of the numbered steps: their language, and what is in them."""
+    """The code blocks of the numbered steps, with their language."""
     page = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     deploy = re.search(r"^## The first deployment\n(.*?)^The schedule does the rest", page, re.MULTILINE | re.DOTALL)[1]
     found = re.findall(r"^   ```(\w+)\n(.*?)^   ```$", deploy, re.MULTILINE | re.DOTALL)
@@ -53,14 +54,14 @@ def test_its_commands_lead_from_nothing_to_records_that_are_proven_whole(
     aws: Aws, tenant: Simulator, credentials: dict[str, str], checkout: Path
 ) -> None:
     config = checkout / "infra" / "samconfig.toml"
-    # No Rust: whatever would build fails.
+    # There is no Rust: any build fails.
     tools = aws.directory / "tools"
     tools.mkdir()
     for name in ["cargo", "cargo-lambda", "rustc"]:
         (tools / name).write_text("#!/bin/sh\necho no Rust here >&2\nexit 1\n", "utf-8")
         (tools / name).chmod(0o755)
     environment = aws.environment | {"PATH": f"{tools}:{aws.environment['PATH']}"}
-    # Within another make it would say where it is.
+    # Inside another make, this one would print its directory.
     for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]:
         environment.pop(name, None)
     said: dict[str, str] = {}
@@ -74,8 +75,11 @@ def test_its_commands_lead_from_nothing_to_records_that_are_proven_whole(
             text = config.read_text("utf-8")
             config.write_text(text.replace("parameter_overrides = [\n", f"parameter_overrides = [\n{block}", 1), "utf-8")
             continue
+        if language == "json":
+            (checkout / "secret.json").write_text(block, "utf-8")
+            continue
         if block == found[-1][1]:
-            # Step 8: what is to be changed before it.
+            # Step 8: the changes that must be made before it.
             text = config.read_text("utf-8")
             config.write_text(text.replace("ScheduleState=DISABLED", "ScheduleState=ENABLED", 1), "utf-8")
         for command in re.sub(r"\\\n\s*", "", block).strip().split("\n"):

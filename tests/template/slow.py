@@ -1,4 +1,4 @@
-"""A stand-in for AWS whose function takes its time, and `make` that invokes it."""
+"""A stand-in for AWS whose function answers slowly, and `make`, which invokes it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`make doctor`, on an AWS whose every answer is said here."""
+"""`make doctor`, with an AWS whose answers are all given here."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SECRET = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:incydr-AbCdEf"
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
-# Answers with what is said for its first two words, and writes its words down.
+# Answers by the first two words of a command, and logs the command.
 AWS = """#!{python}
 import json, sys
 if sys.argv[1:] == ["--version"]:
@@ -90,7 +90,7 @@ class Patient:
         self.answers["kms get-key-policy"] = {"Policy": json.dumps({"Statement": [statement]})}
 
     def see(self):
-        """What the doctor says, and whether there is something to mend."""
+        """Returns the doctor's output, and whether it found something to mend."""
         listed = ", ".join(json.dumps(f"{name}={value}") for name, value in self.parameters.items())
         config = f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
         (self.directory / "infra" / "samconfig.toml").write_text(config, "utf-8")
@@ -126,7 +126,7 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
     assert to_mend == [] and "nothing to mend" in said
     for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
         assert found in said
-    # A tool that only building needs is no fault.
+    # A missing tool is no fault if only building needs it.
     assert "note  cargo-lambda is not here" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_changed(patient):
     for call in patient.calls.read_text("utf-8").splitlines():
         service, operation, *_ = call.split()
         assert re.match(r"get|describe|list|head", operation) or (service, operation) == ("lambda", "invoke"), call
-    # A secret's value is never asked for.
+    # A secret's value is never read.
     assert "get-secret-value" not in patient.calls.read_text("utf-8")
 
 

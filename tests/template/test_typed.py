@@ -1,4 +1,4 @@
-"""The documented commands do what is documented."""
+"""The documented commands have the documented effect."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ def typed(tmp_path):
 
 
 def choose(typed, architecture):
-    """As docs/deploy.md says: in samconfig.toml, in the list that is there."""
+    """Chooses the architecture as docs/deploy.md says: in samconfig.toml, in the existing list."""
     config = typed.directory / "infra" / "samconfig.toml"
     text = config.read_text("utf-8")
     if architecture:
@@ -30,7 +30,7 @@ def test_one_place_decides_for_which_processor_is_built_and_deployed(typed, arch
     (build,) = [asked for asked in typed.asked("cargo") if asked.startswith("lambda build")]
     assert [word for word in build.split() if "arm" in word or "86" in word or "target" in word] == flag
     assert "--bin incydr-collector" in build
-    # Both read the one list.
+    # Both read the same list.
     options = [re.search(r"--config-file (\S+) --config-env (\S+)", asked).groups() for asked in typed.asked("sam")]
     assert [asked.split()[0] for asked in typed.asked("sam")] == ["build", "deploy"] and len(set(options)) == 1
     config = tomllib.loads((typed.directory / "infra" / "samconfig.toml").read_text("utf-8"))
@@ -46,7 +46,8 @@ def test_what_was_built_for_another_processor_is_not_deployed(typed):
 
 
 def test_a_run_of_more_than_a_minute_is_one_invocation():
-    """`make probe`, against an AWS that answers after 70 s. It began with the session, for the other tests to run in."""
+    """`make probe`, with an AWS that answers after 70 s. It began with the session, so that the other tests run
+    meanwhile."""
     done, called = slow.end()
     assert done.returncode == 0, done.stderr
     assert '{"action":"probe","status":"complete"}' in done.stdout

@@ -139,7 +139,7 @@ async fn a_list_that_shifts_between_two_runs_loses_no_case() {
         rig.sim.faults.once(Endpoint::CaseList, 2, Fault::Hang);
         assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
         rig.sim.faults.clear();
-        // The second page shows some of the first, and hides as many of its own.
+        // The second page repeats rows of the first and hides as many of its own.
         rig.sim.faults.once(Endpoint::CaseList, 1, Fault::ShiftPages(shift));
         rig.run().await;
         rig.assert_holds("cases", &rig.sim.world.cases()).await;
@@ -156,7 +156,7 @@ async fn what_is_known_is_stored_anew_each_month_also_where_nothing_changes() {
     let month = format!("/{}/", Utc::now().format("%Y-%m"));
     let old = key.replace(&month, "/2026-01/");
     assert_ne!(old, key, "its month is part of the key");
-    // As if that had been months ago.
+    // As if the object had been written months ago.
     let object = rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap();
     rig.sim.s3.put_raw(rig.sim.bucket(), &old, object.bytes).await;
     rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;

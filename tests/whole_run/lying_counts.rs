@@ -1,4 +1,4 @@
-//! Lists that count fewer than they show: they are read until a page is short.
+//! Lists whose total is less than their rows: they are read until a page is short.
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
@@ -7,7 +7,7 @@ use simulator::{Dataset, Endpoint};
 
 use crate::rig::{DEADLINE, Rig, ago};
 
-/// Pages of 50, and a count of as many as fill some of them.
+/// Settings for pages of 50. The totals are multiples of that.
 async fn rig(stream: &str) -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "50"))
         .await

@@ -1,4 +1,4 @@
-//! The metrics that `CloudWatch` makes of the log.
+//! The metrics that `CloudWatch` extracts from the log.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use simulator::{Dataset, Endpoint, Fault};
 
 use crate::rig::{Rig, ago, failure_of, logs_with};
 
-/// The lines of metrics so far: of the runs, and of their streams.
+/// The metric lines so far, of runs and streams.
 pub async fn told(rig: &Rig) -> Vec<Value> {
     let lines = logs_with(&rig.lambda, "\"_aws\"").await;
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -47,7 +47,7 @@ async fn what_fails_is_counted_and_what_is_no_run_is_not() {
     assert_eq!((&told[1]["Stream"], &told[1]["Failed"]), (&json!("audit"), &json!(1)));
 }
 
-/// A stream's line in the `nth` run. A log line may come after the answer.
+/// A stream's metric line of the `nth` run. The log may be behind the answer.
 async fn line_of(rig: &Rig, stream: &str, nth: usize) -> Value {
     loop {
         let mut lines = told(rig).await.into_iter().filter(|line| line["Stream"] == stream);

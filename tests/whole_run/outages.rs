@@ -1,5 +1,4 @@
-//! An API that fails for all is no span, id or list that can't be read: when it answers again nothing waits for a next
-//! try that is hours away.
+//! An API that fails as a whole makes no span, id or list stuck: when it answers again, nothing has to wait for hours.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -8,12 +7,12 @@ use simulator::{Dataset, Endpoint, Fault, compact};
 use crate::rig::{DEADLINE, Rig, ago};
 use crate::stuck::any_answer;
 
-/// So many runs meet with the outage: enough for pauses that double.
+/// The number of runs during the outage: enough for pauses that double.
 const RUNS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_an_outage_of_several_runs_held_up_are_stored_by_the_second_run_after_it() {
-    // Neither is sent again: that would only take longer.
+    // Neither fault is retried, which would only take longer.
     let faults = [Fault::Status(400, r#"{"message":"no"}"#.into()), Fault::TimedOut];
     join_all(faults.into_iter().map(async |fault| {
         let rig = Rig::with(|lambda| {
@@ -61,7 +60,7 @@ async fn events_that_could_be_counted_but_not_read_are_stored_by_the_second_run_
     rig.sim.faults.clear();
     rig.any_run(DEADLINE).await;
     rig.any_run(DEADLINE).await;
-    // The few by which it was seen that nothing can be read may have their next try later.
+    // The few windows that showed the outage may have a later next try.
     for (stream, all) in [("file_events", rig.sim.world.file_events()), ("audit", rig.sim.world.audit())] {
         let stored = rig.stored(stream).await;
         let missing = all.iter().filter(|record| !stored.contains(&compact(&record.raw))).count();
@@ -97,7 +96,7 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
     for _ in 0..2 {
         rig.any_run(DEADLINE).await;
     }
-    // The few by which it was seen that none can be read may have their next try later.
+    // The few ids that showed the outage may have a later next try.
     for (stream, all) in [("cases", 40), ("session_events", 30), ("watchlists", 60)] {
         let stored = rig.stored(stream).await.len();
         assert!(stored + 8 >= all, "{stream}: of {all} only {stored} are stored");

@@ -1,4 +1,4 @@
-//! A 403 on what worked is a failure like any other, until it has lasted: a firewall says it, too.
+//! A 403 on a stream that worked is an ordinary failure until it has lasted, because a firewall may send it too.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn that_worked() -> Rig {
     let rig = Rig::with(|lambda| lambda.env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     rig.populate();
     assert_eq!(rig.run().await["status"], "complete");
-    // Later than what is covered.
+    // Records after the covered time.
     rig.sim.world.add_file_events(30, ago(0), ago(-1));
     rig.sim.world.add_audit(20, ago(0), ago(-1));
     tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
@@ -67,7 +67,7 @@ async fn a_firewall_s_page_fails_the_stream_is_quoted_and_is_never_a_missing_per
     rig.sim.faults.clear();
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds_everything().await;
-    // Nor on a stream that never answered.
+    // Nor on a stream that has never answered.
     let rig = Rig::new().await;
     rig.populate();
     rig.sim.faults.always(Endpoint::FileEvents, page());
@@ -92,7 +92,7 @@ async fn the_api_s_own_403_on_a_stream_that_worked_counts_after_three_runs_and_i
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("File Events: Read") && message.contains("/v2/file-events"), "{message}");
     logs_with(&rig.lambda, "is not permitted").await;
-    // Left alone for an hour, and believed at once when it is said again.
+    // The stream isn't tried for an hour. The next 403 is believed at once.
     let asked = rig.sim.api.requests_to(Endpoint::FileEvents).len();
     rig.run().await;
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), asked);
@@ -102,7 +102,7 @@ async fn the_api_s_own_403_on_a_stream_that_worked_counts_after_three_runs_and_i
     rig.sim.faults.clear();
     rig.edit_checkpoint(|checkpoint| checkpoint["events"]["file_events"]["not_permitted_at"] = long_ago).await;
     assert_eq!(rig.run().await["streams"]["file_events"]["state"], "collecting");
-    assert!(rig.checkpoint().await.get("refused").is_none(), "and the count begins anew");
+    assert!(rig.checkpoint().await.get("refused").is_none(), "the count begins anew");
     rig.assert_holds_everything().await;
 }
 

@@ -1,5 +1,5 @@
-//! The audit log keeps 90 days, and a tenant's plan says how long file events are kept. What is lost is told before, told
-//! once when it is, and never called covered.
+//! The audit log keeps records for 90 days. A gap is reported before it expires, reported once when it does, and never
+//! covered.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
 const HOUR: i64 = 3_600;
 const KEPT: i64 = 90 * 24 * HOUR;
 
-/// The full second that lies so many hours before the end of what the API keeps.
+/// The whole second that many hours before the end of the retention.
 fn hours_left(hours: i64) -> DateTime<Utc> {
     let at = ago(KEPT) + TimeDelta::hours(hours);
     DateTime::from_timestamp(at.timestamp(), 0).unwrap() + TimeDelta::minutes(30)
 }
 
-/// Everything is covered but audit from `from` to `to`.
+/// A checkpoint that covers everything except audit from `from` to `to`.
 async fn lacking(from: DateTime<Utc>, to: DateTime<Utc>) -> Rig {
     let rig = Rig::new().await;
     rig.populate();
@@ -58,7 +58,7 @@ async fn what_is_about_to_be_lost_fails_the_run_and_says_how_long_there_is() {
 async fn what_lasts_for_more_than_a_long_weekend_is_no_error_yet() {
     for (hours, status) in [(71, "failed"), (73, "partial")] {
         let rig = lacking(hours_left(hours), hours_left(hours + 5)).await;
-        // No time to read it, rather than no answer.
+        // There was no time to read it. That is not the same as no answer.
         rig.sim.faults.always(Endpoint::AuditCount, Fault::RateLimited { retry_after: Some("3600".into()) });
         let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
         let answer = if status == "failed" { failure_of(outcome).1 } else { outcome.answer() };
@@ -103,7 +103,7 @@ async fn without_the_permission_it_is_told_and_fails_no_run() {
         let (_, answer) = rig.failure(json!({})).await;
         assert!(answer["error"]["message"].as_str().unwrap().contains("50 more hours"), "{answer:#}");
     }
-    // Refused for the third time, and then not asked.
+    // Refused for the third time, and then not requested.
     for _ in 0..2 {
         let answer = rig.run().await;
         assert_eq!(
@@ -154,7 +154,7 @@ async fn what_is_lost_is_told_once_stays_on_the_checkpoint_and_is_never_covered(
         "from there on it is covered"
     );
     let again = rig.run().await;
-    assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "told once");
+    assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "only once");
     assert_eq!(rig.checkpoint().await["events"]["audit"]["expired"], told);
     let verified = rig.verify_with(json!({"streams": ["audit"], "to": millis(hours_left(19))})).await;
     assert_one_finding(&verified, "audit", told[0][0].as_str().unwrap(), "expired");
@@ -173,7 +173,7 @@ async fn a_lookback_longer_than_the_log_begins_where_the_log_does() {
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
 }
 
-/// A window that a dead run left open, as it stands on the checkpoint.
+/// A window that a dead run left open, in the form of the checkpoint.
 fn left_open(from: DateTime<Utc>, to: DateTime<Utc>) -> Value {
     let request = json!({"actorIds": null, "actorIpAddresses": null, "actorNames": null, "eventTypes": null,
         "dateRange": {"startTime": from.timestamp() - 1, "endTime": to.timestamp() + 1},

@@ -1,4 +1,4 @@
-//! What accepts a connection and never answers: the run is failed, and names it, however short it is.
+//! Services that accept a connection and never answer: the run fails and names them, however short it is.
 
 use std::time::Duration;
 
