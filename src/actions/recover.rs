@@ -204,7 +204,7 @@ impl Work<'_> {
         let mut known: BTreeMap<Stream, Known> = BTreeMap::new();
         let before = ledger.read(Checkpoint::clone);
         let mut changed = before.clone();
-        let mut missing = Vec::new();
+        let (mut missing, mut damaged) = (Vec::new(), Vec::new());
         for found in chain {
             let entries = self.entries_of(state, &found.manifest).await?;
             for entry in entries.iter().filter(|entry| afresh || before.lacks(entry)) {
@@ -213,6 +213,8 @@ impl Work<'_> {
                     let lacking = lacking(&records, entry, until).await?;
                     if lacking.is_empty() {
                         changed.take_over_window(entry, &self.settings.reconcile);
+                    } else {
+                        damaged.push(entry.clone());
                     }
                     missing.extend(lacking);
                 } else if let Some(at) = entry.at {
@@ -229,6 +231,10 @@ impl Work<'_> {
                 }
             }
             changed.take_over_manifest(&found.link, &found.manifest);
+        }
+        // A later reading of the same window may have all its objects.
+        for entry in &damaged {
+            changed.reopen_window(entry, self.run_id);
         }
         if afresh {
             changed.begin_where_covered();

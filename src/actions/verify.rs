@@ -213,7 +213,9 @@ impl Verification<'_> {
         let nothing = EventsState::default();
         let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let spans = [state.covered.first(), state.expired.first(), state.asked.first()];
-        let oldest = spans.into_iter().flatten().map(|span| span.from).min();
+        // A window may be open before all covered time, if a recovery found that its objects are missing.
+        let open = state.open.iter().map(|window| window.span);
+        let oldest = spans.into_iter().flatten().chain(open).map(|span| span.from).min();
         let due = self.now - self.settings.settle(stream) - NEXT_TICK;
         let end = state.covered.end().unwrap_or(due);
         (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })

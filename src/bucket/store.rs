@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::core::error_kind::chain;
-use crate::core::quote::{beginning, without_secrets};
+use crate::core::quote::{beginning, without_aws_credentials, without_secrets};
 use crate::core::retry;
 use crate::core::settings::Encryption;
 
@@ -385,7 +385,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => format!("{code}: {}", without_aws_credentials(message)),
         (Some(code), None) => code.to_owned(),
         _ => match error.raw_response() {
             Some(response) => {

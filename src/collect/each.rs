@@ -80,6 +80,8 @@ async fn take_each<T>(
 ) -> Result<(), Error> {
     let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
     for (id, answer) in answers {
+        let is_silent = answer.is_err();
+        has_answered |= !is_silent;
         let taken = match answer {
             Ok(answer) => take(&id, answer).await,
             Err(error) => Err(error),
@@ -87,7 +89,6 @@ async fn take_each<T>(
         match taken {
             Ok(()) => {
                 round.answered(&id);
-                has_answered = true;
                 *failures = Failures::default();
             }
             Err(error) if error.may_be_of_one() => {
@@ -95,14 +96,15 @@ async fn take_each<T>(
                 failures.note(error);
             }
             Err(error) => {
-                unanswered.push(id);
+                unanswered.push((id, is_silent));
                 ended.get_or_insert(error);
             }
         }
     }
     let Some(error) = ended else { return Ok(()) };
-    for id in unanswered.into_iter().rev() {
-        if error.is_out_of_time() && has_answered && is_of_one {
+    for (id, is_silent) in unanswered.into_iter().rev() {
+        // The time may also have been up before all pages of a list that answered were read.
+        if is_silent && error.is_out_of_time() && has_answered && is_of_one {
             let message = format!("{id}: no answer before the run's time was up");
             round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
         } else {

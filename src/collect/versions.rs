@@ -40,8 +40,8 @@ struct Listed {
     /// The keys under which rows without an id were set aside.
     odd: Vec<String>,
     total: u64,
-    /// Too many rows without an id.
-    drifted: Option<Error>,
+    /// A page failed, or too many rows have no id. The ids of the others are there all the same.
+    failed: Option<Error>,
 }
 
 impl Collector<'_> {
@@ -218,14 +218,14 @@ impl Collector<'_> {
             let is_new = part.is_none();
             let mut part =
                 part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
-            let Listed { request, ids, odd, total, drifted } = self.list_once(facts, since, &part).await?;
+            let Listed { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // In a warm container the API's clock is known only after the first answer.
                 part.began = self.run.api.at(part.began);
             }
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             // If the list has more rows than its total, the total is wrong.
-            let whole = rows >= total && drifted.is_none();
+            let whole = rows >= total && failed.is_none();
             let done = ReadingEntry {
                 request,
                 rows,
@@ -252,8 +252,8 @@ impl Collector<'_> {
             if whole {
                 return Ok(());
             }
-            if let Some(drifted) = drifted {
-                return Err(drifted);
+            if let Some(failed) = failed {
+                return Err(failed);
             }
         }
         let message = format!(
@@ -283,14 +283,19 @@ impl Collector<'_> {
             listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
         let mut ids = part.seen.clone();
-        let (mut odd, mut drifted) = (Vec::new(), None);
+        let (mut odd, mut failed) = (Vec::new(), None);
         loop {
-            let rows = match listing.rows(&self.caller()).await {
+            let rows = match listing.rows(&self.caller()).await.map_err(Error::from) {
                 Ok(Some(rows)) => rows,
                 Ok(None) => break,
+                // The pages after it are read, and the list fails at its end.
+                Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => {
+                    failed = Some(error);
+                    continue;
+                }
                 Err(error) => {
                     self.keep_list(&error, &listing, part, ids, odd.len() as u64);
-                    return Err(error.into());
+                    return Err(error);
                 }
             };
             let mut unnamed = Vec::new();
@@ -310,7 +315,7 @@ impl Collector<'_> {
             }
             let before = part.odd + odd.len() as u64;
             if let Some(drift) = self.drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
-                drifted.get_or_insert_with(|| drift.error(self.stream.name()));
+                failed.get_or_insert_with(|| drift.error(self.stream.name()));
                 continue;
             }
             for row in unnamed {
@@ -319,15 +324,15 @@ impl Collector<'_> {
                 }
             }
         }
-        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), drifted })
+        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
     }
 
     /// Notes the page of a list that ran out of time. The next run continues there.
-    fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
-        if let (true, Some(page)) = (matches!(error, ApiError::OutOfTime), listing.next_page()) {
+    fn keep_list(&self, error: &Error, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
+        self.versions_state(|state| state.pending.extend(ids.iter().cloned()));
+        if let (true, Some(page)) = (error.is_out_of_time(), listing.next_page()) {
             self.versions_state(|state| {
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
-                state.pending.extend(ids.iter().cloned());
                 state.listing = Some(PartOfList { began, page, seen: ids, odd: part.odd + odd });
             });
         }

@@ -244,6 +244,23 @@ impl<'a> Listing<'a> {
         self.api.send(&request, caller, |body| Ok(body.clone())).await
     }
 
+    /// Goes past a page that fails, if it is one of several that have numbers. Returns false if there is no telling what
+    /// comes after it.
+    pub fn skip(&mut self) -> bool {
+        match &mut self.next {
+            Next::Number(number) if self.is_begun => {
+                *number += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// There is no further page, or the last one makes no sense.
+    pub fn is_over(&self) -> bool {
+        matches!(self.next, Next::End)
+    }
+
     fn next_request(&self) -> Option<Request> {
         match &self.next {
             Next::End => None,

@@ -515,3 +515,32 @@ async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_as
     }))
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_attached_event_that_cannot_be_read_holds_up_none_of_the_others_of_its_case() {
+    join_all([500, 403, 404].into_iter().map(async |status| {
+        let settings = |lambda: simulator::LambdaBuilder| {
+            lambda.env("STREAMS", "case_file_events").env("INVENTORY_INTERVAL_MINUTES", "0")
+        };
+        let rig = Rig::with(settings).await;
+        let cases = rig.sim.world.add_cases(3, ago(9_000), ago(90));
+        for case in &cases {
+            rig.sim.world.change(Dataset::Cases, &case.id, |raw| with_member(raw, "status", "\"OPEN\""));
+            rig.sim.world.add_children(Dataset::CaseFileEvents, &case.id, 6);
+        }
+        let bad = rig.sim.world.children(Dataset::CaseFileEvents, &cases[1].id)[2].id.to_string();
+        let is_it = move |request: &simulator::http::Request| request.path.ends_with(&bad);
+        rig.sim.faults.when(Endpoint::CaseFileEventDetail, is_it, Fault::Status(status, "{}".into()));
+        for _ in 0..2 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, "ThirdPartyGenericError", "{status}: {answer:#}");
+            assert_eq!(answer["streams"]["case_file_events"]["stuck"]["count"], 1, "{status}: {answer:#}");
+            assert_eq!(rig.stored("case_file_events").await.len(), 17, "{status}");
+        }
+        rig.sim.faults.clear();
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        assert_eq!(rig.run().await["status"], "complete", "{status}");
+        assert_eq!(rig.stored("case_file_events").await.len(), 18, "{status}");
+    }))
+    .await;
+}

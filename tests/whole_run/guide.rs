@@ -196,3 +196,21 @@ async fn a_page_that_names_another_and_has_no_list_is_not_an_empty_one() {
     assert_eq!(answer["status"], "complete", "{answer}");
     assert_holds(&rig).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_log_whose_page_token_repeats_is_an_error_and_not_the_end() {
+    let rig = rig().await;
+    let now = Utc::now();
+    rig.sim.world.add_audit(120, now - TimeDelta::minutes(50), now - TimeDelta::minutes(10));
+    let shown = rig.sim.world.audit()[..10].iter().map(|record| record.raw.to_string()).collect::<Vec<_>>().join(",");
+    let page = format!(r#"{{"events":[{shown}],"nextPageToken":"p2"}}"#);
+    rig.sim.faults.always(Endpoint::GuideAudit, Fault::Status(200, page));
+    let (error_type, answer) = rig.failure(json!({"action": "collect", "streams": ["audit"]})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    assert_eq!(rig.stored("audit").await.len(), 0);
+    rig.sim.faults.clear();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    rig.any_run(crate::rig::DEADLINE).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}

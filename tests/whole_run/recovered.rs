@@ -72,7 +72,7 @@ async fn an_older_version_of_the_checkpoint_that_is_put_back_doubles_nothing() {
         assert_events_once(&rig).await;
         let told = rig.health_records().await;
         let told = notes(&told);
-        let expected = format!("the checkpoint was an older version of itself, and {} manifests", 3 - older);
+        let expected = format!("the checkpoint was an older version of itself, and {} later manifests", 3 - older);
         assert!(told.iter().any(|note| note.contains(&expected)), "{told:#?}");
         logs_with(&rig.lambda, "older version of itself").await;
         go_on(&rig, 4).await;
@@ -199,4 +199,32 @@ async fn recover_makes_the_checkpoint_again_from_the_manifests_alone_and_says_wh
     assert_eq!(counts(&rig).await, before);
     assert_events_once(&rig).await;
     assert_eq!(rig.verify().await["status"], "whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_which_an_object_is_missing_is_a_gap_after_a_recovery_and_is_read_again_under_its_own_keys() {
+    for missing in 0..3 {
+        let rig = rig().await;
+        rig.populate();
+        for nth in 0..3 {
+            go_on(&rig, nth).await;
+            rig.run().await;
+        }
+        let keys: Vec<String> = rig.keys("audit").await;
+        let gone = &keys[missing.min(keys.len() - 1)];
+        rig.sim.s3.delete_raw(rig.sim.bucket(), gone).await;
+        rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+        let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+        assert_eq!((&answer["status"], &answer["missing"]), (&json!("complete"), &json!([gone])), "{answer:#}");
+        assert_ne!(rig.verify().await["status"], "whole", "it is a gap");
+        rig.any_run(crate::rig::DEADLINE).await;
+        assert_eq!(rig.run().await["status"], "complete");
+        // The key of the missing object is written for the second time.
+        let audit = rig.sim.world.audit();
+        let expected = audit.iter().map(|record| simulator::compact(&record.raw));
+        crate::rig::assert_same("audit", rig.stored("audit").await, expected);
+        assert!(rig.keys("audit").await.contains(gone), "it is there again");
+        let verified = rig.verify().await;
+        assert_eq!(verified["status"], "whole", "{verified:#}");
+    }
 }

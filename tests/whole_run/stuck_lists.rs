@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Dataset, Fault, compact};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, compact};
 
 use crate::datasets::{STREAMS, Stream, tombstones};
-use crate::rig::{PREFIX, Rig, assert_same};
+use crate::rig::{PREFIX, Rig, ago, assert_same};
 use crate::stuck::{assert_stuck, names};
 
 /// Streams whose records have lists: the name, the path of the records, and the list.
@@ -138,5 +138,55 @@ async fn a_list_that_changes_whenever_it_is_read_is_told_and_not_partial_for_eve
     for user in rig.sim.world.all(Dataset::Users) {
         let line = compact(&user.raw);
         assert_eq!(stored.iter().filter(|stored| **stored == line).count(), 1, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_list_that_always_fails_holds_up_none_of_the_others() {
+    join_all(["users", "cases"].into_iter().map(async |stream| {
+        let settings = |lambda: LambdaBuilder| {
+            lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "3")
+        };
+        let rig = Rig::with(settings).await;
+        let (endpoint, name) = if stream == "users" {
+            rig.sim.world.add_users(11);
+            (Endpoint::Users, "page")
+        } else {
+            rig.sim.world.add_cases(11, ago(900), ago(800));
+            (Endpoint::CaseList, "pgNum")
+        };
+        let third = move |request: &simulator::http::Request| request.parameter(name).as_deref() == Some("3");
+        rig.sim.faults.when(endpoint, third, Fault::Status(500, "{}".into()));
+        for _ in 0..2 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
+            assert_eq!(rig.stored(stream).await.len(), 8, "{stream}: all but the third page");
+        }
+        rig.sim.faults.clear();
+        assert_eq!(rig.run().await["status"], "complete", "{stream}");
+        assert_eq!(rig.stored(stream).await.len(), 11, "{stream}");
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matter_whose_custodians_never_answer_holds_up_none_of_the_others() {
+    for silent in [0, 3, 5] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "legal_hold")).await;
+        let mut matters = rig.sim.world.add_records(Dataset::Matters, 6);
+        matters.sort_by(|a, b| a.id.cmp(&b.id));
+        for matter in &matters {
+            rig.sim.world.add_children(Dataset::Custodians, &matter.id, 1);
+        }
+        rig.sim.world.add_records(Dataset::Policies, 4);
+        let path = format!("/{}/", matters[silent].id);
+        let is_it = move |request: &simulator::http::Request| request.path.contains(&path);
+        rig.sim.faults.when(Endpoint::Custodians, is_it, Fault::Hang);
+        for _ in 0..2 {
+            rig.lambda.invoke(json!({}), Duration::from_secs(6)).await;
+        }
+        assert_eq!(rig.stored("legal_hold").await.len(), 6 + 5 + 4, "{silent}");
+        let stuck = rig.checkpoint().await["stuck"]["legal_hold"].clone();
+        assert_eq!(stuck.as_array().map(Vec::len), Some(1), "{silent}: {stuck:#}");
     }
 }

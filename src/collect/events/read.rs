@@ -201,7 +201,7 @@ impl Collector<'_> {
         caller: &Caller<'_>,
     ) -> Result<bool, Unread> {
         match listing.page(caller, rows).await {
-            Err(error) if facts.keeps_what_is_not_json => {
+            Err(error) if facts.keeps_what_is_not_json && !listing.is_over() => {
                 let body = listing.whole_answer(caller).await?;
                 let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
                 match rows {

@@ -178,11 +178,19 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<Option<u64>, Error> {
         let part = list.part;
-        let mut page_before = None;
+        let (mut page_before, mut failed) = (None, None);
         loop {
             let page = match list.first_page.take() {
                 Some(first) => first,
                 None => list.listing.rows(&self.caller()).await,
+            };
+            let page = match page.map_err(Error::from) {
+                // The pages after it are read, and the list fails at its end.
+                Err(error) if failed.is_none() && error.may_be_local() && list.listing.skip() => {
+                    failed = Some(error);
+                    continue;
+                }
+                page => page,
             };
             let Some(rows) = page? else { break };
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
@@ -204,7 +212,7 @@ impl Collector<'_> {
             }
             page_before = Some(count >= self.run.settings.page_size(self.stream, part.list.max_page_size));
         }
-        Ok(list.listing.total())
+        failed.map_or_else(|| Ok(list.listing.total()), Err)
     }
 
     async fn take_rows(
@@ -253,40 +261,35 @@ impl Collector<'_> {
         }
         let (Some(detail), Some(parent)) = (&part.detail, parent) else { return Ok(()) };
         let mut details = stream::iter(to_fetch).map(|id| self.detail_of(detail, parent, id)).buffered(FETCHES_AT_ONCE);
+        let mut failed = None;
         while let Some(fetched) = details.next().await {
-            let (id, record) = fetched?;
+            let (id, record) = match fetched {
+                // The others are stored, and the list is stuck until this one can be read.
+                Err(error) if error.may_be_of_one() => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+                fetched => fetched?,
+            };
             let member = Member { part, parent: Some(parent), id: &id };
             match record {
-                Some(ListRow::Record { line, .. }) => {
-                    reading.take(&member.key(facts), &member.line(facts, line), false);
-                }
-                Some(ListRow::Unreadable { bytes, why }) => {
+                ListRow::Record { line, .. } => reading.take(&member.key(facts), &member.line(facts, line), false),
+                ListRow::Unreadable { bytes, why } => {
                     reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                 }
-                // It was deleted after it was listed.
-                None => {}
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(Error::Totals(error.of_one().to_string())))
     }
 
-    async fn detail_of(
-        &self,
-        detail: &'static Detail,
-        parent: &str,
-        id: String,
-    ) -> Result<(String, Option<ListRow>), Error> {
+    async fn detail_of(&self, detail: &'static Detail, parent: &str, id: String) -> Result<(String, ListRow), Error> {
         let path = detail.path.replacen("{}", &escape(parent), 1).replacen("{}", &escape(&id), 1);
         let request = Request::get(path);
         let read = |body: &Bytes| match ndjson::single(body) {
             Some(record) => Ok(ListRow::single(record, detail.id)),
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
-        match self.run.api.send(&request, &self.caller(), read).await {
-            Ok(row) => Ok((id, Some(row))),
-            Err(ApiError::Status { status: 404 | 410, .. }) => Ok((id, None)),
-            Err(error) => Err(error.into()),
-        }
+        Ok((id, self.run.api.send(&request, &self.caller(), read).await?))
     }
 }
 

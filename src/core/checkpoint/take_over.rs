@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::core::checkpoint::{Checkpoint, EventsState, Recount};
+use crate::core::checkpoint::{Checkpoint, EventsState, Lease, Recount, Window};
 use crate::core::intervals::Span;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::stream::{Class, Stream};
@@ -79,6 +79,19 @@ impl Checkpoint {
         }
     }
 
+    /// Opens a window again of which objects are missing. It keeps its bounds, so that the objects that are still there are
+    /// not stored twice under other keys.
+    pub fn reopen_window(&mut self, entry: &ReadingEntry, run_id: &str) {
+        let Some(span) = entry.window else { return };
+        let (state, _) = self.events_and_stuck(entry.stream);
+        state.covered.remove(span);
+        state.open.retain(|open| open.span.intersection(span).is_none());
+        state.recount.retain(|recount| recount.span != span);
+        let opened_by = Lease { run_id: run_id.to_owned(), until: entry.closed_at };
+        let (request, opened_at) = (entry.request.clone(), entry.opened_at);
+        state.open.push(Window { span, request, opened_at, opened_by, resumed: 0 });
+    }
+
     /// Notes that the snapshot `at` an instant is known. A snapshot that is open here from before has been closed
     /// since.
     pub fn take_over_snapshot(&mut self, stream: Stream, class: Class, at: Millis) {
@@ -96,8 +109,10 @@ impl Checkpoint {
     /// Called for a new checkpoint. Each event stream begins where its covered time begins.
     pub fn begin_where_covered(&mut self) {
         for (stream, state) in &mut self.events {
-            if let Some(first) = state.covered.first() {
-                state.live_from = Some(state.live_from.map_or(first.from, |from| from.min(first.from)));
+            let open = state.open.iter().map(|window| window.span.from).min();
+            let first = state.covered.first().map(|first| first.from).into_iter().chain(open).min();
+            if let Some(first) = first {
+                state.live_from = Some(state.live_from.map_or(first, |from| from.min(first)));
                 self.attempted.remove(stream);
             }
         }
@@ -115,7 +130,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::checkpoint::{Lease, Reserved, Window};
+    use crate::core::checkpoint::Reserved;
     use crate::core::identity::Identity;
     use crate::core::manifest::{FORMAT_VERSION, StoredObject};
     use serde_json::Value;
