@@ -6,7 +6,7 @@
 //! * [`tenant`]: what there is to collect; [`history`]: what there ever was; [`streams`]: how it looks in the bucket
 //! * [`memory`]: the collector within this process, in virtual time, for [`fast`]; [`beyond`]: what only that can play, and
 //!   [`mod@siege`]: faults that last
-//! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
+//! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`], [`chain`] and [`patience`] find what is wrong; [`figures`] count
 //!
 //! `SEED=n` replays one schedule and tells its plan, `SEED=n,m` replays several; `SCHEDULES=n` runs so many, `MINUTES=n`
 //! so long in virtual time; `COLLECTOR` names another binary for the real ones to run.
@@ -23,6 +23,7 @@ mod health;
 mod history;
 mod memory;
 mod oracle;
+mod patience;
 mod plan;
 mod schedule;
 mod siege;
