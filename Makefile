@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak mutations named-mutations third-party-s3 conformance \
+.PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak model mutations third-party-s3 conformance \
 	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe status backfill bench growth clean
 
 # Cargo's target directory.
@@ -38,7 +38,7 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit whole-run responder simulation named-mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
+test: lint deny unit model whole-run responder simulation mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
 	@echo "All checks and tests passed."
 
 lint: ## Check formatting, the layers of src, the pages' links and tables, and clippy with warnings denied
@@ -73,11 +73,11 @@ simulation: ## Run schedules of faults, deaths and overlaps, each decided by a s
 soak: ## Run such schedules in virtual time for MINUTES (15), and print how many faults of each kind they made
 	MINUTES=$(or $(MINUTES),15) cargo test --workspace --test simulation -- --nocapture in_virtual_time
 
+model: ## Search all that can happen to a few runs, step by step, and show what goes wrong without each part of the protocol
+	cargo test --workspace --test model -- --nocapture --test-threads 2
+
 mutations: ## Break the collector's promises one by one, and check that the simulation sees each
 	python3 tests/mutations/check.py
-
-named-mutations: # The five most important mutations. All of them take some minutes more.
-	python3 tests/mutations/check.py create-only opened-before-read total-check lease read-back
 
 third-party-s3: binaries ## Run the whole-run tests again, on SeaweedFS instead of the simulator's S3
 	tests/third_party_s3.sh

@@ -375,7 +375,9 @@ fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::error_kind::{ErrorInfo, ErrorType};
     use crate::core::intervals::Span;
+    use crate::core::stuck::What;
 
     fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
         Identity {
@@ -400,6 +402,21 @@ mod tests {
         reserve("audit-20261101-b", Some(4));
         reserve("audit-20261101-c", None);
         assert_eq!(checkpoint.requests_of_shards(), 25 * (2 + 1 + 1));
+    }
+
+    #[test]
+    fn a_back_off_outlasts_the_container() {
+        let what = || What::Id("17".into());
+        let mut checkpoint = Checkpoint::new(identity("code42/", None));
+        for tried in 1..4 {
+            let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() };
+            checkpoint.stuck(Stream::Cases).fail(what(), error, Millis(tried * 60_000));
+        }
+        let mut of_next = Checkpoint::parse(&checkpoint.to_json()).expect("readable");
+        let next_try = checkpoint.stuck(Stream::Cases).get(&what()).expect("stuck").next_try;
+        assert!(next_try > Millis(180_000));
+        assert!(!of_next.stuck(Stream::Cases).is_due(&what(), Millis(next_try.0 - 1)));
+        assert!(of_next.stuck(Stream::Cases).is_due(&what(), next_try));
     }
 
     #[test]

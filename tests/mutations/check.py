@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Tests the simulation: breaks each promise in a copy of the sources, one at a time. A named seed must detect it; with
-the unbroken collector the same seeds must find nothing. If no named seed detects it, one of SCHEDULES (400) random ones
-must, and the output says so. All seeds are played in virtual time, with the mutant's own code in the test.
+"""Is the simulation any good? In a copy of the sources each promise can be broken, one at a time, by the name that MUTANT
+holds: so all mutations are one build. Five named seeds must see each, or a unit test where no simulation can; with none
+broken the same seeds must see nothing. Where fewer of the named ones see it, random ones must, within a minute. All of them
+are played in virtual time.
 
     check.py                 checks all mutations
     check.py NAME…           checks these
-    check.py --find NAME…    searches SCHEDULES random seeds for some that detect them
+    check.py --find NAME…    names seeds that see them, in seeds.json: first of those that `make simulation` plays
 """
 
 import json
@@ -14,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +29,16 @@ BUILT = HERE / "built"
 
 @dataclass
 class Mutation:
-    """A promise, and how to break it: a text that is in the file exactly once, and its replacement. One of the seeds
-    must detect it. There are several if a clock or a race is involved."""
+    """A promise, and how to break it: a text that stands in the file exactly once, and what to put in its place. That
+    asks `crate::mutant` by this name, and does what the collector does unless it is this mutation that is played."""
 
     name: str
     breaks: str
     file: str
     text: str
     instead: str
-    seeds: list[int]
+    # Unit tests that must see it, where no simulation can.
+    tests: tuple[str, ...] = ()
 
 
 MUTATIONS = [
@@ -46,124 +48,121 @@ MUTATIONS = [
         "src/bucket/store.rs",
         "        let preconditions = Preconditions::of(condition);\n",
         "        let mut preconditions = Preconditions::of(condition);\n"
-        '        if object.metadata.contains_key("sha256") {\n'
+        '        if crate::mutant("create-only") && object.metadata.contains_key("sha256") {\n'
         "            preconditions.if_none_match = None;\n"
         "        }\n",
-        [11972185705070314736],
     ),
     Mutation(
         "opened-before-read",
         "a window is on the checkpoint before its records are requested",
         "src/collect/events/open.rs",
         "        match self.commit().await {\n            Ok(()) => Ok(OpenWindow",
-        "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(OpenWindow",
-        [450430437418893917, 6427362800643516736, 5093085112201208488, 6408253115784936843, 15857060671845559289],
+        '        match if crate::mutant("opened-before-read") { Ok(()) } else { self.commit().await } {\n'
+        "            Ok(()) => Ok(OpenWindow",
     ),
     Mutation(
         "total-check",
         "the rows read are compared with the API's own count",
         "src/collect/events/read.rs",
         "if reading.agrees(before.as_ref()) {",
-        "if reading.agrees(before.as_ref()) || true {",
-        [14227462600749756733, 5153280922680757431],
+        'if reading.agrees(before.as_ref()) || crate::mutant("total-check") {',
     ),
     Mutation(
         "rows-alike-read-again",
         "equal rows on different pages are believed only after two equal readings",
         "src/collect/events/reading.rs",
         "counted && (!self.alike_across_pages || same_as_before),",
-        "counted,",
-        [15474153666752366547, 772136003459534317],
+        'counted && (!self.alike_across_pages || same_as_before || crate::mutant("rows-alike-read-again")),',
     ),
     Mutation(
         "rows-alike-kept",
         "equal audit rows are stored as often as the API counts them",
         "src/collect/events/reading.rs",
         "        if !self.facts.has_id {\n            for",
-        "        if self.facts.has_id {\n            for",
-        [12511144461354535671, 3945413814491063185],
+        '        if self.facts.has_id == crate::mutant("rows-alike-kept") {\n            for',
     ),
     Mutation(
         "margin",
         "a request begins before its window and ends after it, because the API's filter may cut at whole seconds",
         "src/core/density.rs",
-        "pub const MARGIN: TimeDelta = SECOND;",
-        "pub const MARGIN: TimeDelta = TimeDelta::zero();",
-        [12511144461354535671, 12338085661952319754, 7023722696716634468],
+        "    Span { from: window.from.floor(SECOND) - MARGIN,",
+        '    if crate::mutant("margin") {\n'
+        "        return Span { from: window.from.floor(SECOND), to: window.to.ceil(SECOND) };\n"
+        "    }\n"
+        "    Span { from: window.from.floor(SECOND) - MARGIN,",
     ),
     Mutation(
         "covered-when-stored",
         "the checkpoint never covers what is not stored",
         "src/collect/events/window.rs",
         "        match self.store(window, reading).await {\n",
-        "        self.update_events(|state, _| state.cover(span));\n"
-        "        self.commit().await?;\n"
+        '        if crate::mutant("covered-when-stored") {\n'
+        "            self.update_events(|state, _| state.cover(span));\n"
+        "            self.commit().await?;\n"
+        "        }\n"
         "        match self.store(window, reading).await {\n",
-        [13255161056648597911],
     ),
     Mutation(
         "cut-only-alone",
         "a window that another run may be storing keeps its bounds",
         "src/collect/events/open.rs",
         "Ok(*was_abandoned && ",
-        "Ok(true || *was_abandoned && ",
-        [9800863959878233300, 17672542862995912799],
+        'Ok(crate::mutant("cut-only-alone") || *was_abandoned && ',
     ),
     Mutation(
         "lease",
         "only one run writes at a time",
         "src/actions/work.rs",
-        "let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));",
-        "let busy = false;",
-        [9266475118382708982, 16846501119522892564, 15675121783516570471],
+        "let busy = found",
+        'let busy = !crate::mutant("lease") && found',
     ),
     Mutation(
         "if-match",
         "the checkpoint is written only if nobody else has written it since it was read",
         "src/bucket/store.rs",
         "Condition::Unchanged { etag } => Self { if_none_match: None, if_match: Some(etag.to_owned()) },",
-        "Condition::Unchanged { .. } => Self { if_none_match: None, if_match: None },",
-        [9767746679764419525, 13259748992366093535, 11617398002257479702],
+        "Condition::Unchanged { etag } => {\n"
+        '                Self { if_none_match: None, if_match: (!crate::mutant("if-match")).then(|| etag.to_owned()) }\n'
+        "            }",
     ),
     Mutation(
         "read-back",
         "an object that exists under the key is read, and the records that it lacks are added in another object",
         "src/bucket/records.rs",
         "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
-        "matches!(self.bucket.put(&object, Condition::Absent, until).await?, Written::Refused | Written::Now { .. })",
-        [10353937743811236179, 16570367478917794987, 8104600380605359687],
+        'self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused || crate::mutant("read-back")',
     ),
     Mutation(
         "recount",
         "records that become visible after their window was covered are found by a recount",
         "src/collect/events/recount.rs",
         "if count <= recount.count {",
-        "if count <= recount.count || true {",
-        [11329322642867933200, 4359897176046039367, 5606548336264463392],
+        'if count <= recount.count || crate::mutant("recount") {',
     ),
     Mutation(
         "told-when-committed",
         "a reading that a dead run committed is in the next run's manifest",
         "src/bucket/chain.rs",
         "            checkpoint.manifests.unlisted.push(done);",
-        "            checkpoint.manifests.unlisted.truncate(2);\n            checkpoint.manifests.unlisted.push(done);",
-        [1254300119505647292, 9031447314729464212],
+        '            if crate::mutant("told-when-committed") {\n'
+        "                checkpoint.manifests.unlisted.truncate(2);\n"
+        "            }\n"
+        "            checkpoint.manifests.unlisted.push(done);",
     ),
     Mutation(
         "missed-twice",
         "a record counts as deleted only after two readings without it",
         "src/core/known.rs",
         "if missed >= 2 {",
-        "if missed >= 1 {",
-        [17090374491615700897, 10733942425639733406],
+        'if missed >= 2 || crate::mutant("missed-twice") && missed >= 1 {',
     ),
     Mutation(
         "reserved",
         "live runs open no window in a span that is reserved for a shard",
         "src/core/checkpoint/events.rs",
         "        self.owed(horizon).without(&reserved)\n",
-        "        let _: Intervals = reserved;\n        self.owed(horizon)\n",
-        [13798705000364458002, 6500075878188387070, 1185583039158570026],
+        '        let reserved: Intervals = if crate::mutant("reserved") { Intervals::default() } else { reserved };\n'
+        "        self.owed(horizon).without(&reserved)\n",
     ),
     Mutation(
         "swept-when-stored",
@@ -171,19 +170,105 @@ MUTATIONS = [
         "src/collect/rescanned.rs",
         "            reading.go_on(&sweep, &slice);\n",
         "            reading.go_on(&sweep, &slice);\n"
-        "            let (sweeps, covered_to) = (reading.swept.sweeps.clone(), reading.swept.covered_to);\n"
-        "            let swept = crate::core::checkpoint::Swept { sweeps, covered_to };\n"
-        "            self.rescanned_state(|state| state.go_on_from(swept));\n",
-        [6328625097008164403, 16942176954439748415],
+        '            if crate::mutant("swept-when-stored") {\n'
+        "                let (sweeps, covered_to) = (reading.swept.sweeps.clone(), reading.swept.covered_to);\n"
+        "                let swept = crate::core::checkpoint::Swept { sweeps, covered_to };\n"
+        "                self.rescanned_state(|state| state.go_on_from(swept));\n"
+        "            }\n",
+    ),
+    Mutation(
+        "firewall",
+        "a firewall's page with status 403 says nothing of a permission",
+        "src/incydr/http.rs",
+        "StatusCode::FORBIDDEN if self.may_be_the_api_s() =>",
+        'StatusCode::FORBIDDEN if self.may_be_the_api_s() || crate::mutant("firewall") =>',
+    ),
+    Mutation(
+        "complete-when-read",
+        "no run is `complete` while rows that the API shows can't be read",
+        "src/actions/collect.rs",
+        "    stuck.filter(|_| is_well).map_or(outcome, Err)\n",
+        '    stuck.filter(|_| is_well && !crate::mutant("complete-when-read")).map_or(outcome, Err)\n',
+    ),
+    Mutation(
+        "anchor",
+        "a stream begins before the first run that was attempted, however many fail",
+        "src/core/checkpoint.rs",
+        "        self.attempted.entry(stream).or_insert(at);\n",
+        '        if crate::mutant("anchor") {\n'
+        "            self.attempted.insert(stream, at);\n"
+        "        }\n"
+        "        self.attempted.entry(stream).or_insert(at);\n",
+        (
+            "core::checkpoint::tests::"
+            "a_stream_begins_where_its_first_attempt_would_have_begun_and_such_a_checkpoint_is_anybody_s",
+        ),
+    ),
+    Mutation(
+        "back-off-kept",
+        "a back-off outlasts the container",
+        "src/core/checkpoint.rs",
+        "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
+        '            FORMAT_VERSION if crate::mutant("back-off-kept") => {\n'
+        "                let mut checkpoint: Self = serde_json::from_slice(bytes).map_err(unreadable)?;\n"
+        "                checkpoint.stuck.values_mut().for_each(|stuck| stuck.try_now(Millis(0)));\n"
+        "                Ok(checkpoint)\n"
+        "            }\n"
+        "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
+        ("core::checkpoint::tests::a_back_off_outlasts_the_container",),
+    ),
+    Mutation(
+        "stuck-last",
+        "what is stuck is tried when nothing else is left to read",
+        "src/core/schedule.rs",
+        "        if let Some(window) = self.take_left(stuck, now) {\n",
+        '        if crate::mutant("stuck-last")\n'
+        "            && let Some(step) = self.try_stuck(state, stuck, now, left)\n"
+        "        {\n"
+        "            return Some(step);\n"
+        "        }\n"
+        "        if let Some(window) = self.take_left(stuck, now) {\n",
+        ("core::schedule::tests::what_is_stuck_is_tried_after_all_else",),
+    ),
+    Mutation(
+        "new-failures",
+        "only failures that are new count as those of the whole API",
+        "src/core/schedule.rs",
+        "        if stuck.holding(span).is_some() {\n            return self.split(",
+        '        if stuck.holding(span).is_some() && !crate::mutant("new-failures") {\n            return self.split(',
+        (
+            "core::schedule::tests::what_fails_for_good_holds_up_nothing_that_is_sound",
+            "core::schedule::tests::what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be",
+        ),
     ),
 ]
 
-# The number of random seeds that are tried.
-SCHEDULES = os.environ.get("SCHEDULES", "400")
+# By mutation, the seeds that see it. `--find` writes them.
+SEEDS = Path(__file__).with_name("seeds.json")
+# So many of them must; all, where fewer were found.
+ENOUGH = 5
+# Where fewer do, random ones are played for so long: a mutation that none of them sees either is not seen.
+SECONDS = 60
+# `make simulation` plays the first so many seeds.
+PLAYED = 250
+# `--find` tries the first so many.
+TRIED = 2000
+AT_ONCE = 50
+
+# Asked wherever a mutation is, in the copy alone.
+ASKS = '''
+/// Whether this mutation is played.
+pub fn mutant(name: &str) -> bool {
+    static PLAYED: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| std::env::var("MUTANT").unwrap_or_default());
+    *PLAYED == name
+}
+'''
 
 # The promises that a seed may find broken. A schedule that hangs or panics has found nothing.
 REASONS = [
     "lost", "twice", "altered", "overwritten", "covered, but not stored", "after its lease", "unproven", "dishonest", "held up",
+    "impatient",
 ]
 
 
@@ -199,24 +284,18 @@ def main() -> int:
     untold = [row for row in map(row_of, MUTATIONS) if row not in page]
     if untold and not finding:
         sys.exit("docs/guarantees.md must hold these rows:\n" + "\n".join(untold))
+    began = time.monotonic()
     copy_sources()
     copy_dependencies()
-    sound = built("sound")
-    failures = []
-    # The next mutant is built while this one is played.
-    with ThreadPoolExecutor(max_workers=1) as side_by_side:
-        checks = [] if finding else [side_by_side.submit(check_sound, sound, chosen)]
+    built = build()
+    print(f"built in {time.monotonic() - began:.0f} s, all mutations in one", flush=True)
+    if finding:
         for mutation in chosen:
-            mutant = build(mutation)
-            if finding:
-                print(find(mutant, mutation), flush=True)
-            else:
-                checks.append(side_by_side.submit(check_mutant, mutant, mutation))
-        for checked in checks:
-            line, is_good = checked.result()
-            print(line, flush=True)
-            if not is_good:
-                failures.append(line)
+            find(built, mutation)
+        return 0
+    checks = [check_sound(built, chosen)] + [check(built, mutation) for mutation in chosen]
+    failures = sum(not is_good for is_good in checks)
+    print(f"{len(chosen)} mutations, {failures} of them not seen, in {time.monotonic() - began:.0f} s")
     return 1 if failures else 0
 
 
@@ -224,61 +303,74 @@ def row_of(mutation: Mutation) -> str:
     return f"| `{mutation.name}` | {mutation.breaks} |"
 
 
-def built(name: str) -> Path:
-    """The simulation's test executable, built from the present copy of the sources."""
-    told = cargo(["test", "--workspace", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
-    for line in told.splitlines():
-        message = json.loads(line) if line.startswith("{") else {}
-        if message.get("executable") and message.get("target", {}).get("name") == "simulation":
-            # A copy, because the next build replaces the original.
-            return Path(shutil.copy2(message["executable"], HERE / f"simulation-{name}"))
-    sys.exit("cargo built no test executable named simulation")
-
-
 def copy_sources() -> None:
-    """Files that did not change keep their time, so that cargo rebuilds only the changed ones."""
+    """With all mutations. Files that did not change keep their time, so that cargo builds only what did."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator", "tests/simulation",
          "tests/bench"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()
     files = [name for name in listed if (ROOT / name).is_file()]
-    # The `[[test]]` targets that Cargo.toml names must exist.
-    for name in [*files, *re.findall(r'path = "(tests/.*\.rs)"', (ROOT / "Cargo.toml").read_text())]:
-        copy = COPY / name
-        if not copy.exists() or copy.read_bytes() != (ROOT / name).read_bytes():
+    # `[[test]]` targets that Cargo.toml names must be there.
+    for name in dict.fromkeys([*files, *re.findall(r'path = "(tests/.*\.rs)"', (ROOT / "Cargo.toml").read_text())]):
+        original, copy = ROOT / name, COPY / name
+        text = mutated(name, original.read_bytes())
+        is_new = not copy.exists()
+        if is_new or copy.read_bytes() != text:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy)
+            copy.write_bytes(text)
+            # What was built of it in the first tree is found again in the second.
+            if is_new and text == original.read_bytes():
+                shutil.copystat(original, copy)
+    for copy in COPY.rglob("*.rs"):
+        if not (ROOT / copy.relative_to(COPY)).exists():
+            copy.unlink()
+
+
+def mutated(name: str, original: bytes) -> bytes:
+    if name == "src/lib.rs":
+        return original + ASKS.encode()
+    text = original.decode("utf-8", "surrogateescape")
+    for mutation in MUTATIONS:
+        if mutation.file == name:
+            if (times := text.count(mutation.text)) != 1:
+                sys.exit(f"{mutation.name}: {name} must hold this text once, and holds it {times} times:\n{mutation.text}")
+            text = text.replace(mutation.text, mutation.instead)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def copy_dependencies() -> None:
-    """Copies cargo's builds of the dependencies, so that only our own packages are built. The two trees' own packages
-    have the same names and hashes, so they can't share a target directory."""
+    """What cargo built of all but the collector itself, it finds again: the same sources of the same time. The collector of
+    the two trees has the same hashes, so that they can't share a target directory."""
     if BUILT.exists():
         return
     described = json.loads(cargo(["metadata", "--no-deps", "--offline", "--format-version=1"], ROOT, TARGET))
-    ours = {package["name"] for package in described["packages"]}
-    ours |= {target["name"] for package in described["packages"] for target in package["targets"]}
+    ours = [package for package in described["packages"] if package["name"] != "simulator"]
+    ours = {package["name"] for package in ours} | {target["name"] for package in ours for target in package["targets"]}
     ours |= {name.replace("-", "_") for name in ours}
     for directory in ["deps", "build", ".fingerprint"]:
         (BUILT / "debug" / directory).mkdir(parents=True)
+        if not (TARGET / "debug" / directory).is_dir():
+            continue
         for entry in (TARGET / "debug" / directory).iterdir():
             name = re.fullmatch(r"(?:lib)?(.+)-[0-9a-f]{16}(?:\..*)?", entry.name)
             if name and name[1] not in ours:
                 subprocess.run(["cp", "-a", entry, BUILT / "debug" / directory], check=True)
 
 
-def build(mutation: Mutation) -> Path:
-    file = COPY / mutation.file
-    sound = file.read_text()
-    if sound.count(mutation.text) != 1:
-        sys.exit(f"{mutation.name}: {mutation.file} must hold this text once, and holds it {sound.count(mutation.text)} "
-                 f"times:\n{mutation.text}")
-    file.write_text(sound.replace(mutation.text, mutation.instead))
-    try:
-        return built(mutation.name)
-    finally:
-        file.write_text(sound)
+@dataclass
+class Built:
+    simulation: Path
+    unit: Path
+
+
+def build() -> Built:
+    # As the other checks build: with other packages, dependencies would have other features.
+    told = cargo(["test", "--workspace", "--lib", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
+    messages = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    tests = [message for message in messages if message.get("executable") and message["profile"]["test"]]
+    executables = {message["target"]["name"]: Path(message["executable"]) for message in tests}
+    return Built(executables["simulation"], executables["incydr_collector"])
 
 
 def cargo(arguments: list[str], tree: Path, target: Path) -> str:
@@ -289,43 +381,86 @@ def cargo(arguments: list[str], tree: Path, target: Path) -> str:
     return ran.stdout
 
 
-def simulate(simulation: Path, **variables: str) -> list[tuple[str, str, str]]:
-    """Returns every seed that failed, the promise that it found broken, and how."""
-    environment = {**os.environ, **variables, "RUST_BACKTRACE": "0"}
-    ran = subprocess.run([simulation, "--nocapture", "in_virtual_time"], env=environment, capture_output=True, text=True)
+Seen = list[tuple[str, str, str]]
+
+
+def simulate(built: Built, mutant: str, **variables: str) -> Seen:
+    """Every seed that failed, which promise it saw broken, and how."""
+    environment = {**os.environ, **variables, "MUTANT": mutant, "RUST_BACKTRACE": "0"}
+    ran = subprocess.run(
+        [built.simulation, "--nocapture", "in_virtual_time"], env=environment, capture_output=True, text=True
+    )
     seen = re.findall(r"^SEED=(\d+) ([^:\n]+): (.*)$", ran.stdout, re.MULTILINE)
     if (ran.returncode == 0) != (not seen):
         return [("-", "panicked", ran.stderr[-2000:])]
     return seen
 
 
-def check_sound(sound: Path, chosen: list[Mutation]) -> tuple[str, bool]:
-    seeds = [str(seed) for mutation in chosen for seed in mutation.seeds]
-    seen = simulate(sound, SEED=",".join(seeds)) if seeds else []
+def that_break(seen: Seen) -> Seen:
+    return [(seed, promise, how) for seed, promise, how in seen if promise in REASONS]
+
+
+def seeds_of(mutation: Mutation) -> list[int]:
+    return json.loads(SEEDS.read_text()).get(mutation.name, []) if SEEDS.exists() else []
+
+
+def check_sound(built: Built, chosen: list[Mutation]) -> bool:
+    """The same build with no mutation played. Of seeds that `make simulation` plays as well, one of each is enough."""
+    seeds = {seed for mutation in chosen for at, seed in enumerate(seeds_of(mutation)) if at == 0 or seed > PLAYED}
+    seen = simulate(built, "", SEED=",".join(map(str, sorted(seeds)))) if seeds else []
+    print(f"{'none':<22} {f'fails: {seen}' if seen else f'nothing is wrong with {len(seeds)} seeds'}", flush=True)
+    return not seen
+
+
+def check(built: Built, mutation: Mutation) -> bool:
+    if mutation.tests:
+        passed = [test for test in mutation.tests if not fails(built, mutation, test)]
+        told = f"none of them sees it: {', '.join(passed)}" if len(passed) == len(mutation.tests) else "seen by a unit test"
+        print(f"{mutation.name:<22} {told}", flush=True)
+        return len(passed) < len(mutation.tests)
+    named = seeds_of(mutation)
+    seen = that_break(simulate(built, mutation.name, SEED=",".join(map(str, named)))) if named else []
+    told = f"{len(seen)} of {len(named)} named seeds see it"
+    wanted = min(ENOUGH, len(named)) or ENOUGH
+    began = time.monotonic()
+    while len(seen) < wanted and time.monotonic() < began + SECONDS:
+        seen += that_break(simulate(built, mutation.name, SCHEDULES=str(AT_ONCE)))
+    if time.monotonic() > began + 1:
+        told += f"; random ones do, too: {', '.join(seed for seed, _, _ in seen)}. `check.py --find {mutation.name}` names others"
     if seen:
-        return f"the sound collector fails: {seen}", False
-    return f"{'sound':<24} nothing is wrong with {len(seeds)} seeds", True
+        seed, promise, how = seen[0]
+        told += f"; {promise}, as {seed} sees: {how[:70]}"
+    print(f"{mutation.name:<22} {told}", flush=True)
+    return len(seen) >= wanted
 
 
-def check_mutant(mutant: Path, mutation: Mutation) -> tuple[str, bool]:
-    if not mutation.seeds:
-        return f"{mutation.name:<24} has no seed", False
-    named = simulate(mutant, SEED=",".join(map(str, mutation.seeds)))
-    if found := first_seen(named):
-        return f"{mutation.name:<24} {found}", True
-    if found := first_seen(simulate(mutant, SCHEDULES=SCHEDULES)):
-        return f"{mutation.name:<24} {found} (a random one: those that are named no longer see it)", True
-    return f"{mutation.name:<24} is not seen by {mutation.seeds} ({named}), nor by {SCHEDULES} random ones", False
+def fails(built: Built, mutation: Mutation, test: str) -> bool:
+    environment = {**os.environ, "MUTANT": mutation.name, "RUST_BACKTRACE": "0"}
+    ran = subprocess.run([built.unit, "--exact", test], env=environment, capture_output=True, text=True)
+    if "running 1 test" not in ran.stdout:
+        sys.exit(f"{mutation.name}: there is no test {test}")
+    return ran.returncode != 0
 
 
-def first_seen(seen: list[tuple[str, str, str]]) -> str | None:
-    return next((f"{promise}, as seed {seed} sees: {how[:90]}" for seed, promise, how in seen if promise in REASONS), None)
-
-
-def find(mutant: Path, mutation: Mutation) -> str:
-    seen = simulate(mutant, SCHEDULES=SCHEDULES)
-    lines = [f"    {seed} {promise}: {how[:110]}" for seed, promise, how in seen]
-    return "\n".join([f"{mutation.name}: {len(seen)} of {SCHEDULES} schedules see it", *lines])
+def find(built: Built, mutation: Mutation) -> None:
+    """Of the named seeds those that still see it, then others, until there are enough."""
+    if mutation.tests:
+        return
+    found: dict[str, str] = {}
+    tried = 0
+    batches = [seeds_of(mutation), *(range(first, first + AT_ONCE) for first in range(1, TRIED, AT_ONCE))]
+    for batch in batches:
+        if batch and len(found) < ENOUGH:
+            tried += len(batch)
+            seen = that_break(simulate(built, mutation.name, SEED=",".join(map(str, batch))))
+            new = [seed for seed, _, _ in seen if int(seed) > PLAYED]
+            unsound = {seed for seed, _, _ in (simulate(built, "", SEED=",".join(new)) if new else [])}
+            found |= {seed: promise for seed, promise, _ in seen if seed not in unsound}
+    seeds = [int(seed) for seed in list(found)[:ENOUGH]]
+    held = json.loads(SEEDS.read_text()) if SEEDS.exists() else {}
+    held[mutation.name] = seeds
+    SEEDS.write_text("{\n" + ",\n".join(f'  "{name}": {json.dumps(seeds)}' for name, seeds in held.items()) + "\n}\n")
+    print(f"{mutation.name}: {len(found)} of {tried} seeds see it: {found}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 //! * [`tenant`]: the records; [`history`]: their past versions; [`streams`]: their form in the bucket
 //! * [`memory`]: the collector in this process, in virtual time, for [`fast`]; [`beyond`]: the faults that need that,
 //!   and [`mod@siege`]: lasting faults
-//! * [`schedule`]: plays a plan with its [`happenings`]; [`oracle`] and [`chain`] check the result; [`figures`] counts
+//! * [`schedule`]: plays a plan with its [`happenings`]; [`oracle`], [`chain`] and [`patience`] check the result; [`figures`] counts
 //!
 //! `SEED=n` replays one schedule and prints its plan, `SEED=n,m` replays several. `SCHEDULES=n` plays so many,
 //! `MINUTES=n` plays for so long in virtual time. `COLLECTOR` names another binary to run.
@@ -23,6 +23,7 @@ mod health;
 mod history;
 mod memory;
 mod oracle;
+mod patience;
 mod plan;
 mod schedule;
 mod siege;

@@ -9,6 +9,7 @@ use simulator::{Dataset, Endpoint, Fault, Outcome, S3Fault};
 
 use crate::beyond::{How, Lasting, Siege, event_stream};
 use crate::oracle::{self, Wrong, wrong};
+use crate::patience::Backoffs;
 use crate::plan::Change;
 use crate::schedule::Stage;
 use crate::streams;
@@ -68,9 +69,10 @@ impl Stage<'_> {
 
     /// Makes one run, and checks that it reports what is wrong.
     async fn run_under(&self, siege: &Siege) -> Result<(), Wrong> {
-        let began = simulator::clock::now();
+        let (began, backoffs) = (simulator::clock::now(), Backoffs::of(&self.sim).await);
         let outcome = self.ask(&self.first, json!({"source": "aws.scheduler"}), DEADLINE).await?;
         oracle::at_any_instant(&self.sim, &self.tenant).await?;
+        backoffs.are_kept(&self.sim).await?;
         let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
         if !is_complete {
             return Ok(());

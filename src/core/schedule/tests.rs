@@ -472,6 +472,40 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
 }
 
 #[test]
+fn what_is_stuck_is_tried_after_all_else() {
+    let horizon = Millis(HOUR);
+    let held = Span { from: Millis(0), to: Millis(10 * MINUTE) };
+    for lanes in [1, 4] {
+        let (mut state, mut stuck) = begun(0);
+        stuck.fail(What::Span(held), error(), Millis(0));
+        let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
+        let (mut order, mut under_way) = (Vec::new(), VecDeque::new());
+        loop {
+            let step = if under_way.len() < lanes { schedule.next(&state, &stuck, horizon, HOUR) } else { Step::Wait };
+            match step {
+                Step::Done => break,
+                Step::Wait => under_way.pop_front().map_or_else(
+                    || panic!("nothing to wait for"),
+                    |outcome| schedule.took(&mut state, &mut stuck, horizon, outcome),
+                ),
+                Step::Count { span, .. } => {
+                    order.push(held.intersection(span).is_some());
+                    under_way.push_back(Outcome::Counted { span, rows: 1_000 });
+                }
+                Step::Open(plan) => {
+                    let (span, rows) = (plan.span, plan.rows);
+                    order.push(held.intersection(span).is_some());
+                    state.cover(span);
+                    under_way.push_back(Outcome::Read { span, rows, inside: rows, bytes: 1, millis: 1 });
+                }
+                step => panic!("{step:?}"),
+            }
+        }
+        assert!(order.is_sorted() && order.contains(&false) && order.contains(&true), "{lanes} lanes: {order:?}");
+    }
+}
+
+#[test]
 fn an_api_that_fails_as_a_whole_makes_nothing_stuck() {
     let world =
         World { bad: vec![(Span { from: Millis(-HOUR), to: Millis(2 * HOUR) }, Bad::Fails)], ..World::new([], 100) };

@@ -1,0 +1,36 @@
+//! What is stuck is tried no sooner than its back-off says, whichever container runs.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use simulator::Simulator;
+
+use crate::oracle::{self, Found, wrong};
+
+/// The back-offs on the checkpoint, before a run.
+pub struct Backoffs(Value);
+
+impl Backoffs {
+    pub async fn of(sim: &Simulator) -> Self {
+        Self(oracle::checkpoint(sim).await["stuck"].take())
+    }
+
+    /// Of what was to be tried after this run at the earliest, nothing was tried in it.
+    pub async fn are_kept(&self, sim: &Simulator) -> Found {
+        let (now, after) = (simulator::clock::now(), oracle::checkpoint(sim).await["stuck"].take());
+        for (stream, entries) in self.0.as_object().into_iter().flatten() {
+            for before in entries.as_array().into_iter().flatten().filter(|before| next_try(before) > Some(now)) {
+                let of_same = |entry: &&Value| entry["what"] == before["what"] && entry["since"] == before["since"];
+                let after = after[stream].as_array().into_iter().flatten().find(of_same);
+                if after.is_some_and(|after| after["attempts"].as_u64() > before["attempts"].as_u64()) {
+                    let (what, next_try) = (&before["what"], &before["next_try"]);
+                    return Err(wrong("impatient", format!("{stream}: {what} is tried before {next_try}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn next_try(entry: &Value) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(entry["next_try"].as_str()?).ok().map(|at| at.to_utc())
+}
