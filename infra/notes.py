@@ -46,7 +46,7 @@ def notes(version: str, directory: Path, made: list[str]) -> str:
     hashes = "".join((directory / f"{path.name}.sha256").read_text("utf-8") for path in hashed)
     return f"""# incydr-collector {version}
 
-Copy the zip into a bucket in the region where the collector is to run, and deploy `packaged.yaml` with it (in the console, or so):
+Copy the zip into a bucket in the region where the collector is to run. Deploy `packaged.yaml` with it, in the console or by the AWS CLI:
 
 ```sh
 sha256sum --check {zips[0].name}.sha256
@@ -56,9 +56,14 @@ aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-coll
   ScheduleState=DISABLED
 ```
 
-The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`.
+[Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret. It also says how to deploy with SAM or Terraform. Its commands work in
+this directory. [README.md](README.md) leads to all other pages.
 
-The other processor's zip needs `CodeKey` and `Architecture` besides. What each zip is made of is in its `.cdx.json` (CycloneDX).
+The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`
+([its page](infra/respond.md)).
+
+`packaged.yaml` and `respond.yaml` take the zips for {made[0]}. A zip for the other processor needs the parameters `CodeKey` and `Architecture`.
+The crates that each zip is made of are in its `.cdx.json` (CycloneDX).
 
 ```
 {hashes.strip()}

@@ -22,7 +22,6 @@ sys.path[:0] = [str(ROOT / "tests" / "template"), str(ROOT / "tests" / "conforma
 from simulator import BINARIES  # noqa: E402  (the other tests' driver)
 
 SAM = ROOT / "target" / "venv-template" / "bin" / "sam"
-AWS_CLI = SAM.with_name("aws")
 MINISTACK = ROOT / "target" / "venv-ministack" / "bin" / "ministack"
 
 
@@ -73,9 +72,6 @@ class Aws:
         text = (ROOT / "template.yaml").read_text("utf-8")
         text, times = re.subn(r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$", text, flags=re.MULTILINE)
         assert times == 1
-        # As a release has it, for who builds nothing.
-        self.unbuilt = self.directory / "unbuilt.yaml"
-        self.unbuilt.write_text(text, "utf-8")
         text, times = re.subn(r"Code: !If\n(?: {8}.*\n)+? {8}- \.$", "Code: code/", text, flags=re.MULTILINE)
         assert times == 2
         self.template = self.directory / "template.yaml"

@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from emulated import AWS_CLI, ROOT, SAM, Aws, Stack, until
+from emulated import ROOT, SAM, Aws, Stack, until
 from pairs import pairwise
 from rendered import Rendered, source
 from simulator import Simulator
@@ -248,33 +247,6 @@ def is_gone(aws: Aws, stack: str) -> bool:
         return aws.stack(stack).status == "DELETE_COMPLETE"
     except ClientError:
         return True
-
-
-def test_the_aws_cli_alone_deploys_a_zip_that_is_there(
-    aws: Aws, tenant: Simulator, credentials: dict[str, str]
-) -> None:
-    zipped = aws.directory / "incydr-collector.zip"
-    aws.run(sys.executable, ROOT / "infra" / "zip.py", aws.directory / "code" / "bootstrap", zipped)
-    aws.client("s3").upload_file(str(zipped), "artifacts", "incydr-collector.zip")
-    given = {
-        "BaseUrl": tenant.places["api"],
-        "Architecture": "x86_64",
-        "ScheduleState": "DISABLED",
-        "Streams": "audit",
-        "CodeBucket": "artifacts",
-        "CodeKey": "incydr-collector.zip",
-    }
-    aws.run(
-        AWS_CLI, "cloudformation", "deploy", "--template-file", aws.unbuilt, "--stack-name", "incydr-collector-zip",
-        "--s3-bucket", "artifacts", "--capabilities", "CAPABILITY_IAM",
-        "--parameter-overrides", *(f"{name}={value}" for name, value in given.items()),
-    )  # fmt: skip
-    stack = aws.stack("incydr-collector-zip")
-    secret = aws.client("secretsmanager")
-    secret.put_secret_value(SecretId=stack.outputs["SecretArn"], SecretString=json.dumps(credentials))
-    said = aws.run("make", "--no-print-directory", "-C", ROOT, "invoke", "ENV=zip")
-    assert json.loads(said)["status"] == "complete", said
-    assert stack.keys(stack.outputs["RecordsBucketName"], "code42/audit/")
 
 
 def test_a_first_deployment_that_fails_leaves_nothing_in_the_next_ones_way(aws: Aws, tenant: Simulator) -> None:

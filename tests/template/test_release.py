@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from unittest.mock import patch
 
 import pytest
 import tomlkit
@@ -16,6 +17,9 @@ from cfnlint.api import ManualArgs, lint
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from rendered import ROOT, Rendered, source
+
+sys.path.append(str(ROOT / "tests"))
+import pages  # noqa: E402  (the check of the repository's own links)
 
 VERSION = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
 NAME = f"incydr-collector-{VERSION}"
@@ -61,12 +65,45 @@ def made(tmp_path_factory):
 
 
 def test_it_is_all_there(made):
-    assert {path.name for path in made.iterdir()} == {"packaged.yaml", "respond.yaml", "NOTES.md", "LICENSE", "README.md"} | {
+    assert {path.name for path in made.iterdir() if path.is_file()} == {
+        "packaged.yaml", "respond.yaml", "NOTES.md", "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "template.yaml"
+    } | {
         f"{name}-{arch}{ending}"
         for name in [NAME, RESPONDER]
         for arch in ["arm64", "x86_64"]
         for ending in [".zip", ".zip.sha256", ".cdx.json"]
-    }
+    }  # fmt: skip
+    for directory in ["docs", "infra", "infra/terraform"]:
+        there = {path.name for path in (made / directory).iterdir() if path.is_file()}
+        assert there == {path.name for path in (ROOT / directory).iterdir() if path.is_file()}
+    # The scripts can be run.
+    assert os.access(made / "infra" / "output.sh", os.X_OK) and os.access(made / "tests" / "venv.sh", os.X_OK)
+
+
+def dead(release):
+    """The links of a release's pages that lead nowhere in it, by the check of the repository's own."""
+    with patch.object(pages, "ROOT", release):
+        found = [fault for page in sorted(release.rglob("*.md")) for fault in pages.links(page)]
+    # What a page only names is not linked: a release has no tests.
+    return [fault for fault in found if "there is no" not in fault]
+
+
+def test_no_link_of_a_release_is_dead(made, tmp_path):
+    assert len(list(made.rglob("*.md"))) > 30
+    assert dead(made) == []
+    broken = tmp_path / "release"
+    shutil.copytree(made, broken)
+    (broken / "docs" / "operate.md").unlink()
+    assert any("README.md" in fault for fault in dead(broken)) and any("infra/" in fault for fault in dead(broken))
+
+
+def test_a_release_deploys_as_a_checkout_does(made):
+    """Each script that a target of its Makefile runs for who deploys is there; the others ask for a checkout."""
+    makefile = (made / "Makefile").read_text("utf-8")
+    rules = dict(re.findall(r"^([a-z-]+(?:%)?):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
+    for target in ["deploy", "deploy-%", "deploy-respond", "invoke", "backfill", "doctor", "logs", "answers"]:
+        for script in re.findall(r"\b(?:infra|tests)/[\w./-]+\.(?:sh|py|yaml|txt)\b", rules[target]):
+            assert (made / script).exists(), (target, script)
 
 
 @pytest.mark.parametrize("name", [NAME, RESPONDER])
@@ -85,9 +122,11 @@ def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch, name):
 def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
     again, done = release(tmp_path)
     assert done.returncode == 0, done.stderr
-    for path in made.iterdir():
+    files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    for path in files:
         # As the compiler is told where it stands, the stand-in is.
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+        assert (again / path).read_bytes() == (made / path).read_bytes(), path
 
 
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])
