@@ -1,6 +1,7 @@
 #!/bin/sh
 # deploy-extra.sh ENV NAME [Parameter=value ...]: deploys infra/NAME.yaml beside the collector's stack of ENV. A parameter
-# that has the name of one of that stack's outputs gets its value, unless it is given. Needs the SAM CLI and python3.
+# that has the name of one of that stack's outputs gets its value, unless it is given. Needs the AWS CLI, the SAM CLI and
+# python3.
 # BUILT is the template that sam build left, where the stack has a program of its own.
 set -eu
 
@@ -13,7 +14,7 @@ template=$root/infra/$name.yaml
 [ -f "$template" ] || { echo "there is no infra/$name.yaml" >&2; exit 1; }
 
 # A given parameter comes last, and the last one counts.
-outputs=$(sam list stack-outputs --stack-name "$stack" --output json)
+outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
 filled=$(printf '%s' "$outputs" | python3 -c '
 import json, re, sys
 section = re.search(r"^Parameters:\n((?:[ #].*\n|\n)*)", open(sys.argv[1]).read(), re.M)[1]

@@ -52,6 +52,7 @@ class Doctor:
         self.to_mend = 0
         self.account = ""
         self.region_name = ""
+        self.is_readable = True
         self.given: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
 
@@ -70,14 +71,10 @@ class Doctor:
         try:
             config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text("utf-8"))
         except tomllib.TOMLDecodeError as error:
+            self.is_readable = False
             self.mend(f"infra/samconfig.toml is not TOML: {error}", "mend that line: each parameter is \"Name=value\", with a comma after it")
             return {}
         given = config.get(self.env, {}).get("global", {}).get("parameters", {}).get("parameter_overrides", [])
-        if not given:
-            self.mend(
-                f"infra/samconfig.toml has no parameters for {self.env}",
-                f"copy its sections [dev.global.parameters] and [dev.deploy.parameters] to [{self.env}....]",
-            )
         given = shlex.split(given) if isinstance(given, str) else given
         text = (ROOT / "template.yaml").read_text("utf-8")
         section = re.search(r"^Parameters:\n((?: .*\n|\n)*)", text, re.MULTILINE)
@@ -163,6 +160,11 @@ class Doctor:
         except Refused as refused:
             if "does not exist" not in str(refused):
                 raise
+            if not self.given and self.is_readable:
+                self.mend(
+                    f"infra/samconfig.toml has no parameters for {self.env}",
+                    f"copy its sections [dev.global.parameters] and [dev.deploy.parameters] to [{self.env}....]",
+                )
             return self.note("not deployed yet; the name of the stack is free", f"make deploy ENV={self.env}")
         status = facts["StackStatus"]
         if status in DEAD_ENDS:

@@ -37,7 +37,7 @@ class Aws:
         self.endpoint = f"http://127.0.0.1:{port}"
         # What an operator has in the path, infra/deploy-extra.sh and make find there.
         path = f"{SAM.parent}:{os.environ['PATH']}"
-        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "0.5"}
+        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "3"}
         listening = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "TMPDIR": str(self.directory)}
         # A state machine's waits and pauses, which are minutes, are so much shorter.
         listening["SFN_WAIT_SCALE"] = "0.005"
@@ -48,7 +48,11 @@ class Aws:
         )
         until(lambda: is_up(f"{self.endpoint}/_ministack/health"), 60, "ministack starts")
         self.code()
-        self.client("s3").create_bucket(Bucket="artifacts")
+        s3 = self.client("s3")
+        s3.create_bucket(Bucket="artifacts")
+        zipped = self.directory / "incydr-collector.zip"
+        self.run(sys.executable, ROOT / "infra" / "zip.py", self.directory / "code" / "bootstrap", zipped)
+        s3.upload_file(str(zipped), "artifacts", zipped.name)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,6 +76,8 @@ class Aws:
         text = (ROOT / "template.yaml").read_text("utf-8")
         text, times = re.subn(r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$", text, flags=re.MULTILINE)
         assert times == 1
+        # As a release has it, for who builds nothing.
+        self.unbuilt = text
         text, times = re.subn(r"Code: !If\n(?: {8}.*\n)+? {8}- \.$", "Code: code/", text, flags=re.MULTILINE)
         assert times == 2
         self.template = self.directory / "template.yaml"
@@ -96,6 +102,26 @@ class Aws:
             SAM, "deploy", "--template-file", self.template, "--stack-name", stack, "--s3-bucket", "artifacts",
             "--no-progressbar", "--capabilities", "CAPABILITY_IAM", *options, "--parameter-overrides", *overrides,
         )
+
+    def create(self, stack: str, parameters: dict[str, object], text: str = "") -> "Stack":
+        """The collector's stack by CloudFormation itself, with the zip that is there: as SAM leaves it, in a tenth of the time."""
+        given = parameters | {"CodeBucket": "artifacts", "CodeKey": "incydr-collector.zip"}
+        self.client("s3").put_object(Bucket="artifacts", Key=f"{stack}.yaml", Body=(text or self.unbuilt).encode())
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=stack, TemplateURL=f"{self.endpoint}/artifacts/{stack}.yaml", Capabilities=["CAPABILITY_IAM"],
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": str(value)} for name, value in given.items() if value != ""
+            ],
+        )  # fmt: skip
+
+        def ended() -> str | None:
+            (facts,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+            return None if facts["StackStatus"].endswith("IN_PROGRESS") else facts["StackStatus"]
+
+        status = until(ended, 120, f"{stack} is deployed")
+        assert status == "CREATE_COMPLETE", status
+        return self.stack(stack)
 
     def stack(self, name: str) -> "Stack":
         return Stack(self, name)

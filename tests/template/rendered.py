@@ -1,7 +1,9 @@
 """The templates as they are deployed, with parameters in place of references."""
 
 import base64
+import pickle
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,13 @@ PSEUDO = {
 
 def source(path: Path = TEMPLATE) -> dict[str, Any]:
     """The template as it is written."""
-    return yaml_parse(path.read_text("utf-8"))
+    return pickle.loads(parsed(path.read_text("utf-8")))
+
+
+@cache
+def parsed(text: str) -> bytes:
+    """Once for all: a large template takes seconds. As bytes, so that nobody changes another's."""
+    return pickle.dumps(yaml_parse(text))
 
 
 class Rendered:

@@ -19,7 +19,7 @@ QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
 # Answers with what is said for its first two words, and writes its words down.
-AWS = """#!{python}
+AWS = """#!{python} -SE
 import json, sys
 if sys.argv[1:] == ["--version"]:
     sys.exit(print("aws-cli/2.31.0"))
