@@ -28,6 +28,9 @@ rules() {
     echo "template: cfn-lint"
     "$venv/bin/cfn-lint" --config-file infra/checks/cfnlintrc.yaml -- template.yaml infra/*.yaml
 
+    echo "template: the workflow"
+    "$venv/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows .github/workflows/build.yml
+
     # Each exception stands with its reason at the resource.
     echo "template: checkov"
     target/venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \

@@ -39,7 +39,7 @@ class Rendered:
 
     def __init__(self, template: dict[str, Any], **parameters: Any) -> None:
         self.template = template
-        self.stack_name = PSEUDO["AWS::StackName"]
+        self.stack_name, self.stack_id = PSEUDO["AWS::StackName"], PSEUDO["AWS::StackId"]
         known = template.get("Parameters", {})
         assert set(parameters) <= set(known), set(parameters) - set(known)
         self.values = {name: parameters.get(name, facts.get("Default", f"the {name}")) for name, facts in known.items()}
@@ -82,6 +82,8 @@ class Rendered:
     def ref(self, name: str) -> Any:
         if name == "AWS::StackName":
             return self.stack_name
+        if name == "AWS::StackId":
+            return self.stack_id
         if name in PSEUDO:
             return PSEUDO[name]
         if name in self.values:

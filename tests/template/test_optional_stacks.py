@@ -276,7 +276,8 @@ def test_sentinel_assumes_its_role_for_the_one_workspace():
             "sts:RoleSessionName": f"MicrosoftSentinel_{workspace}",
         }
     }
-    assert role["RoleName"].startswith("OIDC_") and role["ManagedPolicyArns"] == ["readrecords"]
+    # The part of the stack's id that no other has.
+    assert role["RoleName"] == "OIDC_incydr-collector-1234567db123" and role["ManagedPolicyArns"] == ["readrecords"]
     assert asked.outputs["SentinelRoleArn"]
     # An account has one provider of an address.
     existing = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace, SentinelProvider="EXISTING")
@@ -288,7 +289,7 @@ def test_panther_assumes_its_role_from_its_one_account():
     role = asked.resources["PantherRole"]["Properties"]
     (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"AWS": "arn:aws:iam::210987654321:root"}
-    assert role["RoleName"].startswith("PantherLogProcessingRole-") and role["ManagedPolicyArns"] == ["readrecords"]
+    assert role["RoleName"] == "PantherLogProcessingRole-incydr-collector-1234567db123" and role["ManagedPolicyArns"] == ["readrecords"]
     assert asked.outputs["PantherRoleArn"]
     assert {"SiemRole", "GoogleRole", "SentinelRole", "SiemUser"}.isdisjoint(asked.resources)
 
@@ -317,6 +318,48 @@ def test_each_stack_has_a_database_of_its_own():
     assert name("incydr-collector-dev-athena") == "incydr_collector_dev_athena"
     assert name("incydr-collector-prod-athena") == "incydr_collector_prod_athena"
     assert name("incydr-collector-dev-athena", DatabaseName="incydr") == "incydr"
+
+
+# The properties by which a resource gets a name that an account or a region has only once, and how long it may be.
+NAMES = {
+    "AWS::Athena::WorkGroup": ("Name", 128),
+    "AWS::CloudWatch::Alarm": ("AlarmName", 255),
+    "AWS::CloudWatch::Dashboard": ("DashboardName", 255),
+    "AWS::Events::EventBus": ("Name", 256),
+    "AWS::Events::Rule": ("Name", 64),
+    "AWS::IAM::Group": ("GroupName", 128),
+    "AWS::IAM::ManagedPolicy": ("ManagedPolicyName", 128),
+    "AWS::IAM::Role": ("RoleName", 64),
+    "AWS::IAM::User": ("UserName", 64),
+    "AWS::KMS::Alias": ("AliasName", 256),
+    "AWS::Lambda::Function": ("FunctionName", 64),
+    "AWS::Logs::LogGroup": ("LogGroupName", 512),
+    "AWS::S3::Bucket": ("BucketName", 63),
+    "AWS::SNS::Topic": ("TopicName", 256),
+    "AWS::SQS::Queue": ("QueueName", 80),
+    "AWS::Scheduler::Schedule": ("Name", 64),
+    "AWS::SecretsManager::Secret": ("Name", 512),
+    "AWS::StepFunctions::StateMachine": ("StateMachineName", 80),
+}
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_two_stacks_of_an_account_share_no_name_and_none_is_longer_than_aws_takes(path):
+    """CloudFormation takes stacks' names of 128 characters, and makes all names that a template leaves out."""
+
+    def names(stack, id_):
+        rendered = Rendered(source(path))
+        rendered.stack_name, rendered.stack_id = stack, f"arn:aws:cloudformation:us-east-1:123456789012:stack/{stack}/{id_}"
+        for logical, resource in rendered.template["Resources"].items():
+            name, longest = NAMES.get(resource["Type"], ("", 0))
+            if name in resource.get("Properties", {}):
+                yield logical, rendered.of(resource["Properties"][name]), longest
+
+    one = list(names("incydr-collector-dev" + 108 * "x", "51af3dc0-da77-11e4-872e-1234567db123"))
+    other = list(names("incydr-collector-prod" + 107 * "x", "51af3dc0-da77-11e4-872e-765432100123"))
+    for (logical, name, longest), (_, another, _) in zip(one, other, strict=True):
+        assert len(name) <= longest, (logical, name)
+        assert name != another, logical
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -367,6 +410,25 @@ def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
     # Every link within the repository leads somewhere.
     for place in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / place).exists(), place
+
+
+@pytest.mark.parametrize(
+    "page, facts",
+    [
+        ("google-secops", ["**Code42 Incydr** (`CODE42_INCYDR`) for `audit`", "change log", "custom log type"]),
+        ("sumo-logic", ["`/Parsers/System/Code42/Code42 Incydr`", "*App Catalog > Code42 Incydr*"]),
+        ("splunk", ["using_dlq"]),
+        ("microsoft-sentinel", ["SentinelWorkspaceId=", "`SentinelRoleArn`"]),
+        ("panther", ["PantherAccountId=", "`PantherRoleArn`"]),
+        ("crowdstrike-logscale", ["split by newline", "S3", "SQS", "Next-Gen SIEM"]),
+        ("cortex-xsiam", ["SQS"]),
+        ("amazon-opensearch", ["Security Lake", "OCSF"]),
+        ("qradar", ["SQS"]),
+    ],
+)
+def test_a_siems_page_says_what_is_known_of_it(page, facts):
+    text = " ".join((INFRA / "siem" / f"{page}.md").read_text("utf-8").split())
+    assert [fact for fact in facts if fact not in text] == []
 
 
 def definition(backfill):

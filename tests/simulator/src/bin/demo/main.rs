@@ -38,7 +38,7 @@ async fn demo(screen: &Screen) -> Result<(), Failure> {
     show::places(screen, &stage);
     screen.space();
     told?;
-    screen.text(&format!("It took {:.0} s. The files stay until the next demo.", began.elapsed().as_secs_f64()));
+    screen.text(&format!("The demo took {:.0} s. Its files stay until the next one.", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -65,7 +65,7 @@ async fn opening(screen: &Screen) -> Result<Stage, Failure> {
         let heading = if n == 0 { "Settings" } else { "" };
         screen.fact(heading, &format!("{name}={value} instead of {default}"));
     }
-    screen.fact("", "so that it takes seconds; all others are the defaults");
+    screen.fact("", "so that the demo takes seconds. All other settings have their defaults");
     Ok(stage)
 }
 
@@ -129,7 +129,7 @@ async fn fails_in_the_middle(screen: &Screen, stage: &mut Stage, before: &Event)
 
 async fn makes_good(screen: &Screen, stage: &mut Stage) -> Result<(), Failure> {
     screen.heading("4. The API is well again, the next event");
-    screen.text("Nothing is new at the API; the missing file events are still owed.");
+    screen.text("Nothing is new at the API. The file events of event 3 are still missing.");
     stage.mend();
     let event = stage.send(screen).await?;
     show::outcome(screen, &event);
@@ -172,14 +172,14 @@ async fn verdict(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     }
     screen.marked(Style::Good, "✓", &sentence);
     screen.marked(Style::Good, "✓", "No object was overwritten or deleted.");
-    screen.text("Each version of a user, an agent, a session or a case is a record; so is what was set aside.");
+    screen.text("Each version of a user, an agent, a session or a case counts as a record, and so does a record that was set aside.");
     Ok(())
 }
 
 /// What a user can check without the API, and what it tells of a bucket that somebody has changed.
 async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     screen.heading("5. The proof");
-    screen.text("Each run leaves a manifest, and each names the one before by its hash. A person asks {\"action\": \"verify\"}.");
+    screen.text("Each run writes a manifest that names the one before it by its hash. An operator sends {\"action\": \"verify\"}.");
     let told = stage.verify(screen).await;
     show::verified(screen, &told);
     if told["status"] != "whole" {
@@ -187,7 +187,7 @@ async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     }
     let (key, bytes) = stage.take_one_away().await.ok_or("There is no object to take away.")?;
     screen.space();
-    screen.text("Somebody deletes one of the objects. The same question:");
+    screen.text("One of the objects is deleted. The operator sends the same event:");
     let told = stage.verify(screen).await;
     show::verified(screen, &told);
     stage.put_back(&key, bytes).await;
@@ -195,6 +195,6 @@ async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     if told["status"] != "broken" || !names_it {
         return Err(format!("It should have been told that {key} is missing.").into());
     }
-    screen.text("It is put back.");
+    screen.text("The object is restored.");
     Ok(())
 }

@@ -89,8 +89,8 @@ pub fn outcome(screen: &Screen, event: &Event) {
 pub fn new_objects(screen: &Screen, event: &Event) {
     screen.text(&match (event.old, event.new.len()) {
         (0, new) => format!("{new} objects in the bucket:"),
-        (old, 1) => format!("1 new object; the {old} from before are as they were:"),
-        (old, new) => format!("{new} new objects; the {old} from before are as they were:"),
+        (old, 1) => format!("1 new object; the {old} older ones are unchanged:"),
+        (old, new) => format!("{new} new objects; the {old} older ones are unchanged:"),
     });
     let mut folder = "";
     for object in &event.new {
