@@ -13,18 +13,21 @@ stack=incydr-collector-$env
 template=$root/infra/$name.yaml
 [ -f "$template" ] || { echo "there is no infra/$name.yaml" >&2; exit 1; }
 
-# A given parameter comes last, and the last one counts.
+# One a line, each value in quotes: without them SAM ends it at the first blank or quotation mark.
 outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
-filled=$(printf '%s' "$outputs" | python3 -c '
+overrides=$(printf '%s' "$outputs" | python3 -c '
 import json, re, sys
 section = re.search(r"^Parameters:\n((?:[ #].*\n|\n)*)", open(sys.argv[1]).read(), re.M)[1]
 names = set(re.findall(r"^  (\w+):$", section, re.M))
-given = {argument.split("=", 1)[0] for argument in sys.argv[2:]}
-for output in json.load(sys.stdin):
-    if output["OutputKey"] in names - given:
-        print(output["OutputKey"] + "=" + output["OutputValue"])
+filled = {output["OutputKey"]: output["OutputValue"] for output in json.load(sys.stdin) if output["OutputKey"] in names}
+given = dict(argument.partition("=")[::2] for argument in sys.argv[2:])
+for name, value in (filled | given).items():
+    print(name + "=\"" + value.replace("\"", "\\\"") + "\"")
 ' "$template" "$@")
 
+IFS='
+'
+set -f
 # shellcheck disable=SC2086
 exec sam deploy --template-file "${BUILT:-$template}" --stack-name "$stack-$name" --resolve-s3 --no-fail-on-empty-changeset \
-    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $filled "$@"
+    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $overrides

@@ -87,7 +87,18 @@ class Doctor:
                     f"infra/samconfig.toml: {item} is no parameter of template.yaml",
                     f"{like[0]}=..." if like else "docs/settings.md lists the parameters",
                 )
-        return dict(item.split("=", 1) for item in given if "=" in item)
+        return {name: self.value(name, value) for name, equals, value in (item.partition("=") for item in given) if equals}
+
+    def value(self, name: str, written: str) -> str:
+        """A parameter's value as SAM takes it: whole only if it stands in quotes, or has neither blanks nor quotes."""
+        if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
+            return written[1:-1].replace('\\"', '"').replace("\\'", "'")
+        if re.search(r'[\s"]', written):
+            self.mend(
+                f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark",
+                f"\"\"\"{name}='{written}'\"\"\",",
+            )
+        return written
 
     def of(self, name: str, default: str = "") -> str:
         return self.given.get(name, default)

@@ -6,10 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 from rendered import ROOT
+from samcli.cli.types import CfnParameterOverridesType
 from stand_ins import Server, reply
 
 ACCOUNT = "123456789012"
@@ -265,6 +267,26 @@ def test_parameters_in_one_line_are_read_too(patient):
     patient.config = f"[dev.global.parameters]\nparameter_overrides = 'BaseUrl={patient.api} Streams=audit'\n"
     said, to_mend = patient.see()
     assert to_mend == [] and f"{patient.api} answers" in said
+
+
+@pytest.mark.parametrize("written", ['Fields={"env": "prod"}', "MinimumAgentVersion=1 2"])
+def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patient, written):
+    name, value = written.split("=")
+
+    def config(item):
+        return f"[dev.global.parameters]\nparameter_overrides = [\n    'BaseUrl={patient.api}',\n    {item}\n]\n"
+
+    patient.config = config(f"\'{written}\',")
+    _, ((finding, command),) = patient.see()
+    assert f"SAM ends the value of {name} at" in finding
+    taken = CfnParameterOverridesType().convert
+    assert taken((written,), None, None) != {name: value}
+    patient.config = config(command)
+    (mended,) = tomllib.loads(patient.config)["dev"]["global"]["parameters"]["parameter_overrides"][1:]
+    assert taken((mended,), None, None) == {name: value}
+    patient.deployed(**{name: value})
+    said, to_mend = patient.see()
+    assert to_mend == [] and f"{name} is" not in said
 
 
 def test_an_environment_without_parameters_is_found(patient):

@@ -1,9 +1,14 @@
 """The documented commands do what is documented."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 
 import pytest
+from rendered import ROOT
+from samcli.cli.types import CfnParameterOverridesType
 from typed import Typed
 
 
@@ -43,3 +48,32 @@ def test_what_was_built_for_another_processor_is_not_deployed(typed):
     assert done.returncode and "is built for x86_64, and Architecture is arm64" in done.stdout, done.stdout
     assert "--arm64" in typed.asked("cargo")[-1]
     assert [asked.split()[0] for asked in typed.asked("sam")] == ["build"]
+
+
+def overrides(directory, *given, **outputs):
+    """What `make deploy-notify` has SAM deploy, read as SAM reads it."""
+    told = json.dumps([{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()])
+    asked = directory / "asked"
+    programs = {"aws": f"cat <<'E'\n{told}\nE\n", "sam": f"for word; do printf '%s\\0' \"$word\"; done >{asked}\n"}
+    for name, text in programs.items():
+        (directory / name).write_text(f"#!/bin/sh\n{text}", "utf-8")
+        (directory / name).chmod(0o755)
+    subprocess.run(
+        ["make", "--no-print-directory", "-C", ROOT, "deploy-notify", f"PARAMETERS={' '.join(given)}"], check=True,
+        env=os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    words = asked.read_text("utf-8").split("\0")[:-1]
+    return CfnParameterOverridesType().convert(tuple(words[words.index("--parameter-overrides") + 1 :]), None, None)
+
+
+def test_another_stacks_parameters_arrive_whole_and_outputs_fill_in_what_is_not_given(tmp_path):
+    # As infra/README.md has a value with a blank in it.
+    given = ['TicketAuthorization="Basic dXNlcjpwYXNz"', "LeastLevel=HIGH", "Notify=EVENTBRIDGE"]
+    assert overrides(tmp_path, *given, RecordsBucketName="records", Notify="SQS", FunctionName="not a parameter of it") == {
+        "RecordsBucketName": "records",
+        "TicketAuthorization": "Basic dXNlcjpwYXNz",
+        "LeastLevel": "HIGH",
+        "Notify": "EVENTBRIDGE",
+    }
+    quoted = ["""'TicketAuthorization=a "b" *'"""]
+    assert overrides(tmp_path, *quoted) == {"TicketAuthorization": 'a "b" *'}
