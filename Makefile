@@ -114,7 +114,7 @@ test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real bi
 build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64), BINARY=incydr-collector (or responder)
 	infra/build.sh $(or $(ARCH),arm64) $(BINARY)
 
-release: ## Make a release: for each processor zip, SHA-256 and SBOM; packaged.yaml and notes. The same bytes each time
+release: ## Make a release: for each processor zip, SHA-256 and SBOM; templates, notes and pages. The same bytes each time
 	infra/release.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
@@ -152,7 +152,7 @@ backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the sc
 	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
 	@infra/backfill.sh $(ENV) '$(EVENT)'
 
-doctor: ## Say what would go wrong with the deployment of ENV, or does, and what mends it; changes nothing
+doctor: ## Find the faults of the deployment of ENV, and print the command that mends each; only reads
 	@python3 infra/doctor.py $(ENV)
 
 logs: ## Follow the logs of ENV

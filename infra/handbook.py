@@ -1,5 +1,5 @@
-"""handbook.py DIRECTORY: puts there README.md, every page and file that it leads to by links, and what the commands on these
-pages need. So no link of a release leads out of it, and a collector is deployed from it as from a checkout."""
+"""handbook.py DIRECTORY: copies into a release README.md, every page and file that its links lead to, and the files that the
+commands on these pages use. So no link of a release is dead, and its directory deploys a collector as a checkout does."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "README.md"
-# The deployment's commands, and the environment of `make answers`.
+# What `make deploy`, `make doctor` and so on use, and `make answers`.
 COMMANDS = ["LICENSE", "Makefile", "template.yaml", "infra", "tests/venv.sh"]
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*")
 
@@ -34,7 +34,7 @@ def main(directory: Path) -> None:
 
 
 def linked(page: Path) -> Iterator[Path]:
-    """The files and directories of the repository that a page links, its pictures included."""
+    """The files and directories of the repository that a page links, pictures included."""
     text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s#]+)[^)\s]*\)", text):
         if not re.match(r"[a-z][a-z0-9+.-]*:", target):

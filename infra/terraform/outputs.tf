@@ -95,6 +95,21 @@ output "kms_key_arn" {
   value       = lookup(aws_cloudformation_stack.collector.outputs, "KmsKeyArn", null)
 }
 
+output "state_kms_key_arn" {
+  description = "The KMS key of the bucket for state"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "StateKmsKeyArn", null)
+}
+
+output "encryption_header" {
+  description = "The encryption header of each write"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "EncryptionHeader", null)
+}
+
+output "use_fips_endpoints" {
+  description = "true or false, whether AWS is called at its FIPS endpoints"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "UseFipsEndpoints", null)
+}
+
 output "failed_runs_queue_url" {
   description = "The URL of the queue of failed runs"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FailedRunsQueueUrl", null)

@@ -1,5 +1,5 @@
 """The first quarter of an hour: the commands of README.md and docs/deploy.md are typed as they stand, in a release, from nothing to
-the proof. Then those of a release's notes, for who has neither SAM nor make."""
+the proof. Then those of a release's notes, with the AWS CLI alone."""
 
 import json
 import re

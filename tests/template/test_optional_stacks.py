@@ -309,6 +309,25 @@ def test_every_role_and_user_can_be_bounded_and_has_the_path(path):
         assert output in source()["Outputs"]
 
 
+FIPS = {"Fn::If": ["UsesFips", "true", {"Ref": "AWS::NoValue"}]}
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_every_function_can_be_told_of_fips_endpoints_and_one_that_writes_of_encryption(path):
+    template = source(path)
+    functions = [it["Properties"] for it in template["Resources"].values() if it["Type"] == "AWS::Lambda::Function"]
+    for function in functions:
+        variables = function["Environment"]["Variables"]
+        assert variables["AWS_USE_FIPS_ENDPOINT"] == FIPS
+        if "S3_BUCKET" in variables:
+            assert variables["S3_SSE"]["Fn::If"][:2] == ["NamesEncryption", {"Ref": "EncryptionHeader"}]
+            assert {"S3_SSE_KMS_KEY_ID", "STATE_SSE_KMS_KEY_ID"} <= set(variables)
+    # `make deploy-...` takes them over from the collector's stack.
+    rules = {"UseFipsEndpoints", "EncryptionHeader", "KmsKeyArn", "StateKmsKeyArn", "PermissionsBoundaryArn", "RolePath"}
+    assert rules <= set(source()["Outputs"])
+    assert not functions or {"UseFipsEndpoints", "KmsKeyArn"} <= set(template["Parameters"])
+
+
 def test_each_stack_has_a_database_of_its_own():
     def name(stack, **parameters):
         rendered = Rendered(source(INFRA / "athena.yaml"), RecordsBucketName="b", **parameters)

@@ -1,5 +1,6 @@
 """What a release consists of, made with a stand-in for the compiler: `make release` itself takes minutes."""
 
+import ast
 import hashlib
 import json
 import os
@@ -97,8 +98,16 @@ def test_no_link_of_a_release_is_dead(made, tmp_path):
     assert any("README.md" in fault for fault in dead(broken)) and any("infra/" in fault for fault in dead(broken))
 
 
+def test_the_programs_that_make_a_release_run_on_python_3_10():
+    """The machine of the workflow has it, because it must be old enough for glibc."""
+    for name in ["zip", "sbom", "notes", "handbook"]:
+        text = (ROOT / "infra" / f"{name}.py").read_text("utf-8")
+        ast.parse(text, feature_version=(3, 10))
+        assert "tomllib" not in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
+
+
 def test_a_release_deploys_as_a_checkout_does(made):
-    """Each script that a target of its Makefile runs for who deploys is there; the others ask for a checkout."""
+    """Each file that a target of its Makefile needs is there, if the target deploys or asks what is deployed."""
     makefile = (made / "Makefile").read_text("utf-8")
     rules = dict(re.findall(r"^([a-z-]+(?:%)?):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
     for target in ["deploy", "deploy-%", "deploy-respond", "invoke", "backfill", "doctor", "logs", "answers"]:
