@@ -5,7 +5,7 @@
 # Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-# Which deployment: `make deploy ENV=prod`.
+# The deployment, as in `make deploy ENV=prod`.
 ENV ?= dev
 EVENT ?= {}
 SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
@@ -17,12 +17,12 @@ help: ## List the targets
 binaries:
 	@tests/build.sh "what the tests run" --workspace --bins
 
-# All that the tests build, in one go.
+# Builds everything that the tests need.
 built:
 	cargo test --quiet --no-run --workspace --lib --bins --tests
 	cargo build --quiet --workspace --bins
 
-# All that the checks need of Python's packages.
+# Installs the Python packages of all checks.
 environments:
 	@tests/venv.sh deny .cargo/requirements.txt
 	@tests/venv.sh conformance tests/conformance/requirements.txt
@@ -49,7 +49,7 @@ lint: ## Check formatting, the layers of src, the pages' links and tables, and c
 	cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: pages
-pages: ## Write what the pages take from the code: docs/layers.svg, the table of docs/settings.md
+pages: ## Write the parts of pages that are made from the code: docs/layers.svg, the table of docs/settings.md
 	python3 tests/layers.py --draw
 	python3 tests/settings_table.py --write
 
@@ -66,7 +66,7 @@ unit: ## Run the unit tests, and the simulator's own
 whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simulator
 	cargo test --workspace --test whole_run -- --test-threads 10
 
-# First those in virtual time, then some with the real binary over sockets, which mostly wait.
+# First the schedules in virtual time, then some with the real binary over sockets, which mostly wait.
 simulation: ## Run schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
 	cargo test --workspace --test simulation -- --nocapture --test-threads 1
 
@@ -122,11 +122,11 @@ deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-
 	@python3 infra/check-built.py .aws-sam
 	sam deploy $(SAM_OPTIONS)
 
-# Parameters of the same name as outputs of the collector's stack are filled in.
+# Parameters with the name of an output of the collector's stack are filled in.
 deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill, notify; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
 
-# It is a program of its own; a release's zip needs no building.
+# A separate program. The zip of a release needs no building.
 deploy-respond: ## Build and deploy infra/respond.yaml, the responder; PARAMETERS='AllowedActions=session.add_note ...'
 	$(if $(findstring CodeBucket=,$(PARAMETERS)),,sam build --beta-features --template-file infra/respond.yaml --build-dir .aws-sam/respond $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)))
 	BUILT=$(if $(findstring CodeBucket=,$(PARAMETERS)),,.aws-sam/respond/template.yaml) infra/deploy-extra.sh $(ENV) respond $(PARAMETERS)
@@ -138,21 +138,21 @@ probe: EVENT = {"action": "probe"}
 probe: invoke ## Ask the function of ENV what its API client may read
 
 status: EVENT = {"action": "status"}
-status: invoke ## Ask the function of ENV how each stream is, and how far it has come: at a glance, without a run
+status: invoke ## Show the streams of ENV at a glance: state, lag, gaps and what is stuck, without a run
 
-# What is given of FROM, TO, STREAMS=audit,file_events, REQUESTS a minute and HOURS within which it must be read.
+# The arguments that are set: FROM, TO, STREAMS=audit,file_events, REQUESTS a minute, and the HOURS of the reservation.
 comma := ,
 streams = $(STREAMS:%=["$(subst $(comma),"$(comma) ",$(STREAMS))"])
 given = $(if $(2),$(comma) "$(1)": $(2))
 backfill: EVENT = {"from": "$(FROM)"$(call given,to,$(TO:%="%"))$(call given,streams,$(streams))$(call \
 	given,requests_per_minute,$(REQUESTS))$(call given,expires_after_hours,$(HOURS))}
-backfill: ## Read all from FROM=2026-08-24T00:00:00Z to TO= (now), beside the schedule of ENV; after deploy-backfill
+backfill: ## Read the span from FROM=2026-08-24T00:00:00Z to TO= (now) beside the schedule of ENV; after deploy-backfill
 	$(if $(FROM),,$(error say from when on: make backfill FROM=2026-08-24T00:00:00Z))
 	@echo 'This command waits for the end. The backfill goes on without it. Watch it in Step Functions: the execution of the'
 	@echo 'state machine of the stack incydr-collector-$(ENV)-backfill.'
 	@infra/backfill.sh $(ENV) '$(EVENT)'
 
-doctor: ## Find the faults of the deployment of ENV, and print the command that mends each; only reads
+doctor: ## Find faults of the deployment of ENV, and name the command that mends each; changes nothing
 	@python3 infra/doctor.py $(ENV)
 
 logs: ## Follow the logs of ENV

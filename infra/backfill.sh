@@ -1,11 +1,11 @@
 #!/bin/sh
-# backfill.sh ENV EVENT: starts the backfill of ENV once, follows it to its end, and prints its answer. Whoever stops this
-# stops only the following. Needs the AWS CLI, 1 or 2.
+# backfill.sh ENV EVENT: starts the backfill of ENV once, follows it to its end, and prints its answer. Stopping this
+# script doesn't stop the backfill. Needs the AWS CLI, 1 or 2.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 machine=$("$here/output.sh" "incydr-collector-$1-backfill" BackfillArn)
-# Under a name of its own a request that the CLI repeats starts no second one.
+# The execution has its own name, so that a repeated request of the CLI starts no second one.
 execution=$(aws stepfunctions start-execution --state-machine-arn "$machine" --input "$2" \
     --name "by-hand-$(date -u +%Y%m%dT%H%M%SZ)-$$" --query executionArn --output text)
 echo "Started $execution" >&2

@@ -1,7 +1,7 @@
 #!/bin/sh
-# build.sh [ARCH [BINARY]]: makes the zip for Lambda's provided.al2023 and says its size. ARCH is arm64 (the templates'
-# default) or x86_64, BINARY incydr-collector or responder. Another processor than this machine's needs cargo-lambda; where
-# it can't be built, this machine's is, or with STRICT=1 none.
+# build.sh [ARCH [BINARY]]: builds the zip for Lambda's provided.al2023 and prints its size. ARCH is arm64 (the
+# templates' default) or x86_64, BINARY incydr-collector or responder. Another processor than this machine's needs
+# cargo-lambda. Without it this machine's is built instead, or, with STRICT=1, none.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)

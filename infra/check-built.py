@@ -1,4 +1,4 @@
-"""check-built.py DIRECTORY: whether what `sam build` left there runs on the processor that the template asks for."""
+"""check-built.py DIRECTORY: checks that `sam build` has built for the processor that the template asks for."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,14 @@ if sys.version_info < (3, 11):
     sys.exit(f"Python is {sys.version.split()[0]}, and this takes 3.11 or newer")
 import tomllib  # noqa: E402  (not there before 3.11)
 
-# e_machine of the ELF header.
+# The field e_machine of the ELF header.
 MACHINES = {62: "x86_64", 183: "arm64"}
 
 
 def main(directory: Path) -> None:
     for built in tomllib.loads((directory / "build.toml").read_text("utf-8"))["function_build_definitions"].values():
         for function in built["functions"]:
-            # Functions that are alike share one directory.
+            # Functions with equal code share a directory.
             places = [f"{function}-Shared", function]
             binary = next(path for place in places if (path := directory / "build" / place / "bootstrap").exists())
             header = binary.read_bytes()[:20]

@@ -1,4 +1,4 @@
-"""doctor.py ENV: finds the faults of the deployment of ENV, before it or after it, and prints for each the command that mends it.
+"""doctor.py ENV: finds faults in the deployment of ENV, now or to be expected, and names the command that mends each.
 
 It changes nothing. It reads infra/samconfig.toml, and sends requests to AWS and to the API that only read. Needs Python 3.11 and the
 AWS CLI.
@@ -30,7 +30,7 @@ DEAD_ENDS = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN
 
 
 class Refused(Exception):
-    """The error of the AWS CLI."""
+    """The AWS CLI's error message."""
 
 
 def aws(*arguments: str) -> Any:
@@ -394,7 +394,7 @@ class Doctor:
 
 
 def leaves_it_to_iam(policy: dict[str, Any], account: str) -> bool:
-    """Whether a statement allows the account itself. Without it the policies of IAM have no effect on the key."""
+    """Whether a statement allows the account itself. Without that, IAM's policies have no effect."""
     for statement in policy["Statement"]:
         principal = statement.get("Principal", {})
         named = principal.get("AWS", []) if isinstance(principal, dict) else principal

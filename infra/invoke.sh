@@ -1,6 +1,6 @@
 #!/bin/sh
-# invoke.sh ENV EVENT: invokes the function of ENV once, waits for its answer for as long as it takes, and prints it. Fails
-# where the run does. Needs the AWS CLI, 1 or 2.
+# invoke.sh ENV EVENT: invokes the function of ENV once, waits for its answer, and prints it. Fails if the run does.
+# Needs the AWS CLI, 1 or 2.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,8 +9,8 @@ files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 printf '%s' "$2" >"$files/event"
 
-# A run may take a quarter of an hour. By itself the CLI would give up after a minute and send the event again: a second
-# run. What lies between here and AWS forgets a silent connection after some minutes, hence the keep-alive.
+# A run may take a quarter of an hour. By default the CLI gives up after a minute and sends the event again, which
+# starts a second run. Routers on the way to AWS drop a silent connection after some minutes, hence the keep-alive.
 export AWS_MAX_ATTEMPTS=1 BOTOCORE_TCP_KEEPALIVE=true
 failed=$(aws lambda invoke --function-name "$function" --payload "fileb://$files/event" --cli-read-timeout 0 \
     --query FunctionError --output text "$files/answer")

@@ -1,4 +1,4 @@
-"""notes.py VERSION DIRECTORY ARCH...: writes packaged.yaml and respond.yaml, which take the release's zips, and NOTES.md."""
+"""notes.py VERSION DIRECTORY ARCH...: writes packaged.yaml and respond.yaml with the release's zips, and NOTES.md."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def packaged(version: str, arch: str) -> str:
-    """The template, with the release's own zip as what is deployed: CodeBucket is all that is left to say."""
+    """The template with the release's zip as its code. Only CodeBucket has to be set."""
     text = (ROOT / "template.yaml").read_text("utf-8")
     for old, new in [
         (r"(  CodeKey:\n    Type: String\n    Default: )\"\"\n", rf"\g<1>incydr-collector-{version}-{arch}.zip\n"),
@@ -21,7 +21,7 @@ def packaged(version: str, arch: str) -> str:
 
 
 def packaged_responder(version: str, arch: str) -> str:
-    """The same of the responder's."""
+    """The same for the responder's template."""
     text = (ROOT / "infra" / "respond.yaml").read_text("utf-8")
     for old, new in [
         (r"(  CodeKey:\n    Type: String\n    Default: )\"\"\n", rf"\g<1>incydr-responder-{version}-{arch}.zip\n"),
@@ -33,7 +33,7 @@ def packaged_responder(version: str, arch: str) -> str:
 
 
 def changes(version: str) -> str:
-    """What the changelog says of the version, or of what is not released yet."""
+    """The changelog's section for the version, or the unreleased one."""
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     sections = re.split(r"^## \[?([^\]\n]+?)\]?(?: - .*)?$", text, flags=re.MULTILINE)
     found = dict(zip(sections[1::2], sections[2::2]))

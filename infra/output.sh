@@ -1,5 +1,5 @@
 #!/bin/sh
-# output.sh STACK NAME: an output of a stack. Needs the AWS CLI.
+# output.sh STACK NAME: prints an output of a stack. Needs the AWS CLI.
 set -eu
 
 value=$(aws cloudformation describe-stacks --stack-name "$1" --output text \

@@ -14,11 +14,11 @@ release=${1:-$built/release-$version}
 rm -rf "$release"
 mkdir -p "$release"
 
-# Where the sources lie on this machine is told in the places of panics, and would make every machine's bytes its own.
+# Panic messages contain the paths of the sources. This machine's paths would make its bytes different from others'.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$root=/incydr-collector"
 
-# make_zip ARCH BUILT ZIP: what was built, under the release's name, with its hash and its list of ingredients.
+# make_zip ARCH BUILT ZIP: copies the built zip to the release's name, and adds its hash and list of ingredients.
 make_zip() {
     cp "$built/lambda/$1/$2" "$release/$3.zip"
     (cd "$release" && python3 -c '

@@ -1,5 +1,5 @@
-"""sbom.py ARCH ZIP OUT: what the zip is made of, as CycloneDX 1.5: every crate that is linked into the binary, with its
-version, licence, checksum and what it depends on. From cargo's own resolution; the same every time."""
+"""sbom.py ARCH ZIP OUT: lists the components of the zip in CycloneDX 1.5: every crate that is linked into the binary,
+with version, licence, checksum and dependencies. Taken from cargo's own resolution, so it is the same every time."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def main(arch: str, zipped: Path, target: Path) -> None:
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     (root,) = [id_ for id_, package in packages.items() if package["name"] == NAME]
     depends = linked(root, nodes, packages, compiled(TRIPLES[arch]))
-    # Not by tomllib, which the Python of older builders doesn't have.
+    # Without tomllib, which the Python of older builders lacks.
     locked = re.findall(
         r'^name = "(.+)"\nversion = "(.+)"\n(?:source = .+\n)?(?:checksum = "(\w+)"\n)?',
         (ROOT / "Cargo.lock").read_text("utf-8"),
@@ -36,7 +36,7 @@ def main(arch: str, zipped: Path, target: Path) -> None:
         "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
-        # Of the zip, so that it is the same for the same zip.
+        # Derived from the zip, so that it is the same for the same zip.
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, hashed)}",
         "version": 1,
         "metadata": {"component": this},
@@ -57,7 +57,7 @@ def cargo(*arguments: str) -> str:
 
 
 def compiled(triple: str) -> set[str]:
-    """What is compiled for the binary alone, with its own features: no macro, and nothing that only builds or tests."""
+    """The crates that are compiled for the binary, with its features: without macros, build and test dependencies."""
     tree = cargo("tree", "-p", NAME, "-e", "normal,no-proc-macro", "--target", triple, "--prefix", "none", "--format", "{p}")
     return {"pkg:cargo/{}@{}".format(*line.replace(" v", " ").split()[:2]) for line in tree.splitlines() if line}
 
@@ -65,7 +65,7 @@ def compiled(triple: str) -> set[str]:
 def linked(
     root: str, nodes: dict[str, Any], packages: dict[str, Any], compiled: set[str]
 ) -> dict[str, list[str]]:
-    """The crates that end up in the binary, each with those it depends on."""
+    """The crates in the binary, each with its dependencies."""
     found: dict[str, list[str]] = {}
     waiting = [root]
     while waiting:

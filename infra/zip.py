@@ -1,4 +1,4 @@
-"""zip.py BINARY ZIP: packs the binary as `bootstrap`, the same bytes every time, and says how large it is."""
+"""zip.py BINARY ZIP: packs the binary as `bootstrap`, always with the same bytes, and prints the size."""
 
 import re
 import sys

@@ -1,14 +1,14 @@
-//! What an invocation can ask for.
+//! The actions of an invocation.
 //!
-//! * [`request`]: the actions, as they are asked for; [`answer`]: what a run tells its caller
-//! * [`collect`]: by the schedule or by hand: the lease, every stream side by side, the commit
-//! * [`backfill`]: a long span, in shards beside the schedule; [`restart`]: what was stopped is tried again;
-//!   [`recover`]: the checkpoint is made again from the manifests
-//! * [`verify`]: whether what was collected is whole
-//! * [`probe`]: what the API client may read; [`health`]: how agents, users and observers are;
-//!   [`status`]: how collecting goes
-//! * [`work`]: what those that hold the lease have in common; [`stream_states`], [`expiring`],
-//!   [`attempts`]: what they note besides
+//! * [`request`]: the actions and their arguments; [`answer`]: the answer of a run
+//! * [`collect`]: takes the lease, collects all streams side by side, commits
+//! * [`backfill`]: covers a long span in shards, beside the schedule; [`restart`]: lets stopped streams be tried again;
+//!   [`recover`]: rebuilds the checkpoint from the manifests
+//! * [`verify`]: checks that the collected records are whole
+//! * [`probe`]: what the API client may read; [`health`]: findings about agents, users and observers; [`status`]: the
+//!   streams' states and lag
+//! * [`work`]: common to the actions that take the lease; [`stream_states`], [`expiring`], [`attempts`]: the notes that
+//!   such a run makes on the checkpoint
 
 pub mod answer;
 mod attempts;

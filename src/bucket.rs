@@ -1,10 +1,12 @@
-//! S3: what is created is never changed, and the checkpoint is replaced only by who read it last.
+//! Access to S3. Objects are created and never changed; only the checkpoint is replaced, by the run that read it last.
 //!
-//! * [`s3`]: one bucket; [`store`]: each operation, tried once; [`buckets`]: the two that the settings name; [`aws`]: the clients
-//! * [`records`]: records under their keys; [`health_records`]: those of the collector itself
+//! * [`s3`]: one bucket, with retries; [`store`]: each operation, tried once; [`buckets`]: the records' and the state's
+//!   bucket;
+//!   [`aws`]: the clients
+//! * [`records`]: the streams' records; [`health_records`]: the collector's own
 //! * [`ledger`]: the checkpoint, as one run holds it
-//! * [`chain`]: the manifests, each of which names the one before it; [`followers`]: those that the checkpoint doesn't name
-//! * [`known`]: what is known of a stream's records
+//! * [`chain`]: the manifests; [`followers`]: manifests that the checkpoint doesn't name
+//! * [`known`]: the hashes of a stream's known records
 
 pub mod aws;
 pub mod buckets;

@@ -1,6 +1,7 @@
-//! One stream, one run. A kind of stream is a story of its own, told in a file of its own; here stands what they share.
+//! Collects one stream in one run. Each kind of stream has a file of its own. This one has what they share.
 
 mod compared;
+mod drift;
 mod each;
 pub mod error;
 mod events;
@@ -16,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
@@ -41,11 +43,11 @@ use crate::incydr::error::ApiError;
 use crate::incydr::facts::Kind;
 use crate::incydr::request::Caller;
 
-/// How often a stream is tried that the API client may not read: the permission is granted at the vendor, where
-/// nobody tells us.
-const NOT_PERMITTED_FOR: i64 = HOUR;
+/// A stream that the API client may not read is tried at this interval. Nobody tells the collector when the permission
+/// is granted.
+const NOT_PERMITTED_FOR: TimeDelta = HOUR;
 
-/// What one run lends to its streams.
+/// The parts of one run that all its streams share.
 pub struct Run<'a> {
     pub settings: &'a Settings,
     pub api: &'a Api,
@@ -55,12 +57,13 @@ pub struct Run<'a> {
     pub chain: &'a Chain<'a>,
     pub memory: &'a Memory,
     pub times: Times,
-    /// Somebody asked for this span; otherwise all that is owed.
+    /// The span that somebody asked for. None means everything that is due.
     pub span: Option<Span>,
-    /// A person's own invocation tries also what was refused a moment ago.
+    /// A run by hand also tries streams that were refused less than an hour ago.
     pub by_hand: bool,
 }
 
+/// The result of a stream that had no error. `Status` of the answer describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Complete,
@@ -69,14 +72,14 @@ pub enum Outcome {
     NotDue,
 }
 
-/// A stream in its run.
+/// The run of one stream.
 struct Collector<'a> {
     run: &'a Run<'a>,
     stream: Stream,
     tally: &'a Tally,
-    /// A run before this one has covered something of it.
+    /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
-    /// What is wrong with the stream's own state, and is mended by this run: it is told all the same.
+    /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Mutex<Option<Error>>,
 }
 
@@ -131,12 +134,12 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
 }
 
 impl Tally {
-    /// Whose requests are counted here.
+    /// A caller whose requests are counted here.
     pub fn caller(&self, until: Millis) -> Caller<'_> {
         Caller::new(until, &self.calls)
     }
 
-    /// What was there before was counted by the run that wrote it.
+    /// Counts new objects only. Existing ones were counted by the run that wrote them.
     fn add(&self, placed: &[Placed]) {
         for Placed { object, .. } in placed.iter().filter(|placed| placed.is_new) {
             self.records.fetch_add(object.records, Ordering::Relaxed);
@@ -152,7 +155,8 @@ impl Collector<'_> {
         Caller { stream, retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
     }
 
-    /// The stream as a whole is refused: its permission is missing, or what stands before the API says so for a while.
+    /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and
+    /// us refuses for a while. `is_believed` means that the stream was refused before.
     fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<Outcome, Error> {
         let stream = self.stream;
         let has_worked = (self.has_worked || self.tally.records.load(Ordering::Relaxed) > 0) && !is_believed;
@@ -177,17 +181,17 @@ impl Collector<'_> {
         Ok(self.run.ledger.commit(self.run.times.store_until).await?)
     }
 
-    /// What is stuck of the stream.
+    /// Changes the stream's list of stuck spans, records and lists.
     fn stuck<T>(&self, change: impl FnOnce(&mut StuckList) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.stuck(self.stream)))
     }
 
-    /// A reading that is done is told by the next manifest, from the moment at which its change is committed.
+    /// Adds a finished reading to those that the next manifest lists, and makes `change`, in one update.
     fn note<T>(&self, done: ReadingEntry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
         self.run.chain.note(done, change)
     }
 
-    /// Keeps the bytes of a record that can't be parsed, says so, and lets the rest go on. Answers the key.
+    /// Stores the bytes of a record that can't be parsed, and returns the key. The rest of the reading continues.
     async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
         let sha256 = hex(&Sha256::digest(bytes));
@@ -195,7 +199,7 @@ impl Collector<'_> {
         if !self.run.records.dry_run {
             let metadata = HashMap::from([("stream".to_owned(), self.stream.to_string())]);
             let object = Object { key: &key, bytes: bytes.clone(), content_type: "application/octet-stream", metadata };
-            // Refused means that the very same bytes are there.
+            // A refused write means that the same bytes are there.
             self.run.state.put(&object, Condition::Absent, self.run.times.store_until).await?;
         }
         warn!(stream = %self.stream, key, why, "a record of {} can't be parsed and is set aside", self.stream);

@@ -1,4 +1,4 @@
-//! The edge to Lambda: an event in, an answer out, metrics and logs.
+//! The interface to Lambda: events, answers, metrics and logs.
 
 pub mod event;
 pub mod handler;

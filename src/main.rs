@@ -10,7 +10,7 @@ use incydr_collector::edge::logging;
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, service_fn};
 
-/// One heap for all threads: glibc's own keeps one for each, and with it up to twice as much memory.
+/// One heap for all threads. glibc keeps one per thread, which takes up to twice as much memory.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
@@ -18,7 +18,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let var = |name: &str| std::env::var_os(name).map(|held| held.to_string_lossy().into_owned());
     logging::init(var("AWS_LAMBDA_LOG_LEVEL").as_deref());
-    // A bad setting is answered to every event, rather than to none by a process that never starts.
+    // A process that exits on a bad setting reports nothing. This one starts, and fails each event with the setting's
+    // error.
     let handler = Handler::new(Settings::from_vars(var));
     let handler = &handler;
     let handle = service_fn(|event: LambdaEvent<Event>| async move {
@@ -36,7 +37,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     Runtime::new(handle).layer(MapRequestLayer::new(readable)).run().await
 }
 
-/// Once the answer is sent: Lambda starts another process, with credentials that are fresh.
+/// Ends the process once the answer is sent, because its AWS credentials have expired. Lambda starts another with fresh
+/// ones.
 async fn end() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     std::process::exit(1);

@@ -1,14 +1,14 @@
-//! From a finding to an action in Incydr, with a trail. The responder's alone: no file of the collector knows of it.
+//! The responder: does an action in Incydr for a finding, and writes a trail. No module of the collector depends on it.
 //!
-//! * [`event`]: what an invocation asks for, whoever sent it; [`handler`]: an event in, an answer out
-//! * [`request`], [`action`], [`fields`]: what is asked for, read and checked
-//! * [`act`]: claim, intent, read, send, read back, result: the story; of it [`approval`] is who may, and [`sending`] what is
-//!   sent and read back
-//! * [`resolve`]: names become ids, and an action a [`goal`]; [`leavers`]: a list from an HR system
-//! * [`goal`]: what is to be so, and which writes are left to make it so; [`state`]: what is so
+//! * [`event`]: parses an event from any source; [`handler`]: runs its requests
+//! * [`request`], [`action`], [`fields`]: parse and check a request
+//! * [`act`]: the steps of a request, from claim to result; [`approval`]: checks who may ask for it; [`sending`]:
+//!   sends, and reads back
+//! * [`resolve`]: looks up ids and turns an action into a [`goal`]; [`leavers`]: parses an HR system's list
+//! * [`goal`]: the wanted state, and the writes that are missing; [`state`]: the present state
 //! * [`reads`]: the actions that only read
 //! * [`store`]: claims, locks, results and the trail in S3
-//! * [`api`]: one exchange with the API; [`answer`], [`told`], [`error`]: what is told; [`settings`]
+//! * [`api`]: one exchange with the API; [`answer`], [`told`], [`error`]: the answer; [`settings`]
 
 pub mod act;
 pub mod action;

@@ -1,4 +1,4 @@
-//! The API client's credentials, from Secrets Manager.
+//! The API client's credentials, read from Secrets Manager.
 
 use std::time::Duration;
 
@@ -16,19 +16,20 @@ pub struct Credentials {
     pub client_secret: SecretString,
 }
 
-/// The secret as it was read at some moment.
+/// A version of the secret, as Secrets Manager returned it.
 pub struct Secret {
-    /// Secrets Manager's `VersionId`: another value has another.
+    /// Secrets Manager's `VersionId`. It changes with the value.
     pub version: Option<String>,
     pub held: Result<Credentials, SecretError>,
 }
 
+/// `Unreadable` may pass by itself. `Malformed` lasts until somebody changes the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("the secret {id} can't be read from Secrets Manager: {why}")]
     Unreadable { id: String, why: String },
     #[error(
-        "the secret {id} can't be read from Secrets Manager: {why}: the AWS credentials of this container have expired; it ends, and the next one has new ones"
+        "the secret {id} can't be read from Secrets Manager: {why}: the AWS credentials of this container have expired; the container is replaced, and the next run has new credentials"
     )]
     ExpiredCredentials { id: String, why: String },
     #[error("the secret {id} {why}; it takes a JSON object with \"client_id\" and \"client_secret\"")]
@@ -37,7 +38,7 @@ pub enum SecretError {
 
 impl SecretError {
     pub fn unanswered(id: &str, waited: Duration) -> Self {
-        let why = format!("no answer within {} s, when the run's time was up", waited.as_secs());
+        let why = format!("no answer within {} s, then the run's time was up", waited.as_secs());
         Self::Unreadable { id: id.to_owned(), why }
     }
 
@@ -49,7 +50,7 @@ impl SecretError {
     }
 }
 
-/// The names under which guides and other collectors store the two values.
+/// The field names that the vendor's guides and other collectors use for the two values.
 const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT_ID"];
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
@@ -78,7 +79,7 @@ pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
     Ok(Secret { held: held.map_err(malformed), version: answer.version_id })
 }
 
-/// An error says what is wrong with the secret's shape, and never repeats any of it.
+/// The error describes the secret's shape and never repeats its content.
 fn parse(text: &str) -> Result<Credentials, String> {
     let object: Map<String, Value> = serde_json::from_str(text).map_err(|_| "is not a JSON object".to_owned())?;
     let find = |names: [&str; 4]| match names.iter().find_map(|name| object.get(*name)) {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# build.sh WHAT CARGO-ARGUMENTS...: `cargo build`, in one line that says how far it is; all that cargo says only if it fails.
+# build.sh TARGET CARGO-ARGUMENTS...: runs `cargo build` and shows its progress in one line. Prints cargo's output only
+# if it fails.
 set -eu
 
 what=$1
@@ -14,7 +15,7 @@ line=
 if [ -t 2 ]; then
     while kill -0 "$cargo" 2>/dev/null; do
         crates=$(grep -c '^ *Compiling ' "$said" || true)
-        # What is built already takes a moment, and needs no line.
+        # If everything is built already, it takes a moment and needs no line.
         if [ "$crates" -gt 0 ]; then
             line=yes
             printf '\rBuilding %s: crate %s, %s s ' "$what" "$crates" "$(($(date +%s) - began))" >&2

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Checks the layers of src/, and draws them.
 
-It fails on an import from a lower layer to a higher one, and where files of src/, or Python files of infra/, import each
-other in a circle. `#[cfg(test)]` modules may import anything. A file that imports what another one re-exports imports that
-file and the one that is named. A re-export itself is an import only where the file uses the name. Calls of methods are not
-seen. Python imports count wherever they stand, in a function too.
+It fails on an import from a lower layer to a higher one, and on circular imports among the files of src/ or the Python
+files of infra/. `#[cfg(test)]` modules may import anything. A file that imports a re-exported name imports both the
+file that re-exports it and the file that defines it. A re-export is an import only if its own file uses the name. Calls
+of methods are not seen. Python imports count wherever they are, also in a function.
 
-The picture docs/layers.svg is made from the same imports. Without an argument the script fails where the picture is not
-what it would draw; `--draw` draws it."""
+The picture docs/layers.svg is made from the same imports. Without an argument the script fails if the picture differs
+from what it would draw; `--draw` draws it."""
 
 import ast
 import re
@@ -18,11 +18,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC, INFRA = ROOT / "src", ROOT / "infra"
-# From the bottom up. The parts of one layer don't know each other, but for these.
+# From the bottom up. The parts of one layer may not import each other, with these exceptions.
 LAYERS = [["core"], ["bucket", "incydr", "secrets"], ["collect"], ["actions", "respond"], ["edge"], ["lib", "main", "bin"]]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 BESIDE = {("incydr", "secrets")}
-# Of each part, for the picture: its name there, and what it holds.
+# The picture's text for each part: its name, and what it contains.
 SAYS = {
     "main": "the collector's binary",
     "bin": "the responder's binary",
@@ -41,12 +41,12 @@ TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\nmod \w+(?:;| \{.*?^\})", re.M | re
 
 
 def blank(found):
-    """As many lines, with nothing in them."""
+    """Replaces text by as many empty lines."""
     return "\n" * found[0].count("\n")
 
 
 def production(path):
-    # The binaries name the library by its crate's name.
+    # The binaries use the crate's name for the library.
     text = re.sub(r"\bincydr_collector::", "crate::", path.read_text("utf-8"))
     return re.sub(r"(?<!:)//.*", "", TEST_MODULE.sub(blank, text))
 
@@ -56,14 +56,14 @@ TEXTS = {path.relative_to(SRC).with_suffix("").parts: production(path) for path 
 
 
 def expanded(tree):
-    """`a::{b, c::{d}}` as `a::b` and `a::c::d`."""
+    """Expands `a::{b, c::{d}}` to `a::b` and `a::c::d`."""
     before, brace, rest = re.sub(r"\s+as \w+|\s", "", tree).partition("{")
     parts = re.findall(r"(?:[^,{}]|\{(?:[^{}]|\{[^{}]*\})*\})+", rest[: rest.rfind("}")])
     return [path for part in parts for path in expanded(before + part)] if brace else [before]
 
 
 def absolute(module, path):
-    """From the crate's root; none where the path is another crate's."""
+    """The path from the crate's root. None if it belongs to another crate."""
     first, *rest = names = path.removesuffix("::self").split("::")
     while names[:1] in (["super"], ["self"]):
         module = module[:-1] if names.pop(0) == "super" else module
@@ -74,7 +74,7 @@ def absolute(module, path):
 
 @cache
 def paths(module):
-    """Each path that a file names: whether it is exported, whether it is imported, and in which line."""
+    """Each path that a file names: whether it is exported, whether it is imported, and its line."""
     text, found = TEXTS[module], []
     body = USE.sub(blank, text)
     for use in USE.finditer(text):
@@ -88,7 +88,7 @@ def paths(module):
 
 
 def targets(path):
-    """The modules that a path leads to: those that re-export what it names, and last the one that holds it."""
+    """The modules that a path leads to: those that re-export the name, and last the one that defines it."""
     depth = next((depth for depth in range(len(path), 0, -1) if path[:depth] in TEXTS), 0)
     exports = paths(path[:depth]) if 0 < depth < len(path) else []
     exported = [at for at, is_exported, _, _ in exports if is_exported and at[-1] == path[depth] and at != path]
@@ -96,7 +96,7 @@ def targets(path):
 
 
 def imported(path):
-    """The Python files of infra/ that a file imports, and in which line: those beside it are found first."""
+    """The Python files of infra/ that a file imports, with the line. Files in its own directory are found first."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -109,7 +109,7 @@ def imported(path):
 
 
 def circle(imports, name):
-    """Who imports whom, where it comes back to the first."""
+    """A circle of imports, if there is one."""
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
@@ -119,7 +119,7 @@ def circle(imports, name):
 
 
 def drawn(knows):
-    """The layers as a picture, the highest on top. Under each part stands which other parts it imports."""
+    """Draws the layers, the highest on top. Below each part are the other parts that it imports."""
     left, width, height, gap = 24, 872, 76, 20
     out, y = [], 20
     for parts in reversed(LAYERS):

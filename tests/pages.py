@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Checks the pages: README.md, docs/ and what lies in infra/.
+"""Checks the pages: README.md, docs/, and the pages in infra/.
 
 * Each link leads to a file of the repository, and each anchor to a heading or an `<a id>` there.
-* Each path in backticks that begins with src/, tests/, infra/ or docs/ exists, but on the SIEM pages, which name files of others.
+* Each path in backticks that begins with src/, tests/, infra/ or docs/ exists. SIEM pages are excepted, because they
+  name files of others.
 * README.md has at most 150 lines and links every page of docs/.
 * docs/data.md has each stream of the code with its permission.
-* docs/operate.md names each metric, `errorType`, status, state and health finding of the code, and each alarm. What it quotes of
-  messages and findings stands in the code."""
+* docs/operate.md names each metric, `errorType`, status, state and health finding of the code, and each alarm. The
+  messages and findings that it quotes are in the code."""
 
 import re
 import subprocess
@@ -24,7 +25,7 @@ def text(path):
 
 
 def without_code(page):
-    """The lines of a page, with nothing in those of a code block."""
+    """A page's lines, with those in code blocks emptied."""
     inside, lines = False, []
     for line in page.split("\n"):
         fence = re.match(r"\s*(```|~~~)", line)
@@ -35,7 +36,7 @@ def without_code(page):
 
 @cache
 def anchors(path):
-    """GitHub's anchors of a page's headings, and those that the page sets itself."""
+    """GitHub's anchors of a page's headings, and the page's own `<a id>`."""
     found, seen = set(), {}
     for line in without_code(path.read_text("utf-8")):
         found |= set(re.findall(r'<a (?:id|name)="([^"]+)"', line))
@@ -48,7 +49,7 @@ def anchors(path):
 
 
 def links(page):
-    """What is wrong with a page's links and paths."""
+    """Yields the errors in a page's links and paths."""
     for number, line in enumerate(without_code(page.read_text("utf-8")), 1):
         at = f"{page.relative_to(ROOT)}:{number}"
         plain = re.sub(r"`[^`]*`", "", line)
@@ -78,7 +79,7 @@ def variants(path, enum):
 
 
 def untold():
-    """What the code can say and docs/operate.md doesn't explain."""
+    """Yields the terms of the code that docs/operate.md doesn't explain."""
     page = OPERATE.read_text("utf-8")
     runbook = text("infra/runbook.md")
     names = set(re.findall(r'\(?"(\w+)", "(?:Count|Bytes|Seconds|Milliseconds)"', text("src/edge/metrics.rs")))

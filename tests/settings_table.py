@@ -2,10 +2,10 @@
 """Makes the table of docs/settings.md from the code and the template.
 
 A row is a parameter of template.yaml, a variable that src/core/settings.rs reads, or both. Group, parameter, variable,
-default and limits come from there. A parameter that sets no variable has its description as meaning. The meaning of a
-variable is written by hand in the table itself, and is kept when the table is made anew.
+default and limits come from there. A parameter that sets no variable has its description as meaning. A variable's
+meaning is written by hand in the table and kept when the table is made again.
 
-Without an argument the script fails where the page differs from what it would write; `--write` writes it."""
+Without an argument the script fails if the page differs from what it would write; `--write` writes it."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def code():
 
 
 def variables(text):
-    """By name: the default, and the least and the most of a number."""
+    """By name: the default, and a number's least and greatest value."""
     found = {}
     for read in re.finditer(r'\bvars\s*\.(required|or|get|raw|number)\(\s*"([A-Z][A-Z0-9_]+)"', text):
         how, name, rest = read[1], read[2], text[read.end() :].split(";")[0]
@@ -47,7 +47,7 @@ def variables(text):
 
 
 def product(numbers, code):
-    """Of numbers, and of constants of the code."""
+    """The product of numbers and constants of the code."""
     result = 1
     for factor in (factor.strip() for factor in numbers.split("*")):
         constant = re.search(rf"const {factor}: \w+ = ([^;]+);", code)
@@ -125,7 +125,7 @@ def main():
     before, rest = text.split(BEGIN)
     old, after = rest.split(END)
     meanings = dict(re.findall(r"^\| [^|]*\| `([A-Z0-9_]+)` \|[^|]*\|[^|]*\| (.*?) \|$", old, re.M))
-    # A variable that more than one parameter decides has its meaning at the first.
+    # If several parameters set a variable, its meaning is in the first one's row.
     new, unsaid = table({name: meaning for name, meaning in meanings.items() if meaning})
     if "--write" in sys.argv[1:]:
         PAGE.write_text(before + BEGIN + new + END + after, "utf-8")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# venv.sh NAME REQUIREMENTS: prepares target/venv-NAME with pinned tools, once. Needs python3 with venv; the network is
-# asked only while something is missing.
+# venv.sh NAME REQUIREMENTS: prepares target/venv-NAME with pinned tools, once. Needs python3 with venv. Uses the
+# network only while something is missing.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,12 +9,12 @@ requirements=$2
 cd "$root"
 venv=target/venv-$name
 
-# What the installers would leave in the home directory goes below target/.
+# Files that the installers would write to the home directory go below target/.
 mkdir -p target
 export PIP_CACHE_DIR="$root/target/pip-cache" UV_CACHE_DIR="$root/target/uv-cache"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
-# The installer is fetched once for all; each environment of its own takes seconds.
+# The installer is fetched once. After that each environment takes seconds.
 uv=$(grep '^uv==' "$requirements")
 if [ "$(cat target/venv-uv/uv.installed 2>/dev/null)" != "$uv" ] || ! target/venv-uv/bin/uv --version >/dev/null 2>&1; then
     python3 -m venv --clear target/venv-uv
@@ -22,7 +22,7 @@ if [ "$(cat target/venv-uv/uv.installed 2>/dev/null)" != "$uv" ] || ! target/ven
     echo "$uv" >target/venv-uv/uv.installed
 fi
 
-# The stamp is written last: an installation that was broken off is done again.
+# The stamp is written last, so that an interrupted installation is repeated.
 if ! cmp -s "$requirements" "$venv/requirements.installed" || ! "$venv/bin/python" -c '' 2>/dev/null; then
     echo "$name: installing its tools (once)"
     target/venv-uv/bin/uv venv --quiet --clear --python python3 "$venv"

@@ -6,7 +6,7 @@ from typing import Any
 
 import queries
 
-# The queries of each dashboard, in their order.
+# The queries of each dashboard, in order.
 DASHBOARDS = {
     "risk-exposure": ("Incydr: Risk Exposure", [
         "exposure_by_day", "exposure_by_user", "exposure_by_device", "exposure_by_destination", "exposure_by_vector",
@@ -25,7 +25,7 @@ DASHBOARDS = {
 }  # fmt: skip
 
 SOURCE = {"type": "grafana-athena-datasource", "uid": "${athena}"}
-# The data source asks for long times series by time, label and value, and turns them itself.
+# For long times the data source asks for series by time, label and value, and pivots them itself.
 TABLE, TIME_SERIES = 1, 0
 PANELS = {"table": ("table", TABLE), "bar": ("barchart", TABLE), "pie": ("piechart", TABLE), "timeseries": ("timeseries", TIME_SERIES)}
 

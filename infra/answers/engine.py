@@ -1,5 +1,5 @@
-"""The tables, views and queries in DuckDB, over the objects in a directory: what Athena would answer. Needs duckdb and
-sqlglot."""
+"""Runs the tables, views and queries in DuckDB over the objects in a directory, with the results that Athena would
+have. Needs duckdb and sqlglot."""
 
 import gzip
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from sqlglot import ErrorLevel, exp
 import ocsf
 import views
 
-# As Trino has it: what is an object or a list is no scalar, and gives null; and "1.5" is no whole number.
+# As in Trino: an object or a list is no scalar and gives null, and "1.5" is no whole number.
 MACROS = """
 CREATE MACRO scalar_of(held, path) AS
     CASE WHEN json_type(held, path) IN ('OBJECT', 'ARRAY') THEN NULL ELSE json_extract_string(held, path) END;
@@ -27,7 +27,7 @@ CREATE MACRO texts_of(held) AS
 
 
 def lists(node: exp.Expression) -> str | None:
-    """Of what a cast makes a list."""
+    """The element type, if a cast makes a list."""
     if isinstance(node, exp.Cast) and node.to.is_type(exp.DataType.Type.ARRAY):
         return node.to.expressions[0].sql().upper()
     return None
@@ -49,7 +49,7 @@ def as_duckdb(node: exp.Expression) -> exp.Expression:
 
 @cache
 def translated(sql: str) -> str:
-    """Athena's SQL as DuckDB's; what can't be translated is an error."""
+    """Translates Athena's SQL to DuckDB's. An error if something can't be translated."""
     tree = sqlglot.parse_one(sql, read="athena").transform(as_duckdb)
     return tree.sql(dialect="duckdb", unsupported_level=ErrorLevel.RAISE)
 
@@ -72,13 +72,13 @@ class Lake:
         self.directory = directory
         self.duck = duckdb.connect()
         self.duck.execute("SET TimeZone = 'UTC'")
-        # Nulls stand last whatever the order, as in Trino.
+        # Nulls come last in either direction, as in Trino.
         self.duck.execute("SET default_null_order = 'NULLS_LAST'")
         self.duck.execute(MACROS)
         self.made: set[str] = set()
 
     def make(self, name: str) -> None:
-        """A table or a view, with those that it stands on."""
+        """Creates a table or a view, with those that it depends on."""
         if name in self.made:
             return
         self.made.add(name)
@@ -93,7 +93,7 @@ class Lake:
             self.make(name)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """What Athena's SQL finds."""
+        """Returns the rows of a query in Athena's SQL."""
         self.make_all(sql)
         found = self.duck.execute(translated(sql))
         names = [column[0] for column in found.description]
@@ -116,7 +116,8 @@ def table(stream: str, directory: Path) -> str:
 
 
 def store(directory: Path, stream: str, name: str, lines: Iterable[str]) -> Path:
-    """An object as the collector names it: `20261121T130000000Z-…`, for tests that write their own."""
+    """Writes an object under a name of the collector's form, `20261121T130000000Z-…`, for tests with their own records.
+    """
     day, hour = f"{name[:4]}-{name[4:6]}-{name[6:8]}", name[9:11]
     path = directory / stream / f"dt={day}" / f"hour={hour}" / f"{name}.ndjson.gz"
     path.parent.mkdir(parents=True, exist_ok=True)

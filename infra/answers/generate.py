@@ -1,5 +1,5 @@
-"""Writes what is made of the tables here: the views and saved queries of ../athena.yaml, the dashboards, and the
-mapping's documentation. `make answers-files` runs it; needs nothing but Python."""
+"""Writes the generated files: the views and saved queries of ../athena.yaml, the dashboards, and the mapping's
+documentation. `make answers-files` runs it; needs only Python."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ import views
 from views import HERE, View, type_names
 
 ATHENA = HERE.parent / "athena.yaml"
-# What is made stands between these, as the whole of a part.
+# The generated text is between these lines.
 BEGIN = "  # {part}, made by answers/generate.py, from here on.\n"
 END = "  # {part}, made by answers/generate.py, up to here.\n"
 
@@ -24,7 +24,7 @@ def logical(name: str) -> str:
 
 
 def view_resource(view: View) -> str:
-    """As Athena itself keeps a view: Glue has it as a table that holds its text."""
+    """A view in Athena's own form: Glue stores it as a table with the view's text."""
     definition = {
         "catalog": "awsdatacatalog",
         "schema": "${Database}",

@@ -11,7 +11,7 @@ from views import Column, View, fields, keys, rows
 
 VERSION = "1.3.0"
 
-# What is mapped by a table: the value found, and OCSF's number. `None` is what is none of them.
+# Mappings by table: the value, and OCSF's number. `None` is for every other value.
 SEVERITIES = {"NO_RISK_INDICATED": 1, "LOW": 2, "MODERATE": 3, "HIGH": 4, "CRITICAL": 5, None: 0}
 CASES: dict[str, dict[str | int | bool | None, int]] = {
     "severity": SEVERITIES,
@@ -33,10 +33,10 @@ CASES: dict[str, dict[str | int | bool | None, int]] = {
 EMAIL = r"^[a-zA-Z0-9!#$%&''*+\-/=?^_`{|}~.]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+$"
 IP = r"^([0-9]{1,3}\.){3}[0-9]{1,3}$|^[0-9a-fA-F:]*:[0-9a-fA-F:]+$"
 HOST = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$"
-# Where OCSF wants an address and there is none; the domain is one that there can't be (RFC 2606).
+# OCSF requires an address. This one stands for a missing one; its domain can't exist (RFC 2606).
 NOBODY = "unknown@unknown.invalid"
 
-# Which records a view is of.
+# The records that a view selects.
 CLOUD = "coalesce(event_observer, '') <> 'Endpoint'"
 MAIL = "(event_action = 'file-emailed' OR lower(coalesce(event_observer, '')) LIKE '%mail%')"
 WHERE = {
@@ -93,12 +93,12 @@ def hashes(_: str) -> str:
 
 
 def activity(close: str) -> str:
-    """The first version creates, one that is closed closes, each other one updates."""
+    """The first version creates, a closed one closes, every other one updates."""
     return f"CAST(CASE WHEN nth = 1 THEN 1 WHEN {close} THEN 3 ELSE 2 END AS bigint)"
 
 
 def verbs(column: str) -> str:
-    """Create, read, update, delete, by the verb in an audit type's name."""
+    """Create, read, update or delete, by the verb in an audit type's name."""
     return (
         f"CAST(CASE WHEN regexp_like({column}, '_(created|added|assigned|enabled|issued_token)') THEN 1 "
         f"WHEN regexp_like({column}, '_(issued|viewed|exported|downloaded|read)') THEN 2 "
@@ -107,17 +107,17 @@ def verbs(column: str) -> str:
     )
 
 
-# A rule by its name: of a column's SQL, and the type that it gives.
+# The rules by name: the SQL for a column, and the type of the result.
 RULES: dict[str, tuple[Callable[[str], str], str]] = {
     "millis": (lambda column: f"CAST(to_unixtime({column}) * 1000 AS bigint)", "bigint"),
-    # The hour in which it lies, where a record doesn't tell its time.
+    # A record without a time gets the hour in which it lies.
     "when": (
         lambda column: f"CAST(to_unixtime(coalesce({column}, date_parse(concat(dt, ' ', hour), '%Y-%m-%d %H'))) * 1000 AS bigint)",
         "bigint",
     ),
     "email": (lambda column: matching(column, EMAIL), "varchar"),
     "hostname": (lambda column: matching(column, HOST), "varchar"),
-    # An audit event may have several addresses in one text: the first is the client's.
+    # An audit event may have several addresses in one text. The first is the client's.
     "ip": (lambda column: matching(f"trim(split_part({column}, ',', 1))", IP), "varchar"),
     "joined": (lambda column: f"array_join({column}, ', ')", "varchar"),
     "rules": (lambda _: "array_join(triggered_rule_names, ', ')", "varchar"),
@@ -146,7 +146,7 @@ TYPES = {"text": "varchar", "int": "bigint", "bool": "boolean", "texts": "array(
 
 @dataclass
 class Node:
-    """An object of OCSF, or a list with one in it."""
+    """An object of OCSF, or a list with one object."""
 
     is_list: bool = False
     members: dict[str, "Node | Value"] = field(default_factory=dict)
@@ -161,7 +161,8 @@ class Node:
 
 
 def column_of(stream: str, path: str) -> tuple[str, str]:
-    """The typed view's column for a path, and its type. Where several are of one path, the state or the last severity."""
+    """The typed view's column for a path, and its type. If a path has several columns, the state or the last severity.
+    """
     found = [one for one in fields() if one.stream == stream and one.path == path]
     chosen = [one for one in found if one.column in {"state", "severity", "risk_indicators"}] or found
     if not chosen:

@@ -1,4 +1,4 @@
-"""The saved queries: queries/*.sql, each with its title, what it says, the panel that shows it, and its variables."""
+"""The saved queries: queries/*.sql, each with its title, its description, its panel and its variables."""
 
 import re
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class Query:
     title: str
     says: str
     panel: str
-    # What a dashboard puts something else in the place of: its name, and what stands in the saved query.
+    # The variables that a dashboard replaces: the name, and the text in the saved query.
     variables: dict[str, str]
     sql: str
 
     def with_variables(self, values: dict[str, str]) -> str:
-        """With these SQL literals instead of the saved query's."""
+        """Returns the query with these SQL literals in place of the saved query's."""
         text = self.sql
         for name, held in self.variables.items():
             assert f"'{held}'" in text, f"{self.name}: {held} is not in it"

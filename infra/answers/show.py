@@ -29,13 +29,14 @@ def read_streams(chosen: list[queries.Query]) -> set[str]:
 
 
 def nothing(query: queries.Query, directory: Path) -> str:
-    """Whether there is nothing to find, or nothing to look in."""
+    """Says whether there are no results, or no records to search."""
     without = [stream for stream in sorted(read_streams([query])) if not any(directory.glob(f"{stream}/dt=*/hour=*/*.gz"))]
     return f"nothing: there are no records of {' and '.join(without)}" if without else "nothing"
 
 
 def patterns(streams: set[str], days: int) -> Iterator[str]:
-    """Of events these days; of all else every version, for the newest may be old."""
+    """Patterns of the objects to read: events of these days, and every version of other records, because the newest may
+    be old."""
     today = datetime.now(UTC)
     for stream in sorted(streams):
         if views.keys()[stream]:
@@ -59,7 +60,7 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     text = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
-    # What would move the cursor, or turn the line round, is no text.
+    # Characters that would move the cursor or change the direction of the text are removed.
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
@@ -85,7 +86,7 @@ def print_table(rows: list[dict[str, Any]], most: int) -> None:
 def chosen_queries(name: str | None, days: int, given: dict[str, str]) -> list[queries.Query]:
     every = queries.all()
     if name is None:
-        # Those that ask for one person, device or file need to be told which.
+        # Queries about one person, device or file need its name.
         return [query for query in every if set(query.variables) - {"days"} <= set(given)]
     named = [query for query in every if query.name == name]
     if not named:

@@ -1,4 +1,4 @@
-"""The typed views: Athena's SQL, made of streams.csv and columns.csv. Needs nothing but Python."""
+"""The typed views in Athena's SQL, generated from streams.csv and columns.csv. Needs only Python."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-# What a column's type is called in a view's definition, and in Glue's catalog.
+# A type's name in a view's definition, and in Glue's catalog.
 TYPES = {
     "text": ("varchar", "string"),
     "json": ("varchar", "string"),
@@ -21,12 +21,12 @@ TYPES = {
 
 
 def type_names(type: str) -> tuple[str, str]:
-    """Of a column's type: Athena's name, and Glue's. A type that is none of ours is Athena's own."""
+    """Athena's and Glue's name of a column's type. A type that isn't ours is Athena's own."""
     return TYPES.get(type) or (type, hive(type))
 
 
 def hive(type: str) -> str:
-    """Athena's name of a type as Glue writes it."""
+    """Athena's name of a type in Glue's form."""
     text = re.sub(r"\brow\(", "struct<", type)
     text = re.sub(r"\barray\(", "array<", text)
     text = text.replace(")", ">").replace("varchar", "string")
@@ -45,7 +45,7 @@ class View:
     name: str
     comment: str
     columns: tuple[Column, ...]
-    # All that follows the list of columns.
+    # The part after the list of columns.
     source: str
 
     def sql(self) -> str:
@@ -58,7 +58,7 @@ class View:
 
 @dataclass(frozen=True)
 class Field:
-    """One row of columns.csv."""
+    """A row of columns.csv."""
 
     stream: str
     column: str
@@ -76,12 +76,13 @@ def fields() -> list[Field]:
 
 
 def keys() -> dict[str, list[str]]:
-    """The paths that tell a stream's records apart; none where each record is an event, `*` where a reading is one."""
+    """The paths that identify a stream's records. Empty if each record is an event, `*` if a whole reading is one
+    state."""
     return {row["stream"]: row["key"].split() for row in rows("streams.csv")}
 
 
 def json_path(path: str) -> str:
-    """A record's path as Athena writes it, in the quotes of SQL."""
+    """A record's path in Athena's form, in SQL quotes."""
     steps = [f".{step}" if re.fullmatch(r"[A-Za-z_]\w*", step) else f'["{step}"]' for step in path.split(".")]
     return f"'${''.join(steps)}'"
 
@@ -91,7 +92,7 @@ def scalar(path: str, of: str = "record") -> str:
 
 
 def members(path: str, member: str, number: bool = False) -> str:
-    """One member of each object of a list; null where it is no list."""
+    """One member of each object of a list. Null if it is no list."""
     found = scalar(member, "x")
     found = f"TRY_CAST({found} AS bigint)" if number else found
     return f"transform(TRY(CAST(json_extract(record, {json_path(path)}) AS array(json))), x -> {found})"
@@ -103,7 +104,7 @@ def utc(moment: str) -> str:
 
 
 def typed(path: str, kind: str) -> Column:
-    """What is at a path; null where it is missing, or of another type."""
+    """The value at a path. Null if it is missing or has another type."""
     kind, _, member = kind.partition(":")
     match kind:
         case "text":
@@ -155,10 +156,10 @@ DELETED = (
 
 
 def key_columns(stream: str) -> list[str]:
-    """The columns that tell its records apart. A tombstone has no others."""
+    """The columns that identify a stream's records. A tombstone has no others."""
     by_path = {field.path: field.column for field in fields() if field.stream == stream}
     columns = [by_path[path] for path in keys()[stream]]
-    # A group's name and a matter's policy are no keys of theirs, so that their tombstones lack them.
+    # A group's name and a matter's policy are not part of their key, so tombstones lack them.
     only = {
         ("watchlists", "name"): "CASE WHEN group_id IS NULL THEN name END",
         ("legal_hold", "policy_id"): "CASE WHEN matter_id IS NULL THEN policy_id END",
@@ -176,7 +177,7 @@ def views() -> Iterator[View]:
             )  # fmt: skip
             continue
         if key == ["*"]:
-            # A reading is one object, and holds all that was so at its time.
+            # A reading is one object with everything that existed at its time.
             yield View(
                 f"{stream}_all", f"Each stored reading of {stream}, typed",
                 (*columns, *PLACE, OBJECT, RECORD), f"FROM {stream}",

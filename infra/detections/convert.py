@@ -1,5 +1,5 @@
-"""Converts the Sigma rules for one SIEM or more: `convert.py [--check] [--only TARGET ...]`. What a backend of pySigma
-says is put into the form that the SIEM takes, with the table, index or stream around it."""
+"""Converts the Sigma rules for one or more SIEMs: `convert.py [--check] [--only TARGET ...]`. Puts the output of
+pySigma's backends into the SIEM's form, with the table, index or stream around it."""
 
 import argparse
 import importlib
@@ -19,7 +19,7 @@ from written import HERE, Correlation, Rule, head, rules
 CONVERTED = HERE / "converted"
 
 
-# What can't be said in one rule there.
+# Rules that can't be expressed as one rule there.
 UNSUPPORTED = {("datadog", "temporal"), ("panther", "temporal")}
 
 
@@ -74,7 +74,7 @@ def splunk(name: str, rule: Rule) -> str:
     )
 
 
-# Elastic: ES|QL. A list's members are brought to a row each, for there a condition on many values is null.
+# Elastic: ES|QL. The items of a list are expanded to rows, because a condition on several values is null there.
 
 
 def elastic(name: str, rule: Rule) -> str:
@@ -86,13 +86,13 @@ def elastic(name: str, rule: Rule) -> str:
         text = condition("elastic", single, made)
         head, found = re.fullmatch(r"(from .*?) \| where (.*)", text, re.DOTALL).groups()
         assert head.startswith("from *")
-        # What isn't there is no reason against it: without this, `not` of null is null.
+        # A missing value doesn't exclude a match. Without this, `not` of null would be null.
         found, negated = re.subn(r"\bnot (?!coalesce)(.*)$", r"not coalesce(\1, false)", found)
         assert negated == found.count("not coalesce") <= 1
         return [f"| mv_expand incydr.{path}" for path in lists], found
 
     if not isinstance(rule, Correlation):
-        # The pipeline renames these, too.
+        # The pipeline renames these as well.
         shown = ", ".join(f"`incydr.{path}`" for path in rule.fields)
         expand, found = where(rule)
         return comment(rule, "//") + "\n".join([source, *expand, f"| where {found}", f"| keep _id, {shown}"]) + "\n"
@@ -110,7 +110,7 @@ def elastic(name: str, rule: Rule) -> str:
 
 
 def fresh(rule: Correlation) -> list[SigmaRule]:
-    """The rules once more, as they are written."""
+    """Parses the correlation's rules again, unchanged."""
     written = {one.name: one for one in rules().values() if isinstance(one, SigmaRule)}
     return [written[of.name] for of in rule.of]
 
@@ -165,7 +165,7 @@ def sentinel(name: str, rule: Rule) -> str:
     return comment(rule, "//") + text + "\n"
 
 
-# CrowdStrike LogScale. A list's members are fields with numbers, which have functions of their own.
+# CrowdStrike LogScale. The items of a list are fields with numbers and need special functions.
 
 
 def logscale(name: str, rule: Rule) -> str:
@@ -175,7 +175,7 @@ def logscale(name: str, rule: Rule) -> str:
         lists = [path for path in fields.rule_fields(single) if fields.list_of(path)]
         texts = [path for path in fields.rule_fields(single) if path in fields.TEXTS]
         found = condition("logscale", single, made)
-        # Whatever is there, and not nothing.
+        # Any value except an empty one.
         found = re.sub(r"([\w.$\"]+)=//i", r"\1=*", found)
         for path in lists:
             inner = fields.list_of(path)
@@ -202,7 +202,7 @@ def logscale(name: str, rule: Rule) -> str:
     return comment(rule, "//") + text + "\n"
 
 
-# Google SecOps: YARA-L. The backend's own frame has a section that there isn't, so the frame is ours.
+# Google SecOps: YARA-L. The backend's frame has a section that doesn't exist, so the frame is written here.
 
 
 def secops(name: str, rule: Rule) -> str:
@@ -211,10 +211,10 @@ def secops(name: str, rule: Rule) -> str:
     def events(single: SigmaRule, variable: str) -> str:
         starts = {value for value in starts_of(single)}
         found = condition("secops", single, made)
-        # The backend says that it is in it where it begins with it.
+        # The backend says "contains" where it means "begins with".
         for text in starts:
             found = found.replace(f"/{re.escape(text)}/", f"/^{re.escape(text)}/")
-        # What is not UDM's own is text.
+        # Values that aren't UDM's own are text.
         found = re.sub(r'(\$e\.additional\.fields\["[^"]+"\]) (>=|<=|>|<|=) (\d+)', r"cast.as_int(\1) \2 \3", found)
         found = re.sub(r"\b(AND|OR|NOT)\b", lambda word: word[1].lower(), found)
         stream = f'$e.additional.fields["incydr_stream"] = "{single.logsource.service}" and '
@@ -255,7 +255,7 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-# Datadog: the query of a detection rule. In a query of logs, a list's members are one attribute with many values.
+# Datadog: the query of a detection rule. In a query of logs, the items of a list are one attribute with several values.
 
 
 def datadog(name: str, rule: Rule) -> str:
@@ -266,7 +266,7 @@ def datadog(name: str, rule: Rule) -> str:
     return comment(rule, "#") + f"# Group by @{rule.by}; trigger at {rule.least} or more within {rule.within}\n{text}\n"
 
 
-# Athena: over the views of infra/athena.yaml, the last day.
+# Athena: over the views of infra/athena.yaml, for the last day.
 
 
 def athena(name: str, rule: Rule) -> str:
@@ -284,7 +284,7 @@ def athena(name: str, rule: Rule) -> str:
         def exact(node: exp.Expression) -> exp.Expression:
             if isinstance(node, exp.Column) and node.name in lists:
                 return exp.func("array_join", exp.column(node.name), exp.Literal.string(", "), dialect="athena")
-            # `_` stands for itself, and whatever the case.
+            # `_` stands for itself, and case is ignored.
             if isinstance(node, exp.ILike):
                 pattern = node.expression.this
                 text = exp.Literal.string(pattern.strip("%").lower())
@@ -295,7 +295,7 @@ def athena(name: str, rule: Rule) -> str:
                     case False, True:
                         return exp.func("starts_with", lower, text, dialect="athena")
                 return exp.GT(this=exp.func("strpos", lower, text, dialect="athena"), expression=exp.Literal.number(0))
-            # What isn't there is no reason against it: `NOT` of null would be null.
+            # A missing value doesn't exclude a match: `NOT` of null would be null.
             if isinstance(node, exp.Not) and not isinstance(node.this.unnest(), exp.Is):
                 return exp.Not(this=exp.func("coalesce", node.this.unnest().transform(exact), exp.false()))
             return node
@@ -331,7 +331,7 @@ def athena(name: str, rule: Rule) -> str:
 @dataclass(frozen=True)
 class Target:
     convert: Callable[[str, Rule], str]
-    # The file of all rules.
+    # The file with all rules.
     file: str
 
 
@@ -356,7 +356,7 @@ def converted(target: str) -> dict[str, str]:
 
 
 def mapping(target: str) -> str:
-    """The names alone, as a pipeline that sigma-cli and others read: `-p infra/detections/pipelines/<target>.yml`."""
+    """Only the names, as a pipeline for sigma-cli and others: `-p infra/detections/pipelines/<target>.yml`."""
     streams: dict[str, set[str]] = {}
     for rule in rules().values():
         for one in [rule] if isinstance(rule, SigmaRule) else []:
@@ -375,7 +375,7 @@ def mapping(target: str) -> str:
 
 
 def elastic_mapping() -> str:
-    """What the rules ask for as fields of their own, for ES|QL sees nothing in what is `flattened`."""
+    """A mapping of the fields that the rules use, because ES|QL can't see into `flattened` fields."""
     root: dict[str, dict] = {}
     for rule in rules().values():
         if isinstance(rule, SigmaRule):
@@ -394,7 +394,7 @@ def elastic_mapping() -> str:
 
 
 def table() -> str:
-    """The rules as a page."""
+    """The page with all rules."""
     lines = ["# The rules", "", "Made by `make detections`. [How to use them](README.md).", "",
              "| rule | level | stream | ATT&CK |", "|---|---|---|---|"]  # fmt: skip
     for name, rule in rules().items():

@@ -17,7 +17,7 @@ from sigma.processing.transformations import AddConditionTransformation, FieldMa
 try:
     from sigma.processing.transformations.base import ValueTransformation
 except ImportError:
-    # As the older pySigma has it that Datadog's backend takes.
+    # In the older pySigma that Datadog's backend needs.
     from sigma.processing.transformations import ValueTransformation
 from sigma.rule import SigmaRule
 from sigma.types import SigmaBool, SigmaExists, SigmaString, SigmaType
@@ -25,9 +25,9 @@ from sigma.types import SigmaBool, SigmaExists, SigmaString, SigmaType
 HERE = Path(__file__).resolve().parent
 COLUMNS = HERE.parent / "answers" / "columns.csv"
 
-# Lists of objects, whose members the rules name.
+# Lists of objects whose members the rules name.
 LISTS = ["risk.indicators", "scores", "states"]
-# Lists of texts.
+# Lists of strings.
 TEXTS = ["event.shareType"]
 
 
@@ -37,12 +37,12 @@ def snake(path: str) -> str:
 
 
 def list_of(path: str) -> str | None:
-    """The list that a path goes through."""
+    """The list that a path goes through, or none."""
     return next((name for name in LISTS if path.startswith(f"{name}.")), None)
 
 
 def columns(stream: str) -> dict[str, str]:
-    """The column of infra/answers/columns.csv for each path, as a rule writes it."""
+    """The column of infra/answers/columns.csv for each path in the form of a rule."""
     named = {}
     with COLUMNS.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -50,14 +50,14 @@ def columns(stream: str) -> dict[str, str]:
                 continue
             kind, _, member = row["type"].partition(":")
             path = f"{row['path']}.{member}" if member else row["path"]
-            # Of a list's numbers any may be meant: where it is a severity, the highest answers for all.
+            # Any number of a list may be meant. For severities the highest stands for all.
             if kind != "last":
                 named[path] = row["column"]
     return named | {"_deleted": "deleted", "_deletedAt": "deleted_at"}
 
 
 def kinds(stream: str) -> dict[str, str]:
-    """The type of columns.csv for each path, as a rule writes it."""
+    """The type in columns.csv for each path in the form of a rule."""
     with COLUMNS.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["stream"] == stream]
     found = {}
@@ -68,7 +68,7 @@ def kinds(stream: str) -> dict[str, str]:
 
 
 def rule_fields(rule: SigmaRule) -> list[str]:
-    """What its conditions ask for, in their order."""
+    """The fields in a rule's conditions, in order."""
     found: dict[str, None] = {}
 
     def walk(item: Any) -> None:
@@ -84,7 +84,7 @@ def rule_fields(rule: SigmaRule) -> list[str]:
 
 @dataclass
 class BoolAs(ValueTransformation):
-    """Yes and no as other values, where a backend knows none."""
+    """Booleans as other values, for backends without booleans."""
 
     words: Callable[[bool], SigmaType] = field(default=lambda value: SigmaString(str(value).lower()))
 
@@ -94,7 +94,7 @@ class BoolAs(ValueTransformation):
 
 @dataclass
 class ExistsAsAny(ValueTransformation):
-    """That a field is there, as any value."""
+    """The existence of a field as "any value"."""
 
     def apply_value(self, field: str, val: SigmaExists) -> SigmaType:
         if not val.exists:
@@ -113,7 +113,7 @@ def stream_is(name: str, stream: str) -> ProcessingItem:
     )
 
 
-# What a stream's path is called where a mapping of names is all it takes.
+# A stream's names for paths, if the target only needs a mapping of names.
 NAMES: dict[str, Callable[[str, str], str]] = {
     "splunk": lambda stream, path: splunk(path),
     "elastic": lambda stream, path: f"incydr.{path}",
@@ -124,12 +124,12 @@ NAMES: dict[str, Callable[[str, str], str]] = {
     "panther": lambda stream, path: path,
     "athena": lambda stream, path: column(stream, path),
 }
-# Where all streams lie together, and a field tells them apart.
+# Targets in which all streams are in one place and a field distinguishes them.
 STREAM_FIELD = {"splunk", "elastic", "logscale", "datadog"}
 
 
 def pipeline(target: str, rule: SigmaRule) -> ProcessingPipeline:
-    """For one rule, whose stream is its log source's service."""
+    """The pipeline for one rule, whose stream is its log source's service."""
     stream = rule.logsource.service
     items = [named(lambda path: NAMES[target](stream, path), rule)]
     if target in {"sentinel", "secops", "logscale", "datadog"}:

@@ -1,5 +1,5 @@
-"""Panther: a rule is Python with its metadata beside it. Its backend for pySigma knows neither yes and no, nor that a field
-is there, nor how much, nor lists; so these are said here."""
+"""Panther: a rule is Python code with metadata. Its backend for pySigma supports neither booleans, existence,
+comparisons nor lists, so these are converted here."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ LEVELS = {"INFORMATIONAL": "Info", "LOW": "Low", "MEDIUM": "Medium", "HIGH": "Hi
 
 
 def found(path: str) -> str:
-    """All that is at a path, as a list; nothing where it is null."""
+    """All values at a path as a list. Empty if it is null."""
     inner = fields.list_of(path)
     keys = ", ".join(f'"{step}"' for step in (inner or path).split("."))
     if inner:
@@ -53,7 +53,7 @@ class Helper(PythonHelper):
     def convert_condition_field_eq_val_num(self, cond: Any, state: Any) -> str:
         return any_of(cond.field, f"value == {cond.value.to_plain()}")
 
-    # A conjunction is simplified by its text, which is not so here.
+    # The base class simplifies a conjunction by its text, which does not work for Python.
     def simplify_convert_condition_and(self, key_cond_values: list) -> list:
         return key_cond_values
 

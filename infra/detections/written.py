@@ -1,4 +1,4 @@
-"""The Sigma rules as they are written."""
+"""The Sigma rules in their original form."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Correlation:
-    """So many of one rule, or all of several, by a field within a time."""
+    """Several events of one rule, or of several rules, with the same field value within a time."""
 
     rule: SigmaCorrelationRule
     of: list[SigmaRule]
@@ -23,7 +23,7 @@ class Correlation:
 
     @property
     def least(self) -> int:
-        """Of events, or of different rules."""
+        """The least number of events, or of different rules."""
         return self.rule.condition.count if self.is_count else len(self.of)
 
     @property
@@ -32,7 +32,7 @@ class Correlation:
 
     @property
     def within(self) -> str:
-        """As `1h`, `7d`."""
+        """For example `1h` or `7d`."""
         return self.rule.timespan.spec
 
 
@@ -40,7 +40,7 @@ Rule = SigmaRule | Correlation
 
 
 def rules() -> dict[str, Rule]:
-    """By their names, in their order; a rule is parsed anew each time, for pipelines change it."""
+    """By name, in order. A rule is parsed again for each call, because pipelines change it."""
     texts = {path.stem: path.read_text("utf-8") for path in sorted((HERE / "rules").glob("*.yml"))}
     single = {name: SigmaRule.from_yaml(text) for name, text in texts.items() if "\ncorrelation:" not in text}
     by_name = {rule.name: name for name, rule in single.items()}

@@ -430,6 +430,18 @@ variable "file_event_page_size" {
   }
 }
 
+variable "file_events_retention_days" {
+  description = "Days for which the tenant's plan keeps file events. An older span in which the API shows none is reported as expired."
+  type        = number
+  default     = 90
+  nullable    = false
+
+  validation {
+    condition     = var.file_events_retention_days >= 1 && var.file_events_retention_days <= 3650
+    error_message = "file_events_retention_days must be 1 to 3650."
+  }
+}
+
 variable "api_dialect" {
   description = "sdk uses the endpoints of the vendor's SDK. guide uses those of the Google SecOps guide, which has audit, file_events, cases and users only. Give these as Streams."
   type        = string

@@ -1,4 +1,4 @@
-//! What a run tells its caller.
+//! The answer of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,21 +20,24 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::connection::DoubtedClock;
 
+/// A stream is stalled after this many runs in a row that came no further.
+pub const STALLED: u32 = 3;
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Answer {
-    /// What was asked for, where it was not to collect.
+    /// The action, unless it was `collect`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'static str>,
     pub run_id: String,
     pub status: Status,
     pub streams: BTreeMap<Stream, StreamAnswer>,
-    /// The end of the chain of manifests, once this run's is part of it.
+    /// The newest manifest of the chain, which includes this run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Link>,
-    /// Where the API's clock is not believed.
+    /// The clocks' difference, if it is too great to believe the API's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<DoubtedClock>,
-    /// Why the run failed: of several errors, the first in the order of their types.
+    /// The error that failed the run. Of several errors, the first in the order of their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
 }
@@ -44,7 +47,7 @@ pub struct Answer {
 pub enum Status {
     /// Covered up to now minus settle.
     Complete,
-    /// The time ran short; the next run goes on from there.
+    /// The time ran short. The next run continues.
     Partial,
     /// Another run holds the lease.
     Skipped,
@@ -58,7 +61,7 @@ pub enum Status {
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamAnswer {
     pub status: Status,
-    /// As it stands on the checkpoint now; absent while it stands nowhere.
+    /// The state on the checkpoint. Absent if the stream has none there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     pub records: u64,
@@ -69,31 +72,31 @@ pub struct StreamAnswer {
     pub set_aside: u64,
     pub covered_to: Option<Millis>,
     pub lag_s: Option<u64>,
-    /// Of `records`, those that showed up after their window had been covered.
+    /// The number of `records` that became visible after their window was covered.
     #[serde(skip_serializing_if = "is_default")]
     pub late: u64,
-    /// How long after its own time the latest of them was still missing, in seconds.
+    /// The least delay of the latest such record, in seconds: from its own time until its window was covered.
     #[serde(skip_serializing_if = "is_default")]
     pub late_by_s: u64,
-    /// Rows that the API counted when their window was covered, and counts no longer.
+    /// Rows that the API counted when their window was covered and doesn't count any more.
     #[serde(skip_serializing_if = "is_default")]
     pub vanished: u64,
-    /// Given up by this run, since the API keeps it no longer.
+    /// Spans that expired in this run.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub expired: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
-    /// What can't be read, where there is anything.
+    /// The stuck spans, records and lists, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckSummary>,
-    /// Rows of windows of which too many can't be read for these to be set aside one by one.
+    /// Unreadable rows of windows that failed because too many of their rows can't be read.
     #[serde(skip_serializing_if = "is_default")]
     pub drift: u64,
-    /// In so many runs in a row the time ran short, and the stream came no further.
+    /// The number of runs in a row that ended for lack of time without any progress of this stream.
     #[serde(skip_serializing_if = "is_default")]
     pub stalled: u32,
-    /// For the metrics alone: answers of 429, spans that have been owed for longer than a few ticks, and whether what is
-    /// owed is about to be kept no longer.
+    /// Only for the metrics: answers with status 429, spans that are due for more than 15 minutes, and whether any span
+    /// expires soon.
     #[serde(skip)]
     pub throttles: u64,
     #[serde(skip)]
@@ -103,7 +106,7 @@ pub struct StreamAnswer {
 }
 
 impl fmt::Display for Status {
-    /// As it stands in the answer.
+    /// The name in the answer, for example `not_permitted`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -156,7 +159,7 @@ impl StreamAnswer {
 }
 
 impl Answer {
-    /// The run's status follows from its streams'.
+    /// Derives the run's status from the streams'. A run that isn't permitted any of its streams fails.
     pub fn of_streams(run_id: &str, streams: BTreeMap<Stream, StreamAnswer>) -> Self {
         let mut answer = Self { streams, ..Self::new(run_id, Status::Complete) };
         let any = |status| answer.streams.values().any(|stream| stream.status == status);
@@ -189,7 +192,8 @@ impl Answer {
         Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, clock: None, error: None }
     }
 
-    /// The run ended before it came to its streams. `of_stream` is what is told of each, and its state.
+    /// The answer of a run that failed before it reached its streams. `of_stream` returns each stream's error and
+    /// state.
     pub fn ended(
         run_id: &str,
         streams: &[Stream],
@@ -208,7 +212,7 @@ impl Answer {
         Self { status, error: told.or(answer.error.clone()), ..answer }
     }
 
-    /// An invocation that came to nothing.
+    /// The answer of an invocation that failed as a whole.
     pub fn failed(action: Option<&'static str>, run_id: &str, error: &Error) -> Self {
         Self { action, error: Some(ErrorInfo::from(error)), ..Self::new(run_id, Status::Failed) }
     }

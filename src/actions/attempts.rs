@@ -1,4 +1,5 @@
-//! Where the event streams begin: LOOKBACK before the first run that was attempted, whether or not that run got so far.
+//! Determines where the event streams begin: `LOOKBACK_MINUTES` before the first run that was attempted, even if that
+//! run failed.
 
 use std::sync::PoisonError;
 
@@ -8,15 +9,16 @@ use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 impl Work<'_> {
-    /// The instant is on the checkpoint from the first run on that can write it, whatever becomes of that run. Answers
-    /// whether this is such a run for any stream.
+    /// Notes when this run began, for each stream that no earlier run has noted. The first run that can write the
+    /// checkpoint calls it, even if it fails afterwards. Returns whether it noted anything.
     pub(super) fn note_attempts(&self, checkpoint: &mut Checkpoint) -> bool {
         let began = self.attempted().unwrap_or(self.began);
-        // Each is noted, so that this is no short-circuit.
+        // `fold`, not `any`: every stream must be noted.
         self.streams_that_begin().map(|stream| checkpoint.attempt(stream, began)).fold(false, |any, is| any | is)
     }
 
-    /// This run comes to its streams. Those that an earlier one was to begin begin where that one would have begun them.
+    /// Called once this run reaches its streams. A stream that an earlier run failed to begin begins where that run
+    /// would have begun it.
     pub(super) fn begin_streams(&self, checkpoint: &mut Checkpoint) {
         let (lookback, now) = (self.settings.lookback, self.clients.api.now());
         for stream in self.streams_that_begin() {
@@ -31,16 +33,18 @@ impl Work<'_> {
                 checkpoint.begin_at_first_attempt(stream, lookback, now);
                 checkpoint.health.note(
                     stream,
-                    &format!("it begins LOOKBACK_MINUTES before the first run, of {earlier}, which came to nothing"),
+                    &format!(
+                        "collection begins LOOKBACK_MINUTES before the first run, of {earlier}, which failed before it could begin"
+                    ),
                 );
             } else {
                 checkpoint.attempt(stream, self.began);
-                checkpoint.health.note(stream, "it begins LOOKBACK_MINUTES before this run, the first that the checkpoint knows of; whether one before it failed, and could not write the checkpoint, is not known");
+                checkpoint.health.note(stream, "collection begins LOOKBACK_MINUTES before this run, the first on the checkpoint; whether an earlier run failed without writing the checkpoint is not known");
             }
         }
     }
 
-    /// Where not even the checkpoint can be read or written, the process remembers when that began.
+    /// Called if the checkpoint can be neither read nor written. The process remembers when the first such run began.
     pub(super) fn remember_attempt(&self) {
         if self.streams_that_begin().next().is_some() {
             self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(self.began);
@@ -55,7 +59,7 @@ impl Work<'_> {
         *self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that the schedule's runs read by window.
+    /// The event streams of a scheduled run.
     fn streams_that_begin(&self) -> impl Iterator<Item = Stream> {
         let is_scheduled = self.asked.span.is_none() && self.keeps_states();
         self.streams.iter().copied().filter(move |stream| is_scheduled && stream.class() == Class::Events)

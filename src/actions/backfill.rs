@@ -1,6 +1,8 @@
-//! A long span, read in shards beside the live runs: `plan` reserves it on the live checkpoint, each shard covers its
-//! part on a checkpoint of its own, and `merge` takes over what they came to. No window is ever opened by both: the live
-//! runs open none in what is reserved, and a shard's checkpoint is sealed before it is merged.
+//! Covers a long span in shards, beside the live runs. `plan` reserves the span on the live checkpoint. Each shard
+//! covers its part on a checkpoint of its own. `merge` takes the shards' results over into the live checkpoint.
+//!
+//! No window is read by both sides: live runs open none in reserved time, and a shard's checkpoint is sealed before it
+//! is merged.
 
 mod merge;
 mod reserve;
@@ -28,18 +30,18 @@ use crate::core::times::Times;
 pub struct Backfilled {
     pub action: &'static str,
     pub run_id: String,
-    /// Partial while shards are left, unless it was to plan them.
+    /// `Partial` if `merge` leaves shards that are not done. `plan` is `Complete` once the shards are reserved.
     pub status: Status,
-    /// What they covered is part of the live checkpoint from now on.
+    /// The shards that were merged into the live checkpoint.
     pub merged: Vec<String>,
-    /// Those that are reserved now.
+    /// The shards that are reserved now.
     pub shards: Vec<String>,
-    /// The events that ask whether what was planned is whole.
+    /// The events to send later to verify the planned spans.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<VerifyEvent>,
 }
 
-/// An event that asks for a verification.
+/// An event for the action `verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyEvent {
     action: &'static str,
@@ -48,8 +50,8 @@ pub struct VerifyEvent {
     to: Millis,
 }
 
-/// Reserves what of a span is not covered, and cuts it into shards. Merges what is done, waits for its turn, and asks
-/// nothing of the API.
+/// Reserves the uncovered parts of a span and cuts them into shards. Merges finished shards first. Waits for the lease.
+/// Sends no request to the API.
 pub async fn plan(
     settings: &Settings,
     clients: &Clients,
@@ -73,7 +75,7 @@ pub async fn plan(
     Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
 }
 
-/// Takes over what the shards have come to that are done, or whose reservation is over.
+/// Merges the shards that are done or whose reservation has ended.
 pub async fn merge(
     settings: &Settings,
     clients: &Clients,
@@ -88,7 +90,7 @@ pub async fn merge(
     work.backfill("merge", |_| Ok(())).await
 }
 
-/// Collects one shard: a run like any other, but for its checkpoint, its budget and its span.
+/// Collects one shard: an ordinary run with a checkpoint, a budget and a span of its own.
 pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: &str, deadline: Millis) -> Answer {
     let answer = match settings_of(settings, clients, shard, deadline).await {
         Ok((settings, span)) => {
@@ -100,7 +102,7 @@ pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: 
     answer.of_action("shard")
 }
 
-/// By the live checkpoint, which says what is reserved, and for whom.
+/// Returns the shard's settings and span, which the live checkpoint reserves for it.
 async fn settings_of(
     settings: &Settings,
     clients: &Clients,
@@ -117,7 +119,7 @@ async fn settings_of(
         let (stream, reserved) = live.reserved().find(is_it)?;
         Some((settings.for_shard(stream, reserved, live.identity.clone()), reserved.span))
     });
-    settings.ok_or_else(|| Error::InvalidEvent(format!("\"shard\" is {shard:?}, which is not reserved: it is merged, its time was up, or it never was; \"plan\" answers those that are")))
+    settings.ok_or_else(|| Error::InvalidEvent(format!("\"shard\" is {shard:?}, which is not reserved: it was merged, its time was up, or it never existed; the answer of \"plan\" lists the shards that are reserved")))
 }
 
 impl Backfilled {
@@ -133,7 +135,7 @@ impl Work<'_> {
         change: impl FnOnce(&mut Checkpoint) -> Result<(), Error>,
     ) -> Result<Backfilled, Error> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
-        // Nobody has signed in, so that nobody knows the tenant.
+        // Without a sign-in the tenant is unknown.
         let admit = async |_: Option<&ledger::Found>| Ok(self.settings.identity(None));
         let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
             return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
@@ -144,7 +146,7 @@ impl Work<'_> {
         let told = chain.close(self.times.store_until, self.times.tell_until).await;
         ledger.release(self.times.commit_until).await?;
         failed.map_or(Ok(()), Err).and(changed)?;
-        // A manifest for which there was no time is the next run's.
+        // If there was no time for the manifest, the next run writes it.
         told.map_err(Error::from).or_else(in_time)?;
         let shards: Vec<String> =
             ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());

@@ -1,4 +1,4 @@
-//! What the process lends to its runs.
+//! The clients that a process keeps from run to run.
 
 use std::sync::Mutex;
 
@@ -8,12 +8,11 @@ use crate::core::known::Memory;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
 
-/// What the process lends to its runs.
 pub struct Clients {
     pub api: Api,
     pub s3: S3,
     pub memory: Memory,
-    /// When the first run began that ended before it could write the checkpoint, since the last one that could.
+    /// The beginning of the first run that could not write the checkpoint, since the last run that could.
     pub attempted: Mutex<Option<Millis>>,
     /// The last write of the checkpoint by this process.
     pub written: Mutex<Option<Write>>,

@@ -1,12 +1,13 @@
-//! Collects: by the schedule, or by hand. The lease, every stream side by side, and the commit.
+//! Collects, by the schedule or by hand: takes the lease, reads all streams side by side, commits.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
-use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::actions::clients::Clients;
 use crate::actions::request::Collect;
 use crate::actions::work::{Collected, Work, in_time};
@@ -25,10 +26,10 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::facts::Kind;
 
-/// Live runs keep one in so many requests, whatever is left to the shards of a backfill.
+/// Live runs keep at least one fifth of the request budget, however much the shards of a backfill may use.
 const LIVE_SHARE: usize = 5;
 
-/// Collects all that is owed, or what somebody asked for. `by_hand` is a person's own request, which waits for its turn.
+/// Collects everything that is due, or the span that `asked` names. A run `by_hand` waits for another run's lease.
 pub async fn collect(
     settings: &Settings,
     clients: &Clients,
@@ -48,6 +49,16 @@ pub async fn collect(
 }
 
 impl Work<'_> {
+    /// Makes one run, in this order:
+    ///
+    /// 1. Take the lease. If another run holds it, this run is `skipped`; a run by hand waits for it first.
+    /// 2. Follow the manifests that are later than the checkpoint, if it may be an older version of itself.
+    /// 3. Store the health records that an earlier run left, and merge the shards that are overdue.
+    /// 4. Collect all streams at once. None waits for another, and each fails alone.
+    /// 5. Write the last manifest and the health records, then the checkpoint, which gives the lease back.
+    ///
+    /// A dry run takes no lease and writes nothing. An error returned here ended the run for all streams; an error of
+    /// one stream is in its part of the answer.
     async fn run(&self) -> Result<Answer, Error> {
         self.clients.api.begin_run(self.settings.requests_per_minute).await;
         let state = Bucket::of_state(self.settings, &self.clients.s3);
@@ -64,7 +75,8 @@ impl Work<'_> {
         };
         self.forget_attempt();
         if let Err(error) = self.catch_up(&state, &ledger).await {
-            // What was read since may be stored already, so nothing is collected before that is known.
+            // Later runs may have stored records that this checkpoint doesn't know. Without their manifests nothing may
+            // be collected.
             if let Err(failed) = ledger.release(self.times.commit_until).await {
                 warn!(error = %failed, "the lease is not given back");
             }
@@ -76,17 +88,17 @@ impl Work<'_> {
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
-        self.note_stalled(&ledger, &collected, &before);
+        self.note_stalled(&ledger, &mut collected, &before);
         self.judge_refusals(&ledger, &mut collected).await;
         if let Err(error) = overdue {
-            // Its stream may not be among those of this run.
+            // The stream may not be among those of this run, so the error is logged as well.
             warn!("{error}");
             not_merged(&mut collected, &ledger, &error);
         }
         self.finish(&ledger, &chain, collected).await
     }
 
-    /// What the shards of a backfill may ask for meanwhile comes off the budget, but for a fifth of it.
+    /// Lowers the request budget by what the shards of a backfill may use meanwhile, but not below a fifth.
     fn leave_to_shards(&self, ledger: &Ledger<'_>) {
         let shards = ledger.read(Checkpoint::requests_of_shards);
         if shards > 0 {
@@ -96,8 +108,8 @@ impl Work<'_> {
         }
     }
 
-    /// What is read again in every run is opened with the lease, which saves a write; but not on a checkpoint that may be
-    /// an older version of itself, and could not be told from a newer one then.
+    /// Opens the readings that every run makes in the same commit that takes the lease, which saves a write. Not on a
+    /// checkpoint that may be an older version of itself: the change would hide that.
     fn open_with(&self, checkpoint: &mut Checkpoint) {
         if let Some(version) = self.granted_to.get() {
             checkpoint.sign_ins.granted(version.clone());
@@ -114,7 +126,7 @@ impl Work<'_> {
         }
     }
 
-    /// All streams at once. None holds another back, and each that fails fails alone.
+    /// Collects all streams at once. None holds another back, and each fails alone.
     async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Collected {
         let bucket = Bucket::of_records(self.settings, &self.clients.s3);
         let run = Run {
@@ -149,21 +161,27 @@ impl Work<'_> {
         .await
     }
 
-    /// How far the streams of this run have come.
+    /// The progress of this run's streams, to compare before and after.
     fn progress(&self, checkpoint: &Checkpoint) -> BTreeMap<Stream, Value> {
         self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
     }
 
-    /// A run may be too short for its work. Several in a row that come no further are no passing thing.
-    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &Collected, before: &BTreeMap<Stream, Value>) {
+    /// Counts runs in a row that ended for lack of time without progress. One may be chance; several mean that the
+    /// run's time is too short.
+    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &mut Collected, before: &BTreeMap<Stream, Value>) {
+        let is_throttled = collected.iter().any(|(_, tally, _)| tally.calls.throttles.load(Ordering::Relaxed) > 0);
         ledger.update(|checkpoint| {
             let after = self.progress(checkpoint);
             for (stream, tally, outcome) in collected {
-                let has_stored = tally.records.load(std::sync::atomic::Ordering::Relaxed) > 0;
+                let has_stored = tally.records.load(Ordering::Relaxed) > 0;
                 let is_stalled =
                     matches!(outcome, Ok(Status::Partial)) && !has_stored && before.get(stream) == after.get(stream);
                 if is_stalled {
-                    *checkpoint.stalled.entry(*stream).or_default() += 1;
+                    let runs = checkpoint.stalled.entry(*stream).or_default();
+                    *runs += 1;
+                    if is_throttled && *runs >= STALLED {
+                        *outcome = Err(Error::Throttled { runs: *runs });
+                    }
                 } else {
                     checkpoint.stalled.remove(stream);
                 }
@@ -171,10 +189,11 @@ impl Work<'_> {
         });
     }
 
-    /// Tells what was done, commits and answers. Where the commit fails, so has every stream.
+    /// Writes the last manifest, the health records and the checkpoint, and returns the answer. If the commit fails,
+    /// every stream has failed.
     async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
         let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
-        // A manifest for which there was no time is the next run's.
+        // If there was no time for the manifest, the next run writes it.
         if let Err(error) = told.or_else(in_time) {
             not_committed(&mut collected, &error);
         }
@@ -186,7 +205,7 @@ impl Work<'_> {
         }
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
-            || collected.iter().any(|(_, tally, _)| tally.objects.load(std::sync::atomic::Ordering::Relaxed) > 0);
+            || collected.iter().any(|(_, tally, _)| tally.objects.load(Ordering::Relaxed) > 0);
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }
@@ -233,7 +252,7 @@ impl Work<'_> {
     }
 }
 
-/// A stream of which anything is stuck is not complete.
+/// Fails a stream that has anything stuck, even if the rest of it was collected.
 fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Result<Status, Error> {
     let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
     let stuck = run.ledger.read(|checkpoint| {
@@ -250,7 +269,7 @@ fn not_committed(collected: &mut Collected, error: &Error) {
     }
 }
 
-/// What is left to shards is still owed by these streams.
+/// Fails the stream whose shard could not be merged: its span is still due.
 fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
     let Error::NotMerged { error_type, shard, why } = error else { return };
     let of_shard = |checkpoint: &Checkpoint| {
@@ -265,7 +284,7 @@ fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
     }
 }
 
-/// One line a stream.
+/// Logs one line per stream.
 fn log(stream: Stream, answer: &StreamAnswer) {
     info!(
         stream = %stream,

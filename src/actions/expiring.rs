@@ -1,6 +1,8 @@
-//! What is about to fall out of the API's retention is an error before it is lost.
+//! Reports spans that are about to expire as an error, while they can still be read.
 
 use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
 
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
@@ -8,14 +10,14 @@ use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 use crate::incydr::facts::{Events, Kind};
 
-/// What is not covered is an error so long before the API keeps it no longer: a long weekend.
-const EXPIRES_SOON: i64 = 72 * HOUR;
+/// A gap is an error from this long before its expiry. Three days cover a long weekend.
+const EXPIRES_SOON: TimeDelta = TimeDelta::hours(72);
 
-/// The first span of each stream that is due and about to expire. A replay owes nothing that would be lost, and a shard is
-/// told of by the live run.
+/// Returns the first gap of each stream that expires soon. Empty for a replay, which loses nothing, and for a shard,
+/// whose span the live run reports.
 pub fn expiring(settings: &Settings, checkpoint: &Checkpoint, now: Millis) -> BTreeMap<Stream, Span> {
     if !settings.is_live {
         return BTreeMap::new();
@@ -28,7 +30,8 @@ pub fn expiring(settings: &Settings, checkpoint: &Checkpoint, now: Millis) -> BT
     expiring.collect()
 }
 
-/// An error, before anything is lost: with the hours that are left. `told` is what is told of the stream otherwise.
+/// Returns the error for a gap that expires soon, with the hours left, or else `told`. The error includes `told` as its
+/// cause.
 pub fn with_what_expires(stream: Stream, gap: Option<&Span>, told: Option<ErrorInfo>) -> Option<ErrorInfo> {
     let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) = (gap, stream.kind()) else {
         return told;
@@ -37,6 +40,6 @@ pub fn with_what_expires(stream: Stream, gap: Option<&Span>, told: Option<ErrorI
         Some(told) => (told.error_type, Some(told.message)),
         None => (ErrorType::ThirdPartyGenericError, None),
     };
-    let hours_left = ((gap.from + *retention).0 - Millis::now().0).max(0) / HOUR;
+    let hours_left = (gap.from + *retention - Millis::now()).num_hours().max(0);
     Some(ErrorInfo::from(&Error::Expiring { from: gap.from, to: gap.to, hours_left, error_type, because }))
 }

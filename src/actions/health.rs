@@ -1,5 +1,5 @@
-//! How agents, users and observers are: what is read, what is found in it, and where that is told. Reads only, unless
-//! somebody names a prefix to store the findings under.
+//! Findings about agents, users and observers: reads the sources, applies the rules, answers. Stores the findings only
+//! if the event names a prefix.
 
 mod csv;
 
@@ -27,14 +27,14 @@ use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::request::Caller;
 
-/// What an answer bears; all of them are stored.
+/// Limit for the findings in the answer. All of them are stored.
 const MOST_FINDINGS: usize = 1_000;
 
 #[derive(Debug, Serialize)]
 pub struct HealthAnswer {
     pub action: &'static str,
     pub run_id: String,
-    /// Partial where something failed that may do better the next time.
+    /// `Partial` if a source failed for a reason that may pass.
     pub status: Status,
     pub summary: Summary,
     pub findings: Vec<Finding>,
@@ -44,13 +44,13 @@ pub struct HealthAnswer {
     pub objects: Vec<ReportObject>,
 }
 
-/// Null where it could not be read.
+/// Each count is null if its source could not be read.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub agents: Option<usize>,
     pub active_agents: Option<usize>,
     pub users: Option<usize>,
-    /// Of each check that was made, how many.
+    /// The number of findings of each check that was made.
     pub findings: BTreeMap<FindingKind, u64>,
 }
 
@@ -69,7 +69,7 @@ pub async fn health(
     deadline: Millis,
 ) -> Result<HealthAnswer, Error> {
     if settings.dialect == Dialect::Guide {
-        let why = "an API of INCYDR_API_DIALECT \"guide\" tells of no agents, and so \"health\" has nothing to look at";
+        let why = "an API of INCYDR_API_DIALECT \"guide\" has no agents, so \"health\" has nothing to check";
         return Err(Error::InvalidEvent(why.into()));
     }
     if let Some(prefix) = &asked.prefix {
@@ -103,7 +103,7 @@ pub async fn health(
     Ok(HealthAnswer { action: "health", run_id, status, summary, findings: shown, truncated, left_out, objects })
 }
 
-/// Findings on their way into an answer and an object.
+/// Collects the findings, for the answer and for the object.
 struct Report {
     shown: Vec<Finding>,
     truncated: bool,
@@ -111,7 +111,7 @@ struct Report {
     packer: Option<Table>,
 }
 
-/// One object of findings.
+/// The object with the findings.
 struct Table {
     packer: Packer,
     format: Format,
@@ -122,7 +122,7 @@ impl Report {
     fn new(asked: &HealthRequest, settings: &Settings) -> Self {
         let packing = match asked.format {
             Format::Json => settings.packing.clone(),
-            // A table's rows have no members to add to.
+            // A CSV row can't take the suffix that is appended to JSON records.
             Format::Csv => Packing { suffix: String::new(), ..settings.packing.clone() },
         };
         let table = || Table { packer: Packer::new(&packing), format: asked.format, rows: 0 };
@@ -171,12 +171,12 @@ impl Table {
         self.rows += 1;
     }
 
-    /// RFC 4180 ends a row with both.
+    /// RFC 4180 ends a row with CR LF. The packer appends the LF.
     fn push_row(&mut self, row: &str) {
         self.packer.push(&format!("{row}\r"));
     }
 
-    /// Nothing is stored where nothing was found.
+    /// Stores nothing if there are no findings.
     async fn store(self, records: &Records<'_>, at: Millis, until: Millis) -> Result<Option<ReportObject>, Error> {
         if self.rows == 0 {
             return Ok(None);
@@ -186,7 +186,7 @@ impl Table {
             Format::Csv => Form::Csv,
         };
         let mut packed = self.packer.finish();
-        // A table's head is none.
+        // The header row is not a record.
         packed.records = self.rows;
         let placed = records.once_at(Stream::EnvironmentHealth, at, packed, form, until).await?;
         Ok(placed.map(|placed| ReportObject {

@@ -1,9 +1,10 @@
-//! What the API client may read: each stream is asked for one record. The first thing to run after deploying. Writes
-//! nothing, takes no lease and reads no checkpoint.
+//! Asks each stream for one record, to see what the API client may read. Meant to be run first after a deployment.
+//! Writes nothing, takes no lease and reads no checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::tally::Calls;
-use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
@@ -28,22 +29,23 @@ use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::Caller;
 
 const STREAMS_AT_ONCE: usize = 4;
-/// A stream that doesn't answer doesn't use up the others' time. Longer than the request budget may make it wait.
-const PATIENCE: i64 = 90 * SECOND;
-/// The newest record is looked for so far back, where the API doesn't say how long it keeps them.
-const LOOKS_BACK: i64 = 30 * DAY;
+/// Limit for one stream, so that it can't use up the others' time. It is longer than the request budget may make a
+/// request wait.
+const PATIENCE: TimeDelta = TimeDelta::seconds(90);
+/// The newest record is looked for this far back if the API's retention is unknown.
+const LOOKS_BACK: TimeDelta = TimeDelta::days(30);
 
 #[derive(Debug, Serialize)]
 pub struct Probed {
     pub action: &'static str,
     pub run_id: String,
-    /// Partial where the time was over before every stream was asked.
+    /// `Partial` if the time was up before every stream was asked.
     pub status: Status,
-    /// As the token tells it.
+    /// The tenant that the token names.
     pub tenant: Option<String>,
-    /// Which plan level the tenant seems to have.
+    /// The plan level that the tenant seems to have.
     pub access: Option<Access>,
-    /// Those that have it, as the vendor sells them (developer portal; support articles).
+    /// The vendor's plans with that access (developer portal; support articles).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plans: Option<&'static str>,
     pub streams: BTreeMap<Stream, Seen>,
@@ -52,9 +54,9 @@ pub struct Probed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// `/v2/file-events` is open.
+    /// `/v2/file-events` is permitted.
     Full,
-    /// It is not, and others are.
+    /// `/v2/file-events` is not permitted, and other streams are.
     Base,
 }
 
@@ -69,23 +71,23 @@ impl Access {
     }
 }
 
-/// What one stream answered.
+/// The result for one stream.
 #[derive(Debug, Serialize)]
 pub struct Seen {
-    /// `None` where the answer doesn't tell.
+    /// None if the answer doesn't say.
     pub permitted: Option<bool>,
-    /// The one that is missing.
+    /// The missing permission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission: Option<&'static str>,
-    /// Why it can't be told.
+    /// The error that leaves `permitted` unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
     pub newest: Option<Millis>,
-    /// Of its slowest request, with what was waited and tried again.
+    /// The duration of the slowest request, with its waits and retries.
     pub latency_ms: Option<u64>,
 }
 
-/// Fails only where the credentials or the secret do; all else is an answer.
+/// Fails only if the credentials or the secret do. Every other error is part of the answer.
 pub async fn probe(
     settings: &Settings,
     api: &Api,
@@ -96,7 +98,7 @@ pub async fn probe(
     let until = Times::new(Millis::now(), deadline).read_until;
     let tenant = match api.sign_in(&Caller::new(until, &Calls::default())).await {
         Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
-        // The streams will say so.
+        // Other errors are reported for each stream.
         signed_in => signed_in.unwrap_or_default(),
     };
     let probe = Probe { settings, api, until };
@@ -133,19 +135,19 @@ struct Probe<'a> {
     until: Millis,
 }
 
-/// What a stream is asked for.
+/// The request that probes a stream.
 struct Question {
     list: &'static List,
     query: Vec<(String, String)>,
     body: Value,
-    /// Where the first record's time stands, if that is the newest.
+    /// The path to the first record's time, if the newest record comes first.
     time: Option<&'static [&'static str]>,
-    /// A list that each record has, where a permission of its own may be needed, and what the API answers where one
-    /// has none.
+    /// A list that each record has and that may need another permission, with the statuses that the API answers for a
+    /// record without such a list.
     sublist: Option<(&'static List, &'static [u16])>,
 }
 
-/// The requests to one stream.
+/// The calls of one stream's probe.
 #[derive(Default)]
 struct Asked {
     calls: Calls,
@@ -169,7 +171,7 @@ impl Probe<'_> {
         Seen { permitted, permission, error, newest, latency_ms: asked.slowest }
     }
 
-    /// The time of the newest record, where the answer shows it.
+    /// Returns the newest record's time if the answer shows it.
     async fn ask(&self, question: Question, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
         let Question { list, query, body, time, sublist } = question;
         let first = asked.first(Listing::new(self.api, list, 1, query, body), until).await?;
@@ -237,7 +239,7 @@ fn question(stream: Stream, settings: &Settings) -> Option<Question> {
             let sublist = facts.parts.iter().find(|part| part.parent.is_some());
             of(&facts.parts[0].list, sublist.map(|part| (&part.list, part.none)))
         }
-        // They have no list of their own; most are about agents.
+        // Findings have no list of their own. Most are about agents.
         Kind::Findings(_) => of(&agents::LIST, None),
     };
     match &stream.facts().newest {
@@ -248,7 +250,7 @@ fn question(stream: Stream, settings: &Settings) -> Option<Question> {
     }
 }
 
-/// RFC 3339, or epoch milliseconds.
+/// Parses RFC 3339 or milliseconds since the epoch.
 fn instant(text: &str) -> Option<Millis> {
     Millis::parse(text).or_else(|| text.parse().ok().map(Millis))
 }

@@ -1,5 +1,5 @@
-//! A checkpoint that is gone, or an older version of itself: what the manifests tell is taken over, so that nothing is
-//! stored twice, and it is told.
+//! Restores a checkpoint that is gone, or that was replaced by an older version of itself: takes over what the
+//! manifests list, so that nothing is stored twice, and reports it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -27,31 +27,31 @@ use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
-/// Of a checkpoint that is gone, so many manifests are looked at for where each stream ends.
+/// If the checkpoint is gone, this many manifests are searched for each stream's end.
 const LOOKED_AT: usize = 50;
-/// What no manifest tells.
+/// Facts that no manifest holds, so that they can't be recovered. Part of the answer.
 const UNKNOWN: [&str; 4] = [
-    "what a run stored that died before its manifest was written: windows are cut anew, so it may be stored twice",
-    "what was open, stuck, pending or set to be counted again",
-    "who was missed on a list, and how often",
-    "what was left to a backfill's shards that were not merged",
+    "records that a run stored before it died without writing a manifest: their windows are cut anew, so they may be stored twice",
+    "open readings, stuck spans and records, ids still to be fetched, and recounts",
+    "records that one reading of a list lacked, and so might be deleted",
+    "the shards of a backfill that were not merged",
 ];
 
-/// What came of it.
+/// The answer.
 #[derive(Debug, Serialize)]
 pub struct Recovered {
     pub action: &'static str,
     pub run_id: String,
     pub status: Status,
     pub manifests: u64,
-    /// What is covered of the event streams now.
+    /// The time of the event streams that is covered now.
     pub covered: BTreeMap<Stream, Intervals>,
-    /// Objects that a manifest tells of and that are not there: what they covered is not taken over.
+    /// Objects that a manifest lists and that don't exist. Their windows are not taken over.
     pub missing: Vec<String>,
     pub unknown: Vec<&'static str>,
 }
 
-/// Takes over all that the manifests tell, from the oldest on. Asks nothing of the API.
+/// Takes over the whole chain of manifests, oldest first. Sends no request to the API.
 pub async fn recover(
     settings: &Settings,
     clients: &Clients,
@@ -91,7 +91,8 @@ pub async fn recover(
 }
 
 impl Work<'_> {
-    /// Where the checkpoint is not the very one that this process wrote last, it may be an older one, or gone.
+    /// Compares the checkpoint with the last one that this process wrote. If they differ, the checkpoint may be an
+    /// older version, or gone, and the manifests are followed.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         if ledger.read(|checkpoint| self.knows(checkpoint)) || !self.keeps_states() {
             return Ok(());
@@ -109,7 +110,7 @@ impl Work<'_> {
         }
         let (manifests, missing) = self.take_over(state, ledger, &chain, false).await?;
         let note = format!(
-            "the checkpoint was an older version of itself, and {manifests} manifests that followed it were taken over{}",
+            "the checkpoint was an older version of itself, and {manifests} later manifests were taken over{}",
             told(&missing)
         );
         warn!("{note}");
@@ -117,18 +118,18 @@ impl Work<'_> {
         Ok(ledger.commit(until).await?)
     }
 
-    /// So that the next run of this process knows its own.
+    /// Remembers this run's last write, so that the process's next run can recognise the checkpoint.
     pub(super) async fn remember_written(&self, ledger: &Ledger<'_>) {
         *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger.last_write().await);
     }
 
-    /// Whether the checkpoint was found as this process had written it last.
+    /// Whether the checkpoint is the one that this process wrote last.
     pub(super) fn knows(&self, checkpoint: &Checkpoint) -> bool {
         let written = self.clients.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.is_some() && *written == checkpoint.found()
     }
 
-    /// The checkpoint is gone, and manifests are there: the event streams begin where the newest of them end.
+    /// Called if the checkpoint is gone and manifests exist. The event streams begin where the newest manifests end.
     async fn begin_after_manifests(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let Some(newest) = read_newest(state, prefix, |manifest| self.is_ours(manifest), until).await? else {
@@ -156,7 +157,7 @@ impl Work<'_> {
             }
         }
         let note = format!(
-            "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored once more as a whole, and what was not covered before is not known; {{\"action\": \"recover\"}} takes over what the manifests tell",
+            "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored again as a whole, and earlier gaps are not known; {{\"action\": \"recover\"}} takes over what the manifests list",
             newest.link.key
         );
         warn!("{note}");
@@ -177,9 +178,9 @@ impl Work<'_> {
         let all = read_after(state, prefix, None, until).await?;
         let (ours, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(|found| self.is_ours(&found.manifest));
         if let (true, Some(other)) = (ours.is_empty(), theirs.first()) {
-            // Somebody collected it, so it is not anybody's.
+            // Somebody did collect, so an empty result would be wrong.
             let theirs = &other.manifest.identity;
-            return Err(Error::InvalidEvent(format!("the manifests are those of another collector ({theirs:?})")));
+            return Err(Error::InvalidEvent(format!("the manifests belong to another collector ({theirs:?})")));
         }
         let chain = following(&ours, None, true);
         let taken = self.take_over(state, ledger, &chain, true).await?;
@@ -189,8 +190,8 @@ impl Work<'_> {
         Ok(taken)
     }
 
-    /// Takes over a chain, the oldest first. `afresh` is where nothing on the checkpoint counts for what is known of lists.
-    /// Answers how many manifests that were, and which objects are not there.
+    /// Takes over a chain, oldest first. With `afresh` the known records on the checkpoint are ignored. Returns the
+    /// number of manifests, and the objects that don't exist.
     async fn take_over(
         &self,
         state: &Bucket,
@@ -218,7 +219,7 @@ impl Work<'_> {
                     let of_stream = match known.entry(stream) {
                         Entry::Occupied(loaded) => loaded.into_mut(),
                         Entry::Vacant(vacant) => match self.known_before(state, &mut changed, stream, afresh).await {
-                            // The stream finds that itself, and stores all of it once more.
+                            // The stream notices the damage itself, and stores the whole list again.
                             Err(StoreError::Damaged { .. }) => continue,
                             known => vacant.insert(known?),
                         },
@@ -241,13 +242,13 @@ impl Work<'_> {
         Ok((chain.len() as u64, missing))
     }
 
-    /// Other collectors may have their states beside ours.
+    /// Whether the manifest is this collector's. Others may keep their state beside it.
     fn is_ours(&self, manifest: &Manifest) -> bool {
         let (theirs, ours) = (&manifest.identity, self.settings.identity(None));
         (normalised(&theirs.base_url), &theirs.bucket, &theirs.prefix) == (ours.base_url, &ours.bucket, &ours.prefix)
     }
 
-    /// What a manifest tells, and before that what the chains of shards tell that it merged.
+    /// Returns the readings of a manifest, after those of the shards' chains that it merged.
     async fn entries_of(&self, state: &Bucket, manifest: &Manifest) -> Result<Vec<ReadingEntry>, Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let mut entries: Vec<ReadingEntry> = Vec::new();
@@ -265,8 +266,8 @@ impl Work<'_> {
         Ok(entries)
     }
 
-    /// What the checkpoint says is known of a stream, and what a pass that is given up has seen and stored since; nothing
-    /// where all is read `afresh`.
+    /// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since.
+    /// Empty with `afresh`.
     async fn known_before(
         &self,
         state: &Bucket,
@@ -283,7 +284,7 @@ impl Work<'_> {
         Ok(known.updated_with(Known::load(state, pass.and_then(|pass| pass.seen.as_ref()), until).await?))
     }
 
-    /// What a snapshot stored is known. Answers which of its objects are not there.
+    /// Applies the stored records of a snapshot to the known records. Returns the objects that don't exist.
     async fn apply_snapshot(
         &self,
         records: &Bucket,
@@ -291,7 +292,7 @@ impl Work<'_> {
         at: Millis,
         known: &mut Known,
     ) -> Result<Vec<String>, StoreError> {
-        // `-r1` sorts before its base, and was stored after it.
+        // `-r1` sorts before its base but was stored after it.
         let mut objects: Vec<&StoredObject> = entry.objects.iter().collect();
         objects.sort_by_key(|object| (object.key.len(), &object.key));
         let mut missing = Vec::new();
@@ -319,7 +320,7 @@ impl Work<'_> {
     }
 }
 
-/// Which of a reading's objects are not there.
+/// Returns the objects of a reading that don't exist.
 async fn lacking(records: &Bucket, entry: &ReadingEntry, until: Millis) -> Result<Vec<String>, LedgerError> {
     let mut lacking = Vec::new();
     for object in &entry.objects {
@@ -333,6 +334,6 @@ async fn lacking(records: &Bucket, entry: &ReadingEntry, until: Millis) -> Resul
 fn told(missing: &[String]) -> String {
     match missing.first() {
         None => String::new(),
-        Some(first) => format!(", but not what {} objects held that are not there, among them {first}", missing.len()),
+        Some(first) => format!(", without {} objects that no longer exist, among them {first}", missing.len()),
     }
 }

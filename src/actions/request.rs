@@ -1,4 +1,6 @@
-//! What an invocation asks for.
+//! The actions that an invocation can ask for, with their arguments.
+
+use chrono::TimeDelta;
 
 use crate::core::intervals::Span;
 use crate::core::stream::Stream;
@@ -6,21 +8,21 @@ use crate::core::time::Millis;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Invocation {
-    /// The schedule, or `{}`: all that is owed, on all enabled streams.
+    /// The schedule, or `{}`: collects everything that is due on all enabled streams.
     Scheduled,
-    /// A person's own request.
+    /// A collect by hand.
     Collect(Collect),
-    /// The same into another prefix, from nothing.
+    /// Collects into another prefix, with a new checkpoint.
     Replay(Collect, String),
     Verify(Verify),
-    /// What the API client may read, of these streams or of all that there are.
+    /// Probes these streams, or all.
     Probe(Option<Vec<Stream>>),
     Health(HealthRequest),
-    /// How collecting goes, as the checkpoint says.
+    /// Reports the streams' states from the checkpoint.
     Status,
-    /// What was stopped is tried again.
+    /// Lets stopped streams be tried again.
     Restart(Restart),
-    /// The checkpoint is made again from the manifests.
+    /// Rebuilds the checkpoint from the manifests.
     Recover,
     Plan(Plan),
     /// One shard of a backfill, by its id.
@@ -29,7 +31,7 @@ pub enum Invocation {
 }
 
 impl Invocation {
-    /// What the answer names, where it was not to collect.
+    /// The action's name in the answer. None for `collect`.
     pub fn action(&self) -> Option<&'static str> {
         match self {
             Self::Scheduled | Self::Collect(_) => None,
@@ -47,30 +49,30 @@ impl Invocation {
     }
 }
 
-/// Whether what was collected is whole.
+/// Arguments of `verify`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verify {
     pub streams: Option<Vec<Stream>>,
-    /// Without it, from where each stream begins. The epoch means the same: it is where to go on from when the time was
-    /// over before anything was known.
+    /// None means from each stream's beginning. So does the epoch, which the answer gives as `next_from` if the time
+    /// was up before anything was known.
     pub from: Option<Millis>,
-    /// Without it, to the end of what is covered.
+    /// None means to the end of what is covered.
     pub to: Option<Millis>,
 }
 
-/// What is to be tried again.
+/// Arguments of `restart`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restart {
-    /// These, or all that are enabled.
+    /// None means all enabled streams.
     pub streams: Option<Vec<Stream>>,
-    /// What the next readings of the lists among them don't show is gone, however much it is.
+    /// Believe the next readings of inventories: what they lack is deleted, however much it is.
     pub accept_deletions: bool,
 }
 
-/// How agents, users and observers are.
+/// Arguments of `health`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HealthRequest {
-    /// Where the findings are stored; without it they are only answered.
+    /// The key prefix below which the findings are stored. Without it they are only answered.
     pub prefix: Option<String>,
     pub format: Format,
 }
@@ -82,23 +84,22 @@ pub enum Format {
     Csv,
 }
 
-/// A backfill: a long span, to be covered by shards.
+/// Arguments of `plan`: a long span, to be covered by shards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub streams: Option<Vec<Stream>>,
     pub span: Span,
-    /// So many shards at a time share the budget.
+    /// The number of shards that run at a time and share the budget.
     pub at_once: usize,
-    /// For all shards together; without it half of `REQUESTS_PER_MINUTE`.
+    /// For all shards together. None means half of `REQUESTS_PER_MINUTE`.
     pub requests_per_minute: Option<usize>,
-    /// In milliseconds.
-    pub expires_after: i64,
+    pub expires_after: TimeDelta,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collect {
     pub streams: Option<Vec<Stream>>,
-    /// To be covered; without it the scheduled work is done.
+    /// The span to cover. None means the scheduled work.
     pub span: Option<Span>,
     pub dry_run: bool,
 }

@@ -1,4 +1,5 @@
-//! What was stopped is tried again, because a person says so: the reason was mended where nobody tells us.
+//! Lets stopped streams be tried again, because a person says that the cause is mended. The collector can't notice that
+//! itself.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +18,11 @@ use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
 
-/// So many whole readings are believed then: who was not missed before is missed twice.
+/// The number of readings of an inventory that are believed. Two are needed: a record counts as deleted after two
+/// readings without it.
 const READINGS_BELIEVED: u32 = 2;
 
-/// Waits for its turn. Asks nothing of the API: the next run does.
+/// Waits for the lease. Sends no request to the API; the next run does.
 pub async fn restart(
     settings: &Settings,
     clients: &Clients,
@@ -63,19 +65,22 @@ impl Work<'_> {
         let changes = states::restart(&mut checkpoint.states, self.streams, now);
         checkpoint.health.tell(changes, self.run_id, now);
         checkpoint.sign_ins.restart();
+        for stream in self.streams {
+            *checkpoint.not_permitted_at(*stream) = None;
+        }
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
         }
     }
 
-    /// The next run looks for what is gone of what is otherwise only listed where it changes.
+    /// Makes the next run list versions as a whole and look for deletions.
     fn compare_at_once(&self, checkpoint: &mut Checkpoint) {
         for (_, state) in checkpoint.versions.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             state.compared_at = None;
         }
     }
 
-    /// Also where they were read a moment ago, the lists are read by the next run.
+    /// Believes the next readings of the inventories. They take place in the next run, even if the interval isn't over.
     fn accept_deletions(&self, checkpoint: &mut Checkpoint) {
         for stream in self.streams.iter().filter(|stream| stream.class() == Class::Inventory) {
             checkpoint.inventory(*stream).accept_deletions = READINGS_BELIEVED;

@@ -1,5 +1,5 @@
-//! How collecting goes, at a glance: read from the checkpoint alone. Asks nothing of the API, for which not even the secret
-//! is loaded, takes no lease and writes nothing.
+//! Reports the streams' states, lag and gaps from the checkpoint alone. Sends no request to the API, doesn't load the
+//! secret, takes no lease and writes nothing.
 
 use std::collections::BTreeMap;
 
@@ -28,17 +28,17 @@ use crate::core::times::Times;
 pub struct StatusAnswer {
     pub action: &'static str,
     pub run_id: String,
-    /// Complete: the checkpoint was read, or there is none.
+    /// Always `Complete`, also if there is no checkpoint yet.
     pub status: Status,
-    /// By our own clock. All lags are reckoned from here.
+    /// Our own clock's time, from which the lags are calculated.
     pub at: Millis,
     /// Null before the first run.
     pub checkpoint: Option<Revision>,
-    /// Null while nobody holds it.
+    /// Null if no run holds it.
     pub lease: Option<HeldLease>,
-    /// The last one; null before the first.
+    /// The newest; null before the first.
     pub manifest: Option<Link>,
-    /// Those that are enabled, and those that the checkpoint knows besides.
+    /// The enabled streams, and others that the checkpoint has.
     pub streams: BTreeMap<Stream, StreamStatus>,
 }
 
@@ -52,7 +52,7 @@ pub struct Revision {
 pub struct HeldLease {
     pub run_id: String,
     pub until: Millis,
-    /// Its run has died: the next one takes over.
+    /// The lease has ended without being given back: its run died. The next run takes over.
     pub is_over: bool,
 }
 
@@ -63,21 +63,21 @@ pub struct StreamStatus {
     pub since: Option<Millis>,
     pub covered_to: Option<Millis>,
     pub lag_s: Option<u64>,
-    /// What should have been covered some ticks ago, and is not.
+    /// Spans that should have been covered more than 15 minutes ago.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub gaps: Intervals,
-    /// Left to the shards of a backfill.
+    /// Spans that the shards of a backfill read.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub reserved: Intervals,
-    /// Never covered, and kept by the API no longer.
+    /// Spans that were never covered, and whose records the API no longer keeps.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub expired: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckSummary>,
-    /// When something of what is stuck is tried again.
+    /// The next try of anything stuck.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_try: Option<Millis>,
-    /// When the API client was last told that it may not read the stream.
+    /// The instant at which the API last refused the stream for lack of a permission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ pub async fn status(
         .as_ref()
         .map(|checkpoint| Revision { revision: checkpoint.revision, written_by: checkpoint.written_by.clone() });
     let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint::new(settings.identity(None)));
-    info!(run_id, revision = checkpoint.revision, "told the status");
+    info!(run_id, revision = checkpoint.revision, "status read");
     Ok(StatusAnswer {
         action: "status",
         run_id: run_id.to_owned(),

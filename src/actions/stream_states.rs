@@ -1,5 +1,5 @@
-//! The streams' states over one run: what is stopped is not tried, what came of the others is put on the checkpoint,
-//! and each change is told.
+//! The streams' states during one run: skips stopped streams, puts the results of the others on the checkpoint, and
+//! reports each change.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 
 impl Work<'_> {
-    /// Signs in, unless all that this run is for is stopped: then nothing is asked of the API.
+    /// Signs in. If all streams of this run are stopped, returns the reason instead and sends nothing to the API.
     pub(super) async fn admit(&self, found: Option<&Found>) -> Result<Identity, Error> {
         self.find_stopped(found).await?;
         let stopped: Option<Vec<Error>> = self.streams.iter().map(|stream| self.stopped(*stream)).collect();
@@ -33,7 +33,7 @@ impl Work<'_> {
         }
     }
 
-    /// The same, for a run that writes nothing.
+    /// The same for a dry run, which writes nothing.
     pub(super) async fn admit_dry(&self, found: Option<&Found>) -> Result<Identity, Error> {
         match self.admit(found).await {
             Err(why) => Err(self.judge(&mut self.checkpoint_of(found), why).await),
@@ -41,7 +41,7 @@ impl Work<'_> {
         }
     }
 
-    /// The same, and where it fails the checkpoint says so, if it still can.
+    /// The same. If it fails, notes the failure on the checkpoint if that is still possible.
     pub(super) async fn admit_or_tell(&self, state: &Bucket, found: Option<&Found>) -> Result<Identity, Error> {
         let why = match self.admit(found).await {
             Ok(admitted) => return Ok(admitted),
@@ -50,7 +50,7 @@ impl Work<'_> {
         let mut changed = self.checkpoint_of(found);
         let why = self.judge(&mut changed, why).await;
         if let Err(error) = self.tell_failure(state, found, changed, &why).await {
-            error!(%error, "the checkpoint doesn't say how the run failed");
+            error!(%error, "the run's failure could not be written to the checkpoint");
         }
         Err(why)
     }
@@ -59,7 +59,8 @@ impl Work<'_> {
         found.map_or_else(|| Checkpoint::new(self.settings.identity(None)), |found| found.checkpoint.clone())
     }
 
-    /// A refusal of credentials that worked before is a failure like any other, until it has lasted.
+    /// Turns a refusal of credentials that worked before into an ordinary failure, until it has lasted for half an
+    /// hour.
     async fn judge(&self, checkpoint: &mut Checkpoint, error: Error) -> Error {
         let Error::Api(ApiError::BadCredentials { status, said, worked_before }) = error else { return error };
         let version = self.clients.api.secret_version().await;
@@ -70,7 +71,7 @@ impl Work<'_> {
         })
     }
 
-    /// The same for what was refused while the streams were read: once for all of them.
+    /// The same for credentials that were refused while the streams were read. Counts once for all streams.
     pub(super) async fn judge_refusals(&self, ledger: &Ledger<'_>, collected: &mut Collected) {
         let is_refused =
             |outcome: &Result<Status, Error>| matches!(outcome, Err(Error::Api(ApiError::BadCredentials { .. })));
@@ -87,8 +88,8 @@ impl Work<'_> {
         }
     }
 
-    /// Finds what was stopped with the very settings and the very secret that there are now. What the API refused is
-    /// tried once an hour.
+    /// Finds the streams that were stopped with the present settings and the present secret, and aren't to be tried in
+    /// this run. A stream whose credentials the API refused is tried once an hour.
     async fn find_stopped(&self, found: Option<&Found>) -> Result<(), Error> {
         let states = found.iter().flat_map(|found| &found.checkpoint.states);
         let mut stopped: states::States = states
@@ -113,7 +114,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Why a stream is not tried by this run.
+    /// Returns why this run doesn't try a stream.
     pub(super) fn stopped(&self, stream: Stream) -> Option<Error> {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let StreamState { since, error, .. } = stopped.states.get(&stream)?;
@@ -121,17 +122,18 @@ impl Work<'_> {
         Some(Error::Stopped { since: *since, next_try: stopped.next_try, why })
     }
 
-    /// A dry run, a replay and a shard leave them as they are.
+    /// False for a dry run, a replay and a shard, which must not change the states.
     pub(super) fn keeps_states(&self) -> bool {
         !self.asked.dry_run && self.settings.is_live
     }
 
-    /// What a person reads by hand and is not enabled has no state.
+    /// Only enabled streams have a state, not others that a person reads by hand.
     fn keeps_state_of(&self, stream: Stream) -> bool {
         self.keeps_states() && self.settings.streams.contains(&stream)
     }
 
-    /// The run ends before it comes to its streams. Where that changes their states, it takes the lease to say so.
+    /// Called if the run ended before it reached its streams. If that changes their states, it takes the lease to write
+    /// them.
     async fn tell_failure(
         &self,
         state: &Bucket,
@@ -139,7 +141,7 @@ impl Work<'_> {
         mut changed: Checkpoint,
         why: &Error,
     ) -> Result<(), Error> {
-        // A checkpoint that is another's is not touched.
+        // The checkpoint of another tenant must not be changed.
         if !self.keeps_states() || matches!(why, Error::Ledger(_)) {
             return Ok(());
         }
@@ -165,15 +167,15 @@ impl Work<'_> {
             checkpoint.sign_ins = changed.sign_ins.clone();
             checkpoint.attempted.clone_from(&changed.attempted);
         };
-        // Another run that was faster says what came of it.
+        // If another run was faster, that run writes the states.
         let Some(ledger) = self.acquire(state, found.cloned(), identity, put).await? else { return Ok(()) };
         self.note_states(&changed);
         self.tell_what_is_left(&ledger).await;
         Ok(ledger.release(self.times.commit_until).await?)
     }
 
-    /// Puts the states in which this run left its streams on the checkpoint, and tells what has changed. Where nothing
-    /// has, the commit that gives the lease back is enough.
+    /// Puts the streams' states after this run on the checkpoint, and stores a health record for each change. If
+    /// nothing changed, the commit that gives the lease back is enough.
     pub(super) async fn tell_states(&self, ledger: &Ledger<'_>, collected: &Collected) -> Result<(), Error> {
         if !self.keeps_states() {
             return Ok(());
@@ -189,6 +191,13 @@ impl Work<'_> {
         let signed_in = self.signed_in_at.get().copied();
         let milestones = Milestones { started: self.began, initialized: signed_in, authenticated: signed_in };
         let is_told = ledger.update(|checkpoint| {
+            for (stream, tally, _) in collected.iter().filter(|(stream, ..)| self.keeps_state_of(*stream)) {
+                let expired = tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(first), Some(last)) = (expired.first(), expired.iter().last()) {
+                    let note = format!("expired: {} to {}: the API keeps {stream} no longer", first.from, last.to);
+                    checkpoint.health.note(*stream, &note);
+                }
+            }
             self.change_states(checkpoint, &milestones, results);
             checkpoint.health.unwritten.is_empty()
         });
@@ -199,7 +208,7 @@ impl Work<'_> {
         self.store_health(ledger, self.times.tell_until).await
     }
 
-    /// What a run that died left to be told, before anything else is written below the prefix.
+    /// Stores the health records that an earlier run left, before anything else is written below the prefix.
     pub(super) async fn tell_what_is_left(&self, ledger: &Ledger<'_>) {
         if self.keeps_states()
             && let Err(error) = self.store_health(ledger, self.times.store_until).await
@@ -222,7 +231,8 @@ impl Work<'_> {
         let now = Millis::now();
         let mut changes = states::leave(&mut checkpoint.states, &self.settings.streams, now);
         for (stream, result) in results.into_iter().filter(|(stream, _)| self.keeps_state_of(*stream)) {
-            // What is stopped stays so also where the secret can't be read, and so nobody can tell whether it is another.
+            // A stopped stream stays stopped if the secret can't be read, because nobody can tell whether the secret
+            // has changed.
             let is_stopped = self.stopped(stream).is_some()
                 || milestones.initialized.is_none()
                     && matches!(result, RunResult::Failed(_))
@@ -236,7 +246,7 @@ impl Work<'_> {
         checkpoint.health.tell(changes, self.run_id, now);
     }
 
-    /// What came of a stream; none where it was not tried.
+    /// The result of a stream, or none if it was not tried.
     fn result_of(
         &self,
         stream: Stream,
@@ -271,7 +281,7 @@ impl Work<'_> {
         Setup { settings: self.settings.hash.clone(), secret_version: self.clients.api.secret_version().await }
     }
 
-    /// As the answer tells it, once the run has ended.
+    /// The state for the answer, after the run has ended.
     pub(super) fn state_after(
         &self,
         ledger: &Ledger<'_>,
@@ -287,7 +297,7 @@ impl Work<'_> {
         })
     }
 
-    /// What is told of a stream to which the run did not come, and its state.
+    /// Returns the error and the state of a stream that the run did not reach.
     pub(super) fn of_ended(
         &self,
         stream: Stream,

@@ -1,5 +1,5 @@
-//! Whether what was collected is whole: the chain of manifests, the checkpoint and the bucket, compared hour by hour.
-//! Reads only; asks nothing of the API.
+//! Checks that the collected records are whole: compares the chain of manifests, the checkpoint and the bucket, hour by
+//! hour. Reads only, and sends no request to the API.
 
 mod history;
 mod hour;
@@ -8,6 +8,7 @@ mod verification;
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use tracing::info;
 
@@ -23,14 +24,14 @@ use crate::core::manifest::Link;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
-use crate::core::time::{DAY, HOUR, MINUTE, Millis};
+use crate::core::time::{DAY, HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::facts::Kind;
 
-/// Enough to see what is wrong; then one mends it and asks again.
+/// Limit for the findings of one answer. Somebody mends these and verifies again.
 const MOST_FINDINGS: usize = 100;
-/// What is younger than this, and the settle time, may still be the next tick's to cover.
-const NEXT_TICK: i64 = 15 * MINUTE;
+/// Time younger than this plus settle may still be covered by the next run.
+const NEXT_TICK: TimeDelta = TimeDelta::minutes(15);
 
 #[derive(Debug, Serialize)]
 pub struct Verified {
@@ -39,13 +40,13 @@ pub struct Verified {
     pub status: Verdict,
     /// At most 100.
     pub findings: Vec<Discrepancy>,
-    /// Everything before is verified; the next invocation goes on from here.
+    /// Everything before is verified. The next invocation begins here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_from: Option<Millis>,
-    /// The end of the chain: its hash must be one that the log holds.
+    /// The newest manifest of the chain. The log should hold the same hash.
     pub manifest: Option<Link>,
     pub checked: CheckedTotals,
-    /// Which span of each is verified: null where there is nothing to.
+    /// The verified span of each stream, or null if there was nothing to verify.
     pub streams: BTreeMap<Stream, Option<Ends>>,
 }
 
@@ -58,6 +59,7 @@ pub enum Verdict {
     Partial,
 }
 
+/// The span of a stream that was to be verified.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Ends {
     pub from: Millis,
@@ -88,11 +90,12 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// What there is to verify, if there is anything.
+/// The span to verify of each stream, or none.
 type Spans = BTreeMap<Stream, Option<Span>>;
 
 impl Verification<'_> {
-    /// A run that goes on meanwhile may store what this one doesn't know of: then it is looked at once more.
+    /// Verifies once, and again if it found something and the checkpoint has changed meanwhile: a concurrent run may
+    /// have stored objects that the first checkpoint doesn't know.
     async fn run(&self, run_id: &str) -> Result<Verified, Error> {
         let before = self.checkpoint().await?;
         let verified = self.once(run_id, &before).await?;
@@ -105,22 +108,29 @@ impl Verification<'_> {
         }
     }
 
-    /// As it is now; where there is none, nothing is covered.
+    /// The current checkpoint, or an empty one if there is none.
     async fn checkpoint(&self) -> Result<Checkpoint, Error> {
         let identity = self.settings.identity(None);
         let found = ledger::load(&self.state, &self.settings.checkpoint_key, &identity, self.until).await?;
         Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
     }
 
-    async fn has_manifests(&self) -> Result<bool, Error> {
-        let prefix = format!("{}manifests/", self.settings.state_prefix());
-        Ok(!self.state.list(&prefix, self.until).await?.is_empty())
+    /// Without a checkpoint: what shows that there was one. Before the first run nothing does.
+    async fn what_is_left(&self) -> Result<Option<&'static str>, Error> {
+        let manifests = format!("{}manifests/", self.settings.state_prefix());
+        if !self.state.list(&manifests, self.until).await?.is_empty() {
+            return Ok(Some("the checkpoint is missing, and only the checkpoint says which manifests count"));
+        }
+        let has_records = !self.records.list_folders(&self.settings.prefix, self.until).await?.is_empty();
+        Ok(has_records
+            .then_some("the checkpoint and all manifests are missing, so nothing says which records there should be"))
     }
 
     async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
-        if checkpoint.revision == 0 && self.has_manifests().await? {
-            let wrong = "the checkpoint is missing, and without it nothing says which of the manifests count";
+        if checkpoint.revision == 0
+            && let Some(wrong) = self.what_is_left().await?
+        {
             progress.findings.push(Discrepancy::of_key(None, &self.settings.checkpoint_key, wrong));
         }
         let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
@@ -161,7 +171,7 @@ impl Verification<'_> {
         })
     }
 
-    /// There was no time for so much as the checkpoint.
+    /// The answer if there was no time even to read the checkpoint.
     fn not_begun(&self, run_id: &str) -> Verified {
         Verified {
             action: "verify",
@@ -175,13 +185,13 @@ impl Verification<'_> {
         }
     }
 
-    /// Where a verification begins that got nowhere.
+    /// The `next_from` of a verification that got nowhere.
     fn begin(&self) -> Millis {
         self.asked.from.unwrap_or(Millis(0))
     }
 
-    /// Which span of each stream there is to verify. What lies before a stream's beginning is a gap where it lies
-    /// before every stream's, and so was asked for: else the stream only began later than another.
+    /// Returns the span to verify of each stream. Time before a stream's beginning is a gap only if it is before the
+    /// beginning of every stream. Otherwise the stream merely began later than another.
     fn scopes(&self, checkpoint: &Checkpoint, history: &History) -> Spans {
         let known = |stream: &Stream| self.known(*stream, checkpoint, history);
         let first = self.streams().iter().filter_map(|stream| known(stream).0).min();
@@ -196,8 +206,8 @@ impl Verification<'_> {
         self.streams().iter().map(|stream| (*stream, span(stream))).collect()
     }
 
-    /// Where a stream begins and ends, as far as is known of it. What is so young that the next tick may still cover
-    /// it is no gap yet.
+    /// Returns the beginning and the end of a stream, as far as known. The end leaves out the time that the next run
+    /// may still cover.
     fn known(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
         let Kind::Events(_) = stream.kind() else { return (history.oldest(stream), self.now) };
         let nothing = EventsState::default();
@@ -209,13 +219,14 @@ impl Verification<'_> {
         (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
     }
 
-    /// What of a span is not covered, and what is covered without a reading that is told.
+    /// Returns the uncovered parts of a span, and the covered parts that no manifest lists.
     fn gaps(&self, stream: Stream, span: Span, checkpoint: &Checkpoint, history: &History) -> Vec<Discrepancy> {
         let nothing = EventsState::default();
         let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let expired = state.expired.within(span);
         let untold = state.covered.within(span).without(&history.windows(stream));
-        // Who names both ends asks for all that lies between; else only for what was to be collected.
+        // With both `from` and `to`, all time between them must be covered. Otherwise only the time that was to be
+        // collected.
         let mut uncovered = match (self.asked.from, self.asked.to) {
             (Some(_), Some(_)) => Intervals::from(vec![span]),
             _ => state.owed(span.to).within(span),
@@ -231,18 +242,18 @@ impl Verification<'_> {
         let stuck = checkpoint.stuck.get(&stream).map(StuckList::spans).unwrap_or_default();
         let sound = uncovered.clone().without(&stuck);
         [
-            of(&expired, "expired: the API kept it no longer when it was to be read"),
+            of(&expired, "expired: the API no longer kept these records when they were to be read"),
             of(&sound, "not covered"),
             of(&uncovered.without(&sound), "stuck: not covered, because it can't be read; it is tried again"),
-            of(&untold, "covered, but no manifest tells of its reading"),
+            of(&untold, "covered, but no manifest lists its reading"),
         ]
         .concat()
     }
 
-    /// Hour by hour, all streams of an hour before the next. Answers where it had to stop, if it had to.
+    /// Verifies hour by hour, all streams of an hour before the next hour. Returns the hour at which the time was up.
     async fn hours(&self, spans: &Spans, history: &History, progress: &mut Progress) -> Result<Option<Millis>, Error> {
         let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
-        // Before the oldest reading there can be no object.
+        // There is no object before the oldest reading.
         let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
         let (Some(oldest), Some(end)) = (oldest, of_streams().map(|(_, span)| span.to).max()) else { return Ok(None) };
         let begin = of_streams().map(|(_, span)| span.from).min().unwrap_or(oldest);

@@ -1,8 +1,10 @@
-//! What the actions that hold the lease have in common: the run, its checkpoint, and what was seen there.
+//! A run of an action that takes the lease: its clients, times, and what it saw on the checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use chrono::TimeDelta;
 
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
@@ -20,18 +22,17 @@ use crate::core::settings::Settings;
 use crate::core::states::States;
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
-use crate::core::time::{MINUTE, Millis, SECOND};
+use crate::core::time::Millis;
 use crate::core::times::Times;
 use crate::incydr::error::ApiError;
 
-/// The lease outlives the deadline by so much, for what was sent just before it.
-const LEASE_AFTER_DEADLINE: i64 = 5 * SECOND;
-/// How often a person's own run looks whether another's lease is over.
+/// The lease ends this long after the deadline, for requests that were sent just before it.
+const LEASE_AFTER_DEADLINE: TimeDelta = TimeDelta::seconds(5);
+/// A run by hand checks at this interval whether the other run's lease has ended.
 const LEASE_POLL: Duration = Duration::from_millis(500);
-/// What is still owed after so long should have been covered by an earlier run.
-pub const FEW_TICKS: i64 = 15 * MINUTE;
+/// A span that has been due for this long should have been covered by an earlier run.
+pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
 
-/// One run of such an action.
 pub struct Work<'a> {
     pub settings: &'a Settings,
     pub clients: &'a Clients,
@@ -43,24 +44,24 @@ pub struct Work<'a> {
     pub deadline: Millis,
     pub times: Times,
     pub signed_in_at: OnceLock<Millis>,
-    /// The version of the secret to which this run's token was granted.
+    /// The version of the secret that this run's token was granted for.
     pub granted_to: OnceLock<Option<String>>,
-    /// The streams' states, as the checkpoint was last seen.
+    /// The streams' states on the checkpoint when it was last loaded.
     pub states: Mutex<States>,
-    /// Not tried by this run: these are stopped, and nothing has changed since.
+    /// The streams that this run doesn't try: they are stopped, and neither the settings nor the secret have changed.
     pub stopped: Mutex<Stopped>,
-    /// What is about to fall out of the API's retention, as the checkpoint was last seen.
+    /// The gaps that expire soon, on the checkpoint when it was last loaded.
     pub expiring: Mutex<BTreeMap<Stream, Span>>,
 }
 
-/// The streams that are stopped, and when they are tried again of themselves, where they are.
+/// The stopped streams, and when they are next tried without a change, if at all.
 #[derive(Default)]
 pub struct Stopped {
     pub states: States,
     pub next_try: Option<Millis>,
 }
 
-/// What came of each stream.
+/// The result of each stream.
 pub type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
 
 impl<'a> Work<'a> {
@@ -96,9 +97,9 @@ impl<'a> Work<'a> {
         Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE }
     }
 
-    /// `None` while another run holds the lease; a person's own run waits for it until its time is up. `admit` says for
-    /// whom it is taken, before it is: a checkpoint of another tenant is not touched. What `prepare` changes is committed
-    /// with it.
+    /// Takes the lease. Returns none while another run holds it; a run by hand waits until its time is up. `admit` is
+    /// called before and returns the identity: it fails for a checkpoint of another tenant, which stays untouched. The
+    /// changes that `prepare` makes are committed with the lease.
     pub async fn take_lease<'l>(
         &self,
         state: &'l Bucket,
@@ -148,7 +149,7 @@ impl<'a> Work<'a> {
         Ok(found)
     }
 
-    /// Answers whose data this is, now that the token tells the tenant.
+    /// Signs in and returns the identity, with the tenant that the token names.
     pub async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
         let tally = Tally::default();
         let caller = tally.caller(self.times.read_until);
@@ -168,12 +169,10 @@ impl<'a> Work<'a> {
         Ok(identity)
     }
 
-    /// Keeps the streams' states as they stand on this checkpoint.
     pub fn note_states(&self, checkpoint: &Checkpoint) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&checkpoint.states);
     }
 
-    /// The same for what is about to expire.
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
         *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring;
@@ -183,21 +182,21 @@ impl<'a> Work<'a> {
         self.expiring.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&stream)
     }
 
-    /// How many spans are due that a few ticks ago should have been covered.
+    /// Returns the number of spans that have been due for more than 15 minutes.
     pub fn old_gaps(&self, ledger: &Ledger<'_>, stream: Stream) -> u64 {
         let horizon = Millis::now() - self.settings.settle(stream) - FEW_TICKS;
         let owed = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.due(horizon).iter().count() as u64);
         ledger.read(owed).unwrap_or(0)
     }
 
-    /// What is told of a stream, or that it is about to lose something.
+    /// Returns the error of a stream, or of its gap that expires soon.
     pub fn with_what_expires(&self, stream: Stream, told: Option<ErrorInfo>) -> Option<ErrorInfo> {
         let expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
         with_what_expires(stream, expiring.get(&stream), told)
     }
 }
 
-/// What there was no time for is left to the next run.
+/// Turns a lack of time into success: the next run continues.
 pub fn in_time(error: Error) -> Result<(), Error> {
     if error.is_out_of_time() { Ok(()) } else { Err(error) }
 }

@@ -7,7 +7,7 @@ use incydr_collector::respond::settings::RespondSettings;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 
-/// As the collector's: one heap for all threads.
+/// One heap for all threads, as in the collector: glibc keeps one per thread, which takes up to twice as much memory.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

@@ -1,5 +1,5 @@
-//! The AWS clients, from the variables that Lambda sets. The SDK's own loader would also look for profiles, and for the
-//! metadata services of machines and containers: a tenth of the binary, for places where no Lambda runs.
+//! The AWS clients, configured from the variables that Lambda sets. The SDK's own loader would also look for profiles
+//! and for the metadata services of machines and containers. That is a tenth of the binary, and of no use in Lambda.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::bucket::store::Store;
 use crate::core::settings::Proxies;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that one attempt to read the secret may take; S3's own is in `s3`.
+/// Limit for one attempt to read the secret. The limit for S3 is in `s3`.
 const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct AwsClients {
@@ -32,9 +32,9 @@ pub struct AwsClients {
 }
 
 impl AwsClients {
-    /// `AWS_REGION`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_ENDPOINT_URL` and those of each service,
-    /// `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` (AWS SDKs and Tools Reference Guide). The credentials are read as they are
-    /// needed.
+    /// Reads `AWS_REGION`, `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_ENDPOINT_URL`, the endpoint of
+    /// each service, and `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` (AWS SDKs and Tools Reference Guide). The credentials
+    /// are not read here but whenever a request needs them.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>, proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> Self {
         let is_set = |name: &str| var(name).is_some_and(|held| held.eq_ignore_ascii_case("true"));
         let config = SdkConfig::builder()
@@ -49,7 +49,7 @@ impl AwsClients {
             let of_service = || var(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| var("AWS_ENDPOINT_URL"));
             if is_set("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") { None } else { of_service() }
         };
-        // Our own retries look at the lease before each attempt.
+        // `Bucket` retries itself, because it must check the run's deadline before each attempt.
         let mut s3 = aws_sdk_s3::config::Builder::from(&config).retry_config(RetryConfig::disabled());
         if let Some(endpoint) = endpoint("S3") {
             s3 = s3.endpoint_url(endpoint).force_path_style(true);
@@ -64,7 +64,7 @@ impl AwsClients {
     }
 }
 
-/// As the SDK's own, but on the TLS that the API's client has, so that there is one, and through the same proxies.
+/// Like the SDK's default client, but with the same rustls and the same proxies as the API's client.
 fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient + 'static {
     let mut roots = TrustStore::default();
     if let Some(pem) = ca_bundle {
@@ -94,7 +94,7 @@ fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient
 fn config_of(proxy: &Url) -> Result<ProxyConfig, ProxyError> {
     let (user, password) = (decoded(proxy.username()), decoded(proxy.password().unwrap_or_default()));
     let mut bare = proxy.clone();
-    // Neither fails on a URL with a host.
+    // Both calls fail only on a URL without a host.
     let _ = bare.set_username("").and_then(|()| bare.set_password(None));
     let config = ProxyConfig::all(bare.as_str())?;
     Ok(if user.is_empty() { config } else { config.with_basic_auth(user, password) })
@@ -104,7 +104,7 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Sends each request by the way that its URL has.
+/// Sends each request directly or through the proxy that the settings give for its URL.
 #[derive(Debug)]
 struct Routed {
     proxies: Proxies,

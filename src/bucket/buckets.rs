@@ -1,4 +1,4 @@
-//! The two buckets that the settings name: that of the records, and that of the state.
+//! The two buckets that the settings name: one for the records, one for the state.
 
 use crate::bucket::s3::{Bucket, S3};
 use crate::core::settings::{Encryption, Settings};

@@ -1,6 +1,8 @@
-//! The chain of manifests in the bucket. What was read stands on the checkpoint until a manifest tells it, and a
-//! manifest counts once the checkpoint names it: one that nothing names is an orphan, so overlapping runs can't fork
-//! the chain.
+//! The chain of manifests in the bucket.
+//!
+//! A finished reading stays on the checkpoint until a manifest lists it. A manifest counts once the checkpoint names
+//! it. Two runs that overlap may both write a manifest, but the checkpoint names only one. The other is an orphan, so
+//! the chain can't fork.
 
 use std::collections::HashMap;
 
@@ -15,7 +17,7 @@ use crate::core::manifest::{self, Index, Link, Manifest, ReadingEntry, day_prefi
 use crate::core::ndjson::{Packer, Packing};
 use crate::core::time::Millis;
 
-/// A manifest is written before a run's end where it would become longer than so many readings.
+/// A run writes a manifest before its end once this many readings are unlisted.
 const LONG: usize = 64;
 const READS_AT_ONCE: usize = 8;
 
@@ -24,7 +26,7 @@ pub struct Chain<'a> {
     state_prefix: &'a str,
     ledger: &'a Ledger<'a>,
     dry_run: bool,
-    /// One at a time: each names the one before it.
+    /// Held while a manifest is written, because each names the one before it.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -33,7 +35,8 @@ impl<'a> Chain<'a> {
         Self { state, state_prefix, ledger, dry_run, writing: tokio::sync::Mutex::new(()) }
     }
 
-    /// Notes a reading that is done, with what it changes on the checkpoint: neither is ever committed alone.
+    /// Adds a finished reading to the unlisted ones and makes `change`, which records what it covered, in the same
+    /// update.
     pub fn note<T>(&self, done: ReadingEntry, change: impl FnOnce(&mut Checkpoint) -> T) -> T {
         self.ledger.update(|checkpoint| {
             checkpoint.manifests.unlisted.push(done);
@@ -41,7 +44,7 @@ impl<'a> Chain<'a> {
         })
     }
 
-    /// Keeps the checkpoint small while a run does much.
+    /// Keeps the checkpoint small during a run that reads many windows.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
         if self.ledger.read(|checkpoint| checkpoint.manifests.to_tell()) < LONG {
             return Ok(());
@@ -49,7 +52,7 @@ impl<'a> Chain<'a> {
         self.write(Vec::new(), LONG, until).await
     }
 
-    /// At a run's end: what is left to tell, and the index of a day that is over.
+    /// Called at a run's end. Writes a manifest of the remaining readings, and the index of a day that is over.
     pub async fn close(&self, index_until: Millis, until: Millis) -> Result<(), StoreError> {
         let unindexed = self.ledger.read(|checkpoint| {
             let manifests = &checkpoint.manifests;
@@ -57,7 +60,7 @@ impl<'a> Chain<'a> {
         });
         let index = match unindexed {
             Some(last) => self.index(last, index_until).await.unwrap_or_else(|error| {
-                // The chain can be read without it, and the next run tries again.
+                // The chain can be read without the index, and the next run tries again.
                 warn!(%error, "a day's manifests have no index yet");
                 None
             }),
@@ -66,7 +69,7 @@ impl<'a> Chain<'a> {
         self.write(index.into_iter().collect(), 1, until).await
     }
 
-    /// Writes the next manifest, where it tells of at least so many readings and chains.
+    /// Writes the next manifest, if it would list at least `at_least` readings and merged chains.
     async fn write(&self, indexes: Vec<Index>, at_least: usize, until: Millis) -> Result<(), StoreError> {
         let _one_at_a_time = self.writing.lock().await;
         let (Manifests { head: before, unlisted: readings, merged, .. }, identity) =
@@ -89,7 +92,7 @@ impl<'a> Chain<'a> {
         let json = manifest.to_json();
         let link = manifest.link(self.state_prefix, &json);
         self.put(&link.key, json.into(), "application/json", until).await?;
-        // Whoever can write the bucket can't change what stands in the log.
+        // The log is the second witness of the hash: whoever can write to the bucket can't change the log.
         info!(number = link.number, sha256 = link.sha256, key = link.key, readings = told, "manifest written");
         self.ledger.update(|checkpoint| {
             let manifests = &mut checkpoint.manifests;
@@ -100,7 +103,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Puts the manifests of a day that is over into one object. `last` is the day's last.
+    /// Puts all manifests of a finished day into one object. `last` is the last of that day.
     async fn index(&self, last: Link, until: Millis) -> Result<Option<Index>, StoreError> {
         let keys = self.state.list(&day_prefix(self.state_prefix, &last.day()), until).await?;
         let found: HashMap<String, Bytes> = stream::iter(keys)
@@ -109,7 +112,8 @@ impl<'a> Chain<'a> {
             .try_filter_map(async |stored| Ok(stored.map(|stored| (manifest::sha256(&stored.bytes), stored.bytes))))
             .try_collect()
             .await?;
-        // From the last backwards, by hash: what is not met on the way is an orphan.
+        // Follows the chain backwards from the last manifest, by hash. A manifest that isn't met on the way is an
+        // orphan.
         let mut lines = Vec::new();
         let mut next = Some(last.clone());
         while let Some(link) = next
@@ -133,7 +137,7 @@ impl<'a> Chain<'a> {
         Ok(Some(Index { key, sha256: index.sha256, last }))
     }
 
-    /// The key holds the content's hash: refused means that the very same bytes are there.
+    /// Does nothing if the key exists: it holds the hash of the content, so the same bytes are there.
     async fn put(&self, key: &str, bytes: Bytes, content_type: &'static str, until: Millis) -> Result<(), StoreError> {
         let object = Object { key, bytes, content_type, metadata: HashMap::new() };
         self.state.put(&object, Condition::Absent, until).await.map(drop)

@@ -1,5 +1,5 @@
-//! Manifests that the checkpoint doesn't name: those that follow its end, where it is an older version of itself, or all
-//! of them, where it is gone.
+//! Manifests that the checkpoint doesn't name. If the checkpoint was replaced by an older version of itself, these are
+//! the ones after its newest manifest. If it is gone, these are all manifests.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,17 +10,18 @@ use crate::core::manifest::{Link, Manifest, sha256};
 use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
-/// Of the newest manifests, so many are looked through for one that is ours.
+/// [`read_newest`] gives up after this many manifests of somebody else.
 const LOOKED_THROUGH: usize = 100;
 
-/// A manifest, and how the next one names it.
+/// A manifest, and the link by which the next one names it.
 #[derive(Clone, Debug)]
 pub struct LinkedManifest {
     pub link: Link,
     pub manifest: Manifest,
 }
 
-/// All manifests whose keys come after that of `head`, in whatever order. One LIST, unless there are a thousand of them.
+/// Returns all manifests whose keys come after that of `head`, in no particular order. Takes one LIST per 1,000
+/// manifests.
 pub async fn read_after(
     state: &Bucket,
     state_prefix: &str,
@@ -38,7 +39,8 @@ pub async fn read_after(
         .await
 }
 
-/// The newest that `is_ours`, which another collector's beside it may follow; of so many at most.
+/// Returns the newest manifest for which `is_ours` holds, among the newest 100. Another collector may write its
+/// manifests beside ours.
 pub async fn read_newest(
     state: &Bucket,
     state_prefix: &str,
@@ -63,7 +65,7 @@ pub async fn read_newest(
     Ok(None)
 }
 
-/// What isn't a manifest, or not the one that its key names, counts for nothing.
+/// Returns none if the object is missing, is no manifest, or is not the manifest that its key names.
 pub async fn read(
     state: &Bucket,
     state_prefix: &str,
@@ -82,7 +84,7 @@ pub async fn read(
     Ok(is_named.then_some(LinkedManifest { link, manifest }))
 }
 
-/// The longest chain that follows `head`, the oldest first; `any_beginning` is where it may begin anywhere.
+/// Returns the longest chain that follows `head`, oldest first. With `any_beginning` the chain may begin anywhere.
 pub fn following(all: &[LinkedManifest], head: Option<&Link>, any_beginning: bool) -> Vec<LinkedManifest> {
     let named: HashSet<String> =
         all.iter().filter_map(|found| Some(found.manifest.previous.as_ref()?.sha256.clone())).collect();

@@ -1,6 +1,8 @@
-//! Each change of a stream's state is a record below `S3_PREFIX`, so that a SIEM can alert on the collector itself.
-//! What is to be told stands on the checkpoint from the commit that changes the states until it is stored: a run that
-//! dies in between leaves it to the next, which writes the same object under the same key.
+//! Writes the collector's own health records, one for each change of a stream's state, so that a SIEM can alert on
+//! them.
+//!
+//! A record is on the checkpoint from the commit that changes the state until it is stored. If a run dies in between,
+//! the next run writes the same object under the same key.
 
 use std::collections::HashMap;
 
@@ -10,10 +12,10 @@ use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::core::settings::Settings;
 use crate::core::time::Millis;
 
-/// Where these records lie, beside those of the streams.
+/// The folder of these records, beside those of the streams.
 const NAME: &str = "collector_health";
 
-/// Stores what is to be told, the oldest first. That it is stored, the caller's next commit says.
+/// Stores the records that wait on the checkpoint, oldest first, and removes them from it. The caller commits.
 pub async fn store(
     ledger: &Ledger<'_>,
     bucket: &Bucket,
@@ -33,7 +35,7 @@ pub async fn store(
         let mut metadata: HashMap<_, _> = settings.metadata.clone().into_iter().collect();
         metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let object = Object { key: &key, bytes: packed.gzip, content_type: "application/x-ndjson", metadata };
-        // Refused means that a run which died had stored it.
+        // A refused write means that an earlier run stored it and died before its commit.
         bucket.put(&object, Condition::Absent, until).await?;
         ledger.update(|checkpoint| checkpoint.health.unwritten.retain(|unwritten| unwritten.at != batch.at));
     }

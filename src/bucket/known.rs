@@ -1,4 +1,4 @@
-//! What is known of a stream's records, kept as an immutable object beside the checkpoint.
+//! The known records of a stream, as an immutable object beside the checkpoint.
 
 use std::fmt;
 
@@ -11,7 +11,8 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 impl Known {
-    /// [`StoreError::Damaged`] where it is not what the checkpoint names.
+    /// Loads the known records. Returns [`StoreError::Damaged`] if the object is gone or isn't the one that the
+    /// checkpoint names.
     pub async fn load(bucket: &Bucket, at: Option<&StateObject>, until: Millis) -> Result<Self, StoreError> {
         let Some(at) = at else { return Ok(Self::default()) };
         let damaged = |why: String| StoreError::Damaged { bucket: bucket.name.clone(), key: at.key.clone(), why };
@@ -20,7 +21,7 @@ impl Known {
         off_thread(move || Self::read(&stored.bytes, &expected)).await.map_err(damaged)
     }
 
-    /// An error says what is wrong.
+    /// The error completes the sentence "the object …".
     fn read(gzip: &[u8], expected: &StateObject) -> Result<Self, String> {
         let lines = ndjson::lines(gzip).map_err(|error| format!("can't be read ({error})"))?;
         if lines.len() as u64 != expected.records {
@@ -32,14 +33,14 @@ impl Known {
         Self::of_lines(&lines).ok_or_else(|| "has a line that is not a record's".into())
     }
 
-    /// Whether it lies under the key that it would have today.
+    /// Whether the key names the current month. If not, the object is stored again under this month's.
     pub fn is_of_this_month(at: &StateObject) -> bool {
         at.key.contains(&format!("/{}/", this_month()))
     }
 
-    /// Stores it under a key made of its content and of the month, unless it is what `before` names already. What stands
-    /// under the key of a month long gone is of no use to anybody, and a lifecycle rule may sweep it. Answers it, and where
-    /// it is.
+    /// Stores the known records under a key made of the month and the content's hash, unless `before` is that object
+    /// already. The month is in the key because a lifecycle rule may delete objects of past months. Returns the known
+    /// records and where they are; nowhere if there are none.
     pub async fn store(
         self,
         bucket: &Bucket,
@@ -67,7 +68,7 @@ impl Known {
             let put = Object { key, bytes, content_type: "application/x-ndjson", metadata };
             bucket.put(&put, Condition::Absent, until).await
         };
-        // The very same content should be there, unless somebody has altered it since.
+        // The same content should be under the key already. If somebody has altered it since, another key is used.
         if put(&object.key).await? == Written::Refused
             && let Err(StoreError::Damaged { .. }) = Self::load(bucket, Some(&object), until).await
         {

@@ -1,5 +1,5 @@
 //! The checkpoint as one run holds it: loaded, leased, changed in memory, and committed by conditional writes. The
-//! checkpoint's write is the only commit there is.
+//! write of the checkpoint is the only commit.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,10 @@ pub enum LedgerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(
-        "the lease is lost: {by} wrote the checkpoint meanwhile; this run writes nothing more, and the next one goes on"
+        "the lease is lost: {by} wrote the checkpoint meanwhile; this run writes nothing more, and the next run continues"
     )]
     LeaseLost { by: String },
-    #[error(
-        "a change of the checkpoint broke off half-way by a panic; this run writes nothing more, and the next one goes on"
-    )]
+    #[error("a panic interrupted a change of the checkpoint; this run writes nothing more, and the next run continues")]
     Broken,
 }
 
@@ -39,38 +37,48 @@ impl LedgerError {
     }
 }
 
-/// The checkpoint as it was found, with the tag that its next write must match.
+/// A checkpoint as it was loaded, with the ETag that its next write must match.
 #[derive(Clone)]
 pub struct Found {
     pub checkpoint: Checkpoint,
     etag: String,
 }
 
+/// The checkpoint of one run. All streams of the run share it: they change it in memory, and `commit` writes it.
 pub struct Ledger<'a> {
     bucket: &'a Bucket,
     key: &'a str,
     pub lease: Lease,
+    /// A std mutex, because it is held for a change in memory and never across an `.await`.
     state: Mutex<HeldCheckpoint>,
-    /// Held over each write, so that writes follow one another and those who wait are served by one.
+    /// Held over each write. Writes follow one another, and one write serves all callers that wait for it.
     written: tokio::sync::Mutex<WrittenState>,
+    /// Whether a commit found that another run wrote the checkpoint. Nothing is written after that.
     lost: AtomicBool,
+    /// Whether `commit` does nothing.
     dry_run: bool,
 }
 
+/// The checkpoint in memory, which may be ahead of the written one.
 struct HeldCheckpoint {
     checkpoint: Checkpoint,
+    /// The number of changes made in this run, committed or not.
     changes: u64,
 }
 
+/// The checkpoint as this run last wrote or loaded it.
 struct WrittenState {
+    /// The ETag that the next write must match. None if the object must not exist yet.
     etag: Option<String>,
+    /// The revision of the last write that was tried, even if it failed.
     revision: u64,
-    /// How many of the changes are committed.
+    /// The number of changes that are committed.
     changes: u64,
+    /// The number of successful writes since the lease was taken.
     commits: u64,
 }
 
-/// Only a missing key is a first run.
+/// Returns none only if the key is missing: that is a first run.
 pub async fn load(
     bucket: &Bucket,
     key: &str,
@@ -84,15 +92,15 @@ pub async fn load(
 }
 
 impl Found {
-    /// Whether a run may be writing now.
+    /// Whether a run may still be writing.
     pub fn is_leased(&self, now: Millis) -> bool {
         self.checkpoint.lease.as_ref().is_some_and(|lease| now < lease.until)
     }
 }
 
 impl<'a> Ledger<'a> {
-    /// Takes the lease, unless another run was faster. `found` is none on the first run. What `prepare` changes is
-    /// committed with it.
+    /// Takes the lease. Returns none if another run was faster. `found` is none on the first run. The changes that
+    /// `prepare` makes are committed with the lease.
     pub async fn acquire(
         bucket: &'a Bucket,
         key: &'a str,
@@ -116,7 +124,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// For a dry run: changes stay in memory.
+    /// A ledger for a dry run: changes stay in memory.
     pub fn unwritten(bucket: &'a Bucket, key: &'a str, found: Option<Found>, identity: Identity, lease: Lease) -> Self {
         Self::new(bucket, key, found, identity, lease, true)
     }
@@ -157,12 +165,12 @@ impl<'a> Ledger<'a> {
         Write { run_id: self.lease.run_id.clone(), revision: self.written.lock().await.revision }
     }
 
-    /// Another run holds the lease, as a commit of this one was told: nothing more may be written, records neither.
+    /// An error once a commit of this run found another run's lease. After that the run must not write records either.
     pub fn check_lease(&self) -> Result<(), LedgerError> {
         if self.lost.load(Ordering::Relaxed) {
             return Err(LedgerError::LeaseLost { by: "another run".into() });
         }
-        // Only a change panics while it holds the checkpoint.
+        // The lock is poisoned only if a change of the checkpoint panicked.
         if self.state.is_poisoned() { Err(LedgerError::Broken) } else { Ok(()) }
     }
 
@@ -178,7 +186,7 @@ impl<'a> Ledger<'a> {
         change(&mut state.checkpoint)
     }
 
-    /// Writes all changes so far, unless somebody else's commit has just done it.
+    /// Writes all changes so far, unless a concurrent commit has just written them.
     pub async fn commit(&self, until: Millis) -> Result<(), LedgerError> {
         if self.dry_run {
             return Ok(());
@@ -194,7 +202,7 @@ impl<'a> Ledger<'a> {
             (state.checkpoint.clone(), state.changes)
         };
         debug_assert_eq!(checkpoint.check(), Ok(()));
-        // Counted up also when a write failed: it may have landed all the same.
+        // The revision goes up even if the write fails, because a failed write may have landed.
         written.revision += 1;
         checkpoint.revision = written.revision;
         checkpoint.written_by.clone_from(&self.lease.run_id);
@@ -209,7 +217,7 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// Commits what is left and gives the lease back.
+    /// Commits the remaining changes and gives the lease back.
     pub async fn release(&self, until: Millis) -> Result<(), LedgerError> {
         self.update(|checkpoint| checkpoint.lease = None);
         self.commit(until).await
@@ -244,7 +252,7 @@ impl<'a> Ledger<'a> {
             if let Some(lease) = theirs.lease.as_ref().filter(|lease| lease.run_id != self.lease.run_id) {
                 return Err(LedgerError::LeaseLost { by: format!("run {}", lease.run_id) });
             }
-            // A write of our own whose answer was lost: this one, or one before it.
+            // The stored checkpoint is our own write, whose answer was lost: this one, or one before it.
             if theirs.revision == checkpoint.revision {
                 return Ok(stored.etag);
             }

@@ -1,5 +1,5 @@
-//! Records under their keys: created, never changed. A key that exists is read back: what it holds counts as stored,
-//! and what it lacks is added beside it.
+//! Writes records under keys that are created and never changed. If a key exists, its object is read back: the records
+//! in it count as stored, and missing ones are added in another object beside it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::core::ndjson::{self, Fingerprint, Packed};
 use crate::core::stream::Stream;
 use crate::core::time::{HOUR, Millis};
 
-/// The stream of what was done on request, which the responder writes beside the collector's: two records a request.
+/// The stream that the responder writes: two records a request, the intent and the result.
 pub const TRAIL: &str = "response_actions";
 
 /// The part of the records' bucket below `S3_PREFIX`.
@@ -22,21 +22,20 @@ pub struct Records<'a> {
     pub bucket: &'a Bucket,
     pub prefix: &'a str,
     pub run_id: &'a str,
-    /// What else is told of each object.
+    /// Further metadata for each object.
     pub metadata: &'a BTreeMap<String, String>,
-    /// A dry run counts what it would write.
+    /// A dry run counts the objects that it would write.
     pub dry_run: bool,
 }
 
-/// An object that holds what was to be stored.
+/// An object that holds some of the records to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     pub object: StoredObject,
-    /// Written by this call; else it was there before.
+    /// True if this call wrote it, false if it existed before.
     pub is_new: bool,
 }
 
-/// How an object is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Ndjson,
@@ -61,8 +60,8 @@ impl Form {
 
 impl Records<'_> {
     /// Makes sure that the records are stored under a key that only this stream, span and hour have:
-    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it. Answers all that
-    /// stands there.
+    /// `{prefix}{stream}/dt=2026-11-21/hour=13/{from}-{to}.ndjson.gz`, or `-r1`, `-r2`, … beside it. Returns all
+    /// objects under these keys.
     pub async fn add(
         &self,
         stream: Stream,
@@ -73,8 +72,9 @@ impl Records<'_> {
         self.add_under(stream, &self.base(stream, span.from, span.to), 0, span.from, packed, until).await
     }
 
-    /// The same for a reading at an instant: of versions or inventory. The first `known` objects under its key are not
-    /// looked at: what differs from them is a change, also where it is one back to what they hold.
+    /// The same for a reading at an instant, of versions or inventory. Skips the first `known` objects under its key
+    /// without comparing them. So a record that differs from the last known state is stored, even if it equals one of
+    /// those objects because it changed back.
     pub async fn add_at(
         &self,
         stream: Stream,
@@ -86,8 +86,8 @@ impl Records<'_> {
         self.add_under(stream, &self.base(stream, at, at), known, at, packed, until).await
     }
 
-    /// A reading to which nothing is ever added: what stands under its key first is all of it. Answers that, if there
-    /// is anything.
+    /// Stores a reading that never gets additions: the first object under its key is all of it. Returns that object, or
+    /// none if there are no records and nothing is stored.
     pub async fn once_at(
         &self,
         stream: Stream,
@@ -110,8 +110,8 @@ impl Records<'_> {
         Ok(Some(Placed { object, is_new: false }))
     }
 
-    /// What is stored of a reading at an instant, in the order in which it was, but for the first so many: the objects,
-    /// and their lines.
+    /// Returns the stored objects of a reading at an instant with their lines, oldest first, without the first
+    /// `but_for`.
     pub async fn stored_at(
         &self,
         stream: Stream,
@@ -122,14 +122,14 @@ impl Records<'_> {
         self.stored_under(stream, &self.base(stream, at, at), but_for, at, until).await
     }
 
-    /// What is stored of one hour of a window.
+    /// Returns the stored objects of one hour of a window.
     pub async fn stored_in(&self, stream: Stream, hour: Span, until: Millis) -> Result<Vec<Placed>, StoreError> {
         let base = self.base(stream, hour.from, hour.to);
         let stored = self.stored_under(stream, &base, 0, hour.from, until).await?;
         Ok(stored.into_iter().map(|(object, _)| Placed { object, is_new: false }).collect())
     }
 
-    /// Whether anything is stored of a window.
+    /// Whether any object of a window is stored.
     pub async fn any_of(&self, stream: Stream, window: Span, until: Millis) -> Result<bool, StoreError> {
         for hour in hours(window) {
             if self.bucket.get(&nth(&self.base(stream, hour.from, hour.to), 0), until).await?.is_some() {
@@ -156,7 +156,7 @@ impl Records<'_> {
         Ok(found)
     }
 
-    /// `at` is the time of records that have none of their own.
+    /// `at` is the time for records without a time field.
     async fn add_under(
         &self,
         stream: Stream,
@@ -171,7 +171,7 @@ impl Records<'_> {
         for n in from.. {
             let key = nth(base, n);
             if packed.records == 0 {
-                // Nothing lacks; but what stands there beyond is the reading's, too.
+                // Nothing is missing. Objects with higher numbers belong to the same reading too.
                 let beyond =
                     if placed.is_empty() { Vec::new() } else { self.stored_under(stream, base, n, at, until).await? };
                 placed.extend(beyond.into_iter().map(|(object, _)| Placed { object, is_new: false }));
@@ -189,13 +189,13 @@ impl Records<'_> {
                 .await
                 .map_err(|error| self.foreign(&object.key, &error))?;
             let (key, lacking) = (&object.key, packed.records);
-            info!(key, lacking, "was stored before: its records count, and what it lacks is added");
+            info!(key, lacking, "the object existed: its records count as stored, and the missing ones are added");
             placed.push(Placed { object, is_new: false });
         }
         Ok(placed)
     }
 
-    /// Creates an object, or answers what stands under its key. A write of our own whose answer was lost is no other's.
+    /// Creates an object, or returns the one under its key. Our own write whose answer was lost counts as created.
     async fn create(
         &self,
         stream: Stream,
@@ -237,7 +237,8 @@ impl Records<'_> {
         Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
     }
 
-    /// What an object holds, by its content and not by its metadata. `at` is the time of records that have none.
+    /// Describes a stored object by its content, not by its metadata. `at` is the time for records without a time
+    /// field.
     async fn read(
         &self,
         stream: Stream,
@@ -262,13 +263,13 @@ impl Records<'_> {
     }
 }
 
-/// What the keys of all objects of a span begin with.
+/// The common beginning of the keys of all objects of a span.
 pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Millis) -> String {
     let partition = from.date_time().format("dt=%Y-%m-%d/hour=%H");
     format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
 }
 
-/// What these lines of an object lack of what was to be stored.
+/// Returns the records of `packed` that aren't among `lines`.
 fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
     let mut counts = HashMap::<Fingerprint, u64>::new();
     for line in lines {
@@ -292,7 +293,7 @@ fn nth(base: &str, n: u32) -> String {
     }
 }
 
-/// A window, cut at full hours.
+/// Cuts a window at full hours.
 pub fn hours(window: Span) -> impl Iterator<Item = Span> {
     let mut from = window.from;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! S3: create-only objects, conditional replacement, and reading back. Nothing is ever deleted.
+//! One bucket, with retries: create-only writes, conditional replacement, reads and lists. Nothing is ever deleted.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,39 +13,41 @@ use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Encryption;
 use crate::core::time::Millis;
 
-/// The longest that one attempt may take.
+/// Limit for one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// What waited less for its answer, when the time was up, tells nothing of S3.
+/// An attempt that the end of the run cut off after less than this says nothing about S3.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where S3 has answered other requests of the run: it may take some and never answer others.
+const LONG_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("S3 {operation} s3://{bucket}/{key} failed: {why}")]
     Failed { operation: &'static str, bucket: String, key: String, why: String },
-    /// No other window or key fares better.
+    /// Retrying is pointless: every other key fails in the same way.
     #[error(
-        "S3 {operation} s3://{bucket}/{key} failed: {why}: the AWS credentials of this container have expired; it ends, and the next one has new ones"
+        "S3 {operation} s3://{bucket}/{key} failed: {why}: the AWS credentials of this container have expired; the container is replaced, and the next run has new credentials"
     )]
     ExpiredCredentials { operation: &'static str, bucket: String, key: String, why: String },
-    #[error("s3://{bucket}/{key} is in cold storage ({why}): restore it to have it read")]
+    #[error("s3://{bucket}/{key} is in cold storage ({why}): restore the object")]
     Archived { bucket: String, key: String, why: String },
-    #[error("s3://{bucket}/{key} holds something that this collector didn't write: {why}")]
+    #[error("s3://{bucket}/{key} is not an object that this collector wrote: {why}")]
     Foreign { bucket: String, key: String, why: String },
     #[error(
-        "s3://{bucket}/{key}, which holds what is known of a list, {why}; the list is stored once more as a whole, and who went meanwhile is not told"
+        "s3://{bucket}/{key}, which holds the known records of a list, {why}; the whole list is stored again, and what was deleted since its last reading gets no tombstone"
     )]
     Damaged { bucket: String, key: String, why: String },
     #[error("the run's time is up")]
     OutOfTime,
 }
 
-/// S3 as one process knows it.
+/// S3, with the state that one process keeps about it. Clones share it.
 #[derive(Clone, Debug)]
 pub struct S3 {
     pub(super) store: Store,
-    /// It has answered since the run began, be it with an error.
+    /// Whether S3 has answered since the run began, even with an error.
     is_heard: Arc<AtomicBool>,
-    /// The credentials of the process have expired.
+    /// Whether the process's credentials have expired.
     is_over: Arc<AtomicBool>,
 }
 
@@ -54,7 +56,7 @@ impl S3 {
         Self { store, is_heard: Arc::default(), is_over: Arc::default() }
     }
 
-    /// Nothing will be answered to this process any more.
+    /// Whether the process must end: its credentials have expired, and nobody renews them.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -78,7 +80,7 @@ impl Bucket {
         OneBucket { store: &self.s3.store, name: &self.name, owner: self.owner.as_ref(), encryption: &self.encryption }
     }
 
-    /// `None` only when there is no such key: 403 and 500 must fail.
+    /// Returns none only if the key doesn't exist. 403 and 500 are errors.
     pub async fn get(&self, key: &str, until: Millis) -> Result<Option<Stored>, StoreError> {
         self.retrying("GetObject", key, until, || self.once().get_once(key)).await
     }
@@ -92,22 +94,21 @@ impl Bucket {
         self.retrying("PutObject", object.key, until, || self.once().put_once(object, condition)).await
     }
 
-    /// Whether there is such an object.
     pub async fn exists(&self, key: &str, until: Millis) -> Result<bool, StoreError> {
         self.retrying("HeadObject", key, until, || self.once().head_once(key)).await
     }
 
-    /// All keys with a prefix, in order.
+    /// Returns all keys with a prefix, in order.
     pub async fn list(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
         self.list_after(prefix, None, until).await
     }
 
-    /// What lies directly below a prefix and ends in a slash.
+    /// Returns the folders directly below a prefix, each with its slash at the end.
     pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
         self.retrying("ListObjectsV2", prefix, until, || self.once().folders_once(prefix)).await
     }
 
-    /// The same that come after a key.
+    /// Returns all keys with a prefix that come after another key.
     pub async fn list_after(
         &self,
         prefix: &str,
@@ -143,15 +144,17 @@ impl Bucket {
         }
     }
 
-    /// The time is up. Where S3 has not answered at all since the run began, that is the news.
+    /// The error when the time is up: of S3 if it hasn't answered since the run began, else just `OutOfTime`.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
-        if self.s3.is_heard.load(Ordering::Relaxed) || waited < PATIENCE {
+        let patience = if self.s3.is_heard.load(Ordering::Relaxed) { LONG_PATIENCE } else { PATIENCE };
+        if waited < patience {
             return StoreError::OutOfTime;
         }
-        failed(format!("no answer within {} s, when the run's time was up", waited.as_secs()))
+        failed(format!("no answer within {} s, then the run's time was up", waited.as_secs()))
     }
 
-    /// Every attempt, the first as the last, is only sent before `until`, also after the container was frozen.
+    /// Makes attempts until one succeeds, fails for good, or the retries or the time are used up. The time is checked
+    /// before each attempt, because Lambda may have frozen the container meanwhile.
     async fn retrying<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         operation: &'static str,
@@ -180,7 +183,7 @@ impl Bucket {
                 }
                 Err(_) => format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()),
             };
-            debug!(operation, key, error = why, "S3 failed, and may do better");
+            debug!(operation, key, error = why, "an S3 request failed and may be retried");
             match attempts.pause(None) {
                 Some(pause) if sleep_within(pause, until).await => last = Some(why),
                 _ => return Err(failed(why)),

@@ -1,5 +1,5 @@
-//! One operation of S3: get, conditional put, head, list, each tried once. By the AWS SDK; in a simulation, with a
-//! function of its own.
+//! The operations of S3, each tried once: get, conditional put, head, list. The AWS SDK performs them; in a simulation,
+//! a function does.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,8 +22,8 @@ use crate::core::quote::{beginning, without_secrets};
 use crate::core::retry;
 use crate::core::settings::Encryption;
 
-/// Codes of errors that pass, whatever their status (AWS SDKs and Tools Reference Guide, "Retry behavior"; those of S3
-/// itself: a body that broke off on its way, and a key service that is busy).
+/// Error codes that are retried, whatever the status. Sources: AWS SDKs and Tools Reference Guide, "Retry behavior",
+/// and S3's own codes for a body that broke off and for a busy key service.
 const TRANSIENT: [&str; 18] = [
     "BadDigest",
     "BandwidthLimitExceeded",
@@ -44,25 +44,26 @@ const TRANSIENT: [&str; 18] = [
     "ThrottlingException",
     "TooManyRequestsException",
 ];
-/// An object in cold storage.
+/// The code for an object in cold storage.
 const ARCHIVED: &str = "InvalidObjectState";
 
-/// How an operation gets to S3.
 #[derive(Clone)]
 pub enum Store {
     Aws(Client),
     Simulated(Simulated),
 }
 
-/// What answers an operation in a simulation.
+/// The function that performs the operations in a simulation.
 pub type Simulated = Arc<dyn Fn(Operation) -> BoxFuture<'static, Result<Done, Refused>> + Send + Sync>;
 
+/// An object that was read.
 pub struct Stored {
     pub bytes: Bytes,
     pub etag: String,
     pub metadata: HashMap<String, String>,
 }
 
+/// An object to write.
 pub struct Object<'a> {
     pub key: &'a str,
     pub bytes: Bytes,
@@ -70,7 +71,7 @@ pub struct Object<'a> {
     pub metadata: HashMap<String, String>,
 }
 
-/// Under which condition a write takes place.
+/// The condition under which a write takes place.
 #[derive(Clone, Copy, Debug)]
 pub enum Condition<'a> {
     Absent,
@@ -82,11 +83,11 @@ pub enum Written {
     Now {
         etag: String,
     },
-    /// The condition didn't hold. After an answer that was lost this may have been an attempt of our own.
+    /// The condition didn't hold. After a lost answer, the object may be the write of an earlier attempt of ours.
     Refused,
 }
 
-/// An operation of a simulation, on the bucket of this name.
+/// An operation in a simulation, on the named bucket.
 pub struct Operation {
     pub bucket: String,
     pub what: What,
@@ -115,14 +116,14 @@ pub enum What {
     },
 }
 
-/// The headers of a write that S3 takes under a condition alone.
+/// The headers of a conditional write.
 #[derive(Default)]
 pub struct Preconditions {
     pub if_none_match: Option<String>,
     pub if_match: Option<String>,
 }
 
-/// What comes of it.
+/// The result of a simulated operation.
 pub enum Done {
     Got(Stored),
     Written { etag: String },
@@ -130,21 +131,26 @@ pub enum Done {
     There,
 }
 
-/// Why nothing does: S3's status and code, and neither where there was no answer.
+/// An error of a simulated operation: the status and code of S3, or neither if there was no answer.
 pub struct Refused {
     pub status: Option<u16>,
     pub code: Option<String>,
 }
 
-/// What a failure means, and how it is told.
+/// The kind of a failure, and its text for the error message.
 pub(super) type Failure = (FailureKind, String);
 
 #[derive(Clone, Copy)]
 pub(super) enum FailureKind {
+    /// The same request may succeed if repeated.
     Retry,
+    /// The condition of a write doesn't hold, or the key of a read is missing.
     Refused,
+    /// The process's credentials have expired.
     Expired,
+    /// The object is in cold storage.
     Archived,
+    /// Repeating the request is of no use.
     Final,
 }
 
@@ -174,13 +180,13 @@ impl Encryption {
     }
 }
 
-/// Some keys, and from where the rest goes on.
+/// One page of a listing, and the token for the next page.
 pub(super) struct ListedPage {
     pub(super) keys: Vec<String>,
     pub(super) next: Option<String>,
 }
 
-/// A bucket, where each operation is tried once.
+/// A bucket on which each operation is tried once.
 #[derive(Clone, Copy)]
 pub(super) struct OneBucket<'a> {
     pub(super) store: &'a Store,
@@ -190,7 +196,7 @@ pub(super) struct OneBucket<'a> {
 }
 
 impl OneBucket<'_> {
-    /// `None` only when there is no such key: 403 and 500 must fail.
+    /// Returns none only if the key doesn't exist. 403 and 500 are errors.
     pub(super) async fn get_once(self, key: &str) -> Result<Option<Stored>, Failure> {
         let client = match self.store {
             Store::Aws(client) => client,
@@ -276,7 +282,7 @@ impl OneBucket<'_> {
         }
     }
 
-    /// What lies directly below a prefix and ends in a slash. A thousand are told at once.
+    /// Returns the folders directly below a prefix, each with its slash at the end: at most the first 1,000.
     pub(super) async fn folders_once(self, prefix: &str) -> Result<Vec<String>, Failure> {
         match self.store {
             Store::Aws(client) => {
@@ -290,7 +296,7 @@ impl OneBucket<'_> {
         }
     }
 
-    /// Some of the keys with a prefix that come after another one, from `next` on.
+    /// Returns one page of the keys with a prefix that come after `after`, starting at the token `next`.
     pub(super) async fn list_once(
         self,
         prefix: &str,
@@ -346,11 +352,11 @@ impl Refused {
     }
 }
 
-/// By the error's code, as the AWS SDKs do, and then by its status. 412 says that the condition doesn't hold, and so does
-/// a missing key under `If-Match` (AWS answers 404, others 412). 409 says that another write was under way: again. The
-/// rest of the 4xx will not change. None where there is neither a code nor a status.
+/// Classifies an error by its code, as the AWS SDKs do, then by its status. 412 means that the condition doesn't hold.
+/// A missing key under `If-Match` fails the condition as well: AWS answers 404 there, others 412. 409 means that
+/// another write was under way: try again. Other 4xx are final. None if there is neither a code nor a status.
 fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
-    // What the key service said to S3.
+    // S3 puts `KMS.` before the codes that the key service returned.
     let without_service = code.map(|code| code.strip_prefix("KMS.").unwrap_or(code));
     match without_service {
         Some(code) if TRANSIENT.contains(&code) => return Some(FailureKind::Retry),

@@ -1,5 +1,7 @@
-//! Snapshots: the readings of all that is compared with what is known. Each is opened on the checkpoint, knows what a run
-//! that died stored under its key, stores what is new or has changed, and closes with what is known now.
+//! Snapshots: the readings of streams that are compared with their known records.
+//!
+//! A snapshot is opened on the checkpoint. It takes over what a run that died stored under its key, stores the new and
+//! changed records, and closes with the known records after it.
 
 use std::sync::PoisonError;
 
@@ -16,17 +18,17 @@ use crate::core::ndjson::{self, FieldPath, Packed, Packer};
 use crate::core::stream::Class;
 use crate::core::time::Millis;
 
-/// A snapshot under way.
+/// An open snapshot.
 pub struct Snapshot {
     class: Class,
     pub at: Millis,
     opened_at: Millis,
     volatile: Vec<FieldPath>,
     pub known: Known,
-    /// What was seen so far of a stream that is compared as a whole at its end, by the runs before this one, too. Without
-    /// it each record is compared by itself.
+    /// For a stream that is compared as a whole at its end: the records seen so far, including earlier runs. None if
+    /// each record is compared by itself.
     pub seen: Option<Known>,
-    /// New or changed.
+    /// The new and changed records.
     packer: Packer,
     found: FoundStored,
     set_aside: Vec<String>,
@@ -34,32 +36,32 @@ pub struct Snapshot {
 
 /// A record to compare.
 pub struct Record<'a> {
-    /// Under what it is known.
+    /// The key among the known records.
     pub key: &'a str,
-    /// As it is stored.
+    /// The line as it is stored.
     pub line: &'a str,
-    /// When it began, where that is what it is forgotten by.
+    /// The time at which the record began, if known records are forgotten by that time.
     pub began: Option<Millis>,
-    /// Known only for the list that it has.
+    /// Not stored itself: it is known only because of the list that it has.
     pub is_index: bool,
 }
 
-/// How many rows a snapshot read, of how many that the API counts.
+/// The rows that a snapshot read, and the API's total.
 #[derive(Clone, Copy, Default)]
 pub struct Counted {
     pub rows: u64,
     pub total: Option<u64>,
 }
 
-/// What stands under the key of a reading that a run had left open.
+/// The objects under the key of a reading that an earlier run left open.
 struct FoundStored {
-    /// With what was found there before.
+    /// The number of objects, including those that were found before.
     count: u32,
     objects: Vec<StoredObject>,
 }
 
 impl Snapshot {
-    /// Compares a record: what is new or has changed will be stored.
+    /// Compares a record, and keeps it for storing if it is new or changed.
     pub fn take(&mut self, record: &Record<'_>) {
         let Record { key, line, began, is_index } = *record;
         let version = self.version(line);
@@ -80,7 +82,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether a record says what is stored of it.
+    /// Whether a record equals the stored one.
     pub fn is_stored(&self, key: &str, line: &str) -> bool {
         self.known.stored(key, line, &self.version(line)).is_some()
     }
@@ -89,12 +91,12 @@ impl Snapshot {
         Version::of(line, &self.volatile, self.opened_at)
     }
 
-    /// What it says of a record that is gone.
+    /// Adds a tombstone.
     pub fn push(&mut self, tombstone: &str) {
         self.packer.push(tombstone);
     }
 
-    /// The key of bytes that couldn't be read.
+    /// Notes the key of a record that was set aside.
     pub fn set_aside(&mut self, key: String) {
         self.set_aside.push(key);
     }
@@ -103,16 +105,16 @@ impl Snapshot {
         self.bytes() > 0
     }
 
-    /// Of what it found, gzipped.
+    /// The gzipped size of the records to store.
     pub fn bytes(&self) -> u64 {
         self.packer.bytes()
     }
 }
 
 impl Collector<'_> {
-    /// Opens a snapshot, or goes on with one that a run left open. `known` is what an earlier snapshot of this run closed
-    /// with; otherwise it is loaded, and what stands under the open key is applied to it. `key_of` answers under what a
-    /// stored line is known.
+    /// Opens a snapshot, or continues one that a run left open. `known` are the known records after an earlier snapshot
+    /// of this run. If none, they are loaded, and the objects under the open key are applied to them. `key_of` returns
+    /// the key of a stored line.
     pub(super) async fn open_snapshot(
         &self,
         class: Class,
@@ -131,7 +133,7 @@ impl Collector<'_> {
             let at = stored.open.unwrap_or_else(Millis::now);
             let apply = |key: &str, line: &str| {
                 known.apply(key, line, volatile, at);
-                // That run saw it later.
+                // The run that died stored this record after it was seen.
                 if let Some(seen) = seen.as_mut().filter(|seen| seen.has_id(key)) {
                     seen.apply(key, line, volatile, at);
                 }
@@ -139,7 +141,7 @@ impl Collector<'_> {
             self.apply_stored(&stored, &mut found, key_of, apply).await?;
             known
         };
-        // The lease may have been committed with the opening.
+        // The commit that took the lease may have opened the reading too.
         let is_ours = stored.open.is_some() && stored.opened_by.contains(&self.run.ledger.lease);
         let at = self.stored(class, |stored| stored.open(Millis::now(), &self.run.ledger.lease));
         if !is_ours {
@@ -150,7 +152,7 @@ impl Collector<'_> {
         Ok(Snapshot { class, at, opened_at, volatile, known, seen, packer, found, set_aside: Vec::new() })
     }
 
-    /// Stores what the snapshot found. What is known now, and `change`, are committed together. Answers what is known.
+    /// Stores the new and changed records. Commits the new known records together with `change`, and returns them.
     pub(super) async fn close_snapshot(
         &self,
         snapshot: Snapshot,
@@ -182,15 +184,15 @@ impl Collector<'_> {
         if self.run.records.dry_run {
             return Ok((known, before.cloned()));
         }
-        // What is damaged may stand under the very key that this content has.
+        // The damaged object may have the very key of the new content.
         let is_damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let before = before.filter(|_| !is_damaged);
         let prefix = self.run.settings.state_prefix();
         Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
     }
 
-    /// Without asking the bucket for what this process stored itself. What isn't what the checkpoint names is told, and
-    /// nothing is known then.
+    /// Returns the known records, from memory if this process stored them itself. If the object is damaged, notes the
+    /// damage and returns no records.
     pub(super) async fn load_known(&self, at: Option<&StateObject>) -> Result<Known, Error> {
         if let Some(known) = at.and_then(|at| self.run.memory.take(self.stream, at)) {
             return Ok(known);
@@ -204,7 +206,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Nothing is known any more, so that all is read and stored once more.
+    /// Forgets the known records, so that everything is read and stored again.
     fn forget(&self, why: Error) {
         warn!(stream = %self.stream, "{why}");
         if self.stream.class() == Class::Versions {
@@ -216,7 +218,7 @@ impl Collector<'_> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
     }
 
-    /// Keeps what is known for the next run, of a stream that every run reads.
+    /// Keeps the known records in memory for the next run, if every run reads the stream.
     pub(super) fn remember(&self, class: Class, known: Known) {
         if let Some(at) = self.stored(class, |stored| stored.known.clone()) {
             self.run.memory.keep(self.stream, at, known);
@@ -227,8 +229,8 @@ impl Collector<'_> {
         self.run.ledger.update(|checkpoint| change(checkpoint.stored(self.stream, class)))
     }
 
-    /// A run that died may have stored its reading without saying so: what stands under its key is known, once. `apply`
-    /// takes a record's key and its line.
+    /// Applies the objects under the open key, which a run that died may have stored without a commit. `apply` takes a
+    /// record's key and line. If only this run has opened the reading, there are none.
     async fn apply_stored(
         &self,
         stored: &StoredState,
@@ -255,7 +257,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Answers all that stands under the snapshot's key.
+    /// Stores the packed records, and returns all objects under the snapshot's key.
     async fn store_snapshot(
         &self,
         at: Millis,

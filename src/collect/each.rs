@@ -1,4 +1,4 @@
-//! Many things that are asked for one by one: what fails for good holds up none of the others.
+//! Requests many things one by one. A thing that always fails holds up none of the others.
 
 use futures::future::join_all;
 
@@ -15,13 +15,14 @@ use crate::incydr::request::Caller;
 pub const FETCHES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
-    /// What is stuck of the stream, and to be tried in this run: its next try is not one that this run itself puts off.
+    /// Returns what is stuck and due. Anything that this run tries and puts off is not due any more.
     pub(super) fn due(&self) -> Vec<What> {
         let now = Millis::now();
         self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
     }
 
-    /// Asks for `most` of a round. `ask` is called for a few at once, and `take` for one answer after another.
+    /// Requests at most `most` things of a round. `ask` is called for several at once, `take` for one answer after the
+    /// other.
     pub(super) async fn ask_each<T>(
         &self,
         round: &mut Round,
@@ -50,11 +51,11 @@ impl Collector<'_> {
                 }
                 Step::Ask(ids) => {
                     left -= ids.len();
-                    // The one that is asked for may be closed to the API client.
+                    // A 403 may be about this one thing only, so it isn't retried.
                     let caller = Caller { retries_forbidden: false, ..self.caller() };
                     let asked_at = Millis::now();
-                    // All answers are there before the first is taken: a request that nobody polls might hold the token
-                    // that another one waits for.
+                    // Waits for all answers before it takes the first. A request that nobody polls might hold the lock
+                    // on the token while another one waits for it.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
                     let answers: Vec<_> = ids.into_iter().zip(answers).collect();
                     let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
@@ -67,9 +68,9 @@ impl Collector<'_> {
     }
 }
 
-/// An error that is not of the one that was asked for, such as the end of the run's time, ends the round, once the other
-/// answers are taken. `is_of_one`: the wait was so long that one that gave no answer beside others that did is stuck; else
-/// it would take as much of each run.
+/// Takes the answers, then ends the round if one of them was an error that is not about its own thing, such as the end
+/// of the run's time. `is_of_one` means that the wait was long: then a thing without an answer counts as stuck if
+/// others were answered. Otherwise it would use up as much of every run.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,
@@ -112,11 +113,11 @@ async fn take_each<T>(
     Err(error)
 }
 
-/// Since the last answer.
+/// The failures since the last answer.
 #[derive(Default)]
 struct Failures {
     last: Option<Error>,
-    /// Not all of them are 403s.
+    /// True if any of them is not a 403.
     are_others: bool,
 }
 
@@ -126,7 +127,7 @@ impl Failures {
         self.last = Some(error);
     }
 
-    /// Where all are refused, so is the stream.
+    /// The error of the stream. If all failures are 403s, the stream is refused.
     fn of_api(self, stream: Stream) -> Error {
         match self.last {
             Some(error) if self.are_others => error.of_one(),

@@ -1,4 +1,4 @@
-//! What can go wrong in a run, whichever layer it comes from.
+//! The errors of a run, from all layers.
 
 use crate::bucket::ledger::LedgerError;
 use crate::bucket::s3::StoreError;
@@ -10,7 +10,7 @@ use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::secrets::SecretError;
 
-/// What a 403 says where others are answered.
+/// Added to a 403 for one record if others are answered.
 const NOT_THIS: &str = "the API client may not read this one";
 
 #[derive(Debug, thiserror::Error)]
@@ -27,29 +27,33 @@ pub enum Error {
     Ledger(#[from] LedgerError),
     #[error("{0}")]
     Totals(String),
-    /// An error that was kept as it is told.
+    /// An error that was stored as text.
     #[error("{}", .0.message)]
     Told(ErrorInfo),
-    /// Spans or ids that can't be read, and hold up nothing else.
+    /// Spans, records or lists that can't be read and hold up nothing else.
     #[error("{told}")]
     Stuck { error_type: ErrorType, told: String },
-    /// Told before it happens, with the error that keeps it from being read, if there was one.
+    /// Reported before a gap expires, with the error that keeps it from being read, if any.
     #[error(
         "{from} to {to} is not covered, and the API keeps the oldest of it for {hours_left} more hours only{}",
         because.as_deref().map(|because| format!("; {because}")).unwrap_or_default()
     )]
     Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
     #[error(
-        "what was done is stored, but not all of it is said on the checkpoint, in a manifest or in a health record, so that the next run does it: {why}"
+        "the records are stored, but the checkpoint, a manifest or a health record could not be written; the next run writes it: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
+    #[error(
+        "{runs} runs in a row came no further: the API still answers 429 (too many requests); other clients use up the tenant's limit, or REQUESTS_PER_MINUTE is too high"
+    )]
+    Throttled { runs: u32 },
     #[error("a fault of the collector itself: {0}")]
     Panicked(String),
-    #[error("what the backfill's shard {shard} has come to can't be taken over: {why}")]
+    #[error("the backfill's shard {shard} can't be merged: {why}")]
     NotMerged { error_type: ErrorType, shard: String, why: String },
     #[error("the API client lacks the permission for every stream that was read: {0}")]
     NothingPermitted(String),
-    /// `next_try`: of itself, where it is not only a person who mends it.
+    /// `next_try` is when it is tried again without any change. None if only a person can mend it.
     #[error(
         "stopped since {since}: {why}; it starts again with other settings, with a new version of the secret, or by {{\"action\": \"restart\"}}{}",
         next_try.map(|at| format!(", and is tried once an hour, next after {at}")).unwrap_or_default()
@@ -70,11 +74,11 @@ impl Error {
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
             Self::Told(told) => told.error_type,
-            Self::Totals(_) => ErrorType::ThirdPartyGenericError,
+            Self::Totals(_) | Self::Throttled { .. } => ErrorType::ThirdPartyGenericError,
         }
     }
 
-    /// The run's time is up: what is stored is committed, and the next run goes on.
+    /// Whether the run's time is up. What is stored is committed, and the next run continues.
     pub fn is_out_of_time(&self) -> bool {
         matches!(
             self,
@@ -84,7 +88,7 @@ impl Error {
         )
     }
 
-    /// Whether another window or list may fare better: the API fails for this one, or contradicts itself about it.
+    /// Whether other windows or lists may succeed: the API fails for this one, or contradicts itself about it.
     pub fn may_be_local(&self) -> bool {
         match self {
             Self::Totals(_) => true,
@@ -104,12 +108,12 @@ impl Error {
         }
     }
 
-    /// Whether it may be about the one record or list that was asked for, so that others answer.
+    /// Whether the error may be about the one record or list that was requested.
     pub fn may_be_of_one(&self) -> bool {
         self.may_be_local() || self.is_forbidden()
     }
 
-    /// What only other settings, another secret or a person's word mend: it is not tried again before.
+    /// Whether only new settings, a new secret or a `restart` can mend it. It isn't tried before that.
     pub fn stops(&self) -> bool {
         matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
     }
@@ -118,7 +122,7 @@ impl Error {
         matches!(self, Self::Api(ApiError::Forbidden { .. }))
     }
 
-    /// A record or a list may be closed to the API client that the stream is open to.
+    /// Turns a 403 for one record or list into an ordinary error. The stream itself may be permitted.
     #[must_use]
     pub fn of_one(self) -> Self {
         match self {
@@ -129,13 +133,13 @@ impl Error {
         }
     }
 
-    /// A 403 that doesn't say (yet) that the stream is not permitted.
+    /// Turns a 403 into an ordinary error, because it doesn't prove yet that the stream isn't permitted.
     #[must_use]
     pub fn not_believed(self) -> Self {
         match self {
             Self::Api(ApiError::Forbidden { what, said }) => {
                 let said = format!(
-                    "{said}; it was answered before, so that this counts as a missing permission only after three runs"
+                    "{said}; the stream was answered before, so this counts as a missing permission only after three runs"
                 );
                 Self::Api(ApiError::Status { what, status: 403, said })
             }
@@ -143,7 +147,7 @@ impl Error {
         }
     }
 
-    /// As it is told of a record or a list.
+    /// The error information for one record or list.
     pub fn told_of_one(&self) -> ErrorInfo {
         match self {
             Self::Api(ApiError::Forbidden { what, said }) => {
@@ -153,7 +157,7 @@ impl Error {
         }
     }
 
-    /// Another run holds the lease now: nothing more may be written.
+    /// Whether another run holds the lease. Then nothing more may be written.
     pub fn is_lease_lost(&self) -> bool {
         matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))
     }
@@ -163,7 +167,7 @@ impl Error {
     }
 }
 
-/// One stream's error.
+/// The error of one stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{stream} failed: {}", chain(error))]
 pub struct Failure {
@@ -178,7 +182,7 @@ impl From<&Error> for ErrorInfo {
     }
 }
 
-/// A panic is an error with its message.
+/// Turns a panic into an error with its message.
 pub async fn or_panicked<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     caught(work).await.unwrap_or_else(|message| Err(Error::Panicked(message)))
 }

@@ -1,6 +1,8 @@
-//! Events, read by window: the loop around [`Schedule`]. It does the step that the schedule answers, and tells it what
-//! came of it. Each window is opened on the checkpoint, read until it agrees with the API's own count, stored, and
-//! covered. Several are read at once.
+//! Collects event streams by window: a loop that does the steps which [`Schedule`] returns, and tells it their
+//! outcomes.
+//!
+//! Each window is opened on the checkpoint, read until it agrees with the API's count, stored, and covered. Several
+//! windows are read at once.
 
 mod open;
 mod read;
@@ -10,6 +12,7 @@ mod window;
 
 use std::sync::PoisonError;
 
+use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
@@ -19,7 +22,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
-use crate::core::intervals::Span;
+use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why};
 use crate::core::stuck::StuckList;
@@ -29,7 +32,7 @@ use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
 use crate::incydr::request::Caller;
 
-/// A step that has ended: what came of it, and the reading that the next manifest tells of.
+/// The outcome of a step, and the finished reading for the next manifest.
 struct Ended {
     outcome: Outcome,
     done: Option<ReadingEntry>,
@@ -41,7 +44,7 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// After so many runs that died over a window the next ones leave it alone for a while.
+/// After this many runs that died while they read a window, it is left alone for a while.
 const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
@@ -50,7 +53,7 @@ impl Collector<'_> {
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
             self.owe(facts, state, horizon);
-            // What was covered or has expired since is stuck no longer, nor is what waits for no recount any more.
+            // A span that was covered or has expired isn't stuck any more, nor is a recount that is no longer planned.
             stuck.keep_within(&state.due(horizon));
             stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
         });
@@ -64,6 +67,7 @@ impl Collector<'_> {
         let mut schedule = self.look(|state, _| {
             Schedule::new(state, self.sizes(facts), self.horizon(), self.run.span, longest_uncounted, recounts)
         });
+        schedule.cut_at(self.kept_from(facts));
         let ended = self.follow(facts, &mut schedule).await;
         let failed = schedule.api_failure().or(schedule.unclear()).cloned().map(Error::Told);
         match (ended, failed) {
@@ -73,8 +77,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Step after step, in as many lanes as there is use in. After an error that is not one window's none is begun, and
-    /// those under way are finished.
+    /// Does one step after the other, in as many lanes as the limit allows. After an error that isn't about one window
+    /// it begins no more steps and finishes those that run.
     async fn follow(&self, facts: &'static Events, schedule: &mut Schedule) -> Result<(), Error> {
         let lanes = self.run.api.lanes();
         let mut under_way = FuturesUnordered::new();
@@ -87,7 +91,7 @@ impl Collector<'_> {
                     needs_lane = true;
                     break;
                 };
-                let (now, left) = (Millis::now(), self.run.times.read_until.0 - Millis::now().0);
+                let (now, left) = (Millis::now(), self.run.times.read_until - Millis::now());
                 match self.look(|state, stuck| schedule.next(state, stuck, now, left)) {
                     Step::Wait | Step::Done => break,
                     step => under_way.push(self.step(facts, step, lane)),
@@ -115,7 +119,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Does one step. An error is not this step's alone, and ends the stream's work in this run.
+    /// Does one step. Returns an error only if it ends the stream's work in this run.
     async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<Ended, Error> {
         match step {
             Step::Count { span, patience } => self.count_gap(facts, span, patience).await,
@@ -129,10 +133,10 @@ impl Collector<'_> {
         }
     }
 
-    /// Puts what came of a step on the checkpoint, in one change with the reading that a manifest tells of.
+    /// Puts a step's outcome on the checkpoint, in the same update as the reading for the manifest.
     fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: Ended) {
         let now = Millis::now();
-        // In a warm container the first answer is the first word of the API's clock.
+        // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
         let Ended { outcome, done } = ended;
         let done = match (&outcome, done) {
@@ -141,18 +145,28 @@ impl Collector<'_> {
             }
             (_, done) => done,
         };
-        let covered = match &outcome {
+        let read = match &outcome {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
         };
+        let is_expired = read.is_some_and(|span| span.to <= self.kept_from(facts))
+            && done.as_ref().is_some_and(|done| done.objects.is_empty() && done.set_aside.is_empty());
+        let done = done.filter(|_| !is_expired);
+        let covered = read.filter(|_| !is_expired);
         let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done));
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
+            if let Some(span) = read.filter(|_| is_expired) {
+                state.give_up(span);
+            }
             if let Some(span) = covered {
                 state.cover(span);
                 state.count_again(recount);
             }
             schedule.took(state, stuck, now, outcome);
         };
+        if let Some(span) = read.filter(|_| is_expired) {
+            self.tell_expired(Intervals::from(vec![span]));
+        }
         match done {
             Some(done) => self.note(done, |checkpoint| {
                 let (state, stuck) = checkpoint.events_and_stuck(self.stream);
@@ -162,7 +176,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Counts a gap, to plan how it is cut.
+    /// Counts a gap, to plan how to cut it.
     async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<Ended, Error> {
         let request = self.request(facts, span);
         Ok(match self.count(facts, &request, &self.patient(patience)).await {
@@ -189,7 +203,7 @@ impl Collector<'_> {
         }
         if window.resumed >= MOST_DEATHS && !window.is_abandoned(Millis::now()) {
             let message = format!(
-                "{} runs died while they read {} to {}; it is left alone until nothing that they sent can arrive any more, and is read in parts then",
+                "{} runs died while they read {} to {}; the window is left alone until none of their requests can still arrive, and then read in parts",
                 window.resumed, span.from, span.to
             );
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
@@ -202,8 +216,8 @@ impl Collector<'_> {
         self.finish(facts, &window, &plan).await
     }
 
-    /// Of the span that was asked for, some may be left to the shards of a backfill. In a run for all that is owed, a
-    /// recount may know of rows of a covered window that are not stored yet.
+    /// The result if all steps succeeded. Partial if shards of a backfill read a part of the span that was asked for,
+    /// or if a recount found rows that aren't stored yet.
     fn outcome(&self) -> StreamOutcome {
         let is_partial = self.look(|state, _| match self.run.span {
             Some(span) => state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()),
@@ -212,7 +226,7 @@ impl Collector<'_> {
         if is_partial { StreamOutcome::Partial } else { StreamOutcome::Complete }
     }
 
-    /// The stream's part of the checkpoint, and what is stuck of it, to look at.
+    /// Looks at the stream's state and stuck list on the checkpoint.
     fn look<T>(&self, look: impl FnOnce(&EventsState, &StuckList) -> T) -> T {
         self.run.ledger.read(|checkpoint| {
             let (nothing, none) = (EventsState::default(), StuckList::default());
@@ -221,7 +235,7 @@ impl Collector<'_> {
         })
     }
 
-    /// The same, to change it.
+    /// Changes the stream's state and stuck list on the checkpoint.
     fn update_events<T>(&self, change: impl FnOnce(&mut EventsState, &mut StuckList) -> T) -> T {
         self.run.ledger.update(|checkpoint| {
             let (state, stuck) = checkpoint.events_and_stuck(self.stream);
@@ -229,7 +243,7 @@ impl Collector<'_> {
         })
     }
 
-    /// Windows end here at the latest, so that what is asked for lies before now minus settle.
+    /// The latest end of a window: now minus settle, in whole seconds.
     fn horizon(&self) -> Millis {
         (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND)
     }
@@ -241,16 +255,26 @@ impl Collector<'_> {
             let lookback = self.run.settings.lookback;
             state.live_from.get_or_insert((self.run.api.now() - lookback).floor(SECOND));
         }
-        if let Some(retention) = facts.retention {
-            let gone = state.expire(horizon.min(self.run.api.now() - retention));
-            for span in gone.iter() {
-                warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
-            }
-            *self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+        if facts.retention.is_some() {
+            self.tell_expired(state.expire(horizon.min(self.kept_from(facts))));
         }
     }
 
-    /// The request for a window, margin and all.
+    /// The API keeps nothing that is older: by its own rule, or by the tenant's plan.
+    fn kept_from(&self, facts: &Events) -> Millis {
+        let retention = facts.retention.unwrap_or(self.run.settings.file_events_retention);
+        (self.run.api.now() - retention).floor(SECOND)
+    }
+
+    fn tell_expired(&self, gone: Intervals) {
+        let mut expired = self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        for span in gone.iter() {
+            warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
+            expired.insert(span);
+        }
+    }
+
+    /// The request for a window, including its margin.
     fn request(&self, facts: &Events, span: Span) -> Value {
         (facts.request)(&self.run.settings.file_event_query, asked(span))
     }
@@ -259,10 +283,10 @@ impl Collector<'_> {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
     }
 
-    /// Retries take at most half of the time that is left, so that a span that fails leaves time for others.
+    /// A caller whose retries take at most half of the time left, so that a span that fails leaves time for others.
     fn patient(&self, patience: Patience) -> Caller<'_> {
         let now = Millis::now();
-        let left = (self.run.times.read_until.0 - now.0).max(0);
+        let left = (self.run.times.read_until - now).max(TimeDelta::zero());
         Caller { tries_once: patience != Patience::Full, retry_until: now + left / 2, ..self.caller() }
     }
 }

@@ -1,5 +1,5 @@
-//! Findings: all of one day in one object. What a run that died has stored of a day is that day's reading: looked at
-//! again, the same findings would differ in how many days they last.
+//! Collects findings: one object per day. If a run that died has stored a day's findings, they are that day's reading.
+//! They aren't derived again, because some findings contain how many days they have lasted.
 
 use super::inventory::EARLY;
 use super::{Collector, Outcome};
@@ -21,7 +21,7 @@ impl Collector<'_> {
             Some(at) => self.is_stored(at).await?,
             None => false,
         };
-        // Nothing was found, and nothing stored; but a run that died may still store what it found.
+        // There were no findings, and nothing is stored. A run that died may still store its findings.
         let only_waits = left_open.is_some() && state.covered_to >= left_open && !is_stored;
         if only_waits {
             let (by, now) = (&self.run.ledger.lease, Millis::now());

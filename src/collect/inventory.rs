@@ -1,5 +1,5 @@
-//! Inventory: read whole, compared with what is known, and only what is new, changed or gone is stored. A reading
-//! that doesn't fit a run goes on where it stopped in the next one, and is compared as a whole at its end.
+//! Collects inventory: reads it as a whole, compares it with the known records, and stores those that are new, changed
+//! or deleted. A reading that doesn't fit a run continues in the next one and is compared at its end.
 
 mod deletions;
 mod key;
@@ -22,21 +22,22 @@ use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::stream::Class;
 use crate::core::stuck::{StuckList, What};
-use crate::core::time::{Millis, SECOND};
+use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use crate::incydr::request::Caller;
+use chrono::TimeDelta;
 
-/// A schedule doesn't tick to the millisecond: so much early is not too early, and no more than a twentieth.
-pub(super) const EARLY: i64 = 30 * SECOND;
-/// A list that disagreed with its total, and was not read to its end by so many runs since, changes faster than it is
+/// Tolerance for the schedule's jitter: 30 s, at most 5 % of the interval.
+pub(super) const EARLY: TimeDelta = TimeDelta::seconds(30);
+/// A list that disagreed with its total and then wasn't read to its end by this many runs changes faster than it is
 /// read.
 const MOST_RUNS: u32 = 5;
 
-/// The lists that are stuck, as far as it matters what they don't show.
+/// The lists that are stuck. Records missing from them don't count as missed.
 struct HeldLists {
-    /// Of the records with these ids.
+    /// The records whose lists are stuck.
     parents: BTreeSet<String>,
-    /// Those that stand by themselves.
+    /// Stuck lists that belong to no record.
     lists: BTreeSet<String>,
 }
 
@@ -50,7 +51,7 @@ impl Collector<'_> {
         let mut pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
         if pass.seen.is_some() && seen.count() == 0 {
-            // What the runs before have read can't be told any more.
+            // The records seen by earlier runs are lost, so the pass begins again.
             pass = Pass::new(self.run.api.now());
         }
         if is_due {
@@ -69,7 +70,7 @@ impl Collector<'_> {
         }
     }
 
-    /// The stream's part of the checkpoint.
+    /// Changes the stream's state on the checkpoint.
     pub(super) fn inventory_state<T>(&self, change: impl FnOnce(&mut InventoryState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.inventory(self.stream)))
     }
@@ -81,7 +82,7 @@ impl Collector<'_> {
         !fresh || state.pass.is_some() || state.stored.open.is_some() || state.accept_deletions > 0
     }
 
-    /// The lists that stand by themselves, and those that each record of the first one has.
+    /// Reads all lists: those by themselves, and those of each record of the first list.
     async fn read_parts(
         &self,
         facts: &'static Inventory,
@@ -102,7 +103,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// The lists that are stuck and due, and no others.
+    /// Reads only the lists that are stuck and due.
     async fn read_stuck(
         &self,
         facts: &'static Inventory,
@@ -121,7 +122,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// A list that stands by itself, after the first one: where it fails it is stuck, and the others are read.
+    /// Reads a list by itself, other than the first. If it fails, it is stuck, and the others are read.
     async fn read_further(
         &self,
         facts: &'static Inventory,
@@ -144,7 +145,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// One record's list after another's, those that are stuck last.
+    /// Reads the list of each record. Stuck ones come last.
     async fn read_of_each(
         &self,
         facts: &'static Inventory,
@@ -154,12 +155,12 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
         if !reading.pass.is_partial {
-            // Who is gone has no list.
+            // A record that is gone has no list, so nothing of it is stuck.
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
         }
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
-        // Where a row can't be read, it may be that of a record which is not among them; one that is gone is never heard of
-        // again unless it is asked for.
+        // If the pass is partial, a record may exist without being among the ids. If its list is stuck, it must be
+        // tried: nothing else would show that it is gone.
         let may_be_there = |id: &&str| reading.pass.is_partial || all.contains(*id);
         round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
         let last = reading.pass.parent.clone();
@@ -198,7 +199,8 @@ impl Collector<'_> {
         read
     }
 
-    /// The reading is at its end. Where it is whole, what it didn't see is missed, and what was missed twice is gone.
+    /// Closes a pass that was read to its end. If it is complete, records that it lacks count as missed, and records
+    /// missed twice as deleted.
     async fn close_whole(&self, facts: &'static Inventory, mut reading: PassReading) -> Result<Outcome, Error> {
         let (known, mut seen) = reading.take_compared();
         let mut stuck = self.stuck(|stuck| stuck.clone());
@@ -233,7 +235,8 @@ impl Collector<'_> {
         refused.map_or(Ok(Outcome::Complete), Err)
     }
 
-    /// The reading is not at its end: what is new or changed is stored, and the next run goes on, or begins again.
+    /// Closes a pass that was not read to its end. New and changed records are stored. The next run continues or begins
+    /// again.
     async fn suspend(&self, mut reading: PassReading, error: Error) -> Result<Outcome, Error> {
         let pass = &mut reading.pass;
         let mut told = None;
@@ -241,7 +244,7 @@ impl Collector<'_> {
             pass.runs_since_restart = pass.runs_since_restart.map(|runs| runs + 1);
             told = pass.runs_since_restart.filter(|runs| *runs >= MOST_RUNS).map(|runs| {
                 Error::Totals(format!(
-                    "{runs} runs since the list of {} disagreed with the API's own total, and was begun again, none has read it to its end: it changes faster than it is read; what is new or changed is stored, nobody is taken for deleted",
+                    "{runs} runs since the list of {} disagreed with the API's own total, and was begun again, none has read it to its end: it changes faster than it is read; new and changed records are stored, and none counts as deleted",
                     self.stream
                 ))
             });
@@ -261,7 +264,7 @@ impl Collector<'_> {
         Err(told.unwrap_or(error))
     }
 
-    /// `pass` is where the next run goes on. Without it what was seen is known now.
+    /// Closes with `pass`, from which the next run continues. Without it the seen records become the known ones.
     async fn close_unfinished(&self, mut reading: PassReading, pass: Option<Pass>) -> Result<(), Error> {
         let (known, seen) = reading.take_compared();
         let rows = seen.count() as u64 + reading.pass.set_aside;
@@ -305,8 +308,8 @@ impl HeldLists {
         self.parents.is_empty() && self.lists.is_empty()
     }
 
-    /// Nobody is missed on a list that can't be read, nor on another one of the same record. What is on one that can't be
-    /// found may be gone.
+    /// A record on a list that can't be read doesn't count as missed, nor does one on another list of the same parent.
+    /// On a list that can't be found, records count as missed.
     fn keep(
         &self,
         facts: &'static Inventory,
@@ -331,12 +334,12 @@ impl HeldLists {
     }
 }
 
-/// A list that stands by itself.
+/// A list by itself.
 fn alone(part: &Part) -> What {
     What::List { list: part.name.to_owned(), id: None }
 }
 
-/// Whose list it is, of those that each record has.
+/// The record whose list is stuck, if it is a list of this part.
 fn parent_of<'a>(what: &'a What, part: &Part) -> Option<&'a String> {
     match what {
         What::List { list, id } if list == part.name => id.as_ref(),

@@ -1,4 +1,4 @@
-//! Under what a stored line is known, for whoever has only the lines.
+//! Returns the key of a stored line, for callers that have only lines.
 
 use crate::collect::inventory;
 use crate::core::dialect::Dialect;
@@ -6,7 +6,7 @@ use crate::core::ndjson;
 use crate::core::stream::Stream;
 use crate::incydr::facts::Kind;
 
-/// None where nothing is known of a stream's lines.
+/// None for a stream without known records.
 pub fn known_key(dialect: Dialect, stream: Stream, line: &str) -> Option<String> {
     match stream.kind_in(dialect)? {
         Kind::Events(_) | Kind::Findings(_) => None,

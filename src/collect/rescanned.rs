@@ -1,5 +1,5 @@
-//! Records that change without the API telling when: what began lately is read again in every run, what is older ever
-//! more rarely, slice by slice of the time at which it began. What differs from what is stored is stored once more.
+//! Collects records that change without a filter for changes. Recent ones are read again in every run, older ones less
+//! often, in slices of the time at which they began. Changed records are stored again.
 
 mod slice;
 mod sublist;
@@ -16,16 +16,17 @@ use crate::core::stream::Class;
 use crate::core::stuck::What;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::facts::Rescanned;
+use chrono::TimeDelta;
 
-/// For what is older than the youngest so many requests are made in one run, and half of its time is used: the rest is
-/// the next run's, so that a large tenant's sessions never take what its events need.
+/// Limit for older records in one run; besides, they get half of the run's time. The rest is left to the next run, so
+/// that a large tenant's sessions don't take what its events need.
 const REQUESTS_A_RUN: u64 = 120;
-/// One object holds about so many bytes at most, gzipped.
+/// Limit for the size of one object, in gzipped bytes.
 const OBJECT_BYTES: u64 = 8 << 20;
-/// What began earlier than what is read again is known for so much longer.
-const KNOWN_FOR: i64 = DAY;
+/// A known record is forgotten this long after it is too old to be read again.
+const KNOWN_FOR: TimeDelta = DAY;
 
-/// What of a run may be used for what is older than the youngest.
+/// The requests and the time that a run may use for older records.
 struct Share {
     requests: u64,
     until: Millis,
@@ -37,11 +38,11 @@ impl Collector<'_> {
         let mut round = self.stuck(|stuck| Round::new(None, stuck));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
-        // By our own clock, as the run's times are.
+        // Uses our own clock, as the run's times do.
         let began = Millis::now();
         let share = Share {
             requests: self.requests() + REQUESTS_A_RUN,
-            until: began + (self.run.times.read_until.0 - began.0) / 2,
+            until: began + (self.run.times.read_until - began) / 2,
         };
         let (mut known, mut failed) = (None, None);
         loop {
@@ -68,7 +69,7 @@ impl Collector<'_> {
         }
     }
 
-    /// The stream's part of the checkpoint.
+    /// Changes the stream's state on the checkpoint.
     fn rescanned_state<T>(&self, change: impl FnOnce(&mut RescannedState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.rescanned(self.stream)))
     }
@@ -77,7 +78,7 @@ impl Collector<'_> {
         self.tally.calls.requests.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Reads what is due; answers whether there is more, for which this snapshot has no room.
+    /// Reads the slices that are due. Returns whether more are due than this snapshot has room for.
     async fn sweep(&self, facts: &'static Rescanned, reading: &mut SweepReading, share: &Share) -> Result<bool, Error> {
         loop {
             let Some(sweep) = reading.swept.sweeps.first().cloned() else { return Ok(false) };
@@ -93,7 +94,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Stores what was found. What was swept is covered, but for what is stuck.
+    /// Stores the new and changed records. The swept time is covered, except for stuck records.
     async fn close_sweeps(&self, reading: SweepReading) -> Result<(Known, Round), Error> {
         let SweepReading { mut snapshot, mut round, rows, total, swept, .. } = reading;
         if snapshot.has_found() {
@@ -111,8 +112,8 @@ impl Collector<'_> {
         Ok((known, round))
     }
 
-    /// What began earlier need not be known any longer. What is stuck may be older than what is read again, and is
-    /// compared when it answers at last.
+    /// Returns the time before which known records may be forgotten. A stuck record may be older than the time that is
+    /// read again, and must be compared once it answers.
     fn forget_before(&self) -> Millis {
         let since = self.stuck(|stuck| stuck.iter().map(|stuck| stuck.since).min());
         let now = self.run.api.now();

@@ -1,11 +1,13 @@
-//! Versions: what was updated since the last list is listed, each record's detail is fetched, and what differs from
-//! what is stored is stored once more. Details that don't fit a run stay pending on the checkpoint.
+//! Collects versions: lists what was updated since the last list, fetches the detail of each record, and stores the
+//! changed ones. Details that don't fit a run stay pending on the checkpoint.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::info;
 
 use super::Collector;
@@ -18,33 +20,35 @@ use crate::core::ndjson;
 use crate::core::round::Round;
 use crate::core::stream::Class;
 use crate::core::stuck::What;
-use crate::core::time::{DAY, MINUTE, Millis};
+use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::{Caller, Request};
 
-/// A list goes back so far behind the instant at which the last one was opened.
-const OVERLAP: i64 = 10 * MINUTE;
-/// So many details are one reading, and so at most one object.
+/// A list begins this long before the instant at which the last one was opened.
+const OVERLAP: TimeDelta = TimeDelta::minutes(10);
+/// Limit for the details of one reading, and so of one object.
 const PART: usize = 500;
 const TRIES: u32 = 3;
 
-/// What one list told.
+/// The result of one list.
 struct Listed {
-    /// What was asked for.
+    /// The request.
     request: Value,
     ids: BTreeSet<String>,
-    /// Rows without an id: the keys of their bytes.
+    /// The keys under which rows without an id were set aside.
     odd: Vec<String>,
     total: u64,
+    /// Too many rows without an id.
+    drifted: Option<Error>,
 }
 
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         self.keep_known().await?;
         let due = self.due();
-        // What is pending is fetched also when the list, which says what else there is, contradicts itself.
+        // Pending details are fetched even if the list contradicts itself.
         let failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
             listed => listed.map(|()| None)?,
@@ -54,7 +58,7 @@ impl Collector<'_> {
         round.add_due(due.into_iter().filter_map(What::into_id).filter(|id| pending.contains(id)));
         round.add(pending);
         let (mut known, not_found) = (None, Mutex::default());
-        // Only who has something to compare needs to know what is stored.
+        // The known records are needed only if there is something to compare.
         while !round.is_over() {
             let key_of = |line: &str| ndjson::field(line, facts.list.field);
             let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
@@ -78,7 +82,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Compares the whole list with what is known: what two of them are without is gone, and told.
+    /// Compares the whole list with the known records. Records missing from two whole lists are deleted, and get a
+    /// tombstone.
     async fn tell_gone(&self, facts: &'static Versions, known: Option<Known>) -> Result<(), Error> {
         let Some(shown) = self.shown(facts).await? else { return Ok(()) };
         let key_of = |line: &str| ndjson::field(line, facts.list.field);
@@ -93,7 +98,7 @@ impl Collector<'_> {
         let Gone { believed: gone, doubted } = Gone::of(missing, count, now);
         let doubted = (doubted > 0).then(|| {
             format!(
-                "{doubted} of {count} known {} would be gone at once, so none of them is taken for deleted; it is believed once all whole lists of 24 hours agree",
+                "{doubted} of {count} known {} would be gone at once, so none of them counts as deleted until all whole lists of 24 hours agree",
                 self.stream
             )
         });
@@ -116,18 +121,18 @@ impl Collector<'_> {
         doubted.map_or(Ok(()), |why| Err(Error::Totals(why)))
     }
 
-    /// What was not found once more is gone where the whole list doesn't show it any longer.
+    /// Drops pending records that can't be found and that the whole list doesn't show any more.
     async fn drop_gone(&self, facts: &'static Versions, not_found: &BTreeSet<String>) -> Result<(), Error> {
         let Some(shown) = self.shown(facts).await? else { return Ok(()) };
         for id in not_found.difference(&shown) {
-            info!(stream = %self.stream, id, "it is neither found nor listed any more, and so is gone");
+            info!(stream = %self.stream, id, "a record is neither found nor listed any more: it is gone");
             self.versions_state(|state| state.pending.remove(id));
             self.stuck(|stuck| stuck.heal(&What::Id(id.clone())));
         }
         Ok(())
     }
 
-    /// The ids on the whole list; none where they are fewer than it counts.
+    /// Returns the ids on the whole list. None if they are fewer than its total.
     async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
@@ -141,7 +146,7 @@ impl Collector<'_> {
         Ok(listing.total().is_some_and(|total| total <= shown.len() as u64).then_some(shown))
     }
 
-    /// So many details as one snapshot holds.
+    /// Fetches as many details as one snapshot may hold.
     async fn fetch(
         &self,
         facts: &'static Versions,
@@ -170,7 +175,8 @@ impl Collector<'_> {
         self.ask_each(round, PART, ask, take).await
     }
 
-    /// What was fetched is no longer pending. What is stuck still is, and all else is covered.
+    /// Closes a snapshot. Fetched records are not pending any more. The stream is covered once only stuck records are
+    /// pending.
     async fn close_part(&self, round: &mut Round, snapshot: Snapshot) -> Result<Known, Error> {
         let judged = round.judged();
         let counted = Counted { rows: judged.answered.len() as u64, total: None };
@@ -189,7 +195,8 @@ impl Collector<'_> {
         .await
     }
 
-    /// What is known is stored anew each month, also where nothing changes: what is older may be swept.
+    /// Stores the known records again each month, even if nothing has changed: a lifecycle rule may delete older
+    /// objects.
     async fn keep_known(&self) -> Result<(), Error> {
         let known = self.versions_state(|state| state.stored.known.clone());
         let Some(old) = known.filter(|at| !Known::is_of_this_month(at)) else { return Ok(()) };
@@ -199,26 +206,26 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// The stream's part of the checkpoint.
+    /// Changes the stream's state on the checkpoint.
     fn versions_state<T>(&self, change: impl FnOnce(&mut VersionsState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.versions(self.stream)))
     }
 
-    /// Lists what was updated, until there are as many ids as the API counts. Nothing of a list is stored.
+    /// Lists what was updated, until there are as many ids as the API counts. Stores no record.
     async fn list(&self, facts: &'static Versions) -> Result<(), Error> {
         for _ in 0..TRIES {
             let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
             let is_new = part.is_none();
             let mut part =
                 part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
-            let Listed { request, ids, odd, total } = self.list_once(facts, since, &part).await?;
+            let Listed { request, ids, odd, total, drifted } = self.list_once(facts, since, &part).await?;
             if is_new {
-                // In a warm container only now the API's clock is known.
+                // In a warm container the API's clock is known only after the first answer.
                 part.began = self.run.api.at(part.began);
             }
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
-            // What a list shows beyond its count makes the count the liar.
-            let whole = rows >= total;
+            // If the list has more rows than its total, the total is wrong.
+            let whole = rows >= total && drifted.is_none();
             let done = ReadingEntry {
                 request,
                 rows,
@@ -234,7 +241,7 @@ impl Collector<'_> {
                 if whole {
                     state.listed_to = Some(part.began);
                     if since.is_none() {
-                        // All was listed, and nothing was known before.
+                        // Everything was listed while nothing was known, so there is nothing to compare.
                         state.compared_at.get_or_insert(part.began);
                     }
                     if state.pending.is_subset(&held_up) {
@@ -244,6 +251,9 @@ impl Collector<'_> {
             });
             if whole {
                 return Ok(());
+            }
+            if let Some(drifted) = drifted {
+                return Err(drifted);
             }
         }
         let message = format!(
@@ -261,7 +271,8 @@ impl Collector<'_> {
     ) -> Result<Listed, Error> {
         let interval = |since: Millis| {
             let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
-            // To well after now, so that no clock cuts off what is updated meanwhile.
+            // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just been
+            // updated.
             (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(part.began + DAY)))
         };
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
@@ -272,7 +283,7 @@ impl Collector<'_> {
             listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
         let mut ids = part.seen.clone();
-        let mut odd = Vec::new();
+        let (mut odd, mut drifted) = (Vec::new(), None);
         loop {
             let rows = match listing.rows(&self.caller()).await {
                 Ok(Some(rows)) => rows,
@@ -282,26 +293,36 @@ impl Collector<'_> {
                     return Err(error.into());
                 }
             };
+            let mut unnamed = Vec::new();
             for row in rows {
                 match row {
                     ListRow::Record { id, .. } => {
                         ids.insert(id);
                     }
-                    ListRow::Unreadable { bytes, why } => {
-                        // Its detail may be in better shape.
-                        if let Some(id) = ndjson::member(&bytes, facts.list.id()) {
+                    ListRow::Unreadable { bytes, why } => match ndjson::member(&bytes, facts.list.id()) {
+                        // Its detail may be readable.
+                        Some(id) => {
                             ids.insert(id);
-                        } else {
-                            odd.push(self.set_aside(&bytes, &why).await?);
                         }
-                    }
+                        None => unnamed.push(ListRow::Unreadable { bytes, why }),
+                    },
+                }
+            }
+            let before = part.odd + odd.len() as u64;
+            if let Some(drift) = self.drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
+                drifted.get_or_insert_with(|| drift.error(self.stream.name()));
+                continue;
+            }
+            for row in unnamed {
+                if let ListRow::Unreadable { bytes, why } = row {
+                    odd.push(self.set_aside(&bytes, &why).await?);
                 }
             }
         }
-        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0) })
+        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), drifted })
     }
 
-    /// A list that the time cut off goes on from its page in the next run.
+    /// Notes the page of a list that ran out of time. The next run continues there.
     fn keep_list(&self, error: &ApiError, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
         if let (true, Some(page)) = (matches!(error, ApiError::OutOfTime), listing.next_page()) {
             self.versions_state(|state| {
@@ -319,16 +340,23 @@ impl Collector<'_> {
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
         let record = self.run.api.send(&request, caller, read).await?;
-        Ok(match ListRow::single(&record, facts.list.field) {
-            ListRow::Record { id: told, .. } if told != id => {
-                ListRow::Unreadable { bytes: record.into(), why: format!("its {} is not {id}", facts.list.id()) }
+        match ListRow::single(&record, facts.list.field) {
+            ListRow::Record { id: told, .. } if told != id => Err(another(facts, id, &told)),
+            // It is JSON, so it is not this record's bytes that are damaged: it may answer the next time.
+            ListRow::Unreadable { .. } if serde_json::from_slice::<&RawValue>(&record).is_ok() => {
+                Err(another(facts, id, "missing"))
             }
-            row => row,
-        })
+            row => Ok(row),
+        }
     }
 }
 
-/// `{"number":7,"_deleted":true,…}`: its id as the API writes it.
+fn another(facts: &Versions, id: &str, told: &str) -> Error {
+    let why = format!("{id} was asked for, and the {} of the answer is {told}", facts.list.id());
+    ApiError::Unexpected { what: format!("GET {}{id}", facts.detail), why }.into()
+}
+
+/// For example `{"number":7,"_deleted":true,…}`, with the id in the API's form.
 fn tombstone(name: &str, id: &str, at: Millis) -> String {
     let id = id.parse::<u64>().map_or_else(|_| Value::from(id), Value::from);
     format!(r#"{{"{name}":{id},"_deleted":true,"_deletedAt":"{at}"}}"#)

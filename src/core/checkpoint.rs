@@ -12,6 +12,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -221,7 +222,7 @@ impl Checkpoint {
 
     /// Where a run before this one was attempted and came to nothing, the stream begins where that one would have begun.
     /// `now` is the earlier of our clock and the API's.
-    pub fn begin_at_first_attempt(&mut self, stream: Stream, lookback: i64, now: Millis) {
+    pub fn begin_at_first_attempt(&mut self, stream: Stream, lookback: TimeDelta, now: Millis) {
         if let Some(at) = self.attempted.remove(&stream) {
             let from = (at.min(now) - lookback).floor(SECOND);
             self.events(stream).live_from.get_or_insert(from);
@@ -447,10 +448,10 @@ mod tests {
         assert!(checkpoint.attempt(Stream::Audit, Millis(100_000)));
         assert!(!checkpoint.attempt(Stream::Audit, Millis(200_000)), "the first one counts");
         assert!(checkpoint.is_blank());
-        checkpoint.begin_at_first_attempt(Stream::Audit, 60_000, Millis(300_000));
+        checkpoint.begin_at_first_attempt(Stream::Audit, TimeDelta::minutes(1), Millis(300_000));
         assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
         assert!(!checkpoint.attempt(Stream::Audit, Millis(400_000)) && checkpoint.attempted.is_empty());
-        checkpoint.begin_at_first_attempt(Stream::Audit, 60_000, Millis(500_000));
+        checkpoint.begin_at_first_attempt(Stream::Audit, TimeDelta::minutes(1), Millis(500_000));
         assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
     }
 

@@ -1,58 +1,60 @@
-//! Where an event stream's rows lie, as far as this run knows: plain arithmetic.
+//! Estimates the rows that an event stream has per span, from what this run has seen, and cuts windows by that.
+
+use chrono::TimeDelta;
 
 use crate::core::intervals::Span;
-use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::time::{DAY, Millis, SECOND, millis, scaled};
 
-/// A filter of the API may cut at milliseconds or at seconds, inclusive or not. So each request begins 1 s before its
-/// window. It ends at a whole second, before which every such filter shows all.
-pub const MARGIN: i64 = SECOND;
-/// A window is no shorter than 2 s: in a shorter one the margins would hold more rows than the window.
-pub const SHORTEST: i64 = 2 * SECOND;
-/// A window is no longer than a day, because each of its hours is an object of its own.
-pub const LONGEST: i64 = DAY;
-/// A window that follows a sparse one is at most so many times as long.
-const GROWTH: i64 = 8;
-/// A span is counted before it is read where it would hold so many times too many rows, if they lay evenly.
+/// Requests begin 1 s before their window and end at the next whole second. So they return every row of the window,
+/// whether the API's filter cuts at milliseconds or at seconds, inclusive or not.
+pub const MARGIN: TimeDelta = SECOND;
+/// A window is at least 2 s long. In a shorter one the margins would hold more rows than the window.
+pub const SHORTEST: TimeDelta = TimeDelta::seconds(2);
+/// A window is at most a day long, because each of its hours becomes an object.
+pub const LONGEST: TimeDelta = DAY;
+/// A window after a sparse one is at most this many times as long.
+const GROWTH: f64 = 8.0;
+/// A span is counted before it is read if, with this uneven a distribution, it could have too many rows.
 const LIKELY_TOO_MANY: f64 = 16.0;
-/// One window's records are held gzipped in memory until they are stored: at most so many bytes, as far as is known.
+/// Limit for a window's records, which are held in memory until they are stored, in gzipped bytes as far as known.
 const MOST_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
 
-/// Spans with their number of rows, disjoint and in order.
+/// Spans with their numbers of rows, disjoint and in order.
 #[derive(Clone, Debug, Default)]
 pub struct Density {
     pieces: Vec<Piece>,
-    /// Of the window or count that ended last.
+    /// The last window or count that ended.
     last: Option<Last>,
-    /// The API's counts stop here, however many rows there are.
+    /// The greatest number that the API counts to, if it has shown one.
     cap: Option<u64>,
     counts: usize,
 }
 
-/// Rows of a span.
+/// The number of rows in a span.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     pub span: Span,
     pub rows: u64,
-    /// They are the API's own count, of which nothing was taken off.
+    /// The number is the API's own count, and nothing was subtracted.
     pub is_exact: bool,
-    /// The count of which this is a part.
+    /// The count that this is a part of.
     count: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
     span: Span,
-    /// Rows a millisecond: of the windows before it too, as long as they were alike.
+    /// Rows per millisecond, averaged over similar windows before it.
     density: f64,
-    /// It held about as many rows as a window should.
+    /// It had about as many rows as a window should have.
     is_typical: bool,
 }
 
-/// What to do at the beginning of a gap.
+/// The next step at the beginning of a gap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cut {
     Count(Span),
-    /// What is under way tells where to cut.
+    /// Wait: a window or count under way determines where to cut.
     Wait,
     Read {
         span: Span,
@@ -62,13 +64,13 @@ pub enum Cut {
 }
 
 impl Density {
-    /// The API counts `rows` in a span.
+    /// Notes the API's count of a span.
     pub fn counted(&mut self, span: Span, rows: u64) {
         self.put(span, rows);
         self.last = Some(Last { span, density: per_milli(span, rows), is_typical: false });
     }
 
-    /// A window was planned, and is taken to hold so many rows.
+    /// Notes that a window was planned, with its expected rows.
     pub fn planned(&mut self, span: Span, expected: u64) {
         let Some(whole) = self.at(span.from).filter(|piece| piece.span != span) else { return };
         self.put(span, expected);
@@ -77,7 +79,7 @@ impl Density {
         }
     }
 
-    /// A window was read: `inside` of its rows lie in it. `most` is how many it might have held.
+    /// Notes that a window was read. `inside` of its rows lie in it; it could have had `most`.
     pub fn read(&mut self, span: Span, inside: u64, most: u64) {
         self.correct(span, inside);
         self.pieces.retain(|piece| piece.span != span);
@@ -88,7 +90,7 @@ impl Density {
         self.last = Some(Last { span, density, is_typical });
     }
 
-    /// What a window held more or less than was expected, the rest of its count holds less or more.
+    /// Moves the difference between expected and real rows of a window to the rest of its count.
     fn correct(&mut self, span: Span, rows: u64) {
         let Some(piece) = self.pieces.iter().find(|piece| piece.span == span).copied() else { return };
         let rest = self.pieces.iter_mut().filter(|rest| rest.count == piece.count && rest.span > span);
@@ -97,40 +99,40 @@ impl Density {
         }
     }
 
-    /// A window turned out to hold more rows than it may.
+    /// Notes that a window has more rows than it may have.
     pub fn too_dense(&mut self, span: Span, rows: u64) {
         self.correct(span, rows);
         self.put(span, rows);
-        // Nobody knows where in it they lie: one window at a time, until one is typical.
-        let before = Span { from: span.from - span.millis(), to: span.from };
+        // Nobody knows where in the window the rows are. So windows are read one at a time, until one is typical.
+        let before = Span { from: span.from - span.length(), to: span.from };
         self.last = Some(Last { span: before, density: per_milli(span, rows), is_typical: false });
     }
 
-    /// A count that is lower than what was shown is a cap.
+    /// Notes that the API's counts stop at `at`, because it returned more rows than it counted.
     pub fn capped(&mut self, at: u64) {
         self.cap = Some(self.cap.map_or(at, |cap| cap.min(at)));
         self.pieces.retain(|piece| piece.rows < at);
         self.last = None;
     }
 
-    /// Whether a count may be a cap: it is one that was seen, or a multiple of 10,000.
+    /// Whether a count may be a cap: it has reached one that was seen before, or is a multiple of 10,000.
     pub fn may_be_capped(&self, rows: u64) -> bool {
         self.cap.is_some_and(|cap| rows >= cap) || rows > 0 && rows.is_multiple_of(10_000)
     }
 
-    /// Replaces what was known of a span; what surrounds it keeps the rest of the rows.
+    /// Replaces the rows of a span. The spans around it keep the rest of their rows.
     fn put(&mut self, span: Span, rows: u64) {
         let mut rest = Vec::new();
         self.counts += 1;
         let count = self.counts;
         self.pieces.retain(|piece| {
             let Some(inner) = piece.span.intersection(span) else { return true };
-            let gone = if inner == span { rows } else { share(piece.rows, inner.millis(), piece.span.millis()) };
+            let gone = if inner == span { rows } else { share(piece.rows, inner.length(), piece.span.length()) };
             let left = piece.rows.saturating_sub(gone);
             let around = [Span::new(piece.span.from, inner.from), Span::new(inner.to, piece.span.to)];
-            let length: i64 = around.iter().flatten().map(|span| span.millis()).sum();
+            let length: TimeDelta = around.iter().flatten().map(|span| span.length()).sum();
             for span in around.into_iter().flatten() {
-                let rows = share(left, span.millis(), length);
+                let rows = share(left, span.length(), length);
                 rest.push(Piece { span, rows, is_exact: false, count: piece.count });
             }
             false
@@ -144,55 +146,62 @@ impl Density {
         self.pieces.iter().find(|piece| piece.span.contains(at)).copied()
     }
 
-    /// The next window at the beginning of a gap, or what must be counted first. `most` is how many rows it may hold.
+    /// Returns the next window at the beginning of a gap, or the span to count first. `most` returns how many rows it
+    /// may have.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> Cut {
         let Some(piece) = self.at(gap.from) else { return Cut::Count(gap) };
         let Some(known) = piece.span.intersection(gap) else { return Cut::Count(gap) };
         let is_whole = known == piece.span;
-        let rows = if is_whole { piece.rows } else { share(piece.rows, known.millis(), piece.span.millis()) };
+        let rows = if is_whole { piece.rows } else { share(piece.rows, known.length(), piece.span.length()) };
         let is_exact = piece.is_exact && is_whole;
-        if self.may_be_capped(rows) && is_exact && known.millis() >= 2 * SHORTEST {
+        if self.may_be_capped(rows) && is_exact && known.length() >= SHORTEST * 2 {
             return Cut::Count(first_half(known));
         }
         let most = most(rows.max(1));
         if rows == 0 && !is_exact {
-            // The rest of a piece of which all rows were read: one count tells whether it is empty.
+            // The rest of a piece whose rows have all been read. One count says whether it is empty.
             return Cut::Count(known);
         }
-        if rows <= most && known.millis() <= LONGEST {
+        if rows <= most && known.length() <= LONGEST {
             let count = is_exact.then_some(rows);
             return Cut::Read { span: known, count, expected: Some(rows) };
         }
-        // A twentieth less, so that chance seldom takes one more page.
+        // 5 % less, so that chance seldom takes another page.
         let target = most as f64 * 0.95;
-        let average = rows as f64 / known.millis() as f64;
+        let average = per_milli(known, rows);
         let last = self.last.filter(|last| last.is_typical || last.span.to == known.from || is_busy);
         let ideal = match last {
-            // Much denser rows lie ahead, or these were sparse, which may end anywhere: one window at a time.
+            // The rows ahead are much denser, or those behind were sparse and that may end anywhere. One window at a
+            // time.
             Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return Cut::Wait,
             Some(last) if last.is_typical => target / last.density,
-            Some(last) => (target / last.density).min((last.span.millis() * GROWTH) as f64),
+            Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
             None => target / average,
         };
         let is_sure = is_exact || last.is_none_or(|last| last.is_typical) || average * ideal < target * LIKELY_TOO_MANY;
-        let fits = (ideal.min(1e15) as i64).saturating_sub(MARGIN).max(SHORTEST);
-        let fits = if rows > most { fits.min((known.millis() / 2).max(SHORTEST)) } else { fits };
+        let fits = (millis(ideal.min(1e15) as i64) - MARGIN).max(SHORTEST);
+        let fits = if rows > most { fits.min((known.length() / 2).max(SHORTEST)) } else { fits };
         if is_sure {
             let span = first(known, fits.min(LONGEST));
-            return Cut::Read { span, count: None, expected: Some(share(rows, span.millis(), known.millis())) };
+            return Cut::Read { span, count: None, expected: Some(share(rows, span.length(), known.length())) };
         }
         Cut::Count(first(known, fits))
     }
 }
 
-/// Rows a millisecond.
+/// Rows per millisecond.
 #[allow(clippy::cast_precision_loss)]
 fn per_milli(span: Span, rows: u64) -> f64 {
-    rows as f64 / span.millis() as f64
+    rows as f64 / in_millis(span.length())
 }
 
-/// How fast rows were read in this run, and how large they are.
+#[allow(clippy::cast_precision_loss)]
+fn in_millis(length: TimeDelta) -> f64 {
+    length.num_milliseconds() as f64
+}
+
+/// The speed at which rows were read in this run, and their size.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     per_row: Option<PerRow>,
@@ -211,61 +220,62 @@ impl Pace {
     }
 
     #[allow(clippy::cast_precision_loss)]
-    pub fn note(&mut self, rows: u64, bytes: u64, millis: i64) {
+    pub fn note(&mut self, rows: u64, bytes: u64, took: TimeDelta) {
         if rows > 0 {
             let rows = rows as f64;
-            self.per_row = Some(PerRow { millis: millis.max(1) as f64 / rows, bytes: bytes.max(1) as f64 / rows });
+            let millis = in_millis(took).max(1.0) / rows;
+            self.per_row = Some(PerRow { millis, bytes: bytes.max(1) as f64 / rows });
         }
     }
 
-    /// The gzipped size of so many rows and a tenth more. 0 while nothing is known.
+    /// The gzipped size of so many rows plus 10 %. 0 until a window was read.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn bytes(self, rows: u64) -> u64 {
         self.per_row.map_or(0, |per_row| (per_row.bytes * rows as f64 * 1.1) as u64)
     }
 }
 
-/// The sizes of windows, in rows.
+/// The limits for the rows of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub full_page: u64,
 }
 
 impl Sizes {
-    /// A window holds at most four full pages by the API's count.
+    /// A window has at most four full pages of rows by the API's count.
     pub fn most(self) -> u64 {
         4 * self.full_page
     }
 
-    /// A window that turns out to hold up to one page more than it was cut for is read all the same.
+    /// A window with up to one page more than planned is read all the same.
     pub fn too_many(self, rows: u64) -> u64 {
         rows.saturating_add(self.full_page)
     }
 
-    /// How many of `count` rows the next window may hold when the run has `left` milliseconds: as many as fit 60 % of
-    /// that time and the memory, in full pages where it is more than one. Before the pace is known it is one page, unless
-    /// all rows fit one window and 20 s are left.
+    /// Returns how many of `count` rows the next window may have if the run has `left` milliseconds: as many as fit in
+    /// 60 % of that time and in memory, in full pages if it is more than one. Until the pace is known it is one page,
+    /// unless all rows fit one window and 20 s are left.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-    pub fn next(self, count: u64, left: i64, pace: Pace) -> u64 {
-        const PLENTY: i64 = 20 * SECOND;
+    pub fn next(self, count: u64, left: TimeDelta, pace: Pace) -> u64 {
+        const PLENTY: TimeDelta = TimeDelta::seconds(20);
         const SHARE_OF_TIME: f64 = 0.6;
         let Some(PerRow { millis, bytes }) = pace.per_row else {
             return if count <= self.most() && left >= PLENTY { self.most() } else { self.full_page };
         };
-        let in_time = left.max(0) as f64 * SHARE_OF_TIME / millis;
+        let in_time = in_millis(left).max(0.0) * SHARE_OF_TIME / millis;
         let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most());
         if fits > self.full_page { fits / self.full_page * self.full_page } else { fits }
     }
 }
 
-/// The span that a request for a window asks for.
+/// The span that is requested for a window.
 pub fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) }
 }
 
-/// The first `length` milliseconds of a span, up to a whole second; all of it where less than 2 s would be left.
-pub fn first(span: Span, length: i64) -> Span {
-    if length >= span.millis() {
+/// The first `length` milliseconds of a span, up to a whole second. The whole span if less than 2 s would be left.
+pub fn first(span: Span, length: TimeDelta) -> Span {
+    if length >= span.length() {
         return span;
     }
     let to = (span.from + length).ceil(SECOND);
@@ -273,26 +283,27 @@ pub fn first(span: Span, length: i64) -> Span {
 }
 
 fn first_half(span: Span) -> Span {
-    first(span, span.millis() / 2)
+    first(span, span.length() / 2)
 }
 
-/// The part of `whole` that `part` has in `of`, rounded down.
-pub fn share(whole: u64, part: i64, of: i64) -> u64 {
-    let exact = u128::from(whole) * u128::from(part.unsigned_abs()) / u128::from(of.unsigned_abs().max(1));
+/// The share of `whole` for `part` of `of`, rounded down.
+pub fn share(whole: u64, part: TimeDelta, of: TimeDelta) -> u64 {
+    let [part, of] = [part, of].map(|length| u128::from(length.num_milliseconds().unsigned_abs()));
+    let exact = u128::from(whole) * part / of.max(1);
     u64::try_from(exact).unwrap_or(u64::MAX)
 }
 
-/// Cuts a span into `parts` of about the same length, none shorter than 2 s or much longer than a day, at whole seconds
-/// where that is possible.
+/// Cuts a span into `parts` of about equal length, at least 2 s and not much more than a day, at whole seconds if
+/// possible.
 pub fn cut(span: Span, parts: u64) -> Vec<Span> {
-    let least = (span.millis() + LONGEST - 1) / LONGEST;
-    let most = (span.millis() / SHORTEST).max(1);
-    let parts = i64::try_from(parts).unwrap_or(i64::MAX).clamp(least.min(most), most);
+    let [length, shortest, longest] =
+        [span.length(), SHORTEST, LONGEST].map(|length| length.num_milliseconds().unsigned_abs());
+    let most = (length / shortest).max(1);
+    let parts = parts.clamp(length.div_ceil(longest).min(most), most);
     let mut from = span.from;
     let mut cut = Vec::new();
     for n in 1..=parts {
-        let exact = i128::from(span.millis()) * i128::from(n) / i128::from(parts);
-        let to = Millis(span.from.0 + i64::try_from(exact).unwrap_or(0)).floor(SECOND);
+        let to = (span.from + scaled(span.length(), n, parts)).floor(SECOND);
         let to = if n == parts { span.to } else { to };
         cut.extend(Span::new(from, to));
         from = from.max(to);
@@ -300,11 +311,11 @@ pub fn cut(span: Span, parts: u64) -> Vec<Span> {
     cut
 }
 
-/// Cuts a span into halves; none where they would be shorter than 2 s.
+/// Cuts a span into halves. None if they would be shorter than 2 s.
 pub fn halves(span: Span) -> Option<[Span; 2]> {
-    if span.millis() < 2 * SHORTEST {
+    if span.length() < SHORTEST * 2 {
         return None;
     }
-    let middle = (span.from + span.millis() / 2).floor(SECOND);
+    let middle = (span.from + span.length() / 2).floor(SECOND);
     Some([Span::new(span.from, middle)?, Span::new(middle, span.to)?])
 }

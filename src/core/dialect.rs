@@ -1,10 +1,9 @@
-//! Which endpoints the API has.
+//! The two sets of endpoints that the API may have.
 
-/// Which endpoints the API has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Those that the vendor's SDK calls.
+    /// The endpoints that the vendor's SDK calls.
     Sdk,
-    /// Those that the Google `SecOps` guide prints.
+    /// The endpoints that the Google `SecOps` guide prints.
     Guide,
 }

@@ -1,11 +1,11 @@
-//! The four names by which callers tell errors apart, and an error as it is told.
+//! The four types of errors that callers distinguish, and an error's information.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The `errorType` of a function error. Of several, a run ends as the first in this order.
+/// The `errorType` of a function error. Of several errors, a run returns the first in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ErrorType {
     InvalidEvent,
@@ -14,7 +14,7 @@ pub enum ErrorType {
     ThirdPartyGenericError,
 }
 
-/// An error as it is told: in the answer, on the checkpoint, in a health record.
+/// An error in the answer, on the checkpoint and in health records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorInfo {
@@ -23,13 +23,13 @@ pub struct ErrorInfo {
     pub message: String,
 }
 
-/// An error with its causes in one line: `what happened: why: why that`.
+/// Formats an error and its causes in one line: `what happened: why: why that`.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // A transparent error repeats its source's words.
+        // A transparent error has the same text as its source.
         if !line.ends_with(&text) {
             line.push_str(": ");
             line.push_str(&text);

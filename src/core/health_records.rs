@@ -1,4 +1,4 @@
-//! The changes of the streams' states that are still to be stored as records: plain values, kept on the checkpoint.
+//! The state changes that are to be stored as health records. They wait on the checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 use crate::core::ndjson::{Packed, Packer, Packing};
 use crate::core::states::{Change, States};
 use crate::core::stream::Stream;
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 
-/// What is to be told still.
+/// The health records that are not stored yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthRecords {
-    /// The instant of the last object: the next one is later, so that no key is ever two objects'.
+    /// The instant of the last object. The next one is later, so no two objects have the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Millis>,
-    /// What else is to be told of a stream, with its next change, or without one.
+    /// Notes for a stream's next health record.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<Stream, String>,
-    /// The oldest first.
+    /// Oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unwritten: Vec<ChangeBatch>,
 }
 
-/// What one run has to tell: an object.
+/// The changes of one run, which become one object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBatch {
@@ -34,7 +34,7 @@ pub struct ChangeBatch {
 }
 
 impl HealthRecords {
-    /// Adds a note to those of a stream that were not told yet.
+    /// Adds a note to the stream's pending notes.
     pub fn note(&mut self, stream: Stream, note: &str) {
         let notes = self.notes.entry(stream).or_default();
         if !notes.is_empty() {
@@ -43,8 +43,8 @@ impl HealthRecords {
         notes.push_str(note);
     }
 
-    /// Puts the notes into the first change of each stream; where there is none, its state is told once more. A stream that
-    /// has no state yet keeps its note.
+    /// Puts the notes into the first change of each stream. If a stream has no change, its state is reported again. A
+    /// stream without a state keeps its note.
     pub fn with_notes(&mut self, changes: &mut Vec<Change>, states: &States, now: Millis) {
         for (stream, note) in std::mem::take(&mut self.notes) {
             let change = changes.iter_mut().find(|change| change.stream == stream);
@@ -66,14 +66,14 @@ impl HealthRecords {
         if changes.is_empty() {
             return;
         }
-        let at = self.last.map_or(now, |last| now.max(last + 1));
+        let at = self.last.map_or(now, |last| now.max(last + MILLISECOND));
         self.last = Some(at);
         self.unwritten.push(ChangeBatch { at, run_id: run_id.to_owned(), changes });
     }
 }
 
 impl ChangeBatch {
-    /// A record a line, the run's id last.
+    /// Packs one record per line, with the run's id last.
     pub fn packed(&self, packing: &Packing) -> Packed {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -85,7 +85,7 @@ impl ChangeBatch {
         let mut packer = Packer::new(packing);
         for change in &self.changes {
             let line = Line { change, run_id: &self.run_id };
-            // A plain value under text keys: that doesn't fail.
+            // Serialising plain values with text keys doesn't fail.
             packer.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         packer.finish()

@@ -1,19 +1,19 @@
-//! Whose data is collected.
+//! The identity: whose data is collected.
 
 use serde::{Deserialize, Serialize};
 
-/// Whose data this is the checkpoint of. A run for another is refused.
+/// The tenant, API, bucket and prefix that a checkpoint belongs to. A run for another identity is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// As the API's token tells it; null when it doesn't.
+    /// The tenant that the API's token names; null if it names none.
     pub tenant: Option<String>,
     pub base_url: String,
     pub bucket: String,
     pub prefix: String,
 }
 
-/// A base URL as the settings have it; an older checkpoint may have it as it was written.
+/// Normalises a base URL as the settings do. Older checkpoints may hold it unnormalised.
 pub fn normalised(base_url: &str) -> String {
     base_url.trim_end_matches('/').to_ascii_lowercase()
 }

@@ -1,10 +1,11 @@
-//! Half-open spans of time and merged sets of them: plain values.
+//! Half-open spans of time, and sets of them.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::time::Millis;
 
-/// `[from, to)`. Stands in the checkpoint as `["2026-11-21T13:00:00.000Z", "2026-11-21T14:00:00.000Z"]`.
+/// `[from, to)`. On the checkpoint it is `["2026-11-21T13:00:00.000Z", "2026-11-21T14:00:00.000Z"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "(Millis, Millis)", try_from = "(Millis, Millis)")]
 pub struct Span {
@@ -13,7 +14,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// `None` when it would be empty.
+    /// None if it would be empty.
     pub fn new(from: Millis, to: Millis) -> Option<Self> {
         (from < to).then_some(Self { from, to })
     }
@@ -26,8 +27,8 @@ impl Span {
         Self::new(self.from.max(other.from), self.to.min(other.to))
     }
 
-    pub fn millis(self) -> i64 {
-        self.to.0 - self.from.0
+    pub fn length(self) -> TimeDelta {
+        self.to - self.from
     }
 }
 
@@ -45,7 +46,8 @@ impl TryFrom<(Millis, Millis)> for Span {
     }
 }
 
-/// Spans in order that neither overlap nor touch. Reading a set that a person wrote in another order mends it.
+/// Ordered spans that neither overlap nor touch. A set in another order, as a person may write it, is sorted and merged
+/// when it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Span>")]
 pub struct Intervals(Vec<Span>);

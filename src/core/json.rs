@@ -1,5 +1,4 @@
-//! JSON as state is written: for the person who reads it it is indented, but each element of a list is on a line of its
-//! own.
+//! Formats state as JSON: indented, but each element of a list on one line, so that a person can read it.
 
 use std::io::{self, Write};
 
@@ -10,13 +9,13 @@ use serde_json::ser::{Formatter, Serializer};
 pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut json, Layout::default());
-    // Plain values under text keys, written to memory: neither fails.
+    // Neither plain values with text keys nor writes to memory fail.
     let _ = value.serialize(&mut serializer);
     json.push(b'\n');
     json
 }
 
-/// A count as APIs tell it: a number, one with a fraction that is nothing, or either as text.
+/// Reads a count as APIs send it: `60`, `60.0`, or either as text.
 pub fn count(told: &Value) -> Option<u64> {
     match told {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
@@ -27,12 +26,12 @@ pub fn count(told: &Value) -> Option<u64> {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole(number: f64) -> Option<u64> {
-    // Up to there each whole number is itself.
+    // Up to this value an `f64` holds every whole number exactly.
     const MOST: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && (0.0..=MOST).contains(&number)).then_some(number as u64)
 }
 
-/// For serde: what need not be written.
+/// For serde: skip fields with the default value.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -40,7 +39,7 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Default)]
 struct Layout {
     depth: usize,
-    /// How many lists are open; what stands within one is not indented further.
+    /// The number of open lists. Inside one there are no line breaks.
     lists: usize,
     is_empty: bool,
 }

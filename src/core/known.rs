@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,12 +15,12 @@ use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
 
 /// For so long a record of which only volatile fields move is not stored again.
-const STEADY_FOR: i64 = DAY;
+const STEADY_FOR: TimeDelta = DAY;
 
 /// Where more than one in so many of a list would be gone at once, it is not believed at once.
 const ONE_IN: usize = 5;
 /// What all readings of so long were without is gone, however much it is.
-pub const BELIEVED_AFTER: i64 = DAY;
+pub const BELIEVED_AFTER: TimeDelta = DAY;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known(BTreeMap<String, KnownRecord>);
@@ -363,8 +364,9 @@ fn is_tombstone(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::time::MILLISECOND;
 
-    const NOW: Millis = Millis(40 * DAY);
+    const NOW: Millis = Millis(TimeDelta::days(40).num_milliseconds());
 
     fn version(record: u128) -> Version {
         Version { full: Fingerprint(record), steady: None }
@@ -386,10 +388,10 @@ mod tests {
     fn a_record_is_gone_after_two_whole_readings_without_it() {
         let (once, gone) = known(&[("a", 1), ("b", 2)]).after_whole_reading(known(&[("a", 1)]), NOW);
         assert!(gone.is_empty());
-        let (twice, gone) = once.after_whole_reading(known(&[("a", 1)]), NOW + 5);
+        let (twice, gone) = once.after_whole_reading(known(&[("a", 1)]), NOW + TimeDelta::milliseconds(5));
         assert_eq!(gone, [Missing { id: "b".into(), since: NOW }]);
         assert!(twice.has_id("b"), "kept until its tombstone is stored");
-        let (back, gone) = once.after_whole_reading(known(&[("a", 1), ("b", 2)]), NOW + 5);
+        let (back, gone) = once.after_whole_reading(known(&[("a", 1), ("b", 2)]), NOW + TimeDelta::milliseconds(5));
         assert!(gone.is_empty());
         assert_eq!(back, known(&[("a", 1), ("b", 2)]));
     }
@@ -406,7 +408,7 @@ mod tests {
         assert_eq!(judged(20, 100, NOW), (20, 0));
         assert_eq!(judged(21, 100, NOW), (0, 21));
         assert_eq!(judged(1, 2, NOW), (1, 0));
-        assert_eq!(judged(60, 100, NOW + 1 - DAY), (0, 60));
+        assert_eq!(judged(60, 100, NOW + MILLISECOND - DAY), (0, 60));
         assert_eq!(judged(60, 100, NOW - DAY), (60, 0));
     }
 
@@ -415,12 +417,12 @@ mod tests {
         let (once, _) = known(&[("a", 1), ("b", 2)]).after_whole_reading(known(&[("a", 1)]), NOW);
         let mut seen = known(&[("a", 1)]);
         seen.hold("b", &once, None);
-        let (held, gone) = once.after_whole_reading(seen, NOW + 5);
+        let (held, gone) = once.after_whole_reading(seen, NOW + TimeDelta::milliseconds(5));
         assert!(gone.is_empty());
         assert_eq!(held, once);
         let mut seen = Known::default();
-        seen.hold("a", &held, Some(NOW + 7));
-        assert_eq!((seen.missed_since("a"), seen.is_shown("a")), (Some(NOW + 7), false));
+        seen.hold("a", &held, Some(NOW + TimeDelta::milliseconds(7)));
+        assert_eq!((seen.missed_since("a"), seen.is_shown("a")), (Some(NOW + TimeDelta::milliseconds(7)), false));
     }
 
     #[test]
@@ -444,7 +446,7 @@ mod tests {
         for id in ["a", r#"["a","1"]"#, r#"["a","2"]"#, r#"["ab","1"]"#, "ab"] {
             known.replace(id, version(1), Some(NOW - DAY));
         }
-        known.keep_from("a", r#"["a","#, NOW - 2 * DAY, NOW);
+        known.keep_from("a", r#"["a","#, NOW - TimeDelta::days(2), NOW);
         assert!(known.0.values().all(|entry| entry.began == Some(NOW - DAY)), "it is young enough");
         known.keep_from("a", r#"["a","#, NOW, NOW);
         known.forget_before(NOW);
@@ -476,11 +478,15 @@ mod tests {
         let mut known = Known::default();
         known.replace("x", Version::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), None);
         let moved = r#"{"seen":2,"a":1}"#;
-        let stored = known.stored("x", moved, &Version::of(moved, &volatile, NOW + DAY - 1)).expect("no change");
+        let stored =
+            known.stored("x", moved, &Version::of(moved, &volatile, NOW + DAY - MILLISECOND)).expect("no change");
         assert_eq!(stored, Version::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), "what is stored, and when");
         assert!(!is_stored(&known, "x", moved, &volatile, NOW + DAY));
-        assert!(!is_stored(&known, "x", r#"{"seen":2,"a":3}"#, &volatile, NOW + 1), "a change is stored at once");
-        assert!(!is_stored(&known, "x", moved, &[], NOW + 1), "and so is all where nothing is volatile");
+        assert!(
+            !is_stored(&known, "x", r#"{"seen":2,"a":3}"#, &volatile, NOW + MILLISECOND),
+            "a change is stored at once"
+        );
+        assert!(!is_stored(&known, "x", moved, &[], NOW + MILLISECOND), "and so is all where nothing is volatile");
     }
 
     #[test]
@@ -496,8 +502,8 @@ mod tests {
         };
         assert_eq!((shows(1).asked_at("a"), shows(2).asked_at("a")), (Some(NOW), None));
         let mut seen = shows(2);
-        seen.note_asked("a", NOW + 5);
-        assert_eq!(seen.asked_at("a"), Some(NOW + 5));
+        seen.note_asked("a", NOW + TimeDelta::milliseconds(5));
+        assert_eq!(seen.asked_at("a"), Some(NOW + TimeDelta::milliseconds(5)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What was read and where it is stored, so that anybody can check it later: plain values. Each run's manifest is one
-//! line of JSON that names the one before it by its hash; the checkpoint names the last. `chain` keeps them beside
-//! the checkpoint.
+//! Manifests: what was read and where it is stored, so that anybody can check it later. A manifest is one line of JSON
+//! that names the one before it by its hash. The checkpoint names the newest. `bucket::chain` stores them beside the
+//! checkpoint.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,17 +17,17 @@ pub const FORMAT_VERSION: u64 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format_version: u64,
-    /// Counted from 1, without a hole.
+    /// Counts from 1 without gaps.
     pub number: u64,
     pub previous: Option<Link>,
     pub run_id: String,
-    /// Never before that of the previous one.
+    /// Never earlier than the previous manifest's.
     pub written_at: Millis,
     pub identity: Identity,
     /// The indexes that were made since the previous manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Index>,
-    /// The ends of chains of their own: those of a backfill's shards whose readings count from here on.
+    /// The newest manifests of shards' chains. Their readings count from here on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<Link>,
     pub readings: Vec<ReadingEntry>,
@@ -39,44 +39,44 @@ pub struct Manifest {
 pub struct Link {
     pub number: u64,
     pub key: String,
-    /// Of the object's bytes, in hex.
+    /// The SHA-256 of the object's bytes, in hex.
     pub sha256: String,
     pub written_at: Millis,
 }
 
-/// All manifests of one day in one object: a line each, as they are, in their order.
+/// All manifests of one day in one object, unchanged and in order, one per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
     pub key: String,
-    /// Of the uncompressed bytes, in hex.
+    /// The SHA-256 of the uncompressed bytes, in hex.
     pub sha256: String,
-    /// The day's last manifest: the last line.
+    /// The day's last manifest, which is the last line.
     pub last: Link,
 }
 
-/// One reading that is done: what was asked, what the API counts, and what is stored of it.
+/// A finished reading: its request, the API's total, and its objects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadingEntry {
     pub stream: Stream,
-    /// Of an event stream.
+    /// Only for event streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Span>,
-    /// Of versions and inventory: the instant that its key holds.
+    /// Only for versions and inventory: the instant in its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Millis>,
-    /// As it was sent, but for its paging.
+    /// The request without its paging.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub request: Value,
     pub opened_at: Millis,
     pub closed_at: Millis,
-    /// As many rows were read, the margin's and those set aside too.
+    /// The number of rows that were read, including those in the margin and those set aside.
     pub rows: u64,
-    /// As many the API counts; absent where a reading is only a part.
+    /// The API's total. Absent if the reading is only a part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// What could not be parsed: the keys of its bytes.
+    /// The keys of the rows that were set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_aside: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -87,23 +87,23 @@ pub struct ReadingEntry {
 #[serde(deny_unknown_fields)]
 pub struct StoredObject {
     pub key: String,
-    /// Gzipped.
+    /// The gzipped size.
     pub bytes: u64,
     pub records: u64,
-    /// Of the uncompressed bytes, in hex.
+    /// The SHA-256 of the uncompressed bytes, in hex.
     pub sha256: String,
-    /// The first and the last of its records' times; for versions and inventory the reading's instant.
+    /// The times of its first and last record. For versions and inventory the reading's instant.
     pub first: Millis,
     pub last: Millis,
 }
 
 impl Manifest {
-    /// The object's bytes, and the line of an index.
+    /// Returns the object's content, which is also the line in an index.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// How the next manifest, or the checkpoint, names this one. `json` are its bytes.
+    /// The link by which the next manifest, or the checkpoint, names this one. `json` is its content.
     pub fn link(&self, state_prefix: &str, json: &str) -> Link {
         let sha256 = sha256(json.as_bytes());
         let day = day(self.written_at);
@@ -119,12 +119,12 @@ impl Link {
 }
 
 impl ReadingEntry {
-    /// A reading of an event stream that ends now, as if nothing was found.
+    /// An entry for a window's reading that ends now, without any rows.
     pub fn of_window(stream: Stream, window: Span, opened_at: Millis) -> Self {
         Self { window: Some(window), ..Self::of(stream, opened_at) }
     }
 
-    /// The same of versions or inventory.
+    /// The same for a reading of versions or inventory.
     pub fn of_instant(stream: Stream, at: Millis, opened_at: Millis) -> Self {
         Self { at: Some(at), ..Self::of(stream, opened_at) }
     }
@@ -144,7 +144,7 @@ impl ReadingEntry {
         }
     }
 
-    /// What of `span` this reading is about.
+    /// Whether the reading is about any part of `span`.
     pub fn is_within(&self, span: Span) -> bool {
         match (self.window, self.at) {
             (Some(window), _) => window.intersection(span).is_some(),
@@ -154,12 +154,12 @@ impl ReadingEntry {
     }
 }
 
-/// Where the manifests that were written on a day lie.
+/// The prefix of the manifests written on a day.
 pub fn day_prefix(state_prefix: &str, day: &str) -> String {
     format!("{state_prefix}manifests/dt={day}/")
 }
 
-/// `2026-11-21`.
+/// For example `2026-11-21`.
 fn day(at: Millis) -> String {
     at.floor(DAY).date_time().format("%Y-%m-%d").to_string()
 }
@@ -179,7 +179,7 @@ mod tests {
             number: 7,
             previous: None,
             run_id: "r".into(),
-            written_at: Millis(DAY + 1),
+            written_at: Millis(1) + DAY,
             identity: Identity {
                 tenant: None,
                 base_url: "https://api.us.code42.com".into(),

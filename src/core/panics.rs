@@ -1,11 +1,11 @@
-//! A panic as a value.
+//! Turns a panic into a value.
 
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 
-/// What the work comes to, or what it says where it panics. What it has half-changed then must not be used: the checkpoint
-/// is not written any more, and all else is the work's own.
+/// Returns the result of `work`, or the message of its panic. State that it left half changed must not be used: the
+/// checkpoint is not written any more, and all other state belongs to `work`.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);

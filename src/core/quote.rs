@@ -1,19 +1,19 @@
-//! What is told of an answer that is an error: its beginning, as far as it is plain text, and nothing that may be a secret.
+//! Quotes an error's body: its beginning, if it is text, without anything that may be a secret.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Of an answer's body, so many bytes are told.
+/// The number of bytes that are quoted.
 pub const EXCERPT: usize = 200;
-/// So many letters of a secret in a row give it away.
+/// This many letters of a secret in a row give it away.
 const TELLING: usize = 8;
-/// What is as long, and of capitals, small letters and digits, may be a token.
+/// A word of this length with capitals, small letters and digits may be a token.
 const TOKEN: usize = 16;
-/// What is as long, and a number to the base 16, may be one.
+/// A hexadecimal number of this length may be a token.
 const HEX: usize = 32;
 const HIDDEN: &str = "<redacted>";
 
-/// The beginning of a body in one line, as far as it is plain text. It may still hold a secret.
+/// The beginning of a body in one line, up to the first character that isn't text. It may contain secrets.
 pub fn beginning(body: &[u8]) -> String {
     let body = &body[..body.len().min(EXCERPT)];
     let text = match std::str::from_utf8(body) {
@@ -29,8 +29,8 @@ pub fn beginning(body: &[u8]) -> String {
     }
 }
 
-/// Without anything that looks like a token, and without each word that has a part in eight letters of a secret, be they
-/// in pieces or quoted as in a URL.
+/// Removes everything that looks like a token, and each word that contains eight letters of a secret in a row, even if
+/// the secret is in pieces or escaped as in a URL.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let letters = letters(text);
     let mut hidden: Vec<Range<usize>> = Vec::new();
@@ -50,7 +50,7 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     for (range, is_word) in words(text) {
         let word = &text[range.clone()];
         if !is_word {
-            // What lies between two pieces of a secret is left out with them.
+            // The space between two pieces of a secret is removed with them.
             if is_after_hidden && word.trim().is_empty() {
                 told.push(' ');
             } else {
@@ -81,7 +81,7 @@ fn may_be_token(word: &str) -> bool {
     })
 }
 
-/// Runs of what may stand in a token, and what lies between them.
+/// Splits a text into runs of characters that may be in a token, and the text between them.
 fn words(text: &str) -> Vec<(Range<usize>, bool)> {
     let is_of_word = |c: char| c.is_alphanumeric() || "_-+=%./~\\".contains(c);
     let mut words: Vec<(Range<usize>, bool)> = Vec::new();
@@ -95,7 +95,8 @@ fn words(text: &str) -> Vec<(Range<usize>, bool)> {
     words
 }
 
-/// The letters and digits alone, small, with where each stands: `%2E` and `\u002e` are what they stand for.
+/// The letters and digits in lower case, with their positions. `%2E` and `\u002e` count as the characters that they
+/// stand for.
 fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
     let bytes = text.as_bytes();
     let mut letters = Vec::new();

@@ -1,9 +1,9 @@
-//! What the API client may not read: plain values, kept on the checkpoint. One 403 says so of a stream that never
-//! answered; of another one only several runs do, for what stands between the API and us may say it, too.
+//! Decides whether a 403 means that the API client lacks a permission. If the stream has never answered, one 403 is
+//! enough. Otherwise it takes several runs, because a proxy or firewall may have sent it.
 
 use serde::{Deserialize, Serialize};
 
-/// A stream that worked before is not permitted after so many runs in a row.
+/// A stream that worked before counts as not permitted after this many runs in a row.
 const RUNS: u32 = 3;
 
 /// The runs in a row in which a stream was refused.
@@ -11,11 +11,11 @@ const RUNS: u32 = 3;
 #[serde(deny_unknown_fields)]
 pub struct Refusals {
     runs: u32,
-    /// What the last answer said.
+    /// The text of the last refusal.
     pub said: String,
 }
 
-/// Notes one more; answers whether it is believed.
+/// Notes a refusal. Returns whether it is believed.
 pub fn refused(refusals: &mut Option<Refusals>, said: &str, worked_before: bool) -> bool {
     let runs = refusals.as_ref().map_or(0, |before| before.runs) + 1;
     *refusals = Some(Refusals { runs, said: said.to_owned() });

@@ -1,19 +1,24 @@
-//! When a request that failed is sent again: plain data, the same for the API and S3.
+//! The retry policies for the API and for S3.
 
 use std::time::Duration;
 
 use crate::core::time::Millis;
 
-/// Bounded by attempts and by elapsed time; the deadline bounds it besides.
+/// Limits the attempts of one request by number and by elapsed time. The run's deadline limits them as well. Callers
+/// decide which errors they retry: `ApiError::may_be_retried` for the API, `kind_by` in `bucket/store.rs` for S3.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// The most attempts, including the first.
     pub attempts: u32,
+    /// No attempt begins later than this after the first, unless the server asked for the pause.
     pub elapsed: Duration,
-    /// The longest first pause; it doubles with each attempt.
+    /// The longest first pause. It doubles with each attempt.
     pub base: Duration,
+    /// The longest pause of our own. The server may ask for a longer one.
     pub cap: Duration,
 }
 
+/// Six attempts with pauses of up to 0.25, 0.5, 1, 2 and 4 seconds.
 pub const API: Policy = Policy {
     attempts: 6,
     elapsed: Duration::from_mins(3),
@@ -21,6 +26,7 @@ pub const API: Policy = Policy {
     cap: Duration::from_secs(20),
 };
 
+/// Six attempts with pauses of up to 0.1, 0.2, 0.4, 0.8 and 1.6 seconds.
 pub const S3: Policy = Policy {
     attempts: 6,
     elapsed: Duration::from_mins(1),
@@ -28,14 +34,14 @@ pub const S3: Policy = Policy {
     cap: Duration::from_secs(5),
 };
 
-/// Codes by which AWS says that the credentials with which the container began are over.
+/// The codes with which AWS says that the container's credentials have expired.
 const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"];
 
 pub fn are_credentials_expired(code: Option<&str>) -> bool {
     code.is_some_and(|code| EXPIRED.contains(&code))
 }
 
-/// One request's attempts so far.
+/// The attempts of one request so far.
 #[derive(Debug)]
 pub struct Attempts {
     policy: Policy,
@@ -50,21 +56,21 @@ impl Policy {
 }
 
 impl Attempts {
-    /// How long to pause before the next attempt, or `None` when that was the last: between half and the whole of a
-    /// doubling pause, so that callers spread out, and no shorter than the server's own wish, `asked` (`Retry-After`).
+    /// Returns the pause before the next attempt, or none if there is none. The pause is random, between half and all
+    /// of a doubling value, so that callers spread out. It is at least `asked`, the server's `Retry-After`.
     pub fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.made += 1;
         let doubled = self.policy.base.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.cap);
         let pause = doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked.unwrap_or_default());
         let elapsed = Millis::now().since(self.began);
-        // A server that says for how long it wants to be left alone is left alone; the deadline bounds that.
+        // If the server asks for a longer pause, it is kept. Only the deadline limits it.
         let in_time = asked.is_some() || elapsed + pause <= self.policy.elapsed;
         let goes_on = self.made < self.policy.attempts && in_time;
         goes_on.then_some(pause)
     }
 }
 
-/// Sleeps, unless that would last beyond `until`; answers whether it slept.
+/// Sleeps, unless that would end after `until`. Returns whether it slept.
 pub async fn sleep_within(pause: Duration, until: Millis) -> bool {
     if pause >= until.since(Millis::now()) {
         return false;
@@ -76,13 +82,14 @@ pub async fn sleep_within(pause: Duration, until: Millis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::time::MINUTE;
 
     #[test]
     fn attempts_and_elapsed_time_both_end_it() {
         let mut attempts = API.begin();
         let pauses = std::iter::from_fn(|| attempts.pause(None)).count();
         assert_eq!(pauses, 5);
-        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - 600_000 };
+        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - MINUTE * 10 };
         assert_eq!(long_ago.pause(None), None);
     }
 

@@ -1,6 +1,6 @@
-//! One run's way through many things that are asked for one by one, any of which may be stuck: what is new first, what
-//! is stuck and due last. After a few new failures in a row others are probed, which tells whether it is the API that
-//! fails. A decision, without I/O.
+//! The order in which a run requests many things one by one, any of which may be stuck. New ones come first, stuck ones
+//! that are due last. After three new failures in a row others are probed, to find out whether the API fails as a
+//! whole. Without I/O.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,32 +8,32 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::stuck::{StuckList, What};
 use crate::core::time::Millis;
 
-/// After so many new failures in a row it may be the API that fails.
+/// After this many new failures in a row, the API may be failing as a whole.
 const FAILURES_IN_A_ROW: usize = 3;
-/// So many that are known to answer are probed then, and as many of those still to ask for.
+/// Then this many that are known to answer are probed, and as many of those still to be requested.
 const PROBES: usize = 3;
 
 pub struct Round {
-    /// What the ids are of: a list's name, or records themselves.
+    /// The list that is requested for each id, or none if it is the record itself.
     list: Option<&'static str>,
     new: VecDeque<String>,
-    /// Stuck before, and to be tried again.
+    /// Stuck, and to be tried again.
     due: VecDeque<String>,
-    /// Those being asked for were stuck before.
+    /// Whether those being requested now were stuck before.
     is_at_due: bool,
-    /// Not asked for in this run, or not again.
+    /// Not requested in this run, or not again.
     stuck: BTreeSet<String>,
     /// Known to answer.
     witnesses: Vec<String>,
-    /// New failures since the last answer: the ids', or the API's.
+    /// New failures since the last answer. They may be the ids' fault or the API's.
     doubtful: Vec<(String, ErrorInfo)>,
-    /// To be probed in their place, once they are too many.
+    /// The ids to probe, once there are too many failures.
     probes: Option<Vec<String>>,
     has_answered: bool,
     judged: Judged,
 }
 
-/// What came of some that were asked for.
+/// The results of some requests.
 #[derive(Debug, Default, PartialEq)]
 pub struct Judged {
     pub answered: Vec<String>,
@@ -41,21 +41,21 @@ pub struct Judged {
     failed: Vec<(What, ErrorInfo)>,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask for these, side by side.
+    /// Request these side by side.
     Ask(Vec<String>),
-    /// Ask for this one only to learn whether it answers, once.
+    /// Request this one once, only to learn whether it answers.
     Probe(String),
-    /// All have been asked for.
+    /// All have been requested.
     Done,
-    /// Neither these nor those that were probed answer.
+    /// Neither these nor the probed ones answer.
     ApiFails,
 }
 
 impl Round {
-    /// `list` is the name of the list that each id has, or none for a record's own.
+    /// `list` is the list that is requested for each id, or none for the record itself.
     pub fn new(list: Option<&'static str>, stuck: &StuckList) -> Self {
         let of_list = |what: &What| match (what, list) {
             (What::Id(id), None) => Some(id.clone()),
@@ -76,17 +76,17 @@ impl Round {
         }
     }
 
-    /// To be asked for, in this order; what is stuck is left out.
+    /// Adds ids in this order, except stuck ones.
     pub fn add(&mut self, ids: impl IntoIterator<Item = String>) {
         self.new.extend(ids.into_iter().filter(|id| !self.stuck.contains(id)));
     }
 
-    /// To be asked for after all that is new, for these are stuck.
+    /// Adds stuck ids, which are requested after all new ones.
     pub fn add_due(&mut self, ids: impl IntoIterator<Item = String>) {
         self.due.extend(ids);
     }
 
-    /// These are known to answer; a few of them are probed where it is in doubt whether the API does.
+    /// Sets the ids that are known to answer. A few of them are probed if the API may be failing.
     pub fn set_witnesses<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) {
         let step = (ids.clone().count() / PROBES).max(1);
         let stuck = &self.stuck;
@@ -98,7 +98,7 @@ impl Round {
         self.new.is_empty() && self.due.is_empty() && self.doubtful.is_empty()
     }
 
-    /// `most` is how many may be asked for side by side.
+    /// Returns the next step. At most `most` ids are requested side by side.
     pub fn next(&mut self, most: usize) -> Step {
         if self.doubtful.len() >= FAILURES_IN_A_ROW {
             let probes = match self.probes.take() {
@@ -116,7 +116,7 @@ impl Round {
         if ids.is_empty() { Step::Done } else { Step::Ask(ids) }
     }
 
-    /// What was asked for has answered: so the API does, and those before that failed are stuck.
+    /// Notes an answer. It proves that the API works, so the failures before it are stuck.
     pub fn answered(&mut self, id: &str) {
         self.has_answered = true;
         self.judge_doubtful();
@@ -129,7 +129,7 @@ impl Round {
         self.judged.answered.push(id.to_owned());
     }
 
-    /// A failure of what was stuck before tells nothing new.
+    /// Notes a failure. If the id was stuck before, it says nothing about the API.
     pub fn failed(&mut self, id: &str, error: ErrorInfo) {
         if self.is_at_due {
             self.judged.failed.push((self.what(id), error));
@@ -138,7 +138,7 @@ impl Round {
         }
     }
 
-    /// What was probed has answered, or not.
+    /// Notes the result of a probe.
     pub fn probed(&mut self, has_answered: bool) {
         if has_answered {
             self.has_answered = true;
@@ -146,25 +146,25 @@ impl Round {
         }
     }
 
-    /// The time is up. Where the API has answered in this run, what failed before is stuck.
+    /// The time is up. If the API has answered in this run, the failures before are stuck.
     pub fn out_of_time(&mut self) {
         if self.has_answered {
             self.judge_doubtful();
         }
     }
 
-    /// It was asked for, and there was no time for its answer.
+    /// Gives an id back that was requested and got no answer in time.
     pub fn give_back(&mut self, id: String) {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
     }
 
-    /// The first of those that are new and were not judged, where they are asked for in their order.
+    /// The first new id that isn't judged yet, if they are requested in order.
     pub fn first_left(&self) -> Option<&str> {
         let doubtful = self.doubtful.iter().map(|(id, _)| id);
         doubtful.chain(self.new.front()).min().map(String::as_str)
     }
 
-    /// What came of those that were asked for since this was called last.
+    /// Returns the results since the last call.
     pub fn judged(&mut self) -> Judged {
         std::mem::take(&mut self.judged)
     }
@@ -177,7 +177,7 @@ impl Round {
         }
     }
 
-    /// In the order in which they are taken from its end: what is known to answer first, then a few from all over the rest.
+    /// Returns the ids to probe, the next one last: those that are known to answer, then a few spread over the rest.
     fn to_probe(&self) -> Vec<String> {
         let step = (self.new.len() / PROBES).max(1);
         let rest = self.new.iter().rev().step_by(step).take(PROBES);
@@ -203,7 +203,7 @@ impl Round {
 }
 
 impl Judged {
-    /// A list that stands by itself.
+    /// Notes that a list by itself was read.
     pub fn list_answered(&mut self, list: &str) {
         self.healed.push(What::List { list: list.to_owned(), id: None });
     }
@@ -218,7 +218,7 @@ impl Judged {
         self.failed.extend(other.failed);
     }
 
-    /// What answered is stuck no longer, and what failed is, or still is.
+    /// Removes what answered from the stuck list, and adds what failed.
     pub fn apply_to(&self, stuck: &mut StuckList, now: Millis) {
         for what in &self.healed {
             stuck.heal(what);
@@ -242,7 +242,7 @@ mod tests {
         range.map(|id| id.to_string())
     }
 
-    /// Asks for all; answers who was asked for, who was probed, and whether it came to its end.
+    /// Requests everything. Returns the ids requested, the ids probed, and whether it reached the end.
     fn walk(round: &mut Round, fails: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>, bool) {
         let (mut asked, mut probed) = (Vec::new(), Vec::new());
         loop {
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(round.next(3), Step::Ask(["a", "b", "c"].map(str::to_owned).into()));
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
         round.failed("b", error);
-        // There was no time for the rest of their lists.
+        // There was no time for the others.
         round.give_back("c".into());
         round.give_back("a".into());
         round.out_of_time();

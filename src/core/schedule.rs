@@ -7,17 +7,19 @@
 
 use std::collections::VecDeque;
 
+use chrono::TimeDelta;
+
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Cut, Density, Pace, SHORTEST, Sizes, cut, first, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{Stuck, StuckList, What};
-use crate::core::time::{Millis, SECOND};
+use crate::core::time::{Millis, SECOND, millis, scaled};
 
 /// More spans than this are cut no finer, so that the checkpoint stays small.
 const MOST_STUCK: usize = 400;
 /// A span that fails is cut no finer in its inside, where it is so many times as long on both sides: only its ends are.
-const SOLID: i64 = 16;
+const SOLID: i32 = 16;
 /// A span that was tried in an earlier run, and fails again, is tried in so many parts.
 const RETRIED_IN: u64 = 4;
 /// After a failure, so many short spans elsewhere are read: if none of them can be, the API fails as a whole.
@@ -31,11 +33,13 @@ pub struct Schedule {
     horizon: Millis,
     /// Only this span was asked for.
     bounds: Option<Span>,
+    /// Windows end here or begin here, but don't reach across.
+    edge: Option<Millis>,
     sizes: Sizes,
-    /// Windows are cut no longer than this, in milliseconds, where the API counts nothing.
-    uncounted: Option<i64>,
+    /// Windows are cut no longer than this where the API counts nothing.
+    uncounted: Option<TimeDelta>,
     /// The API takes too long to count a longer span.
-    longest_count: i64,
+    longest_count: TimeDelta,
     /// The API takes too long over a window of more rows.
     most_rows: u64,
     density: Density,
@@ -155,7 +159,7 @@ pub enum Outcome {
         rows: u64,
         inside: u64,
         bytes: u64,
-        millis: i64,
+        took: TimeDelta,
     },
     /// A window holds more rows than it may, and nothing of it is stored.
     TooDense {
@@ -235,7 +239,7 @@ impl Schedule {
         sizes: Sizes,
         horizon: Millis,
         bounds: Option<Span>,
-        longest_uncounted: Option<i64>,
+        longest_uncounted: Option<TimeDelta>,
         recounts: VecDeque<Recount>,
     ) -> Self {
         let mut open = state.open.clone();
@@ -246,9 +250,10 @@ impl Schedule {
         Self {
             horizon,
             bounds,
+            edge: None,
             sizes,
             uncounted: longest_uncounted,
-            longest_count: i64::MAX,
+            longest_count: TimeDelta::MAX,
             most_rows: u64::MAX,
             density: Density::default(),
             pace: Pace::default(),
@@ -270,6 +275,11 @@ impl Schedule {
         let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
         let patience = Patience::Full;
         Plan { span, count: None, expected: None, rows, bytes: 0, patience, is_suspected: false, too_many }
+    }
+
+    /// No window reaches from before this instant to after it.
+    pub fn cut_at(&mut self, edge: Millis) {
+        self.edge = Some(edge);
     }
 
     /// Now is earlier than this run believed.
@@ -299,8 +309,8 @@ impl Schedule {
         }
     }
 
-    /// The next step, which is under way from now on. `left` is how many milliseconds the run has.
-    pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: i64) -> Step {
+    /// The next step, which is under way from now on. `left` is the run's time to read.
+    pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Step {
         // Where a run's time was too short for one window, it is none the longer for two.
         let is_scarce = state.window_rows.is_some() && !self.under_way.is_empty();
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
@@ -321,7 +331,7 @@ impl Schedule {
         }
     }
 
-    fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: i64) -> Option<(Task, Step)> {
+    fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
         if let Some(window) = self.take_left(stuck, now) {
             let task = Task { kind: Kind::Gap, span: window.span, is_alone: false };
             return Some((task, Step::Resume { window, may_be_cut: true }));
@@ -387,7 +397,8 @@ impl Schedule {
     }
 
     /// The first step at the beginning of a gap.
-    fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: i64) -> Option<Step> {
+    fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
+        let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         if let Some(longest) = self.uncounted {
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
             return Some(self.open(span, None, None, self.sizes.most(), patience));
@@ -423,7 +434,7 @@ impl Schedule {
         state: &EventsState,
         stuck: &StuckList,
         now: Millis,
-        left: i64,
+        left: TimeDelta,
     ) -> Option<Step> {
         if self.under_way.iter().any(|task| task.kind != Kind::Recount) {
             // Its outcome tells more.
@@ -451,32 +462,34 @@ impl Schedule {
     fn probe(&self, unread: &Intervals, now: Millis) -> Option<Span> {
         let failed = self.doubt.failed.iter().map(|(span, _)| *span);
         let unread: Intervals = unread.iter().chain(failed).collect();
-        let length: i64 = unread.iter().map(Span::millis).sum();
+        let length: TimeDelta = unread.iter().map(Span::length).sum();
         let permille = match self.doubt.probes {
             0 => 1_000,
             1 => 0,
             // Multiples of the golden ratio spread out.
-            n => (now.0 / SECOND + i64::from(n)).rem_euclid(1_000) * 618 % 1_000,
+            n => (now.0 / 1_000 + i64::from(n)).rem_euclid(1_000).unsigned_abs() * 618 % 1_000,
         };
-        let mut before = i64::try_from(i128::from(length) * i128::from(permille) / 1_000).unwrap_or(0);
+        let mut before = scaled(length, permille, 1_000);
         for span in unread.iter() {
-            if before <= span.millis() {
-                let at = (span.from + before.min(span.millis() - SHORTEST).max(0)).floor(SECOND).max(span.from);
+            if before <= span.length() {
+                let at = (span.from + before.min(span.length() - SHORTEST).max(TimeDelta::zero()))
+                    .floor(SECOND)
+                    .max(span.from);
                 return Some(Span { from: at, to: (at + SHORTEST).min(span.to) });
             }
-            before -= span.millis();
+            before -= span.length();
         }
         None
     }
 
     /// A span that is stuck and due: first what was not tried yet, the longest first, and of several the newest.
-    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: i64) -> Option<(Task, Step)> {
+    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
         let unread = self.unread(state);
         let due = stuck.iter().filter(|stuck| stuck.next_try <= now);
         // A long one is read in several windows, of which some may be read already.
         let due = due.filter_map(|stuck| Some((stuck, unread.within(stuck.span()?).first()?)));
         let due = due.filter(|(_, gap)| self.tried.within(*gap).is_empty());
-        let (stuck, gap) = due.max_by_key(|(stuck, gap)| (stuck.attempts == 0, gap.millis(), gap.from))?;
+        let (stuck, gap) = due.max_by_key(|(stuck, gap)| (stuck.attempts == 0, gap.length(), gap.from))?;
         if stuck.alone && !self.under_way.is_empty() {
             return None;
         }
@@ -491,16 +504,16 @@ impl Schedule {
             .filter(|stuck| stuck.attempts == 0)
             .filter_map(|stuck| Some((stuck.span()?, stuck.error.clone())))
             .collect();
-        let Some(longest) = untried.iter().map(|(span, _)| span.millis()).max() else { return };
+        let Some(longest) = untried.iter().map(|(span, _)| span.length()).max() else { return };
         let whole = stuck.spans();
         let is_inside = |span: Span| {
             let around = whole.iter().find(|whole| whole.contains(span.from));
             around.is_some_and(|whole| {
-                let depth = (span.from.0 - whole.from.0).min(whole.to.0 - span.to.0);
-                depth >= SOLID * span.millis()
+                let depth = (span.from - whole.from).min(whole.to - span.to);
+                depth >= span.length() * SOLID
             })
         };
-        let inside = untried.into_iter().filter(|(span, _)| span.millis() == longest && is_inside(*span));
+        let inside = untried.into_iter().filter(|(span, _)| span.length() == longest && is_inside(*span));
         for (span, error) in inside.collect::<Vec<_>>() {
             stuck.fail(What::Span(span), error, now);
             self.tried.insert(span);
@@ -554,20 +567,20 @@ impl Schedule {
                 match (halves(span), rows) {
                     // Even the shortest span: it fails like any other.
                     (None, _) => self.fail(stuck, now, span, too_large(span), rows.is_some()),
-                    (Some([half, _]), None) => self.longest_count = half.millis(),
+                    (Some([half, _]), None) => self.longest_count = half.length(),
                     (Some([half, _]), Some(rows)) => {
                         self.most_rows = self.most_rows.min((rows / 2).max(1));
-                        self.uncounted = self.uncounted.map(|_| half.millis());
+                        self.uncounted = self.uncounted.map(|_| half.length());
                     }
                 }
             }
             Outcome::NotCounted { span, error } => self.fail(stuck, now, span, error, false),
-            Outcome::Read { span, rows, inside, bytes, millis } => {
+            Outcome::Read { span, rows, inside, bytes, took } => {
                 self.works(stuck, now);
                 if rows > 0 {
                     self.failures = 0;
                 }
-                self.pace.note(rows, bytes, millis);
+                self.pace.note(rows, bytes, took);
                 self.density.read(span, inside, self.sizes.most());
                 stuck.cut_out(span);
                 state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < self.sizes.most());
@@ -586,7 +599,7 @@ impl Schedule {
             Outcome::TooHeavy { span, rows, bytes, total } => {
                 self.works(stuck, now);
                 withdraw(state, span);
-                self.pace.note(rows, bytes, 1);
+                self.pace.note(rows, bytes, millis(1));
                 self.density.too_dense(span, total);
             }
             Outcome::Unread { window, error, why } => self.not_read(state, stuck, now, window.span, error, why),

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
 use self::checks::{
@@ -33,7 +34,6 @@ use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
 use crate::core::ndjson::{FieldPath, Packing, hex};
 use crate::core::stream::Stream;
-use crate::core::time::{DAY, HOUR, MINUTE};
 use crate::core::version::Version;
 
 /// With fewer a minute an audit window is hardly ever read: it needs a count, a page, and one more where that is full.
@@ -51,16 +51,17 @@ pub struct Settings {
     pub state_bucket: String,
     pub dialect: Dialect,
     pub streams: Vec<Stream>,
-    /// Milliseconds, as all spans of time here.
-    pub lookback: i64,
+    pub lookback: TimeDelta,
     pub page_sizes: PageSizes,
     pub file_event_query: FileEventQuery,
     pub settle: Settle,
     /// How long after it was covered a window is counted again: the shortest first.
-    pub reconcile: Vec<i64>,
+    pub reconcile: Vec<TimeDelta>,
     /// How far back what changes is read again.
-    pub rescan: i64,
-    pub inventory_interval: i64,
+    pub rescan: TimeDelta,
+    pub inventory_interval: TimeDelta,
+    /// How long the tenant keeps file events.
+    pub file_events_retention: TimeDelta,
     /// What only says that a record was seen again.
     volatile: BTreeMap<Stream, Vec<FieldPath>>,
     pub packing: Packing,
@@ -70,7 +71,7 @@ pub struct Settings {
     /// Further metadata of each object.
     pub metadata: BTreeMap<String, String>,
     /// An agent that has not connected for so long is stale.
-    pub stale_agent: i64,
+    pub stale_agent: TimeDelta,
     pub minimum_agent_version: Option<Version>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
@@ -136,7 +137,7 @@ impl Settings {
             state_bucket,
             dialect,
             streams: streams(&held, dialect)?,
-            lookback: vars.number("LOOKBACK_MINUTES", 60, 1, 366 * 24 * 60)? * MINUTE,
+            lookback: TimeDelta::minutes(vars.number("LOOKBACK_MINUTES", 60, 1, 366 * 24 * 60)?),
             page_sizes: PageSizes {
                 file_events: vars.number("FE_PAGE_SIZE", 5_000, 1, 10_000)?,
                 audit: vars.number("AUDIT_PAGE_SIZE", 10_000, 1, 10_000)?,
@@ -152,13 +153,14 @@ impl Settings {
                 Some(held) if held.is_empty() => Vec::new(),
                 held => reconcile(held.as_deref().unwrap_or("60,1440"))?,
             },
-            rescan: vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)? * HOUR,
-            inventory_interval: vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)? * MINUTE,
+            rescan: TimeDelta::hours(vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)?),
+            inventory_interval: TimeDelta::minutes(vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)?),
+            file_events_retention: TimeDelta::days(vars.number("FILE_EVENTS_RETENTION_DAYS", 90, 1, 3_650)?),
             // Set to nothing it means none; nothing set means the default.
             volatile: volatile_fields(
                 vars.raw("VOLATILE_FIELDS").as_deref().unwrap_or("agents.lastConnected,devices.lastConnected"),
             )?,
-            stale_agent: vars.number("STALE_AGENT_DAYS", 30, 1, 3_650)? * DAY,
+            stale_agent: TimeDelta::days(vars.number("STALE_AGENT_DAYS", 30, 1, 3_650)?),
             minimum_agent_version: vars.get("MINIMUM_AGENT_VERSION").map(|held| agent_version(&held)).transpose()?,
             packing: Packing { level: vars.number("GZIP_LEVEL", 6, 1, 9)?, suffix: fields.in_records },
             encryption,
@@ -190,11 +192,11 @@ impl Settings {
     }
 
     /// How far behind now a window must end.
-    pub fn settle(&self, stream: Stream) -> i64 {
+    pub fn settle(&self, stream: Stream) -> TimeDelta {
         match stream {
             Stream::FileEvents => self.settle.file_events,
             Stream::Audit => self.settle.audit,
-            _ => 0,
+            _ => TimeDelta::zero(),
         }
     }
 
@@ -321,7 +323,8 @@ mod tests {
     fn three_settings_are_enough() {
         let settings = read(&[]).expect("good settings");
         assert_eq!(settings.streams, Stream::ALL[..6], "all that every tenant has");
-        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 330_000));
+        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
+        assert_eq!(settle, [120, 330]);
         assert_eq!((settings.prefix.as_str(), settings.state_prefix()), ("code42/", "incydr-collector/"));
         assert_eq!(settings.state_bucket, "records");
     }
@@ -367,6 +370,8 @@ mod tests {
             ("RECONCILE_MINUTES", "-5"),
             ("INVENTORY_INTERVAL_MINUTES", "hourly"),
             ("STALE_AGENT_DAYS", "0"),
+            ("FILE_EVENTS_RETENTION_DAYS", "0"),
+            ("FILE_EVENTS_RETENTION_DAYS", "90d"),
             ("STALE_AGENT_DAYS", "a month"),
             ("MINIMUM_AGENT_VERSION", "latest"),
             ("MINIMUM_AGENT_VERSION", "1..2"),
@@ -435,16 +440,18 @@ mod tests {
     #[test]
     fn settle_is_read_for_one_stream_or_all() {
         let settings = read(&[("SETTLE_SECONDS", "audit=600")]).expect("good");
-        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (120_000, 600_000));
+        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
+        assert_eq!(settle, [120, 600]);
         let settings = read(&[("SETTLE_SECONDS", "7")]).expect("good");
-        assert_eq!((settings.settle(Stream::FileEvents), settings.settle(Stream::Audit)), (7_000, 7_000));
+        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
+        assert_eq!(settle, [7, 7]);
     }
 
     #[test]
     fn windows_are_counted_again_as_often_as_one_likes_or_never() {
         let delays = |held: &[(&str, &str)]| read(held).expect("good").reconcile;
-        assert_eq!(delays(&[]), [60 * MINUTE, 1_440 * MINUTE]);
-        assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [0, 30 * MINUTE]);
+        assert_eq!(delays(&[]), [TimeDelta::minutes(60), TimeDelta::minutes(1_440)]);
+        assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [TimeDelta::zero(), TimeDelta::minutes(30)]);
         assert!(delays(&[("RECONCILE_MINUTES", " ")]).is_empty());
     }
 

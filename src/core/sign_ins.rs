@@ -1,35 +1,36 @@
-//! How the API takes the secret: plain values, kept on the checkpoint. A refusal is believed only once it has lasted, for
-//! an API that fails may say anything.
+//! Decides whether the API's refusal of the credentials is believed. It must have lasted, because an API in trouble may
+//! answer anything.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::core::time::{HOUR, MINUTE, Millis};
+use crate::core::time::{HOUR, Millis};
 
-/// A refusal of what worked before is believed after so long, and so many runs.
-const LASTS: i64 = 30 * MINUTE;
+/// A refusal of credentials that worked before is believed after this long and this many runs.
+const LASTS: TimeDelta = TimeDelta::minutes(30);
 const RUNS: u32 = 3;
-/// How often what is believed to be refused is tried.
-const TRY_EVERY: i64 = HOUR;
+/// Credentials that are believed to be refused are tried at this interval.
+const TRY_EVERY: TimeDelta = HOUR;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignIns {
-    /// The version of the secret to which a token was granted last.
+    /// The version of the secret that the last token was granted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     granted_to: Option<String>,
-    /// Since then it is refused.
+    /// The refusals since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Refusals>,
 }
 
-/// Refusals in a row, of one version of the secret.
+/// Refusals in a row of one version of the secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusals {
     secret_version: Option<String>,
     since: Millis,
     last: Millis,
-    /// In how many runs.
+    /// The number of runs that were refused.
     runs: u32,
 }
 
@@ -38,7 +39,8 @@ impl SignIns {
         *self = Self { granted_to: secret_version, refused: None };
     }
 
-    /// Notes that a run was refused; answers whether that is believed. `worked_before`: the process itself knows so.
+    /// Notes that a run was refused. Returns whether that is believed. `worked_before` means that this process was
+    /// granted a token earlier.
     pub fn refused(&mut self, secret_version: Option<String>, worked_before: bool, now: Millis) -> bool {
         let worked = worked_before || self.granted_to.is_some() && self.granted_to == secret_version;
         let before = self.refused.take().filter(|before| before.secret_version == secret_version);
@@ -48,12 +50,13 @@ impl SignIns {
         !worked || runs >= RUNS && now >= since + LASTS
     }
 
-    /// A person says that it is to be tried.
+    /// Called by `restart`: the credentials are to be tried again.
     pub fn restart(&mut self) {
         self.refused = None;
     }
 
-    /// When what was stopped at `stopped` by a refusal is tried again: at once where others were granted a token since.
+    /// Returns when streams that a refusal stopped at `stopped` are tried again. At once if this version was granted a
+    /// token since.
     pub fn next_try(&self, secret_version: Option<&str>, stopped: Millis) -> Millis {
         let refused = self.refused.as_ref().filter(|refused| refused.secret_version.as_deref() == secret_version);
         match refused {
@@ -84,10 +87,12 @@ mod tests {
     fn what_worked_before_is_refused_once_that_has_lasted_in_time_and_in_runs() {
         let mut sign_ins = SignIns::default();
         sign_ins.granted(Some(version("1")));
-        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
+        let mut refused =
+            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!([refused(0), refused(1), refused(2), refused(29), refused(30)], [false, false, false, false, true]);
         sign_ins.granted(Some(version("1")));
-        let mut refused = |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(minutes * MINUTE));
+        let mut refused =
+            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!(
             [refused(60), refused(120), refused(180)],
             [false, false, true],

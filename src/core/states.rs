@@ -1,4 +1,4 @@
-//! What state each stream is in: plain values, kept on the checkpoint. Each change is told, once, by `health_records`.
+//! The streams' states, on the checkpoint. `health_records` reports each change once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::core::stream::Stream;
 use crate::core::stuck::StuckSummary;
 use crate::core::time::Millis;
 
-/// In the order in which a run comes through them.
+/// In the order in which a run passes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -21,19 +21,19 @@ pub enum State {
     Started,
     /// The settings and the secret are read.
     Initialized,
-    /// A token is at hand.
+    /// The sign-in succeeded.
     Authenticated,
-    /// Data is read.
+    /// The API has answered the stream.
     Collecting,
-    /// It failed, and the next run tries again; what is not permitted, once an hour.
+    /// It failed, and the next run tries again. A stream that isn't permitted is tried once an hour.
     Error,
-    /// Its configuration is wrong, which the checkpoint doesn't say yet.
+    /// Its configuration is wrong, and the checkpoint doesn't have that yet.
     Stopping,
     /// Not tried any more: its configuration is wrong, or it is not enabled.
     Stopped,
 }
 
-/// As the checkpoint has it.
+/// A stream's state on the checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamState {
@@ -41,27 +41,27 @@ pub struct StreamState {
     pub since: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
-    /// With what it was stopped by an error: it is tried again with anything else.
+    /// Set if it was stopped by an error: the settings and secret with which it was. With others it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_with: Option<Setup>,
-    /// How many spans or ids are stuck, as was told last.
+    /// The number of stuck spans and ids when it was last reported.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stuck: u64,
 }
 
-/// What a stream was tried with.
+/// The settings and the secret that a stream was tried with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
     /// The hash of the settings.
     pub settings: String,
-    /// Of Secrets Manager, never what it holds.
+    /// Secrets Manager's version, never the value.
     pub secret_version: Option<String>,
 }
 
 pub type States = BTreeMap<Stream, StreamState>;
 
-/// One change, as it is told.
+/// A state change, as it is reported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -71,15 +71,15 @@ pub struct Change {
     pub at: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
-    /// What can't be read, where there is anything.
+    /// The stuck spans and ids, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckSummary>,
-    /// What else is to be told: where collection began, what was found of a lost or an older checkpoint.
+    /// Further facts: where collection began, or what was found about a lost or older checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// How far a run came before it came to its streams, and when.
+/// Start-up milestones of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Milestones {
     pub started: Millis,
@@ -87,12 +87,12 @@ pub struct Milestones {
     pub authenticated: Option<Millis>,
 }
 
-/// What came of one stream in a run.
+/// The result of one stream in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunResult {
     /// The API answered.
     Collected,
-    /// Nothing had to be asked: whatever was wrong with the run before is over.
+    /// No request was due. An error of an earlier run is over.
     Idle,
     /// The time was up before the API answered.
     Nothing,
@@ -101,7 +101,7 @@ pub enum RunResult {
 }
 
 impl fmt::Display for State {
-    /// As it stands in the answer.
+    /// The name in the answer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -112,20 +112,20 @@ impl StreamState {
         Self { state, since, error: None, stopped_with: None, stuck: 0 }
     }
 
-    /// Stopped by an error, and with these settings.
+    /// Whether an error stopped it with these settings.
     pub fn is_stopped_with(&self, settings: &str) -> bool {
         self.stopped_with.as_ref().is_some_and(|with| with.settings == settings)
     }
 
-    /// Whether there is nothing to tell.
+    /// Whether the two are the same for a reader.
     fn is_like(&self, other: &Self) -> bool {
         let of = |state: &Self| state.error.as_ref().map(|error| error.error_type);
         self.state == other.state && of(self) == of(other) && self.stopped_with == other.stopped_with
     }
 }
 
-/// Puts a stream into the state in which a run left it. Where that is another than before, answers every state that
-/// the run came through. Where only more is stuck than before, or nothing any more, answers that.
+/// Sets a stream's state after a run. If it differs, returns every state that the run passed through. If only the
+/// number of stuck things has grown or become 0, returns one change with that.
 pub fn change(
     states: &mut States,
     stream: Stream,
@@ -140,7 +140,7 @@ pub fn change(
     let Some(after) = after(was, milestones, result, now) else { return Vec::new() };
     let after = StreamState { stuck: count, ..after };
     if let Some(before) = before.filter(|before| before.is_like(&after)) {
-        // Of the same type, an error may still say something else.
+        // The error's text may differ even if its type doesn't.
         let (state, error) = (after.state, after.error.clone());
         states.insert(stream, StreamState { since: before.since, ..after });
         let is_news = count > before.stuck || count == 0 && before.stuck > 0;
@@ -168,14 +168,14 @@ pub fn change(
     changes
 }
 
-/// None where it stays as it was.
+/// The new state, or none if it stays.
 fn after(was: Option<State>, milestones: &Milestones, result: RunResult, now: Millis) -> Option<StreamState> {
     let state = match result {
         RunResult::Collected => State::Collecting,
         RunResult::Idle if was == Some(State::Error) => State::Collecting,
         RunResult::Idle | RunResult::Nothing => match was {
             Some(State::Collecting | State::Error) => return None,
-            // It has not been read so far.
+            // The stream hasn't been read so far.
             _ => State::Authenticated,
         },
         RunResult::Failed(error) => {
@@ -190,7 +190,8 @@ fn after(was: Option<State>, milestones: &Milestones, result: RunResult, now: Mi
     Some(StreamState::new(state, since))
 }
 
-/// What is no longer enabled is stopped, without an error: enabled again it is tried, whatever it was stopped by.
+/// Stops streams that are no longer enabled, without an error. If one is enabled again, it is tried, whatever stopped
+/// it before.
 pub fn leave(states: &mut States, enabled: &[Stream], now: Millis) -> Vec<Change> {
     let mut changes = Vec::new();
     for (stream, state) in states.iter_mut().filter(|(stream, _)| !enabled.contains(stream)) {
@@ -203,7 +204,7 @@ pub fn leave(states: &mut States, enabled: &[Stream], now: Millis) -> Vec<Change
     changes
 }
 
-/// What was stopped by an error is tried again.
+/// Lets streams be tried again that an error stopped.
 pub fn restart(states: &mut States, streams: &[Stream], now: Millis) -> Vec<Change> {
     let stopped = states.iter_mut().filter(|(stream, state)| streams.contains(stream) && state.stopped_with.is_some());
     stopped.map(|(stream, state)| one_step(*stream, state, State::Pending, now)).collect()

@@ -1,4 +1,4 @@
-//! The streams: what each is called, and of which class it is. How each is read, `incydr::facts` says.
+//! The streams: their names and classes. `incydr::facts` says how each is read.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use crate::core::dialect::Dialect;
 use crate::core::ndjson;
 use crate::core::time::Millis;
 
-/// How a stream behaves over time.
+/// The behaviour of a stream's records over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Its records never change once visible.
+    /// Records that never change once visible.
     Events,
-    /// They change, and the API tells when.
+    /// Records that change, and whose changes the API can list.
     Versions,
-    /// They change, and the API doesn't tell when.
+    /// Records that change, and whose changes the API can't list.
     Rescanned,
-    /// They have no time filter.
+    /// Records without a time filter.
     Inventory,
-    /// They are found in other records.
+    /// Findings that are derived from other streams' records.
     Findings,
 }
 
-/// Variant: its name, its class, and what the API client must be allowed to, as the console calls it. The name is the one
-/// in `STREAMS`, in the keys of objects and on the checkpoint. In the order in which a run asks for them: events first,
-/// and what takes many requests last.
+/// Each variant has a name, a class, and the permission that the API client needs, as the console names it. The name is
+/// used in `STREAMS`, in the keys of objects and on the checkpoint. The order is that in which a run requests them:
+/// events first, and those that take many requests last.
 macro_rules! streams {
     ($($variant:ident: $name:literal, $class:ident, $permission:literal;)+) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,7 @@ macro_rules! streams {
 }
 
 streams! {
-    FileEvents: "file_events", Events, "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still tell of them)";
+    FileEvents: "file_events", Events, "File Events: Read (needs a plan with full API access; without it sessions, cases and session_events still show some of them)";
     Audit: "audit", Events, "Audit Log: Read";
     Sessions: "sessions", Rescanned, "Alerts and Sessions: Read";
     Cases: "cases", Versions, "Cases: Read";
@@ -83,11 +83,11 @@ streams! {
     EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Legal Hold, Cases and File Events: Read for all findings)";
 }
 
-/// Other names that `STREAMS` takes.
+/// Further names that `STREAMS` accepts.
 const ALIASES: [(&str, Stream); 1] = [("alerts", Stream::Sessions)];
 
 impl Stream {
-    /// Whether an API of this dialect has it.
+    /// Whether an API of this dialect has the stream.
     pub fn is_in(self, dialect: Dialect) -> bool {
         match dialect {
             Dialect::Sdk => true,
@@ -95,7 +95,7 @@ impl Stream {
         }
     }
 
-    /// Where an event's own time stands; the records of other streams have none by which they are stored.
+    /// The path to an event's own time. Other streams' records aren't stored by a time of theirs.
     pub fn time_field(self) -> Option<&'static [&'static str]> {
         match self {
             Self::FileEvents => Some(&["event", "inserted"]),
@@ -108,7 +108,7 @@ impl Stream {
         Millis::parse(&ndjson::field(record, self.time_field()?)?)
     }
 
-    /// Reads a name of `STREAMS`; the error lists the known ones.
+    /// Parses a name in `STREAMS`. The error lists the known names.
     pub fn parse(name: &str) -> Result<Self, String> {
         let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, stream)| *stream);
         let known = || Self::ALL.iter().map(|stream| stream.name()).collect::<Vec<_>>().join(", ");

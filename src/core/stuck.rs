@@ -1,37 +1,38 @@
-//! What can't be read: a span of an event stream, or an id within another one. It stands on the checkpoint with its
-//! attempts, its last error and its next try, so that it holds up nothing that can be read. Plain values.
+//! Things that can't be read: spans of event streams, and records or lists of others. Each is on the checkpoint with its
+//! attempts, its last error and its next try, and holds up nothing else.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
 /// The longest pause between two tries, in milliseconds.
-const LONGEST_PAUSE: i64 = 6 * HOUR;
-/// An error message names at most so many.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(6);
+/// Limit for the things that an error message names.
 const MOST_NAMED: usize = 20;
 
-/// One thing that can't be read.
+/// A thing that can't be read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stuck {
     pub what: What,
-    /// When it failed first.
+    /// The time of the first failure.
     pub since: Millis,
-    /// 0 while its error is that of the larger span from which it was cut.
+    /// 0 if it is a part of a larger span that failed, and hasn't been tried itself.
     pub attempts: u32,
     pub tried_at: Millis,
     pub next_try: Millis,
     pub error: ErrorInfo,
-    /// A run died while it read this, so nothing else is read at the same time.
+    /// A run died while it read this. So nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
-    /// Too many of its rows could not be read, so that few of them in a part of it are too many as well.
+    /// Too many of its rows couldn't be read. In a part of it, fewer unreadable rows are too many as well.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unreadable: bool,
 }
@@ -39,13 +40,13 @@ pub struct Stuck {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum What {
-    /// Time that is not covered.
+    /// A gap.
     Span(Span),
     /// A covered window that can't be counted or read again.
     Recount(Span),
-    /// A record whose detail fails: a case's number, a session's id.
+    /// A record whose detail fails, by a case's number or a session's id.
     Id(String),
-    /// A list below a record: `{"list": "members", "id": "<watchlist id>"}`. A list that stands by itself has no id.
+    /// A list of a record: `{"list": "members", "id": "<watchlist id>"}`. A list by itself has no id.
     List {
         list: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,19 +54,19 @@ pub enum What {
     },
 }
 
-/// What is stuck in one stream, as the answer and the health records tell it.
+/// A stream's stuck things, as in the answer and the health records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StuckSummary {
     pub count: u64,
-    /// The one that failed first.
+    /// The thing that failed first.
     pub oldest: Named,
     pub since: Millis,
     /// The last error of the oldest.
     pub error: ErrorInfo,
 }
 
-/// A span by its ends, a record by its id, a list by its name and the id of the record below which it stands.
+/// A span by its ends, a record by its id, a list by its name and the id of its record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Named {
@@ -79,7 +80,7 @@ pub struct Named {
     id: Option<String>,
 }
 
-/// All that is stuck in one stream. Its spans are disjoint.
+/// All stuck things of one stream. Its spans are disjoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StuckList(Vec<Stuck>);
@@ -97,20 +98,20 @@ impl StuckList {
         self.0.iter()
     }
 
-    /// `None` where nothing is stuck.
+    /// None if nothing is stuck.
     pub fn summary(&self) -> Option<StuckSummary> {
         let oldest = self.0.iter().min_by_key(|stuck| (stuck.since, &stuck.what))?;
         let (since, error) = (oldest.since, oldest.error.clone());
         Some(StuckSummary { count: self.0.len() as u64, oldest: Named::from(&oldest.what), since, error })
     }
 
-    /// The first of the errors' types, in the order in which a run ends by them.
+    /// The first of the errors' types, in the order of [`ErrorType`].
     pub fn error_type(&self) -> ErrorType {
         let types = self.0.iter().map(|stuck| stuck.error.error_type);
         types.min().unwrap_or(ErrorType::ThirdPartyGenericError)
     }
 
-    /// `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
+    /// For example `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
     pub fn message(&self) -> String {
         let mut all: Vec<&What> = self.0.iter().map(|stuck| &stuck.what).collect();
         all.sort_unstable();
@@ -130,25 +131,25 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.what == *what)
     }
 
-    /// Whether it may be tried now. What is not stuck always may.
+    /// Whether it may be tried now. True for what isn't stuck.
     pub fn is_due(&self, what: &What, now: Millis) -> bool {
         self.get(what).is_none_or(|stuck| stuck.next_try <= now)
     }
 
-    /// Notes a failed attempt. The next try is the next run's; after that each pause is twice as long as the last.
+    /// Notes a failure. The next run tries it again. After that each pause is twice as long as the one before.
     pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
         let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
             let (since, tried_at, next_try) = (now, now, now);
             self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false, unreadable: false });
             return;
         };
-        let pause = if stuck.attempts == 0 { 0 } else { 2 * (now.0 - stuck.tried_at.0) };
+        let pause = if stuck.attempts == 0 { TimeDelta::zero() } else { (now - stuck.tried_at) * 2 };
         stuck.attempts += 1;
-        (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(0, LONGEST_PAUSE));
+        (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(TimeDelta::zero(), LONGEST_PAUSE));
         stuck.error = error;
     }
 
-    /// It was read, or is gone.
+    /// Removes a thing that was read or is gone.
     pub fn heal(&mut self, what: &What) {
         self.0.retain(|stuck| stuck.what != *what);
     }
@@ -157,29 +158,29 @@ impl StuckList {
         self.0.retain(keep);
     }
 
-    /// Clears every back-off: all is due at once.
+    /// Makes everything due at once.
     pub fn try_now(&mut self, now: Millis) {
         for stuck in &mut self.0 {
             stuck.next_try = now;
         }
     }
 
-    /// Of the records whose detail fails.
+    /// The ids of the records whose details fail.
     pub fn ids(&self) -> BTreeSet<String> {
         self.0.iter().filter_map(|stuck| stuck.what.clone().into_id()).collect()
     }
 
-    /// The spans that are not covered.
+    /// The gaps.
     pub fn spans(&self) -> Intervals {
         self.0.iter().filter_map(Stuck::span).collect()
     }
 
-    /// The entry that holds a span.
+    /// The entry that contains a span.
     pub fn holding(&self, span: Span) -> Option<&Stuck> {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
-    /// Too many rows of this span could not be read: notes it in all entries that lie in it.
+    /// Notes in all entries within this span that too many of its rows couldn't be read.
     pub fn suspect(&mut self, span: Span) {
         let lies_within = |held: Span| span.from <= held.from && held.to <= span.to;
         for stuck in self.0.iter_mut().filter(|stuck| stuck.span().is_some_and(lies_within)) {
@@ -187,24 +188,24 @@ impl StuckList {
         }
     }
 
-    /// Whether any part of this span is one of which too many rows could not be read.
+    /// Whether this span overlaps an entry with too many unreadable rows.
     pub fn is_suspected(&self, span: Span) -> bool {
         let overlaps = |stuck: &Stuck| stuck.span().is_some_and(|held| held.intersection(span).is_some());
         self.0.iter().any(|stuck| stuck.unreadable && overlaps(stuck))
     }
 
-    /// Keeps the recounts whose window is still to be counted again.
+    /// Keeps only recounts for which `is_due` holds: their window is still to be counted again.
     pub fn keep_recounts(&mut self, is_due: impl Fn(Span) -> bool) {
         self.0.retain(|stuck| !matches!(stuck.what, What::Recount(span) if !is_due(span)));
     }
 
-    /// Takes a span out of all entries, which keep what is left of theirs.
+    /// Removes a span from all entries. Their remaining parts stay stuck.
     pub fn cut_out(&mut self, gone: Span) {
         let gone = Intervals::from(vec![gone]);
         self.keep_spans(|span| Intervals::from(vec![span]).without(&gone));
     }
 
-    /// Keeps of each entry's span what lies in `spans`.
+    /// Keeps only those parts of the entries that lie in `spans`.
     pub fn keep_within(&mut self, spans: &Intervals) {
         self.keep_spans(|span| spans.within(span));
     }
@@ -220,7 +221,7 @@ impl StuckList {
             .collect();
     }
 
-    /// A span failed and is tried in parts from now on, each at once. Parts of what was stuck before keep its attempts.
+    /// A span failed and will be tried in parts, each of them at once. Parts of a stuck span keep its attempts.
     pub fn split(&mut self, span: Span, parts: Vec<Span>, error: &ErrorInfo, now: Millis, alone: bool) {
         let held = self.holding(span).cloned();
         self.cut_out(span);
@@ -243,7 +244,7 @@ impl StuckList {
 }
 
 impl StuckList {
-    /// Spans that touch and were all tried become one.
+    /// Joins adjacent spans that have all been tried.
     pub fn merge_tried(&mut self) {
         let (mut tried, mut merged): (Vec<Stuck>, Vec<Stuck>) =
             std::mem::take(&mut self.0).into_iter().partition(|stuck| stuck.span().is_some() && stuck.attempts > 0);
@@ -270,7 +271,7 @@ impl StuckList {
 }
 
 impl Stuck {
-    /// Of time that is not covered.
+    /// The span, if it is a gap.
     pub fn span(&self) -> Option<Span> {
         match self.what {
             What::Span(span) => Some(span),
@@ -280,7 +281,7 @@ impl Stuck {
 }
 
 impl What {
-    /// Of a record.
+    /// The id, if it is a record.
     pub fn into_id(self) -> Option<String> {
         match self {
             Self::Id(id) => Some(id),
@@ -316,7 +317,6 @@ impl fmt::Display for What {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::MINUTE;
 
     fn error(message: &str) -> ErrorInfo {
         ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }
@@ -334,10 +334,10 @@ mod tests {
         for _ in 0..10 {
             list.fail(id(), error("500"), now);
             let next = list.get(&id()).expect("stuck").next_try;
-            pauses.push((next.0 - now.0) / MINUTE);
+            pauses.push((next - now).num_minutes());
             assert!(list.is_due(&id(), next) && (next == now || !list.is_due(&id(), now)));
             // A run every five minutes.
-            now = next.max(now + 5 * MINUTE);
+            now = next.max(now + TimeDelta::minutes(5));
         }
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 360, 360, 360]);
         list.try_now(now);

@@ -1,4 +1,4 @@
-//! What one run counts: its requests to the API, and what it stored.
+//! A run's counters: requests to the API, and stored records.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::core::intervals::Intervals;
 
-/// How often the API was asked, and what came of it.
+/// Counts requests and their results.
 #[derive(Debug, Default)]
 pub struct Calls {
     pub requests: AtomicU64,
-    /// What arrived whole, whatever it says.
+    /// Complete answers of any status.
     pub heard: AtomicU64,
-    /// With a 2xx.
+    /// Answers with a 2xx.
     pub answers: AtomicU64,
     pub retries: AtomicU64,
-    /// With a 429.
+    /// Answers with a 429.
     pub throttles: AtomicU64,
-    /// The longest that a request had waited for an answer when the time was up, in milliseconds.
+    /// The longest wait for an answer that the end of the time cut off, in milliseconds.
     pub silence: AtomicU64,
 }
 
-/// A request that waited less for its answer, when the run's time was up, tells nothing of the API.
+/// A request that the end of the run cut off after less than this says nothing about the API.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Calls {
@@ -30,14 +30,14 @@ impl Calls {
         self.silence.fetch_max(waited, Ordering::Relaxed);
     }
 
-    /// How long was waited in vain, where nothing at all was heard.
+    /// The longest wait, if the API answered nothing at all.
     pub fn unanswered(&self) -> Option<Duration> {
         let waited = Duration::from_millis(self.silence.load(Ordering::Relaxed));
         (self.heard.load(Ordering::Relaxed) == 0 && waited >= PATIENCE).then_some(waited)
     }
 }
 
-/// One stream's figures in one run.
+/// The counters of one stream in one run.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub records: AtomicU64,
@@ -45,14 +45,14 @@ pub struct Tally {
     pub bytes: AtomicU64,
     pub calls: Calls,
     pub set_aside: AtomicU64,
-    /// Rows of windows of which too many can't be read for these to be set aside one by one.
+    /// Unreadable rows of windows that failed because too many of their rows can't be read.
     pub drift: AtomicU64,
-    /// Records that showed up after their window was covered, and how long after their own time that was at the
-    /// least, in milliseconds: a settle time as long as the longest would have waited for them all.
+    /// Late records, and the longest delay in milliseconds, from a record's own time until its window was covered. A
+    /// settle time of that length would have included them all.
     pub late: AtomicU64,
     pub late_by: AtomicI64,
-    /// Rows that the API counted when their window was covered, and counts no longer.
+    /// Rows that the API counted when their window was covered and doesn't count any more.
     pub vanished: AtomicU64,
-    /// What this run had to give up, for the API keeps it no longer.
+    /// The spans that expired in this run.
     pub expired: Mutex<Intervals>,
 }

@@ -1,18 +1,19 @@
-//! Instants in whole milliseconds, the precision of a window's bounds and of the API's time filters.
+//! Instants in whole milliseconds, the precision of windows and of the API's time filters.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::core::clock;
 
-pub const SECOND: i64 = 1_000;
-pub const MINUTE: i64 = 60 * SECOND;
-pub const HOUR: i64 = 60 * MINUTE;
-pub const DAY: i64 = 24 * HOUR;
+pub const MILLISECOND: TimeDelta = TimeDelta::milliseconds(1);
+pub const SECOND: TimeDelta = TimeDelta::seconds(1);
+pub const MINUTE: TimeDelta = TimeDelta::minutes(1);
+pub const HOUR: TimeDelta = TimeDelta::hours(1);
+pub const DAY: TimeDelta = TimeDelta::days(1);
 
 /// Milliseconds since the epoch, UTC. Written as RFC 3339 with three digits: `2026-11-21T13:00:00.000Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,50 +24,52 @@ impl Millis {
         Self(clock::now())
     }
 
-    /// Reads RFC 3339 with no to nine fraction digits and cuts it to milliseconds. A window's bounds are whole
-    /// milliseconds, so a record lies in a window exactly when its cut time does. A time without an offset is UTC; an
-    /// offset may be `+0000` or `+00`, a blank may stand for the `T`, and the seconds may be left out.
+    /// Parses RFC 3339 with up to nine fraction digits, and cuts it to milliseconds. Windows begin and end at whole
+    /// milliseconds, so the cut never moves a record into another window. Without an offset the time is UTC. Also
+    /// accepts `+0000` or `+00`, a space instead of the `T`, and a time without seconds.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(time) = DateTime::parse_from_rfc3339(text) {
             return Some(Self(time.timestamp_millis()));
         }
         let (date, time) = text.split_once(['T', 't', ' '])?;
         let offset_at = time.find(['Z', 'z', '+', '-', ' ']).unwrap_or(time.len());
-        let (time, offset) = (&time[..offset_at], offset_minutes(time[offset_at..].trim())?);
+        let (time, offset) = (&time[..offset_at], offset(time[offset_at..].trim())?);
         let seconds = if time.matches(':').count() == 1 { ":00" } else { "" };
         let local = format!("{date}T{time}{seconds}").parse::<NaiveDateTime>().ok()?.and_utc();
-        Some(Self(local.timestamp_millis() - offset * MINUTE))
+        Some(Self(local.timestamp_millis()) - offset)
     }
 
     #[must_use]
-    pub fn floor(self, unit: i64) -> Self {
+    pub fn floor(self, unit: TimeDelta) -> Self {
+        let unit = unit.num_milliseconds();
         Self(self.0.div_euclid(unit) * unit)
     }
 
     #[must_use]
-    pub fn ceil(self, unit: i64) -> Self {
+    pub fn ceil(self, unit: TimeDelta) -> Self {
+        let unit = unit.num_milliseconds();
         Self(-(-self.0).div_euclid(unit) * unit)
     }
 
-    /// How long it is from `earlier` to this instant; nothing when that lies in the future.
+    /// The time from `earlier` to this instant. 0 if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        (self - earlier).to_std().unwrap_or_default()
     }
 
     pub fn date_time(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
     }
 
-    /// As it stands in an object's key: `20261121T130000000Z`.
+    /// The form in keys: `20261121T130000000Z`.
     pub fn compact(self) -> impl fmt::Display {
         self.date_time().format("%Y%m%dT%H%M%S%3fZ")
     }
 }
 
-/// Of `Z`, nothing, `+01`, `+0130` and `+01:30`.
-fn offset_minutes(text: &str) -> Option<i64> {
+/// Parses `Z`, an empty offset, `+01`, `+0130` and `+01:30`.
+fn offset(text: &str) -> Option<TimeDelta> {
     if matches!(text, "" | "Z" | "z" | "UTC" | "GMT") {
-        return Some(0);
+        return Some(TimeDelta::zero());
     }
     let (sign, digits) = match text.split_at_checked(1)? {
         ("+", digits) => (1, digits.replacen(':', "", 1)),
@@ -76,7 +79,7 @@ fn offset_minutes(text: &str) -> Option<i64> {
     let is_offset = matches!(digits.len(), 2 | 4) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.parse::<i64>().ok().filter(|_| is_offset)?;
     let (hours, minutes) = if digits.len() == 2 { (number, 0) } else { (number / 100, number % 100) };
-    (hours < 24 && minutes < 60).then_some(sign * (60 * hours + minutes))
+    (hours < 24 && minutes < 60).then(|| TimeDelta::minutes(sign * (60 * hours + minutes)))
 }
 
 impl fmt::Display for Millis {
@@ -91,19 +94,54 @@ impl fmt::Debug for Millis {
     }
 }
 
-impl Add<i64> for Millis {
+/// Stops at the last instant that there is.
+impl Add<TimeDelta> for Millis {
     type Output = Self;
 
-    fn add(self, millis: i64) -> Self {
-        Self(self.0 + millis)
+    fn add(self, length: TimeDelta) -> Self {
+        Self(self.0.saturating_add(length.num_milliseconds()))
     }
 }
 
-impl Sub<i64> for Millis {
+/// Stops at the first instant that there is.
+impl Sub<TimeDelta> for Millis {
     type Output = Self;
 
-    fn sub(self, millis: i64) -> Self {
-        Self(self.0 - millis)
+    fn sub(self, length: TimeDelta) -> Self {
+        Self(self.0.saturating_sub(length.num_milliseconds()))
+    }
+}
+
+/// The time from the second instant to the first; negative where the second is the later one.
+impl Sub for Millis {
+    type Output = TimeDelta;
+
+    fn sub(self, earlier: Self) -> TimeDelta {
+        millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A number of milliseconds as a duration. Every number but the least has one.
+pub fn millis(count: i64) -> TimeDelta {
+    TimeDelta::try_milliseconds(count).unwrap_or(TimeDelta::MIN)
+}
+
+/// `length * part / of`, rounded down to milliseconds.
+pub fn scaled(length: TimeDelta, part: u64, of: u64) -> TimeDelta {
+    let exact = i128::from(length.num_milliseconds()) * i128::from(part) / i128::from(of.max(1));
+    i64::try_from(exact).map_or(TimeDelta::MAX, millis)
+}
+
+/// Durations as whole milliseconds in JSON: `#[serde(with = "as_millis")]`.
+pub mod as_millis {
+    use super::{Deserialize, Deserializer, Serializer, TimeDelta};
+
+    pub fn serialize<S: Serializer>(length: &TimeDelta, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(length.num_milliseconds())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TimeDelta, D::Error> {
+        i64::deserialize(deserializer).map(super::millis)
     }
 }
 
@@ -153,6 +191,17 @@ mod tests {
         for text in ["yesterday", "2026-11-21", "2026-11-21T13Z", "2026-11-21T13:00:00+1", "2026-11-21T13:00:00+2500"] {
             assert_eq!(Millis::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_ends_of_time_instead_of_failing() {
+        let (first, last) = (Millis(i64::MIN), Millis(i64::MAX));
+        assert_eq!((first - DAY, last + DAY, last + TimeDelta::MAX), (first, last, last));
+        assert_eq!((last - first, first - last), (TimeDelta::MAX, TimeDelta::MIN));
+        assert_eq!((Millis(5) - Millis(7), Millis(5).since(Millis(7))), (millis(-2), Duration::ZERO));
+        assert_eq!((millis(i64::MAX), millis(i64::MIN)), (TimeDelta::MAX, TimeDelta::MIN));
+        assert_eq!(scaled(millis(10), 2, 3), millis(6));
+        assert_eq!(scaled(TimeDelta::MAX, u64::MAX, 0), TimeDelta::MAX);
     }
 
     #[test]

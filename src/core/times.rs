@@ -1,8 +1,12 @@
-//! What a run's time is for.
+//! Divides a run's time into phases.
+
+use chrono::TimeDelta;
 
 use crate::core::time::Millis;
 
-/// A run's time: it stops reading first, then storing, then telling what it did, then committing.
+const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
+
+/// The ends of a run's phases: reading, storing, writing the manifest and health records, committing.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub read_until: Millis,
@@ -12,9 +16,9 @@ pub struct Times {
 }
 
 impl Times {
-    /// At most a fifth of the time that was given is kept back, and at most ten seconds.
+    /// Keeps back at most a fifth of the time, and at most ten seconds.
     pub fn new(began: Millis, deadline: Millis) -> Self {
-        let kept = ((deadline.0 - began.0) / 5).clamp(0, 10_000);
+        let kept = ((deadline - began) / 5).clamp(TimeDelta::zero(), MOST_KEPT);
         Self {
             read_until: deadline - kept,
             store_until: deadline - kept / 2,

@@ -1,13 +1,13 @@
-//! Versions of agents, as far as they can be compared.
+//! Compares versions of agents.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Numbers separated by dots; what comes after them, as in `2.0.0-rc.1`, counts for nothing.
+/// Numbers separated by dots. The rest of the text, as in `2.0.0-rc.1`, is ignored.
 #[derive(Clone, Debug)]
 pub struct Version {
     text: String,
-    /// Without zeros at the end: 1.9 is 1.9.0.
+    /// Without trailing zeros: 1.9 equals 1.9.0.
     numbers: Vec<u64>,
 }
 

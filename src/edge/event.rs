@@ -1,18 +1,18 @@
-//! What an invocation asks for, read from its event.
+//! Parses an event into an invocation.
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Restart, Verify};
 use crate::core::intervals::Span;
 use crate::core::stream::{Class, Stream};
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
 const TAKES: &str = "it takes {}, an EventBridge event, or {\"action\": ...} with one of \"collect\", \"health\", \
                      \"merge\", \"plan\", \"probe\", \"recover\", \"replay\", \"restart\", \"shard\", \"status\" and \"verify\"";
 
-/// The event as Lambda hands it over, where it is JSON that can be read at all.
+/// The event that Lambda delivered, or the reason why it isn't JSON.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -21,7 +21,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// As the runtime is given it, which knows no other answer to what it can't read than an error of its own.
+    /// Called before the runtime parses the event. The runtime would answer an event that isn't JSON with an error of
+    /// its own.
     pub fn of(payload: &[u8]) -> Self {
         serde_json::from_slice(payload).map_or_else(|error| Self::Unreadable(error.to_string()), Self::Read)
     }
@@ -34,7 +35,7 @@ impl Event {
     }
 }
 
-/// Anything unknown is refused before anything is read. `now` ends a span that has no `to`.
+/// Refuses an unknown action or field before anything is read from the API. `now` is the end of a span without `to`.
 fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
     let Value::Object(event) = event else {
         return Err(format!("the event is not a JSON object; {TAKES}"));
@@ -87,7 +88,7 @@ fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
         streams: fields.streams,
         at_once: fields.at_once.unwrap_or(2),
         requests_per_minute: fields.requests_per_minute,
-        expires_after: fields.expires_after_hours.unwrap_or(72) * HOUR,
+        expires_after: TimeDelta::hours(fields.expires_after_hours.unwrap_or(72)),
     }))
 }
 
@@ -120,7 +121,7 @@ fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
     Ok(Invocation::Health(HealthRequest { prefix, format }))
 }
 
-/// What an action may be given.
+/// The fields of all actions. Each action takes some of them.
 #[derive(Default)]
 struct EventFields {
     streams: Option<Vec<Stream>>,
@@ -199,7 +200,7 @@ fn text(field: &str, value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| format!("{field:?} is {value}, but must be text"))
 }
 
-/// From one on.
+/// A whole number from 1 to `most`.
 fn number<T: TryFrom<u64>>(field: &str, value: &Value, most: u64) -> Result<T, String> {
     value
         .as_u64()
@@ -258,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_replay_a_verification_and_a_restart_are_read() {
-        let from = at("2026-11-01T00:00:00Z");
+        let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-11-01T00:00:05Z"));
         let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
-        let collect = Collect { streams: None, span: Span::new(from, from + 5), dry_run: false };
-        assert_eq!(parse(&replay, from + 5), Ok(Invocation::Replay(collect, "again/".into())));
+        let collect = Collect { streams: None, span: Span::new(from, to), dry_run: false };
+        assert_eq!(parse(&replay, to), Ok(Invocation::Replay(collect, "again/".into())));
         let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
         let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
         assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));

@@ -1,4 +1,5 @@
-//! An event in, an answer out. A failure is a function error: its type one of four, its message the whole answer.
+//! Runs the action that an event asks for. A failure is a function error: `errorType` is one of four, `errorMessage`
+//! the whole answer as JSON.
 
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ use crate::incydr::client::Api;
 use crate::incydr::exchange::Exchange;
 use crate::incydr::{ca_bundle, http};
 
-/// What lives as long as the process. Clients are built by the first event that needs them.
+/// Lives as long as the process. The first event that needs the clients builds them.
 pub struct Handler {
     settings: Result<Settings, SettingsError>,
     clients: OnceCell<Clients>,
@@ -53,12 +54,12 @@ impl Handler {
         Self { settings, clients: OnceCell::new() }
     }
 
-    /// With clients that are built already.
+    /// With existing clients, for tests and simulations.
     pub fn with_clients(settings: Settings, clients: Clients) -> Self {
         Self { settings: Ok(settings), clients: OnceCell::new_with(Some(clients)) }
     }
 
-    /// The AWS credentials of this process have expired: nothing that it does will come to anything.
+    /// Whether the process's AWS credentials have expired. No later run of this process can succeed.
     pub fn is_over(&self) -> bool {
         self.clients.get().is_some_and(|clients| clients.s3.is_over() || clients.api.is_over())
     }
@@ -67,7 +68,7 @@ impl Handler {
         self.handle_as(&Uuid::new_v4().to_string(), event, deadline).await
     }
 
-    /// `run_id` is no other run's.
+    /// `run_id` must be unique.
     pub async fn handle_as(&self, run_id: &str, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
         let began = Instant::now();
         let answered = self.answer(run_id, event, deadline).await;
@@ -157,7 +158,7 @@ impl From<Answer> for Answered {
 fn clients(settings: &Settings) -> Result<Clients, SettingsError> {
     let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
     let ca_bundle = ca_bundle::read(settings)?;
-    // First, for it says so where there are no certificate authorities at all.
+    // Built first, because it reports missing certificate authorities.
     let http = http::client(settings, ca_bundle.as_deref())?;
     let aws = AwsClients::from_vars(var, &settings.proxies, ca_bundle);
     Ok(Clients::new(Api::new(settings, http, Exchange::Http, aws.secrets), aws.s3))

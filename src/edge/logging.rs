@@ -5,8 +5,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// `level` is Lambda's own setting (`TRACE` to `FATAL`); unset means `INFO`. The libraries below log no more than
-/// warnings: at finer levels they would show requests, and with them secrets.
+/// `level` is Lambda's setting (`TRACE` to `FATAL`); none means `INFO`. Libraries log warnings and errors only: at
+/// finer levels they would log requests, which contain secrets.
 pub fn init(level: Option<&str>) {
     let level = match level.map(str::to_ascii_uppercase).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,

@@ -1,25 +1,23 @@
-//! What a run did, as lines of the log from which `CloudWatch` makes metrics (AWS, "embedded metric format").
+//! Writes a run's metrics as log lines in `CloudWatch`'s embedded metric format.
 
 use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::actions::answer::{Answer, Status, StreamAnswer};
+use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::core::error_kind::ErrorType;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 const NAMESPACE: &str = "IncydrCollector";
-/// After so many runs in a row without any progress a stream is stalled.
-const STALLED: u32 = 3;
 
-/// One line for the run and one for each stream. Lambda tells a function its name; who runs it elsewhere has no metrics.
+/// Writes one line for the run and one per stream. Outside of Lambda the function has no name, and nothing is written.
 pub fn tell(answer: &Answer, took: Duration) {
     let Some(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok().filter(|name| !name.is_empty()) else { return };
     let mut out = std::io::stdout().lock();
     for line in lines(answer, &function, took, Millis::now()) {
-        // What can't be written can't be told either.
+        // Ignore write errors: there is nowhere to report them.
         let _ = writeln!(out, "{line}");
     }
 }
@@ -55,13 +53,14 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
         ("Failed", "Count", u64::from(told.status == Status::Failed)),
         ("NotPermitted", "Count", u64::from(told.status == Status::NotPermitted)),
         ("Expiring", "Count", u64::from(told.is_expiring)),
+        ("Expired", "Count", u64::from(!told.expired.is_empty())),
     ];
-    // An inventory that is not due is not behind.
+    // A stream that is not due has no lag.
     metrics.extend(told.lag_s.filter(|_| told.status != Status::NotDue).map(|lag| ("Lag", "Seconds", lag)));
     metrics
 }
 
-/// None where nothing happened.
+/// Returns none if all values are zero.
 fn line(
     function: &str,
     stream: Option<Stream>,
@@ -73,7 +72,7 @@ fn line(
     if stream.is_some() {
         dimensions.push(vec!["FunctionName", "Stream"]);
     }
-    // CloudWatch bills a metric by the hours in which it has a value: what didn't happen stands in the log alone.
+    // CloudWatch bills a metric for each hour with a value. Zeros are therefore only in the log.
     let happened = metrics.iter().filter(|(_, _, value)| *value > 0);
     let units: Vec<Value> = happened.map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
     let mut line = Map::new();

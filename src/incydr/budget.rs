@@ -1,4 +1,5 @@
-//! The request budget that all streams share: at most so many over any 60 seconds, kept from tick to tick.
+//! The request budget that all streams share: a limit for any 60 seconds, counted on from run to run within the
+//! process.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -6,32 +7,36 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::core::stream::{Class, Stream};
-use crate::core::time::{MINUTE, Millis};
+use chrono::TimeDelta;
 
-/// What is sent a minute apart may arrive a little less apart.
-const SPAN: i64 = MINUTE + 500;
-/// While streams of a higher priority are read, those of a lower one have one request in so many.
+use crate::core::stream::{Class, Stream};
+use crate::core::time::Millis;
+
+/// A minute and a margin, because requests that were sent a minute apart may arrive closer together.
+const SPAN: TimeDelta = TimeDelta::milliseconds(60_500);
+/// While streams of a higher priority are read, those of a lower one may send a fifth of the requests.
 const SHARE: usize = 5;
-/// How long a stream waits before it asks again whether it is its turn.
+/// A stream whose turn it isn't asks again after this time.
 const NOT_ITS_TURN: Duration = Duration::from_millis(100);
 
+/// Held by the `Connection` for the life of the process, because requests of the run before count too.
 pub struct Budget {
+    /// The most requests in any 60 seconds.
     per_minute: AtomicUsize,
     state: Mutex<State>,
-    /// The API wants to be left alone until then.
+    /// The end of the pause that the API asked for.
     paused_until: AtomicI64,
 }
 
 #[derive(Default)]
 struct State {
-    /// When each request of the last minute was sent, and for what.
+    /// The instant and priority of each request of the last minute.
     sent: VecDeque<(Millis, Option<Priority>)>,
     /// The streams that are being read.
     streams: BTreeMap<Stream, Place>,
 }
 
-/// The earlier, the more urgent.
+/// The first is the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Priority {
     Events,
@@ -39,18 +44,18 @@ enum Priority {
     Inventory,
 }
 
-/// A stream's place in the queue. The least place is served first.
+/// A stream's place in the queue. The smallest place is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// Over how many runs the stream came no further.
+    /// The number of runs in a row without progress.
     stalled: Reverse<u32>,
     priority: Priority,
     stream: Stream,
-    /// Of the requests without which a run of it comes to nothing, so many are not sent yet.
+    /// The number of requests that a run needs for any progress and has not sent yet.
     least: usize,
 }
 
-/// A stream's place in the queue for as long as the stream is read.
+/// Holds a stream's place in the queue until it is dropped.
 pub struct Turn<'a> {
     budget: &'a Budget,
     stream: Stream,
@@ -71,7 +76,7 @@ impl Priority {
         }
     }
 
-    /// Audit needs a count, a page, and where that is full one more; a list one page and one detail.
+    /// Audit needs a count, a page, and another page if the first is full. A list needs one page and one detail.
     fn least(self) -> usize {
         match self {
             Self::Events => 3,
@@ -87,7 +92,8 @@ impl State {
         }
     }
 
-    /// Whether a stream may take one of so many requests that are left of `per_minute`.
+    /// Whether the stream may send the next request. `left` requests of `per_minute` are unsent. Some of them are kept
+    /// for streams before it, and for the shares of lower priorities.
     fn is_its_turn(&self, stream: Stream, left: usize, per_minute: usize) -> bool {
         let Some(ours) = self.streams.get(&stream) else { return true };
         let share = per_minute / SHARE;
@@ -111,20 +117,20 @@ impl Budget {
         Self { per_minute: per_minute.into(), state: Mutex::default(), paused_until: AtomicI64::new(0) }
     }
 
-    /// A run begins: from now on so many; what was sent counts as before, and a pause is over: the API says so again
-    /// where it isn't.
+    /// Called when a run begins. Sets the limit and ends any pause; if the pause isn't over, the API says so again.
+    /// Requests sent earlier still count.
     pub fn set(&self, per_minute: usize) {
         self.paused_until.store(0, Ordering::Relaxed);
         self.limit(per_minute);
     }
 
-    /// From now on so many.
+    /// Changes the limit during a run.
     pub fn limit(&self, per_minute: usize) {
         self.per_minute.store(per_minute, Ordering::Relaxed);
     }
 
-    /// A stream is read from now on, until what is answered is dropped. `stalled` is over how many runs it came no
-    /// further: the longest waits no more.
+    /// Adds a stream to the queue until the returned turn is dropped. `stalled` is the number of runs in a row without
+    /// progress: the stream with the most is served first.
     pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
         let priority = Priority::of(stream);
         let place = Place { stalled: Reverse(stalled), priority, stream, least: priority.least() };
@@ -132,13 +138,13 @@ impl Budget {
         Turn { budget: self, stream }
     }
 
-    /// The API said that there are too many requests: none of this process is sent before then.
+    /// Called after a 429: no request of this process is sent before `until`.
     pub fn pause(&self, until: Millis) {
         self.paused_until.fetch_max(until.0, Ordering::Relaxed);
     }
 
-    /// Takes one request of the budget at `now`, or answers how long to wait. By the wall clock, which goes on while
-    /// the container is frozen; a clock that was set back forgets nothing.
+    /// Takes one request from the budget, or returns how long to wait. Uses the wall clock, because Lambda freezes the
+    /// container while time goes on. If the clock is set back, no request is forgotten.
     pub fn take(&self, now: Millis, stream: Option<Stream>) -> Result<(), Duration> {
         let paused_until = Millis(self.paused_until.load(Ordering::Relaxed));
         if now < paused_until {
@@ -180,12 +186,12 @@ mod tests {
         let budget = Budget::new(5);
         let (mut now, mut sent) = (Millis(0), Vec::new());
         for _ in 0..2_000 {
-            now = now + random.i64(0..8_000);
+            now = now + TimeDelta::milliseconds(random.i64(0..8_000));
             if budget.take(now, None).is_ok() {
                 sent.push(now);
             }
         }
-        assert!(sent.windows(6).all(|six| six[5].0 - six[0].0 >= MINUTE), "seed {seed}");
+        assert!(sent.windows(6).all(|six| six[5] - six[0] >= TimeDelta::minutes(1)), "seed {seed}");
     }
 
     #[test]
@@ -207,7 +213,7 @@ mod tests {
         assert_eq!(budget.take(Millis(60_501), None), Err(Duration::from_millis(9_999)));
     }
 
-    /// How many requests each stream gets of a budget for which all of them ask without end.
+    /// Returns how many requests each stream gets if all of them always want another.
     fn taken(per_minute: usize, streams: &[(Stream, u32)]) -> Vec<usize> {
         let budget = Budget::new(per_minute);
         let turns: Vec<Turn<'_>> = streams.iter().map(|(stream, stalled)| budget.enter(*stream, *stalled)).collect();

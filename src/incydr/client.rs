@@ -1,5 +1,5 @@
-//! The API client: one HTTP client, one token, one request budget for all streams, and retries. All requests are
-//! searches or reads, so that each is safe to repeat.
+//! The API client: one HTTP client, one token and one request budget for all streams, with retries. Every request is a
+//! read or a search and so is safe to repeat.
 
 use std::sync::atomic::Ordering;
 
@@ -39,7 +39,7 @@ impl Api {
         Self { connection: Connection::new(settings, http, exchange), sign_in: SignIn::new(settings, secrets) }
     }
 
-    /// The earlier of our clock and the API's, as far as this run has heard of it.
+    /// Our clock or the API's, whichever is earlier. The API's is known once it has answered in this run.
     pub fn now(&self) -> Millis {
         self.at(Millis::now())
     }
@@ -49,19 +49,18 @@ impl Api {
         self.connection.at(ours)
     }
 
-    /// A run begins, with a budget of its own: what the API's clock said in an earlier one counts no longer, nor what the
-    /// secret held.
+    /// Called when a run begins. Sets the budget, and forgets the API's clock and the secret of the last run.
     pub async fn begin_run(&self, requests_per_minute: usize) {
         self.connection.begin_run(requests_per_minute);
         self.sign_in.forget_secret().await;
     }
 
-    /// From now on the run has so many requests a minute.
+    /// Lowers the budget for the rest of the run, in requests per minute.
     pub fn leave_to_others(&self, left: usize) {
         self.connection.limit_requests(left);
     }
 
-    /// A stream is read until the turn is dropped. `stalled` is over how many runs it came no further.
+    /// Adds a stream to the queue until the turn is dropped. `stalled` is the number of runs in a row without progress.
     pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
         self.connection.enter(stream, stalled)
     }
@@ -71,38 +70,38 @@ impl Api {
         self.connection.has_told_time()
     }
 
-    /// What this run has heard of the API's clock, and does not believe.
+    /// The API's clock and ours, if their difference is too great to believe the API's.
     pub fn doubted_clock(&self) -> Option<DoubtedClock> {
         self.connection.doubted_clock()
     }
 
-    /// How many windows may be read at once.
+    /// The limit for windows that are read at once.
     pub fn lanes(&self) -> &Lanes {
         &self.connection.lanes
     }
 
-    /// Signs in unless a fresh token is at hand; answers the tenant that it belongs to, as far as the token says.
+    /// Signs in unless there is a fresh token. Returns the tenant that the token names, if it names one.
     pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
         Ok(self.sign_in.token(&self.connection, caller, None).await?.tenant)
     }
 
-    /// Which version of the secret there is now. What it holds is kept for this run's sign-in.
+    /// Reads the secret and returns its version. The value is kept for this run's sign-in.
     pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         self.sign_in.read_secret_version(caller).await
     }
 
-    /// No secret will be answered to this process any more.
+    /// Whether the process must end, because its AWS credentials have expired.
     pub fn is_over(&self) -> bool {
         self.sign_in.is_over()
     }
 
-    /// Which version of the secret was read last.
+    /// The version of the secret that was last read.
     pub async fn secret_version(&self) -> Option<String> {
         self.sign_in.secret_version().await
     }
 
-    /// Sends a request until it succeeds, its retries are used up, or the time is. Anything but a 2xx is an error, and
-    /// so is an answer that `check` can't read: it is asked for again like one that broke off.
+    /// Sends a request until it succeeds, the retries are used up, or the time is up. Any status but 2xx is an error.
+    /// If `check` fails, the request is retried as if the answer had broken off.
     pub async fn send<T>(
         &self,
         request: &Request,
@@ -116,7 +115,7 @@ impl Api {
         self.exchange(request, caller, read).await
     }
 
-    /// The same, with the answer to a 2xx for `read` to take as it comes.
+    /// The same, but `read` takes the body of a 2xx while it arrives.
     pub(super) async fn exchange<T>(
         &self,
         request: &Request,
@@ -134,7 +133,7 @@ impl Api {
                 .await
                 .map_err(|error| real_error(error, last.take()))?;
             let asked = self.connection.attempt(self.http_request(request, &token), caller, async |response| {
-                // Nobody asked for a part.
+                // We never ask for a range, so 206 is an error.
                 if response.status.is_success() && response.status != StatusCode::PARTIAL_CONTENT {
                     return Ok(read(response).await?);
                 }

@@ -1,10 +1,11 @@
-//! One try to ask the API: within the request budget and the caller's time. What each answer tells of the API's clock and
-//! of how much it bears is noted.
+//! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says,
+//! and whether the API can take more requests at once.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use reqwest::header::{AGE, DATE, HeaderMap};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -13,37 +14,39 @@ use tracing::{info, warn};
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
-use crate::core::time::{MINUTE, Millis};
+use crate::core::time::{Millis, millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 use crate::incydr::exchange::{Answer, Exchange};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
 
-/// By so much the API's clock and ours may differ, in milliseconds; else one of them is wrong, or a cache's.
-const BELIEVED: i64 = 15 * MINUTE;
+/// The greatest difference between the API's clock and ours that is believed. Beyond it one of them is wrong, or the
+/// date is a cache's.
+const BELIEVED: TimeDelta = TimeDelta::minutes(15);
 
-/// A `Date` that is not believed, and what our clock said then.
+/// A `Date` header that is not believed, and our clock's time when it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DoubtedClock {
     pub api: Millis,
     pub ours: Millis,
 }
-/// After a 429 that doesn't say for how long, no stream asks for so long; and for no longer than this, whatever it says.
+/// The pause after a 429 without `Retry-After`; below, the longest pause, whatever `Retry-After` says.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
 pub struct Connection {
-    /// Makes the requests.
+    /// Builds the requests.
     pub http: reqwest::Client,
     exchange: Exchange,
     pub base_url: String,
     budget: Budget,
     pub lanes: Lanes,
-    /// How far the API's clock was behind ours when it last answered, in milliseconds; never positive.
+    /// The API's clock minus ours at the last answer, in milliseconds. Never positive.
     behind: AtomicI64,
+    /// Whether the API has answered in this run.
     has_told_time: AtomicBool,
-    /// The first one of this run.
+    /// The first date in this run that was not believed.
     doubted: Mutex<Option<DoubtedClock>>,
 }
 
@@ -61,12 +64,12 @@ impl Connection {
         }
     }
 
-    /// Our clock's instant, or the API's where that is earlier.
+    /// Our clock's instant, moved back by as much as the API's clock is behind.
     pub fn at(&self, ours: Millis) -> Millis {
-        ours + self.behind.load(Ordering::Relaxed)
+        ours + millis(self.behind.load(Ordering::Relaxed))
     }
 
-    /// A run begins, with a budget of its own: what the API's clock said in an earlier one counts no longer.
+    /// Called when a run begins. Sets the budget, and forgets the API's clock.
     pub fn begin_run(&self, requests_per_minute: usize) {
         self.budget.set(requests_per_minute);
         self.behind.store(0, Ordering::Relaxed);
@@ -78,12 +81,12 @@ impl Connection {
         self.budget.limit(requests_per_minute);
     }
 
-    /// A stream is read until the turn is dropped. `stalled` is over how many runs it came no further.
+    /// Adds a stream to the queue until the turn is dropped. `stalled` is the number of runs in a row without progress.
     pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
         self.budget.enter(stream, stalled)
     }
 
-    /// What this run has heard of the API's clock, and does not believe.
+    /// The API's clock and ours, if their difference is too great.
     pub fn doubted_clock(&self) -> Option<DoubtedClock> {
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,7 +96,7 @@ impl Connection {
         self.has_told_time.load(Ordering::Relaxed)
     }
 
-    /// One try, within the budget and the caller's time.
+    /// Makes one attempt, once the budget allows it.
     pub async fn attempt<T>(
         &self,
         request: reqwest::RequestBuilder,
@@ -126,7 +129,7 @@ impl Connection {
         if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
             let pause = retry_after.unwrap_or(THROTTLED_PAUSE).min(LONGEST_PAUSE);
-            self.budget.pause(Millis::now() + i64::try_from(pause.as_millis()).unwrap_or(0));
+            self.budget.pause(Millis::now() + TimeDelta::from_std(pause).unwrap_or_default());
         }
         if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
             self.lanes.refused(sent_at, Millis::now());
@@ -134,7 +137,7 @@ impl Connection {
         answered
     }
 
-    /// Takes one request of the budget; answers whether it had to wait for it.
+    /// Takes one request from the budget. Returns whether it had to wait.
     async fn wait_for_budget(&self, caller: &Caller<'_>) -> Result<bool, ApiError> {
         let mut had_to = false;
         while let Err(wait) = self.budget.take(Millis::now(), caller.stream) {
@@ -147,8 +150,8 @@ impl Connection {
         Ok(had_to)
     }
 
-    /// A `Date` is in whole seconds, cut down, so that it is never later than the API's clock. That of an answer with an
-    /// `Age` is some cache's (RFC 9111).
+    /// Notes the `Date` header. It is cut to whole seconds, so it is never ahead of the API's clock. Ignores it if
+    /// there is an `Age` header: then it is a cache's (RFC 9111).
     fn note_date(&self, headers: &HeaderMap) {
         self.has_told_time.store(true, Ordering::Relaxed);
         let date =
@@ -156,9 +159,9 @@ impl Connection {
         let date = date.filter(|_| !headers.contains_key(AGE));
         let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) else { return };
         let (api, ours) = (Millis(i64::try_from(date.as_millis()).unwrap_or(i64::MAX)), Millis::now());
-        let ahead = api.0.saturating_sub(ours.0);
-        if ahead.saturating_abs() <= BELIEVED {
-            self.behind.store(ahead.min(0), Ordering::Relaxed);
+        let ahead = api - ours;
+        if ahead.abs() <= BELIEVED {
+            self.behind.store(ahead.num_milliseconds().min(0), Ordering::Relaxed);
             return;
         }
         let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What can go wrong with a request to the API.
+//! The errors of a request to the API.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::secrets::SecretError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// In the words of OAuth 2. `worked_before`: in this process a token was granted to them.
+    /// The API refused the credentials with an OAuth 2 error. `worked_before` means that it granted this process a
+    /// token for them earlier.
     #[error(
         "the API refuses the credentials ({status}: {said}): the client id or secret is wrong, or INCYDR_BASE_URL is another region's"
     )]
@@ -32,15 +33,15 @@ pub enum ApiError {
     Transport { what: String, source: BrokenOff },
     #[error("{what}: the query takes the API too long")]
     TooLarge { what: String },
-    /// Whatever the window is: the setting is what can be mended.
+    /// The same for every window. Only the setting can be changed.
     #[error(
         "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's)"
     )]
     QueryRefused { what: String, problem: &'static str },
     #[error("{what}: the page token is no longer valid")]
     InvalidPageToken { what: String },
-    /// At all, to anything that a stream asked, or to the sign-in.
-    #[error("{what}: the API gave no answer within {waited_s} s, when the run's time was up")]
+    /// The API answered nothing at all, to any request of the stream or to the sign-in.
+    #[error("{what}: the API gave no answer within {waited_s} s, then the run's time was up")]
     NoAnswer { what: String, waited_s: u64 },
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -59,7 +60,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the API is asked for more at once than it bears.
+    /// Whether the error means that too much is asked for at once.
     pub(super) fn is_too_much(&self) -> bool {
         match self {
             Self::RateLimited { .. } | Self::TooLarge { .. } => true,
@@ -68,17 +69,17 @@ impl ApiError {
         }
     }
 
-    /// Whether the very same request may fare better in a moment.
+    /// Whether the same request may succeed if repeated.
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,
-            // A part of what was asked for; and a page of somebody between the API and us.
+            // 206 is a part of the answer. A 403 here is a page of some proxy or firewall, not the API's.
             Self::Status { status, .. } => matches!(status, 206 | 403 | 408 | 500..),
             _ => false,
         }
     }
 
-    /// What the API said, without the secrets that it may echo.
+    /// Removes secrets that the API's text may contain.
     pub(super) fn told_without(self, secrets: &[&str]) -> Self {
         let tell = |said: String| without_secrets(&said, secrets);
         match self {
@@ -94,7 +95,7 @@ impl ApiError {
         }
     }
 
-    /// The same, with how the answer that it is about begins.
+    /// Adds the beginning of the body to the error.
     pub(super) fn with_beginning(self, body: &[u8]) -> Self {
         match self {
             Self::Unexpected { what, why } => {
@@ -104,7 +105,7 @@ impl ApiError {
         }
     }
 
-    /// The credentials that are refused now have been taken by this process before.
+    /// Notes that a token was granted for these credentials before.
     pub(super) fn after_a_grant(self) -> Self {
         match self {
             Self::BadCredentials { status, said, .. } => Self::BadCredentials { status, said, worked_before: true },
@@ -121,7 +122,7 @@ impl ApiError {
     }
 }
 
-/// An attempt that came to nothing, and how long the API wants to be left alone.
+/// A failed attempt, and the pause that the API asked for.
 pub struct FailedAttempt {
     pub error: ApiError,
     pub retry_after: Option<Duration>,
@@ -137,7 +138,7 @@ impl From<ApiError> for FailedAttempt {
     }
 }
 
-/// Where the time ran out between retries, what the API did is the news, unless it only asked to wait.
+/// If the time ran out while retrying, return the last error of the API, unless that was a 429.
 pub fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
     match (error, last) {
         (ApiError::OutOfTime | ApiError::NoAnswer { .. }, Some(last))

@@ -1,5 +1,5 @@
-//! One exchange with the API: a request in; status, headers, and the body in pieces out. Over HTTP; in a simulation, with
-//! a function of its own.
+//! One exchange with the API: takes a request, returns the status, the headers and the body in pieces. Uses HTTP, or a
+//! function in a simulation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,16 @@ use futures::stream::{BoxStream, StreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Request, RequestBuilder, StatusCode};
 
-/// What answers a request in a simulation.
+/// The function that answers requests in a simulation.
 pub type Simulated = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, BrokenOff>> + Send + Sync>;
 
-/// How a request gets to the API.
 #[derive(Clone)]
 pub enum Exchange {
     Http,
     Simulated(Simulated),
 }
 
-/// An answer whose body is still to come.
+/// An answer whose body is still arriving.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -32,7 +31,7 @@ enum Body {
     Simulated(BoxStream<'static, Result<Bytes, BrokenOff>>),
 }
 
-/// There was no answer, or only a part of one.
+/// No answer arrived, or only a part of one.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenOff {
     #[error(transparent)]
@@ -66,7 +65,7 @@ impl Answer {
         Self { status, headers, body: Body::Simulated(body) }
     }
 
-    /// The next piece of the body; none at its end.
+    /// Returns the next piece of the body, or none at its end.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, BrokenOff> {
         match &mut self.body {
             Body::Http(response) => Ok(response.chunk().await.map_err(reqwest::Error::without_url)?),
@@ -74,7 +73,7 @@ impl Answer {
         }
     }
 
-    /// What is left of the body.
+    /// Returns the rest of the body.
     pub async fn whole(self) -> Result<Bytes, BrokenOff> {
         match self.body {
             Body::Http(response) => Ok(response.bytes().await.map_err(reqwest::Error::without_url)?),
@@ -90,7 +89,7 @@ impl Answer {
 }
 
 impl BrokenOff {
-    /// Nothing came for too long.
+    /// Nothing arrived for too long.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Http(error) => error.is_timeout(),
@@ -99,7 +98,7 @@ impl BrokenOff {
         }
     }
 
-    /// There never was a connection.
+    /// The connection was never made.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Http(error) if error.is_connect())
     }

@@ -1,4 +1,4 @@
-//! The facts by which each stream is read. A stream's own file states them; how they are used is told once, in `collect`.
+//! The facts about each stream: endpoints, paging, fields. Each stream has a file with its facts; `collect` uses them.
 
 pub mod guide;
 mod kind;
@@ -10,7 +10,7 @@ pub use list::{List, Method, Paging};
 use crate::core::dialect::Dialect;
 use crate::core::stream::Stream;
 
-/// Each stream has a module of its own, which holds its `FACTS`.
+/// Declares a module for each stream, whose `FACTS` are returned for it.
 macro_rules! facts {
     ($($variant:ident: $module:ident),+ $(,)?) => {
         $(pub mod $module;)+
@@ -56,7 +56,7 @@ impl Stream {
         &self.facts().kind
     }
 
-    /// The same in a dialect; a guide has few streams, and then this is none.
+    /// The same for a dialect. None if the dialect doesn't have the stream.
     pub fn kind_in(self, dialect: Dialect) -> Option<&'static Kind> {
         match dialect {
             Dialect::Sdk => Some(self.kind()),

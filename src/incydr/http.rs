@@ -1,4 +1,4 @@
-//! HTTP: the one client, and an answer, whole, with what its status says.
+//! The HTTP client, and a whole HTTP answer with its errors.
 
 use std::io::Read;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,11 +17,11 @@ use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 use crate::incydr::exchange::Answer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest silence within an answer. PY42 raised its own from 60 to 180 s for the largest pages; a silence of
-/// a minute is none of those, because a page's bytes arrive as they are found.
+/// Limit for the silence within an answer. PY42 raised its timeout from 60 to 180 s for the largest pages. That isn't
+/// needed here: a page's bytes arrive while the API finds them, so there is no long silence.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// One HTTP answer, whole.
+/// A whole HTTP answer.
 pub struct HttpAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -29,7 +29,7 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// What an answer that is no 2xx says.
+    /// The error for a status other than 2xx.
     pub fn refused(&self, what: &str) -> FailedAttempt {
         let (what, said) = (what.to_owned(), self.said());
         let error = match self.status {
@@ -37,15 +37,15 @@ impl HttpAnswer {
             StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
-                let problems = serde_json::from_slice::<Value>(&self.body).unwrap_or_default()["problems"].take();
-                let told = verdict(&what, &problems, &String::from_utf8_lossy(&self.body));
+                let answer = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+                let told = verdict(&what, &answer["problems"], &String::from_utf8_lossy(&self.body));
                 told.unwrap_or(ApiError::Status { what, status: status.as_u16(), said })
             }
         };
         FailedAttempt { error, retry_after: self.retry_after() }
     }
 
-    /// How the body begins, and where a redirect points to, but for its query.
+    /// The beginning of the body, and the target of a redirect without its query.
     pub fn said(&self) -> String {
         let said = beginning(&self.body);
         let location = self.headers.get(LOCATION).filter(|_| self.status.is_redirection());
@@ -55,12 +55,13 @@ impl HttpAnswer {
         }
     }
 
-    /// The API's own refusals are JSON, or nothing at all; a page is that of a firewall or a proxy.
+    /// Whether a 403 can be the API's: the body is a JSON object or empty. An HTML page comes from a firewall or a
+    /// proxy.
     fn may_be_the_api_s(&self) -> bool {
         self.body.is_empty() || serde_json::from_slice::<serde_json::Map<String, Value>>(&self.body).is_ok()
     }
 
-    /// Seconds, whole or not, or a date (RFC 9110).
+    /// `Retry-After`: seconds, possibly with a fraction, or a date (RFC 9110).
     pub fn retry_after(&self) -> Option<Duration> {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = held.parse::<f64>() {
@@ -71,7 +72,7 @@ impl HttpAnswer {
     }
 }
 
-/// What is wrong with a query: by the types of the `problems` that are told (`OpenAPI`, `QueryProblem`), then by the words.
+/// Returns the error that a query's problems mean: first by their types (`OpenAPI`, `QueryProblem`), then by the text.
 pub fn verdict(what: &str, problems: &Value, told: &str) -> Option<ApiError> {
     let is_told = |name: &&str| problems.as_array().into_iter().flatten().any(|problem| problem["type"] == **name);
     let what = what.to_owned();
@@ -85,7 +86,7 @@ pub fn verdict(what: &str, problems: &Value, told: &str) -> Option<ApiError> {
     Some(ApiError::QueryRefused { what, problem: too_much })
 }
 
-/// "Request timed out.  Refine your filter criteria and try again." (support articles), whatever its blanks.
+/// Recognises "Request timed out.  Refine your filter criteria and try again." (support articles), with any spaces.
 fn says_too_large(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
     said.contains("timed out") && said.contains("refine")
@@ -102,21 +103,22 @@ pub async fn whole_answer(mut response: Answer) -> Result<HttpAnswer, ApiError> 
     match MultiGzDecoder::new(&body[..]).read_to_end(&mut unpacked) {
         Ok(_) => Ok(HttpAnswer { status, headers, body: unpacked.into() }),
         Err(error) => {
-            let why = format!("the answer says that it is gzipped, and can't be unpacked ({error})");
+            let why = format!("the answer is marked as gzip, but can't be unpacked ({error})");
             Err(ApiError::Unexpected { what: String::new(), why })
         }
     }
 }
 
-/// Asked for by each request, and unpacked by us: the HTTP client would stop after the first of several members.
+/// Every request asks for gzip. The body is unpacked here, because the HTTP client would stop after the first gzip
+/// member.
 pub fn is_gzipped(headers: &HeaderMap) -> bool {
     let encoding = headers.get(CONTENT_ENCODING).and_then(|held| held.to_str().ok()).unwrap_or_default().trim();
     encoding.eq_ignore_ascii_case("gzip") || encoding.eq_ignore_ascii_case("x-gzip")
 }
 
-/// `ca_bundle` holds certificates that can be read.
+/// `ca_bundle` must be PEM that was checked.
 pub fn client(settings: &Settings, ca_bundle: Option<&[u8]>) -> Result<reqwest::Client, SettingsError> {
-    // Refused where another client of this process was built before, which is as well.
+    // Fails if this process has built a client before. That does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let proxies = settings.proxies.clone();
     let mut builder = reqwest::Client::builder()
@@ -124,10 +126,10 @@ pub fn client(settings: &Settings, ca_bundle: Option<&[u8]>) -> Result<reqwest::
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(SILENCE_TIMEOUT)
-        // Of the environment, whose rules differ from those of the other clients.
+        // The environment's proxies are ignored here: reqwest's rules differ from those of the AWS clients.
         .no_proxy()
         .proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
-        // A redirect would carry the request to a host that nobody set.
+        // A redirect would send the request to a host that is in no setting.
         .redirect(reqwest::redirect::Policy::none());
     if let Some(pem) = ca_bundle {
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).unwrap_or_default());
@@ -135,7 +137,7 @@ pub fn client(settings: &Settings, ca_bundle: Option<&[u8]>) -> Result<reqwest::
     let bad = |error: reqwest::Error| match &settings.ca_bundle {
         None => SettingsError::Missing {
             name: "INCYDR_CA_BUNDLE",
-            takes: "the path of a PEM file, for this machine has no certificate authorities of its own (nor are there any where SSL_CERT_FILE and SSL_CERT_DIR say)",
+            takes: "the path of a PEM file, because this machine has no certificate authorities (neither its own nor those that SSL_CERT_FILE and SSL_CERT_DIR name)",
         },
         Some(path) => SettingsError::Bad {
             name: "INCYDR_CA_BUNDLE",

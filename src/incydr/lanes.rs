@@ -1,45 +1,50 @@
-//! How many windows are read at once, by all streams together: more while the API makes us wait, half as many once it
-//! refuses or takes too long.
+//! Limits how many windows all streams together read at once. The limit grows while the API is what we wait for, and
+//! halves when the API refuses a request or takes too long.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::Notify;
 
 use crate::core::clock;
 use crate::core::time::{MINUTE, Millis};
 
 const AT_FIRST: usize = 2;
-/// Each may hold a window's compressed records.
+/// Limits memory: each lane may hold the compressed records of a window.
 const AT_MOST: usize = 5;
-/// After a refusal so much time goes by before there is one more: the vendor's limit is one of a minute.
-const CALM: i64 = MINUTE;
-/// How much an answer counts for less than the next one, when it is told how long the API takes.
+/// The limit doesn't grow for a minute after a refusal, because the vendor's rate limit is per minute.
+const CALM: TimeDelta = MINUTE;
+/// Decay of the running averages, per answer.
 const FADES: f64 = 0.8;
 
+/// Held by the `Connection` for the life of the process, and shared by all streams.
 pub struct Lanes {
     state: Mutex<LaneState>,
-    /// There may be room for one more.
+    /// Notified when there may be room for another lane.
     room: Notify,
+    /// The machine's cores: beyond them, more answers at once are of use only while the API makes us wait.
     cores: f64,
 }
 
 struct LaneState {
+    /// The limit of lanes. Each stream's first is granted even beyond it.
     allowed: usize,
+    /// The number of lanes, each stream's first included.
     taken: usize,
-    /// Of recent answers, in seconds: until they began, and from then until they were read.
+    /// Running averages of recent answers, in seconds: until the answer began, and from then until it was read.
     waited: f64,
     read: f64,
-    /// When it last shrank, or has grown since.
+    /// The instant at which the limit last shrank, or last grew after that.
     calm_since: Option<Millis>,
 }
 
-/// Room for one window, until it is dropped.
+/// The right to read one window, until it is dropped.
 pub struct Lane<'a>(&'a Lanes);
 
 impl Default for Lanes {
     fn default() -> Self {
-        // A simulation is the same on every machine.
+        // A simulation must be the same on every machine.
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Self::new(if clock::is_simulated() { 2 } else { cores() })
     }
@@ -52,13 +57,13 @@ impl Lanes {
         Self { state: Mutex::new(state), room: Notify::new(), cores: cores as f64 }
     }
 
-    /// A stream's first lane: none waits for another.
+    /// A stream's first lane. Streams never wait for each other.
     pub fn first(&self) -> Lane<'_> {
         self.state().taken += 1;
         Lane(self)
     }
 
-    /// One more, if there is room.
+    /// Another lane, if the limit allows it.
     pub fn another(&self) -> Option<Lane<'_>> {
         let mut state = self.state();
         let has_room = state.taken < state.allowed;
@@ -68,13 +73,13 @@ impl Lanes {
         })
     }
 
-    /// Until there may be room for one more.
+    /// Waits until there may be room for another lane.
     pub async fn room(&self) {
         self.room.notified().await;
     }
 
-    /// An answer began after `waited` and was read for as long as `read`. While we mostly wait, there is use in one
-    /// more at once; not when the request `was_held_up` by the budget, nor soon after a refusal.
+    /// Called after an answer that began after `waited` and took `read` to be read. Raises the limit if most of the
+    /// time was spent waiting for the API. Doesn't raise it if the budget held the request up, or soon after a refusal.
     pub fn answered(&self, waited: Duration, read: Duration, was_held_up: bool, now: Millis) {
         let mut state = self.state();
         state.waited = state.waited * FADES + waited.as_secs_f64();
@@ -90,7 +95,8 @@ impl Lanes {
         }
     }
 
-    /// The API refused a request that was sent at `sent_at`, or took too long over it. Several at once are one refusal.
+    /// Halves the limit, because the API refused a request that was sent at `sent_at`, or took too long. Refusals of
+    /// requests sent before the last halving don't count.
     pub fn refused(&self, sent_at: Millis, now: Millis) {
         let mut state = self.state();
         if state.calm_since.is_none_or(|since| since < sent_at) {

@@ -1,4 +1,4 @@
-//! One list, page by page.
+//! Reads one list, page by page.
 
 use std::collections::HashSet;
 
@@ -15,11 +15,10 @@ use crate::incydr::http::verdict;
 use crate::incydr::page::{Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
-/// So many empty pages in a row may each name a next one.
+/// The list fails after this many empty pages in a row that each name a next one.
 const EMPTY_PAGES: u32 = 10;
 
-/// Where a list is being read. A caller asks for the next page until there is none, and compares what it got with
-/// the API's total.
+/// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
 pub struct Listing<'a> {
     list: &'static List,
     request: Request,
@@ -28,12 +27,12 @@ pub struct Listing<'a> {
     rows: u64,
     total: Option<u64>,
     expected: Option<u64>,
-    /// How many rows a page has that is full, as far as can be told, and the first row of the last page.
+    /// The number of rows of a full page, as far as known, and the first row of the last page.
     full: u64,
     first_row: Option<Fingerprint>,
-    /// A page has arrived.
+    /// Whether a page has arrived.
     is_begun: bool,
-    /// How many pages without a row were the last.
+    /// The number of empty pages in a row.
     empty_pages: u32,
     api: &'a Api,
 }
@@ -52,7 +51,7 @@ pub enum ListRow {
         line: String,
         id: String,
     },
-    /// Not JSON, not an object, or without an id: the bytes as they were sent, and why.
+    /// A row that isn't JSON, isn't an object or has no id: its bytes, and the reason.
     Unreadable {
         bytes: Bytes,
         why: String,
@@ -67,7 +66,7 @@ impl ListRow {
         }
     }
 
-    /// A record that is plain text becomes an object with the text under `key`.
+    /// Turns a plain string into an object with the string under `key`.
     fn text_as(self, key: &str) -> Self {
         match self {
             Self::Unreadable { bytes, why } => match serde_json::from_slice::<String>(&bytes) {
@@ -80,13 +79,13 @@ impl ListRow {
         }
     }
 
-    /// A record that was asked for by itself.
+    /// A record that was requested by itself.
     pub fn single(record: &[u8], id: &'static [&'static str]) -> Self {
         ndjson::row(record, id, Self::of)
     }
 }
 
-/// Only the first row.
+/// Keeps only the first row.
 impl Rows for Option<ListRow> {
     fn take(&mut self, row: Row<'_>) {
         self.get_or_insert_with(|| ListRow::of(row));
@@ -99,7 +98,7 @@ impl Rows for Option<ListRow> {
     fn page_complete(&mut self) {}
 }
 
-/// A page of a short list. What was taken of a page that tore begins anew with it.
+/// Keeps all rows of a page. Starts again if the page breaks off.
 impl Rows for Vec<ListRow> {
     fn take(&mut self, row: Row<'_>) {
         self.push(ListRow::of(row));
@@ -113,7 +112,7 @@ impl Rows for Vec<ListRow> {
 }
 
 impl<'a> Listing<'a> {
-    /// `query` or `body` is what the request holds beside its paging. A body's members go where the method has them.
+    /// `query` or `body` is the request without its paging. For a `GET` the members of `body` become query parameters.
     pub fn new(api: &'a Api, list: &'static List, size: u64, query: Vec<(String, String)>, body: Value) -> Self {
         let mut request = Request { method: list.method, path: list.path.into(), query, body };
         if let (Method::Get, Value::Object(members)) = (list.method, request.body.clone()) {
@@ -144,14 +143,14 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The list of one record, by its id.
+    /// The list that belongs to the record with this id.
     #[must_use]
     pub fn of(mut self, parent: &str) -> Self {
         self.request.path = self.request.path.replacen("{}", &escape(parent), 1);
         self
     }
 
-    /// Goes on from a page number instead of the first, with as many rows before it.
+    /// Continues at a page number, after `rows` rows.
     #[must_use]
     pub fn from_page(mut self, page: u64, rows: u64) -> Self {
         if let Next::Number(number) = &mut self.next {
@@ -160,19 +159,19 @@ impl<'a> Listing<'a> {
         self
     }
 
-    /// How many rows there must be, where the pages themselves don't say.
+    /// Sets the expected number of rows, for a list without a total.
     #[must_use]
     pub fn expecting(mut self, rows: u64) -> Self {
         self.expected = Some(rows);
         self
     }
 
-    /// The greatest total that any page told so far.
+    /// The greatest total of all pages so far.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// The number of the page that comes next, of a list that is paged by number.
+    /// The number of the next page, for a list paged by number.
     pub fn next_page(&self) -> Option<u64> {
         match self.next {
             Next::Number(number) => Some(number),
@@ -180,18 +179,24 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Only the API's total: one small request.
+    /// Returns only the API's total, with one small request.
     pub async fn count(mut self, caller: &Caller<'_>) -> Result<u64, ApiError> {
         self.size = 1;
-        self.rows(caller).await?;
+        let shown = self.rows(caller).await?.map_or(0, |rows| rows.len() as u64);
         let what = self.request.what();
-        self.total.ok_or_else(|| {
-            let why = format!("the answer has no {:?}", self.list.total.unwrap_or("total"));
-            ApiError::Unexpected { what, why }
-        })
+        let name = self.list.total.unwrap_or("total");
+        match self.total {
+            Some(total) if total >= shown => Ok(total),
+            // Believed, it would cover what it shows as empty.
+            Some(total) => {
+                let why = format!("the answer shows {shown} rows, and its {name:?} is {total}");
+                Err(ApiError::Unexpected { what, why })
+            }
+            None => Err(ApiError::Unexpected { what, why: format!("the answer has no {name:?}") }),
+        }
     }
 
-    /// Only the first record: one small request.
+    /// Returns only the first record, with one small request.
     pub async fn first(mut self, caller: &Caller<'_>) -> Result<Option<ListRow>, ApiError> {
         self.size = 1;
         let mut first = Some(None);
@@ -199,7 +204,7 @@ impl<'a> Listing<'a> {
         Ok(first.flatten())
     }
 
-    /// The rows of the next page of a short list; `None` at the end.
+    /// Returns the next page's rows of a short list, or none at the end.
     pub async fn rows(&mut self, caller: &Caller<'_>) -> Result<Option<Vec<ListRow>>, ApiError> {
         let mut rows = Some(Vec::new());
         let more = self.page(caller, &mut rows).await?;
@@ -210,8 +215,8 @@ impl<'a> Listing<'a> {
         Ok(more.then_some(rows))
     }
 
-    /// Hands over the rows of the next page as they arrive; answers whether to go on, or this was the end: an empty page
-    /// that names no other. After an error they hold what came before it, unless the time ran out.
+    /// Passes on the rows of the next page while they arrive. Returns false at the end: after an empty page that names
+    /// no next one. After an error `rows` has the rows of the pages before, unless the time ran out.
     pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Option<R>) -> Result<bool, ApiError> {
         let Some(request) = self.next_request() else { return Ok(false) };
         let check = |page: &Page| self.check(&request.what(), page);
@@ -233,7 +238,7 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The next page as it is sent, whatever that is.
+    /// Returns the body of the next page unparsed.
     pub async fn whole_answer(&self, caller: &Caller<'_>) -> Result<Bytes, ApiError> {
         let Some(request) = self.next_request() else { return Ok(Bytes::new()) };
         self.api.send(&request, caller, |body| Ok(body.clone())).await
@@ -248,14 +253,14 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// `problems` may be set in a 200. The first page must tell the total, which an error's body in a 200 doesn't; a
-    /// page past the end may lack it. Where there is no total, or one that says that there are rows, the first page must
-    /// show a list, and so must every page that names another.
+    /// Checks a page. A 200 may contain `problems`. The first page must have the total, because an error's body in a
+    /// 200 has none; a page past the end may lack it. A page must have a list if it names a next page. So must the
+    /// first page if there is no total, or if the total says that there are rows.
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
         if let Some(problems) = problems(&page.envelope) {
             let told = problems.to_string();
-            let unexpected = |what| ApiError::Unexpected { what, why: format!("the answer tells problems: {told}") };
+            let unexpected = |what| ApiError::Unexpected { what, why: format!("the answer reports problems: {told}") };
             return Err(verdict(&what, problems, &told).unwrap_or_else(|| unexpected(what)));
         }
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
@@ -288,10 +293,12 @@ impl<'a> Listing<'a> {
         self.total = self.total.max(told);
     }
 
-    /// A short page is not taken for the last: the server may allow fewer rows a page than were asked for. An empty one
-    /// is, where pages have numbers, and so is a short one after which all rows are there that the total tells of. After a
-    /// full one there may be more than that, unless it only repeats the one before it. Where pages have tokens, the last is
-    /// the one without.
+    /// Determines the next page.
+    ///
+    /// Pages by number: an empty page is the last. A short page need not be: the server may allow fewer rows a page
+    /// than were asked for. It is the last once as many rows were read as the total says. After a full page another is
+    /// asked for even then, unless this one repeated the page before. Pages by token: the page without a token is the
+    /// last.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
@@ -301,7 +308,7 @@ impl<'a> Listing<'a> {
                 let is_short_of = expected.is_none_or(|expected| self.rows < expected);
                 let repeats = page.first.is_some() && page.first == self.first_row;
                 let more = is_short_of || count >= self.full && !repeats;
-                // The server may allow fewer rows a page than were asked for: then that many are a full one.
+                // The server may allow fewer rows a page than were asked for. Then this many rows are a full page.
                 if is_short_of && expected.is_some() {
                     self.full = self.full.min(count);
                 }
@@ -351,13 +358,13 @@ impl Request {
     }
 }
 
-/// The next page's, unless this is the last: it is null then, or empty, or not there (SDK, tests).
+/// The token of the next page. On the last page it is null, empty or absent (SDK, tests).
 fn token<'e>(envelope: &'e Map<String, Value>, keys: &[&str]) -> Option<&'e Value> {
     let mut found = keys.iter().filter_map(|key| envelope.get(*key));
     found.find(|token| !token.is_null() && token.as_str() != Some(""))
 }
 
-/// An id as it stands in a path: a slash or a question mark in it would lead elsewhere.
+/// Escapes an id for a path. A slash or question mark in it would change the path.
 pub fn escape(id: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     utf8_percent_encode(id, RESERVED).to_string()

@@ -1,4 +1,4 @@
-//! One page as it arrives: its bytes go to a thread for work, which cuts them into rows and hands these on.
+//! Reads one page while it arrives: another thread cuts the bytes into rows.
 
 use std::io::Write;
 
@@ -17,34 +17,34 @@ use crate::incydr::facts::List;
 use crate::incydr::http::is_gzipped;
 use crate::incydr::request::{Caller, Request};
 
-/// So many pieces of an answer may wait for the thread that cuts them; each has up to 400 KB.
+/// Capacity of the channel to that thread, in pieces of up to 400 KB.
 const PIECES: usize = 1;
-/// So much is cut at a time, so that it stays in the cache.
+/// Bytes that are cut at a time: few enough to stay in the CPU's cache.
 const BITE: usize = 64 * 1024;
-/// So much is unpacked at a time, which may come to a thousand times as much.
+/// Bytes that are unpacked at a time. They may grow a thousandfold.
 const PACKED_BITE: usize = 4 * 1024;
 
-/// Takes a page's rows as they arrive.
+/// Takes a page's rows while they arrive.
 pub trait Rows: Send + 'static {
     fn take(&mut self, row: Row<'_>);
-    /// The page broke off and is asked for again: what was taken of it comes once more.
+    /// The page broke off and is requested again: forget its rows.
     fn page_broken(&mut self);
-    /// The page is whole.
+    /// The page is complete.
     fn page_complete(&mut self);
 }
 
-/// What is known of a page that has arrived.
+/// A page that has arrived, without its rows.
 pub struct Page {
     pub rows: u64,
-    /// Tells its first row from others.
+    /// The first row's fingerprint, to recognise a repeated page.
     pub first: Option<Fingerprint>,
-    /// All keys but the list's.
+    /// The page's other members, without the list.
     pub envelope: Map<String, Value>,
     pub has_list: bool,
 }
 
 impl Api {
-    /// Asks for a page until it arrives whole, and passes `check`.
+    /// Requests a page until it arrives as a whole and passes `check`.
     pub async fn page<R: Rows>(
         &self,
         request: &Request,
@@ -71,11 +71,11 @@ impl Api {
     }
 }
 
-/// The rows, the page, and how its body began.
+/// Returns the rows, the page, and the beginning of its body.
 async fn arrive<R: Rows>(mut response: Answer, list: &'static List, rows: R) -> (R, Result<Page, ApiError>, Vec<u8>) {
     let is_gzipped = is_gzipped(&response.headers);
     let ((rows, page, begins), ended) = if clock::is_simulated() {
-        // The thread that cuts would be another one, which nothing in a simulation may be.
+        // A simulation has only one thread.
         let (pieces, ended) = all_pieces(&mut response).await;
         (cut(pieces.into_iter(), is_gzipped, list, rows), ended)
     } else {
@@ -120,7 +120,7 @@ async fn cut_as_it_arrives<R: Rows>(
     (cutting.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())), ended)
 }
 
-/// The rows, the page, and how its body began.
+/// The rows, the page, and the beginning of its body.
 type CutPage<R> = (R, Result<Page, PageError>, Vec<u8>);
 
 fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'static List, mut rows: R) -> CutPage<R> {

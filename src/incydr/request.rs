@@ -1,4 +1,4 @@
-//! A request, and who asks.
+//! A request, and its caller.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::core::tally::Calls;
 use crate::core::time::Millis;
 use crate::incydr::facts::Method;
 
-/// What is asked, without its page.
+/// A request without its paging.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
@@ -16,17 +16,17 @@ pub struct Request {
     pub body: Value,
 }
 
-/// Who asks: until when it may wait, and where its requests are counted.
+/// The limits of a request's caller, and the counters for its calls.
 pub struct Caller<'a> {
     pub until: Millis,
     pub calls: &'a Calls,
-    /// In whose turn of the request budget.
+    /// The stream in whose turn the budget is used.
     pub stream: Option<Stream>,
-    /// What fails is not sent again, unless the API only asked to wait.
+    /// Don't retry failures, except a 429.
     pub tries_once: bool,
-    /// A 403 is sent again, too: it has been answered with data before.
+    /// Retry a 403 too, because the stream has been readable before.
     pub retries_forbidden: bool,
-    /// No retry is begun later than this.
+    /// No retry begins later than this.
     pub retry_until: Millis,
 }
 
@@ -45,7 +45,7 @@ impl Request {
         Self { method: Method::Post, path: path.into(), query: Vec::new(), body }
     }
 
-    /// As an error names it: `POST /v2/file-events`.
+    /// The name in error messages, for example `POST /v2/file-events`.
     pub fn what(&self) -> String {
         let method = match self.method {
             Method::Get => "GET",

@@ -1,4 +1,4 @@
-//! Signing in: the secret, the token that it is exchanged for, and when either is asked for again.
+//! Signs in: reads the secret, exchanges it for a token, and decides when to do either again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,32 +21,36 @@ use crate::incydr::request::Caller;
 use crate::incydr::token::{self, Token};
 use crate::secrets::{self, Credentials, SecretError};
 
+/// The state of the sign-in between requests and between runs of the process.
 #[derive(Default)]
 struct SignedIn {
-    /// For these a token was granted: where they are refused later, the secret may have been rotated.
+    /// The credentials that a token was granted for. If the API refuses them later, the secret may have been rotated.
     proven: Option<Credentials>,
-    /// What the secret held when this run read it, until it is tried.
+    /// The secret's value, if this run has read it and not used it yet.
     untried: Option<Result<Credentials, SecretError>>,
-    /// Which version of the secret was read last.
+    /// The version of the secret that was last read.
     version: Option<String>,
+    /// None before the first sign-in and after a failed renewal.
     token: Option<Token>,
-    /// How many tokens were granted so far.
+    /// The number of tokens granted so far.
     granted: u64,
 }
 
+/// The answer of a read of the secret, without its value.
 pub struct SecretVersion {
     pub version: Option<String>,
-    /// It holds an id and a secret, right or wrong.
+    /// Whether it contains an id and a secret, valid or not.
     pub is_well_formed: bool,
 }
 
-/// How the API is signed in to.
+/// Provides the token of every request. Shared by all streams, so that one of them signs in for all.
 pub struct SignIn {
     secrets: aws_sdk_secretsmanager::Client,
     secret_id: String,
+    /// The path of the dialect's token request.
     path: &'static str,
     signed_in: Mutex<SignedIn>,
-    /// The AWS credentials of the process have expired.
+    /// Whether the process's AWS credentials have expired.
     is_over: AtomicBool,
 }
 
@@ -65,12 +69,12 @@ impl SignIn {
         }
     }
 
-    /// What this run has read and not tried: it may be another by the next run.
+    /// Forgets a value that was read and not used: it may have changed by the next run.
     pub async fn forget_secret(&self) {
         self.signed_in.lock().await.untried = None;
     }
 
-    /// Which version of the secret there is now. What it holds is kept for this run's sign-in.
+    /// Reads the secret and returns its version. The value is kept for this run's sign-in.
     pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         let mut signed_in = self.signed_in.lock().await;
         let held = self.read_secret(&mut signed_in, caller).await?;
@@ -80,18 +84,18 @@ impl SignIn {
         Ok(SecretVersion { version: signed_in.version.clone(), is_well_formed })
     }
 
-    /// No secret will be answered to this process any more.
+    /// Whether the process must end, because its AWS credentials have expired.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Which version of the secret was read last.
+    /// The version of the secret that was last read.
     pub async fn secret_version(&self) -> Option<String> {
         self.signed_in.lock().await.version.clone()
     }
 
-    /// The token at hand, or a new one when there is none, it is about to expire, or it is the one of `refused`.
-    /// The lock is held over the sign-in, so that only one caller renews and the others get what it got.
+    /// Returns the present token, or a new one if there is none, it expires soon, or it has the generation `refused`.
+    /// The lock is held during the sign-in: one caller signs in, and the others get its token.
     pub async fn token(
         &self,
         connection: &Connection,
@@ -115,7 +119,7 @@ impl SignIn {
         };
         let (credentials, token) = match self.grant(connection, &credentials, generation, caller).await {
             Err(error @ ApiError::BadCredentials { .. }) if is_proven => {
-                info!("the API refuses the credentials at hand: reading the secret again");
+                info!("the API refuses the credentials; reading the secret again");
                 signed_in.proven = None;
                 let read_again = self.credentials(&mut signed_in, caller).await?;
                 if read_again == credentials {
@@ -131,7 +135,7 @@ impl SignIn {
         Ok(token)
     }
 
-    /// What this run has read and not tried yet, or what the secret holds now.
+    /// Returns the value that this run has read and not used, or reads the secret.
     async fn credentials(&self, signed_in: &mut SignedIn, caller: &Caller<'_>) -> Result<Credentials, ApiError> {
         let held = match signed_in.untried.take() {
             Some(held) => held,
@@ -149,7 +153,7 @@ impl SignIn {
         if left.is_zero() {
             return Err(ApiError::OutOfTime);
         }
-        // Nothing goes without it: where it doesn't come, that is the news.
+        // Without the secret nothing works, so a missing answer is an error of its own.
         let secret = tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await;
         let secret = secret.unwrap_or_else(|_| Err(SecretError::unanswered(&self.secret_id, left)));
         let is_over = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
@@ -190,7 +194,8 @@ impl SignIn {
             let pause = if error.may_be_retried() || may_pass { attempts.pause(retry_after) } else { None };
             let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime, Some(error)));
+                // Nothing can be asked without a token, so this is told also where it only asks to wait.
+                return Err(error);
             }
             caller.calls.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(error);

@@ -1,4 +1,4 @@
-//! Sign-in with the client-credentials grant, and the token it gives, for as long as it lives.
+//! Signs in with the client-credentials grant, and holds the token.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,31 +8,31 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::core::time::Millis;
+use crate::core::time::{Millis, millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::http::HttpAnswer;
 use crate::secrets::Credentials;
 
 /// SDK, `core/auth.py`.
 pub const PATH: &str = "/v1/oauth";
-/// Renewed when four fifths of its life are over, so that none expires on its way (the SDK has no such margin).
+/// A token is renewed after four fifths of its life, so that it can't expire in a request. The SDK has no such margin.
 const RENEW_AT: f64 = 0.8;
-/// Seconds (developer portal), for an answer that doesn't say.
+/// A token's life in seconds if the answer doesn't say (developer portal).
 const USUAL_LIFE: f64 = 900.0;
 
 #[derive(Clone)]
 pub struct Token {
     pub bearer: SecretString,
-    /// It was granted to, and so what else must not be told.
+    /// The secret that it was granted for, which error messages must not contain.
     client_secret: SecretString,
     pub tenant: Option<String>,
     renew_at: Millis,
-    /// Tells this token from the one before, so that of many callers that were refused only one renews.
+    /// Distinguishes the token from the one before. Of several callers that were refused, only one renews it.
     pub generation: u64,
 }
 
 impl Token {
-    /// What an answer to it must not be told with.
+    /// The texts that must not appear in an error message.
     pub fn secrets(&self) -> [&str; 2] {
         [self.bearer.expose_secret(), self.client_secret.expose_secret()]
     }
@@ -42,7 +42,8 @@ impl Token {
     }
 }
 
-/// Basic, with the grant in a form body: read by the path the SDK calls and by every OAuth 2 server (developer portal).
+/// Basic authentication with the grant in a form body. The SDK's endpoint and every OAuth 2 server accept it (developer
+/// portal).
 pub fn request(http: &reqwest::Client, url: &str, credentials: &Credentials) -> RequestBuilder {
     http.post(url)
         .basic_auth(&credentials.client_id, Some(credentials.client_secret.expose_secret()))
@@ -51,7 +52,8 @@ pub fn request(http: &reqwest::Client, url: &str, credentials: &Credentials) -> 
         .body("grant_type=client_credentials")
 }
 
-/// What an error tells of a body is still to be rid of secrets. A 2xx without a token may hold one elsewhere, and is not told.
+/// The caller must remove secrets from the error's text. The body of a 2xx without a token is never quoted, because it
+/// may contain a token under another key.
 pub fn read(
     answer: &HttpAnswer,
     credentials: &Credentials,
@@ -85,12 +87,12 @@ pub fn read(
         tenant: tenant(granted.access_token.expose_secret()),
         bearer: granted.access_token,
         client_secret: credentials.client_secret.clone(),
-        renew_at: sent_at + renew_after,
+        renew_at: sent_at + millis(renew_after),
         generation,
     })
 }
 
-/// Only these two words of OAuth 2 (RFC 6749, 5.2), with their status, are about the credentials.
+/// Only these two errors of OAuth 2 (RFC 6749, 5.2), with these statuses, mean wrong credentials.
 fn are_refused(answer: &HttpAnswer) -> bool {
     #[derive(Deserialize)]
     struct OauthError {
@@ -102,7 +104,7 @@ fn are_refused(answer: &HttpAnswer) -> bool {
     is_status && told.is_ok_and(|told| ["invalid_client", "unauthorized_client"].contains(&told.error.as_str()))
 }
 
-/// The claim `tenantUid` of a JWT (SDK, `client.py`); a token of another kind has none.
+/// The claim `tenantUid` of a JWT (SDK, `client.py`). Other tokens have none.
 fn tenant(token: &str) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

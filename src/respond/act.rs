@@ -1,5 +1,5 @@
-//! Claim, intent, read, send, read back, result: the story of one request. Who may is in [`approval`], what is sent in
-//! [`sending`].
+//! The steps of a request: claim, intent, read, send, read back, result. [`approval`] checks who may ask for it, and
+//! [`sending`] sends.
 //!
 //! [`approval`]: crate::respond::approval
 //! [`sending`]: crate::respond::sending
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::core::retry::sleep_within;
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 use crate::core::times::Times;
 use crate::incydr::request::Caller;
 use crate::respond::action::Action;
@@ -36,12 +36,12 @@ pub struct Run<'a> {
     pub store: Store<'a>,
     pub caller: Caller<'a>,
     pub times: Times,
-    /// Invoked under the name under which alone an approval is believed.
+    /// Whether the function was invoked through the alias that may approve.
     pub may_approve: bool,
 }
 
 impl Run<'_> {
-    /// Refusals and failures are answers, too; an error is one after which the same request may be tried again.
+    /// Refusals and failures are answers. After one with an error, the same request may be sent again.
     pub async fn respond(&self, request: &Request) -> Answer {
         let acted = Box::pin(self.act(request)).await;
         let mut answer = acted.unwrap_or_else(|error| Answer::refused(Some(request), &error));
@@ -78,7 +78,7 @@ impl Run<'_> {
         Err(RespondError::new(Kind::ActionNotAllowed, why))
     }
 
-    /// What it would send, without a claim and without a record.
+    /// Returns the writes that the request would send. Makes no claim and no record.
     async fn rehearse(&self, request: &Request) -> Result<Answer, RespondError> {
         let asker = self.asker();
         let goal = self.resolver(&asker).goal(request).await?;
@@ -93,7 +93,7 @@ impl Run<'_> {
         })
     }
 
-    /// Nothing was sent so far, whoever claimed it.
+    /// Called if no lock exists for the request: nothing has been sent.
     async fn begin(&self, request: &Request, claim: &Claim) -> Result<Answer, RespondError> {
         let approved_by =
             match approval(request, self.settings, &self.store, self.may_approve, self.times.read_until).await? {
@@ -111,7 +111,7 @@ impl Run<'_> {
         let writes = goal.writes(&before);
         let intent = intent(request, claim, approved_by.as_deref(), &writes, &before);
         if writes.is_empty() {
-            // Where another delivery has just done it, its lock was there before this one read.
+            // If another delivery has just done it, that delivery's lock was created before this one read the state.
             if let Some((n, held)) = self.store.newest_lock(&request.request_id, self.times.read_until).await? {
                 return self.take_over(request, claim, n, held).await;
             }
@@ -125,12 +125,13 @@ impl Run<'_> {
             let (n, held) = held.ok_or_else(|| at_work(request))?;
             return self.take_over(request, claim, n, held).await;
         }
-        // Where this fails nothing has been sent, and the lock goes to the next delivery.
+        // If this fails, nothing has been sent. The next delivery takes over the lock.
         self.store.record(claim.at, &lock.intent, self.times.read_until).await?;
         self.send_and_end(request, claim, lock, Some(writes)).await
     }
 
-    /// Something may have been sent. While its sender may still be alive nobody else does anything; then it is read back.
+    /// Called if a lock exists: its holder may have sent something. Waits until the holder can't be running any more.
+    /// Then takes over the lock and reads back.
     async fn take_over(&self, request: &Request, claim: &Claim, n: u32, held: Lock) -> Result<Answer, RespondError> {
         while Millis::now() < held.until + GRACE {
             if !sleep_within(PAUSE, self.times.read_until).await {
@@ -144,7 +145,7 @@ impl Run<'_> {
         if !self.store.lock(&request.request_id, n + 1, &lock, self.times.read_until).await? {
             return Err(at_work(request));
         }
-        info!(request_id = request.request_id, "taken over from a delivery that ended without a result");
+        info!(request_id = request.request_id, "taken over from a run that ended without a result");
         self.store.record(claim.at, &lock.intent, self.times.read_until).await?;
         self.send_and_end(request, claim, lock, None).await
     }
@@ -173,7 +174,8 @@ impl Run<'_> {
         self.end(request, claim, intent, Answer::failed(Some(request), Outcome::Rejected, error)).await
     }
 
-    /// The result, and the trail's two records. Whoever finds the result later makes sure of the records.
+    /// Stores the result, then the two records of the trail. Whoever finds the result later writes the records again if
+    /// they are missing.
     async fn end(
         &self,
         request: &Request,
@@ -182,7 +184,7 @@ impl Run<'_> {
         mut answer: Answer,
     ) -> Result<Answer, RespondError> {
         answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
-        let at = Millis::now().max(claim.at + 1);
+        let at = Millis::now().max(claim.at + MILLISECOND);
         let mut result = json!({
             "request_id": request.request_id,
             "record": "result",
@@ -218,14 +220,14 @@ impl Run<'_> {
         Resolver { asker, settings: self.settings, store: &self.store }
     }
 
-    /// For as long as this run may send anything.
+    /// A lock that lasts as long as this run may send.
     fn lock(&self, goal: Goal, intent: Value) -> Lock {
         let run_id = self.store.run_id.to_owned();
         Lock { run_id, at: Millis::now(), until: self.times.read_until, goal, intent }
     }
 }
 
-/// The trail's first record.
+/// The first record of the trail.
 fn intent(request: &Request, claim: &Claim, approved_by: Option<&str>, writes: &[Write], before: &Value) -> Value {
     json!({
         "request_id": request.request_id,
@@ -243,7 +245,7 @@ fn intent(request: &Request, claim: &Claim, approved_by: Option<&str>, writes: &
 
 fn at_work(request: &Request) -> RespondError {
     let why = format!(
-        "another delivery of request_id {:?} is at work, or ended without a result: deliver it again later",
+        "another delivery of request_id {:?} is running, or ended without a result: deliver the request again later",
         request.request_id
     );
     RespondError::new(Kind::FirstPartyGenericError, why)

@@ -1,11 +1,11 @@
-//! The actions: a closed set, each with its input read and checked.
+//! The actions: a closed set, with parsers that check each one's input.
 
 use serde_json::{Map, Value};
 
 use crate::respond::fields::Fields;
 
-/// The names that `ALLOWED_ACTIONS` and `NEEDS_APPROVAL` take. `case.close` and `case.archive` are `case.update` with that
-/// status: they can't be taken back, so that each is allowed by a name of its own.
+/// The names that `ALLOWED_ACTIONS` and `NEEDS_APPROVAL` take. `case.close` and `case.archive` are `case.update` with
+/// that status. They have names of their own because they can't be undone and must be allowed separately.
 pub const NAMES: [&str; 35] = [
     "session.add_note",
     "session.set_state",
@@ -44,18 +44,18 @@ pub const NAMES: [&str; 35] = [
     "file_events.search",
 ];
 
-/// What takes away evidence, protection or access, or changes many at once.
+/// The default: actions that take away evidence, protection or access, or that change many records at once.
 pub const NEEDS_APPROVAL: &str = "session.set_state_where,case.close,case.archive,case.delete,case.remove_event,\
                                   user.deactivate,agent.deactivate,legal_hold.remove,trust.add,trust.update,\
                                   trust.delete,rule.disable";
 
-/// `OpenAPI`; `CLOSED_TP_BENIGN` is the SDK's.
+/// From `OpenAPI`, except `CLOSED_TP_BENIGN`, which is in the SDK.
 const STATES: [&str; 7] =
     ["OPEN", "IN_PROGRESS", "CLOSED", "CLOSED_TP", "CLOSED_TP_BENIGN", "CLOSED_FP", "OPEN_NEW_DATA"];
 const STATUSES: [&str; 3] = ["OPEN", "CLOSED", "ARCHIVED"];
 const TRUST_TYPES: [&str; 5] = ["ACCOUNT_NAME", "DOMAIN", "GIT_REPOSITORY_URI", "SLACK", "URL_PATH"];
 
-/// `OpenAPI`, `GET /v1/sessions`; `type` is the SDK's.
+/// From `OpenAPI`, `GET /v1/sessions`, except `type`, which is in the SDK.
 const SESSION_FILTERS: [&str; 11] = [
     "actor_id",
     "on_or_after",
@@ -70,15 +70,16 @@ const SESSION_FILTERS: [&str; 11] = [
     "type",
 ];
 const SESSION_PAGING: [&str; 4] = ["order_by", "sort_direction", "page_number", "page_size"];
-/// `OpenAPI`, `GET /v1/cases`.
+/// From `OpenAPI`, `GET /v1/cases`.
 const CASE_FILTERS: [&str; 8] =
     ["status", "assignee", "isAssigned", "name", "subject", "lastModifiedBy", "createdAt", "updatedAt"];
 const CASE_PAGING: [&str; 4] = ["pgNum", "pgSize", "srtKey", "srtDir"];
 
-/// The longest that one note may be (`OpenAPI`).
+/// The greatest length of a note (`OpenAPI`).
 const NOTE: usize = 2_000;
 const ID: usize = 256;
 
+/// The list of a watchlist that the action changes: actors who are on it, or who are kept off it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Included,
@@ -107,7 +108,7 @@ pub enum Action {
     Read(Read),
 }
 
-/// What changes nothing.
+/// An action that changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Read {
     Get { path: Vec<String>, query: Vec<(String, String)> },
@@ -115,7 +116,7 @@ pub enum Read {
 }
 
 impl Action {
-    /// Reads the input of an action by name. The request's id is part of a note, so that it can be found again.
+    /// Parses an action's input. A note gets the request's id appended, so that it can be recognised.
     pub fn parse(name: &str, input: &Map<String, Value>, request_id: &str) -> Result<Self, String> {
         let mut fields = Fields::new(name, input);
         let action = read(name, &mut fields, request_id)?;
@@ -127,7 +128,7 @@ impl Action {
         matches!(self, Self::Read(_))
     }
 
-    /// The name by which it is allowed, and needs approval.
+    /// The name that `ALLOWED_ACTIONS` and `NEEDS_APPROVAL` must contain.
     pub fn permission<'a>(&self, name: &'a str) -> &'a str {
         match self {
             Self::UpdateCase { changes, .. } => match changes.get("status").and_then(Value::as_str) {
@@ -148,7 +149,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             let chars = content.chars().count();
             if chars > NOTE {
                 return Err(format!(
-                    "\"noteContent\" and the line that tells the request's id have {chars} characters, but a note may have {NOTE}"
+                    "\"noteContent\" and the line with the request's id have {chars} characters, but a note may have {NOTE}"
                 ));
             }
             Action::AddNote { session, content }
@@ -263,7 +264,7 @@ fn read_only(name: &str, fields: &mut Fields<'_>) -> Result<Read, String> {
     })
 }
 
-/// Stands in a note, so that it can be found again: the API has no key for that.
+/// The mark of a request in a note. The API has no idempotency key, so reading back looks for this text.
 pub fn marker(request_id: &str) -> String {
     format!("[request {request_id}]")
 }
@@ -276,7 +277,7 @@ fn legal_hold(fields: &mut Fields<'_>, present: bool) -> Result<Action, String> 
     Ok(Action::LegalHold { matter: fields.text("matter", ID)?, user: fields.text("user", ID)?, present })
 }
 
-/// With the lengths that the API takes (`OpenAPI`, and the developer portal's guide).
+/// Limits the lengths to those of the API (`OpenAPI` and the developer portal's guide).
 fn case_fields(fields: &mut Fields<'_>, is_new: bool) -> Result<Map<String, Value>, String> {
     let mut case = Map::new();
     let name = if is_new { Some(fields.text("name", 50)?) } else { fields.optional_text("name", 50)? };

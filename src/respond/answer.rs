@@ -1,4 +1,4 @@
-//! What is answered: the shape of the vendor's SOAR connector, and beside it what became of the request.
+//! The answer: in the shape of the vendor's SOAR connector, with the outcome of the request added.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,16 +11,17 @@ use crate::respond::told::Told;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is so, and this request made it so; of an action that only reads, it was read.
+    /// The wanted state is reached, and this request changed something for it. For an action that only reads: the
+    /// answer was read.
     Done,
-    /// It was so before.
+    /// The wanted state was reached before. Nothing was sent.
     Already,
     DryRun,
     PendingApproval,
-    /// Who was asked for approval refused, or nobody gave it in time.
+    /// The approver refused, or nobody approved in time.
     Rejected,
     Failed,
-    /// It was sent, or may have been, and reading back doesn't show it.
+    /// Something was sent or may have been, and reading back doesn't show it.
     Unknown,
 }
 
@@ -41,12 +42,12 @@ pub struct Answer {
     pub before: Value,
     pub after: Value,
     pub retries: u64,
-    /// Of a dry run: what would be sent, which is nothing where it is so already.
+    /// The writes that a dry run would send. Empty if the wanted state is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Vec<Write>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_change: Option<bool>,
-    /// Of what waits for approval: an approval must name it.
+    /// The hash that an approval of this request must name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +55,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// None of what was no request at all.
+    /// `request` is none if the event held no valid request.
     pub fn new(request: Option<&Request>, outcome: Outcome) -> Self {
         Self {
             told: Told::message(200, "OK", message_of(outcome)),
@@ -71,7 +72,7 @@ impl Answer {
         }
     }
 
-    /// Of an error before anything was sent.
+    /// The answer if nothing was sent.
     pub fn refused(request: Option<&Request>, error: &RespondError) -> Self {
         let outcome = if error.kind == Kind::ApprovalRejected { Outcome::Rejected } else { Outcome::Failed };
         Self::failed(request, outcome, error)
@@ -80,7 +81,7 @@ impl Answer {
     pub fn failed(request: Option<&Request>, outcome: Outcome, error: &RespondError) -> Self {
         let told = error.told.as_deref().cloned();
         Self {
-            // No status of ours looks like one of the API's.
+            // Status 0, which can't be confused with one of the API's.
             told: told.unwrap_or_else(|| Told::message(0, "", &error.message)),
             error: Some(ToldError { kind: error.kind, message: error.message.clone() }),
             ..Self::new(request, outcome)

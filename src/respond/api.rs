@@ -1,5 +1,5 @@
-//! One exchange with the API. Reads are safe to repeat, and are. A write is sent again only where the API didn't take it
-//! for certain: a connection that was never made, or a 429.
+//! One exchange with the API. Reads are retried, because repeating them is safe. A write is sent again only if the API
+//! can't have taken it: the connection failed, or the answer was 429.
 
 use std::sync::atomic::Ordering;
 
@@ -26,18 +26,18 @@ pub struct Api {
     sign_in: SignIn,
 }
 
-/// What became of a write.
+/// The result of a write.
 pub enum Sent {
     Done(Told),
-    /// The API refuses it: it has changed nothing.
+    /// The API refused the write and changed nothing.
     Refused(RespondError),
-    /// It may have been taken: a 5xx, no answer, half an answer.
+    /// The API may have taken the write: it answered 5xx, half an answer, or nothing.
     Uncertain(RespondError),
-    /// It never left.
+    /// The write was never sent.
     NotSent(RespondError),
 }
 
-/// One HTTP exchange, as yet without method and query of its own.
+/// An HTTP request without token.
 struct Exchange<'a> {
     method: Method,
     path: &'a str,
@@ -53,19 +53,19 @@ impl Api {
         }
     }
 
-    /// A request begins: what the secret held in an earlier one counts no longer.
+    /// Called at the start of a request. Forgets the secret, which may have changed since the last one.
     pub async fn begin(&self, requests_per_minute: usize) {
         self.connection.begin_run(requests_per_minute);
         self.sign_in.forget_secret().await;
     }
 
-    /// `GET`; anything but a 2xx is an error.
+    /// Sends a `GET`. Any status but 2xx is an error.
     pub async fn get(&self, path: &str, query: &[(String, String)], caller: &Caller<'_>) -> Result<Told, RespondError> {
         let exchange = Exchange { method: Method::GET, path, query, body: &Value::Null };
         self.read(&exchange, caller).await
     }
 
-    /// A search, whose question stands in its body.
+    /// Sends a search, which has its query in the body of a `POST`.
     pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<Told, RespondError> {
         self.read(&Exchange { method: Method::POST, path, query: &[], body }, caller).await
     }
@@ -122,7 +122,7 @@ impl Api {
                 Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => {
                     return Sent::Uncertain(named(&what, &error));
                 }
-                // Before anything was counted nothing was sent.
+                // If no request was counted, nothing was sent.
                 Err(ApiError::OutOfTime) if caller.calls.requests.load(Ordering::Relaxed) > sent_before => {
                     return Sent::Uncertain(named(&what, &ApiError::OutOfTime));
                 }
@@ -137,7 +137,7 @@ impl Api {
         }
     }
 
-    /// One answer, whatever its status; a token that is refused is renewed once.
+    /// Returns the answer, whatever its status. Renews a refused token once.
     async fn exchange(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
         let mut refused = None;
         loop {
@@ -165,12 +165,12 @@ impl Api {
     }
 }
 
-/// A body that echoes none of the secrets, and is JSON still.
+/// The body without secrets. Replacing them by `…` keeps it valid JSON.
 fn without(secrets: &[&str], body: &[u8]) -> String {
     secrets.iter().fold(String::from_utf8_lossy(body).into_owned(), |body, secret| body.replace(secret, "…"))
 }
 
-/// Whether the very same read may fare better in a moment: 409 of a name is "ask again" (`OpenAPI`, actors).
+/// Whether a read may succeed if repeated. 409 for an actor's name means "ask again" (`OpenAPI`, actors).
 fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT].contains(&status)
@@ -187,7 +187,7 @@ fn named(what: &str, error: &ApiError) -> RespondError {
     named
 }
 
-/// As the connector shows it: what is no JSON is text, and nothing is a message.
+/// Formats an answer as the connector does: a body that isn't JSON becomes a string, and an empty one a message.
 fn told(answer: &HttpAnswer) -> Told {
     let reason = answer.status.canonical_reason().unwrap_or_default().to_owned();
     let headers = answer.headers.iter().filter(|(name, _)| *name != reqwest::header::SET_COOKIE);

@@ -1,4 +1,5 @@
-//! Whether an action may be done now: where it needs approval, another person has given it, to this very request.
+//! Decides whether a request may be carried out. If its action needs approval, another person must have approved this
+//! very request.
 
 use crate::core::time::Millis;
 use crate::respond::error::{Kind, RespondError};
@@ -10,12 +11,12 @@ pub enum Approved {
     NotNeeded,
     Pending,
     By(String),
-    /// By whom, and why.
+    /// The person who refused, and the reason.
     Rejected(String, RespondError),
 }
 
-/// `may_approve`: it was invoked under the name under which alone an approval is believed. An error is one after which the
-/// same request may be brought again.
+/// Decides about a request. `may_approve` says whether the function was invoked through the alias for approvals. After
+/// an error the same request may be sent again.
 pub async fn approval(
     request: &Request,
     settings: &RespondSettings,
@@ -34,7 +35,7 @@ pub async fn approval(
     if !may_approve {
         let alias = &settings.approvals_alias;
         return Err(rejected(format!(
-            "an approval is believed only where the function is invoked as its alias {alias:?}"
+            "an approval is valid only if the function is invoked through its alias {alias:?}"
         )));
     }
     let since = store.waits_since(request, until).await?;
@@ -47,7 +48,7 @@ pub async fn approval(
     })
 }
 
-/// Why an approval is none.
+/// Returns why an approval is not valid.
 fn rejection(request: &Request, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
     let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
     match () {
@@ -66,6 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::time::MILLISECOND;
 
     #[test]
     fn an_approval_is_bound_to_the_request_to_another_person_and_to_a_day() {
@@ -74,13 +76,13 @@ mod tests {
         let request = Request::parse(event.as_object().expect("an object")).expect("good");
         let given =
             |by: &str, is_given, hash: &str| Approval { approved_by: by.into(), is_given, request_hash: hash.into() };
-        let (since, in_time) = (Millis(0), Millis(APPROVAL_LASTS));
+        let (since, in_time) = (Millis(0), Millis(0) + APPROVAL_LASTS);
         assert_eq!(rejection(&request, &given("bob", true, &request.hash), since, in_time), None);
         for (approval, now, why) in [
             (given("bob", false, &request.hash), in_time, "refused"),
             (given(" Alice@Example.com", true, &request.hash), in_time, "can't approve"),
             (given("bob", true, "another"), in_time, "another request_hash"),
-            (given("bob", true, &request.hash), in_time + 1, "24 hours"),
+            (given("bob", true, &request.hash), in_time + MILLISECOND, "24 hours"),
         ] {
             let rejected = rejection(&request, &approval, since, now).expect(why);
             assert!(rejected.contains(why), "{rejected}");

@@ -1,4 +1,4 @@
-//! What can go wrong with a request, by the name that callers tell it by.
+//! The errors of a request, with the type that callers see.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::core::settings::SettingsError;
 use crate::incydr::error::ApiError;
 use crate::respond::told::Told;
 
-/// The `errorType` of a function error. The first six are refusals of our own: nothing was sent.
+/// The `errorType` of a function error. The first six are the responder's own refusals: nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     InvalidEvent,
@@ -18,14 +18,14 @@ pub enum Kind {
     LimitReached,
     IdempotencyConflict,
     ApprovalRejected,
-    /// 400, 404, 409: the vendor's own word is in the message.
+    /// Status 400, 404 or 409. The message contains the vendor's text.
     ThirdPartyRefused,
     ThirdPartyConfigError,
     ThirdPartyGenericError,
     FirstPartyGenericError,
 }
 
-/// An error as it is told, and the answer of the API that says so, if there is one.
+/// An error, with the API's answer that caused it, if any.
 #[derive(Clone, Debug)]
 pub struct RespondError {
     pub kind: Kind,
@@ -42,7 +42,7 @@ impl RespondError {
         Self::new(Kind::InvalidEvent, message)
     }
 
-    /// An answer that is no 2xx.
+    /// The error for a status other than 2xx.
     pub fn refused(what: &str, told: Told) -> Self {
         let (kind, why) = match told.status_code {
             401 | 403 => {
@@ -59,7 +59,7 @@ impl RespondError {
     }
 }
 
-/// The vendor's own word: there is no one form of an error's body (SDK, py42, `OpenAPI`).
+/// The vendor's text in an error body, whose form varies (SDK, py42, `OpenAPI`).
 fn said(body: &Value) -> String {
     const NAMES: [&str; 7] = ["problem", "msg", "message", "code", "reason", "description", "error"];
     let words: Vec<String> = match body {

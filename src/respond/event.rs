@@ -1,5 +1,5 @@
-//! What an invocation asks for, whoever sent it: one request directly, or as a task of Step Functions; the detail of an
-//! event of `EventBridge`; the messages of SNS or SQS.
+//! Parses an event into requests. Takes a request sent directly or by Step Functions, the detail of an `EventBridge`
+//! event, and messages of SNS or SQS.
 
 use serde_json::{Map, Value};
 
@@ -8,9 +8,9 @@ use crate::respond::request::Request;
 
 pub enum Invocation {
     One(Box<Request>),
-    /// Of SNS: there is one, but for the form of the event.
+    /// From SNS. Its events hold a list, in practice of one message.
     Each(Vec<Result<Request, RespondError>>),
-    /// Of SQS: each by its id, for those that fail are told.
+    /// From SQS, by message id: the answer lists the ids of failed messages.
     Batch(Vec<(String, Result<Request, RespondError>)>),
 }
 
@@ -51,7 +51,7 @@ fn records_of(records: &Value) -> Result<Invocation, RespondError> {
     Err(wrong())
 }
 
-/// A message's text is a request. What a topic of SNS wrapped on its way to a queue is unwrapped.
+/// Parses a message, whose text is a request. Unwraps an SNS notification that reached an SQS queue.
 fn message(text: &Value) -> Result<Request, RespondError> {
     let members = object(text)?;
     let is_notice = members.get("Type").is_some_and(|kind| kind == "Notification");

@@ -1,9 +1,9 @@
-//! The members of an action's input, each taken once; what is left over is refused.
+//! Takes the members of an action's input one by one, and refuses unknown ones.
 
 use chrono::NaiveDate;
 use serde_json::{Map, Value};
 
-/// An input, as it is read: each refusal names the member, what it held and what it takes.
+/// The input while it is parsed. Each error names the member, its value and what it takes.
 pub struct Fields<'a> {
     action: &'a str,
     left: Map<String, Value>,
@@ -24,7 +24,7 @@ impl<'a> Fields<'a> {
         self.take(name).ok_or_else(|| format!("{:?} needs \"input\".{name:?}", self.action))
     }
 
-    /// What has not been taken is unknown.
+    /// Refuses members that nobody took.
     pub fn end(self) -> Result<(), String> {
         let Some(name) = self.left.keys().next() else { return Ok(()) };
         let takes: Vec<String> = self.takes.iter().map(|name| format!("{name:?}")).collect();
@@ -40,7 +40,7 @@ impl<'a> Fields<'a> {
         self.take(name).map(|value| text(name, &value, most)).transpose()
     }
 
-    /// One of a closed set.
+    /// A string from a closed set.
     pub fn one_of(&mut self, name: &'static str, known: &[&str]) -> Result<String, String> {
         let value = self.needed(name)?;
         one_of(name, &value, known)
@@ -50,7 +50,7 @@ impl<'a> Fields<'a> {
         self.take(name).map(|value| one_of(name, &value, known)).transpose()
     }
 
-    /// At least one text; one alone need not be in a list. Each is kept once.
+    /// A list of at least one string, or one string without a list. Duplicates are dropped.
     pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>, String> {
         let value = self.needed(name)?;
         let items = match value {
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
         Ok(texts)
     }
 
-    /// From one on, as a number or as its digits.
+    /// A whole number from 1, as a number or as its digits.
     pub fn number(&mut self, name: &'static str) -> Result<u64, String> {
         let value = self.needed(name)?;
         number(name, &value, 1, u64::from(u32::MAX))
@@ -78,7 +78,7 @@ impl<'a> Fields<'a> {
         self.take(name).map(|value| number(name, &value, least, most)).transpose()
     }
 
-    /// `2026-11-30`, or null to clear it.
+    /// A date such as `2026-11-30`, or null to clear it.
     pub fn optional_date(&mut self, name: &'static str) -> Result<Option<Value>, String> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let is_date = value.as_str().is_some_and(|text| text.parse::<NaiveDate>().is_ok());
@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         Err(format!("{name:?} is {value}, but must be a date such as \"2026-11-30\", or null to clear it"))
     }
 
-    /// Text, or null to clear it.
+    /// A string, or null to clear it.
     pub fn optional_text_or_null(&mut self, name: &'static str, most: usize) -> Result<Option<Value>, String> {
         match self.take(name) {
             None => Ok(None),
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Parameters of a query, in the order of `names`; a list repeats its name.
+    /// Query parameters in the order of `names`. A list becomes one parameter per item.
     pub fn query(&mut self, names: &[&'static str]) -> Result<Vec<(String, String)>, String> {
         let mut query = Vec::new();
         for name in names {

@@ -1,6 +1,6 @@
-//! What is to be so, with ids in place of names, and the writes that are left to make it so. Read back is the same
-//! question as read before: of a goal that is reached no write is left. A goal is kept with the lock on a request, so that
-//! whoever takes it over means the same records.
+//! The wanted state of an action, with ids in place of names, and the writes that are missing to reach it. After
+//! sending, the state is read again: the goal is reached if no write is missing. The lock of a request contains its
+//! goal, so that a delivery that takes over works on the same records.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ pub enum Verb {
     Delete,
 }
 
-/// One request that changes something, exactly as it is sent.
+/// A request that changes something, exactly as it is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Write {
     pub method: Verb,
@@ -29,7 +29,7 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "goal", rename_all = "snake_case")]
 pub enum Goal {
-    /// The content holds the request's id.
+    /// `content` contains the request's id.
     Note {
         session: String,
         content: String,
@@ -39,7 +39,7 @@ pub enum Goal {
         sessions: Vec<String>,
         state: String,
     },
-    /// Names are unique: where there is a case of this name already it is `another`, and the API says so.
+    /// Names are unique. `another` is an existing case of this name; then the API refuses.
     CaseCreated {
         fields: Map<String, Value>,
         another: Option<u64>,
@@ -93,11 +93,11 @@ pub enum Goal {
         rule: String,
         enabled: bool,
     },
-    /// Of a list of leavers: nothing can be done for this one.
+    /// An address on a list of leavers for which no actor exists. Nothing can be done.
     NoActor {
         address: String,
     },
-    /// One after the other.
+    /// In this order.
     All {
         goals: Vec<Goal>,
     },
@@ -111,7 +111,7 @@ pub enum ListPart {
 }
 
 impl ListPart {
-    /// As it stands in paths: `/v2/watchlists/{id}/included-actors`.
+    /// The name in paths, as in `/v2/watchlists/{id}/included-actors`.
     pub fn path(self) -> &'static str {
         match self {
             Self::Included => "included-actors",
@@ -138,7 +138,7 @@ impl From<Part> for ListPart {
 }
 
 impl Goal {
-    /// How many records it changes at most.
+    /// The number of records that it changes at most.
     pub fn targets(&self) -> usize {
         match self {
             Self::SessionStates { sessions: ids, .. }
@@ -151,8 +151,8 @@ impl Goal {
         }
     }
 
-    /// Whether what may have been sent may be sent again where reading back doesn't show it. A second note is a second
-    /// note; all else comes to the same, or is refused.
+    /// Whether a write of unknown result may be sent again. A note may not: it would be there twice. Every other write
+    /// has the same effect twice, or is refused the second time.
     pub fn may_be_repeated(&self) -> bool {
         match self {
             Self::Note { .. } => false,
@@ -161,7 +161,7 @@ impl Goal {
         }
     }
 
-    /// What is left to be sent, given what [`crate::respond::state`] read: nothing where it is so.
+    /// Returns the missing writes, given the state that [`crate::respond::state`] read. Empty if the goal is reached.
     pub fn writes(&self, state: &Value) -> Vec<Write> {
         match self {
             Self::Note { session, content, marker } => {
@@ -204,7 +204,7 @@ impl Goal {
                 let left: Vec<&String> = actors.iter().filter(|id| listed.contains(&id.as_str()) != *present).collect();
                 let verb = if *present { "add" } else { "delete" };
                 let path = format!("/v2/watchlists/{}/{}/{verb}", escape(list), part.path());
-                // Only of who is included is the list named again (OpenAPI).
+                // The body names the list only for included actors (OpenAPI).
                 let mut body = json!({"actorIds": left});
                 if *part == ListPart::Included {
                     body["watchlistId"] = list.as_str().into();
@@ -221,7 +221,7 @@ impl Goal {
                 unless(state["active"] == *active, Write { method: Verb::Post, path, body: Value::Null })
             }
             Self::AgentsActive { agents, active } => {
-                // Null is one that isn't there.
+                // Null means that the agent doesn't exist.
                 let is_left = |id: &&String| state[id.as_str()].as_bool().is_some_and(|is_active| is_active != *active);
                 let left: Vec<&String> = agents.iter().filter(is_left).collect();
                 let path = if *active { "/v1/agents/activate" } else { "/v1/agents/deactivate" };
@@ -262,7 +262,7 @@ impl Write {
         Self { method: Verb::Delete, path, body: Value::Null }
     }
 
-    /// As an error names it.
+    /// The name in error messages, for example `POST /v1/cases`.
     pub fn what(&self) -> String {
         let method = match self.method {
             Verb::Post => "POST",
@@ -273,7 +273,7 @@ impl Write {
         format!("{method} {}", self.path)
     }
 
-    /// Two of half as many events each, for how many one request takes is not published.
+    /// Splits a write into two with half of the events each. The API's limit of events per request is not published.
     pub fn halves(&self) -> Option<[Self; 2]> {
         let events = self.body["events"].as_array().filter(|events| events.len() > 1)?;
         let (first, second) = events.split_at(events.len() / 2);
@@ -286,7 +286,7 @@ fn unless(is_so: bool, write: Write) -> Vec<Write> {
     if is_so { Vec::new() } else { vec![write] }
 }
 
-/// Whether each of these members is as wanted. What is null need not be there; empty text is none.
+/// Whether each member has the wanted value. Null, absent and empty text are the same.
 fn holds(state: &Value, wanted: &Map<String, Value>) -> bool {
     let plain = |value: &Value| {
         value.as_str().map_or_else(|| value.clone(), |text| if text.is_empty() { Value::Null } else { text.into() })
@@ -294,7 +294,7 @@ fn holds(state: &Value, wanted: &Map<String, Value>) -> bool {
     wanted.iter().all(|(name, value)| plain(&state[name]) == plain(value))
 }
 
-/// What is there, with the changes; what is null is left out, as the API takes no nulls (`OpenAPI`).
+/// Returns the present record with the changes. Leaves out null members, which the API refuses (`OpenAPI`).
 fn merged(state: &Value, changes: &Map<String, Value>, members: &[&str]) -> Value {
     let held = members.iter().map(|name| (*name, changes.get(*name).unwrap_or(&state[*name])));
     Value::Object(

@@ -1,5 +1,5 @@
-//! An event in, an answer out. A refusal or a failure is a function error: its type the kind, its message the whole answer
-//! as one line of JSON. Of a batch those that failed are told, and the others are done.
+//! Answers an event. A refusal or failure is a function error: `errorType` is the kind, `errorMessage` the whole answer
+//! as one line of JSON. Of a batch, the answer lists the failed messages; the others are done.
 
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::respond::request::Request;
 use crate::respond::settings::RespondSettings;
 use crate::respond::store::Store;
 
-/// What lives as long as the process. Clients are built by the first event that needs them.
+/// Lives as long as the process. The first event that needs the clients builds them.
 pub struct Handler {
     settings: Result<RespondSettings, SettingsError>,
     clients: OnceCell<Clients>,
@@ -41,7 +41,7 @@ impl Handler {
         Self { settings, clients: OnceCell::new() }
     }
 
-    /// `arn` is the name under which the function was invoked, with its alias.
+    /// `arn` is the ARN of the invocation, with the alias if there is one.
     pub async fn handle(&self, event: &Value, deadline: Millis, arn: &str) -> Result<Value, Diagnostic> {
         match event::parse(event) {
             Err(error) => Err(diagnostic(&told(&Answer::refused(None, &error)))),
@@ -81,7 +81,7 @@ impl Handler {
             Ok(Err(error)) => Answer::refused(Some(&request), &error),
             Err(panic) => {
                 let told = format!(
-                    "a fault of the responder itself: {panic}; the same request_id reads back what became of it"
+                    "a fault of the responder itself: {panic}; send the same request_id again to read back its result"
                 );
                 let error = RespondError::new(Kind::FirstPartyGenericError, told);
                 Answer::failed(Some(&request), Outcome::Unknown, &error)
@@ -120,7 +120,7 @@ fn clients(settings: &RespondSettings) -> Result<Clients, SettingsError> {
     Ok(Clients { api: Api::new(&settings.shared, http, aws.secrets), s3: aws.s3 })
 }
 
-/// One line a request; what was read or written stands in the answer and in the trail.
+/// Logs one line per request. What was read or written is in the answer and the trail, not in the log.
 fn told(answer: &Answer) -> Answer {
     let outcome = json!(answer.outcome).as_str().unwrap_or_default().to_owned();
     let (request_id, action) = (&answer.request_id, &answer.action);

@@ -1,4 +1,5 @@
-//! A list of leavers from an HR system: CSV or JSON, an address and the last day; no day where it was withdrawn.
+//! Parses an HR system's list of leavers, CSV or JSON. Each row has an address and the last day. A row without a day
+//! means that the leave was withdrawn.
 
 use chrono::NaiveDate;
 use serde_json::Value;
@@ -9,11 +10,11 @@ pub struct Leaver {
     pub end_date: Option<NaiveDate>,
 }
 
-/// The names that HR systems give the two.
+/// The names that HR systems give to the two columns.
 const ADDRESSES: [&str; 6] = ["address", "email", "username", "user", "mail", "work_email"];
 const END_DATES: [&str; 6] = ["end_date", "enddate", "last_day", "termination_date", "leaving_date", "end date"];
 
-/// Each address once. An error names the row, and what is wrong with it.
+/// Returns each address once. The error names the row and what is wrong with it.
 pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let rows = if text.starts_with(['[', '{']) { json_rows(text)? } else { csv_rows(text)? };
@@ -22,13 +23,13 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
         let wrong = |why: String| format!("row {} of the list {why}", row + 1);
         let address = address.trim().to_owned();
         if !address.contains('@') || address.contains(char::is_whitespace) {
-            return Err(wrong(format!("has the address {address:?}, which is none")));
+            return Err(wrong(format!("has the address {address:?}, which is not an email address")));
         }
         let end_date = match date.trim() {
             "" => None,
             date => Some(date.get(..10).unwrap_or(date).parse().map_err(|_| {
                 wrong(format!(
-                    "has the end date {date:?}; it takes a date such as 2026-11-30, or nothing where it was withdrawn"
+                    "has the end date {date:?}; it takes a date such as 2026-11-30, or nothing if the leave was withdrawn"
                 ))
             })?),
         };
@@ -38,7 +39,7 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
         leavers.push(Leaver { address, end_date });
     }
     if leavers.is_empty() {
-        return Err("the list is empty: a list from which everybody is gone is not believed".into());
+        return Err("the list is empty, which is taken for a mistake".into());
     }
     Ok(leavers)
 }
@@ -58,13 +59,13 @@ fn json_rows(text: &str) -> Result<Vec<(String, String)>, String> {
             let lacks = |what: &str| format!("row {} of the list has no {what}", at + 1);
             Ok((
                 held(row, &ADDRESSES).ok_or_else(|| lacks("\"address\""))?,
-                held(row, &END_DATES).ok_or_else(|| lacks("\"end_date\" (null where it was withdrawn)"))?,
+                held(row, &END_DATES).ok_or_else(|| lacks("\"end_date\" (null if the leave was withdrawn)"))?,
             ))
         })
         .collect()
 }
 
-/// With a line of names, and a comma or a semicolon between.
+/// CSV with a header line, separated by commas or semicolons.
 fn csv_rows(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let head = lines.next().unwrap_or_default();
@@ -94,7 +95,7 @@ fn csv_rows(text: &str) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-/// As RFC 4180 has them, but for line breaks within quotes.
+/// Splits a line as in RFC 4180, except that a quoted cell can't contain a line break.
 fn cells(line: &str, separator: char) -> Result<Vec<String>, String> {
     let (mut cells, mut cell, mut is_quoted) = (Vec::new(), String::new(), false);
     let mut chars = line.chars().peekable();

@@ -1,4 +1,4 @@
-//! The actions that only read: no claim, no record, and the API's own answer.
+//! The actions that only read. They make no claim and no record, and return the API's own answer.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Told, 
             let told = api.search("/v2/file-events", &query(filters, *most), caller).await?;
             let problems = &told.json_body["problems"];
             if problems.as_array().is_some_and(|problems| !problems.is_empty()) {
-                let why = format!("POST /v2/file-events: the answer tells problems: {problems}");
+                let why = format!("POST /v2/file-events: the answer reports problems: {problems}");
                 let error = RespondError::new(Kind::ThirdPartyGenericError, why);
                 return Err(RespondError { told: Some(Box::new(told)), ..error });
             }
@@ -28,7 +28,7 @@ pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Told, 
     }
 }
 
-/// By page number, so that the first page is all there is; the newest first.
+/// Queries the newest events first. Paged by number, because only the first page is asked for.
 fn query(filters: &[(&'static str, &'static str, String)], most: u64) -> Value {
     let filters: Vec<Value> = filters
         .iter()

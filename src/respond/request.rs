@@ -1,4 +1,4 @@
-//! What is asked for: an action, by whom and why, under an id that makes it happen once.
+//! A request: an action, who asked for it and why, and an id that makes it happen once.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -19,11 +19,11 @@ pub struct Request {
     pub reason: String,
     pub dry_run: bool,
     pub approval: Option<Approval>,
-    /// Of action and input, whatever the order of members: another input under the same id is another request.
+    /// The hash of action and input, independent of the order of members. The same id with another hash is refused.
     pub hash: String,
 }
 
-/// What another person said, and to what.
+/// Another person's decision, and the hash of the request that it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Approval {
     pub approved_by: String,
@@ -32,7 +32,8 @@ pub struct Approval {
 }
 
 impl Request {
-    /// Anything unknown is refused before anything is read. What only reads needs neither id nor reason.
+    /// Refuses anything unknown before anything is read from the API. An action that only reads needs no id and no
+    /// reason.
     pub fn parse(event: &Map<String, Value>) -> Result<Self, RespondError> {
         Self::read(event).map_err(RespondError::invalid)
     }
@@ -117,7 +118,7 @@ fn hash(name: &str, input: &Map<String, Value>) -> String {
     hex(&Sha256::digest(canonical(&json!({"action": name, "input": input})).to_string()))
 }
 
-/// With the members of each object in the order of their names, whatever map serde has.
+/// Sorts the members of all objects by name.
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(members) => {

@@ -1,4 +1,4 @@
-//! Names become ids, and an action a goal; what must not be done is refused here, before anything is sent.
+//! Looks up ids for names, and turns an action into a goal. Refuses what must not be done before anything is sent.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Map, Value, json};
@@ -90,13 +90,13 @@ impl Resolver<'_> {
         Err(RespondError::new(Kind::TooManyTargets, message))
     }
 
-    /// Counted first. Then they are named one by one: what begins to fit the criteria meanwhile is not changed.
+    /// Counts the sessions, then lists them by id. A session that meets the criteria later is not changed.
     async fn sessions_where(&self, criteria: &[(String, String)], state: String) -> Result<Goal, RespondError> {
         let mut counted = criteria.to_vec();
         counted.extend([("page_number".to_owned(), "0".to_owned()), ("page_size".to_owned(), "1".to_owned())]);
         let answer = self.asker.api.get("/v1/sessions", &counted, self.asker.caller).await?.json_body;
         let total = answer["totalCount"].as_u64().ok_or_else(|| {
-            let why = "GET /v1/sessions: the answer has no \"totalCount\", so that nobody knows how many would change";
+            let why = "GET /v1/sessions: the answer has no \"totalCount\", so the number of changes is unknown";
             RespondError::new(Kind::ThirdPartyGenericError, why)
         })?;
         self.check_targets(usize::try_from(total).unwrap_or(usize::MAX))?;
@@ -108,7 +108,7 @@ impl Resolver<'_> {
         Ok(Goal::SessionStates { sessions, state })
     }
 
-    /// A subject is an actor's id, an assignee a user's (`OpenAPI`); addresses are looked up.
+    /// Replaces addresses by ids: the subject's by an actor id, the assignee's by a user id (`OpenAPI`).
     async fn with_ids(&self, mut fields: Map<String, Value>) -> Result<Map<String, Value>, RespondError> {
         if let Some(subject) = fields.get("subject").and_then(Value::as_str).filter(|subject| subject.contains('@')) {
             let id = text(&self.actor(subject).await?["actorId"]);
@@ -121,7 +121,7 @@ impl Resolver<'_> {
         Ok(fields)
     }
 
-    /// By id, by type or by title.
+    /// Finds a watchlist by id, type or title.
     async fn watchlist(&self, named: &str) -> Result<String, RespondError> {
         let lists = self.asker.rows("/v2/watchlists", &[], &WATCHLISTS).await?;
         for member in ["watchlistId", "listType", "title"] {
@@ -141,7 +141,8 @@ impl Resolver<'_> {
         ))
     }
 
-    /// By id, or by name, which is an address: then the actor that stands for the whole person.
+    /// Finds an actor by id or by address. For an address it returns the parent actor, which stands for all of the
+    /// person's accounts.
     async fn actor(&self, named: &str) -> Result<Value, RespondError> {
         if !named.contains('@')
             && let Some(actor) = self.asker.find(&format!("/v1/actors/actor/id/{}", escape(named))).await?
@@ -156,7 +157,7 @@ impl Resolver<'_> {
         self.asker.find(&format!("/v1/actors/actor/name/{}/parent", escape(name))).await
     }
 
-    /// By id, or by user name.
+    /// Finds a user by id or user name.
     async fn user(&self, named: &str) -> Result<Value, RespondError> {
         if !named.contains('@')
             && let Some(user) = self.asker.find(&format!("/v1/users/{}", escape(named))).await?
@@ -171,7 +172,7 @@ impl Resolver<'_> {
         user.ok_or_else(|| RespondError::new(Kind::ThirdPartyRefused, format!("there is no user {named:?}")))
     }
 
-    /// Those that aren't there are left out, for one of them makes the API refuse all (404 `agentsNotFound`).
+    /// Leaves out agents that don't exist: the API would refuse the whole write for one of them (404 `agentsNotFound`).
     async fn agents(&self, ids: Vec<String>, active: bool) -> Result<Goal, RespondError> {
         self.check_targets(ids.len())?;
         let (mut agents, mut checked) = (Vec::new(), Vec::new());
@@ -179,7 +180,7 @@ impl Resolver<'_> {
             let Some(agent) = self.asker.find(&format!("/v1/agents/{}", escape(&id))).await? else { continue };
             let owner = text(&agent["userId"]);
             if !active && agent["userId"] != Value::Null && !checked.contains(&owner) {
-                // An agent may outlive its user.
+                // The user of an agent may be deleted.
                 if let Some(user) = self.asker.find(&format!("/v1/users/{}", escape(&owner))).await? {
                     self.check_free(&user).await?;
                 }
@@ -188,12 +189,12 @@ impl Resolver<'_> {
             agents.push(id);
         }
         if agents.is_empty() {
-            return Err(RespondError::new(Kind::ThirdPartyRefused, "none of these agents is there"));
+            return Err(RespondError::new(Kind::ThirdPartyRefused, "none of these agents exists"));
         }
         Ok(Goal::AgentsActive { agents, active })
     }
 
-    /// Whose data is held, or who is the subject of an open case, is not deactivated.
+    /// Refuses to deactivate a user who is under legal hold or is the subject of an open case.
     async fn check_free(&self, user: &Value) -> Result<(), RespondError> {
         let (id, name) = (text(&user["userId"]), text(&user["username"]));
         let refused = |why: String| Err(RespondError::new(Kind::ActionNotAllowed, format!("the user {name} {why}")));
@@ -222,7 +223,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Archival deletes a case's file events: first they must lie in the bucket, each of them.
+    /// Refuses to archive a case until all its file events are in the bucket, because archiving deletes them.
     async fn check_collected(&self, number: u64) -> Result<(), RespondError> {
         let attached = self.asker.case_events(number).await?;
         let missing = self.store.not_collected(number, attached, self.asker.caller.until).await?;
@@ -237,7 +238,8 @@ impl Resolver<'_> {
         Err(RespondError::new(Kind::ActionNotAllowed, why))
     }
 
-    /// What the list says and is not so yet. Who is on it and is no actor is told, and holds up nobody.
+    /// Returns the changes that the list asks for and that aren't made yet. An address without an actor is reported and
+    /// doesn't hold up the others.
     async fn leavers(&self, key: &str, near_days: i64, list: &str) -> Result<Goal, RespondError> {
         let prefix = &self.settings.leavers_prefix;
         if !key.starts_with(prefix.as_str()) {
@@ -251,7 +253,7 @@ impl Resolver<'_> {
         let most = self.settings.shared.requests_per_minute.saturating_mul(usize::try_from(minutes).unwrap_or(1));
         if leavers.len() > most {
             let why = format!(
-                "the list has {} rows, and within one invocation REQUESTS_PER_MINUTE lets {most} be looked up: give it in parts",
+                "the list has {} rows, but REQUESTS_PER_MINUTE allows {most} look-ups in one invocation: split the list",
                 leavers.len()
             );
             return Err(RespondError::new(Kind::TooManyTargets, why));

@@ -1,4 +1,5 @@
-//! Send, read back: sent once, or again where that comes to the same, and told by what is read afterwards.
+//! Sends the writes of a goal and reads back. A write is sent once, or again if a second one has the same effect. The
+//! outcome depends on the state that was read back.
 
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use crate::respond::state::Asker;
 use crate::respond::store::Lock;
 use crate::respond::told::Told;
 
-/// How often it is read back until what the API took shows.
+/// The most times that the state is read until it shows a write that the API accepted.
 const READ_BACKS: u32 = 4;
-/// How often a goal is tried for: what may be repeated is, after it was read back.
+/// The most times that the writes of a repeatable goal are sent, with a read in between.
 const ROUNDS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,7 +31,7 @@ pub struct Sender<'a> {
     pub until: Millis,
 }
 
-/// What sending came to: the last answer of the API, or the error that it ended with.
+/// The result of sending: the API's last answer, or the error that ended it.
 struct Sending {
     last: Result<Told, RespondError>,
     end: End,
@@ -39,13 +40,14 @@ struct Sending {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Taken,
-    /// Refused, or never sent.
+    /// The write was refused or never sent.
     NotTaken,
     Uncertain,
 }
 
 impl Sender<'_> {
-    /// `writes` is what is left, where it was just read; of what was taken over that is read back first.
+    /// `writes` are the missing writes, if the state was just read. None after taking over a lock: the state is read
+    /// first.
     pub async fn send_and_read_back(
         &self,
         request: &Request,
@@ -53,7 +55,7 @@ impl Sender<'_> {
         writes: Option<Vec<Write>>,
     ) -> Result<Answer, RespondError> {
         let (goal, before) = (&lock.goal, lock.intent["before"].clone());
-        // What a delivery that died may have sent is as good as sent.
+        // The run that held the lock may have sent a write that must not be repeated.
         let mut may_send = writes.is_some() || goal.may_be_repeated();
         let (mut after, mut left) = if let Some(writes) = writes {
             (before.clone(), writes)
@@ -78,7 +80,8 @@ impl Sender<'_> {
                     break;
                 }
             }
-            // Never again what the API took, or what it refuses; and nothing without a look.
+            // Send again only writes that may be repeated and whose result is unknown. Not those that the API took or
+            // refused.
             may_send = goal.may_be_repeated() && sending.end == End::Uncertain;
             if !left.is_empty() && may_send && !sleep_within(PAUSE, self.until).await {
                 break;
@@ -87,7 +90,7 @@ impl Sender<'_> {
         Ok(outcome(request, before, after, &left, sending, in_doubt))
     }
 
-    /// One after the other, up to the first that fails; events that are too many at once are sent in halves.
+    /// Sends the writes in order until one fails. Splits a write with too many events in halves.
     async fn send(&self, writes: &[Write]) -> Sending {
         let mut last = Ok(Told::message(200, "OK", "done"));
         let mut queue: Vec<Write> = writes.iter().rev().cloned().collect();
@@ -112,7 +115,8 @@ impl Sender<'_> {
         Sending { last, end: End::Taken }
     }
 
-    /// The state, and what is left to send. What the API said it took may take a moment to show.
+    /// Reads the state, and returns it with the missing writes. With `must_show` it reads up to four times, because an
+    /// accepted write may show late.
     async fn read_back(&self, goal: &Goal, must_show: bool) -> Result<(Value, Vec<Write>), RespondError> {
         for n in 1.. {
             let state = self.asker.state(goal).await?;
@@ -128,10 +132,14 @@ impl Sender<'_> {
 
 fn outcome(request: &Request, before: Value, after: Value, left: &[Write], sending: Sending, in_doubt: bool) -> Answer {
     let answer = match sending.last {
-        // Whatever the API said: it is so.
+        // The goal is reached, whatever the API answered.
         Ok(told) if left.is_empty() => Answer { told, ..Answer::new(Some(request), Outcome::Done) },
         Err(error) if left.is_empty() => {
-            info!(request_id = request.request_id, error = error.message, "read back: it took effect all the same");
+            info!(
+                request_id = request.request_id,
+                error = error.message,
+                "reading back shows that it took effect despite the error"
+            );
             Answer::new(Some(request), Outcome::Done)
         }
         Err(error) if sending.end == End::NotTaken && !in_doubt => {
@@ -150,7 +158,8 @@ fn outcome(request: &Request, before: Value, after: Value, left: &[Write], sendi
     Answer { before, after, ..answer }
 }
 
-/// How many events one request takes, or a case holds, is not published. What the API says of a case is no matter of number.
+/// Whether a 400 may mean too many events. The API's limit is not published. An error about a closed or archived case
+/// has another cause.
 fn may_be_too_many(error: &RespondError) -> bool {
     let is_400 = error.told.as_ref().is_some_and(|told| told.status_code == 400);
     is_400 && !["CLOSED", "ARCHIVED"].iter().any(|word| error.message.contains(word))

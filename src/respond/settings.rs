@@ -1,15 +1,17 @@
-//! The responder's own settings, beside those that it shares with the collector.
+//! The responder's settings, in addition to those that it shares with the collector.
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
+
 use crate::core::settings::{Settings, SettingsError};
-use crate::core::time::{HOUR, SECOND};
 use crate::respond::action::{NAMES, NEEDS_APPROVAL};
 
-/// What may lie between the request and its approval.
-pub const APPROVAL_LASTS: i64 = 24 * HOUR;
-/// By how much two machines' clocks may differ, or a last request outlast what was reckoned: as the collector's lease.
-pub const GRACE: i64 = 5 * SECOND;
+/// The longest time between a request and its approval.
+pub const APPROVAL_LASTS: TimeDelta = TimeDelta::hours(24);
+/// Tolerance for the difference of two machines' clocks and for a request sent just before the deadline, as in the
+/// collector's lease.
+pub const GRACE: TimeDelta = TimeDelta::seconds(5);
 
 #[derive(Clone, Debug)]
 pub struct RespondSettings {
@@ -19,17 +21,16 @@ pub struct RespondSettings {
     pub max_targets: usize,
     pub daily_limit: u64,
     pub dry_run: bool,
-    /// Where claims and results lie.
+    /// The prefix of claims, locks and results.
     pub requests_prefix: String,
-    /// Where lists of leavers lie: `leavers.sync` reads nothing else.
+    /// The prefix of the lists that `leavers.sync` may read.
     pub leavers_prefix: String,
-    /// The qualifier under which alone an approval is believed: who may invoke the function need not be who may invoke
-    /// it by this name.
+    /// The alias through which approvals are valid. Other people may be allowed to invoke it than the function itself.
     pub approvals_alias: String,
 }
 
 impl RespondSettings {
-    /// `var` looks a variable up. The request budget is smaller than the collector's, which needs the rest.
+    /// `var` looks up a variable. The default request budget is small, because the collector needs the rest.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let get = |name: &str| var(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty());
         let shared = Settings::from_vars(|name| match name {
@@ -45,7 +46,7 @@ impl RespondSettings {
         if requests_prefix.starts_with(&leavers_prefix) || leavers_prefix.starts_with(&requests_prefix) {
             return Err(bad("LEAVERS_PREFIX", &leavers_prefix, "it must lie apart from REQUESTS_PREFIX"));
         }
-        // Set to "none" it means none; nothing set means the default.
+        // "none" means an empty set. If the variable is unset, the default applies.
         let needs_approval = names("NEEDS_APPROVAL", &or("NEEDS_APPROVAL", NEEDS_APPROVAL))?;
         Ok(Self {
             allowed: names("ALLOWED_ACTIONS", &or("ALLOWED_ACTIONS", "none"))?,

@@ -1,4 +1,4 @@
-//! What is so, as far as a goal asks: read before, and read back. It is told as `before` and `after`.
+//! Reads the state that a goal asks about, before and after sending. It is the answer's `before` and `after`.
 
 use serde_json::{Map, Value, json};
 
@@ -8,16 +8,16 @@ use crate::respond::api::Api;
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::goal::Goal;
 
-/// No list that is asked for here is longer; one that is repeats itself.
+/// The longest list here is shorter. A list with more pages repeats itself.
 const MOST_PAGES: usize = 400;
 
-/// Who asks, and whom.
+/// Reads from the API, for one caller.
 pub struct Asker<'a> {
     pub api: &'a Api,
     pub caller: &'a Caller<'a>,
 }
 
-/// A list and how it is paged.
+/// The paging of a list.
 pub struct Pages {
     pub key: &'static str,
     pub page: &'static str,
@@ -40,7 +40,7 @@ const TRUSTED: Pages = Pages::of("trustedActivities", "page", 1, ("page_size", 1
 pub const WATCHLISTS: Pages = Pages::of("watchlists", "page", 1, ("page_size", 100));
 
 impl Asker<'_> {
-    /// A record; none where the API answers 404.
+    /// Returns a record, or none if the API answers 404.
     pub async fn find(&self, path: &str) -> Result<Option<Value>, RespondError> {
         match self.api.get(path, &[], self.caller).await {
             Ok(told) => Ok(Some(told.json_body)),
@@ -49,13 +49,13 @@ impl Asker<'_> {
         }
     }
 
-    /// A record that must be there.
+    /// Returns a record. A 404 is an error.
     pub async fn record(&self, path: &str) -> Result<Value, RespondError> {
         Ok(self.api.get(path, &[], self.caller).await?.json_body)
     }
 
-    /// Every row of a list, page by page, up to the first that is empty: a short page need not be the last. A page that
-    /// brings nothing new is an error, for it would never end.
+    /// Returns all rows of a list, up to the first empty page: a short page need not be the last. A page without new
+    /// rows is an error, because the list would never end.
     pub async fn rows(
         &self,
         path: &str,
@@ -81,10 +81,10 @@ impl Asker<'_> {
                 return Ok(rows);
             }
         }
-        Err(RespondError::new(Kind::ThirdPartyGenericError, format!("GET {path}: the pages repeat, or never end")))
+        Err(RespondError::new(Kind::ThirdPartyGenericError, format!("GET {path}: the pages repeat or never end")))
     }
 
-    /// What a goal asks about. An error of 404 says that there is nothing to change.
+    /// Returns the state that the goal asks about. A 404 is an error: there is nothing to change.
     pub async fn state(&self, goal: &Goal) -> Result<Value, RespondError> {
         Ok(match goal {
             Goal::Note { session, .. } => {
@@ -159,13 +159,13 @@ impl Asker<'_> {
         })
     }
 
-    /// The ids of the file events that are attached to a case.
+    /// Returns the ids of the file events attached to a case.
     pub async fn case_events(&self, number: u64) -> Result<Vec<String>, RespondError> {
         let events = self.rows(&format!("/v1/cases/{number}/fileevent"), &[], &CASE_EVENTS).await?;
         Ok(events.iter().map(|event| text(&event["eventId"])).collect())
     }
 
-    /// The case of this very name: the filter finds parts of names, too. Null where there is none.
+    /// Returns the case of exactly this name, or null. The API's filter also matches parts of names.
     pub async fn case_named(&self, name: &Value) -> Result<Value, RespondError> {
         let query = [("name".to_owned(), text(name))];
         let found = self.rows("/v1/cases", &query, &CASES).await?;
@@ -184,7 +184,7 @@ pub fn current_state(session: &Value) -> Value {
     newest.into_iter().flatten().find(|state| state.is_string()).cloned().unwrap_or_default()
 }
 
-/// An id as text: some are numbers.
+/// An id as text. Some ids are numbers.
 pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

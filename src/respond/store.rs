@@ -1,5 +1,5 @@
-//! What is kept of a request, created once and never changed: the claim, the locks, what waits for approval and the result
-//! below `REQUESTS_PREFIX`; two records in the trail, below `S3_PREFIX`.
+//! The objects of a request, which are created once and never changed. Below `REQUESTS_PREFIX`: the claim, the locks,
+//! the pending approval and the result. Below `S3_PREFIX`: the trail, two records a request.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ pub struct Store<'a> {
     pub run_id: &'a str,
 }
 
-/// Who asked first, for what, and when.
+/// The first delivery of a request: who asked for what, and when.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claim {
     pub request_id: String,
@@ -37,18 +37,18 @@ pub struct Claim {
     pub at: Millis,
 }
 
-/// Who holds it is the only one that sends, and until when.
+/// The right to send a request's writes, until a time. Only its holder sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lock {
     pub run_id: String,
     pub at: Millis,
     pub until: Millis,
     pub goal: Goal,
-    /// The trail's first record.
+    /// The first record of the trail.
     pub intent: Value,
 }
 
-/// How a request ended, and the trail's two records.
+/// The result of a request, with the two records of the trail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ended {
     pub at: Millis,
@@ -64,7 +64,8 @@ struct Pending {
 }
 
 impl Store<'_> {
-    /// The claim on the request's id: this request's, or an earlier one's with the same input.
+    /// Claims the request's id. Returns the claim, which may be an earlier delivery's with the same input. Another
+    /// input is an error.
     pub async fn claim(&self, request: &Request, until: Millis) -> Result<Claim, RespondError> {
         let claim = Claim {
             request_id: request.request_id.clone(),
@@ -90,12 +91,12 @@ impl Store<'_> {
         self.read(&self.key(request_id, "result.json"), until).await
     }
 
-    /// Ends a request once: answers what it ended with, which may be what another delivery came to.
+    /// Stores the result unless there is one, and returns the stored result, which may be another delivery's.
     pub async fn end(&self, request_id: &str, ended: Ended, until: Millis) -> Result<Ended, RespondError> {
         Ok(self.create(&self.key(request_id, "result.json"), &ended, until).await?.unwrap_or(ended))
     }
 
-    /// Since when it waits for approval, by the first that said so.
+    /// Notes that the request waits for approval. Returns when it was first noted.
     pub async fn wait_for_approval(&self, request: &Request, until: Millis) -> Result<Millis, RespondError> {
         let pending = Pending { at: Millis::now(), hash: request.hash.clone() };
         let key = self.key(&request.request_id, "pending.json");
@@ -107,7 +108,7 @@ impl Store<'_> {
         Ok(pending.map(|pending| pending.at))
     }
 
-    /// The newest lock and its number, counted from 0.
+    /// Returns the newest lock and its number, which counts from 0.
     pub async fn newest_lock(&self, request_id: &str, until: Millis) -> Result<Option<(u32, Lock)>, RespondError> {
         let mut newest = None;
         for n in 0.. {
@@ -119,15 +120,15 @@ impl Store<'_> {
         Ok(newest)
     }
 
-    /// Whether this run now holds the lock with that number.
+    /// Tries to create the lock with this number. Returns whether this run holds it.
     pub async fn lock(&self, request_id: &str, n: u32, lock: &Lock, until: Millis) -> Result<bool, RespondError> {
         let key = self.key(request_id, &format!("sending-{n}.json"));
         let held = self.create(&key, lock, until).await?;
-        // An own write whose answer was lost is there as well.
+        // The lock may be our own write whose answer was lost.
         Ok(held.is_none_or(|held| held.run_id == lock.run_id && held.at == lock.at))
     }
 
-    /// Takes one of the day's places.
+    /// Takes one of the day's places. An error if `DAILY_LIMIT` are taken.
     pub async fn take_place(&self, request_id: &str, now: Millis, until: Millis) -> Result<(), RespondError> {
         let day = now.date_time().format("%Y-%m-%d");
         let prefix = format!("{}daily/{day}/", self.settings.requests_prefix);
@@ -148,8 +149,8 @@ impl Store<'_> {
         Err(RespondError::new(Kind::LimitReached, why))
     }
 
-    /// Makes sure that a record stands in the trail, in an object of its own: under the key of its instant, or beside
-    /// that of another request.
+    /// Makes sure that a record is in the trail, in an object of its own. If another request has the same instant, the
+    /// key gets `-r1`, `-r2`, ….
     pub async fn record(&self, at: Millis, record: &Value, until: Millis) -> Result<(), RespondError> {
         let base = base(&self.settings.shared.prefix, TRAIL, at, at);
         let mut lines = Packer::new(&self.settings.shared.packing);
@@ -189,7 +190,7 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// The list of leavers, as text.
+    /// Returns the text of the list of leavers.
     pub async fn leavers(&self, key: &str, until: Millis) -> Result<String, RespondError> {
         let stored = self.records.get(key, until).await?;
         let stored =
@@ -198,7 +199,7 @@ impl Store<'_> {
             .map_err(|_| RespondError::invalid(format!("s3://{}/{key} is not UTF-8", self.records.name)))
     }
 
-    /// Which of a case's file events are not in the bucket, the newest objects being looked at first.
+    /// Returns the file events of a case that are not in the bucket. Searches the newest objects first.
     pub async fn not_collected(
         &self,
         number: u64,
@@ -235,7 +236,7 @@ impl Store<'_> {
         read.map(Some).map_err(|error| foreign(&self.state, key, error.to_string()))
     }
 
-    /// Creates what isn't there; else answers what is.
+    /// Creates an object unless it exists, and returns the existing one.
     async fn create<T>(&self, key: &str, value: &T, until: Millis) -> Result<Option<T>, RespondError>
     where
         T: Serialize + for<'de> Deserialize<'de>,

@@ -1,4 +1,4 @@
-//! An HTTP answer, as the vendor's SOAR connector shows it.
+//! An HTTP answer in the form of the vendor's SOAR connector.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks views, saved queries, dashboards and the OCSF mapping: that they are what is made of infra/answers, that they are
-# Athena's SQL, and what they answer over records that the real binary stored. Needs python3 with venv and the debug
+# Checks views, saved queries, dashboards and the OCSF mapping: that they are up to date with infra/answers, that they
+# are Athena's SQL, and their results over records that the real binary stored. Needs python3 with venv and the debug
 # binaries. Arguments go to pytest.
 set -eu
 

@@ -21,10 +21,10 @@ from lambda_function import Function  # noqa: E402
 from simulator import BINARIES, Simulator  # noqa: E402
 
 SEED = 19
-# Those of the collector. Of actors' profiles the records are this file's, for the simulator has none.
+# The collector's streams. The records of actors' profiles are made here, because the simulator has none.
 STREAMS = [stream for stream in views.keys() if stream not in {"collector_health", "response_actions", "actor_profiles"}]
 Record = dict[str, Any]
-# What the responder is asked for; of the last one the API's answer is a refusal.
+# The requests to the responder. The API refuses the last one.
 RESPONSES: list[Record] = [
     {"action": action, "request_id": f"of-{action}", "requested_by": "alice@example.com", "reason": "ticket 4711", "input": given}
     for action, given in [
@@ -44,7 +44,7 @@ class World:
 
 
 def children(world: Simulator, dataset: str, parents: list[Record], key: str, n: int, member: str) -> list[Record]:
-    """Adds to the lists of all parents. In front of each record stands whose it is, as it is stored."""
+    """Adds to the lists of all parents. Each record begins with its parent's id, as it is stored."""
     added = []
     for parent in parents:
         for text in world.add(dataset, n, parent=str(parent[key])):
@@ -61,7 +61,7 @@ NAMES = ["plan.docx", "Main.RS", "no ending", "archive.tar.gz", None]
 
 
 def various(event: Record) -> Iterator[Record]:
-    """Events with more in them than the simulator's have, and with nulls. The file of one is in three of them."""
+    """Events with more members than the simulator's, and with nulls. Three of them have the same file."""
     for n in range(120):
         category, name = PLACES[n % 5]
         severity = SEVERITIES[n % 6]
@@ -81,7 +81,7 @@ def various(event: Record) -> Iterator[Record]:
 
 
 def profiles(today: date) -> list[Record]:
-    """Of those who are in the events, and of some who are not. Two leave within 30 days."""
+    """Profiles of people in the events and of others. Two of them leave within 30 days."""
     ends = [None, 0, 30, 31, -1, None, 400]
     return [
         {"actorId": str(n), "name": f"person{n}@example.com", "department": ["Sales", "Legal", None][n % 3],
@@ -107,7 +107,7 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
             "legal_hold_matters", "legal_hold_policies", "customer",
         ]
     }  # fmt: skip
-    # The list shows no more of an actor; the rest is in the profile.
+    # The list shows only these members of an actor. The rest is in the profile.
     item = {"actorId", "name", "active", "parentActorId", "newNumber"}
     shown["actors"] = [{name: actor[name] for name in actor if name in item} for actor in shown["actors"]]
     shown["departments"] = [{"name": json.loads(text)} for text in world.world("departments")]
@@ -116,7 +116,7 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
     shown["user_roles"] = children(world, "user_roles", shown["users"], "userId", 1, "_userId")
     alerted = [session for session in shown["sessions"] if session["triggeredAlerts"]]
     shown["session_events"] = children(world, "session_events", alerted, "sessionId", 2, "_sessionId")
-    # Those of archived cases can't be read any more.
+    # The events of archived cases can't be read any more.
     shown["case_file_events"] = children(world, "case_file_events", shown["cases"], "number", 1, "_caseNumber")
     return shown
 
@@ -128,7 +128,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def any_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A random tenant; SEED=n is the same again."""
+    """A random tenant. SEED=n repeats one."""
     seed = int(os.environ.get("SEED") or random.randrange(2**32))
     print(f"SEED={seed}")
     yield from collected(seed, tmp_path_factory.mktemp("any"))
@@ -158,7 +158,7 @@ def collected(seed: int, directory: Path) -> Iterator[World]:
 
 
 def respond(simulator: Simulator) -> None:
-    """The real responder leaves its trail."""
+    """Lets the real responder write its trail."""
     simulator.push("actors", json.dumps({"actorId": "1", "name": "a@example.com", "active": True, "notes": None}))
     allowed = ",".join(request["action"] for request in RESPONSES)
     with Function(BINARIES / "responder", simulator.places["environment"] | {"ALLOWED_ACTIONS": allowed, "NEEDS_APPROVAL": "none"}) as function:
@@ -172,7 +172,7 @@ def respond(simulator: Simulator) -> None:
 
 @dataclass
 class Written:
-    """Writes objects as the collector does, and looks at them."""
+    """Writes objects as the collector does, and queries them."""
 
     directory: Path
     now: datetime

@@ -1,4 +1,4 @@
-"""What fields the vendor's own SDK knows of each stream."""
+"""The fields of each stream that the vendor's own SDK knows."""
 
 import typing
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def models_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def paths(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Each field's path as the API writes it; a list's members as if it were one."""
+    """Yields each field's path as the API writes it. Members of a list's items are listed as the list's own."""
     for name, field in model.model_fields.items():
         path = before + (field.alias or name)
         yield path

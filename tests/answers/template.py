@@ -1,4 +1,4 @@
-"""infra/athena.yaml as it is written: the functions of CloudFormation are objects with their names."""
+"""Loads infra/athena.yaml unchanged: CloudFormation's functions become objects with their names."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the views answer in OCSF: valid by the OCSF schema, and what the API showed."""
+"""The OCSF views: their rows are valid by the OCSF schema, and are what the API showed."""
 
 import json
 import re
@@ -21,14 +21,14 @@ VIEWS = list(ocsf.CLASSES)
 
 @cache
 def validator(view: str) -> Draft202012Validator:
-    """Of the class, with the profiles that the view says it has."""
+    """A validator for the view's class, with the profiles that the view names."""
     said = [row["rule"] for row in views.rows("ocsf.csv") if row["view"] == view and row["ocsf"] == "metadata.profiles"]
     profiles = re.findall(r"'(\w+)'", "".join(said))
     return Draft202012Validator(SCHEMA.get_class_schema(class_name=ocsf.CLASSES[view], profiles=profiles))
 
 
 def without_nothing(held: Any) -> Any:
-    """As a Parquet reader gives it: what is null is not there."""
+    """Removes nulls, as a Parquet reader does."""
     if isinstance(held, dict):
         inner = {key: without_nothing(value) for key, value in held.items()}
         return {key: value for key, value in inner.items() if value not in (None, {})}
@@ -118,7 +118,7 @@ def test_audit_events_are_api_activity_or_authentication(world: World) -> None:
         "audit_log::search_issued/1": 2, "audit_log::federation_metadata_updated/1": 3, "audit_log::case_created/1": 1,
         "audit_log::user_added_to_watchlist/1": 1, "audit_log::api_client_created/1": 1,
     }  # fmt: skip
-    # Of several addresses the first, which is the client's.
+    # If there are several addresses, the first is the client's.
     addresses = {row["src_endpoint"].get("ip") for rows in of.values() for row in rows}
     assert addresses == {None, "203.0.113.9"}
 

@@ -1,4 +1,4 @@
-"""What the pages for analysts say is so."""
+"""The statements of the pages for analysts."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The saved queries, which are the dashboards' too: each finds what is counted here by hand in what the API showed."""
+"""The saved queries, which the dashboards use too. Each finds what is counted here from what the API showed."""
 
 import json
 from collections import defaultdict
@@ -38,7 +38,7 @@ def grouped(records: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any
 
 
 def figures(events: list[Record]) -> Row:
-    """How many, how many of them grave, their bytes, their risk."""
+    """The number of events, how many of them are grave, their bytes and their risk."""
     return (
         len(events),
         sum(event["risk"]["severity"] in {"HIGH", "CRITICAL"} for event in events),
@@ -71,7 +71,7 @@ def values(found: list[Record], *names: str) -> set[Row]:
 
 
 def ordered(found: list[Record], *keys: str) -> None:
-    """By these, the greatest first and null last."""
+    """Asserts that the rows are sorted by these keys, greatest first and null last."""
     sort = [tuple((row[key] is not None, row[key]) for key in keys) for row in found]
     assert all(not (after > before) for before, after in zip(sort, sort[1:], strict=False))
 
@@ -155,7 +155,7 @@ def test_file_types(world: World) -> None:
         if name is None:
             return None
         last = name.rsplit(".", 1)[1].lower() if "." in name else ""
-        # DuckDB answers "" where Athena answers null; both mean none.
+        # DuckDB returns "" where Athena returns null. Both mean none.
         return last if last.isascii() and last.isalnum() else ""
 
     groups = grouped(untrusted(world.shown["file_events"]), lambda event: (ending(event), event["file"]["category"]))
@@ -282,7 +282,7 @@ def test_what_the_responder_was_asked_for_and_what_became_of_it(world: World, wr
     assert [row["outcome"] for row in reversed(found)] == ["done", "done", "failed"]
     assert [row["asked"] < row["ended"] for row in found] == [True] * 3
     assert ["NO_EDITS_ONCE_CLOSED" in (row["error_message"] or "") for row in found] == [True, False, False]
-    # A delivery that died leaves no result. Who approved stands in both records.
+    # A run that died leaves no result. The approver is in both records.
     intent: Record = {"request_id": "r", "record": "intent", "at": written.time(timedelta(hours=1)), "approved_by": "bob@example.com"}
     written.put("response_actions", [intent])
     (row,) = written.lake().rows(QUERIES["responses"].sql)
@@ -291,7 +291,7 @@ def test_what_the_responder_was_asked_for_and_what_became_of_it(world: World, wr
 
 @pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if "days" in query.variables])
 def test_a_query_reads_so_many_days_and_no_more(written: Written, name: str) -> None:
-    """Today and the days before; what is older is no gzip."""
+    """Queries today and the days before. Older objects are not gzip, so reading them would fail."""
     (stream,) = {"collector_health", "response_actions", "file_events"} & set(engine.tables(QUERIES[name].sql.replace("_all", "")))
     event = {
         "@timestamp": written.time(), "event": {"id": "1", "inserted": written.time(), "vector": "V"},
@@ -315,7 +315,7 @@ def test_the_template_has_each_query() -> None:
     kept = {found["Name"]: found for found in template.resources("AWS::Athena::NamedQuery").values()}
     for query in QUERIES.values():
         assert kept[query.title]["QueryString"] == query.sql
-        # Athena's limits on what is saved.
+        # Athena's limits for saved queries.
         assert len(query.title) <= 128 and len(query.says) <= 1024 and len(query.sql) <= 262144
 
 
@@ -363,7 +363,7 @@ def test_who_is_held_and_deactivated(written: Written) -> None:
 
 
 def test_who_is_on_a_list_or_has_a_profile_twice_counts_once(written: Written) -> None:
-    """Two actors may have one name, and two lists one title."""
+    """Two actors may have the same name, and two lists the same title."""
     event = {"event": {"id": "e", "inserted": written.time()}, "user": {"email": "A@example.com"}, "@timestamp": written.time(),
              "risk": {"severity": "HIGH", "score": 7, "trusted": False}}  # fmt: skip
     written.put("file_events", [event])

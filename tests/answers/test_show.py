@@ -1,4 +1,4 @@
-"""`make answers`: what a person sees."""
+"""`make answers`: the output for a person."""
 
 import os
 import re
@@ -72,5 +72,5 @@ def test_of_a_bucket_only_what_the_query_reads_is_fetched(tmp_path: Path, writte
     included = [after for word, after in zip(words, words[1:], strict=False) if word == "--include"]
     assert included[0] == "actor_profiles/*" and len(included) == 4
     assert all(re.fullmatch(r"file_events/dt=\d{4}-\d\d-\d\d/\*", pattern) for pattern in included[1:])
-    # Nothing of ours is deleted or written there.
+    # Nothing is deleted or written in the bucket.
     assert "--delete" not in words

@@ -1,4 +1,4 @@
-"""The typed views: what they say of records that the binary stored is what the simulated API showed."""
+"""The typed views: their rows for the binary's stored records are what the simulated API showed."""
 
 import base64
 import copy
@@ -22,7 +22,7 @@ from sqlglot.optimizer.qualify import qualify
 TYPED = list(views.views())
 ALL = [*TYPED, *ocsf.views()]
 BY_STREAM = {stream: [field for field in views.fields() if field.stream == stream] for stream in views.keys()}
-# What a SELECT may not name without quotes (Athena's user guide, reserved keywords in SQL SELECT statements).
+# Words that a SELECT may name only in quotes (Athena's user guide, reserved keywords in SQL SELECT statements).
 RESERVED = set(
     """alter and as between by case cast constraint create cross cube current_catalog current_date current_path
     current_schema current_time current_timestamp current_user deallocate delete describe distinct drop else end escape
@@ -32,7 +32,7 @@ RESERVED = set(
 )
 
 
-# What stands in a record, read once more and by other means.
+# The records, read again by other means.
 
 
 def at(record: Record, path: str) -> Any:
@@ -73,7 +73,7 @@ def expected(record: Record, field: views.Field) -> Any:
         case "json":
             return None if held is None else held
         case "int":
-            # A case's number stands as text in front of its events.
+            # A case's number is text in its events.
             whole = type(held) is int or isinstance(held, str) and held.isdigit()
             return int(held) if whole and abs(int(held)) < 2**63 else None
         case "bool":
@@ -99,7 +99,7 @@ def equal(found: Any, wanted: Any, kind: str) -> bool:
 
 
 def compare(found: list[Record], shown: list[Record], stream: str) -> None:
-    """Each record shown has one row, which has in each column what the record has at its path."""
+    """Asserts that each record has one row, with the record's value at the path of each column."""
     rows = {json.dumps(json.loads(row["record"]), sort_keys=True): row for row in found}
     assert len(rows) == len(found)
     assert len(shown) == len(found) > 0, stream
@@ -123,7 +123,7 @@ def test_the_newest_version_of_each_record_is_what_the_api_shows(world: World, s
             *world.shown["legal_hold_matters"], *world.shown["legal_hold_policies"],
             *with_list(world.shown["custodians"], "custodians"),
         ],
-        # An archived case has no events that could be read.
+        # The events of an archived case can't be read.
         "case_file_events": [
             {"_caseNumber": str(record["_caseNumber"]), **{k: v for k, v in record.items() if k != "_caseNumber"}}
             for record in world.shown["case_file_events"]
@@ -140,7 +140,7 @@ def test_the_newest_version_of_each_record_is_what_the_api_shows(world: World, s
 @pytest.mark.parametrize("stream", ["file_events", "audit"])
 def test_each_event_has_a_row_of_what_the_api_shows(world: World, stream: str) -> None:
     found = world.lake.rows(f"SELECT * FROM {stream}_all")
-    # Audit events may be alike in every byte.
+    # Audit events may be equal in every byte.
     unlike = {json.dumps(json.loads(row["record"]), sort_keys=True): row for row in found}
     shown = {json.dumps(record, sort_keys=True): record for record in world.shown[stream]}
     oldest = min(unlike.values(), key=lambda row: row["dt"] + row["hour"])
@@ -165,7 +165,7 @@ def test_the_responders_trail_is_rows(world: World) -> None:
         assert json.loads(row["input"]) == request["input"]
         columns = ["action", "requested_by", "reason"]
         assert [row[column] for column in columns] == [request[column] for column in columns]
-    # Each column has something in it, but for who approved, which nobody had to.
+    # Each column has a value in some row, except the approver: no approval was needed.
     empty = {field.column for field in BY_STREAM["response_actions"] if all(row[field.column] is None for row in found)}
     assert empty == {"approved_by"}
 
@@ -175,7 +175,7 @@ def test_the_newest_version_counts_wherever_it_is_stored_and_what_is_deleted_is_
     user = {"userId": "1", "username": "old@example.com", "active": True}
     written.put("users", [user, {"userId": "2", "username": "gone@example.com", "active": True}], 3 * day)
     written.put("users", [user | {"username": "newer@example.com"}], 2 * day)
-    # Two readings of one hour, and one that lies in an hour with a greater number on the day before.
+    # Two readings of one hour, and one in a later hour of the day before.
     written.put("users", [user | {"username": "newest@example.com", "active": False}], timedelta(minutes=-1))
     written.put("users", [{"userId": "2", "_deleted": True, "_deletedAt": written.time(day)}], day)
     written.put("users", [{"userId": "3", "_deleted": True, "_deletedAt": written.time(2 * day)}], 3 * day / 2)
@@ -221,7 +221,7 @@ def test_a_field_that_is_missing_new_or_of_another_type_is_no_error(written: Wri
             if isinstance(inner, dict):
                 inner.setdefault(last, copy.deepcopy(value))
         records.append(record | {"more": value})
-        # An object's place may hold something else, too.
+        # An object's place may also hold a value of another type.
         records.append({field.path.split(".")[0]: value for field in BY_STREAM[stream]})
     written.put(stream, records)
     lake = written.lake()
@@ -233,7 +233,7 @@ def test_a_field_that_is_missing_new_or_of_another_type_is_no_error(written: Wri
 
 @pytest.mark.parametrize("stream", views.keys())
 def test_to_select_a_day_reads_that_day(written: Written, stream: str) -> None:
-    """Of the others not a byte: they are no gzip."""
+    """Objects of other days are not gzip, so reading them would fail."""
     written.put(stream, [{"at": "x"}])
     for days in [1, 2, 30]:
         path = engine.store(written.directory, stream, f"{written.now - timedelta(days=days):%Y%m%dT%H%M%S000Z}-x", [])
@@ -251,7 +251,7 @@ def schema() -> dict[str, dict[str, str]]:
 
 
 def valid(sql: str) -> None:
-    """Athena's SQL, over columns that there are, by functions that sqlglot knows of Athena."""
+    """Asserts that the SQL is Athena's, with existing columns and functions that sqlglot knows of Athena."""
     tree = sqlglot.parse_one(sql, read="athena")
     qualify(tree.copy(), schema=schema(), dialect="athena")
     assert {table.name for table in tree.find_all(exp.Table)} <= set(schema())
@@ -291,19 +291,19 @@ def test_columns_are_named_as_the_vendor_names_them() -> None:
 
 
 UNKNOWN = {
-    # In the simulator after a sample of the SDK's tests; no model has it.
+    # In the simulator after a sample of the SDK's tests. No model has it.
     ("file_events", "user.groups"),
     ("session_events", "user.groups"),
     ("case_file_events", "user.groups"),
-    # In a demo tenant's sample and in the OpenAPI of 2024; the SDK's model has what came after it.
+    # In a demo tenant's sample and in the OpenAPI of 2024. The SDK's model has its successor.
     ("sessions", "contentInspectionResults.status"),
-    # Of a custodian; in the OpenAPI of 2024.
+    # Members of a custodian, in the OpenAPI of 2024.
     ("legal_hold", "username"),
 }
 
 
 def test_what_the_vendors_sdk_does_not_know_is_told() -> None:
-    """Audit events have no model at all, and these are of the vendor's samples or OpenAPI, or the collector's own."""
+    """Audit events have no model. The others are in the vendor's samples or OpenAPI, or are the collector's own."""
     unknown = {
         (field.stream, field.path)
         for field in views.fields()

@@ -1,7 +1,7 @@
-"""Measures the collector: against its peers, against the API's own limits, with several streams at once, at its start,
-and with nothing to do. Prints tables, and writes them to target/bench.md.
+"""Measures the collector: against its peers, against the API's limits, with several streams at once, at its start, and
+with nothing to do. Prints tables, and writes them to target/bench.md.
 
-    bench.py             EVENTS (600000) for the collector, a sixth of them for what is slower
+    bench.py             EVENTS (600000) for the collector, a sixth of them for slower programs
     bench.py --quick     a sixth of all that
 """
 
@@ -40,7 +40,7 @@ COST = (
 
 @dataclass
 class Peer:
-    """What one way of collecting took for so many events."""
+    """The time and resources that one program took for so many events."""
 
     name: str
     events: int
@@ -48,7 +48,7 @@ class Peer:
     figures: Figures
 
     def row(self, baseline: "Peer", floor_cpu: float) -> list[str]:
-        """`floor_cpu`: seconds for a million events."""
+        """`floor_cpu` is in seconds per million events."""
         millions = self.events / 1e6
         cpu = self.spent.cpu / millions
         s3 = s3_calls(self.figures)
@@ -111,7 +111,7 @@ def guide(name: str, events: int, *options: str) -> Peer:
 
 
 def command_line(events: int) -> Peer:
-    """The vendor's, into gzip; the shell waits for both."""
+    """The vendor's command line, piped into gzip. The shell waits for both."""
     stored = TARGET / "bench-cli.ndjson.gz"
     with Tenant(events=events) as tenant:
         environment = {
@@ -188,14 +188,14 @@ def sampled(tenant: Tenant) -> Iterator[list[tuple[float, int]]]:
 
 
 def pages_per_minute(samples: list[tuple[float, int]], start: float, end: float) -> float:
-    """Full pages' worth of records, stored between two instants."""
+    """The rate of stored records between two instants, in full pages per minute."""
     within = [sample for sample in samples if start <= sample[0] <= end]
     (first, before), (last, after) = within[0], within[-1]
     return (after - before) / PAGE / (last - first) * 60
 
 
 def against_limits(report: Report, binary: Path, seconds: int) -> None:
-    """A backlog that can't end before the deadline."""
+    """Measures a backlog that can't end before the deadline."""
     rows = []
     for name, uneven in [("even", False), ("uneven", True)]:
         events = seconds * 2 * PAGE * 3 // 2
@@ -252,7 +252,7 @@ def start(report: Report, binary: Path) -> None:
 
 
 def zipped(binary: Path) -> bytes:
-    """The same bytes for the same binary."""
+    """Packs the binary. The same binary always gives the same bytes."""
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap", (1980, 1, 1, 0, 0, 0))
@@ -262,13 +262,13 @@ def zipped(binary: Path) -> bytes:
 
 
 def nothing_new(report: Report, binary: Path) -> None:
-    """The second of two runs by schedule, in the same environment."""
+    """Measures the second of two scheduled runs in the same environment."""
     settings = {"STREAMS": "file_events,audit,users", "LOOKBACK_MINUTES": str(4 * 24 * 60)}
     with Tenant(events=5000, audit=500, users=100) as tenant:
         with Collector(binary, tenant, **settings) as function:
             function.timed({"source": "aws.scheduler"})
             before = tenant.figures()
-            # Windows end at full seconds: some time has to pass before there is something to ask for.
+            # Windows end at full seconds. A moment must pass before there is a span to request.
             time.sleep(3)
             answer = function.timed({"source": "aws.scheduler"})
         after = tenant.figures()

@@ -1,5 +1,5 @@
-"""How the collector's memory, CPU and time grow: with the pages, with the API's latency, with the requests that it is
-allowed. Prints the numbers, and writes tests/bench/growth.csv and tests/bench/growth.svg.
+"""Measures how the collector's memory, CPU and time grow with the pages, the API's latency and the allowed requests.
+Prints the numbers, and writes tests/bench/growth.csv and tests/bench/growth.svg.
 """
 
 import argparse
@@ -19,7 +19,7 @@ BUDGETS, BUDGET_PAGES, BUDGET_LATENCY_MS = (30, 60, 120, 240, 480), 40, 1000
 
 @dataclass
 class Point:
-    """One run of a fresh process over a full backlog."""
+    """One run of a new process over a full backlog."""
 
     varied: str
     pages: int
@@ -78,11 +78,11 @@ def write(points: list[Point], path: Path) -> None:
 
 
 def draw(points: list[Point], path: Path) -> None:
-    # Loaded only now, lest the measured processes begin with its memory.
+    # Imported only here. Otherwise the measured processes would begin with its memory.
     import matplotlib
 
     matplotlib.use("svg")
-    # Text stays text; no date and no random ids, so that the same numbers give the same file.
+    # Text is drawn as text, without a date and random ids. The same numbers then give the same file.
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth"}
     matplotlib.rcParams |= {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
     from matplotlib import pyplot

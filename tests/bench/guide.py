@@ -1,8 +1,8 @@
-"""What the sample function of the Google SecOps guide does with file events, in our words: one page at a time is read,
-parsed, written as JSON again and put into the bucket. With `--gzip` a page is stored as the collector would: one line a
-record, gzipped.
+"""The steps of the Google SecOps guide's sample function for file events, in our words: it reads one page at a time,
+parses it, writes it as JSON again and puts it into the bucket. With `--gzip` it stores a page like the collector: one
+line a record, gzipped.
 
-Prints how many seconds it took, imports left out, as a warm function would take.
+Prints the seconds that it took without its imports, as a warm function would take.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Tables for a terminal and for markdown, and what they were measured on."""
+"""Tables for a terminal and for markdown, and a description of the machine."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ WIDTH = 100
 
 
 class Report:
-    """Prints each part when it is known, and keeps it for the file."""
+    """Prints each part at once, and keeps it for the file."""
 
     def __init__(self) -> None:
         self.markdown: list[str] = []
@@ -24,7 +24,7 @@ class Report:
         self.markdown.append(f"{text}\n")
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-        """A head may have several lines; all columns but the first are numbers."""
+        """A header may have several lines. All columns but the first are numbers."""
         heads = [head.split("\n") for head in header]
         height = max(map(len, heads))
         above = [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads), strict=True)]

@@ -1,8 +1,8 @@
-"""What a measurement needs: the tenant and the store of `bench serve`, the collector in a Lambda, any other command,
-and what each of them spent.
+"""The parts of a measurement: the tenant and the store of `bench serve`, the collector in a Lambda, other commands, and
+the resources that each of them used.
 
-Nothing but the standard library is imported: on Linux a child begins with its parent's peak of memory, so this process
-has to stay smaller than what it measures.
+Imports only the standard library. On Linux a child process begins with its parent's peak memory, so this process must
+stay smaller than the measured one.
 """
 
 import json
@@ -33,7 +33,7 @@ Figures = dict[str, Any]
 
 
 class Tenant:
-    """`bench serve`; runs while the `with` block does."""
+    """Runs `bench serve` during the `with` block."""
 
     def __init__(self, **options: object) -> None:
         arguments = []
@@ -64,14 +64,14 @@ class Tenant:
         return self._control("/figures")
 
     def reset(self) -> None:
-        """Empties the bucket, and begins to count anew."""
+        """Empties the bucket, and resets the counters."""
         self._control("/reset", {})
 
     def behave(self, **changes: object) -> None:
         self._control("/behaviour", changes)
 
     def span(self) -> dict[str, str]:
-        """Where its events lie."""
+        """The span of its events."""
         return {"from": self.places["from"], "to": self.places["to"]}
 
     def _control(self, path: str, body: object = None) -> Any:
@@ -82,7 +82,7 @@ class Tenant:
 
 @dataclass
 class Spent:
-    """What a measurement took: seconds of time and of CPU, and the peak of memory."""
+    """The result of a measurement: seconds of time and CPU, and peak memory."""
 
     seconds: float
     cpu: float
@@ -90,11 +90,12 @@ class Spent:
 
 
 class Collector(Function):
-    """The collector's binary in one warm environment; afterwards it is known what its process spent."""
+    """The collector's binary in one warm environment. After the `with` block it has the resources that the process
+    used."""
 
     def __init__(self, binary: Path, tenant: Tenant, **settings: str) -> None:
         super().__init__(binary, tenant.environment | SETTINGS | settings)
-        # It is killed while it polls, which is no error.
+        # It is killed while it polls. That is no error.
         self.server.handle_error = lambda *_: None
         self.seconds = 0.0
 
@@ -106,7 +107,7 @@ class Collector(Function):
         super().__exit__(*exception)
 
     def timed(self, event: dict[str, Any], deadline: float = 900) -> Any:
-        """The answer to an invocation, which must not be an error."""
+        """Returns the answer to an invocation, which must not be an error."""
         began = monotonic()
         how, answer = self.invoke(event, deadline)
         self.seconds = monotonic() - began
@@ -118,14 +119,14 @@ class Collector(Function):
 
 
 def high_water_mib(pid: int) -> float:
-    """The peak of a process that still runs; 0 for one that has ended."""
+    """The peak memory of a running process; 0 if it has ended."""
     _, _, held = Path(f"/proc/{pid}/status").read_text("utf-8").partition("VmHWM:")
     return int(held.split()[0]) / 1024 if held else 0.0
 
 
 def reap(process: subprocess.Popen[Any]) -> tuple[float, float]:
-    """Waits for a process and answers its CPU seconds, user and system, and its peak in MiB; those of the children that
-    it waited for are in it, of the peaks the largest.
+    """Waits for a process. Returns its CPU seconds, user and system, and its peak memory in MiB. Children that it
+    waited for are included; of the peaks, the largest counts.
     """
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -133,7 +134,7 @@ def reap(process: subprocess.Popen[Any]) -> tuple[float, float]:
 
 
 def run(command: Sequence[object], environment: Mapping[str, str]) -> tuple[Spent, str]:
-    """Runs a command to its end; what it spent, and what it printed."""
+    """Runs a command to its end. Returns the resources that it used, and its output."""
     began = monotonic()
     process = subprocess.Popen(list(map(str, command)), env=dict(environment), stdout=subprocess.PIPE, text=True)
     with process.stdout as stdout:
@@ -144,6 +145,6 @@ def run(command: Sequence[object], environment: Mapping[str, str]) -> tuple[Spen
 
 
 def tool(*arguments: object, environment: Mapping[str, str] | None = None) -> Any:
-    """What a subcommand of `bench` found out."""
+    """Returns the output of a subcommand of `bench`."""
     _, printed = run([TOOLS, *arguments], environment or {})
     return json.loads(printed)

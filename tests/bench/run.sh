@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures the collector and its peers; prints tables, and writes them to target/bench.md. Needs python3 with venv;
-# everything runs on loopback. Arguments go to bench.py: run.sh --quick. With "growth" as the first, it draws
+# Measures the collector and its peers; prints tables, and writes them to target/bench.md. Needs python3 with venv.
+# Everything runs on loopback. Arguments go to bench.py: run.sh --quick. With "growth" as the first argument it draws
 # tests/bench/growth.svg instead.
 set -eu
 

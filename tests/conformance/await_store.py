@@ -1,4 +1,4 @@
-"""Waits until the store at SIMULATOR_S3_ENDPOINT takes an object, at most a minute."""
+"""Waits at most a minute until the store at SIMULATOR_S3_ENDPOINT accepts an object."""
 
 import os
 import sys

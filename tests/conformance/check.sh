@@ -1,13 +1,13 @@
 #!/bin/sh
 # Checks the simulator with the vendor's own SDK and command line, its S3 with boto3, and the collector against the
-# function that the Google SecOps guide prints. Needs python3 with venv; everything runs on loopback. Arguments go to
+# function that the Google SecOps guide prints. Needs python3 with venv. Everything runs on loopback. Arguments go to
 # pytest: check.sh -k users
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
 export PYTHONPYCACHEPREFIX="$PWD/target/pycache" NO_PROXY=127.0.0.1
-# These would make the simulator use another store, and the vendor's client another tenant.
+# With these variables the simulator would use another store, and the vendor's client another tenant.
 unset SIMULATOR_S3_ENDPOINT SIMULATOR_S3_ACCESS_KEY SIMULATOR_S3_SECRET_KEY
 unset INCYDR_URL INCYDR_API_CLIENT_ID INCYDR_API_CLIENT_SECRET INCYDR_REFRESH_TOKEN INCYDR_REFRESH_URL
 

@@ -1,4 +1,4 @@
-"""One small world for all tests that only read it, and the vendor's client signed in there."""
+"""A small world for all tests that only read it, and the vendor's client signed in to it."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from simulator import Simulator
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
-    # Neither number is a multiple of a page size, unless a test wants it to be.
+    # No number is a multiple of a page size. Tests that need that add records.
     with Simulator("--seed", 7, "--users", 57, "--cases", 23, "--audit", 433, "--file-events", 611) as simulator:
         yield simulator
 

@@ -1,7 +1,7 @@
-"""The simulator's API as it was at an earlier instant: a schedule of hours can be played through in seconds.
+"""The simulator's API as it was at an earlier instant, so that a schedule of hours can be played in seconds.
 
-Stands before the simulator and narrows what is asked for: nothing later than `now` is found, and what was not yet to be
-seen then isn't either. The `Date` header says that it is `now`, which is what the collector goes by.
+It is a proxy before the simulator that narrows the requests. Nothing later than `now` is found, nor anything that
+wasn't visible yet. The `Date` header says that it is `now`, and the collector goes by that.
 """
 
 import json
@@ -20,7 +20,7 @@ EPOCH = "1970-01-01T00:00:00Z"
 
 
 class Earlier:
-    """Runs while the `with` block does."""
+    """Runs during the `with` block."""
 
     def __init__(self, api: str, now: datetime) -> None:
         self.api, self.now = api, now
@@ -45,7 +45,7 @@ class Earlier:
         if path == "/v1/audit/log":
             return f"{query}&{urlencode({'endTime': self.now_text})}"
         if path == "/v1/cases":
-            # Given twice, both count.
+            # If it is given twice, both count.
             return f"{query}&{urlencode({'updatedAt': f'{EPOCH}/{self.now_text}'})}"
         return query
 

@@ -1,7 +1,7 @@
-"""What the sample function of the Google SecOps guide does, in our words: the baseline to compare with.
+"""The steps of the Google SecOps guide's sample function, in our words: the baseline of the comparison.
 
-Its endpoints, its parameters, its keys and its one handled status are kept; that each loses records is the point.
-`now` is an argument, so that a schedule can be played through.
+Its endpoints, parameters, keys and the one status that it handles are kept, because its loss of records is the point.
+`now` is an argument, so that a schedule can be played.
 """
 
 import json
@@ -20,7 +20,7 @@ class Guide:
         self.page_size = int(env["PAGE_SIZE"])
 
     def run(self, now: datetime) -> dict[str, int]:
-        """One invocation; how many pages it stored of each stream."""
+        """Makes one invocation. Returns how many pages it stored of each stream."""
         self.now = now
         start = (now - timedelta(minutes=int(self.env["LOOKBACK_MINUTES"]))).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/json"}
@@ -43,7 +43,7 @@ class Guide:
         return answer.json()["access_token"]
 
     def pages(self, folder: str, label: str, method: str, path: str, query: dict[str, Any]) -> int:
-        """Stores whatever comes, until it holds no token."""
+        """Stores every page until one has no token."""
         size = int(self.env["FE_PAGE_SIZE"]) if method == "POST" else self.page_size
         token, stored = None, 0
         while stored == 0 or token:

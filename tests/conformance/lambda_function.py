@@ -1,4 +1,4 @@
-"""The collector's binary in Lambda: a process and the Runtime API that it polls, on loopback."""
+"""The collector's binary in Lambda: a process, and the Runtime API on loopback that it polls."""
 
 import json
 import queue
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 class Function:
-    """One warm environment; runs while the `with` block does."""
+    """A warm environment during the `with` block."""
 
     def __init__(self, binary: Path, environment: Mapping[str, str]) -> None:
         self.events: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
@@ -35,7 +35,7 @@ class Function:
         self.server.server_close()
 
     def invoke(self, event: dict[str, Any], seconds: float = 30) -> tuple[str, Any]:
-        """How the invocation ended, `response` or `error`, and its body."""
+        """Returns how the invocation ended, `response` or `error`, and its body."""
         self.events.put((event, seconds))
         return self.outcomes.get(timeout=seconds)
 

@@ -1,4 +1,4 @@
-"""Records as values: what is exact, what a client may change, and what a filter finds in them."""
+"""Records as values: which parts must be exact, which ones a client may change, and the values that a filter finds."""
 
 import json
 import re
@@ -9,7 +9,7 @@ TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 
 
 class Number(str):
-    """A JSON number by its text: 1.10 is not 1.1, and nothing is rounded."""
+    """A JSON number as text: 1.10 is not 1.1, and nothing is rounded."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Number) and str.__eq__(self, other)
@@ -22,7 +22,7 @@ def exact(text: str) -> Any:
 
 
 def nanos(text: str) -> int | None:
-    """Nanoseconds since the epoch; None for what is no time."""
+    """Nanoseconds since the epoch, or None if the text is no time."""
     match = TIME.fullmatch(text)
     if match is None:
         return None
@@ -31,7 +31,7 @@ def nanos(text: str) -> int | None:
 
 
 def millis(text: str) -> int:
-    """As precise as the API's filters."""
+    """Milliseconds, the precision of the API's filters."""
     return nanos(text) // 10**6
 
 
@@ -44,7 +44,7 @@ def moment(at_millis: int) -> datetime:
 
 
 def difference(sent: Any, kept: Any, path: str = "") -> str | None:
-    """Where a model lost something of what was sent; it may add members, and cut times to microseconds."""
+    """Returns where a model lost something of the sent record. It may add members, and cut times to microseconds."""
     if isinstance(sent, dict) and isinstance(kept, dict):
         for name, value in sent.items():
             if name not in kept:
@@ -68,7 +68,7 @@ def same_microsecond(sent: Any, kept: Any) -> bool:
 
 
 def values(record: Any, term: str) -> list[Any]:
-    """What stands at a dotted term, through lists; nulls are nothing."""
+    """The values at a dotted term, through lists, without nulls."""
     if record is None:
         return []
     if isinstance(record, list):

@@ -1,4 +1,4 @@
-"""The simulator's binary as a child process, and what its control port tells."""
+"""The simulator's binary as a child process, and its control port."""
 
 import json
 import os
@@ -16,7 +16,7 @@ BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 
 
 class Simulator:
-    """Runs while the `with` block does; it ends with its standard input, and so with this process at the latest."""
+    """Runs during the `with` block. It ends with its standard input, so at the latest with this process."""
 
     def __init__(self, *arguments: object) -> None:
         command = [BINARIES / "simulator", *map(str, arguments)]
@@ -38,14 +38,14 @@ class Simulator:
         self.process.stdout.close()
 
     def world(self, dataset: str) -> list[str]:
-        """Every record's text, as it is served."""
+        """The text of every record, as it is served."""
         return texts(self._control("GET", f"/world/{dataset}").text)
 
     def children(self, dataset: str, parent: str) -> list[str]:
         return texts(self._control("GET", f"/world/{dataset}/{parent}").text)
 
     def add(self, dataset: str, n: int, **details: object) -> list[str]:
-        """Adds records of any dataset, children to their `parent`; the answer is their texts."""
+        """Adds records of any dataset; children need their `parent`. Returns their texts."""
         return texts(self._control("POST", f"/world/{dataset}", json={"n": n, **details}).text)
 
     def push(self, dataset: str, raw: str, **details: object) -> None:
@@ -81,7 +81,7 @@ class Simulator:
 
 
 def texts(array: str) -> list[str]:
-    """The elements of a JSON array, each as its own text; what follows the array doesn't matter."""
+    """The texts of a JSON array's elements. Text after the array is ignored."""
     decoder = json.JSONDecoder()
     found, at = [], array.index("[") + 1
     while array[at] != "]":

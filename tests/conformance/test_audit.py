@@ -15,7 +15,7 @@ Event = dict[str, Any]
 
 @pytest.fixture
 def log(simulator: Simulator) -> list[Event]:
-    """Newest first; of two at one instant the later one in the world comes first."""
+    """Newest first. Of two events at one instant the one that was added later comes first."""
     events = [json.loads(event) for event in simulator.world("audit")]
     events.reverse()
     return sorted(events, key=lambda event: -nanos(event["timestamp"]))

@@ -74,7 +74,7 @@ def test_a_span_of_creation_includes_both_its_ends(client: incydr.Client, world:
 
 @pytest.mark.parametrize("key", list(SortKeys))
 def test_the_order_is_the_one_asked_for(client: incydr.Client, world: list[Case], key: SortKeys) -> None:
-    # What isn't there comes last.
+    # Missing values come last.
     in_order = sorted(world, key=lambda case: (case[key] is None, case[key] or "", case["number"]))
     if key == SortKeys.NUMBER:
         in_order = world

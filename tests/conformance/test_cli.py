@@ -17,7 +17,7 @@ Record = dict[str, Any]
 
 @pytest.fixture
 def incydr(simulator: Simulator, tmp_path: Path):
-    """Runs a command; its lines as values. It finds no settings but these."""
+    """Runs a command without other settings. Returns its lines as values."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -31,7 +31,7 @@ def incydr(simulator: Simulator, tmp_path: Path):
     }
 
     def run(*arguments: str) -> list[Record]:
-        # Where the choices are an enum's members, newer versions of click go by their names.
+        # If the choices are an enum, newer versions of click use the names of its members.
         form = "json_lines" if arguments[0] == "audit-log" else "json-lines"
         command = [Path(sys.executable).with_name("incydr"), *arguments, "--format", form]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -50,7 +50,7 @@ def in_any_order(records: list[Record]) -> list[str]:
 
 
 def test_file_events_search_prints_every_event(simulator: Simulator, incydr) -> None:
-    # Without this option it leaves out what has a risk score of 1 or less.
+    # Without this option it leaves out events with a risk score of 0 or 1.
     printed = incydr("file-events", "search", "--start", "2020-01-01", "--risk-score", "0")
     assert in_any_order(printed) == in_any_order(world(simulator, "file_events"))
 

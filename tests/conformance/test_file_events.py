@@ -21,7 +21,7 @@ def everything(**options: Any) -> EventQuery:
 
 
 def search(client: incydr.Client, query: EventQuery) -> list[str]:
-    """Every page by its token, as the vendor documents it; the records' texts."""
+    """Reads every page by its token, as the vendor documents it. Returns the records' texts."""
     found = []
     while query.page_token is not None:
         page = client.file_events.v2.search(query)
@@ -139,7 +139,7 @@ def test_a_filter_finds_exactly_what_fits(
 def test_an_or_within_an_and_finds_exactly_what_fits(client: incydr.Client, world: list[Event]) -> None:
     either = EventQuery().matches_any().equals("file.category", "Image").equals("event.observer", "GoogleDrive")
     query = EventQuery(page_size=10_000).greater_than("risk.score", 9).subquery(either)
-    # On its own the vendor's query writes a subgroup as {}: newer versions of pydantic go by the declared type.
+    # The vendor's query writes a subgroup as {}, because newer versions of pydantic use the declared type.
     groups = [group.model_dump() for group in query.groups]
     found = client.session.post("/v2/file-events", json=query.dict() | {"groups": groups}).json()["fileEvents"]
     fitting = [

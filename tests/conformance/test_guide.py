@@ -1,7 +1,7 @@
-"""The guide's function and the collector over one world: what the one loses and the other doesn't.
+"""The guide's function and the collector over the same world: what the former loses and the latter doesn't.
 
-An hour is twelve minutes here, so that three runs fit into the world's one hour. The first run is as it should be. The
-second starts four minutes late, and the API fails in the middle of it. The third is as it should be.
+An hour is twelve minutes here, so that three runs fit into the world's hour. The first and the third run are
+undisturbed. The second starts four minutes late, and the API fails in the middle of it.
 """
 
 import gzip
@@ -26,8 +26,8 @@ SETTINGS = {
     "LOOKBACK_MINUTES": "3", "SETTLE_SECONDS": "90", "PAGE_SIZE": "50", "FE_PAGE_SIZE": "100", "AUDIT_PAGE_SIZE": "50",
 }
 LAST_HOUR = {"groups": [{"filters": [{"term": "event.inserted", "operator": "WITHIN_THE_LAST", "value": "PT3M"}]}]}
-# The collector's first run looks back from the instant at which it gets there, and it leaves the youngest events to its
-# next run.
+# The collector's first run looks back from the time at which it reaches the stream, and leaves the most recent events
+# to its next run.
 STARTED = timedelta(seconds=10)
 SETTLED = timedelta(seconds=100)
 STREAMS = ("users", "audit", "cases", "file_events")
@@ -38,7 +38,7 @@ Record = dict[str, Any]
 
 @dataclass
 class Story:
-    """What there was, what each stored, and when the runs were."""
+    """The world's records, the records that each program stored, and the times of the runs."""
 
     runs: list[datetime]
     world: dict[str, list[str]]
@@ -50,7 +50,7 @@ class Story:
     rows: list[tuple[str, int, int, int]] = field(default_factory=list)
 
     def compare(self, what: str, stream: str, fits: Callable[[Record], bool]) -> tuple[int, int, int]:
-        """How many records there were, and how many of them either has; noted for the table."""
+        """Counts the records of a kind, and how many of them each program has. Notes that for the table."""
         there = Counter(identity(stream, record) for text in self.world[stream] if fits(record := json.loads(text)))
         guide = Counter(identity(stream, record) for record in self.guide[stream])
         collector = Counter(identity(stream, json.loads(record)) for record in self.collector[stream])
@@ -59,7 +59,7 @@ class Story:
         return figures
 
     def is_due(self, stream: str, record: Record) -> bool:
-        """Whether the collector must have it after its last run."""
+        """Whether the collector must have the record after its last run."""
         match stream:
             case "users":
                 return True
@@ -69,7 +69,7 @@ class Story:
 
 
 def identity(stream: str, record: Record) -> str:
-    """Audit events have no id; two that are alike are two."""
+    """Audit events have no id. Two equal ones are two events."""
     match stream:
         case "users":
             return record["userId"]
@@ -101,12 +101,12 @@ def story() -> Iterator[Story]:
 
 
 def play(simulator: Simulator) -> Story:
-    # The world's hour ends six minutes ago, and no clock is believed that is behind by more than fifteen.
+    # The world's hour ended six minutes ago. A clock is believed if it is at most fifteen minutes behind.
     third = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=390)
     runs = [third - HOUR * 2 - timedelta(minutes=1), third - HOUR, third]
     world = {stream: simulator.world(stream) for stream in STREAMS}
     events = sorted((json.loads(event) for event in world["file_events"]), key=lambda event: at("file_events", event))
-    # Its time lies a minute before the first run, which doesn't see it yet.
+    # Its time is a minute before the first run, which doesn't see it yet.
     late = next(e for e in reversed(events) if at("file_events", e) < runs[0] - timedelta(minutes=1))
     story = Story(runs, world, late)
 
@@ -125,7 +125,7 @@ def play(simulator: Simulator) -> Story:
             if number == 1:
                 fail_in_the_middle(simulator)
             guide.run(now)
-            # A cold start each time: a warm one remembers how far behind the API's clock was.
+            # A cold start each time. A warm process remembers how far behind the API's clock was.
             with Function(BINARIES / "incydr-collector", environment) as collector:
                 story.answers.append(collector.invoke({"source": "aws.scheduler"}))
             simulator.clear_faults()
@@ -134,7 +134,7 @@ def play(simulator: Simulator) -> Story:
 
 
 def fail_in_the_middle(simulator: Simulator) -> None:
-    """Each gets one 500 and one 401 on a page of events that is not its first request."""
+    """Each program gets one 500 and one 401 on a page of events that is not its first request."""
     for endpoint in ("guide_file_events", "file_events"):
         simulator.fault(endpoint, "status", nth=2, status=500, body='{"message": "Internal Server Error"}')
     simulator.fault("guide_audit", "unauthorized", nth=2)
@@ -174,8 +174,8 @@ def test_both_ran_three_times(story: Story) -> None:
 
 def test_pages_behind_an_error_are_lost_to_the_guide(story: Story) -> None:
     start, run = story.runs[1] - HOUR, story.runs[1]
-    # An event at the very instant of the run is on the last page of the one, and the next run sees it; of the other it
-    # is on the first.
+    # An event at the very instant of a run is on the guide's last page, and its next run sees it. In the other order it
+    # would be on the first page.
     for stream, page, error, end in [("file_events", 100, 500, run), ("audit", 50, 401, run + MILLISECOND)]:
         what = f"{stream} of the hour whose second page answers {error}"
         there, guide, collector = story.compare(what, stream, lambda r, s=stream, end=end: start <= at(s, r) < end)
@@ -205,7 +205,7 @@ def test_an_event_that_shows_up_late_is_lost_to_the_guide(story: Story) -> None:
 
 
 def test_everything_else_the_guide_does_have(story: Story) -> None:
-    """The first hour, which nothing disturbed: the comparison is fair."""
+    """In the first hour nothing is disturbed, so the comparison is fair."""
     start, end = story.runs[0] - HOUR + STARTED, story.runs[0]
     for stream in ("file_events", "audit"):
         there, guide, collector = story.compare(
@@ -252,5 +252,5 @@ def parsed(story: Story, stream: str) -> list[Record]:
 
 
 def compact(text: str) -> str:
-    """Without the blanks between tokens."""
+    """Removes the spaces between tokens."""
     return re.sub(r'("(?:[^"\\]|\\.)*")|\s+', lambda match: match[1] or "", text)

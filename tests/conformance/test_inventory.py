@@ -1,4 +1,5 @@
-"""Every list that is read as a whole, by the vendor's client: page by page, exactly full, empty, and its children."""
+"""Every list that is read as a whole, by the vendor's client: several pages, an exactly full one, an empty list, and
+children."""
 
 import json
 from collections import Counter
@@ -44,7 +45,7 @@ WHOLE: dict[str, Callable[[incydr.Client], list[Model]]] = {
     "roles": lambda client: client.users.v1.list_roles(),
     "orgs": lambda client: client.orgs.v1.list().orgs,
     "risk_indicator_categories": lambda client: client.risk_indicator_categories.v1.list_categories().categories,
-    # The API doesn't page them, whatever the client asks for.
+    # The API doesn't page these, whatever the client requests.
     "legal_hold_policies": lambda client: client.legal_hold.v1.get_policies_page().policies,
 }
 
@@ -62,13 +63,13 @@ CHILDREN: dict[str, Children] = {
 
 @dataclass
 class Tenant:
-    """A world of one's own."""
+    """A world for one test."""
 
     simulator: Simulator
     client: incydr.Client
 
     def parents(self, dataset: str) -> tuple[str, str]:
-        """Two ids, of which the second is to have no children."""
+        """Two ids. The second gets no children."""
         ids = [parsed_id(text) for text in self.simulator.add(dataset, 3)]
         return ids[0], ids[1]
 
@@ -85,8 +86,8 @@ def tenant() -> Iterator[Tenant]:
 
 
 def nothing_is_lost(sent: list[str], kept: list[Model]) -> None:
-    """Every record once, in whatever order, and nothing of it changed."""
-    # Orgs have times of both forms, and the model makes them one.
+    """Asserts that every record is there once, in any order, and unchanged."""
+    # Orgs write times in two forms. The model has only one.
     there = {identity(record): record for text in sent if (record := json.loads(text.replace("+00:00", "Z")))}
     assert len(there) == len(sent) == len(kept)
     for model in kept:
@@ -96,7 +97,7 @@ def nothing_is_lost(sent: list[str], kept: list[Model]) -> None:
 
 
 def shown(simulator: Simulator, name: str) -> list[str]:
-    """What a list shows: of an actor no more than this, the rest is in the profile."""
+    """The records in the form of the list. A list's actor has only some members; the rest is in the profile."""
     texts = simulator.world(name)
     if name != "actors":
         return texts
@@ -128,7 +129,7 @@ def test_after_a_full_page_there_is_an_empty_one(tenant: Tenant, name: str) -> N
     tenant.simulator.add(name, 10)
     before = len(tenant.simulator.log())
     nothing_is_lost(shown(tenant.simulator, name), list(LISTS[name](tenant.client, 5)))
-    # The client names the page's size of watchlists otherwise than the API, which then gives its usual 100.
+    # The client's parameter for the page size of watchlists isn't the API's, which then returns its default of 100.
     assert len(tenant.simulator.log()) - before == (2 if name == "watchlists" else 3)
 
 

@@ -1,4 +1,4 @@
-"""What the responder does and what the vendor's SDK does come to the same, in two worlds that were alike."""
+"""The responder and the vendor's SDK have the same effect, in two worlds that began alike."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from simulator import BINARIES, Simulator
 
 AT = "2026-01-01T00:00:00.000Z"
 GROUPS = [{"name": "DEFAULT", "activityActions": [{"type": "CLOUD_SHARE", "providers": [{"name": "BOX"}]}]}]
-# What tells only when it was.
+# Members that only say when something happened.
 TIMES = {"sourceTimestamp", "updatedAt", "createdAt", "modificationDate", "addedTime", "updateTime", "membershipCreationDate"}
 
 Sdk = Callable[[incydr.Client], Any]
@@ -169,7 +169,7 @@ def test_the_sdk_sees_what_an_action_did(worlds):
     ours, _ = worlds
     sdk = sign_in(ours)
     respond(ours, "session.add_note", {"id": "s-1", "noteContent": "seen"})
-    # Read as it comes: the SDK's model wants more of a session than matters here.
+    # Read without the SDK's model, which needs more members of a session.
     notes = sdk.session.get("/v1/sessions/s-1").json()["notes"]
     assert [note["content"] for note in notes] == ["seen\n\n[request r]"]
     answer = respond(ours, "case.update", {"number": 1, "findings": "nothing"})

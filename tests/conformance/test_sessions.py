@@ -129,7 +129,7 @@ def test_a_case_lists_summaries_of_whole_events(tenant: Simulator, client: incyd
 
 
 def test_a_cases_file_event_is_there_as_a_whole(tenant: Simulator, client: incydr.Client) -> None:
-    # Among so many there is one whose id holds a quote.
+    # Among so many there is one with a quote in its id.
     sent = tenant.add("case_file_events", 45, parent="2")
     for text in sent:
         event = client.cases.v1.get_file_event_detail(2, json.loads(text)["event"]["id"])

@@ -1,4 +1,4 @@
-"""Signing in, and what the vendor's client makes of errors."""
+"""Sign-ins, and the vendor client's handling of errors."""
 
 import time
 

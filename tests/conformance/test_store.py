@@ -1,5 +1,5 @@
-"""The S3 that the collector's tests run against keeps what S3 promises, seen by boto3: the simulator's own, or the one
-that SIMULATOR_S3_ENDPOINT names. A store that ignored conditions would prove nothing."""
+"""The S3 store of the collector's tests keeps the promises of S3, checked with boto3. It is the simulator's own or the
+one that SIMULATOR_S3_ENDPOINT names. A store that ignored conditions would make those tests worthless."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from simulator import Simulator
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Simulator]:
-    """A simulator of its own, for its bucket: other tests look at that too."""
+    """A simulator with its own bucket, because other tests look at the shared one."""
     with Simulator("--users", 0, "--cases", 0, "--audit", 0, "--file-events", 0) as simulator:
         yield simulator
 
@@ -65,7 +65,7 @@ def test_a_replacement_of_what_has_changed_is_refused_and_changes_nothing(store:
 
 
 def test_a_replacement_of_what_is_not_there_is_refused(put) -> None:
-    # 404 at AWS.
+    # AWS returns 404.
     assert refusal(put, "never created", b"", IfMatch='"d41d8cd98f00b204e9800998ecf8427e"')[0] in (404, 412)
 
 

@@ -11,7 +11,7 @@ from simulator import Simulator, texts
 
 
 def raw_pages(client: incydr.Client, size: int) -> list[list[str]]:
-    """The pages until the first that is short, as texts."""
+    """The pages up to the first short one, as texts."""
 
     def page(number: int) -> list[str]:
         return texts(client.session.get("/v1/users", params={"page": number, "pageSize": size}).text)

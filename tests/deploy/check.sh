@@ -6,11 +6,11 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
 
-# What sam would leave in the home directory goes below target/.
+# Files that sam would write to the home directory go below target/.
 export PYTHONPYCACHEPREFIX="$PWD/target/pycache" SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
-# It asks this often how far a stack is.
+# How often sam asks for a stack's progress.
 export SAM_CLI_POLL_DELAY=0.2
-# Nobody's account: neither a profile nor a region of whoever runs this.
+# No real account: neither a profile nor a region of the user.
 unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 export AWS_DEFAULT_REGION=us-east-1 AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test

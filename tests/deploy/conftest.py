@@ -1,4 +1,5 @@
-"""One emulated AWS for all tests, and a tenant for each file: what it has is of the last hour, as LOOKBACK_MINUTES is."""
+"""One emulated AWS for all tests, and a tenant for each file. Its records are of the last hour, like LOOKBACK_MINUTES.
+"""
 
 import shutil
 import tempfile

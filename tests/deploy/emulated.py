@@ -1,4 +1,4 @@
-"""An emulated AWS on loopback, the SAM CLI that deploys to it, and what is deployed."""
+"""An emulated AWS on loopback, the SAM CLI that deploys to it, and the deployed stacks."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ MINISTACK = ROOT / "target" / "venv-ministack" / "bin" / "ministack"
 
 
 class Aws:
-    """ministack: it runs the function's binary as a process of this machine. It enforces no rights."""
+    """ministack. It runs the function's binary as a process of this machine, and enforces no rights."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -35,11 +35,11 @@ class Aws:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{port}"
-        # What an operator has in the path, infra/deploy-extra.sh and make find there.
+        # The programs in an operator's path; infra/deploy-extra.sh and make find them there.
         path = f"{SAM.parent}:{os.environ['PATH']}"
         self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "3"}
         listening = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "TMPDIR": str(self.directory)}
-        # A state machine's waits and pauses, which are minutes, are so much shorter.
+        # Shortens a state machine's waits and pauses, which are minutes.
         listening["SFN_WAIT_SCALE"] = "0.005"
         self.log = open(self.directory / "ministack.log", "wb")
         self.process = subprocess.Popen(
@@ -56,7 +56,7 @@ class Aws:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # It can leave the functions' processes behind.
+        # ministack may leave the functions' processes behind.
         for process in [*descendants(self.process.pid), self.process.pid]:
             try:
                 os.kill(process, signal.SIGKILL)
@@ -66,17 +66,18 @@ class Aws:
         self.log.close()
 
     def code(self) -> None:
-        """The template as `sam build` leaves it, but for the tenant's address: the simulator is no *.code42.com."""
+        """The template as `sam build` leaves it, with the tenant's address allowed: the simulator is no *.code42.com.
+        """
         code = self.directory / "code"
         code.mkdir()
         shutil.copy(BINARIES / "incydr-collector", code / "bootstrap")
-        # Debug symbols are two thirds of it.
+        # Debug symbols are two thirds of the file.
         if shutil.which("strip"):
             subprocess.run(["strip", code / "bootstrap"], check=True)
         text = (ROOT / "template.yaml").read_text("utf-8")
         text, times = re.subn(r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$", text, flags=re.MULTILINE)
         assert times == 1
-        # As a release has it, for who builds nothing.
+        # In the form of a release, for users who build nothing.
         self.unbuilt = text
         text, times = re.subn(r"Code: !If\n(?: {8}.*\n)+? {8}- \.$", "Code: code/", text, flags=re.MULTILINE)
         assert times == 2
@@ -88,7 +89,7 @@ class Aws:
         return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", config=config)
 
     def run(self, *command: object, check: bool = True) -> str:
-        """A command's output, errors included."""
+        """Returns a command's output, including errors."""
         done = subprocess.run(
             list(map(str, command)), env=self.environment, cwd=self.directory, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -152,7 +153,7 @@ class Stack:
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def lines(self, stream: str) -> list[str]:
-        """Every record that is stored."""
+        """Returns every stored record of a stream."""
         s3, bucket = self.aws.client("s3"), self.outputs["RecordsBucketName"]
         found = []
         for key in self.keys(bucket, f"code42/{stream}/"):
@@ -177,7 +178,7 @@ def until(happens: Any, seconds: float, what: str) -> Any:
 
 
 def descendants(process: int) -> list[int]:
-    """Of a process, wherever they have moved to."""
+    """The descendants of a process, even if they have changed their process group."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""As few rows as it takes for every two values of two parameters to meet."""
+"""Covers every pair of values of two parameters with few rows."""
 
 from collections.abc import Callable
 from itertools import combinations, product
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def pairwise(values: dict[str, list[Any]], is_allowed: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Greedy, over all rows that are allowed; the same rows every time."""
+    """Greedy over all allowed rows. Always returns the same rows."""
     names = list(values)
     rows = [row for row in (dict(zip(names, row)) for row in product(*values.values())) if is_allowed(row)]
     pairs = {id(row): set(combinations(row.items(), 2)) for row in rows}

@@ -1,4 +1,4 @@
-"""A long span, read beside the schedule: the state machine of infra/backfill.yaml over the real binary."""
+"""A long span, read beside the schedule: the state machine of infra/backfill.yaml with the real binary."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from simulator import Simulator
 
 MAIN = "incydr-collector-months"
 STREAMS = ["audit", "file_events"]
-# Records in the last hour, and in each of the days so long ago.
+# There are records in the last hour and on each of these days, counted back from today.
 NOW, A_DAY, DAYS = 12, 24, range(2, 7)
 TODAY = datetime.now(UTC).date()
 
@@ -37,20 +37,20 @@ def day(ago: int) -> date:
 
 
 def at(text: str, day: date, hour: int) -> str:
-    """The same record, as one of that hour."""
+    """The same record, moved to this hour."""
     moved, times = re.subn(r'("(?:timestamp|inserted)"\s*:\s*")[^"]{13}', rf"\g<1>{day}T{hour:02}", text)
     assert times == 1
     return moved
 
 
 def span(first: int, last: int) -> dict[str, str]:
-    """From the beginning of a day, so many days ago, to the end of another."""
+    """The span from the beginning of one day to the end of another. Days are counted back from today."""
     return {"from": f"{day(first)}T00:00:00Z", "to": f"{day(last - 1)}T00:00:00Z"}
 
 
 @pytest.fixture(scope="module")
 def live(aws: Aws, tenant: Simulator) -> Stack:
-    """The collector, which has run for the first time."""
+    """The collector after its first run."""
     parameters = {
         "BaseUrl": tenant.places["api"],
         "Architecture": "x86_64",
@@ -84,7 +84,7 @@ def records(answer: dict[str, Any]) -> int:
 
 
 class Backfill:
-    """The state machine."""
+    """The backfill's state machine."""
 
     def __init__(self, aws: Aws) -> None:
         self.states = aws.client("stepfunctions")
@@ -108,12 +108,12 @@ class Backfill:
         return None if facts["status"] == "RUNNING" else facts
 
     def entered(self, execution: str) -> list[str]:
-        """The states so far, in their order."""
+        """The states that it has entered, in order."""
         events = self.states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
         return [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
 
     def shards(self, execution: str) -> list[list[str]]:
-        """How each shard ended, by rounds."""
+        """How each shard ended, by round."""
         runs = self.states.list_map_runs(executionArn=execution)["mapRuns"]
         rounds = []
         for run in sorted(runs, key=lambda run: run["startDate"]):
@@ -128,7 +128,7 @@ def checkpoint(aws: Aws, live: Stack) -> dict[str, Any]:
 
 
 def reserved(aws: Aws, live: Stack) -> list[str]:
-    """The shards that are reserved."""
+    """The shards that are reserved now."""
     streams = checkpoint(aws, live)["events"]
     return sorted(found["shard"] for stream in STREAMS for found in streams[stream].get("reserved", []))
 
@@ -138,7 +138,7 @@ def stored(live: Stack, stream: str) -> list[str]:
 
 
 def shown(tenant: Simulator, stream: str, *days: int) -> list[str]:
-    """What the tenant has of these days and of the last hour."""
+    """The tenant's records of these days and of the last hour."""
     left_out = [day(ago) for ago in DAYS if ago not in days]
     return sorted(comparable(text) for text in tenant.world(stream) if on(text) not in left_out)
 
@@ -164,7 +164,7 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
         until(lambda: "Next round" in backfill.entered(execution), 120, "a round ends")
         assert [shard.split("-")[0] for shard in reserved(aws, live)] == ["audit"] * 3
         tenant.clear_faults()
-        # The first of them while the state machine lets it recover.
+        # The first of them answers again while the state machine waits.
         ticks = ticking(live, said)
     assert '"status": "whole"' in said.result(), said.result()
     assert backfill.describe(execution)["status"] == "SUCCEEDED"
@@ -172,12 +172,12 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
         ["ThirdPartyGenericError"] * 3 + ["complete"] * 3,
         ["complete"] * 3,
     ]
-    # One may meet the lease of a plan or of a merge.
+    # One of them may meet the lease of a plan or merge.
     ran = [answer for answer in ticks if answer.get("status") != "skipped"]
     assert ran
     for answer in ran:
         assert answer.get("status") == "complete", answer
-        # Nothing of what is reserved; and what is reserved is no lag.
+        # Nothing of the reserved time is stored, and it doesn't count as lag.
         assert records(answer) == 0
         assert all(stream["lag_s"] < 3600 for stream in answer["streams"].values())
     assert reserved(aws, live) == []
@@ -187,7 +187,7 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
 
 
 def ticking(live: Stack, said: Future[str]) -> list[dict[str, Any]]:
-    """Live runs until the backfill has ended."""
+    """Makes live runs until the backfill has ended."""
     answers = []
     while not said.done():
         answers.append(tick(live))
@@ -206,7 +206,7 @@ def test_a_shard_that_fails_for_ever_fails_the_execution_and_another_goes_on_fro
     assert left.startswith("file_events-")
     assert (facts["status"], facts["error"]) == ("FAILED", "ShardsAreLeft")
     assert f'["ThirdPartyGenericError"]: ["{left}"]' in facts["cause"]
-    # What was read beside it is there, and is merged.
+    # The records that shards read are stored and merged.
     assert stored(live, "audit") == shown(tenant, "audit", 2, 3, 4, 6)
 
     execution = backfill.start(given)

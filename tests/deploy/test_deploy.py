@@ -1,4 +1,5 @@
-"""What an operator does, from the first deployment to the last: the stack, what it collects, and what is left of it."""
+"""An operator's steps from the first deployment to the last: the stack, the records that it collects, and what stays.
+"""
 
 import json
 import re
@@ -19,7 +20,7 @@ EXTRAS = ["siem-access", "monitoring", "notify"]
 
 @pytest.fixture(scope="module")
 def story(aws: Aws, tenant: Simulator, credentials: dict[str, str]) -> Stack:
-    """Deployed, its secret filled, and its schedule fired."""
+    """The deployed stack with its secret filled in, after its schedule has fired."""
     aws.deploy(STORY, parameters(tenant))
     stack = aws.stack(STORY)
     secret = aws.client("secretsmanager")
@@ -40,18 +41,18 @@ def parameters(tenant: Simulator) -> dict[str, object]:
 
 
 def fire(aws: Aws, stack: Stack) -> None:
-    """The stack's own schedule, with its own target and event, but a moment from now instead of in five minutes."""
+    """Fires the stack's own schedule, with its target and event, but in a moment instead of in five minutes."""
     scheduler = aws.client("scheduler")
     facts = scheduler.get_schedule(Name=stack.resources["CollectorTick"].split("/")[-1])
     assert (facts["State"], facts["ScheduleExpression"]) == ("ENABLED", "rate(5 minutes)")
-    # Another name: the emulator fires one that it has met already only at its old time.
+    # Another name, because the emulator fires a schedule that it knows only at its old time.
     soon = datetime.now(UTC) + timedelta(seconds=1)
     alike = {name: facts[name] for name in ["FlexibleTimeWindow", "State", "Target"]}
     scheduler.create_schedule(Name="soon", ScheduleExpression=f"at({soon:%Y-%m-%dT%H:%M:%S})", **alike)
     records = stack.outputs["RecordsBucketName"]
     until(lambda: len({key.split("/")[1] for key in stack.keys(records, "code42/")}) >= 4, 120, "the schedule fires")
     scheduler.delete_schedule(Name="soon")
-    # A run by hand waits for the lease of that one.
+    # A run by hand waits for that run's lease.
     answer = stack.invoke({"action": "collect"})
     assert answer.get("status") == "complete", answer
 
@@ -106,9 +107,9 @@ def test_a_run_that_fails_is_reported_and_not_run_again(aws: Aws, tenant: Simula
         tenant.clear_faults()
     assert "ThirdPartyGenericError" in message["Body"]
     assert json.loads(message["Body"])["requestPayload"] == event
-    # It says three of every failure, so the runs are counted in the log.
+    # The emulator reports each failure three times, so the runs are counted in the log.
     assert failures(aws) - failed_before == 1
-    # Once the cause is mended, a person says so, and nothing is left of it.
+    # After the cause is removed, `restart` clears the state.
     story.invoke({"action": "restart"})
     assert story.invoke(event)["status"] == "complete"
     assert story.invoke({"action": "collect"})["status"] == "complete"
@@ -136,7 +137,7 @@ def test_the_other_stacks_take_its_outputs(aws: Aws, story: Stack, extra: str) -
 
 
 def test_every_stream_gets_a_table(aws: Aws, story: Stack) -> None:
-    """Without the saved queries, which the emulator doesn't know."""
+    """Without the saved queries, which the emulator doesn't support."""
     template = aws.directory / "athena.yaml"
     text = (ROOT / "infra" / "athena.yaml").read_text("utf-8")
     template.write_text(re.sub(r"  WhoMovedFiles:.*?(?=\nOutputs:)", "", text, flags=re.DOTALL), "utf-8")
@@ -164,7 +165,7 @@ def test_a_second_deployment_changes_nothing(aws: Aws, tenant: Simulator, story:
     assert aws.stack(STORY).resources == story.resources
 
 
-# Every value that adds, takes away or changes a resource.
+# Every value that adds, removes or changes a resource.
 VALUES: dict[str, list[Any]] = {
     "SecretArn": ["", "existing"],
     "KmsKeyArn": ["", "CREATE", "existing"],
@@ -193,7 +194,7 @@ def test_every_two_choices_deploy_together_and_collect(
 
     def deploy(number: int) -> None:
         row, name = chosen[number], f"pair-{number}"
-        # Few requests: the tenant allows 120 a minute.
+        # Few requests, because the tenant allows 120 a minute.
         given = existing.fill(row, name) | {
             "BaseUrl": tenant.places["api"],
             "Architecture": "x86_64",
@@ -220,7 +221,7 @@ def test_every_two_choices_deploy_together_and_collect(
 
 
 class Existing:
-    """What an operator has already."""
+    """The resources that an operator has already."""
 
     def __init__(self, aws: Aws, credentials: dict[str, str]) -> None:
         self.s3 = aws.client("s3")

@@ -30,7 +30,7 @@ MAKES_OWN = ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    """An account of its own, in which nothing is yet."""
+    """A new account without any resources."""
     directory = Path(tempfile.mkdtemp(prefix="quarter.", dir=ROOT / "target"))
     with Aws(directory) as aws:
         aws.environment = {name: value for name, value in aws.environment.items() if name not in MAKES_OWN}
@@ -117,12 +117,18 @@ def test_the_commands_of_the_pages_lead_from_nothing_to_records_that_are_proven_
         if language == "toml":
             edit(config, "parameter_overrides = [\n", f"parameter_overrides = [\n{text}")
             continue
+        if language == "json":
+            secret = release / "secret.json"
+            assert secret.stat().st_mode & 0o777 == 0o600
+            secret.write_text(text, "utf-8")
+            continue
         if number == len(found):
             # The last step: what is to be changed before it.
             edit(config, "ScheduleState=DISABLED", "ScheduleState=ENABLED")
         said.append((text, typed(text, release, environment)))
     # The last deployment is typed as the first was.
     answers = dict(said[:-1])
+    assert not (release / "secret.json").exists()
     assert "nothing to mend" in answers["make doctor ENV=dev"]
     assert json.loads(answers["make probe ENV=dev"])["access"] == "full"
     assert json.loads(answers["make invoke ENV=dev"])["status"] == "complete"
@@ -171,7 +177,10 @@ def test_deploy_without_sam_is_the_command_of_the_notes() -> None:
 
 
 def test_the_readme_has_the_commands_of_the_page() -> None:
-    assert steps("README.md") == steps("docs/deploy.md")
+    """And the content of the secret's file, in its text."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert steps("README.md") == [step for step in steps("docs/deploy.md") if step[0] != "json"]
+    assert all(text.strip() in readme for language, text in steps("docs/deploy.md") if language == "json")
 
 
 def typed(command: str, directory: Path, environment: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ def tenant() -> Iterator[Simulator]:
             tenant.push("alert_rules", json.dumps(rule))
         session = {"sessionId": "s-1", "actorId": "a-1", "beginTime": 1_767_225_600_000, "endTime": 1_767_225_700_000}
         lists = {"notes": [], "scores": [], "triggeredAlerts": [{"alertId": "x"}], "states": [{"state": "OPEN", "sourceTimestamp": 1}]}
-        # The second one, and all that follows, are those that the page's playbooks name.
+        # The second request and all that follow are those of the page's playbooks.
         for id in ["s-1", "1004_1767225600000"]:
             tenant.push("sessions", json.dumps(session | lists | {"sessionId": id}))
         for n, name in enumerate(["ann@example.com", "alice@example.com"]):
@@ -72,7 +72,7 @@ def responder(aws: Aws, tenant: Simulator) -> Stack:
     credentials = {"client_id": tenant.places["client_id"], "client_secret": tenant.places["client_secret"]}
     secrets = aws.client("secretsmanager")
     secrets.put_secret_value(SecretId=stack.outputs["ResponderSecretArn"], SecretString=json.dumps(credentials))
-    # The emulator tells a function its own ARN, and not that of the alias it was invoked by.
+    # The emulator passes the function's own ARN, not that of the alias.
     lambda_, name = aws.client("lambda"), stack.outputs["ResponderName"]
     variables = lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     variables["APPROVALS_ALIAS"] = name
@@ -82,7 +82,7 @@ def responder(aws: Aws, tenant: Simulator) -> Stack:
 
 @pytest.fixture(scope="module")
 def asked(aws: Aws, responder: Stack) -> str:
-    """A queue that is told of approvals, as an approver's mailbox is."""
+    """A queue that receives requests for approval, like an approver's mailbox."""
     sqs = aws.client("sqs")
     url = sqs.create_queue(QueueName="approver")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -191,10 +191,10 @@ def playbook(title: str) -> str:
 
 
 def play(aws: Aws, responder: Stack, commands: str, **given: str) -> list[str]:
-    """What a person types, in a shell; the executions that it starts."""
+    """Types commands in a shell. Returns the executions that they start."""
     places = {"REQUESTS_QUEUE_URL": responder.outputs["RequestsQueueUrl"], "RESPOND_ARN": responder.outputs["RespondArn"]}
     settings = [f"{name}={value}" for name, value in (places | given).items()]
-    # The CLI's version 1 takes SQS's address from no variable.
+    # The CLI's version 1 has no variable for the address of SQS.
     here = 'aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }\n'
     said = aws.run("env", *settings, "bash", "-euc", here + commands)
     return re.findall(r'"executionArn": "([^"]+)"', said)

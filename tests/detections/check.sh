@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks the Sigma rules: that each fires on a record that it is for and on no near miss, and that what lies in
-# infra/detections/converted is what they convert to. Needs python3 with venv. Arguments go to pytest.
+# Checks the Sigma rules: each fires on a matching record and on no near miss, and infra/detections/converted is up to
+# date. Needs python3 with venv. Arguments go to pytest.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)

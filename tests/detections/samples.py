@@ -1,5 +1,5 @@
-"""For each rule a record that fires it, and near misses that don't: records of the stream's own shape, in which the paths
-named have these values."""
+"""For each rule a record that fires it, and near misses that don't. The records have the stream's own form, with these
+values at the named paths."""
 
 from copy import deepcopy
 from typing import Any
@@ -55,7 +55,7 @@ TOMBSTONE = ["name", "isEnabled", "modifiedBy", "type", "value", "updatedByPrinc
 FAILED = {"type": "ThirdPartyGenericError", "message": "POST /v1/audit/search-audit-log: the API answers 503"}
 EXPIRY = {"type": "ThirdPartyConfigError", "message": "refused; the API keeps the oldest of it for 5 more hours only"}
 
-# The rule: what fires it, and what doesn't though it is near.
+# For each rule the records that fire it, and near misses.
 SAMPLES: dict[str, tuple[list[Paths], list[Paths]]] = {
     "untrusted_event_of_high_risk": (
         [{"risk.severity": "HIGH"}, {"risk.severity": "CRITICAL"}],

@@ -1,5 +1,5 @@
-"""Each rule, over records that it must fire on and records that it must not: as Athena has it (on DuckDB, over the typed
-views), and as Panther has it (which is Python)."""
+"""Each rule over records that it must fire on and records that it must not: in Athena's form (on DuckDB, over the typed
+views) and in Panther's (which is Python)."""
 
 import ast
 import csv
@@ -47,7 +47,7 @@ def stored(directory: Path, stream: str, records: list[dict[str, Any]], ago: tim
 
 
 def athena(name: str, only_record: bool = False) -> str:
-    """The converted query; instead of the fields to look at it may ask for the record."""
+    """The converted query. With `only_record` it returns the record instead of selected fields."""
     sql = conversions("athena")[name].rstrip().removesuffix(";")
     if not only_record:
         return sql
@@ -56,7 +56,7 @@ def athena(name: str, only_record: bool = False) -> str:
 
 
 class Event(dict):
-    """As Panther's rules see one."""
+    """An event in the form that Panther gives to rules."""
 
     def deep_get(self, *keys: str, default: Any = None) -> Any:
         held: Any = self
@@ -147,7 +147,7 @@ def test_ids_and_titles_are_nobody_elses() -> None:
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_rule_names_fields_that_the_stream_has(name: str) -> None:
-    """All of which are columns; which of these the vendor's own models know, tests/answers says."""
+    """Every field must be a column. tests/answers says which of them the vendor's own models have."""
     rule = SINGLE[name]
     with (ROOT / "infra" / "answers" / "columns.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["stream"] == rule.logsource.service]
@@ -186,7 +186,7 @@ def test_a_conversion_is_valid_where_there_is_a_parser(name: str) -> None:
 @pytest.mark.parametrize("target", ["splunk", "sentinel", "elastic", "secops", "logscale"])
 @pytest.mark.parametrize("name", RULES)
 def test_quotes_and_brackets_of_a_conversion_close(target: str, name: str) -> None:
-    """For these languages there is no parser here; so much can be told without."""
+    """There is no parser for these languages here, so only quotes and brackets are checked."""
     text = "\n".join(line for line in conversions(target)[name].splitlines() if not re.match(r"(//|#) ", line))
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
     bare = re.sub(r"/(?:[^/\\\n]|\\.)+/", "//", bare)
@@ -207,7 +207,7 @@ def test_no_field_is_left_as_the_rule_names_it_where_the_siem_names_it_otherwise
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_the_pipelines_files_name_fields_as_the_conversions_do(name: str) -> None:
-    """As sigma-cli reads them."""
+    """Parsed as sigma-cli parses them."""
     made = ProcessingPipeline.from_yaml((DETECTIONS / "pipelines" / "splunk.yml").read_text("utf-8"))
     rule = rules()[name]
     rule.fields = []

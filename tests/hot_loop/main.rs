@@ -1,7 +1,7 @@
-//! What the hot loop costs, counted and not timed: allocations, and instructions under callgrind. Every byte of every
-//! record passes here: cut out of its page, checked, told apart from all others, hashed, compressed.
+//! The cost of the hot loop, counted and not timed: allocations, and instructions under callgrind. Every byte of every
+//! record passes through it: it is cut out of its page, checked, compared, hashed and compressed.
 //!
-//! `cargo test --test hot_loop`. Where valgrind is not installed, the instructions are not counted, and it says so.
+//! `cargo test --test hot_loop`. Without valgrind the instructions are not counted, and the test says so.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod passes;
@@ -11,8 +11,8 @@ use std::process::Command;
 
 use passes::{cut, cut_and_pack, page};
 
-/// Instructions for a byte of a page, as measured with rustc 1.95 on x86-64 with AVX2, in a debug build; and how far from
-/// that they may be.
+/// Instructions per byte of a page, measured with rustc 1.95 on x86-64 with AVX2 in a debug build; below, the
+/// tolerance.
 const CUT: f64 = 26.9;
 const CUT_AND_PACK: f64 = 162.4;
 const TOLERANCE: f64 = 0.15;
@@ -36,7 +36,7 @@ fn main() {
     }
 }
 
-/// What grows is what holds the records: buffers that double.
+/// Only the buffers that hold the records grow, by doubling.
 fn allocations_do_not_grow_with_the_records() {
     let (few, many) = (page(500), page(2_000));
     let count = |page: &[u8]| allocation_counter::measure(|| assert!(cut_and_pack(page) > 0)).count_total;
@@ -69,7 +69,8 @@ fn is_measured_here() -> bool {
     cfg!(target_arch = "x86_64") && std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|cpu| cpu.contains(" avx2 "))
 }
 
-/// Of two runs that differ by the number of records alone, less what it takes to make their page.
+/// The difference between two runs with different numbers of records, without the instructions that generate their
+/// pages.
 #[allow(clippy::cast_precision_loss)]
 fn instructions_per_byte(what: &str) -> f64 {
     let (few, many) = (100, 400);

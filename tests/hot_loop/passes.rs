@@ -1,13 +1,13 @@
-//! The hot loop, as the counts and the benchmarks run it.
+//! The hot loop, for the counts and the benchmarks.
 
 use incydr_collector::core::ndjson::{Cutter, Fingerprint, Packer, Packing, Place, Row};
 use incydr_collector::core::time::Millis;
 use simulator::WorldHandle;
 
-/// Pieces as they arrive from a socket.
+/// The size of a piece as it arrives from a socket.
 const PIECE: usize = 64 * 1024;
 
-/// A page of so many file events, the same ones every time.
+/// A page of so many file events, always the same ones.
 pub fn page(records: usize) -> Vec<u8> {
     let world = WorldHandle::new(42);
     let now = Millis(1_795_000_000_000).date_time();

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Is the simulation any good? Each promise is broken in a copy of the sources, one at a time, and a named seed must
-see it; with the sound collector the same seeds must see nothing. Where no named seed sees it, one of SCHEDULES (400) random
-ones must, which the line says. All of them are played in virtual time, with the mutant's own code in the test.
+"""Tests the simulation: breaks each promise in a copy of the sources, one at a time. A named seed must detect it; with
+the unbroken collector the same seeds must find nothing. If no named seed detects it, one of SCHEDULES (400) random ones
+must, and the output says so. All seeds are played in virtual time, with the mutant's own code in the test.
 
-    check.py                 checks them all
+    check.py                 checks all mutations
     check.py NAME…           checks these
-    check.py --find NAME…    looks for seeds that see them, among SCHEDULES random ones
+    check.py --find NAME…    searches SCHEDULES random seeds for some that detect them
 """
 
 import json
@@ -21,15 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 HERE = TARGET / "mutations"
-# The copy of the sources, and where it is built.
+# The copy of the sources, and its target directory.
 COPY = HERE / "tree"
 BUILT = HERE / "built"
 
 
 @dataclass
 class Mutation:
-    """A promise, and how to break it: a text that stands in the file exactly once, and what to put in its place. One
-    of the seeds must see it; there are several where a clock or a race has a part in it."""
+    """A promise, and how to break it: a text that is in the file exactly once, and its replacement. One of the seeds
+    must detect it. There are several if a clock or a race is involved."""
 
     name: str
     breaks: str
@@ -42,7 +42,7 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "create-only",
-        "records are only ever created",
+        "no object below the prefix is overwritten",
         "src/bucket/store.rs",
         "        let preconditions = Preconditions::of(condition);\n",
         "        let mut preconditions = Preconditions::of(condition);\n"
@@ -53,7 +53,7 @@ MUTATIONS = [
     ),
     Mutation(
         "opened-before-read",
-        "a window is on the checkpoint before its records are asked for",
+        "a window is on the checkpoint before its records are requested",
         "src/collect/events/open.rs",
         "        match self.commit().await {\n            Ok(()) => Ok(OpenWindow",
         "        match Ok::<(), Error>(()) {\n            Ok(()) => Ok(OpenWindow",
@@ -61,7 +61,7 @@ MUTATIONS = [
     ),
     Mutation(
         "total-check",
-        "what was read is compared with the API's own count",
+        "the rows read are compared with the API's own count",
         "src/collect/events/read.rs",
         "if reading.agrees(before.as_ref()) {",
         "if reading.agrees(before.as_ref()) || true {",
@@ -69,7 +69,7 @@ MUTATIONS = [
     ),
     Mutation(
         "rows-alike-read-again",
-        "rows that pages show twice are believed when read twice",
+        "equal rows on different pages are believed only after two equal readings",
         "src/collect/events/reading.rs",
         "counted && (!self.alike_across_pages || same_as_before),",
         "counted,",
@@ -77,7 +77,7 @@ MUTATIONS = [
     ),
     Mutation(
         "rows-alike-kept",
-        "audit rows that are alike in every byte are as many records",
+        "equal audit rows are stored as often as the API counts them",
         "src/collect/events/reading.rs",
         "        if !self.facts.has_id {\n            for",
         "        if self.facts.has_id {\n            for",
@@ -85,10 +85,10 @@ MUTATIONS = [
     ),
     Mutation(
         "margin",
-        "more is asked for than the window, for the server's edges cut",
+        "a request begins before its window and ends after it, because the API's filter may cut at whole seconds",
         "src/core/density.rs",
-        "pub const MARGIN: i64 = SECOND;",
-        "pub const MARGIN: i64 = 0;",
+        "pub const MARGIN: TimeDelta = SECOND;",
+        "pub const MARGIN: TimeDelta = TimeDelta::zero();",
         [12511144461354535671, 12338085661952319754, 7023722696716634468],
     ),
     Mutation(
@@ -103,7 +103,7 @@ MUTATIONS = [
     ),
     Mutation(
         "cut-only-alone",
-        "a window that another run may be storing is not cut again",
+        "a window that another run may be storing keeps its bounds",
         "src/collect/events/open.rs",
         "Ok(*was_abandoned && ",
         "Ok(true || *was_abandoned && ",
@@ -111,7 +111,7 @@ MUTATIONS = [
     ),
     Mutation(
         "lease",
-        "one run at a time",
+        "only one run writes at a time",
         "src/actions/work.rs",
         "let busy = found.as_ref().is_some_and(|found| found.is_leased(Millis::now()));",
         "let busy = false;",
@@ -119,7 +119,7 @@ MUTATIONS = [
     ),
     Mutation(
         "if-match",
-        "the checkpoint is replaced only by who read it last",
+        "the checkpoint is written only if nobody else has written it since it was read",
         "src/bucket/store.rs",
         "Condition::Unchanged { etag } => Self { if_none_match: None, if_match: Some(etag.to_owned()) },",
         "Condition::Unchanged { .. } => Self { if_none_match: None, if_match: None },",
@@ -127,7 +127,7 @@ MUTATIONS = [
     ),
     Mutation(
         "read-back",
-        "a key that exists is read, and what it lacks is added beside it",
+        "an object that exists under the key is read, and the records that it lacks are added in another object",
         "src/bucket/records.rs",
         "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
         "matches!(self.bucket.put(&object, Condition::Absent, until).await?, Written::Refused | Written::Now { .. })",
@@ -135,7 +135,7 @@ MUTATIONS = [
     ),
     Mutation(
         "recount",
-        "what shows up in a window that is covered is found later",
+        "records that become visible after their window was covered are found by a recount",
         "src/collect/events/recount.rs",
         "if count <= recount.count {",
         "if count <= recount.count || true {",
@@ -143,7 +143,7 @@ MUTATIONS = [
     ),
     Mutation(
         "told-when-committed",
-        "a reading that a run which died had committed is told by its successor",
+        "a reading that a dead run committed is in the next run's manifest",
         "src/bucket/chain.rs",
         "            checkpoint.manifests.unlisted.push(done);",
         "            checkpoint.manifests.unlisted.truncate(2);\n            checkpoint.manifests.unlisted.push(done);",
@@ -151,7 +151,7 @@ MUTATIONS = [
     ),
     Mutation(
         "missed-twice",
-        "nobody is taken for deleted who was missed only once",
+        "a record counts as deleted only after two readings without it",
         "src/core/known.rs",
         "if missed >= 2 {",
         "if missed >= 1 {",
@@ -159,7 +159,7 @@ MUTATIONS = [
     ),
     Mutation(
         "reserved",
-        "live runs open nothing that is left to a shard",
+        "live runs open no window in a span that is reserved for a shard",
         "src/core/checkpoint/events.rs",
         "        self.owed(horizon).without(&reserved)\n",
         "        let _: Intervals = reserved;\n        self.owed(horizon)\n",
@@ -167,7 +167,7 @@ MUTATIONS = [
     ),
     Mutation(
         "swept-when-stored",
-        "sessions that were read are covered only when they are stored",
+        "sessions that were read are covered only after they are stored",
         "src/collect/rescanned.rs",
         "            reading.go_on(&sweep, &slice);\n",
         "            reading.go_on(&sweep, &slice);\n"
@@ -178,10 +178,10 @@ MUTATIONS = [
     ),
 ]
 
-# How many random seeds are tried.
+# The number of random seeds that are tried.
 SCHEDULES = os.environ.get("SCHEDULES", "400")
 
-# What a seed may see. A schedule that gets stuck or panics has seen nothing.
+# The promises that a seed may find broken. A schedule that hangs or panics has found nothing.
 REASONS = [
     "lost", "twice", "altered", "overwritten", "covered, but not stored", "after its lease", "unproven", "dishonest", "held up",
 ]
@@ -203,7 +203,7 @@ def main() -> int:
     copy_dependencies()
     sound = built("sound")
     failures = []
-    # The next mutant is built while the one before it is played.
+    # The next mutant is built while this one is played.
     with ThreadPoolExecutor(max_workers=1) as side_by_side:
         checks = [] if finding else [side_by_side.submit(check_sound, sound, chosen)]
         for mutation in chosen:
@@ -225,25 +225,25 @@ def row_of(mutation: Mutation) -> str:
 
 
 def built(name: str) -> Path:
-    """The simulation's test executable, from the sources as they are copied now."""
+    """The simulation's test executable, built from the present copy of the sources."""
     told = cargo(["test", "--workspace", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
     for line in told.splitlines():
         message = json.loads(line) if line.startswith("{") else {}
         if message.get("executable") and message.get("target", {}).get("name") == "simulation":
-            # A copy: it keeps its place whatever is built meanwhile.
+            # A copy, because the next build replaces the original.
             return Path(shutil.copy2(message["executable"], HERE / f"simulation-{name}"))
     sys.exit("cargo built no test executable named simulation")
 
 
 def copy_sources() -> None:
-    """Files that did not change keep their time, so that cargo builds only what did."""
+    """Files that did not change keep their time, so that cargo rebuilds only the changed ones."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator", "tests/simulation",
          "tests/bench"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()
     files = [name for name in listed if (ROOT / name).is_file()]
-    # `[[test]]` targets that Cargo.toml names must be there.
+    # The `[[test]]` targets that Cargo.toml names must exist.
     for name in [*files, *re.findall(r'path = "(tests/.*\.rs)"', (ROOT / "Cargo.toml").read_text())]:
         copy = COPY / name
         if not copy.exists() or copy.read_bytes() != (ROOT / name).read_bytes():
@@ -252,8 +252,8 @@ def copy_sources() -> None:
 
 
 def copy_dependencies() -> None:
-    """What cargo built of the dependencies it finds again, and builds only what is our own. The two trees' own
-    packages have the same names and hashes, so that they can't share a target directory."""
+    """Copies cargo's builds of the dependencies, so that only our own packages are built. The two trees' own packages
+    have the same names and hashes, so they can't share a target directory."""
     if BUILT.exists():
         return
     described = json.loads(cargo(["metadata", "--no-deps", "--offline", "--format-version=1"], ROOT, TARGET))
@@ -290,7 +290,7 @@ def cargo(arguments: list[str], tree: Path, target: Path) -> str:
 
 
 def simulate(simulation: Path, **variables: str) -> list[tuple[str, str, str]]:
-    """Every seed that failed, which promise it saw broken, and how."""
+    """Returns every seed that failed, the promise that it found broken, and how."""
     environment = {**os.environ, **variables, "RUST_BACKTRACE": "0"}
     ran = subprocess.run([simulation, "--nocapture", "in_virtual_time"], env=environment, capture_output=True, text=True)
     seen = re.findall(r"^SEED=(\d+) ([^:\n]+): (.*)$", ran.stdout, re.MULTILINE)

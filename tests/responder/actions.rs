@@ -1,11 +1,11 @@
-//! Each action, once: what it changes, what is sent for it, and that the same request again sends nothing.
+//! Each action once: its effect, the writes sent for it, and that repeating the request sends nothing.
 
 use serde_json::{Value, json};
 use simulator::{Dataset, compact};
 
 use crate::rig::{Rig, groups, request};
 
-/// What is sent, and whether it is so then.
+/// An action, its input, the expected writes, and a check of the effect.
 type Case = (&'static str, Value, &'static [&'static str], fn(&Rig) -> bool);
 
 #[allow(clippy::too_many_lines, reason = "a table")]
@@ -46,7 +46,7 @@ fn cases() -> Vec<Case> {
             &["PUT /v1/cases/1"],
             |rig| {
                 let case = rig.record(Dataset::Cases, "1").unwrap();
-                // What was not named is as it was: the API takes the whole object.
+                // Fields that were not named stay unchanged, because the API takes the whole object.
                 (&case["findings"], &case["description"], &case["assignee"], &case["status"])
                     == (&json!("it was nothing"), &json!("d"), &Value::Null, &json!("OPEN"))
             },
@@ -58,7 +58,7 @@ fn cases() -> Vec<Case> {
         (
             "case.add_events",
             json!({"number": 1, "events": (0..20).map(|n| format!("e-{n:02}")).collect::<Vec<_>>()}),
-            // Twenty are too many for one request, ten are not.
+            // Twenty events are too many for one request, ten are not.
             &["POST /v1/cases/1/fileevent", "POST /v1/cases/1/fileevent", "POST /v1/cases/1/fileevent"],
             |rig| rig.children(Dataset::CaseFileEvents, "1").len() == 20,
         ),
@@ -111,7 +111,7 @@ fn cases() -> Vec<Case> {
         (
             "agent.deactivate",
             json!({"ids": ["g-20", "g-99", "g-21"]}),
-            // The one that isn't there is left out.
+            // The agent that doesn't exist is left out.
             &["POST /v1/agents/deactivate"],
             |rig| ["g-20", "g-21"].iter().all(|id| rig.record(Dataset::Agents, id).unwrap()["active"] == false),
         ),
@@ -149,7 +149,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// What some of the actions are to undo.
+/// Prepares the records that some actions remove.
 fn prepare(rig: &Rig) {
     let world = &rig.sim.world;
     for id in ["e-00", "e-01"] {
@@ -202,18 +202,18 @@ async fn each_action_takes_effect_once_is_read_back_and_is_told_in_the_trail() {
         rig.assert_trail("r", "done").await;
 
         let again = rig.ask(event).await;
-        assert_eq!(again["outcome"], "done", "the same request answers what is stored: {again:#}");
-        assert_eq!(rig.writes(), sent, "{action}: and sends nothing");
+        assert_eq!(again["outcome"], "done", "the same request gets the stored answer: {again:#}");
+        assert_eq!(rig.writes(), sent, "{action}: nothing is sent");
 
         if action == "case.create" {
-            // A name is taken once: the API says so.
+            // Case names are unique, so the API refuses a second one.
             let (refused, answer) = rig.refused(request("another", action, &input)).await;
             assert_eq!(refused, "ThirdPartyRefused", "{answer:#}");
             assert!(answer["error"]["message"].as_str().unwrap().contains("NAME_EXISTS"), "{answer:#}");
             continue;
         }
         let other = rig.ask(request("another", action, &input)).await;
-        // A second note is another note, and says so by its request's id.
+        // A second note is another note with its own request's id.
         let expected = if action == "session.add_note" { "done" } else { "already" };
         assert_eq!(other["outcome"], expected, "{action}: {other:#}");
         rig.assert_trail("another", expected).await;
@@ -262,7 +262,7 @@ async fn of_leavers_dates_are_set_lists_follow_and_what_is_so_already_is_left_al
     assert_eq!(rig.children(Dataset::IncludedActors, "w-1"), ["a-1"], "near: on the list; withdrawn: off it");
     let end = |id| rig.record(Dataset::Actors, id).unwrap()["endDate"].clone();
     assert_eq!((end("a-1"), end("a-2"), end("a-3")), (json!(day(5)), json!(day(200)), Value::Null));
-    assert!(answer["after"].to_string().contains("nobody@example.com"), "who is no actor is told: {answer:#}");
+    assert!(answer["after"].to_string().contains("nobody@example.com"), "an unknown person is named: {answer:#}");
     let sent = rig.writes().len();
     assert_eq!(rig.ask(sync("tuesday")).await["outcome"], "already");
     assert_eq!(rig.writes().len(), sent);
@@ -281,7 +281,7 @@ async fn a_case_is_archived_only_once_its_events_are_in_the_bucket() {
     let (error_type, answer) = rig.refused(archive.clone()).await;
     assert_eq!(error_type, "ActionNotAllowed");
     assert!(answer["error"]["message"].as_str().unwrap().contains("2 file events of case 1"), "{answer:#}");
-    // The collector's own binary stores them.
+    // The collector's binary stores them.
     let collector = rig
         .sim
         .lambda(std::path::Path::new(env!("CARGO_BIN_EXE_incydr-collector")))
@@ -292,7 +292,7 @@ async fn a_case_is_archived_only_once_its_events_are_in_the_bucket() {
     assert_eq!(
         rig.ask(archive).await["outcome"],
         "done",
-        "what was refused before anything was sent may be asked again"
+        "a request that was refused before sending may be sent again"
     );
     assert_eq!(rig.record(Dataset::Cases, "1").unwrap()["status"], "ARCHIVED");
     assert!(rig.children(Dataset::CaseFileEvents, "1").is_empty());
@@ -347,7 +347,7 @@ async fn the_collector_verifies_the_trail_and_names_what_was_altered_or_taken_aw
     let broken = verify().await;
     assert_eq!(broken["status"], "broken");
     assert!(broken["findings"][0]["wrong"].as_str().unwrap().contains("a result without an intent"), "{broken:#}");
-    // Put back, but by hand: without its hash.
+    // Put back by hand, without its hash.
     rig.sim.s3.put_raw(rig.sim.bucket(), &intent.key, intent.bytes.clone()).await;
     let altered = verify().await;
     assert_eq!(altered["findings"][0]["key"], json!(intent.key), "{altered:#}");

@@ -1,4 +1,4 @@
-//! Approval: by another person, of this very request, within a day, and only by way of the alias.
+//! Approval: by another person, for this very request, within a day, and only through the alias.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -89,6 +89,6 @@ async fn an_approval_is_not_believed_of_who_may_only_ask() {
     assert_eq!(refused, "ApprovalRejected");
     assert!(answer["error"]["message"].as_str().unwrap().contains("alias \"approved\""), "{answer:#}");
     assert!(rig.writes().is_empty());
-    // Nor is one of a request that never asked for any; but neither spoils the request.
+    // An approval of a request that never asked for one isn't valid either. Neither spoils the request.
     assert_eq!(as_approved(&rig, event).await.answer()["outcome"], "done");
 }

@@ -1,8 +1,8 @@
-//! The collector stays what it is: its binary holds no request that changes anything.
+//! The collector only reads: its binary contains no request that changes anything.
 
 use std::path::Path;
 
-/// Parts of the paths that change something, and of none that reads.
+/// Parts of paths that only writes have.
 const WRITES: [&str; 5] =
     ["/add-note", "/v1/sessions/change-state", "/v1/agents/deactivate", "/v1/agents/activate", "noteContent"];
 

@@ -1,4 +1,4 @@
-//! Death at every step, lost answers, 5xx before and after the change was made, two deliveries at once.
+//! Death at every step, lost answers, 5xx before and after the change, and two deliveries at once.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use simulator::{Dataset, Endpoint, Fault, Hook, Lambda, S3Fault};
 
 use crate::rig::{DEADLINE, Rig, failure_of, note, request};
 
-/// How long a delivery that is to die has: who takes over waits until its time is up.
+/// The time of a delivery that will die. The delivery that takes over waits until that time is up.
 const SHORT: Duration = Duration::from_secs(8);
 
 fn close() -> Value {
@@ -20,7 +20,7 @@ fn closed(rig: &Rig) -> usize {
     session["states"].as_array().unwrap().iter().filter(|state| state["state"] == "CLOSED").count()
 }
 
-/// Delivered again by another container, as a queue does.
+/// Delivers the event again in another container, as a queue does.
 async fn deliver_again(rig: &Rig, event: &Value) -> Value {
     match rig.container(|lambda| lambda).invoke(event.clone(), DEADLINE).await {
         simulator::Outcome::Answer(answer) => answer,
@@ -28,7 +28,7 @@ async fn deliver_again(rig: &Rig, event: &Value) -> Value {
     }
 }
 
-/// Each write to S3 of a request, in their order; the second number tells apart what one part of a key doesn't.
+/// The writes to S3 of a request, in order: a part of the key, and its ordinal.
 const STEPS: [(&str, u64); 6] = [
     (".json", 1),
     ("daily/", 1),
@@ -65,7 +65,8 @@ async fn whoever_dies_at_whatever_write_it_takes_effect_once_or_is_told_as_unkno
                 let (rig, answer) = death_at(step, is_after, note("r")).await;
                 let outcome = answer["outcome"].as_str().unwrap().to_owned();
                 let count = rig.notes_with("s-1", "[request r]");
-                // Between the lock and the note nobody can tell whether it was sent: a second note would be one too many.
+                // Between the lock and the note nobody can tell whether the note was sent. Sending it again might add a
+                // second one.
                 let expected = match outcome.as_str() {
                     "unknown" => 0,
                     _ => 1,
@@ -159,7 +160,7 @@ async fn of_two_deliveries_at_once_one_sends_and_both_answer_the_same() {
     }
 }
 
-/// The second delivery looked for a lock before there was one, and reads the state after the first has sent.
+/// The second delivery looks for a lock before there is one, and reads the state after the first has sent its write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_delivery_that_reads_what_another_has_just_done_answers_as_that_one() {
     for event in [close(), note("r")] {
@@ -175,7 +176,7 @@ async fn a_delivery_that_reads_what_another_has_just_done_answers_as_that_one() 
                 tokio::task::block_in_place(|| is_sent.lock().unwrap().recv_timeout(SHORT)).unwrap();
             }),
         );
-        // The first is at its result: the second must find the lock, and wait for it.
+        // The first is about to store its result. The second must find the lock and wait.
         let sent = Mutex::new(sent);
         rig.sim.s3.faults.once(
             "PUT",
@@ -194,7 +195,7 @@ async fn a_delivery_that_reads_what_another_has_just_done_answers_as_that_one() 
         tokio::task::block_in_place(|| is_read.recv_timeout(SHORT)).expect("the second delivery reads");
         let (one, two) = (rig.ask(event).await, second.await.unwrap());
         assert_eq!((&one["outcome"], rig.writes().len()), (&json!("done"), 1), "{one:#}");
-        assert_eq!(two, one, "the second answers what the first came to");
+        assert_eq!(two, one, "both get the first's result");
         rig.assert_trail("r", "done").await;
     }
 }
@@ -205,7 +206,7 @@ async fn what_the_api_took_and_does_not_show_is_unknown() {
     rig.sim.faults.once(Endpoint::Write, 1, Fault::Status(204, String::new()));
     let (_, answer) = rig.refused(close()).await;
     assert_eq!((&answer["outcome"], &answer["status_code"]), (&json!("unknown"), &json!(204)), "{answer:#}");
-    assert_eq!(rig.writes().len(), 1, "what it took is not sent again");
+    assert_eq!(rig.writes().len(), 1, "no second write");
     rig.assert_trail("r", "unknown").await;
 }
 

@@ -1,5 +1,5 @@
-//! The responder's real binary, driven through the Runtime API, against the simulator: each action takes effect once or is
-//! told as unknown, never twice, and the trail has both records.
+//! The responder's real binary through the Runtime API, against the simulator. Each action takes effect once or is
+//! reported as unknown, never twice, and the trail has both records.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod actions;

@@ -1,4 +1,4 @@
-//! What is refused, by whom, and that nothing is sent then.
+//! Refused requests: who refuses them, and that nothing is sent.
 
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
@@ -82,7 +82,7 @@ async fn a_day_has_so_many_changes_and_what_changes_nothing_is_none_of_them() {
     assert_eq!((rig.writes().len(), rig.trail("4").await.len()), (2, 0));
     let more = rig.container(|lambda| lambda.env("DAILY_LIMIT", "3"));
     let answer = more.invoke(note("4"), crate::rig::DEADLINE).await.answer();
-    assert_eq!(answer["outcome"], "done", "what was refused before anything was sent may be asked again");
+    assert_eq!(answer["outcome"], "done", "a request refused before sending may be sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +110,7 @@ async fn who_is_on_legal_hold_or_in_an_open_case_is_not_deactivated() {
         assert!(message(&answer).contains(why), "{answer:#}");
     }
     assert!(rig.writes().is_empty());
-    // A matter that is over holds nobody.
+    // A closed matter has no custodians.
     let answer = rig.ask(request("5", "user.deactivate", &json!({"user": "cid@example.com"}))).await;
     assert_eq!(answer["outcome"], "done", "{answer:#}");
 }

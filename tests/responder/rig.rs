@@ -1,4 +1,4 @@
-//! One small tenant whose every record is known, and the real binary in it.
+//! A small tenant whose records are all known, and the real binary in it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use simulator::{Dataset, Endpoint, Lambda, LambdaBuilder, Outcome, Simulator};
 
 pub const TRAIL: &str = "code42/response_actions/";
 pub const REQUESTS: &str = "incydr-responder/requests/";
-/// Enough for any request that nothing holds up.
+/// Enough for any request that nothing delays.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 const ALL: &str = "session.add_note,session.set_state,session.set_state_where,case.create,case.update,case.close,\
@@ -24,7 +24,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Everything is allowed, and nothing needs approval.
+    /// All actions are allowed, and none needs approval.
     pub async fn new() -> Self {
         Self::with(|lambda| lambda).await
     }
@@ -38,7 +38,7 @@ impl Rig {
         Self { sim, lambda }
     }
 
-    /// A function of its own on the same tenant: another container.
+    /// Another container on the same tenant.
     pub fn container(&self, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Lambda {
         settings(builder(&self.sim)).start()
     }
@@ -58,7 +58,7 @@ impl Rig {
         records.filter(|record| record["request_id"] == *request_id).collect()
     }
 
-    /// An intent and a result, each once, and everything only ever created.
+    /// Asserts that the trail has one intent and one result, and that no object was changed.
     pub async fn assert_trail(&self, request_id: &str, outcome: &str) {
         let trail = self.trail(request_id).await;
         let told: Vec<&Value> = trail.iter().map(|record| &record["record"]).collect();
@@ -67,7 +67,7 @@ impl Rig {
         assert_eq!(self.sim.s3.overwritten_or_deleted(""), Vec::<String>::new());
     }
 
-    /// What was sent to change something: method and path.
+    /// The writes that were sent, as method and path.
     pub fn writes(&self) -> Vec<String> {
         let writes = self.sim.api.requests_to(Endpoint::Write);
         writes.iter().map(|write| format!("{} {}", write.method, write.path)).collect()

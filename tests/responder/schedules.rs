@@ -1,4 +1,4 @@
-//! Schedules of faults, deaths and double deliveries, each decided by its seed.
+//! Schedules of faults, deaths and double deliveries. Each is determined by its seed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::rig::{DEADLINE, Rig, failure_of, groups, note, request};
 const SCHEDULES: u64 = 24;
 const AT_ONCE: usize = 6;
 
-/// How often a request took effect.
+/// The number of times that a request took effect.
 type Effects = fn(&Rig) -> usize;
 
 fn requests() -> [(Value, Effects); 5] {
@@ -39,12 +39,12 @@ fn requests() -> [(Value, Effects); 5] {
     ]
 }
 
-/// What becomes of a schedule.
+/// Plays the schedule of a seed.
 async fn run(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (event, effects) = requests()[random.usize(..5)].clone();
     let rig = Rig::new().await;
-    // One death at most, so that a schedule ends soon.
+    // At most one death, so that a schedule ends soon.
     let may_die = Arc::new(AtomicBool::new(true));
     let lambda = rig.lambda.clone();
     let kill = Hook::new("death", move || {
@@ -104,7 +104,7 @@ async fn run(seed: u64) {
     rig.assert_trail("r", &last).await;
 }
 
-/// None where it may be tried again: the process died, S3 failed, or another was at work.
+/// None if the request may be repeated: the process died, S3 failed, or another delivery was running.
 fn outcome(outcome: Outcome) -> Option<String> {
     let answer = match outcome {
         Outcome::Answer(answer) => answer,

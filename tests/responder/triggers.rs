@@ -1,4 +1,4 @@
-//! Who may send a request, and what each is told.
+//! The sources of requests, and the answer that each of them gets.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! What is old is collected by a backfill in some schedules: its steps take the place of live runs, and strike as those
-//! do. Drawn apart from the rest of the plan, so that the rest is the same.
+//! Some schedules collect old records by a backfill. Its steps replace live runs, with the same faults. They are drawn
+//! separately, so that the rest of the plan stays the same.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 use crate::plan::{Happening, Place, Plan};
 use crate::tenant::OLD;
 
-/// The class of what stands beside the checkpoint of each shard.
+/// The class of keys of a shard's state.
 pub const CLASS: &str = "backfill";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
-    /// The round is like any other.
+    /// An ordinary round.
     None,
-    /// One of the shards, or a merge; the plan, where nothing is reserved.
+    /// A shard or a merge. The plan, if nothing is reserved.
     Next {
         pick: usize,
-        /// The other container takes the same step, rather than a live run.
+        /// The other container makes the same step instead of a live run.
         is_doubled: bool,
     },
-    /// What is reserved is overdue, so that the round's live run takes it over.
+    /// The reservations have ended, so the round's live run merges them.
     Overdue,
 }
 
@@ -36,7 +36,7 @@ impl Step {
         }
     }
 
-    /// What a container is told, where `reserved` are the shards that there are.
+    /// The event of the step. `reserved` are the existing shards.
     pub fn event(self, reserved: &[String], span: &Span) -> Option<Value> {
         match (self, reserved) {
             (Self::None | Self::Overdue, _) => None,
@@ -51,7 +51,7 @@ pub fn shard(id: &str) -> Value {
     json!({"action": "shard", "shard": id})
 }
 
-/// What is backfilled: always the same, while time goes on.
+/// The span of the backfill, which stays the same while time goes on.
 #[derive(Debug, Clone)]
 pub struct Span {
     from: DateTime<Utc>,
@@ -59,7 +59,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// A little more than what is old, on both sides.
+    /// A little more than the old records' span, on both sides.
     pub fn of_old() -> Self {
         let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
         Self { from: ago(OLD.0 + 600), to: ago(OLD.1 - 300) }

@@ -1,5 +1,5 @@
-//! What only a world in memory can play, drawn apart from the rest of the plan: death at any `await`, writes that land
-//! long after, containers whose clocks differ, hours that go by, and a siege: faults that last.
+//! Faults that only a world in memory can have, drawn separately from the rest of the plan: death at any `await`,
+//! writes that arrive much later, containers with different clocks, hours that pass, and a siege of lasting faults.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::weather::pick;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Beyond {
-    /// For each round.
+    /// One for each round.
     pub odds: Vec<Odds>,
     pub siege: Option<Siege>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Odds {
-    /// So much time goes by before it.
+    /// The time that passes before it.
     pub pause: Duration,
-    /// After so many steps the first container dies, and the second.
+    /// The number of steps after which the first and the second container die.
     pub deaths: [Option<u64>; 2],
-    /// What a container has sent that is dead when it arrives lands so much later.
+    /// The delay of writes whose sender has died.
     pub lands: Duration,
-    /// By so many seconds their clocks are ahead: behind, where less than nothing.
+    /// The seconds by which their clocks are ahead. Negative means behind.
     pub ahead: [i64; 2],
 }
 
-/// Faults that last while the world goes on: runs meet them again and again, and nothing else.
+/// Faults that last while the world goes on. All runs meet them and nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Siege {
     pub lasting: Vec<Lasting>,
@@ -39,44 +39,44 @@ pub struct Siege {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
     pub changes: Vec<Change>,
-    /// One more run dies before those that are looked at.
+    /// Another run dies before those that are checked.
     pub death: Option<u64>,
-    /// Afterwards.
+    /// The time that passes afterwards.
     pub pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Lasting {
-    /// From its begin on more is counted than shown.
+    /// From its beginning on, more rows are counted than returned.
     NeverAgrees {
         audit: bool,
         by: i64,
     },
-    /// No total is larger.
+    /// A limit for every total.
     Capped {
         audit: bool,
         most: i64,
     },
     Endpoint(Endpoint, How),
-    /// Of the case that changes first.
+    /// A fault of the case that changes first.
     Case(How),
     SignIn(How),
-    /// Of this class of keys, or of all: nothing is written.
+    /// Nothing can be written under keys of this class, or under any key.
     Store {
         class: Option<&'static str>,
         status: u16,
     },
-    /// The API's clock, in hours.
+    /// The error of the API's clock, in hours.
     Date(i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum How {
-    /// 403 as the API says it, and as a firewall does.
+    /// 403 in the API's form; below, in a firewall's.
     Forbidden,
     Firewall,
     ServerError,
-    /// A 200 that is a page of HTML.
+    /// A 200 with a page of HTML.
     Html,
     Dropped,
     /// 401: the credentials are wrong.
@@ -91,7 +91,7 @@ impl Plan {
     pub fn in_memory(seed: u64) -> Self {
         let plan = Self::of(seed);
         let mut random = Rng::with_seed(seed ^ 0x2545_f491_4f6c_dd1d);
-        // Those are played by processes, too.
+        // These seeds are played by processes too.
         if random.u8(0..4) == 0 {
             return plan;
         }
@@ -126,7 +126,7 @@ impl Siege {
     fn of(plan: &Plan, random: &mut Rng) -> Self {
         let count = pick(random, &[1, 1, 1, 2, 3]);
         let lasting = (0..count).map(|_| Lasting::of(plan, random)).collect();
-        // Who began long ago is not looked for any more.
+        // Sessions that began long ago are not read any more.
         let pauses = [MINUTE, 40 * MINUTE, 2 * HOUR, 7 * HOUR, 26 * HOUR];
         let longest = if plan.further.has_sessions() { 3 } else { pauses.len() };
         let phases = (0..random.usize(1..=3)).map(|_| {
@@ -174,12 +174,12 @@ impl Lasting {
         }
     }
 
-    /// Whether what is new of a stream may not be stored for as long as this lasts.
+    /// Whether new records of a stream may stay unstored while this lasts.
     pub fn holds_up(self, stream: &str) -> bool {
         match self {
             Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
             Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
-            // Without a manifest for long nothing more is read, either.
+            // Without manifests for a long time nothing more is read.
             Self::SignIn(_) | Self::Store { class: None | Some("manifests"), .. } => true,
             Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } => class == stream,
@@ -188,13 +188,13 @@ impl Lasting {
         }
     }
 
-    /// Whether no run can be complete for as long as this lasts, while everything goes on to change.
+    /// Whether no run can be complete while this lasts and everything keeps changing.
     pub fn must_be_told(self) -> bool {
         match self {
             Self::Capped { .. } | Self::Date(_) => false,
-            // An inventory may have nothing to say, and what is known of it then is what was known.
+            // An inventory may have no changes, and then its known records stay the same.
             Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
-            // After a while that is a missing permission, which is told in other words.
+            // After a while it counts as a missing permission, which is reported in another way.
             Self::Endpoint(endpoint, how) => how != How::Forbidden && is_always_asked(endpoint),
             Self::NeverAgrees { .. } | Self::Case(_) | Self::SignIn(_) => true,
         }
@@ -205,7 +205,7 @@ pub fn event_stream(audit: bool) -> &'static str {
     if audit { "audit" } else { "file_events" }
 }
 
-/// By every run that comes so far; others only where there is something to ask for.
+/// Whether every run that gets so far requests it. Other endpoints are requested only if there is a reason.
 fn is_always_asked(endpoint: Endpoint) -> bool {
     use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
     matches!(endpoint, FileEvents | AuditSearch | AuditCount | CaseList | CaseDetail | Users)
@@ -215,7 +215,7 @@ fn reads(stream: &str, endpoint: Endpoint) -> bool {
     match stream {
         "file_events" => endpoint == Endpoint::FileEvents,
         "audit" => matches!(endpoint, Endpoint::AuditSearch | Endpoint::AuditCount),
-        // Their parents are read for them.
+        // These streams read their parents' lists.
         "user_roles" => matches!(endpoint, Endpoint::Users | Endpoint::UserRoles),
         "case_file_events" => matches!(endpoint, Endpoint::CaseList | Endpoint::CaseDetail) || is_own(stream, endpoint),
         _ => is_own(stream, endpoint),

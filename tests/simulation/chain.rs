@@ -1,4 +1,4 @@
-//! The chain of manifests, followed from the checkpoint: it must tell every object, as it is.
+//! Follows the chain of manifests from the checkpoint. It must list every object, unchanged.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
     let told = told(sim).await?;
     let open = open(&checkpoint(sim).await);
     let is_open = |key: &str| open.iter().any(|instant| key.contains(instant));
-    // What the collector tells of itself is no reading.
+    // The collector's own records are no readings.
     let is_told = |key: &str| !key.starts_with(HEALTH) && !is_open(key);
     for object in sim.s3.objects(sim.bucket(), PREFIX).await.into_iter().filter(|object| is_told(&object.key)) {
         let text: String = object.lines().into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
@@ -19,20 +19,21 @@ pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
         match told.get(&object.key) {
             Some(told) if *told == is => {}
             Some(told) => return Err(wrong("unproven", format!("{} is {is:?}, and told as {told:?}", object.key))),
-            None => return Err(wrong("unproven", format!("no manifest tells of {}", object.key))),
+            None => return Err(wrong("unproven", format!("no manifest lists {}", object.key))),
         }
     }
     Ok(())
 }
 
-/// What a dead run sent may land until long after its lease: such readings stay open. As their keys hold them.
+/// The instants of open readings, in the form of keys. A dead run's writes may arrive until long after its lease, so
+/// they stay open.
 fn open(checkpoint: &Value) -> Vec<String> {
     let kinds = ["versions", "rescanned", "inventory"].into_iter().filter_map(|kind| checkpoint[kind].as_object());
     let open = kinds.flat_map(|streams| streams.values()).filter_map(|stream| stream["stored"]["open"].as_str());
     open.map(|open| open.replace(['-', ':', '.'], "")).collect()
 }
 
-/// By key: how many records, how many bytes, and the hash of what they are uncompressed.
+/// Returns the listed objects by key: the number of records, the size, and the hash of the uncompressed content.
 async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, Wrong> {
     let mut told = BTreeMap::new();
     let checkpoint = checkpoint(sim).await;

@@ -13,29 +13,29 @@ use crate::plan::Plan;
 use crate::schedule::{self, Ground};
 use crate::{Seeds, memory};
 
-/// Seeds 1 to this: the same schedules whenever the checks run. New ones are for a soak (`MINUTES`) or `SCHEDULES`.
+/// Seeds 1 to this are played in every check. `MINUTES` (a soak) and `SCHEDULES` play new ones.
 const SCHEDULES: u64 = 250;
-/// Seeds that found something once are played first.
+/// Seeds that have found a fault are played first.
 const FOUND: [u64; 14] = [
-    // A window cut again while the write of one that had resumed it was on its way.
+    // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
-    // Lists stored once more after a manifest whose answer was lost.
+    // Lists were stored again after a manifest whose answer was lost.
     3_688_049_008_609_391_876,
     18_438_264_263_272_970_011,
     2_149_175_041_674_212_218,
     13_128_534_621_772_348_318,
-    // Lists that were given back, and passed over.
+    // Lists that were given back were passed over.
     3_665_540_545_797_226_460,
     1_522_970_911_967_517_151,
-    // A pass that was given up, and what it had stored.
+    // A pass was given up after it had stored something.
     17_067_922_939_605_947_147,
-    // A list of somebody gone that was never asked for again.
+    // The list of a deleted record was never requested again.
     8_308_289_096_121_627_990,
-    // A list of somebody gone that can't be found.
+    // The list of a deleted record can't be found.
     16_764_893_525_643_502_141,
-    // A late record that the world hid from the only recount of an empty window, too.
+    // A late record was also hidden from the only recount of an empty window.
     13_549_702_709_248_420_887,
-    // Windows tried anew for another reason, whose only row no parser reads.
+    // Windows were tried again for another reason; their only row can't be parsed.
     13_279_231_287_233_305_110,
     12_011_799_794_462_679_563,
     6_016_002_450_827_840_666,
@@ -75,7 +75,7 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
     assert!(broken.is_empty(), "{} schedules failed:\n{}", broken.len(), broken.join("\n"));
 }
 
-/// A thread of its own, so that nothing is left of the one before.
+/// Plays a seed on its own thread, so that nothing of an earlier one remains.
 fn one(seed: u64, figures: &Figures) -> Result<(), Wrong> {
     thread::scope(|scope| {
         let played = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! What was simulated, and how often what went wrong did.
+//! Counts what was simulated, and each fault.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use simulator::Simulator;
 
 const HEADLINES: [&str; 7] =
     ["schedules", "runs", "records", "late records", "deaths", "overlaps", "steps of a backfill"];
-/// What the API, S3 and Lambda do wrong is counted by these; everything else is counted beside them.
+/// The promises whose counts are always printed. Others are printed if they were broken.
 const BROKEN: [&str; 2] = ["lost", "twice"];
 
 #[derive(Default)]

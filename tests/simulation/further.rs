@@ -1,5 +1,5 @@
-//! The further streams of a schedule: which a seed picks, and what becomes of them. All of it is drawn apart from the
-//! rest of the plan, so that the rest is the same whatever there is to pick from.
+//! The further streams of a schedule, and their changes. They are drawn separately, so that the rest of the plan stays
+//! the same whatever streams exist.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::weather::{ApiKind, OTHER_KNOWN, S3Kind, Storm, pick};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Further {
     pub streams: Vec<&'static str>,
-    /// So many records of each there are at first, and sessions that began long ago.
+    /// The number of records of each at first; below, of sessions that began long ago.
     pub records: usize,
     pub old_sessions: usize,
 }
@@ -70,7 +70,7 @@ fn change(stream: &Stream, random: &mut Rng) -> Change {
 }
 
 impl Plan {
-    /// What becomes of the further streams comes to what becomes of the others.
+    /// Adds the further streams' changes and faults to the plan.
     pub fn with_further(mut self) -> Self {
         let (further, mut random) = Further::of(self.seed);
         for round in &mut self.rounds {
@@ -88,7 +88,7 @@ impl Round {
         let at = Place::Api(pick(random, &self.weather.further), random.u64(1..6));
         let class = if random.u8(0..4) == 0 { OTHER_KNOWN } else { pick(random, &further.streams) };
         let write = Place::S3 { method: "PUT", class, ordinal: 1 };
-        // Rounds in which other things happen are left to these, mostly.
+        // Rounds with other faults mostly get none of these.
         let is_free = self.instants.is_empty() || random.u8(0..10) == 0;
         if random.bool() {
             self.instants.push((at, Happening::Changes(further.changes(random))));
@@ -120,7 +120,7 @@ impl Round {
         }
     }
 
-    /// A run stands still in the middle of such a list, another one comes, and the world goes on.
+    /// A run freezes in the middle of such a list. Another run comes, and then the first one continues.
     fn is_overtaken_in(&mut self, at: Place, further: &Further, random: &mut Rng) {
         let lasts = Duration::from_millis(random.u64(1_500..3_000));
         self.deadline = Duration::from_millis(random.u64(4_500..6_000));

@@ -1,4 +1,4 @@
-//! What a plan's happenings are: hooks that strike a request by its place in the round.
+//! The happenings of a plan, as hooks that strike a request by its place in the round.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use tokio::time::Instant;
 use crate::plan::{Happening, Place, Round};
 use crate::tenant::Tenant;
 
-/// The lease ends 5 s after its run's deadline; a container that is frozen for longer thaws then.
+/// The lease ends 5 s after the deadline. A container that is frozen for this long thaws after its lease.
 pub const BEYOND_THE_LEASE: Duration = Duration::from_secs(6);
 
-/// The names by which S3 tells who sent a request.
+/// The names in S3 requests that identify the container.
 pub const FIRST: &str = "first";
 pub const SECOND: &str = "second";
 
-/// What the round's hooks share with the round.
+/// Shared by the round and its hooks.
 #[derive(Default)]
 pub struct Moment {
     pub second_begins: Notify,
     pub began: Mutex<Option<Instant>>,
-    /// When the first container thawed though its lease was over.
+    /// The instant at which the first container thawed after the end of its lease.
     pub thawed: Mutex<Option<DateTime<Utc>>>,
     pub deaths: Mutex<u64>,
 }
 
-/// What the hooks of a round's happenings need.
+/// Needed by the hooks of a round.
 #[derive(Clone)]
 pub struct Hooks {
     pub api: Api,
@@ -72,7 +72,7 @@ impl Happenings {
             Happening::Freezes(_) => S3Fault::Before(self.freezes(happening, sender, false)),
             Happening::SecondBeginsAndFirstFreezes(lasts) => S3Fault::Before(self.is_overtaken(*lasts)),
             Happening::FreezesBeyondItsLease => {
-                // At its first write it does nothing else, so that nothing else can be on its way.
+                // During its first write it has no other request, so none can be under way.
                 let is_alone = matches!(place, Place::S3 { ordinal: 1, .. }) && !is_second;
                 S3Fault::Before(self.freezes(happening, sender, is_alone))
             }

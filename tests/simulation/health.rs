@@ -1,4 +1,4 @@
-//! The collector's records of itself: each change of a stream's state is told, once, and follows on the one before.
+//! The collector's own records: each change of a stream's state is reported once and continues from the one before.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use simulator::Simulator;
 
 use crate::oracle::{Found, HEALTH, checkpoint, wrong};
 
-/// Whatever instant a run died at.
+/// Checks this at whatever instant a run has died.
 pub async fn is_told_once(sim: &Simulator) -> Found {
     last_told(sim).await.map(drop)
 }
 
-/// What was told last is what the checkpoint says.
+/// Checks that the last reported state is on the checkpoint.
 pub async fn is_told_to_the_end(sim: &Simulator) -> Found {
     let (told, checkpoint) = (last_told(sim).await?, checkpoint(sim).await);
     let states = checkpoint["states"].as_object().into_iter().flatten();
@@ -24,12 +24,12 @@ pub async fn is_told_to_the_end(sim: &Simulator) -> Found {
     Ok(())
 }
 
-/// The streams' states by what is told, in the order of the keys, which is that of time.
+/// Returns the streams' last reported states. Keys are in order of time.
 async fn last_told(sim: &Simulator) -> Result<BTreeMap<String, Value>, crate::oracle::Wrong> {
     let mut states = BTreeMap::new();
     for line in sim.stored_lines(HEALTH).await {
         let told: Value = serde_json::from_str(&line).map_err(|_| wrong("altered", format!("no JSON: {line}")))?;
-        // Deaths leave manifests that no checkpoint names; nobody puts an older checkpoint back.
+        // Deaths leave manifests that no checkpoint names. Nothing here puts an older checkpoint back.
         if line.contains("older version of itself") {
             return Err(wrong("taken for older", line));
         }

@@ -1,4 +1,4 @@
-//! What the API showed of a stream's records, one version after the other, and whether the bucket tells the same.
+//! The versions of a stream's records that the API has shown, and whether the bucket has the same.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::oracle::{Wrong, wrong};
 use crate::streams::Stream;
 
-/// A line, or none while the API doesn't show the record; and since when.
+/// The line that the API showed, or none if it didn't show the record; and since when.
 type State = (DateTime<Utc>, Option<String>);
 
-/// Each record's states in order.
+/// The states of each record in order.
 #[derive(Default)]
 pub struct History(BTreeMap<String, Vec<State>>);
 
-/// What is stored of each record, in order; a tombstone is none.
+/// The stored lines of each record in order. None is a tombstone.
 pub type Stored = BTreeMap<String, Vec<Option<String>>>;
 
 impl History {
-    /// What there is now, from now on.
+    /// Notes the present records.
     pub fn note(&mut self, now: DateTime<Utc>, lines: Vec<(String, String)>) {
         let mut gone: Vec<String> = self.shown().map(|(key, _)| key.to_owned()).collect();
         gone.retain(|key| !lines.iter().any(|(shown, _)| shown == key));
@@ -32,7 +32,7 @@ impl History {
         }
     }
 
-    /// For a while the API may have shown these as well as not.
+    /// Notes that for a while the API may not have shown these records.
     pub fn note_hidden(&mut self, now: DateTime<Utc>, is_hidden: impl Fn(&str) -> bool) {
         for (_, states) in self.0.iter_mut().filter(|(key, _)| is_hidden(key)) {
             if let Some((_, Some(line))) = states.last().cloned() {
@@ -41,7 +41,7 @@ impl History {
         }
     }
 
-    /// The records that there are.
+    /// The existing records.
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(key, states)| Some((key.as_str(), states.last()?.1.as_deref()?)))
     }
@@ -50,7 +50,8 @@ impl History {
         self.0.len() - self.shown().count()
     }
 
-    /// The bucket leaves states out, for nobody looks all the time, but adds none, and tells none twice in a row.
+    /// Checks that the bucket has no state that the API didn't show, and none twice in a row. It may lack some, because
+    /// the collector doesn't look all the time.
     pub fn allows(&self, stream: &Stream, stored: &Stored) -> Result<(), Wrong> {
         for (key, lines) in stored {
             let told = |line: &Option<String>| line.as_deref().map_or("its tombstone".to_owned(), excerpt);
@@ -73,7 +74,8 @@ impl History {
         Ok(())
     }
 
-    /// What has been as it is since before the stream was covered is stored, but for what is `excused`.
+    /// Checks that every record is stored that hasn't changed since before the covered time, except those that are
+    /// `excused`.
     pub fn is_told_to(
         &self,
         covered_to: DateTime<Utc>,
@@ -88,7 +90,8 @@ impl History {
         }
     }
 
-    /// The newest version of everything is stored, and what is gone is told, if that can be told at all.
+    /// Checks that the newest version of every record is stored, and that deleted ones have a tombstone if that is
+    /// possible.
     pub fn is_told(&self, stream: &Stream, stored: &Stored, can_tell_gone: bool) -> Result<(), Wrong> {
         if let Some(how) = self.lacking(stored, self.0.keys().map(String::as_str)) {
             return Err(wrong("lost", format!("{}: {how}", stream.name)));
@@ -112,7 +115,7 @@ impl History {
     }
 }
 
-/// Sessions that began earlier are not read in every run; a run takes its time.
+/// Whether a session began recently enough to be read in every run, with some time for the run itself.
 pub fn began_lately(session: &str, covered_to: DateTime<Utc>) -> bool {
     let begin = session.rsplit('_').next().and_then(|begin| begin.parse().ok());
     let begin = begin.and_then(DateTime::from_timestamp_millis);

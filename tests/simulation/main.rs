@@ -1,15 +1,15 @@
-//! Seeded simulation: whatever a seed has go wrong, each record is stored exactly once in the end. A seed decides
-//! everything by endpoint, class of key and ordinal, nothing by the clock; HTTP, S3 and the processes are real.
+//! Seeded simulation: whatever goes wrong, each record is stored exactly once in the end. A seed decides every fault by
+//! endpoint, class of key and ordinal, and nothing by the clock. HTTP, S3 and the processes are real.
 //!
-//! * [`plan`]: what a seed decides; [`further`]: the streams that it picks beside the four that are always there;
-//!   [`mod@backfill`]: what it collects in shards; [`weather`]: the faults that come by chance
-//! * [`tenant`]: what there is to collect; [`history`]: what there ever was; [`streams`]: how it looks in the bucket
-//! * [`memory`]: the collector within this process, in virtual time, for [`fast`]; [`beyond`]: what only that can play, and
-//!   [`mod@siege`]: faults that last
-//! * [`schedule`]: plays a plan, with its [`happenings`]; [`oracle`] and [`chain`] find what is wrong; [`figures`] count
+//! * [`plan`]: what a seed decides; [`further`]: the streams that it adds to the four constant ones; [`mod@backfill`]:
+//!   the spans that it collects in shards; [`weather`]: the random faults
+//! * [`tenant`]: the records; [`history`]: their past versions; [`streams`]: their form in the bucket
+//! * [`memory`]: the collector in this process, in virtual time, for [`fast`]; [`beyond`]: the faults that need that,
+//!   and [`mod@siege`]: lasting faults
+//! * [`schedule`]: plays a plan with its [`happenings`]; [`oracle`] and [`chain`] check the result; [`figures`] counts
 //!
-//! `SEED=n` replays one schedule and tells its plan, `SEED=n,m` replays several; `SCHEDULES=n` runs so many, `MINUTES=n`
-//! so long in virtual time; `COLLECTOR` names another binary for the real ones to run.
+//! `SEED=n` replays one schedule and prints its plan, `SEED=n,m` replays several. `SCHEDULES=n` plays so many,
+//! `MINUTES=n` plays for so long in virtual time. `COLLECTOR` names another binary to run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod backfill;
@@ -41,7 +41,7 @@ use plan::Plan;
 use schedule::Ground;
 
 const SCHEDULES: u64 = 100;
-/// A schedule mostly waits.
+/// A schedule spends most of its time waiting.
 const SIDE_BY_SIDE: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<(), Wrong>) {
     (seed, result)
 }
 
-/// Those that were named, or random ones: so many, or for so long.
+/// The seeds that were named, or random ones: so many, or for so long.
 enum Seeds {
     Named(Vec<u64>),
     Count(u64),
@@ -89,7 +89,7 @@ enum Seeds {
 }
 
 impl Seeds {
-    /// `count` where nobody says how many; for so long as the variable `minutes` says, where it is for these to say.
+    /// `count` is the default. The time in the variable `minutes` counts instead, if there is such a variable.
     fn from_vars(count: u64, minutes: Option<&str>) -> Self {
         if let Ok(named) = std::env::var("SEED") {
             return Self::Named(named.split(',').map(|seed| seed.trim().parse().expect("SEED is a number")).collect());

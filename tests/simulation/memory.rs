@@ -1,4 +1,5 @@
-//! The collector within this process, in a world that is functions: how its three seams are joined to the simulator.
+//! Runs the collector in this process. The simulator answers its requests to the API, to S3 and to Secrets Manager by
+//! function calls, without sockets.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -30,10 +31,10 @@ use simulator::http::{Delivery, Reply, Request};
 use simulator::{Begin, Container, LambdaBuilder, Life, Outcome, Secrets, Simulator};
 use tokio::time::sleep;
 
-/// As long as the HTTP client bears silence.
+/// The HTTP client's limit for silence.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// Whoever begins, in a world that begins now: so that a seed's requests are the same whenever it is played.
+/// Starts this thread's clock and random numbers from the seed, so that a seed always makes the same requests.
 pub fn begin(seed: u64) {
     let at = DateTime::parse_from_rfc3339("2026-11-21T13:37:00Z").expect("a time").to_utc();
     simulator::clock::simulate(at);
@@ -41,7 +42,7 @@ pub fn begin(seed: u64) {
     fastrand::seed(seed);
 }
 
-/// A function of this simulator's, within this process.
+/// A function of this simulator in this process.
 pub fn start(builder: LambdaBuilder, sim: &Simulator) -> simulator::Lambda {
     let (api, s3, secrets) = (sim.api.clone(), sim.s3.clone(), sim.secrets.clone());
     let begin: Begin = Arc::new(move |variables, life| {
@@ -68,7 +69,7 @@ fn container(handler: Arc<Handler>) -> Container {
     })
 }
 
-/// It only makes requests, and is the same for all.
+/// One client for all, because it only builds requests.
 fn reqwest_client() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         let needed = [("INCYDR_BASE_URL", "http://127.0.0.1:1"), ("INCYDR_SECRET_ID", "none"), ("S3_BUCKET", "none")];
@@ -80,16 +81,16 @@ fn reqwest_client() -> reqwest::Client {
 }
 
 thread_local! {
-    /// What a container has sent that is dead when it arrives lands so much later.
+    /// The delay of writes whose sender has died.
     static LANDS: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// From now on.
+/// Sets that delay.
 pub fn have_land_after(lands: Duration) {
     LANDS.set(lands);
 }
 
-/// How long something is on its way: mostly a few milliseconds, now and then a second.
+/// The time that a request or answer takes: mostly a few milliseconds, rarely a second.
 fn on_its_way() -> Duration {
     let millis = match fastrand::u8(..) {
         0 => fastrand::u64(100..1_000),
@@ -104,7 +105,7 @@ fn exchange(api: simulator::Api) -> Exchange {
         let api = api.clone();
         Box::pin(async move {
             let request = request_to_api(&request);
-            // What was sent arrives, whoever is still there to hear the answer.
+            // A request arrives even if its sender has died.
             let answered = tokio::spawn(async move {
                 sleep(on_its_way()).await;
                 let reply = api.exchange(request).await;

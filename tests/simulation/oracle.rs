@@ -1,4 +1,4 @@
-//! What must hold, found in the bucket and the API's own records alone. Shares no code with the collector.
+//! Checks the promises by the bucket and the API's records alone. Shares no code with the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -15,15 +15,15 @@ use crate::streams::{self, Stream};
 use crate::tenant::{Past, Tenant, stream};
 
 pub const PREFIX: &str = "code42/";
-/// The collector's records of itself.
+/// The collector's own records.
 pub const HEALTH: &str = "code42/collector_health/";
 pub const STATE: &str = "incydr-collector/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
 
-/// Those whose records never change, and belong to nothing but their time.
+/// Datasets whose records never change and have no parent.
 const EVENTS: [Dataset; 2] = [Dataset::FileEvents, Dataset::Audit];
 
-/// Which promise was broken, and how.
+/// The promise that was broken, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wrong {
     pub promise: &'static str,
@@ -36,14 +36,14 @@ pub fn wrong(promise: &'static str, how: impl Into<String>) -> Wrong {
 
 pub type Found = Result<(), Wrong>;
 
-/// Each stored line, and how often.
+/// Each stored line, and how often it is stored.
 type Lines = BTreeMap<String, usize>;
 
-/// What must hold at any instant.
+/// Checks what must hold at any instant.
 pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
     health::is_told_once(sim).await?;
-    // Read first: whatever it covers then must be stored already.
+    // The checkpoint is read first. Whatever it covers must be stored already.
     let checkpoint = checkpoint(sim).await;
     for dataset in EVENTS {
         let stored = lines(sim, tenant, dataset).await?;
@@ -71,13 +71,13 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     Ok(())
 }
 
-/// Up to when a stream that is not read by windows has been read.
+/// The time up to which a stream without windows has been read.
 pub fn covered_to(checkpoint: &Value, stream: &str) -> Option<DateTime<Utc>> {
     ["versions", "rescanned", "inventory"].into_iter().find_map(|kind| time(&checkpoint[kind][stream]["covered_to"]))
 }
 
-/// What these streams had shown by then is stored, but for what the collector owns not to have read yet: what failed
-/// before has its next try some time.
+/// Checks that everything is stored that these streams had shown by then, except what the checkpoint says is stuck:
+/// that has a later next try.
 pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_meant: impl Fn(&str) -> bool) -> Found {
     let checkpoint = checkpoint(sim).await;
     for dataset in EVENTS.into_iter().filter(|dataset| is_meant(stream(*dataset))) {
@@ -103,7 +103,7 @@ pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_
     Ok(())
 }
 
-/// What a stream had shown by then is stored, but for what nobody can be sure of, and what is owned to be stuck.
+/// Checks the same for one stream, except records that nobody can be sure about, and stuck ones.
 fn is_told_of(
     stream: &Stream,
     at: DateTime<Utc>,
@@ -116,7 +116,7 @@ fn is_told_of(
         return Ok(());
     }
     let is_hidden = |id: &str| past.missed.contains(id);
-    // A list that stands by itself is part of its dataset's name.
+    // A list by itself is a part of its dataset's name.
     let is_stuck = |key: &str| {
         let dataset = key.split('/').next().unwrap_or_default();
         key.split('/').any(|part| stuck.contains(part))
@@ -132,7 +132,7 @@ fn is_told_of(
     })
 }
 
-/// What must hold once everything was collected.
+/// Checks what must hold after everything was collected.
 pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
     health::is_told_to_the_end(sim).await?;
@@ -150,7 +150,7 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
             let past = tenant.past();
             let Some(history) = past.histories.get(stream.name) else { continue };
             history.allows(stream, &stored)?;
-            // A row that no parser reads could be anybody's, so that nobody is taken for deleted.
+            // An unreadable row could be any record, so none counts as deleted.
             history.is_told(stream, &stored, past.malformed_of(stream.name).is_empty())?;
         }
         is_set_aside(sim, stream.name, tenant).await?;
@@ -158,7 +158,7 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     Ok(())
 }
 
-/// How many records are stored in all.
+/// The number of stored records.
 pub async fn count(sim: &Simulator) -> u64 {
     (sim.stored_lines(PREFIX).await.len() - sim.stored_lines(HEALTH).await.len()) as u64
 }
@@ -168,7 +168,7 @@ pub async fn checkpoint(sim: &Simulator) -> Value {
     object.map(|object| serde_json::from_slice(&object.bytes).expect("a checkpoint is JSON")).unwrap_or_default()
 }
 
-/// Nothing is overwritten or deleted, and nothing but records and the collector's own is written below the prefix.
+/// Checks that no object was changed, and that only records are written below the prefix.
 async fn is_append_only(sim: &Simulator) -> Found {
     if let Some(how) = sim.s3.overwritten_or_deleted(PREFIX).first() {
         return Err(wrong("overwritten", how.as_str()));
@@ -184,7 +184,7 @@ async fn is_append_only(sim: &Simulator) -> Found {
     Ok(())
 }
 
-/// An event stream's lines.
+/// An event stream's lines, with their counts.
 async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result<Lines, Wrong> {
     let mut lines = Lines::new();
     for line in in_order(sim, tenant, stream(dataset)).await? {
@@ -193,7 +193,7 @@ async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result<Lin
     Ok(lines)
 }
 
-/// What another stream's lines tell of each of its records.
+/// Another stream's lines, by record.
 async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<Stored, Wrong> {
     let mut stored = Stored::new();
     for line in in_order(sim, tenant, stream.name).await? {
@@ -207,11 +207,11 @@ async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<S
     Ok(stored)
 }
 
-/// A stream's lines, by when their readings were opened; each in an object that says truly what it holds. Objects never
-/// change, so that each is looked at once.
+/// A stream's lines in the order of their readings. Checks that each object's metadata matches its content. Objects
+/// never change, so each is checked once.
 async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<String>, Wrong> {
     let mut keys = sim.s3.keys(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
-    // What a later look found under the same key is in `-r1`, `-r2`, …
+    // Records that a later reading added under the same key are in `-r1`, `-r2`, …
     keys.sort_by_cached_key(|key| {
         let name = key.trim_end_matches(".ndjson.gz");
         let (name, nth) = name.rsplit_once("-r").unwrap_or((name, "0"));
@@ -271,7 +271,8 @@ fn is_described(object: &Object, stream: &str, text: &str) -> Found {
     Ok(())
 }
 
-/// `code42/audit/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T140000000Z-r1.ndjson.gz` holds that hour's.
+/// For example, `code42/audit/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T140000000Z-r1.ndjson.gz` has records
+/// of that hour.
 fn is_in_its_place(key: &str, stream: &str, line: &str) -> Found {
     let misplaced = |why: &str| wrong("misplaced", format!("{key}: {why}: {}", excerpt(line)));
     let name = key.rsplit('/').next().unwrap_or_default().trim_end_matches(".ndjson.gz");
@@ -298,7 +299,7 @@ fn is_in_its_place(key: &str, stream: &str, line: &str) -> Found {
     Ok(())
 }
 
-/// Audit rows that are alike in every byte are as many records; a file event has an id and is one.
+/// Equal audit rows are as many records. A file event has an id and is one.
 fn expected<'a>(dataset: Dataset, lines: impl Iterator<Item = &'a String>) -> Lines {
     let mut expected = Lines::new();
     for line in lines {
@@ -338,7 +339,7 @@ fn nothing_twice_or_altered(dataset: Dataset, stored: &Lines, expected: &Lines) 
     Ok(())
 }
 
-/// What no parser reads is kept with its own bytes, under their hash, and nothing else is.
+/// Checks that exactly the unreadable rows are set aside, byte for byte, under their hashes.
 async fn is_set_aside(sim: &Simulator, name: &str, tenant: &Tenant) -> Found {
     let kept = sim.s3.objects(sim.bucket(), &format!("{STATE}set-aside/{name}/")).await;
     let mut found = BTreeSet::new();
@@ -359,14 +360,14 @@ async fn is_set_aside(sim: &Simulator, name: &str, tenant: &Tenant) -> Found {
     }
 }
 
-/// `[["2026-11-21T13:00:00.000Z", "2026-11-21T14:00:00.000Z"], …]`.
+/// Parses `[["2026-11-21T13:00:00.000Z", "2026-11-21T14:00:00.000Z"], …]`.
 pub fn spans(covered: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     let spans = covered.as_array().into_iter().flatten();
     spans.map(|span| (time(&span[0]).expect("a time"), time(&span[1]).expect("a time"))).collect()
 }
 
-/// `[{"what": {"id": "8"}, …}, {"what": {"list": {"list": "members", "id": "…"}}, …}, {"what": {"list": {"list":
-/// "policies"}}, …}]`: what the collector owns not to have read, by ids and by names of whole lists.
+/// Returns the stuck ids and names of whole lists from `[{"what": {"id": "8"}, …}, {"what": {"list": {"list":
+/// "members", "id": "…"}}, …}, {"what": {"list": {"list": "policies"}}, …}]`.
 fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
     let whats = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]);
     let ids = whats.filter_map(|what| {
@@ -376,7 +377,7 @@ fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
     ids.collect()
 }
 
-/// The spans among them.
+/// Returns the stuck spans.
 fn stuck_spans(stuck: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     let whats = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]["span"]);
     spans(&whats.filter(|span| span.is_array()).cloned().collect())

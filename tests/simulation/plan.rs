@@ -1,4 +1,4 @@
-//! What a seed decides, all of it before anything runs: what the tenant holds, how the API behaves, and the rounds.
+//! The decisions of a seed, all made before anything runs: the tenant's records, the API's behaviour, and the rounds.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ pub struct Plan {
     pub tenant: Tenant,
     pub further: Further,
     pub beyond: Beyond,
-    /// What is old is asked for in shards.
+    /// Old records are collected in shards.
     pub is_backfilled: bool,
     pub rounds: Vec<Round>,
-    /// Whether the lease of a run that died last is freed by hand before the calm, or runs out.
+    /// Whether the last dead run's lease is ended by hand before the calm, or expires.
     pub frees_last_lease: bool,
-    /// Whether what comes after all rounds is done by a container that was there before.
+    /// Whether an existing container makes the last runs.
     pub ends_warm: bool,
 }
 
@@ -34,20 +34,20 @@ pub struct Pages {
     pub others: usize,
 }
 
-/// What there is at first, and how the API serves it.
+/// The records at first, and how the API serves them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tenant {
     pub file_events: usize,
     pub audit: usize,
-    /// So many seconds ago the first of both was inserted.
+    /// The age of the first event, in seconds.
     pub reaches_back: i64,
-    /// So many of both are older than a first run looks back for: somebody asks for them.
+    /// The number of both that are older than a first run's lookback. They are requested by hand.
     pub old: usize,
-    /// So many audit events at one instant.
+    /// The number of audit events at one instant.
     pub burst: usize,
     pub users: usize,
     pub cases: usize,
-    /// File events that the API itself shows twice, and others that have an id in common.
+    /// File events that the API itself returns twice; below, different ones with the same id.
     pub doubled: usize,
     pub same_id: usize,
     pub malformed: Vec<Dataset>,
@@ -62,22 +62,22 @@ pub struct Tenant {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent choices, each yes or no")]
 pub struct Round {
-    /// What becomes of the tenant before it.
+    /// The tenant's changes before it.
     pub changes: Vec<Change>,
     pub deadline: Duration,
-    /// A person's run waits for the lease; a scheduled one is skipped.
+    /// A run by hand waits for the lease. A scheduled run is skipped.
     pub by_hand: bool,
-    /// That person asks for what is older than a first run looks back for.
+    /// The run by hand requests the old records.
     pub asks_for_old: bool,
     pub step: Step,
     pub second: Second,
     pub instants: Vec<(Place, Happening)>,
     pub weather: Weather,
-    /// How far the API's clock is ahead of ours, in seconds.
+    /// The seconds by which the API's clock is ahead.
     pub clock_offset: i64,
     pub latency: Duration,
     pub requests_per_minute: Option<usize>,
-    /// Afterwards:
+    /// After the round:
     pub frees_lease: bool,
     pub cold_start_next: bool,
 }
@@ -85,12 +85,12 @@ pub struct Round {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Second {
     None,
-    /// Another container's run, which begins when [`Happening::SecondBegins`] says.
+    /// A run of another container, which begins with [`Happening::SecondBegins`].
     Beside {
         by_hand: bool,
         deadline: Duration,
     },
-    /// The same container once more.
+    /// Another run of the same container.
     After,
 }
 
@@ -101,15 +101,15 @@ pub enum Place {
     S3 { method: &'static str, class: &'static str, ordinal: u64 },
 }
 
-/// To whoever sent the request, where S3 can tell, or to the first container.
+/// Strikes the sender of the request if S3 can tell which it is, otherwise the first container.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
     DiesBefore,
     DiesAfter,
-    /// It dies, and what it sent is applied so much later.
+    /// It dies, and its write is carried out this much later.
     DiesAndLandsLate(Duration),
     Freezes(Duration),
-    /// Until its lease is over. It lives on then, and must not send S3 anything more.
+    /// Frozen until its lease is over. After that it must send nothing to S3.
     FreezesBeyondItsLease,
     TokensAreRevoked,
     SecondBegins,
@@ -121,30 +121,30 @@ pub enum Happening {
 pub enum Change {
     FileEvents(usize),
     Audit(usize),
-    /// So many at one instant.
+    /// This many at one instant.
     AuditBurst(usize),
-    /// It can be seen only some time after its own time.
+    /// Becomes visible some time after its own time.
     LateFileEvent,
     LateAudit,
     User(usize),
     UserIsNew,
     UserIsRemoved(usize),
-    /// One whole reading of the users is without this one.
+    /// A single whole reading of the users lacks this one.
     UserIsMissedOnce(usize),
     Case(usize),
     CaseIsNew,
     Malformed(Dataset),
-    /// Of a further stream: one more, or of a list of some record one more.
+    /// Adds a record of a further stream, or a row to a list of some record.
     Added(Dataset, usize),
     Changed(Dataset, usize),
-    /// To what it was before it changed last.
+    /// Changes a record back to its text before the last change.
     ChangedBack(Dataset, usize),
     Removed(Dataset, usize),
-    /// What was removed last is there again.
+    /// Adds the last removed record again.
     Returns(Dataset),
-    /// A session has an alert; where it has some already, one more.
+    /// Gives a session an alert, or another one.
     Alerted(usize),
-    /// A case is, which takes away what is attached to it.
+    /// Archives a case, which removes its events.
     Archived(usize),
 }
 
@@ -191,14 +191,14 @@ impl Plan {
         plan.with_further().with_backfill()
     }
 
-    /// A run dies when it tells what it read, which is the last thing it does but to commit.
+    /// A run dies when it writes its manifest, which is the last step before its commit.
     fn dies_telling(&mut self, random: &mut Rng) {
         let n = random.usize(..self.rounds.len());
         let happening = if random.bool() { Happening::DiesBefore } else { Happening::DiesAfter };
         self.rounds[n].instants.push((Place::S3 { method: "PUT", class: "manifests", ordinal: 1 }, happening));
     }
 
-    /// A run dies when it has stored a window. For the next one that window is too much for the API.
+    /// A run dies after it has stored a window. For the next run that window is too much for the API.
     fn cuts_what_was_left(&mut self, random: &mut Rng) {
         let class = pick(random, &["file_events", "audit"]);
         let endpoint = if class == "audit" { Endpoint::AuditCount } else { Endpoint::FileEvents };
@@ -212,7 +212,7 @@ impl Plan {
         }
     }
 
-    /// Nothing of one stream can be written for a whole round, whatever else can.
+    /// Nothing of one stream can be written in a whole round. Everything else can.
     fn refuses_a_stream(&mut self, random: &mut Rng) {
         let class = pick(random, &["file_events", "audit", "users", "cases", "set-aside"]);
         let round = random.usize(..self.rounds.len());
@@ -303,7 +303,7 @@ impl Round {
         self.instants.push((place, happening));
     }
 
-    /// A run stands still for a while in the middle of a list; another one comes, and then the world goes on.
+    /// A run freezes for a while in the middle of a list. Another run comes, and then the first one continues.
     fn is_overtaken(&mut self, random: &mut Rng) {
         let stands_still = Duration::from_millis(random.u64(1_500..3_000));
         let endpoints = [Endpoint::Users, Endpoint::CaseDetail, Endpoint::FileEvents, Endpoint::AuditSearch];
@@ -321,7 +321,7 @@ impl Round {
             vec![(at, Happening::SecondBeginsAndFirstFreezes(stands_still)), (overtakes, Happening::Changes(many))];
     }
 
-    /// Lambda freezes a container whenever it likes, and thaws it much later.
+    /// Lambda may freeze a container at any time and thaw it much later.
     fn outlives_its_lease(&mut self, random: &mut Rng) {
         self.deadline = Duration::from_millis(random.u64(1_500..2_500));
         let ordinal = if random.bool() { 1 } else { random.u64(2..6) };
@@ -338,7 +338,7 @@ impl Round {
         self.instants.push((anywhere(random, 8), happening));
     }
 
-    /// What a run that died left open is read at once, and that is the API's worst moment.
+    /// The next run reads a dead run's open window first, and the API fails just then.
     fn finds_trouble_with_what_was_left(&mut self, random: &mut Rng, dying: &mut Self) {
         let left = dying.instants.iter().find_map(|(place, happening)| match (place, happening) {
             (Place::S3 { class: class @ ("file_events" | "audit"), .. }, Happening::DiesAfter) => Some(*class),

@@ -1,4 +1,4 @@
-//! One schedule: the plan's rounds, then calm until everything is collected, and the oracle after each.
+//! Plays one schedule: the plan's rounds, then calm until everything is collected. The oracle checks after each.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::streams::{self, Stream};
 use crate::tenant::Tenant;
 use crate::weather::{CLASSES, OTHER_KNOWN, OTHER_SET_ASIDE};
 
-/// A run in the calm has all the time it needs.
+/// In the calm a run has enough time.
 const CALM_DEADLINE: Duration = Duration::from_mins(1);
-/// How long it may take until everything is collected; a lease that is left over lasts for 20 s at most.
+/// The limit for collecting everything. A remaining lease lasts for 20 s at most.
 const CALM_AT_MOST: Duration = Duration::from_secs(90);
 
 pub struct Stage<'a> {
@@ -35,17 +35,17 @@ pub struct Stage<'a> {
     pub first: Lambda,
     pub second: Lambda,
     moment: Arc<Moment>,
-    /// What is old, where it is backfilled.
+    /// The span of the old records, for a backfill.
     old: backfill::Span,
     figures: &'a Figures,
 }
 
-/// Where a schedule is played.
+/// The environment of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ground {
     /// The real binary in processes, over sockets.
     Processes,
-    /// Within this process, in memory and in virtual time.
+    /// In this process, in memory and in virtual time.
     Memory,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// What only a world in memory can play.
+    /// Applies the faults that only a world in memory can have.
     async fn goes_beyond(&self, odds: &Odds) {
         self.comes_to_rest();
         if self.has_begun().await {
@@ -115,7 +115,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Where no run has come so far as to say since when it collects, what is old by then is nobody's.
+    /// Whether a run has noted where collection begins. Before that, records that are old by then would never be
+    /// collected.
     pub async fn has_begun(&self) -> bool {
         let checkpoint = oracle::checkpoint(&self.sim).await;
         let has_begun = |stream: &str| {
@@ -124,7 +125,7 @@ impl<'a> Stage<'a> {
         has_begun("audit") && has_begun("file_events")
     }
 
-    /// What the dead have sent arrives at last, and is nothing new.
+    /// The writes of dead runs arrive now, and must change nothing.
     async fn what_was_sent_lands(&self) -> Result<(), Wrong> {
         if self.plan.beyond.odds.iter().all(|odds| odds.lands < Duration::from_secs(1)) {
             return Ok(());
@@ -177,7 +178,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Another container's run, once the first's requests say so; none if they never do.
+    /// Makes another container's run once the first one's requests trigger it. Does nothing if they never do.
     async fn beside(&self, second: Second, step: Option<Value>, first_is_over: &Notify) -> Result<(), Wrong> {
         let Second::Beside { by_hand, deadline } = second else { return Ok(()) };
         tokio::select! {
@@ -189,7 +190,7 @@ impl<'a> Stage<'a> {
         self.invoke(&self.second, step.unwrap_or_else(|| event(by_hand)), deadline).await
     }
 
-    /// What the backfill does next, if it is to do anything.
+    /// Returns the event of the backfill's next step, if there is one.
     async fn step(&self, round: &Round) -> Option<Value> {
         if round.step == Step::Overdue {
             self.mend(|checkpoint| {
@@ -211,7 +212,7 @@ impl<'a> Stage<'a> {
         self.ask(lambda, event, deadline).await.map(drop)
     }
 
-    /// What becomes of a run, where it is nothing that no run may come to.
+    /// Makes a run. Returns its outcome, or an error if no run may end like that.
     pub async fn ask(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<Outcome, Wrong> {
         let deaths = *locked(&self.moment.deaths);
         let (began, asked) = (simulator::clock::now(), event.to_string());
@@ -227,18 +228,18 @@ impl<'a> Stage<'a> {
                 self.figures.add("deaths", 1);
                 Ok(outcome)
             }
-            // Killed by a hook of this round, or by that of another container's request.
+            // A hook of this round killed it, or a hook of another container's request.
             Outcome::Died(_) if *locked(&self.moment.deaths) > deaths => Ok(outcome),
-            // Nothing else kills a future.
+            // Only a simulated death ends a future.
             Outcome::Died(_) if self.ground == Ground::Memory => {
                 self.figures.add("deaths", 1);
                 Ok(outcome)
             }
             Outcome::Died(status) => Err(wrong("died", format!("{status}: {:#?}", lambda.logs().last()))),
             Outcome::Failed { error_type, .. } if error_type.ends_with("GenericError") => Ok(outcome),
-            // It was merged, by another.
+            // Another run has merged it.
             Outcome::Failed { error_message, .. } if error_message.contains("which is not reserved") => Ok(outcome),
-            // Somebody refuses all that it asks for, for so long that this is how it stands.
+            // A lasting fault refuses all its requests, so this is how it must end.
             Outcome::Failed { error_type, .. } if error_type == "ThirdPartyConfigError" && self.is_under_siege() => {
                 Ok(outcome)
             }
@@ -252,7 +253,7 @@ impl<'a> Stage<'a> {
         self.plan.beyond.siege.is_some()
     }
 
-    /// Every write and everything that the API was asked, in order.
+    /// Prints every request to the API and every write, in order.
     fn tell_requests(&self) {
         let asked = self.sim.api.requests().into_iter().map(|request| {
             let what = format!("{} {}?{} {}", request.method, request.path, request.query, request.body);
@@ -283,7 +284,7 @@ impl<'a> Stage<'a> {
         api.requests_per_minute = round.requests_per_minute;
     }
 
-    /// Every request from now on is decided by its place in the round.
+    /// Arms the faults: each request from now on is decided by its place in the round.
     fn arm(&self, round: &Round) {
         let happenings = Happenings { round: round.clone(), stage: self.hooks() };
         self.sim.faults.decide(move |endpoint, ordinal, request| {
@@ -312,7 +313,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What a container that thawed after its lease sent to S3 all the same.
+    /// Checks that a container that thawed after its lease sent nothing to S3.
     fn sent_nothing_since(&self, thawed: DateTime<Utc>) -> Result<(), Wrong> {
         let sent = self.sim.s3.requests().into_iter().find(|request| request.at > thawed && is_from(request, FIRST));
         match sent {
@@ -321,10 +322,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
+    /// Ends the lease by hand. Otherwise it lasts until five seconds after its owner's deadline.
     pub async fn free_the_lease(&self) {
         let free = |checkpoint: &mut Value| {
-            // That of a shard that was merged is for ever.
+            // A merged shard's lease is for ever.
             if !checkpoint["lease"]["until"].as_str().is_some_and(|until| until.starts_with("9999-")) {
                 checkpoint["lease"] = Value::Null;
             }
@@ -337,7 +338,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// As if the runs that died over a window had ended long ago.
+    /// Moves the ends of runs that died over a window back, as if nothing of theirs could arrive any more.
     async fn let_what_was_sent_arrive(&self) {
         self.mend(|checkpoint| {
             let streams = checkpoint.get_mut("events").and_then(Value::as_object_mut);
@@ -349,7 +350,7 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    /// As if that had been long ago.
+    /// Moves the times of the last sweeps back.
     async fn have_all_sessions_read_again(&self) {
         self.mend(|checkpoint| {
             let streams = checkpoint.get_mut("rescanned").and_then(Value::as_object_mut);
@@ -374,7 +375,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Runs without a fault, until nothing is owed.
+    /// Makes runs without faults until nothing is due.
     async fn calm(&self) -> Result<(), Wrong> {
         self.comes_to_rest();
         let calm_since = simulator::clock::now();
@@ -391,12 +392,13 @@ impl<'a> Stage<'a> {
             self.have_all_sessions_read_again().await;
         }
         let container = if self.plan.ends_warm { &self.first } else { &self.second };
-        // Two whole readings without a user say that it is gone, and one before them may have begun while it was there.
+        // Two whole readings without a user make it deleted. One that began while the user existed may come before
+        // them.
         let enough = {
             let past = self.tenant.past();
             match past.histories.values().any(|history| history.gone() > 0) {
                 true => 3,
-                // A user who was hidden may be hidden still.
+                // A user who was hidden may still be hidden.
                 false if !past.missed.is_empty() => 2,
                 false => 1,
             }
@@ -406,11 +408,11 @@ impl<'a> Stage<'a> {
         let mut has_waited = self.ground == Ground::Processes;
         loop {
             if began.elapsed() >= CALM_AT_MOST {
-                // What is gone in an odd way is believed to be once all readings of a day agree; and what runs died over is left
-                // alone until nothing that they sent can arrive.
+                // Unusual deletions are believed once all readings of a day agree. A window that runs died over is left
+                // alone until none of their requests can arrive.
                 let takes_a_day = |last: &Option<Outcome>| {
                     let told = format!("{last:?}");
-                    told.contains("24 hours") || told.contains("it is left alone until")
+                    told.contains("24 hours") || told.contains("the window is left alone until")
                 };
                 if has_waited || !takes_a_day(&last) {
                     break;
@@ -424,15 +426,15 @@ impl<'a> Stage<'a> {
                 owes_old = !self.backfill(container).await;
                 continue;
             }
-            // What is stuck beyond the old span is tried by a run for all that is owed.
+            // What is stuck outside of the old span is tried by a run for everything that is due.
             let asks_old = owes_old && !matches!(last, Some(Outcome::Failed { .. }));
             let event = if asks_old { self.for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
             if let Outcome::Failed { error_message, .. } = &outcome {
-                // What is stuck waits for its next try, and much that is gone for a day, unless a person says what is true.
+                // What is stuck waits for its next try, and large deletions for a day, unless a person sends `restart`.
                 let accepts = error_message.contains("accept_deletions");
-                if error_message.contains("nothing that they sent can arrive any more") {
+                if error_message.contains("none of their requests can still arrive") {
                     self.let_what_was_sent_arrive().await;
                 }
                 container.invoke(json!({"action": "restart", "accept_deletions": accepts}), CALM_DEADLINE).await;
@@ -453,12 +455,12 @@ impl<'a> Stage<'a> {
         Err(wrong("stuck", format!("it never completes: {last:?}; stuck: {}", checkpoint["stuck"])))
     }
 
-    /// A little more on both sides.
+    /// The request for the old records, with a little more on both sides.
     fn for_old(&self) -> Value {
         self.old.collect()
     }
 
-    /// From the plan to the merge; answers whether there was nothing left to plan.
+    /// Makes a backfill from plan to merge. Returns whether there was nothing left to plan.
     async fn backfill(&self, container: &Lambda) -> bool {
         let ask = async |event| match container.invoke(event, CALM_DEADLINE).await {
             Outcome::Answer(answer) => answer,
@@ -473,7 +475,7 @@ impl<'a> Stage<'a> {
         planned["status"] == "complete" && shards.is_empty() && merged["status"] == "complete"
     }
 
-    /// The collector's own word, too.
+    /// Checks that the collector's `verify` agrees.
     async fn proves_itself(&self) -> Result<(), Wrong> {
         let outcome = self.second.invoke(json!({"action": "verify"}), CALM_DEADLINE).await;
         match outcome {
@@ -482,7 +484,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Where the round has a late record, another one shows up in a window that waits to be counted again.
+    /// If the round has a late record, another one becomes visible in a window that waits for a recount.
     async fn late_ones(&self, round: &Round) {
         let checkpoint = oracle::checkpoint(&self.sim).await;
         for change in &round.changes {
@@ -500,17 +502,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// No window is open, and what is covered goes beyond the last event.
+    /// Whether no window is open and the covered time reaches beyond the last event.
     async fn nothing_is_owed(&self, calm_since: DateTime<Utc>) -> bool {
         let checkpoint = oracle::checkpoint(&self.sim).await;
-        // A list that was begun before may have gone on from its page, past what has changed since.
+        // A list that began before the calm may have continued after the place of a later change.
         let is_read = |stream: &Stream| oracle::covered_to(&checkpoint, stream.name).is_some_and(|to| calm_since < to);
         let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
         let reaches = |dataset| {
             let events = &checkpoint["events"][crate::tenant::stream(dataset)];
             let last = self.sim.world.all(dataset).iter().map(|record| record.time).max();
             let to = oracle::spans(&events["covered"]).last().map(|(_, to)| *to);
-            // What time goes on to cover waits to be counted again, too; none of that holds a record.
+            // Later windows wait for a recount too. None of them holds a record.
             let spans = events["recount"].as_array().into_iter().flatten().map(|waiting| &waiting["span"]);
             let waits = |last| oracle::spans(&spans.clone().cloned().collect()).iter().any(|(from, _)| *from <= last);
             is_empty(&events["open"]) && last.is_none_or(|last| !waits(last) && to.is_some_and(|to| last < to))
@@ -527,12 +529,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A seed that is played alone tells all that happens.
+/// Whether a single seed was named. Then everything is printed.
 pub fn is_named() -> bool {
     std::env::var("SEED").is_ok_and(|named| !named.contains(','))
 }
 
-/// What is left to shards.
+/// The reserved spans.
 fn reservations(checkpoint: &mut Value) -> impl Iterator<Item = &mut Value> {
     let streams = checkpoint.get_mut("events").and_then(Value::as_object_mut);
     streams
@@ -551,7 +553,7 @@ fn event(by_hand: bool) -> Value {
 }
 
 fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
-    // Those that are asked for without a word, and what the seed picks.
+    // The default streams, and those that the seed picks.
     let default = ["audit", "file_events", "sessions", "cases", "users", "agents"];
     let further = plan.further.streams.iter().copied().filter(|name| !default.contains(name));
     let streams: Vec<&str> = default.into_iter().chain(further).collect();
@@ -567,7 +569,7 @@ fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
         .env("PAGE_SIZE", plan.pages.others.to_string())
 }
 
-/// `COLLECTOR` names another binary than the one that was just built.
+/// The binary: the one that `COLLECTOR` names, or the one just built.
 fn collector() -> PathBuf {
     let named = std::env::var_os("COLLECTOR").map(PathBuf::from);
     named.unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_incydr-collector")).to_owned())

@@ -1,5 +1,5 @@
-//! A siege: faults that last, runs that meet them again and again, and what must hold all the while. What is healthy is
-//! stored by the second run (liveness), and no run is complete while something is not (honesty).
+//! A siege: lasting faults, runs that meet them again and again, and what must hold meanwhile. Healthy records are
+//! stored by the second run (liveness). No run is complete while a record is missing (honesty).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::plan::Change;
 use crate::schedule::Stage;
 use crate::streams;
 
-/// All the time that a run needs.
+/// Enough time for any run.
 const DEADLINE: Duration = Duration::from_mins(5);
 const TICK: Duration = Duration::from_mins(1);
 
@@ -35,7 +35,7 @@ impl Stage<'_> {
             });
             let checkpoint = oracle::checkpoint(&self.sim).await;
             for lasting in &siege.lasting {
-                // A cap is below what a window held when it was covered: nobody can tell then what showed up late.
+                // If the cap is below the number of rows that a window had, nobody can tell which of them are late.
                 let waits = |audit| {
                     let waiting = &checkpoint["events"][event_stream(audit)]["recount"];
                     waiting.as_array().is_some_and(|waiting| !waiting.is_empty())
@@ -48,7 +48,7 @@ impl Stage<'_> {
             if let Some(steps) = phase.death {
                 self.first.die_after(steps);
                 self.run_under(siege).await?;
-                // The lease of who died is over then.
+                // By then the dead run's lease is over.
                 tokio::time::sleep(DEADLINE + TICK).await;
             }
             let since = simulator::clock::now() - TimeDelta::seconds(1);
@@ -66,7 +66,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// One run, and whether it owns to what is wrong.
+    /// Makes one run, and checks that it reports what is wrong.
     async fn run_under(&self, siege: &Siege) -> Result<(), Wrong> {
         let began = simulator::clock::now();
         let outcome = self.ask(&self.first, json!({"source": "aws.scheduler"}), DEADLINE).await?;
@@ -75,21 +75,21 @@ impl Stage<'_> {
         if !is_complete {
             return Ok(());
         }
-        // A stream that is not permitted is told as such, whatever else is wrong with it.
+        // A stream without permission is reported as that, whatever else is wrong with it.
         let is_forbidden = siege.lasting.iter().any(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
         if let Some(lasting) = siege.lasting.iter().find(|lasting| lasting.must_be_told() && !is_forbidden) {
             return Err(wrong("dishonest", format!("it is complete under {lasting:?}: {outcome:?}")));
         }
         let behind = self.sim.api.behaviour().clock_offset.min(TimeDelta::zero());
         let told_to = began + behind - TimeDelta::seconds(1);
-        // Lists tell on the checkpoint up to when they were read, which is held against them there.
+        // Lists note on the checkpoint when they were read, which is checked there.
         let is_permitted = |stream: &str| streams::named(stream).is_none() && !forbids(siege, stream);
         oracle::is_told_to(&self.sim, &self.tenant, told_to, is_permitted)
             .await
             .map_err(|wrong| Wrong { promise: "dishonest", ..wrong })
     }
 
-    /// A stream that is not permitted is told as such.
+    /// Arms a lasting fault.
     fn arm_lasting(&self, lasting: Lasting, case: Option<&str>) {
         let (faults, s3) = (&self.sim.faults, &self.sim.s3.faults);
         let (from, to) = (simulator::clock::now() - TimeDelta::seconds(1), forever());
@@ -125,7 +125,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Nobody runs, nothing is wrong, and all clocks are right.
+    /// Removes all faults, and sets all clocks right.
     pub fn comes_to_rest(&self) {
         self.sim.faults.clear();
         self.sim.s3.faults.clear();

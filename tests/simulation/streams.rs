@@ -1,4 +1,4 @@
-//! The streams whose records may change, may go, or belong to other records: how these look in the bucket.
+//! The streams whose records may change, disappear or belong to other records, and their form in the bucket.
 
 use serde_json::Value;
 use simulator::{Dataset, Endpoint, Record, actor_item, compact};
@@ -6,20 +6,20 @@ use simulator::{Dataset, Endpoint, Record, actor_item, compact};
 pub struct Stream {
     pub name: &'static str,
     pub parts: &'static [Part],
-    /// What the API shows no longer gets a tombstone.
+    /// Whether a record that the API no longer shows gets a tombstone.
     pub tells_deleted: bool,
-    /// By which it is asked for.
+    /// The endpoints that it requests.
     pub endpoints: &'static [Endpoint],
 }
 
 pub struct Part {
     pub dataset: Dataset,
-    /// Where the id stands in a line.
+    /// The path of the id in a line.
     id: &'static [&'static str],
-    /// Of a list that each of some other records has: `_list`, empty where the line needs none, and the key of the
-    /// other record's id.
+    /// For a list of another record: the value of `_list`, empty if the line needs none, and the key of the other
+    /// record's id.
     list: Option<(&'static str, &'static str)>,
-    /// What of a record is to be stored, where it isn't all of it.
+    /// Returns the part of a record that is stored, if it isn't all of it.
     shows: Option<fn(&str) -> String>,
 }
 
@@ -43,13 +43,13 @@ const fn lasting(name: &'static str, parts: &'static [Part], endpoints: &'static
     Stream { name, parts, tells_deleted: false, endpoints }
 }
 
-/// These are in every schedule.
+/// The streams in every schedule.
 pub static ALWAYS: [Stream; 2] = [
     stream("users", &[own(Dataset::Users, &["userId"])], &[Endpoint::Users]),
     lasting("cases", &[own(Dataset::Cases, &["number"])], &[Endpoint::CaseList, Endpoint::CaseDetail]),
 ];
 
-/// Of these a seed picks some.
+/// The streams that a seed picks from.
 pub static FURTHER: [Stream; 18] = [
     lasting("sessions", &[own(Dataset::Sessions, &["sessionId"])], &[Endpoint::Sessions]),
     lasting(
@@ -113,7 +113,7 @@ pub static FURTHER: [Stream; 18] = [
     stream("user_roles", &[list(Dataset::UserRoles, "", "_userId", &["roleId"])], &[Endpoint::UserRoles]),
 ];
 
-/// All of them, picked or not.
+/// All of them, whether picked or not.
 pub fn all() -> impl Iterator<Item = &'static Stream> {
     ALWAYS.iter().chain(&FURTHER)
 }
@@ -123,7 +123,7 @@ pub fn named(name: &str) -> Option<&'static Stream> {
 }
 
 impl Stream {
-    /// Under what a stored line's record is known, a tombstone's too.
+    /// The key of a stored line's record, also of a tombstone.
     pub fn key_of(&self, line: &Value) -> Option<String> {
         let is_of = |part: &&Part| match part.list {
             Some((name, parent)) => line.get(parent).is_some() && (name.is_empty() || line["_list"] == name),
@@ -134,19 +134,19 @@ impl Stream {
         Some(key(part.dataset, &parent, &text_at(line, part.id)?))
     }
 
-    /// Whether what becomes of such a record is to be seen in this stream.
+    /// Whether a change of such a record is visible in this stream.
     pub fn shows(&self, dataset: Dataset) -> bool {
         self.parts.iter().any(|part| part.dataset == dataset || part.dataset.parent() == Some(dataset))
     }
 }
 
 impl Part {
-    /// Under what a record is known, and its line.
+    /// A record's key and line.
     pub fn stored(&self, record: &Record) -> (String, String) {
         let parent = record.parent.as_deref().unwrap_or_default();
         let text = compact(&self.shows.map_or_else(|| record.raw.to_string(), |shows| shows(&record.raw)));
         let line = match self.list {
-            // A record that is plain text.
+            // A record that is a plain string.
             None if text.starts_with('"') => format!(r#"{{"name":{text}}}"#),
             None => text,
             Some((name, of)) => {
@@ -158,7 +158,7 @@ impl Part {
     }
 }
 
-/// `watchlist_members/<watchlist>/<actor>`.
+/// For example `watchlist_members/<watchlist>/<actor>`.
 pub fn key(dataset: Dataset, parent: &str, id: &str) -> String {
     format!("{}/{parent}/{id}", dataset.name())
 }

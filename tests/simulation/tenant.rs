@@ -1,4 +1,4 @@
-//! What the tenant ever held: the world as it changes, and what the oracle needs to know of its past.
+//! The tenant: the world as it changes, and the facts about its past that the oracle needs.
 
 mod further;
 
@@ -13,35 +13,35 @@ use crate::history::History;
 use crate::plan::{Change, Plan};
 use crate::streams::{self, Part, Stream, key};
 
-/// What is older than a first run looks back for (`LOOKBACK_MINUTES`), from and to so many seconds ago.
+/// The old records: older than a first run's lookback (`LOOKBACK_MINUTES`), from and to so many seconds ago.
 pub const OLD: (i64, i64) = (10_000, 4_000);
 
 pub struct Tenant {
     pub world: WorldHandle,
-    /// Where the further streams' records are made, so that they change nothing about those of the others.
+    /// Generates the further streams' records, so that those of the other streams stay the same.
     workshop: WorldHandle,
     past: Mutex<Past>,
-    /// Changes come one after the other, so that none goes unnoticed between two others.
+    /// Changes are made one at a time, so that none is missed between two others.
     turn: Mutex<()>,
     streams: Vec<&'static Stream>,
     page: usize,
     most_removed: usize,
-    /// The lines of the objects that were found in the bucket.
+    /// The lines of objects that were checked before.
     seen: Mutex<BTreeMap<String, Arc<Vec<String>>>>,
 }
 
 #[derive(Default)]
 pub struct Past {
-    /// Of each stream whose records may change.
+    /// The history of each stream whose records may change.
     pub histories: BTreeMap<&'static str, History>,
     removed_users: usize,
-    /// When something was last taken from a stream's lists. One that is read just then may pass over a record: where
-    /// another came in the meantime, the total can't tell.
+    /// The instant at which something was last removed from a stream's lists. A list that is being read then may skip a
+    /// record, and if another one was added meanwhile the total doesn't show it.
     pub taken: BTreeMap<&'static str, DateTime<Utc>>,
-    /// Users that one reading is without.
+    /// Users that one reading lacks.
     pub missed: BTreeSet<String>,
     further: further::Past,
-    /// What no parser reads, by stream: the bytes as they are served.
+    /// The unreadable rows by stream, as they are served.
     pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
     /// Event records that may be found long after their window was covered.
     pub late: BTreeSet<String>,
@@ -49,7 +49,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// What no parser reads of what a stream asks for.
+    /// The unreadable rows that a stream requests.
     pub fn malformed_of(&self, stream: &str) -> BTreeSet<String> {
         let stream = if stream == "user_roles" { "users" } else { stream };
         self.malformed.get(stream).cloned().unwrap_or_default()
@@ -91,7 +91,7 @@ impl Tenant {
         tenant
     }
 
-    /// The lines of an object that was looked at before.
+    /// The lines of an object that was checked before.
     pub fn seen(&self, key: &str) -> Option<Arc<Vec<String>>> {
         locked(&self.seen).get(key).cloned()
     }
@@ -104,12 +104,12 @@ impl Tenant {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those whose records may change, in this schedule.
+    /// The streams of this schedule whose records may change.
     pub fn streams(&self) -> impl Iterator<Item = &'static Stream> {
         self.streams.iter().copied()
     }
 
-    /// The API's own records of a stream, but for those that can't be parsed: as they must be stored.
+    /// The API's records of a stream without the unreadable ones, in the form in which they must be stored.
     pub fn records(&self, dataset: Dataset) -> Vec<(Record, String)> {
         let records = self.world.all(dataset).into_iter().map(|record| {
             let line = compact(&record.raw);
@@ -169,7 +169,7 @@ impl Tenant {
         }
     }
 
-    /// A change that makes the text another than it ever was.
+    /// A change that gives the text a new value.
     fn marked(&self, member: &'static str) -> impl FnOnce(&str) -> String {
         let mark = self.next_mark();
         move |raw| with_member(raw, member, &format!("\"change {mark}\""))
@@ -189,7 +189,7 @@ impl Tenant {
     fn remove_user(&self, n: usize) {
         let Some(id) = self.nth(Dataset::Users, n) else { return };
         let mut past = self.past();
-        // No more than a fifth may go at once, and one that was missed before would go too soon.
+        // At most a fifth may be removed at once. A user who was missed before would be deleted too early.
         if past.removed_users < self.most_removed && !past.missed.contains(&id) {
             self.world.remove_user(&id);
             past.removed_users += 1;
@@ -199,7 +199,7 @@ impl Tenant {
         }
     }
 
-    /// Hides a user for as many requests as one reading takes at least: two readings are never without it.
+    /// Hides a user for the least number of requests that a reading takes, so that no two readings lack it.
     fn miss_user(&self, n: usize) {
         let Some(id) = self.nth(Dataset::Users, n) else { return };
         let mut past = self.past();
@@ -210,7 +210,7 @@ impl Tenant {
             for stream in self.streams().filter(|stream| stream.shows(Dataset::Users)) {
                 past.taken.insert(stream.name, simulator::clock::now());
             }
-            // Its roles are hidden with it, from who asks for them in between.
+            // Its roles are hidden from requests in between, too.
             if let Some(roles) = past.histories.get_mut("user_roles") {
                 let of_user = key(Dataset::UserRoles, &id, "");
                 roles.note_hidden(simulator::clock::now(), |key| key.starts_with(&of_user));
@@ -218,8 +218,8 @@ impl Tenant {
         }
     }
 
-    /// The next request doesn't see them yet: so an empty window may be covered without them, and is counted again later.
-    /// One count covers it, so that whatever counts it again sees them.
+    /// The next request doesn't see these records. So an empty window may be covered without them and be counted again
+    /// later. Only one count misses them, so any recount sees them.
     fn hide(&self, dataset: Dataset, records: &[Record]) {
         for record in records {
             self.past().late.insert(compact(&record.raw));
@@ -227,7 +227,7 @@ impl Tenant {
         }
     }
 
-    /// They show up in windows that are covered, and wait to be counted again.
+    /// Adds late records to covered windows that wait for a recount.
     pub fn show_up_late(&self, dataset: Dataset, at: DateTime<Utc>) {
         let added = match dataset {
             Dataset::FileEvents => self.world.add_file_events(1, at, at),
@@ -258,7 +258,7 @@ impl Tenant {
         self.world.push_raw(dataset, &id, at, raw);
     }
 
-    /// What there is now, where such a record was added, changed or removed.
+    /// Notes the present records of the streams that show such a record.
     fn note_of(&self, dataset: Dataset) {
         self.note(|stream| stream.shows(dataset));
     }
@@ -276,7 +276,7 @@ impl Tenant {
         }
     }
 
-    /// The API's own records of a stream, and their keys.
+    /// The API's records of a stream, with their keys.
     fn lines(&self, stream: &Stream) -> Vec<(String, String)> {
         let of = |part: &Part| -> Vec<(String, String)> {
             let mut records: Vec<Record> = self.records(part.dataset).into_iter().map(|(record, _)| record).collect();

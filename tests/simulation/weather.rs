@@ -1,7 +1,8 @@
-//! One round's faults, as far as they come by chance: which kinds there are, how often, and where they come in storms.
-//! Each is decided by where it strikes alone: seed, round, endpoint (or method and class of key) and ordinal.
+//! The random faults of a round: which kinds, how often, and where several follow each other. Each is decided only by
+//! its place: seed, round, endpoint (or method and class of key) and ordinal.
 //!
-//! A fault may be as odd as it likes, but no lie that nothing could see through: a page that is the whole answer to
+//! A fault may be odd, but must not be a lie that nobody could detect. A page that is the whole answer to another
+//! question, or a total that is too small, would look like the truth.
 //! another question, or a total that is too small, would pass for the truth.
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::CaseDetail,
 ];
 
-/// Sorts of keys: the streams that are stored, and the state beside them.
+/// The classes of keys: the stored streams, and the state.
 pub const CLASSES: [&str; 10] = [
     "checkpoint",
     "known",
@@ -36,7 +37,7 @@ pub const CLASSES: [&str; 10] = [
     backfill::CLASS,
 ];
 
-/// Those of the further streams, which disturb no ordinal of the others.
+/// The classes of the further streams, separate so that the others' ordinals stay the same.
 pub const OTHER_KNOWN: &str = "known of others";
 pub const OTHER_SET_ASIDE: &str = "set-aside of others";
 
@@ -121,7 +122,7 @@ const API_STORMS: [ApiKind; 9] = [
 const S3_STORMS: [S3Kind; 5] =
     [S3Kind::SlowDown, S3Kind::InternalError, S3Kind::Conflict, S3Kind::LostAnswer, S3Kind::LandsLate];
 
-/// The same fault for requests in a row.
+/// The same fault for several requests in a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storm<Place, Kind> {
     /// None: everywhere.
@@ -133,11 +134,11 @@ pub struct Storm<Place, Kind> {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Weather {
-    /// Decides what strikes whom.
+    /// Decides which requests are struck.
     pub seed: u64,
-    /// The lists come in this order whatever was asked for.
+    /// Lists come in this order, whatever the request says.
     pub newest_first: bool,
-    /// Of a thousand requests so many are struck, by one of these.
+    /// The number of requests in a thousand that are struck, each by one of these.
     pub api_rate: u64,
     pub api: Vec<ApiKind>,
     pub api_storms: Vec<Storm<Endpoint, ApiKind>>,
@@ -148,7 +149,7 @@ pub struct Weather {
     pub further: Vec<Endpoint>,
 }
 
-/// What a schedule has of faults at all: a random part of the kinds, and from none of them to a great many.
+/// The faults of a schedule: a random selection of kinds, and rates from zero to very high.
 #[derive(Debug, Clone)]
 pub struct Climate {
     api_rate: u64,
@@ -172,7 +173,7 @@ impl Climate {
         }
     }
 
-    /// One round's; some are calm, whatever the climate.
+    /// The weather of one round. Some rounds are calm in any climate.
     pub fn weather(&self, random: &mut Rng) -> Weather {
         let strength = pick(random, &[0, 1, 1, 2]);
         let mut weather = Weather {
@@ -230,7 +231,7 @@ impl Weather {
         Some(s3_fault(kind, &mut random))
     }
 
-    /// What becomes of one request hangs on nothing but where it stands.
+    /// Returns the random numbers for one request, which depend only on its place.
     fn chance(&self, place: &str, ordinal: u64) -> Rng {
         let bytes = place.bytes().chain(ordinal.to_le_bytes());
         let hash = bytes.fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -252,7 +253,7 @@ fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
     storms.iter().find(rages).map(|storm| storm.kind)
 }
 
-/// Whether this endpoint can do that without lying beyond all doubt.
+/// Whether this endpoint can have this fault without a lie that nobody could detect.
 fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Request) -> bool {
     use Endpoint::{AuditCount, AuditSearch, CaseList, FileEvents, SignIn, Users};
     let tells = if is_further { Tells::of(endpoint) } else { Tells::Nothing };
@@ -265,9 +266,9 @@ fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Req
         | ApiKind::Dropped
         | ApiKind::Late
         | ApiKind::Hang => true,
-        // A refused sign-in means that the credentials are wrong.
+        // A refused sign-in would mean that the credentials are wrong.
         ApiKind::Unauthorized => endpoint != SignIn,
-        // What a list began with, or counts, is not for anybody to doubt.
+        // Nobody can doubt a list's first page or its total.
         ApiKind::RepeatPage => !is_first_page(endpoint, request),
         ApiKind::ShiftPages | ApiKind::OldestFirst => {
             matches!(endpoint, AuditSearch | Users | CaseList) || tells == Tells::PagesAndTotal
@@ -296,15 +297,15 @@ fn is_first_page(endpoint: Endpoint, request: &Request) -> bool {
     }
 }
 
-/// What a further stream's list tells of itself, and so which lies can be seen through.
+/// The parts of a further stream's list besides rows. They decide which lies can be detected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tells {
-    /// It is no list in an object.
+    /// It isn't a list in an object.
     Nothing,
-    /// Pages without a total: only a first page must hold a list.
+    /// Pages without a total. Only the first page must have a list.
     Pages,
     PagesAndTotal,
-    /// One page, which must hold a list.
+    /// One page, which must have a list.
     All,
     AllAndTotal,
 }
@@ -355,7 +356,7 @@ fn api_fault(kind: ApiKind, random: &mut Rng) -> Fault {
         ApiKind::InvalidPageToken => Fault::InvalidPageToken,
         ApiKind::TimedOut => Fault::TimedOut,
         ApiKind::Problems => Fault::Problems("something is wrong".to_owned()),
-        // Too many: too few could agree with a page that lacks as many.
+        // Too high: a total that is too low could agree with a page that lacks as many rows.
         ApiKind::TotalOff => Fault::TotalOff(random.i64(1..4)),
     }
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks the templates: SAM, cfn-lint, checkov, that they are true to the code, and that the rights they give are those
-# that real runs need. Needs python3 with venv and the debug binaries, no AWS account. Arguments go to pytest:
+# Checks the templates with SAM, cfn-lint and checkov, that they agree with the code, and that real runs need exactly
+# the rights that they give. Needs python3 with venv and the debug binaries, no AWS account. Arguments go to pytest:
 # check.sh -k lifecycle
 set -eu
 
@@ -9,9 +9,9 @@ here=tests/template
 venv=target/venv-template
 cd "$root"
 
-# What sam would leave in the home directory goes below target/.
+# Files that sam would write to the home directory go below target/.
 export PYTHONPYCACHEPREFIX="$PWD/target/pycache" SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR="$root/target/sam" NO_PROXY=127.0.0.1
-# sam wants a region even where it asks AWS nothing.
+# sam needs a region even if it sends nothing to AWS.
 export AWS_DEFAULT_REGION=us-east-1
 
 tests/venv.sh template "$here/requirements.txt"

@@ -1,4 +1,4 @@
-"""The drivers of simulator and binary are those of the other tests."""
+"""Makes the other tests' drivers of simulator and binary importable."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether IAM policies allow a call: as much of IAM as the templates use, conditions included."""
+"""Decides whether IAM policies allow a call. Supports as much of IAM as the templates use, including conditions."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from rendered import listed
 
 
 def is_allowed(statements: list[dict[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> bool:
-    """An explicit denial wins, and what nothing allows is denied."""
+    """An explicit denial wins. What nothing allows is denied."""
     effects = {found["Effect"] for found in statements if applies(found, action, resource, context)}
     return effects == {"Allow"}
 

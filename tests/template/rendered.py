@@ -35,7 +35,7 @@ def parsed(text: str) -> bytes:
 
 
 class Rendered:
-    """With every intrinsic function worked out. A resource's Ref is its logical name in small letters."""
+    """The template with every intrinsic function evaluated. A resource's Ref is its logical name in lower case."""
 
     def __init__(self, template: dict[str, Any], **parameters: Any) -> None:
         self.template = template
@@ -58,7 +58,7 @@ class Rendered:
         return bool(self.of(self.template["Conditions"][condition]))
 
     def refused_by_rules(self) -> list[str]:
-        """What the template's rules say against these parameters."""
+        """The template's rules that these parameters violate."""
         return [
             assertion["AssertDescription"]
             for rule in self.template.get("Rules", {}).values()
@@ -156,6 +156,6 @@ def listed(value: Any) -> list[Any]:
 
 
 def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of a rendered role, or user."""
+    """The statements of a rendered role or user."""
     policies = role["Properties"].get("Policies", [])
     return [statement for policy in policies for statement in listed(policy["PolicyDocument"]["Statement"])]

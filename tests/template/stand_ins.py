@@ -1,4 +1,4 @@
-"""A stand-in on loopback: an S3 that enforces IAM, behind a proxy that writes down each call."""
+"""A stand-in on loopback: an S3 that enforces IAM, behind a proxy that logs each call."""
 
 import http.client
 import json
@@ -27,13 +27,13 @@ class Call:
 
     @property
     def needs(self) -> list[tuple[str, str, dict[str, str]]]:
-        """The rights: action, resource and what conditions look at."""
+        """The rights that a call needs: action, resource and context for conditions."""
         bucket, object_ = f"arn:aws:s3:::{self.bucket}", f"arn:aws:s3:::{self.bucket}/{self.key}"
         match self.method, bool(self.key):
             case "GET", False:
                 return [("s3:ListBucket", bucket, {"s3:prefix": self.query.get("prefix", "")})]
             case "GET" | "HEAD", True:
-                # That a key doesn't exist is told only to who may list it; S3 takes the key as the prefix.
+                # S3 says that a key doesn't exist only to callers who may list it. The key is the prefix then.
                 missing = [("s3:ListBucket", bucket, {"s3:prefix": self.key})] if self.status == 404 else []
                 return [("s3:GetObject", object_, {}), *missing]
             case "PUT", True:
@@ -83,7 +83,7 @@ def body_of(handler: BaseHTTPRequestHandler) -> bytes:
 
 
 class S3WithIam:
-    """moto, which enforces policies but no conditions: those are taken off here and judged by `policy`."""
+    """moto, which enforces policies but no conditions. Those are removed here and evaluated by `policy`."""
 
     def __enter__(self) -> Self:
         command = [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", "0"]
@@ -137,7 +137,7 @@ class S3WithIam:
         )
 
     def user(self, name: str, statements: list[dict[str, Any]]) -> tuple[str, str]:
-        """A user with these rights; the answer are its keys."""
+        """Creates a user with these rights. Returns its keys."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
         without_conditions = [{k: v for k, v in found.items() if k != "Condition"} for found in statements]
@@ -147,7 +147,7 @@ class S3WithIam:
         return keys["AccessKeyId"], keys["SecretAccessKey"]
 
     def enforce(self, *, after: int = 0) -> None:
-        """From now on, or after so many calls more, who calls is asked for its rights."""
+        """Enforces rights from now on, or after so many further calls."""
         connection = http.client.HTTPConnection(self.moto, timeout=30)
         connection.request("POST", "/moto-api/reset-auth", str(after).encode())
         assert connection.getresponse().status == 200

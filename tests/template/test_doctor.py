@@ -1,4 +1,4 @@
-"""`make doctor`, on an AWS whose every answer is said here."""
+"""`make doctor`, with an AWS whose answers are all given here."""
 
 import json
 import os
@@ -96,7 +96,7 @@ class Patient:
         self.answers["kms get-key-policy"] = {"Policy": json.dumps({"Statement": [statement]})}
 
     def see(self):
-        """What the doctor says, and whether there is something to mend."""
+        """Returns the doctor's output, and whether it found something to mend."""
         listed = ", ".join(json.dumps(f"{name}={value}") for name, value in self.parameters.items())
         config = self.config or f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
         (self.directory / "infra" / "samconfig.toml").write_text(config, "utf-8")
@@ -149,7 +149,7 @@ def test_nothing_is_changed(patient):
     for call in patient.calls.read_text("utf-8").splitlines():
         service, operation, *_ = call.split()
         assert re.match(r"get|describe|list|head", operation) or (service, operation) == ("lambda", "invoke"), call
-    # A secret's value is never asked for.
+    # A secret's value is never read.
     assert "get-secret-value" not in patient.calls.read_text("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The rights that the template gives, both ways: real runs of the real binary need no more, and no less."""
+"""The template's rights are exact: real runs of the real binary need all of them and no others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ VARIANTS = {
 
 @dataclass
 class Runs:
-    """What was run, what it called, and under which rights."""
+    """The runs' answers, their calls, and their rights."""
 
     s3: S3WithIam
     keys: tuple[str, str]
@@ -68,7 +68,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 
 def run_all(environment: dict[str, str], world: Simulator, operator: Any) -> dict[str, dict[str, Any]]:
-    """A first start that is broken off, a resume in another process, what a person asks for, and the proof."""
+    """A first run that is interrupted, one that continues it in another process, the actions by hand, and the proof."""
     binary, scheduled = BINARIES / "incydr-collector", {"source": "aws.scheduler"}
     answers = {}
 
@@ -88,7 +88,7 @@ def run_all(environment: dict[str, str], world: Simulator, operator: Any) -> dic
         day = {"from": f"{end[:11]}00:00:00Z", "to": end}
         replay = {"action": "replay", "prefix": "code42-replay/", "streams": ["audit"]} | day
         invoke("replay", replay)
-        # Somebody throws its checkpoint away: what is stored is found again.
+        # Somebody deletes the checkpoint. The collector finds its records again.
         state = environment["STATE_BUCKET"] or environment["S3_BUCKET"]
         beside = environment["CHECKPOINT_KEY"].rpartition("/")[0]
         for found in operator.list_objects_v2(Bucket=state, Prefix=f"{beside}/replay/")["Contents"]:
@@ -125,7 +125,7 @@ def test_each_write_names_its_encryption_where_it_is_asked_to(runs: Runs) -> Non
 def test_no_call_was_refused_for_want_of_a_right(runs: Runs) -> None:
     assert runs.s3.calls
     assert [call for call in runs.s3.calls if call.status == 403] == []
-    # The same with the conditions, which moto doesn't look at.
+    # The same with conditions, which moto doesn't evaluate.
     for call in runs.s3.calls:
         for action, resource, context in call.needs:
             assert is_allowed(runs.rights, action, resource, context), call
@@ -141,7 +141,7 @@ def test_no_right_is_one_that_no_run_uses(runs: Runs) -> None:
 
 
 def forbidden(runs: Runs, what: str) -> tuple[str, dict[str, Any], tuple[str, str, dict[str, str]]]:
-    """A call of boto3, and what it needs."""
+    """A call of boto3, and the right that it needs."""
     records, prefix = runs.variables["S3_BUCKET"], runs.variables["S3_PREFIX"]
     state, checkpoint = runs.variables["STATE_BUCKET"] or records, runs.variables["CHECKPOINT_KEY"]
     record = next(c.key for c in runs.s3.calls if c.method == "PUT" and c.key.startswith(prefix) and c.status == 200)

@@ -1,4 +1,5 @@
-"""infra/notify.yaml: each record of a new object is one event, with its rights and no more, and reaches whom it is for."""
+"""infra/notify.yaml: each record of a new object becomes one event, with exactly the rights that this needs, and
+reaches its receivers."""
 
 import gzip
 import json
@@ -35,7 +36,7 @@ def stack() -> Rendered:
 
 
 class Aws:
-    """S3 and EventBridge as the function sees them; what was asked of which is kept."""
+    """S3 and EventBridge as the function sees them. Logs the calls."""
 
     def __init__(self, objects: dict[str, list[Any]], refuses: int = 0) -> None:
         self.objects = {key: gzip.compress("".join(json.dumps(record) + "\n" for record in of).encode()) for key, of in objects.items()}
@@ -53,7 +54,7 @@ class Aws:
         return {"Body": body}
 
     def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:
-        # As AWS counts: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
+        # Sizes as AWS calculates them: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
         parts = [entry[part] for entry in Entries for part in ["Source", "DetailType", "Detail"]]
         parts += [resource for entry in Entries for resource in entry["Resources"]]
         assert 1 <= len(Entries) <= 10 and sum(len(part.encode()) for part in parts) <= 256 * 1024
@@ -79,7 +80,7 @@ def teller(stack: Rendered, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def notice(key: str) -> dict[str, Any]:
-    """As S3 tells EventBridge."""
+    """An event in the form in which S3 sends it to EventBridge."""
     return {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "records"}, "object": {"key": key}}}
 
 
@@ -202,7 +203,7 @@ def test_slack_and_tickets_are_told_of_what_is_grave(teller: Any, least: str) ->
     slack, tickets = (stack.resources[name]["Properties"]["EventPattern"] for name in ["ToSlack", "ToTickets"])
     assert matches(slack, critical) and matches(slack, closed) and matches(slack, stopped)
     assert matches(slack, low) == (least == "NONE")
-    # A ticket is made of what is open.
+    # A ticket is created for an open session.
     assert matches(tickets, critical) and matches(tickets, stopped) and not matches(tickets, closed)
 
 
@@ -215,7 +216,7 @@ def test_what_they_get_is_json_whatever_a_rule_is_called(stack: Rendered, teller
     transformer = target["InputTransformer"]
     body = transformer["InputTemplate"]
     for name, path in transformer["InputPathsMap"].items():
-        # A text outside of quotes comes with its own.
+        # Text outside of quotes includes the quotes of its values.
         body = body.replace(f"<{name}>", json.dumps(event["detail"][path.removeprefix("$.detail.")]))
     assert set(json.loads(body)) == fields
 

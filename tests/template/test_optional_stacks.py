@@ -1,4 +1,4 @@
-"""The stacks under infra/: true to the collector's stack, to what it reports, and to what is written about them."""
+"""The stacks under infra/ agree with the collector's stack, with its metrics, and with their documentation."""
 
 import json
 import re
@@ -13,7 +13,7 @@ INFRA = ROOT / "infra"
 SIEMS = sorted(path for path in (INFRA / "siem").glob("*.md") if path.name != "README.md")
 STACKS = sorted(path.name for path in INFRA.glob("*.yaml"))
 
-# What the collector writes, by its unit: its metrics in namespace IncydrCollector.
+# The metrics that the collector writes in the namespace IncydrCollector, by unit.
 OF_STREAMS = {
     "Records": "Count",
     "Objects": "Count",
@@ -32,6 +32,7 @@ OF_STREAMS = {
     "Failed": "Count",
     "ConfigErrors": "Count",
     "Expiring": "Count",
+    "Expired": "Count",
 }
 OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count"}
 
@@ -42,7 +43,7 @@ ACCESS = {
     "NoticesQueueArn": "arn:aws:sqs:us-east-1:123456789012:notices",
     "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1234",
 }
-# What Step Functions does to have its logs delivered, besides the deliveries.
+# The calls by which Step Functions sets up the delivery of its logs.
 LOGS_OTHERS = {"DescribeLogGroups", "DescribeResourcePolicies", "PutResourcePolicy"}
 BACKFILLER = "arn:aws:lambda:us-east-1:123456789012:function:backfiller"
 MONITORED = {
@@ -84,7 +85,7 @@ def alarms(rendered):
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_parameter_without_a_default_is_an_output_of_the_collectors_stack(collector, name):
-    """So `make deploy-extras` can fill it in."""
+    """`make deploy-extras` fills these in."""
     for parameter, facts in source(INFRA / name)["Parameters"].items():
         if "Default" not in facts:
             assert parameter in collector.outputs
@@ -106,7 +107,7 @@ def test_every_parameter_is_used_and_the_text_is_ascii(name):
     assert text.isascii()
     for parameter in source(INFRA / name)["Parameters"]:
         assert len(re.findall(rf"\b{parameter}\b", text)) > 1, parameter
-    # The partition is never written out, but where a pattern describes it.
+    # The partition is never written out, except in a pattern that describes it.
     assert not re.search(r"arn:aws:", re.sub(r"AllowedPattern:.*", "", text))
 
 
@@ -133,7 +134,7 @@ def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitori
 
 def test_what_matters_has_an_alarm(monitoring):
     watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
-    assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring"}
+    assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring", "Expired"}
     assert watched >= {"Stuck", "SetAside", "NotPermitted", "Drift", "ClockNotBelieved", "Stalled"}
     assert "ApproximateNumberOfMessagesVisible" in watched
 
@@ -146,10 +147,10 @@ def test_one_failed_tick_is_no_alarm_and_no_period_is_one_that_cloudwatch_refuse
     for name, alarm in found.items():
         period, times = int(alarm["Period"]), int(alarm["EvaluationPeriods"])
         assert period % 60 == 0 and period <= 86400, name
-        # CloudWatch looks back a day at most, or a week with periods of an hour and more.
+        # CloudWatch looks back a day at most, or a week if periods are an hour or longer.
         assert period * times <= (7 * 86400 if period >= 3600 else 86400), name
         if alarm["Namespace"] != "AWS/SQS":
-            # A period without a tick in it would be a pause where there is none.
+            # A period without a run would look like a pause.
             assert period * times >= every, name
     for name in ["RunsFail", "Lag", "Gap"]:
         assert int(found[name]["EvaluationPeriods"]) > 1 and int(found[name]["Period"]) >= every
@@ -186,12 +187,12 @@ def test_what_is_silent_because_it_is_disabled_is_no_alarm():
 
 
 def test_the_runbook_looks_for_a_throttled_tick_where_lambda_puts_it():
-    """Lambda takes an asynchronous event even where it is throttled, and gives it up when it is too old."""
+    """Lambda accepts an asynchronous event even while it throttles, and drops it when it is too old."""
     runbook = (INFRA / "runbook.md").read_text("utf-8")
     sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", runbook, re.MULTILINE))
     assert "EventAgeExceeded" in sections["Failed runs"] and "ReservedConcurrency" in sections["Failed runs"]
     assert "ReservedConcurrency" not in sections["Missed ticks"] and "#failed-runs" in sections["Missed ticks"]
-    # What waits in Lambda's queue and what was given up are told at one place.
+    # Events that wait in Lambda's queue and dropped ones are in the same section.
     invocations = source()["Resources"]["CollectorEventInvokeConfig"]["Properties"]
     assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
 
@@ -279,7 +280,7 @@ def test_sentinel_assumes_its_role_for_the_one_workspace():
     # The part of the stack's id that no other has.
     assert role["RoleName"] == "OIDC_incydr-collector-1234567db123" and role["ManagedPolicyArns"] == ["readrecords"]
     assert asked.outputs["SentinelRoleArn"]
-    # An account has one provider of an address.
+    # An account has one provider per address.
     existing = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace, SentinelProvider="EXISTING")
     assert "SentinelIdentities" not in existing.resources and "SentinelRole" in existing.resources
 
@@ -406,7 +407,7 @@ def test_a_queue_for_each_stream_is_read_and_no_other():
 
 @pytest.mark.parametrize("page", sorted((INFRA / "siem").glob("*.md")), ids=lambda page: page.name)
 def test_a_siems_page_names_what_there_is(page):
-    """Names of outputs and parameters, wherever a page writes one of their kind."""
+    """The names of outputs and parameters, wherever a page uses one."""
     stacks = [source(), source(INFRA / "siem-access.yaml")]
     there = {name for stack in stacks for part in ["Outputs", "Parameters"] for name in stack[part]}
     text = page.read_text("utf-8")
@@ -426,7 +427,7 @@ def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
     for said in ["not confirmed", "README.md#what-aws-answers-and-why", "**Older objects"]:
         assert said in text, said
     assert f"]({page.name})" in (INFRA / "siem" / "README.md").read_text("utf-8")
-    # Every link within the repository leads somewhere.
+    # Every link within the repository has a target.
     for place in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / place).exists(), place
 
@@ -471,7 +472,7 @@ def next_of(state):
 
 
 def test_the_state_machine_is_one_that_cfn_lint_takes(backfill):
-    """It looks at no definition that has parameters in it."""
+    """cfn-lint checks no definition that contains parameters."""
     properties = {"DefinitionString": json.dumps(definition(backfill)), "RoleArn": "arn:aws:iam::123456789012:role/r"}
     resources = {"Backfill": {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}}
     assert lint(json.dumps({"Resources": resources}), config=ManualArgs(regions=["us-east-1"])) == []
@@ -534,7 +535,7 @@ def test_a_backfill_may_invoke_its_function_and_run_its_shards_and_nothing_else(
         ("states:RedriveExecution", f"{states}:execution:Backfill.Name/Shards:*"),
     }
     assert definition(backfill)["States"]["Shards"]["Label"] == "Shards"
-    # Of the logs' content it may neither read nor write any.
+    # It may neither read nor write the content of logs.
     logs = {action.removeprefix("logs:") for action, _ in found if action.startswith("logs:")}
     assert all("Deliver" in action or action in LOGS_OTHERS for action in logs)
     (trusted,) = backfill.resources["BackfillRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
@@ -543,7 +544,7 @@ def test_a_backfill_may_invoke_its_function_and_run_its_shards_and_nothing_else(
 
 
 def made(*given):
-    """What `make backfill` would do."""
+    """The commands that `make backfill` would run."""
     command = ["make", "-n", "--no-print-directory", "-C", ROOT, "backfill", *given]
     return subprocess.run(command, text=True, capture_output=True)
 
@@ -606,14 +607,14 @@ def test_a_table_has_its_partitions_where_the_collector_puts_objects():
 
 
 def test_a_line_is_one_column():
-    """Whatever a record holds: the separator can't stand in JSON but escaped."""
+    """The separator can't occur unescaped in JSON, so a record is always one column."""
     serde = tables()["audit"]["TableInput"]["StorageDescriptor"]["SerdeInfo"]["Parameters"]
     assert serde["field.delim"] == "\x01"
     assert "\x01" not in json.dumps({"text": "\x01"})
 
 
 def test_saved_queries_read_tables_that_there_are_and_no_more_days_than_they_say():
-    """Those over the tables; tests/answers asks it of those over the views."""
+    """For queries over the tables. tests/answers checks those over the views."""
     resources = source(INFRA / "athena.yaml")["Resources"].items()
     queries = [
         found["Properties"]

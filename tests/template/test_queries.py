@@ -1,5 +1,5 @@
-"""The saved queries of infra/athena.yaml, translated for DuckDB and run there over what the real binary stored: they
-find what is counted here by hand. And Glue's tables lie where the records do."""
+"""The saved queries of infra/athena.yaml, translated for DuckDB and run over the binary's stored records, find what is
+counted here by hand. Glue's tables have the records' locations."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ TABLES = {
     for found in STACK.resources.values()
     if found["Type"] == "AWS::Glue::Table" and found["Properties"]["TableInput"]["TableType"] == "EXTERNAL_TABLE"
 }
-# Those over the tables; tests/answers runs those over the views.
+# The queries over the tables. tests/answers runs those over the views.
 QUERIES = {
     name: found["Properties"]["QueryString"]
     for name, found in STACK.resources.items()
@@ -51,7 +51,7 @@ class Lake:
         return [json.loads(line) for key in keys for line in lines(self.directory / key)]
 
     def of_days(self, table: str, days: int = 7) -> list[Record]:
-        """Of today and so many days before."""
+        """The records of today and of so many days before."""
         keys = [path.relative_to(self.directory).as_posix() for path in self.directory.glob(f"code42/{table}/*/*/*")]
         return self.records([key for key in keys if partition(key)["dt"] >= str(self.today - timedelta(days))])
 
@@ -80,7 +80,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         duck.begin()
         today = duck.execute("SELECT current_date").fetchone()[0]
         for key in stored:
-            # As much again in each hour of the first day that is asked for, and in the last that is not.
+            # A copy in each hour of the first day that a query reads, and of the last day that it doesn't.
             for days, hour in [(8, 23), *((7, hour) for hour in range(24))]:
                 copy = directory / expanded(key, dt=str(today - timedelta(days)), hour=f"{hour:02}") / Path(key).name
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 
 def of_zoe(event: Record) -> list[Record]:
-    """As real ones may be: with nulls where the simulator's events have none, and times without a fraction."""
+    """Records like real ones: with nulls where the simulator's events have none, and times without a fraction."""
     nowhere = {"destination": {"category": None, "name": None}}
     dropbox = {"destination": {"category": "Cloud Storage", "name": "Dropbox"}}
     unknown = {"user": {"email": None}, "file": {"name": None}, "risk": {"score": None, "severity": None}}
@@ -108,7 +108,7 @@ def of_zoe(event: Record) -> list[Record]:
 
 
 def lines(path: Path) -> list[str]:
-    """As Athena splits them; gzip goes by the key's end."""
+    """Splits lines as Athena does, which recognises gzip by the key's ending."""
     assert path.suffix == ".gz"
     found = gzip.decompress(path.read_bytes()).decode()
     assert found.endswith("\n") and "\r" not in found
@@ -120,7 +120,7 @@ def partition(key: str) -> dict[str, str]:
 
 
 def expanded(key: str, **values: str) -> str:
-    """The place of a partition in the table that the key belongs to, below the bucket."""
+    """The location of a key's partition in its table, below the bucket."""
     place = TABLES[key.split("/")[1]]["Parameters"]["storage.location.template"]
     for name, value in values.items():
         place = place.replace(f"${{{name}}}", value)
@@ -128,7 +128,7 @@ def expanded(key: str, **values: str) -> str:
 
 
 def as_glue_has_it(table: dict[str, Any], directory: Path) -> str:
-    """The table in DuckDB: the same place, separator, columns and partitions."""
+    """The table in DuckDB, with the same location, separator, columns and partitions."""
     parameters = table["StorageDescriptor"]["SerdeInfo"]["Parameters"]
     place = re.sub(r"\$\{\w+\}", "*", table["Parameters"]["storage.location.template"])
     types = {"string": "VARCHAR"}
@@ -163,7 +163,7 @@ def test_a_query_is_athenas_sql_over_columns_that_its_table_has(name: str) -> No
         for table, found in TABLES.items()
     }
     query = sqlglot.parse_one(QUERIES[name], read="athena")
-    # Refuses a column that there isn't.
+    # Fails if a column doesn't exist.
     qualify(query.copy(), schema=columns, dialect="athena")
     assert {table.name for table in query.find_all(exp.Table)} <= set(TABLES)
     assert list(query.find_all(exp.Anonymous)) == [], "a function that sqlglot doesn't know of Athena"
@@ -188,7 +188,7 @@ def grouped(records: list[Record], key: Callable[[Record], Row]) -> dict[Row, li
 
 
 def highest(value: int | None) -> tuple[bool, int]:
-    """Puts the highest first, and null last whatever the direction, as Trino does."""
+    """Sorts the highest first and null last in either direction, as Trino does."""
     return value is None, -(value or 0)
 
 
@@ -197,7 +197,7 @@ def by_text(row: Row) -> list[tuple[bool, str]]:
 
 
 def moment(text: str) -> datetime:
-    """To the microsecond, as DuckDB has it; Athena cuts to the millisecond."""
+    """Microseconds, as in DuckDB. Athena cuts to milliseconds."""
     return datetime.fromisoformat(text)
 
 
@@ -223,7 +223,7 @@ def test_who_moved_files_where(lake: Lake) -> None:
     assert rows[-1] == (None, None, None, 21 * 25, 0, None, None)
     assert len(rows) > 100
     assert lake.run(QUERIES["WhoMovedFiles"]) == rows[:100]
-    # What the limit hides is in order as well, nulls last.
+    # The rows behind the limit are in order as well, nulls last.
     unlimited = QUERIES["WhoMovedFiles"].replace("LIMIT 100", "LIMIT 1000")
     assert lake.run(unlimited) == rows
 
@@ -242,7 +242,7 @@ def test_what_one_person_did(lake: Lake) -> None:
         for event in lake.of_days("file_events")
         if event["user"]["email"] == "Zoë@example.com"
     ]
-    # The copies of an event are the same row, so that it doesn't matter which of them comes first.
+    # The copies of an event are the same row, so their order doesn't matter.
     rows.sort(key=lambda row: row[0], reverse=True)
     query = QUERIES["WhatOnePersonDid"]
     assert query.count("somebody@example.com") == 1
@@ -261,6 +261,6 @@ def test_who_did_what_in_the_console(lake: Lake) -> None:
         rows.append((*key, len(events), times[0], times[-1]))
     rows.sort(key=lambda row: (-row[3], by_text(row[:3])))
     assert len(rows) > 200 and any(row[4] < row[5] for row in rows[:200])
-    # There is more, a day further back, which isn't asked for.
+    # There are more records a day earlier, which the query doesn't read.
     assert len(lake.of_days("audit", 8)) == len(lake.of_days("audit")) + 700
     assert lake.run(QUERIES["WhoChangedTheConsole"]) == rows[:200]

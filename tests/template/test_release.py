@@ -1,4 +1,4 @@
-"""What a release consists of, made with a stand-in for the compiler: `make release` itself takes minutes."""
+"""The files of a release, made with a stand-in for the compiler. `make release` itself takes minutes."""
 
 import ast
 import hashlib
@@ -25,7 +25,7 @@ import pages  # noqa: E402  (the check of the repository's own links)
 VERSION = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
 NAME = f"incydr-collector-{VERSION}"
 RESPONDER = f"incydr-responder-{VERSION}"
-# Both processors, whichever this machine has; what is asked for anything else is the real cargo's to answer.
+# Both processors, whichever this machine has. The real cargo answers everything else.
 CARGO = """#!/bin/sh
 case "$*" in
 build*|*lambda\\ build*)
@@ -153,7 +153,7 @@ def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothi
         assert component["hashes"] and component["licenses"], component
     zipped = hashlib.sha256((made / f"{NAME}-{arch}.zip").read_bytes()).hexdigest()
     assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": zipped}]
-    # Every one of them is there for another.
+    # Each of them is a dependency of another.
     known = {bom["metadata"]["component"]["bom-ref"], *crates}
     assert {dependency["ref"] for dependency in bom["dependencies"]} == known
     assert {ref for dependency in bom["dependencies"] for ref in dependency["dependsOn"]} < known
@@ -166,7 +166,7 @@ def test_the_packaged_template_takes_the_zip_and_is_the_template_else(made):
     assert Rendered(packaged, CodeBucket="releases").refused_by_rules() == []
     code = Rendered(packaged, CodeBucket="releases").resources["Collector"]["Properties"]["Code"]
     assert code == {"S3Bucket": "releases", "S3Key": f"{NAME}-arm64.zip"}
-    # Without a bucket it says so, rather than look for a directory.
+    # Without a bucket it reports that, and doesn't look for a directory.
     assert Rendered(packaged).refused_by_rules()
     application = packaged["Metadata"]["AWS::ServerlessRepo::Application"]
     assert application.pop("LicenseUrl") == "LICENSE" and application.pop("ReadmeUrl") == "README.md"
@@ -219,7 +219,7 @@ def test_the_workflow_runs_make_on_both_processors_and_nothing_that_only_works_t
 
 
 def built(directory, *arguments, says, code=0):
-    """tests/build.sh with a stand-in for cargo."""
+    """Runs tests/build.sh with a stand-in for cargo."""
     (directory / "cargo").write_text(f"#!/bin/sh\ncat <<'E'\n{says}\nE\nexit {code}\n", "utf-8")
     (directory / "cargo").chmod(0o755)
     environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""The responder's stack: true to the code, and the rights it gives, both ways."""
+"""The responder's stack agrees with the code, and its rights are exact."""
 
 import gzip
 import json
@@ -56,7 +56,7 @@ def test_nothing_is_allowed_by_default_and_what_is_dangerous_needs_approval():
 def test_the_function_gets_the_settings_that_it_reads_with_the_defaults_of_the_code():
     variables = rendered().resources["Responder"]["Properties"]["Environment"]["Variables"]
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', code("settings").split("#[cfg(test)]")[0]))
-    # The alias is the stack's own, and has the code's name.
+    # The alias is the stack's own, with the code's name.
     assert read - set(variables) == {"APPROVALS_ALIAS"}
     assert rendered().resources["ApprovedAlias"]["Properties"]["Name"] == "approved" and '"approved"' in code("settings")
     for name in ["MAX_TARGETS", "DAILY_LIMIT"]:
@@ -137,7 +137,7 @@ def test_the_state_machine_brings_what_was_approved_by_the_alias_and_a_day_witho
     }
     assert states["Ask"]["Parameters"]["FunctionName"].endswith(":responder")
     assert states["Act as approved"]["Parameters"]["FunctionName"] == "approvedalias"
-    # A token in the log would let whoever reads it approve.
+    # Whoever could read a token in the log could approve.
     assert stack.resources["Respond"]["Properties"]["LoggingConfiguration"]["IncludeExecutionData"] is False
     invoking = [
         (name, resource)
@@ -183,7 +183,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[tuple[S3WithIam, list[dict[
 
 
 def respond(environment: dict[str, str], world: Simulator, operator: Any) -> dict[str, Any]:
-    """A request, the same again, one that waits, a list that isn't there and one that is, and a case's events."""
+    """A request, its repetition, one that waits for approval, a missing list, an existing one, and a case's events."""
     (session,) = [json.loads(raw)["sessionId"] for raw in world.add("sessions", 1)]
     (actor,) = [json.loads(raw) for raw in world.add("actors", 1)]
     world.push("watchlists", json.dumps({"watchlistId": "w", "listType": "DEPARTING_EMPLOYEE", "title": "Leavers"}))
@@ -206,7 +206,7 @@ def respond(environment: dict[str, str], world: Simulator, operator: Any) -> dic
         operator.put_object(Bucket=environment["S3_BUCKET"], Key=key, Body=rows.encode())
         ask("leavers", "leavers.sync", key=key)
         ask("archive", "case.update", number=70, status="ARCHIVED")
-    # What waits for approval may be done at once by a stack that asks for none.
+    # A stack without approvals may do at once what would wait for one.
     stored = f"{environment['S3_PREFIX']}case_file_events/dt=2026-01-01/hour=00/x.ndjson.gz"
     line = json.dumps({"_caseNumber": 70, "event": {"id": "e-1"}}) + "\n"
     operator.put_object(Bucket=environment["S3_BUCKET"], Key=stored, Body=gzip.compress(line.encode()))

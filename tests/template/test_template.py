@@ -1,4 +1,5 @@
-"""The template is true to the code: it sets what the code reads, and allows what the code calls."""
+"""The template agrees with the code: it sets the variables that the code reads, and allows the calls that the code
+makes."""
 
 import json
 import re
@@ -10,7 +11,7 @@ from botocore import xform_name
 from policy import is_allowed
 from rendered import ROOT, TEMPLATE, Rendered, listed, source, statements
 
-# Where the right has another name than the call.
+# Calls whose right has another name.
 ACTION_OF_CALL = {
     "s3:HeadObject": "s3:GetObject",
     "s3:HeadBucket": "s3:ListBucket",
@@ -35,7 +36,7 @@ STATE_KEY = f"{KEY}-state"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:incydr-AbCdEf"
 
-# Every way in which the stack can differ in its resources.
+# Every way in which a stack's resources can differ.
 VARIANTS = {
     "as it is": {},
     "own key": {"KmsKeyArn": "CREATE"},
@@ -59,11 +60,11 @@ VARIANTS = {
     "own authority": {"CaBundleLayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:ca:1"},
 }
 
-# Read by the AWS SDK.
+# Variables that the AWS SDK reads.
 CLIENTS_OWN = {"AWS_USE_FIPS_ENDPOINT"}
-# What no stack needs: sizes that are right for everybody.
+# Settings that no stack needs, because their defaults suit everybody.
 NOT_OFFERED = {"PAGE_SIZE", "AUDIT_PAGE_SIZE", "GZIP_LEVEL"}
-# Defaults that stand in the code in another shape.
+# Defaults that the code writes in another form.
 DEFAULT_ELSEWHERE = {
     "SETTLE_SECONDS": ("file_events=120,audit=330", "Settle { file_events: 120 * SECOND, audit: 330 * SECOND }"),
     "FE_PAGE_SIZE": ("5000", '"FE_PAGE_SIZE", 5_000,'),
@@ -79,7 +80,7 @@ def template():
 
 @pytest.fixture(scope="module")
 def deployed(template):
-    """The resources as they are by default."""
+    """The resources with the default parameters."""
     return Rendered(template).resources
 
 
@@ -110,7 +111,7 @@ def variables(rendered):
 
 
 def production_code(path):
-    """A Rust file without comment lines and without its tests, which stand at its end."""
+    """A Rust file without comment lines and without its tests, which are at its end."""
     code = path.read_text("utf-8").split("#[cfg(test)]\nmod ")[0]
     return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("//"))
 
@@ -138,7 +139,7 @@ def actions_called():
 
 
 def default_in_code(variable, value):
-    """Whether the settings take this value for an absent variable."""
+    """Whether the settings use this value if the variable is absent."""
     return re.search(rf'"{variable}"[^"]*"?{re.escape(str(value))}["),]', settings_code())
 
 
@@ -162,7 +163,7 @@ def test_every_required_setting_is_set(variant):
 def test_every_default_is_the_one_of_the_settings(template):
     set_by_the_stack = {"INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET", "S3_BUCKET_OWNER"}
     for variable, value in variables(Rendered(template)).items():
-        # No default, or an empty one, which counts as absent.
+        # It has no default, or an empty one, which counts as absent.
         if not value or variable in set_by_the_stack | set(DEFAULT_ELSEWHERE):
             continue
         assert default_in_code(variable, value), f"{variable}={value}"
@@ -178,7 +179,7 @@ def test_all_variables_together_are_no_more_than_lambda_takes(template):
         if facts["Type"] == "String" and facts.get("MaxLength")
     }
     held = variables(Rendered(template, BaseUrl="https://api.gov.code42.com", **longest))
-    # Buckets and secret are at most so long, and the streams are all there are.
+    # Buckets and secret have the greatest length, and all streams are enabled.
     rest = 63 * 2 + 200 + 300
     assert sum(len(name) + len(str(value)) for name, value in held.items()) + rest < 4096
 
@@ -208,7 +209,7 @@ def test_the_two_functions_differ_in_nothing_but_their_time_and_what_is_reserved
     live, backfiller = (variant.resources[name]["Properties"] for name in ["Collector", "Backfiller"])
     differ = {name for name in live | backfiller if live.get(name) != backfiller.get(name)}
     assert {"Description", "Timeout"} <= differ <= {"Description", "Timeout", "ReservedConcurrentExecutions"}
-    # It takes nothing of the live one's share, and Lambda gives no longer time.
+    # It takes nothing of the live function's share, and has Lambda's longest timeout.
     assert "ReservedConcurrentExecutions" not in backfiller
     assert backfiller["Timeout"] == 900
     assert live["Environment"]["Variables"] and live["LoggingConfig"]
@@ -343,8 +344,8 @@ def test_buckets_are_closed_encrypted_versioned_and_swept(variant):
 
 
 def test_no_lifecycle_touches_what_the_checkpoint_or_a_manifest_names(variant):
-    """Current objects expire only below S3Prefix, and only where that was asked for; but for what was known, which is
-    stored anew each month."""
+    """Current objects expire only below S3Prefix, and only if that was chosen. Known records are the exception, because
+    they are stored again each month."""
     known = f"{variant.values['StatePrefix']}known/"
     for resource in variant.resources.values():
         for rule in resource["Properties"].get("LifecycleConfiguration", {}).get("Rules", []):
@@ -401,7 +402,7 @@ def test_a_failed_run_is_reported_and_never_run_again(deployed, template):
 
 def test_the_schedule_sends_an_event_that_means_the_scheduled_work(deployed):
     assert json.loads(schedule(deployed)["Target"]["Input"]) == {"source": "aws.scheduler"}
-    # A name would clash with a second stack's.
+    # A name would collide with a second stack's.
     assert "Name" not in schedule(deployed)
 
 
@@ -435,20 +436,20 @@ def test_each_interval_fits_what_the_collector_promises(template, interval):
     number, unit = interval.split("-")
     assert every == int(number) * {"minute": 1, "hour": 60, "day": 1440}[unit.rstrip("s")]
 
-    # What is tried again is over when the next tick comes.
+    # Retries end before the next scheduled run.
     (invocations,) = [it for it in rendered.resources.values() if it["Type"] == "AWS::Lambda::EventInvokeConfig"]
     assert 60 <= invocations["Properties"]["MaximumEventAgeInSeconds"] <= min(every * 60, 21600)
     assert schedule(rendered.resources)["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] <= every * 60
 
     held = variables(rendered)
     settle = [int(part.split("=")[1]) / 60 for part in held["SETTLE_SECONDS"].split(",")]
-    # A session that changes is seen again at least twice before it is too old to be read again.
+    # A session that changes is read again at least twice before it is too old.
     assert 2 * every <= held["SESSIONS_RESCAN_HOURS"] * 60
-    # The longest that a record can wait, a run missed: long before the warning that it is about to be lost.
+    # The longest delay of a record, if a run is missed, is far shorter than the warning before its expiry.
     retention = min(int(days) for days in re.findall(r"retention: Some\((\d+) \* DAY\)", code_below("incydr/facts/*.rs")))
     (warned,) = re.findall(r"EXPIRES_SOON: i64 = (\d+) \* HOUR", code_below("actions/*.rs"))
     assert 2 * every + max(settle) < retention * 1440 - int(warned) * 60
-    # A window is counted once more after the last of these, within what the API keeps.
+    # A window is counted again after the last of these times, within the API's retention.
     assert max(map(int, held["RECONCILE_MINUTES"].split(","))) + every < retention * 1440
 
 
@@ -465,7 +466,7 @@ def test_the_log_that_is_kept_is_in_no_later_stacks_way(deployed):
 
 
 def test_by_default_no_concurrency_is_reserved(deployed):
-    """A new account has 10 in all, and none of the last 100 can be reserved."""
+    """A new account has a concurrency of 10 in all, and the last 100 can't be reserved."""
     assert "ReservedConcurrentExecutions" not in deployed["Collector"]["Properties"]
 
 
@@ -559,7 +560,7 @@ def test_the_console_asks_in_groups_for_every_parameter_once_and_for_few_at_firs
     assert all(group["Label"]["default"] for group in form["ParameterGroups"])
     first = [parameter for group in groups[:3] for parameter in group]
     assert len(first) <= 10
-    # What has no default is seen at once, and so is what a deployment without a build can't do without.
+    # Parameters without a default are shown at once, and so are those that a deployment without a build needs.
     needed = {name for name, facts in template["Parameters"].items() if "Default" not in facts}
     assert needed | {"CodeBucket", "CodeKey", "Architecture"} <= set(first)
 
@@ -580,5 +581,5 @@ def test_the_application_repository_would_take_its_metadata(template):
 
 
 def test_the_template_is_ascii():
-    """CloudFormation shows a question mark for anything else."""
+    """CloudFormation shows a question mark for any other character."""
     assert TEMPLATE.read_bytes().isascii()

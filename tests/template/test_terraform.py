@@ -1,4 +1,4 @@
-"""The Terraform module is true to the template that it wraps: its HCL is read, and held against it."""
+"""The Terraform module agrees with the template that it wraps. Its HCL is parsed and compared."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from rendered import ROOT, source
 
 MODULE = ROOT / "infra" / "terraform"
-# SAM builds the zip, Terraform doesn't: so it asks for it.
+# SAM builds the zip, Terraform doesn't, so it is a variable.
 REQUIRED = {"CodeBucket", "CodeKey"}
 BOOLEAN = ["true", "false"]
 
@@ -20,7 +20,7 @@ def read(name):
 
 
 def plain(value):
-    """A value of the reader's, which keeps quotes around text and ${} around expressions."""
+    """A parsed value. The parser keeps quotes around text and ${} around expressions."""
     if isinstance(value, str) and value.startswith('"'):
         return json.loads(value).replace("$${", "${")
     if isinstance(value, str):
@@ -45,7 +45,7 @@ def quoted(text):
 
 
 def limits(name, facts):
-    """What the template says of a parameter, as a condition of Terraform's."""
+    """The template's limits of a parameter, as Terraform's condition."""
     variable = f"var.{in_terraform(name)}"
     if facts.get("AllowedValues") == BOOLEAN or "List" in facts["Type"]:
         return []
@@ -54,7 +54,7 @@ def limits(name, facts):
         found.append(f"contains([{', '.join(as_hcl(facts, value) for value in facts['AllowedValues'])}], {variable})")
     if "AllowedPattern" in facts:
         pattern = facts["AllowedPattern"]
-        # Terraform's patterns look nowhere ahead.
+        # Terraform's patterns have no lookahead.
         if ahead := re.match(r"\^\(\?!([^)]*)\)", pattern):
             found.append(f"!startswith({variable}, {quoted(ahead[1])})")
             pattern = "^" + pattern[ahead.end() :]
@@ -121,7 +121,7 @@ def test_every_limit_of_a_parameter_is_one_of_its_variable(template, variables):
         required = [f'var.{in_terraform(name)} != ""'] if name in REQUIRED else []
         assert [plain(rule["condition"]) for rule in rules] == limits(name, facts) + required, name
         for rule in rules:
-            # It names the variable, and is a sentence, as Terraform asks.
+            # It names the variable and is a sentence, as Terraform requires.
             message = plain(rule["error_message"])
             assert message.startswith(in_terraform(name) + " must ") and message.endswith(".")
 
@@ -139,7 +139,7 @@ def test_the_module_wraps_the_template_itself(stack):
     (local,) = read("main.tf")["locals"]
     path = plain(local["template"]).replace("${path.module}", str(MODULE))
     assert (MODULE / path).resolve() == ROOT / "template.yaml"
-    # As text CloudFormation would take no more than 51,200 bytes.
+    # CloudFormation takes at most 51,200 bytes as text.
     assert "template_body" not in stack and "aws_s3_object.template.key" in stack["template_url"]
     assert [plain(capability) for capability in stack["capabilities"]] == ["CAPABILITY_IAM"]
 
@@ -180,7 +180,7 @@ GIVEN = {"base_url": "https://api.us.code42.com", "code_bucket": "releases", "co
     ],
 )
 def test_terraform_takes_and_refuses_as_the_template_does(tmp_path, more, refused):
-    """Only the variables: what the provider of AWS is needed for can't be run without it."""
+    """Checks only the variables. Whatever needs the AWS provider can't run without it."""
     shutil.copy(MODULE / "variables.tf", tmp_path)
     given = [f"-var={name}={value}" for name, value in (GIVEN | more).items()]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The documented commands do what is documented."""
+"""The documented commands have the documented effect."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def typed(tmp_path):
 
 
 def choose(typed, architecture):
-    """As docs/deploy.md says: in samconfig.toml, in the list that is there."""
+    """Chooses the architecture as docs/deploy.md says: in samconfig.toml, in the existing list."""
     config = typed.directory / "infra" / "samconfig.toml"
     text = config.read_text("utf-8")
     if architecture:
@@ -34,7 +34,7 @@ def test_one_place_decides_for_which_processor_is_built_and_deployed(typed, arch
     (build,) = [asked for asked in typed.asked("cargo") if asked.startswith("lambda build")]
     assert [word for word in build.split() if "arm" in word or "86" in word or "target" in word] == flag
     assert "--bin incydr-collector" in build
-    # Both read the one list.
+    # Both read the same list.
     options = [re.search(r"--config-file (\S+) --config-env (\S+)", asked).groups() for asked in typed.asked("sam")]
     assert [asked.split()[0] for asked in typed.asked("sam")] == ["build", "deploy"] and len(set(options)) == 1
     config = tomllib.loads((typed.directory / "infra" / "samconfig.toml").read_text("utf-8"))

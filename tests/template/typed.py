@@ -1,4 +1,5 @@
-"""What a person types, in a copy of what it needs, with stand-ins for what would build or deploy."""
+"""Commands as a person types them, in a copy of the files that they need, with stand-ins for the tools that build or
+deploy."""
 
 import os
 import shutil
@@ -10,7 +11,7 @@ from rendered import ROOT
 
 TOOLS = Path(sys.executable).parent
 
-# Notes what it is asked for, and leaves a program's header for the processor that it was asked for, or that it is told.
+# Logs its arguments, and writes a program's header for the processor that is asked for or set.
 CARGO = """#!/bin/sh
 echo "cargo $*" >>"$ASKED"
 case "$*" in

@@ -1,4 +1,4 @@
-//! Actors' profiles: one request for each that is new or has changed, and for the others once a day.
+//! Actors' profiles: one request for each new or changed actor, and for the others once a day.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,8 @@ async fn actors(n: usize, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder)
 }
 
 impl Rig {
-    /// A run that is complete: how many it stored, and for whom it asked.
+    /// Makes a run that must be complete. Returns how many records it stored, and the actors whose profiles it
+    /// requested.
     async fn profiles(&self) -> (u64, Vec<String>) {
         self.sim.api.clear_log();
         let answer = self.run().await;
@@ -32,7 +33,8 @@ impl Rig {
         requests.iter().map(|request| request.path.rsplit('/').next().unwrap().to_owned()).collect()
     }
 
-    /// As if every profile had been asked for so much earlier; of those named yet another hour.
+    /// Moves the times at which the profiles were requested back by so many hours, and those of the named actors by one
+    /// more.
     async fn asked_earlier(&self, hours: i64, named: &[&Record]) {
         let named: BTreeSet<String> = named.iter().map(|record| record.id.to_string()).collect();
         self.edit_known(STREAM, |line| {
@@ -71,7 +73,7 @@ async fn what_the_list_does_not_show_is_found_within_a_day() {
     rig.profiles().await;
     let leaves =
         rig.sim.world.change(Dataset::Actors, &actors[3].id, |raw| with_member(raw, "endDate", "\"2026-12-24\""));
-    assert_eq!(rig.profiles().await, (0, Vec::new()), "nobody can tell");
+    assert_eq!(rig.profiles().await, (0, Vec::new()), "the list doesn't show it");
     rig.asked_earlier(23, &[]).await;
     assert_eq!(rig.profiles().await, (0, Vec::new()), "not a day ago");
     rig.asked_earlier(1, &[]).await;
@@ -84,7 +86,7 @@ async fn what_the_list_does_not_show_is_found_within_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_have_changed_takes_a_fifth_of_the_budget_and_the_oldest_come_first() {
     let (rig, actors) = actors(40, |lambda| lambda.env("REQUESTS_PER_MINUTE", "60")).await;
-    // The budget holds up the first run, which needs 41.
+    // The budget delays the first run, which needs 41 requests.
     assert_eq!(rig.profiles().await.0, 40);
     let oldest: Vec<&Record> = actors.iter().skip(20).step_by(4).collect();
     rig.asked_earlier(30, &oldest).await;
@@ -94,7 +96,7 @@ async fn what_may_have_changed_takes_a_fifth_of_the_budget_and_the_oldest_come_f
     assert_eq!(asked.len(), 12, "of 60 a minute");
     assert!(oldest.iter().all(|actor| asked.iter().any(|id| **id == *actor.id)), "{asked:?}");
     let kept = rig.stored(STREAM).await;
-    assert_eq!(tombstones(&kept).len(), 0, "who was not asked for is still there");
+    assert_eq!(tombstones(&kept).len(), 0, "profiles not requested stay");
     assert_eq!(kept.len(), 40);
 }
 
@@ -136,7 +138,7 @@ async fn a_change_that_was_seen_is_asked_for_also_where_the_reading_that_saw_it_
     let (rig, actors) = actors(12, |lambda| lambda.env("PAGE_SIZE", "5")).await;
     rig.profiles().await;
     let changed = rig.sim.world.change(Dataset::Actors, &actors[0].id, |raw| with_member(raw, "active", "false"));
-    // The list breaks off after the page that shows the change, or no profile answers.
+    // Either the list breaks off after the page with the change, or no profile answers.
     for endpoint in [Endpoint::Actors, Endpoint::ActorDetail] {
         let nth = if endpoint == Endpoint::Actors { 2 } else { 1 };
         rig.sim.faults.from(endpoint, nth, Fault::Status(500, "{}".into()));

@@ -1,4 +1,4 @@
-//! What the API does wrong: each status fails visibly, what may be retried is, and the streams beside it go on.
+//! Faults of the API. Each status is reported, retryable ones are retried, and other streams continue.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ async fn each_status_that_stays_fails_its_stream_visibly_and_no_other() {
         (Fault::Dropped, "ThirdPartyGenericError"),
         (Fault::Unauthorized, "ThirdPartyGenericError"),
     ];
-    // All at once: they wait for retries.
+    // Side by side, because each of them waits for retries.
     join_all(faults.into_iter().map(async |(fault, error_type)| {
         let rig = Rig::new().await;
         rig.populate();

@@ -1,4 +1,4 @@
-//! When what is stuck is tried again: in the next run, then after pauses that double; at once after a restart.
+//! The next try of what is stuck: in the next run, then after pauses that double; at once after a restart.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::stuck::{NEAR, assert_stuck, miscounts};
 
 const RUNS: usize = 14;
 
-/// In which of so many runs, the first being 1, something was asked for, by `asks`; and when that run began.
+/// Returns the runs, counted from 1, in which the thing was requested according to `asks`, and when they began.
 async fn tried(rig: &Rig, stream: &str, asks: impl Fn(&Rig) -> usize) -> Vec<(usize, Instant)> {
     let mut tried = Vec::new();
     for run in 1..=RUNS {
@@ -34,7 +34,7 @@ fn assert_backs_off(tried: &[(usize, Instant)]) {
     assert_eq!(runs[..2], [1, 2], "it is tried again by the next run: {runs:?}");
     assert!(runs.len() <= 6, "of {RUNS} runs these tried it: {runs:?}");
     let pauses: Vec<Duration> = tried.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
-    // A run takes some time to come to it.
+    // A run takes some time before the request.
     let slack = Duration::from_millis(500);
     assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1] + slack), "the pauses grow: {pauses:?}");
 }
@@ -50,7 +50,7 @@ async fn an_id_that_is_stuck_is_tried_in_the_next_run_and_then_ever_more_rarely(
     };
     assert_backs_off(&tried(&rig, "cases", of_it).await);
     let before = rig.stuck("cases").await;
-    // It survives a restart, and is tried at once.
+    // It stays stuck after a restart, but is tried at once.
     rig.invoke(json!({"action": "restart"})).await.answer();
     assert_eq!(rig.stuck("cases").await.len(), 1);
     rig.sim.api.clear_log();
@@ -99,7 +99,7 @@ async fn a_restart_makes_all_that_is_stuck_due_and_no_more_than_the_streams_it_n
     let hours = json!(millis(ago(-5 * 3_600)));
     let far_off = |checkpoint: &mut Value| {
         for stream in ["cases", "session_events"] {
-            for stuck in checkpoint["stuck"][stream].as_array_mut().expect("it is stuck") {
+            for stuck in checkpoint["stuck"][stream].as_array_mut().expect("stuck records") {
                 stuck["next_try"] = hours.clone();
             }
         }

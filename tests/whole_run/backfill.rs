@@ -1,5 +1,4 @@
-//! A backfill: `plan` reserves a long span, shards cover it beside the live runs, and `merge` takes over what they came
-//! to.
+//! A backfill: `plan` reserves a long span, shards cover it beside the live runs, and `merge` takes over their results.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,14 +11,13 @@ use crate::oracle::{assert_one_finding, millis};
 use crate::reconcile::{audit_row, file_event};
 use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, time};
 
-/// By UTC, which is by what shards are cut.
-/// The same day for all of a test, also where midnight passes within it.
+/// Midnight today in UTC, at which shards are cut. It stays the same throughout a test, even if midnight passes.
 pub fn today() -> DateTime<Utc> {
     static TODAY: LazyLock<DateTime<Utc>> = LazyLock::new(|| Utc::now().duration_trunc(TimeDelta::days(1)).unwrap());
     *TODAY
 }
 
-/// It touches three days, and all of it lies before what a first run looks back for.
+/// The span touches three days and ends before a first run's lookback.
 pub fn from() -> DateTime<Utc> {
     today() - TimeDelta::hours(3 * 24 - 6)
 }
@@ -34,12 +32,12 @@ pub fn plan() -> Value {
     json!({"action": "plan", "from": millis(from()), "to": millis(to())})
 }
 
-/// Of the first of the three days, the second, or the third.
+/// The shard of a stream's first, second or third day.
 pub fn shard_of(shards: &[String], stream: &str, day: usize) -> String {
     shards.iter().filter(|shard| shard.starts_with(stream)).nth(day).expect("a shard").clone()
 }
 
-/// With windows of at most 20 rows.
+/// Settings for windows of at most 20 rows.
 pub fn of_events(lambda: LambdaBuilder) -> LambdaBuilder {
     lambda.env("STREAMS", "audit,file_events").env("FE_PAGE_SIZE", "5").env("AUDIT_PAGE_SIZE", "5")
 }
@@ -49,7 +47,7 @@ pub fn names(value: &Value) -> Vec<String> {
 }
 
 impl Rig {
-    /// Events now and at noon of each of the days before, and a live run that knows of the former alone.
+    /// Adds events now and at noon of each of the days before, and makes a live run that knows only the former.
     pub async fn begun(settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Self {
         let rig = Self::with(|lambda| settings(of_events(lambda))).await;
         for day in 1..=3 {
@@ -81,7 +79,7 @@ impl Rig {
         self.checkpoint().await["events"][stream]["reserved"].as_array().cloned().unwrap_or_default()
     }
 
-    /// As if the time were over for which the shards have reserved their spans.
+    /// Ends the shards' reservations.
     pub async fn expire_reservations(&self) {
         self.edit_checkpoint(|checkpoint| {
             for stream in checkpoint["events"].as_object_mut().unwrap().values_mut() {
@@ -93,7 +91,7 @@ impl Rig {
         .await;
     }
 
-    /// By hand, but for what is sealed.
+    /// Ends the shards' leases, except those of sealed checkpoints.
     pub async fn free_the_shards_leases(&self) {
         let objects = self.sim.s3.objects(self.sim.bucket(), "incydr-collector/backfill/").await;
         for object in objects.iter().filter(|object| object.key.ends_with("/checkpoint.json")) {
@@ -110,7 +108,7 @@ impl Rig {
         serde_json::from_slice(&object.bytes).unwrap()
     }
 
-    /// All events of all time, each once.
+    /// Asserts that all events are stored, each once.
     pub async fn assert_holds_all_events(&self) {
         self.assert_holds("file_events", &self.sim.world.file_events()).await;
         self.assert_holds("audit", &self.sim.world.audit()).await;
@@ -149,8 +147,8 @@ async fn shards_cover_a_long_span_beside_the_live_runs_and_are_merged() {
         let before = rig.stored("audit").await.len();
         let live = rig.run().await;
         assert_eq!(live["status"], "complete", "{live:#}");
-        assert!(lag(&live) < 60, "what is left to shards is not what the live run is behind: {live:#}");
-        assert_eq!(rig.stored("audit").await.len(), before, "the live run opens nothing that is reserved");
+        assert!(lag(&live) < 60, "reserved spans don't count as lag: {live:#}");
+        assert_eq!(rig.stored("audit").await.len(), before, "the live run reads nothing reserved");
         let answer = rig.shard(shard).await;
         assert_eq!((&answer["action"], &answer["status"]), (&json!("shard"), &json!("complete")), "{answer:#}");
         assert_eq!(answer["streams"].as_object().unwrap().len(), 1);
@@ -166,11 +164,11 @@ async fn shards_cover_a_long_span_beside_the_live_runs_and_are_merged() {
     }
     rig.assert_backfilled().await;
     let again = rig.invoke(plan()).await.answer();
-    // A moment has gone by since: only that is not covered.
+    // A moment has passed since, and only that isn't covered.
     assert!(names(&again["shards"]).len() <= 2, "{again:#}");
 }
 
-/// Where the verification of what was planned begins or ends.
+/// An end of the span in the plan's first `verify` event.
 fn plan_end(answer: &Value, end: &str) -> Value {
     answer["verify"][0][end].clone()
 }
@@ -212,7 +210,7 @@ async fn a_second_plan_reserves_nothing_twice_and_tells_what_is_left() {
     .await;
     let again = rig.invoke(event).await.answer();
     assert_eq!((names(&again["merged"]), names(&again["shards"])), (vec![done.clone()], left.to_vec()), "{again:#}");
-    assert!(time(&rig.reserved("audit").await[0]["until"]) > ago(-71 * 3_600), "and gives it more time");
+    assert!(time(&rig.reserved("audit").await[0]["until"]) > ago(-71 * 3_600), "the reservation is extended");
     for shard in left {
         rig.shard(shard).await;
     }
@@ -297,7 +295,7 @@ async fn the_chain_of_a_shard_is_part_of_the_proof() {
     assert_eq!(merged.len(), shards.len(), "{manifest:#}");
     rig.assert_tells_every_object().await;
 
-    // Both a shard's manifest and its object.
+    // Removes a shard's manifest and one of its objects.
     let (link, bucket) = (&merged[1], rig.sim.bucket());
     let key = link["key"].as_str().unwrap();
     let theirs: Value = rig.json_of(key).await;
@@ -323,7 +321,7 @@ async fn while_shards_are_at_work_only_what_they_have_not_read_is_found_missing(
     rig.shard(&shards[4]).await;
     let answer = rig.verify_with(json!({})).await;
     let findings = answer["findings"].as_array().unwrap();
-    assert!(!findings.is_empty(), "what is owed is not whole: {answer:#}");
+    assert!(!findings.is_empty(), "reserved spans are findings: {answer:#}");
     assert!(findings.iter().all(|finding| finding["wrong"] == "not covered"), "{answer:#}");
 }
 
@@ -368,7 +366,7 @@ async fn each_shard_keeps_to_its_share_of_the_budget() {
     let shards = names(&rig.invoke(event).await.answer()["shards"]);
     assert_eq!(rig.reserved("audit").await[0]["requests_per_minute"], 2);
     let shard = shard_of(&shards, "file_events", 1);
-    // One that has sent nothing yet, the sign-in apart: two requests, and then none for the rest of its time.
+    // A container that has sent nothing yet: the sign-in and one request, then none for the rest of its time.
     let other = rig.container(|lambda| {
         lambda.env("STREAMS", "audit,file_events").env("FE_PAGE_SIZE", "10").env("REQUESTS_PER_MINUTE", "60")
     });
@@ -431,5 +429,5 @@ async fn a_plan_that_makes_no_sense_is_refused_and_reserves_nothing() {
 async fn a_merge_where_nothing_was_ever_planned_has_nothing_to_do() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
     assert_eq!(rig.merge().await["status"], "complete");
-    assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_none(), "nor does it begin a checkpoint");
+    assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_none(), "no checkpoint is written");
 }

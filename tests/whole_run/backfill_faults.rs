@@ -1,4 +1,5 @@
-//! A backfill under faults: what dies is done again, what is given up is the live run's, and nothing is doubled.
+//! A backfill under faults: a shard that dies is repeated, a given-up span is read by live runs, and nothing is stored
+//! twice.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, logs_with};
 async fn what_was_reserved_for_too_long_is_the_live_run_s_again_with_what_is_done_of_it() {
     let rig = Rig::begun(|lambda| lambda).await;
     let shards = rig.planned().await;
-    // One is done, one has died on its way, the others were never begun.
+    // One shard is done, one has died, the others never began.
     rig.shard(&shards[0]).await;
     let dying = shard_of(&shards, "file_events", 1);
     let victim = rig.container(of_events);
@@ -47,7 +48,7 @@ async fn a_shard_that_was_merged_commits_nothing_more() {
     rig.expire_reservations().await;
     rig.run().await;
     rig.assert_backfilled().await;
-    // As if its run had been begun before that: by the checkpoint that it knew.
+    // As if its run had begun before that, with the checkpoint that it loaded then.
     let key = format!("incydr-collector/backfill/{shard}/checkpoint.json");
     let sealed = rig.sim.s3.object(rig.sim.bucket(), &key).await.expect("sealed though it never began");
     let sealed: Value = serde_json::from_slice(&sealed.bytes).unwrap();
@@ -65,7 +66,7 @@ async fn a_shard_that_was_merged_commits_nothing_more() {
 async fn a_shard_of_another_tenant_is_refused_before_anything_is_stored() {
     let rig = Rig::begun(|lambda| lambda).await;
     let shards = rig.planned().await;
-    // The secret is another one's now, and no live run has met it yet.
+    // The secret belongs to another tenant now, and no live run has noticed.
     rig.sim.api.change(|api| api.tenant = "another".into());
     let before = rig.objects().await.len();
     let event = json!({"action": "shard", "shard": shard_of(&shards, "audit", 1)});
@@ -94,18 +95,18 @@ async fn a_shard_s_checkpoint_that_can_t_be_read_fails_its_stream_alone_and_is_l
     let other = rig.invoke(json!({"action": "collect", "streams": ["file_events"]})).await.answer();
     assert_eq!(other["status"], "complete", "{other:#}");
     let logs = logs_with(&rig.lambda, r#""level":"WARN""#).await;
-    assert!(logs.iter().any(|line| line.contains("WARN") && line.contains("can't be taken over")), "{logs:#?}");
+    assert!(logs.iter().any(|line| line.contains("WARN") && line.contains("can't be merged")), "{logs:#?}");
     let (_, answer) = rig.failure(json!({})).await;
     let message = answer["streams"]["audit"]["error"]["message"].as_str().unwrap();
-    assert!(message.contains("can't be taken over") && message.contains("can't be read"), "{message}");
+    assert!(message.contains("can't be merged") && message.contains("can't be read"), "{message}");
     assert_eq!(rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap().bytes, "{".as_bytes());
-    // A person moves it away, as is said.
+    // Somebody moves the checkpoint away, as the documentation says.
     rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
     rig.run().await;
     rig.assert_backfilled().await;
 }
 
-/// Kills the process with each of its writes in turn, and does it all once more.
+/// Kills the process at each of its writes in turn, and repeats everything.
 async fn killed_with_each_write(event_of: impl Fn(&[String]) -> Value, fault: impl Fn(Lambda) -> S3Fault) {
     for nth in 1..40 {
         let rig = Rig::begun(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "10")).await;
@@ -123,7 +124,7 @@ async fn killed_with_each_write(event_of: impl Fn(&[String]) -> Value, fault: im
         }
         rig.free_the_lease().await;
         rig.free_the_shards_leases().await;
-        // What is reserved now: the plan may have died, and a shard may have been merged.
+        // The shards that are reserved now: the plan may have died, and shards may have been merged.
         for shard in rig.planned().await {
             let answer = rig.shard(&shard).await;
             assert_eq!(answer["status"], "complete", "write {nth}: {answer:#}");

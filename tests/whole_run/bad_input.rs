@@ -1,4 +1,4 @@
-//! Settings, secrets and events that are not what they should be: one clear error each, and nothing half-done.
+//! Invalid settings, secrets and events: one clear error each, and nothing half done.
 
 use serde_json::{Value, json};
 use simulator::SecretsFault;
@@ -60,7 +60,7 @@ async fn wrong_credentials_are_a_configuration_error_that_says_what_to_look_at()
     assert!(message(&answer).contains("INCYDR_BASE_URL is another region's"), "{answer:#}");
     assert_eq!(answer["streams"]["audit"]["status"], "failed");
     let checkpoint = rig.checkpoint().await;
-    assert_eq!((&checkpoint["events"], &checkpoint["lease"]), (&json!({}), &Value::Null), "but for the states");
+    assert_eq!((&checkpoint["events"], &checkpoint["lease"]), (&json!({}), &Value::Null), "only states are written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,11 +120,11 @@ async fn a_log_line_is_one_json_object_and_lambda_s_setting_governs_the_level() 
             assert!(of_stream[figure].is_u64(), "{figure}: {of_stream:#}");
         }
     }
-    // Events are read up to a whole second: in this one there is nothing more to ask for.
+    // Events are read up to a whole second. In the same second a run would have nothing to request.
     tokio::time::sleep(std::time::Duration::from_millis(1_001)).await;
     let quiet = rig.container(|lambda| lambda.env("AWS_LAMBDA_LOG_LEVEL", "WARN"));
     quiet.invoke(json!({}), crate::rig::DEADLINE).await.answer();
-    // Metrics are told at any level: alarms hang on them. Users are not due.
+    // Metrics are logged at every level, because alarms depend on them. Users are not due.
     let logs = logs_with_so_many(&quiet, "\"_aws\"", 4).await;
     let (metrics, others): (Vec<String>, Vec<String>) = logs.into_iter().partition(|line| line.contains("\"_aws\""));
     assert_eq!((metrics.len(), others), (4, Vec::new()));
@@ -145,5 +145,5 @@ async fn a_payload_that_is_no_json_is_an_invalid_event_and_nothing_is_read() {
         );
     }
     assert!(rig.sim.api.requests().is_empty() && rig.sim.s3.requests().is_empty());
-    assert_eq!(rig.run().await["status"], "complete", "and the process lives on");
+    assert_eq!(rig.run().await["status"], "complete", "the process lives on");
 }

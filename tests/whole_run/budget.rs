@@ -1,4 +1,4 @@
-//! A request budget that is too small for all: who is served, and in which order.
+//! A request budget that is too small for all streams: which are served, and in which order.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use simulator::Endpoint;
 
 use crate::rig::{Rig, ago};
 
-/// So many requests for each run, in a container of its own, which has sent nothing yet.
+/// Makes runs with a budget of so many requests, each in a new container, until one is complete. Returns their number.
 async fn runs_until_complete(rig: &Rig, streams: Option<&str>, requests: &str) -> usize {
     for run in 1..=40 {
         let container = rig.container(|lambda| {

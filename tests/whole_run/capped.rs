@@ -1,4 +1,4 @@
-//! A total that is never told to be more than so much, whatever there is.
+//! Totals that the API never lets exceed a limit.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::join_all;
@@ -7,7 +7,7 @@ use simulator::{Endpoint, WorldHandle};
 use crate::rig::{DEADLINE, Rig, ago};
 use crate::stuck::miscounts;
 
-/// So many small file events, evenly over a span.
+/// Adds `n` small file events, spread evenly over a span.
 pub fn add_small(world: &WorldHandle, n: i32, from: DateTime<Utc>, to: DateTime<Utc>) {
     let step = (to - from) / n;
     for i in 0..n {
@@ -16,7 +16,7 @@ pub fn add_small(world: &WorldHandle, n: i32, from: DateTime<Utc>, to: DateTime<
     }
 }
 
-/// All of it lies in the first minutes of what is owed, and is stored by the third run.
+/// All rows lie in the first minutes of the gap, and must be stored by the third run.
 async fn capped_at(most: i64, rows: i32, page: &str) {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
     add_small(&rig.sim.world, rows, ago(3_500), ago(2_900));
@@ -38,7 +38,7 @@ async fn capped_at(most: i64, rows: i32, page: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_capped_total_every_row_is_found_whatever_the_pages_are_like() {
-    // Four pages are less than the cap, exactly the cap, and more.
+    // Four pages are less than the cap, equal to it, and more.
     join_all(["100", "250", "500"].map(|page| capped_at(1_000, 6_000, page))).await;
 }
 

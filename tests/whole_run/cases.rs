@@ -139,7 +139,7 @@ async fn a_list_that_shifts_between_two_runs_loses_no_case() {
         rig.sim.faults.once(Endpoint::CaseList, 2, Fault::Hang);
         assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
         rig.sim.faults.clear();
-        // The second page shows some of the first, and hides as many of its own.
+        // The second page repeats rows of the first and hides as many of its own.
         rig.sim.faults.once(Endpoint::CaseList, 1, Fault::ShiftPages(shift));
         rig.run().await;
         rig.assert_holds("cases", &rig.sim.world.cases()).await;
@@ -156,7 +156,7 @@ async fn what_is_known_is_stored_anew_each_month_also_where_nothing_changes() {
     let month = format!("/{}/", Utc::now().format("%Y-%m"));
     let old = key.replace(&month, "/2026-01/");
     assert_ne!(old, key, "its month is part of the key");
-    // As if that had been months ago.
+    // As if the object had been written months ago.
     let object = rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap();
     rig.sim.s3.put_raw(rig.sim.bucket(), &old, object.bytes).await;
     rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
@@ -214,4 +214,23 @@ async fn a_case_is_gone_only_when_the_list_no_longer_shows_it() {
     rig.assert_heals("cases").await;
     assert_eq!(rig.checkpoint().await["versions"]["cases"].get("pending"), None);
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_is_answered_with_another_or_without_its_number_is_asked_for_again() {
+    for wrong in [r#"{"number":4,"name":"another","updatedAt":"2026-01-01T00:00:00Z"}"#, r#"{"name":"nobody's"}"#, "{}"]
+    {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
+        let cases = rig.sim.world.add_cases(8, ago(900), ago(800));
+        let path = format!("/{}", cases[2].id);
+        let is_it = move |request: &simulator::http::Request| request.path.ends_with(&path);
+        rig.sim.faults.when(Endpoint::CaseDetail, is_it, Fault::Status(200, wrong.into()));
+        let (error_type, answer) = rig.failure(json!({})).await;
+        let told = &answer["streams"]["cases"];
+        assert_eq!((error_type.as_str(), &told["stuck"]["count"]), ("ThirdPartyGenericError", &json!(1)), "{answer:#}");
+        assert_eq!((&told["set_aside"], &told["records"]), (&json!(0), &json!(7)));
+        rig.sim.faults.clear();
+        assert_eq!(rig.run().await["status"], "complete");
+        rig.assert_holds("cases", &rig.sim.world.cases()).await;
+    }
 }

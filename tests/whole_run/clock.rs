@@ -1,4 +1,4 @@
-//! What the API says of the time: a cache's says nothing, and one that can't be is told and not believed.
+//! The API's clock: a cache's `Date` is ignored, and an unbelievable one is reported and not used.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ async fn a_clock_that_is_hours_or_decades_off_is_told_counted_and_not_believed()
 async fn one_answer_of_a_stale_clock_changes_nothing() {
     let rig = Rig::new().await;
     let stale = (ago(21_600)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    // The first `Date` counts, where there are two.
+    // If there are two `Date` headers, the first counts.
     rig.sim.faults.times(Endpoint::AuditCount, 1, Fault::Header("date", stale));
     let answer = whole(&rig).await;
     assert!(answer["clock"]["api"].is_string(), "{answer:#}");

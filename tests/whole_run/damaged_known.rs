@@ -1,4 +1,4 @@
-//! What is known of a list's records was altered, truncated or swept: told, and the list is stored once more as a whole.
+//! A list's known records were altered, truncated or deleted. This is reported, and the whole list is stored again.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::rig::{Rig, ago, assert_same};
 
 type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
 
-/// What happens to the object; nothing is left of it where it is swept.
+/// The damage to the object. None means that it was deleted.
 const DAMAGES: [(&str, Damage); 3] = [
     ("has another SHA-256", |gzip| Some(with_another_digit(&gzip))),
     ("can't be read", |gzip| Some(gzip[..gzip.len() / 2].to_vec())),
@@ -34,7 +34,7 @@ async fn damage(rig: &Rig, class: &str, stream: &str, damage: Damage) -> String 
         Some(bytes) => rig.sim.s3.put_raw(rig.sim.bucket(), &key, bytes).await,
         None => rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await,
     }
-    // What a process keeps in memory is not read.
+    // A process doesn't load what it has in memory, so it is killed.
     rig.lambda.kill();
     key
 }
@@ -62,14 +62,14 @@ async fn what_is_known_of_a_list_and_is_not_what_the_checkpoint_names_is_told_an
             let before = rig.stored(stream).await;
             let key = damage(&rig, class, stream, how).await;
             if dataset == Dataset::Cases {
-                // Only who has something to compare looks at what is known.
+                // Cases load the known records only if there is something to compare.
                 rig.sim.world.update_case(4, |raw| with_member(raw, "name", "\"other\""));
             }
             let (error_type, answer) = rig.failure(json!({})).await;
             let message = answer["streams"][stream]["error"]["message"].as_str().unwrap();
             assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
             assert!(message.contains(&key) && message.contains(says), "{message}");
-            assert!(message.contains("stored once more as a whole"), "{message}");
+            assert!(message.contains("the whole list is stored again"), "{message}");
             for _ in 0..2 {
                 let answer = rig.run().await;
                 assert_eq!(answer["status"], "complete", "{answer:#}");
@@ -95,7 +95,7 @@ async fn a_reading_whose_pages_so_far_are_not_what_the_checkpoint_names_begins_a
     rig.sim.s3.put_raw(rig.sim.bucket(), &seen, b"nonsense".to_vec()).await;
     rig.failure(json!({})).await;
     assert_eq!(rig.run().await["status"], "complete");
-    // What was read before was stored before.
+    // Records that were seen before the damage were stored then.
     let before = users[..14].iter().chain(&users);
     assert_same("users", rig.stored("users").await, before.map(|user| compact(&user.raw)));
     assert_eq!(rig.checkpoint().await["inventory"]["users"]["pass"], Value::Null);

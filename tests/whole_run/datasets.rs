@@ -1,4 +1,4 @@
-//! Every inventory: the same promises for each, whatever its endpoint is like.
+//! Every inventory keeps the same promises, whatever its endpoint.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use simulator::{
     Dataset, Endpoint, Fault, Lambda, Outcome, Record, S3Fault, WorldHandle, actor_item, compact, with_member,
 };
 
-use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
+use crate::oracle::millis;
+use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, assert_same};
 
-/// A stream, and what the world calls its records.
+/// A stream and its dataset in the simulator.
 #[derive(Clone, Copy)]
 pub struct Stream {
     pub name: &'static str,
     pub dataset: Dataset,
     endpoint: Endpoint,
-    /// The key of the records' id.
+    /// The key of the record's id.
     id: &'static str,
-    /// Lists that each record has: what the world calls them, their name and the key of the record's id.
+    /// Lists that each record has: the dataset, the list's name, and the key of the record's id.
     pub lists: &'static [(Dataset, &'static str, &'static str)],
 }
 
@@ -73,7 +74,7 @@ impl Stream {
     pub fn populate(self, world: &WorldHandle, n: usize) -> Vec<Record> {
         let records = world.add_records(self.dataset, n);
         for (at, record) in records.iter().enumerate() {
-            // Every other rule is for everybody, and has no list of users.
+            // Every other rule applies to everybody and has no list of users.
             if self.name == "alert_rules" && at % 2 == 1 {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Stream {
         records
     }
 
-    /// What the bucket must hold.
+    /// The lines that the bucket must have.
     pub fn lines(self, world: &WorldHandle) -> Vec<String> {
         let records = world.all(self.dataset);
         let mut lines = Vec::new();
@@ -108,7 +109,7 @@ impl Stream {
         lines
     }
 
-    /// A record of its own, as it is stored.
+    /// The line of a record of its own list, as it is stored.
     fn line(self, raw: &str) -> String {
         match self.name {
             "actors" => compact(&actor_item(raw)),
@@ -134,7 +135,7 @@ async fn collected(rig: &Rig, stream: Stream) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_stored_once_whatever_the_pages_are_like() {
     for stream in STREAMS {
-        // The last page is exactly full, half full, or the only one; or the API gives fewer rows than it was asked for.
+        // The last page is full, half full or the only one; or the API returns fewer rows than were requested.
         for (page, cap) in [(6, None), (5, None), (50, None), (50, Some(4))] {
             let rig = stream.rig(page).await;
             rig.sim.api.change(|behaviour| behaviour.page_cap = cap);
@@ -244,7 +245,7 @@ async fn without_permission_it_costs_one_request_an_hour_and_says_which_is_missi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_fails_holds_up_no_other_and_nobody_on_it_is_gone() {
-    // All at once: they wait for retries.
+    // Side by side, because each of them waits for retries.
     join_all(STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()).map(async |stream| {
         let rig = stream.rig(50).await;
         let records = stream.populate(&rig.sim.world, 9);
@@ -281,14 +282,14 @@ async fn a_list_that_fails_holds_up_no_other_and_nobody_on_it_is_gone() {
         for _ in 0..2 {
             collected(&rig, stream).await;
         }
-        assert_eq!(tombstones(&rig.stored(stream.name).await), told, "nobody else is gone");
+        assert_eq!(tombstones(&rig.stored(stream.name).await), told, "no other tombstones");
     }))
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
-    // All at once: they mostly wait.
+    // Side by side, because most of their time is waiting.
     join_all(STREAMS.into_iter().filter(|stream| !stream.lists.is_empty()).map(async |stream| {
         let rig = stream.rig(50).await;
         stream.populate(&rig.sim.world, 40);
@@ -338,7 +339,7 @@ async fn a_list_that_failed_before_its_reading_was_cut_off_is_not_covered() {
     rig.sim.faults.from(Endpoint::RuleUsers, 30, Fault::Hang);
     rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
     let pass = rig.checkpoint().await["inventory"]["alert_rules"]["pass"].clone();
-    assert!(pass["parent"].is_string(), "it was not cut off: {pass}");
+    assert!(pass["parent"].is_string(), "the reading was not cut off: {pass}");
     rig.sim.faults.clear();
     rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
     while rig.checkpoint().await["inventory"]["alert_rules"].get("covered_to").is_none() {
@@ -356,7 +357,7 @@ async fn what_a_dead_run_stored_of_a_reading_under_way_is_known_when_that_goes_o
     assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
     assert_eq!(rig.checkpoint().await["inventory"][stream.name]["pass"]["page"], 2);
     rig.sim.faults.clear();
-    // The next run reads the first page once more, for the second one's total is another; it stores what has changed
+    // The next run reads the first page again, because the second page has another total. It stores what has changed
     // there, and dies.
     rig.sim.world.change(stream.dataset, &records[0].id, |raw| with_member(raw, "changed", "1"));
     rig.sim.faults.once(Endpoint::TrustedActivities, 1, Fault::TotalOff(1));
@@ -380,12 +381,12 @@ async fn a_record_that_changes_back_while_its_list_is_read_once_more_is_stored_a
         collected(&rig, stream).await;
         let changed = rig.sim.world.change(stream.dataset, &record.id, |raw| with_member(raw, "changed", "1"));
         if is_cut {
-            // The run that sees the change reads no further.
+            // The run that sees the change reads no further page.
             rig.sim.faults.once(stream.endpoint, 2, Fault::Hang);
             assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
             rig.sim.faults.clear();
         }
-        // Its second page's total is another, so that the first is read again.
+        // The second page has another total, so the first is read again.
         let second = if is_cut { 1 } else { 2 };
         rig.sim.faults.once(stream.endpoint, second, Fault::TotalOff(1));
         let (world, id, before) = (rig.sim.world.clone(), record.id.clone(), record.raw.clone());
@@ -479,4 +480,38 @@ async fn what_is_attached_to_a_case_stays_when_the_case_is_archived() {
 pub fn tombstones(lines: &[String]) -> Vec<Value> {
     let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.filter(|record| record["_deleted"] == true).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_aside() {
+    join_all(["users", "agents", "cases", "sessions", "watchlists"].into_iter().map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+        let (dataset, id) = match stream {
+            "users" => (Dataset::Users, "userId"),
+            "agents" => (Dataset::Agents, "agentId"),
+            "cases" => (Dataset::Cases, "number"),
+            "sessions" => (Dataset::Sessions, "sessionId"),
+            _ => (Dataset::Watchlists, "watchlistId"),
+        };
+        for n in 0..12 {
+            // Ten are of the new form.
+            let name = if n < 2 { id } else { "renamed" };
+            let at = ago(1_200 - n);
+            let begin = at.timestamp_millis();
+            let raw = format!(r#"{{"{name}":{n},"beginTime":{begin},"updatedAt":"{}","name":"x"}}"#, millis(at));
+            let raw = if stream == "cases" { raw } else { raw.replace(&format!(":{n},"), &format!(r#":"{n}","#)) };
+            rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
+        }
+        for _ in 0..3 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            let told = &answer["streams"][stream];
+            assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
+            let message = told["error"]["message"].as_str().unwrap();
+            assert!(message.contains("10 rows of") && message.contains("can't be read"), "{stream}: {message}");
+            assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(10)), "{stream}: {told:#}");
+        }
+        let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/").await;
+        assert_eq!(kept, Vec::<String>::new(), "{stream}");
+    }))
+    .await;
 }

@@ -1,4 +1,4 @@
-//! Runs that don't fit their time, and containers that live on.
+//! Runs that don't fit their time, and containers that outlive their run.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn a_backlog_of_many_runs_shrinks_with_every_run() {
     rig.sim.world.add_file_events(1_500, ago(3_400), ago(5));
     rig.sim.world.add_audit(1_000, ago(3_400), ago(5));
     rig.sim.api.change(|api| api.latency = Duration::from_millis(400));
-    // A busy machine may keep a stream from a single run of four seconds, but not from two of them.
+    // A busy machine may keep a stream from progress in one run of four seconds, but not in two.
     let mut before = [(ago(4_000), 0); 2];
     for run in 0.. {
         assert!(run < 60, "no progress");
@@ -30,7 +30,7 @@ async fn a_backlog_of_many_runs_shrinks_with_every_run() {
             *before = covered_to;
         }
         if answer["status"] == "complete" {
-            assert!(run > 1, "it was no backlog");
+            assert!(run > 1, "one run read all of it");
             break;
         }
         assert_eq!(answer["status"], "partial");
@@ -41,7 +41,7 @@ async fn a_backlog_of_many_runs_shrinks_with_every_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_too_large_for_a_run_is_cut_until_it_fits() {
-    // A page costs 20 ms a row: a full one doesn't fit a run of 4 s.
+    // A row costs 20 ms, so a full page doesn't fit a run of 4 s.
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "400")).await;
     rig.sim.world.add_file_events(800, ago(3_400), ago(5));
     for size in [400_u32, 300, 200] {
@@ -57,13 +57,13 @@ async fn a_window_too_large_for_a_run_is_cut_until_it_fits() {
         match rig.lambda.invoke(json!({}), Duration::from_secs(4)).await {
             Outcome::Answer(answer) if answer["status"] == "complete" => break,
             Outcome::Answer(_) => {}
-            // No answer at all came in time.
+            // Not one answer came in time.
             failed => assert_eq!(failure_of(failed).0, "ThirdPartyGenericError"),
         }
         runs += 1;
         assert!(runs < 12, "no progress");
     }
-    assert!(runs > 0, "it fitted at once");
+    assert!(runs > 0, "one run read all of it");
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
 }
 
@@ -173,7 +173,7 @@ async fn a_span_by_hand_is_covered_once_however_often_it_is_asked_for() {
     let first = rig.invoke(event.clone()).await.answer();
     let of_span = first["streams"]["audit"]["records"].as_u64().unwrap();
     assert!((50..150).contains(&of_span), "{first:#}");
-    assert_eq!(counted["streams"]["audit"]["records"], of_span, "but counts what a run would store");
+    assert_eq!(counted["streams"]["audit"]["records"], of_span, "it counts what a run would store");
     assert_eq!(rig.invoke(event).await.answer()["streams"]["audit"]["records"], 0);
     rig.run().await;
     rig.invoke(json!({"action": "collect", "from": ago(45 * 86_400).to_rfc3339()})).await.answer();
@@ -219,13 +219,13 @@ async fn six_times_as_many_pages_take_no_more_memory() {
         let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         peaks.push(peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
     }
-    // In kB. The further pages are 80 MB, and 9 MB gzipped; what allocators differ by is less than either.
+    // In kB. The further pages have 80 MB, and 9 MB gzipped. Differences between allocators are smaller than either.
     assert!(peaks[1] < peaks[0] + 6_000, "{peaks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_takes_a_fifth_of_a_run_over_each_answer_is_read_all_the_same() {
-    // To plan a window, to count it, to read it and to count it once more takes longer than the run.
+    // Planning, counting, reading and counting again takes longer than the run.
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "20")).await;
     rig.sim.world.add_audit(30, ago(3_400), ago(5));
     rig.sim.api.change(|api| api.latency = Duration::from_millis(1_250));

@@ -1,5 +1,5 @@
-//! A case that is gone is told once two whole lists are without it: one each week, one an hour after the first that was
-//! without it, and one after a restart.
+//! A deleted case gets a tombstone once two whole lists lack it. Whole lists are read once a week, an hour after one
+//! that lacked a record, and after a restart.
 
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ impl Rig {
         tombstones(&self.stored("cases").await)
     }
 
-    /// As if the whole list had been compared so much earlier.
+    /// Moves the time of the last comparison back.
     async fn compared_earlier(&self, by: TimeDelta) {
         self.edit_checkpoint(|checkpoint| {
             let at = &mut checkpoint["versions"]["cases"]["compared_at"];

@@ -1,4 +1,4 @@
-//! Who is gone of a list, and who only seems to be.
+//! Which records missing from a list count as deleted.
 
 use std::io::Write;
 
@@ -13,11 +13,11 @@ use crate::rig::{Rig, sha256};
 use crate::stuck::assert_stuck;
 
 impl Rig {
-    /// Changes what is known of an inventory, line by line, as if a collector had written it so.
+    /// Changes the known records of an inventory line by line, as if a collector had written them so.
     pub async fn edit_known(&self, stream: &str, edit: impl Fn(&mut Value)) {
         let known = self.checkpoint().await["inventory"][stream]["stored"]["known"].clone();
         let key = known["key"].as_str().expect("a key").to_owned();
-        let object = self.sim.s3.object(self.sim.bucket(), &key).await.expect("what is known");
+        let object = self.sim.s3.object(self.sim.bucket(), &key).await.expect("known records");
         let mut text = String::new();
         for line in object.lines() {
             let mut line: Value = serde_json::from_str(&line).unwrap();
@@ -34,7 +34,7 @@ impl Rig {
         self.edit_checkpoint(of_checkpoint).await;
     }
 
-    /// As if who is missed now had been so for so much longer.
+    /// Moves the times since which records are missed back by so many hours.
     async fn missed_for(&self, stream: &str, hours: i64) {
         self.edit_known(stream, |line| {
             if let Some(since) = line["missed_since"].as_str().map(str::to_owned) {
@@ -85,7 +85,7 @@ async fn a_list_that_cannot_be_found_is_not_an_empty_one() {
         ailment.heal();
         rig.assert_heals(name).await;
         stream.assert_holds(&rig, &[]).await;
-        assert_eq!(rig.run().await["streams"][name]["records"], 0, "they were never gone");
+        assert_eq!(rig.run().await["streams"][name]["records"], 0, "their records were kept");
     }
 }
 
@@ -100,7 +100,7 @@ async fn a_list_that_could_not_be_found_for_a_day_is_gone() {
     rig.stuck_run().await;
     rig.missed_for("watchlists", 25).await;
     rig.invoke(json!({"action": "restart"})).await.answer();
-    assert_eq!(rig.run().await["status"], "complete", "it is believed");
+    assert_eq!(rig.run().await["status"], "complete", "the 404 is believed");
     assert_eq!(rig.run().await["streams"]["watchlists"]["records"], members);
     assert_eq!(rig.tombstones("watchlists").await, members);
     let answer = rig.run().await;
@@ -120,7 +120,7 @@ async fn sixty_of_a_hundred_users_are_gone_once_a_day_of_readings_agrees() {
         assert!(message.contains("60 of 100 known users") && message.contains("accept_deletions"), "{message}");
     }
     rig.missed_for("users", 23).await;
-    // One more goes meanwhile, and one is back.
+    // Meanwhile another user is deleted, and one is back.
     rig.sim.world.remove_user(&users[99].id);
     rig.sim.world.push_user(users[7].raw.to_string());
     rig.failure(json!({})).await;
@@ -150,7 +150,7 @@ async fn who_is_gone_is_believed_at_once_where_a_person_says_so_and_not_the_next
     rig.failure(json!({})).await;
     assert_eq!(rig.tombstones("users").await, 60, "that was another time");
     rig.invoke(accept).await.answer();
-    assert_eq!(rig.run().await["status"], "complete", "they were missed before");
+    assert_eq!(rig.run().await["status"], "complete", "missed by two readings");
     assert_eq!(rig.tombstones("users").await, 80);
 }
 
@@ -183,7 +183,7 @@ async fn a_big_watchlist_that_is_deleted_is_no_mass_deletion_and_its_members_go_
         assert_eq!(rig.run().await["status"], "complete");
     }
     assert_eq!(rig.tombstones("watchlists").await, 64);
-    // Of another one most members go at once: that list is not believed, and all others are.
+    // Most members of another watchlist go at once. That list's deletions are not believed, all others are.
     for child in rig.sim.world.children(Dataset::WatchlistMembers, &records[3].id) {
         rig.sim.world.remove_child(Dataset::WatchlistMembers, &records[3].id, &child.id);
     }

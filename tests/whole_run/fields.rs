@@ -1,4 +1,4 @@
-//! What an operator adds to objects and records.
+//! Metadata and fields that an operator adds to objects and records.
 
 use serde_json::json;
 use simulator::{S3Fault, compact};

@@ -1,4 +1,4 @@
-//! Where collection begins: LOOKBACK before the first attempt, whatever became of it.
+//! Collection begins `LOOKBACK_MINUTES` before the first attempt, whatever its result.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn rig() -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events").env("LOOKBACK_MINUTES", "10")).await
 }
 
-/// Some of the last hour and a half.
+/// Adds events of the last hour and a half.
 fn populate(rig: &Rig) {
     rig.sim.world.add_audit(90, ago(5_400), ago(5));
     rig.sim.world.add_file_events(90, ago(5_400), ago(5));
@@ -26,7 +26,7 @@ fn text(at: DateTime<Utc>) -> Value {
     json!(at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// As if the attempts that are on the checkpoint had been so much earlier.
+/// Moves the noted attempts back by so many minutes.
 async fn attempted_earlier(rig: &Rig, minutes: i64) {
     rig.edit_checkpoint(|checkpoint| {
         for at in checkpoint["attempted"].as_object_mut().expect("attempts").values_mut() {
@@ -79,7 +79,7 @@ async fn what_lay_between_the_first_attempt_and_the_first_run_that_worked_is_col
         let notes: Vec<Value> =
             rig.health_records().await.into_iter().filter(|record| record.get("note").is_some()).collect();
         assert!(
-            notes.iter().any(|record| record["note"].as_str().unwrap().contains("which came to nothing")),
+            notes.iter().any(|record| record["note"].as_str().unwrap().contains("which failed before it could begin")),
             "{notes:#?}"
         );
         rig.run().await;
@@ -99,7 +99,7 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     assert_eq!(rig.run().await["status"], "complete");
     let begins = time(&rig.checkpoint().await["events"]["audit"]["live_from"]);
     assert!(begins <= began - TimeDelta::minutes(10), "{begins}, and the first run began at {began}");
-    // A process that knows of none before it says so.
+    // A process that knows of no earlier attempt says so.
     let rig = self::rig().await;
     rig.run().await;
     let notes: Vec<Value> =

@@ -1,4 +1,4 @@
-//! What anybody would look at first: the records, the objects, the answer.
+//! The first things that a user looks at: records, objects, and the answer.
 
 use std::collections::HashSet;
 
@@ -149,6 +149,6 @@ async fn requests_say_who_asks_and_take_gzip() {
         assert!(request.accept_encoding.contains("gzip"));
     }
     assert_eq!(rig.sim.api.sign_ins(), 1);
-    // Leavers matter most: nobody is filtered out.
+    // Leavers matter most, so no user is filtered out.
     assert!(rig.sim.api.requests_to(Endpoint::Users).iter().all(|request| !request.query.contains("active")));
 }

@@ -1,4 +1,4 @@
-//! What an older collector left: it goes on from there.
+//! A collector continues from the checkpoint of an older version.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use simulator::{Endpoint, Record, compact, with_member};
 use crate::oracle::{findings, gzip, millis, text_of};
 use crate::rig::{CHECKPOINT, Rig, ago, assert_same, sha256, time};
 
-/// As version 0.1.0 wrote it in format 1, but for what stands in angle brackets.
+/// A checkpoint of version 0.1.0 in format 1. The parts in angle brackets are replaced.
 const FORMAT_1: &str = r#"{
   "format_version": 1,
   "revision": 41,
@@ -101,7 +101,7 @@ const FORMAT_1: &str = r#"{
 }
 "#;
 
-/// The world as it was read in part by that version, and what it left in the bucket.
+/// The world as that version had read it in part, and the objects that it left in the bucket.
 struct Before {
     rig: Rig,
     live_from: DateTime<Utc>,
@@ -153,18 +153,18 @@ impl Before {
         before
     }
 
-    /// One object an hour, up to where the stream is covered.
+    /// Stores one object per hour, up to the end of the covered time.
     async fn store_events(&self, stream: &str, records: &[Record]) {
         self.store_span(stream, records, self.live_from, self.open_from, self.open_from).await;
     }
 
-    /// Its run died over the second hour's object, or over what should stand beside it.
+    /// Stores only the first half of the open window: its run died at the second hour's object or later.
     async fn store_half_of_the_open_window(&self) {
         let half = self.open_from + (self.open_to - self.open_from) / 2;
         self.store_span("audit", &self.rig.sim.world.audit(), self.open_from, self.open_to, half).await;
     }
 
-    /// A window's objects, with the records before `until` only.
+    /// Stores a window's objects with only the records before `until`.
     async fn store_span(
         &self,
         stream: &str,
@@ -188,7 +188,7 @@ impl Before {
         }
     }
 
-    /// Stored, and known by the first half of each record's SHA-256.
+    /// Stores the known records, with the first half of each record's SHA-256.
     async fn store_known(&self, stream: &str, id: &str, records: &[Record]) -> String {
         let at = second(650);
         let key = format!("code42/{stream}/{}/{1}-{1}.ndjson.gz", at.format("dt=%Y-%m-%d/hour=%H"), compact_time(at));
@@ -226,7 +226,7 @@ async fn a_checkpoint_of_format_1_is_gone_on_from_and_nothing_is_lost_or_doubled
         let covered = checkpoint["events"][stream]["covered"].as_array().unwrap();
         assert_eq!((covered.len(), time(&covered[0][0])), (1, before.live_from));
     }
-    // The window that was left open is asked for by the request that stood there.
+    // The open window is requested with the request on the checkpoint.
     let asked = rig.sim.api.requests_to(Endpoint::AuditSearch);
     let (from, to) = (before.open_from.timestamp() - 1, before.open_to.timestamp() + 1);
     let range = format!(r#""dateRange":{{"endTime":{to}.0,"startTime":{from}.0}}"#);
@@ -265,7 +265,7 @@ async fn what_was_covered_before_there_were_manifests_is_told_as_such_and_the_re
     let spans: Vec<_> = findings(&verified).into_iter().filter(|(_, place, _)| !place.contains('/')).collect();
     assert_eq!(spans.len(), 2, "{verified:#}");
     for (_, from, wrong) in spans {
-        assert_eq!((from, wrong.contains("no manifest tells")), (millis(before.live_from), true), "{verified:#}");
+        assert_eq!((from, wrong.contains("no manifest lists")), (millis(before.live_from), true), "{verified:#}");
     }
 }
 

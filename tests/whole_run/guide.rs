@@ -22,7 +22,7 @@ async fn rig() -> Rig {
     rig
 }
 
-/// Each stream holds what the world does; a case is its list item.
+/// Asserts that each stream holds what the world does. A case is its list item.
 async fn assert_holds(rig: &Rig) {
     let world = &rig.sim.world;
     for (stream, records) in [("file_events", world.file_events()), ("audit", world.audit()), ("users", world.users())]
@@ -99,7 +99,7 @@ async fn an_audit_answer_that_is_not_json_is_set_aside_whole() {
     let answer = rig.run().await;
     assert_eq!(answer["streams"]["audit"]["set_aside"], 1, "{answer}");
     assert_eq!(answer["streams"]["audit"]["status"], "complete", "{answer}");
-    assert_eq!(rig.stored("audit").await.len(), 30, "what came before it");
+    assert_eq!(rig.stored("audit").await.len(), 30, "the pages before it");
     let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/audit/").await;
     let object = rig.sim.s3.object(rig.sim.bucket(), &kept[0]).await.expect("kept");
     assert!(object.bytes.starts_with(b"<html>"));
@@ -168,7 +168,7 @@ async fn an_empty_page_that_names_another_is_not_the_last() {
     for (endpoint, list) in
         [(Endpoint::GuideAudit, "events"), (Endpoint::Users, "users"), (Endpoint::CaseList, "cases")]
     {
-        // Of the first page, and of a later one.
+        // On the first page, and on a later one.
         for (nth, next) in [(1, "0"), (3, "007")] {
             let empty = format!(r#"{{"{list}":[],"nextPageToken":"{next}"}}"#);
             rig.sim.faults.once(endpoint, nth, Fault::Status(200, empty));

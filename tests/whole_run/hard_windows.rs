@@ -1,4 +1,4 @@
-//! Windows that are hard on a run: too large for its memory, its death, or stored under a key that another object has.
+//! Windows that are hard for a run: too large for memory, deadly, or with a key that another object has.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -9,18 +9,18 @@ use crate::oracle::span_of;
 use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
 use crate::stuck::{any_answer, assert_stuck};
 
-/// The most that the process has held so far, in MiB.
+/// The process's peak memory, in MiB.
 fn peak_of(rig: &Rig) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", rig.lambda.pid().unwrap())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
 }
 
-/// So many records of 100 KB that no gzip makes smaller, in pages of so many.
+/// Reads so many records of 100 KB that gzip can't compress, with this page size.
 async fn large_records(rows: i64, page: &str) {
     const LARGE: usize = 100_000;
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
-    // The simulator would take longer over it than the collector.
+    // Gzip would take the simulator longer than the collector.
     rig.sim.api.change(|behaviour| behaviour.gzip = false);
     let mut rng = fastrand::Rng::with_seed(rows.unsigned_abs());
     let begin = ago(3_400);
@@ -47,23 +47,23 @@ async fn a_page_of_large_records_that_no_gzip_makes_smaller_takes_little_memory(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_large_records_that_no_gzip_makes_smaller_takes_little_memory() {
-    // Four pages, which by their count are one window.
+    // Four pages, which are one window by their count.
     large_records(1_500, "375").await;
 }
 
-/// A stream of events alone, in windows of at most eighty rows.
+/// Settings for one event stream with windows of at most eighty rows.
 fn in_small_windows(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
     lambda.env("STREAMS", stream).env("FE_PAGE_SIZE", "20").env("AUDIT_PAGE_SIZE", "20")
 }
 
-/// Reads rows, and doesn't only count them.
+/// Whether a request reads rows, rather than only counting them.
 fn reads(request: &Request, at: DateTime<Utc>) -> bool {
     let body = request.json();
     let counts = body["pgSize"] == 1 || request.path.ends_with("/search-results-count");
     !counts && span_asked(&body).is_some_and(|[from, to]| from <= at && at <= to)
 }
 
-/// A run that dies, once the lease of the one before is out of the way.
+/// Makes a run that dies, after ending the last run's lease.
 async fn dies(rig: &Rig) {
     for _ in 0..5 {
         rig.free_the_lease().await;
@@ -86,7 +86,8 @@ async fn deadly_window(stream: &str) {
     rig.sim.faults.when(Endpoint::Any, move |request| reads(request, deadly), Fault::run(move || lambda.kill()));
     dies(&rig).await;
     dies(&rig).await;
-    // The third reads all else first: it dies of the same window again, or leaves it for later and says so.
+    // The third run reads everything else first. It dies on the same window again, or reports that it leaves the window
+    // for later.
     rig.free_the_lease().await;
     if let Outcome::Answer(answer) = rig.invoke(json!({})).await {
         assert_eq!(answer["status"], "partial", "{answer:#}");
@@ -124,7 +125,7 @@ async fn an_object_of_somebody_else_s_under_a_window_s_key_is_left_alone_and_hol
             "audit" => rig.sim.world.add_audit(400, ago(3_400), ago(5)),
             _ => rig.sim.world.add_file_events(400, ago(3_400), ago(5)),
         };
-        // A run that dies before it stores its third window: under that key somebody puts something of their own.
+        // The run dies before it stores its third window. Then somebody puts another object under that key.
         let (prefix, lambda) = (format!("code42/{stream}/"), rig.lambda.clone());
         rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
         dies(&rig).await;
@@ -158,12 +159,12 @@ async fn an_object_of_somebody_else_s_under_a_window_s_key_is_left_alone_and_hol
         assert!(held.len() + 100 >= records.len(), "more than a window is stuck: {from} to {to}");
         let object = rig.sim.s3.object(rig.sim.bucket(), &key).await.unwrap();
         assert_eq!(object.bytes, foreign, "it is not ours to touch");
-        // Read past it, for it is no gzip.
+        // It isn't gzip, so it is moved away before reading.
         rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
         let stored = rig.stored(stream).await;
         let held_up = held.iter().filter(|record| !stored.contains(&compact(&record.raw))).count();
         assert_eq!(held_up, 0, "{stream}: of {} that lie elsewhere", held.len());
-        // Whoever put it there has taken it away.
+        // Whoever put it there has removed it.
         rig.assert_heals(stream).await;
         rig.assert_holds(stream, &records).await;
         rig.assert_whole().await;

@@ -1,4 +1,4 @@
-//! `health`, and the stream `environment_health`: each finding in a world that has exactly that, and once a day.
+//! `health` and the stream `environment_health`: each finding in a world that has exactly that one, once a day.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn event(sim: &Simulator, device: &str, observer: &str, days: i64) {
     sim.world.push_file_event(record.to_string());
 }
 
-/// One user with one agent, both in good health.
+/// One user with one agent, both without findings.
 async fn well() -> Rig {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "environment_health")).await;
     user(&rig.sim, "u1", &json!({}));
@@ -369,7 +369,7 @@ async fn what_a_run_that_died_has_stored_is_the_day_s_reading() {
     rig.free_the_lease().await;
     let stored = rig.stored("environment_health").await;
     assert_eq!(stored.len(), 1);
-    // What would be found now is something else.
+    // The findings would be different now.
     rig.sim.world.change(Dataset::Agents, "a2", |raw| raw.replace(&days_ago(42)[..10], &days_ago(43)[..10]));
     user(&rig.sim, "u2", &json!({}));
     let answer = rig.run().await;

@@ -1,4 +1,4 @@
-//! Windows are read several at once: as many as there is use in, and none more than once.
+//! Several windows are read at once: as many as help, and none more than once.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
 
 use crate::rig::{DEADLINE, Rig, ago, time};
 
-/// A backlog of so many full pages of 100 file events each, behind an API that takes its time over a page.
+/// A backlog of so many full pages of 100 file events each, behind an API with this latency.
 async fn backlog(pages: usize, latency: u64) -> Rig {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "100")).await;
     rig.sim.world.add_file_events(100 * pages, ago(3_400), ago(5));
@@ -15,7 +15,7 @@ async fn backlog(pages: usize, latency: u64) -> Rig {
     rig
 }
 
-/// How many of these were under way when each of them began.
+/// Returns for each request how many were under way when it began.
 fn at_once(requests: &[ApiRequest]) -> Vec<usize> {
     let is_under_way =
         |other: &ApiRequest, at| other.at <= at && other.answered_at.is_none_or(|answered| answered > at);
@@ -72,7 +72,7 @@ async fn after_a_429_half_as_many_are_read_at_once() {
     let after: Vec<ApiRequest> =
         requests.iter().filter(|request| Some(request.at) > refused.answered_at).cloned().collect();
     let at_once = at_once(&after);
-    // Those that were under way go on to the end of their windows.
+    // Windows that are under way are read to their end.
     let later = at_once[at_once.len() / 2..].iter().max().unwrap();
     assert!(*later <= 3, "{at_once:?}");
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;

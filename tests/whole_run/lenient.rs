@@ -1,4 +1,4 @@
-//! Answers are read as any client reads them, and what is not whole is not taken as whole.
+//! Answers in unusual forms are read, and incomplete ones are not taken for complete.
 
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
@@ -7,7 +7,7 @@ use crate::rig::Rig;
 
 const LISTS: [Endpoint; 4] = [Endpoint::FileEvents, Endpoint::AuditSearch, Endpoint::CaseList, Endpoint::Users];
 
-/// Each total of a body, told in another way.
+/// Replaces each total of a body by another form of it.
 fn totals(body: &str, tell: impl Fn(u64) -> Value) -> String {
     let mut body: Value = serde_json::from_str(body).unwrap();
     for key in ["totalCount", "totalResultCount", "totalNumResults"] {
@@ -36,7 +36,7 @@ async fn a_total_as_text_or_with_a_fraction_is_a_total() {
     for tell in [as_text, with_fraction] {
         let rig = Rig::new().await;
         rig.populate();
-        // The records must stay as they are: only what has none is told otherwise.
+        // The records must stay unchanged, so only the bodies without records are parsed.
         for endpoint in [Endpoint::AuditCount, Endpoint::CaseList] {
             rig.sim.faults.always(endpoint, Fault::edited(move |body| totals(body, tell)));
         }
@@ -96,7 +96,7 @@ async fn a_part_of_a_page_is_no_page_and_rows_beside_problems_are_none() {
         }
         rig.sim.faults.clear();
         rig.sim.faults.once(Endpoint::Users, 1, fault);
-        assert_eq!(rig.run().await["status"], "complete", "and asked for again it is whole");
+        assert_eq!(rig.run().await["status"], "complete", "the next answer is whole");
         rig.assert_holds_everything().await;
     }
 }

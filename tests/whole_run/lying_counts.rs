@@ -1,12 +1,13 @@
-//! Lists that count fewer than they show: they are read until a page is short.
+//! Lists whose total is less than their rows: they are read until a page is short.
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
+use serde_json::json;
 use simulator::{Dataset, Endpoint};
 
-use crate::rig::{Rig, ago};
+use crate::rig::{DEADLINE, Rig, ago};
 
-/// Pages of 50, and a count of as many as fill some of them.
+/// Settings for pages of 50. The totals are multiples of that.
 async fn rig(stream: &str) -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "50"))
         .await
@@ -88,4 +89,39 @@ async fn who_leaves_a_list_that_counts_too_few_is_told() {
     for records in [0, 1, 0] {
         assert_eq!(rig.run().await["streams"]["users"]["records"], records);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_that_are_counted_as_none_and_shown_are_not_covered() {
+    for pages in ["5000", "50"] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", pages)).await;
+        rig.sim.world.add_file_events(60, ago(3_000), ago(5));
+        let counts_none = rig.sim.faults.cap_total(Endpoint::FileEvents, 0);
+        for _ in 0..3 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+            assert_eq!(rig.stored("file_events").await.len(), 0);
+        }
+        counts_none.heal();
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        rig.any_run(DEADLINE).await;
+        assert_eq!(rig.run().await["status"], "complete");
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_of_which_one_is_never_counted_fail_each_run_and_none_is_lost() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "50")).await;
+    rig.sim.world.add_file_events(60, ago(3_000), ago(5));
+    let counts_less = rig.sim.faults.count_unseen(Endpoint::FileEvents, -1, ago(4_000), ago(-4_000));
+    for _ in 0..4 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    }
+    counts_less.heal();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    rig.any_run(DEADLINE).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
 }

@@ -1,5 +1,5 @@
-//! Whole runs: the real binary, driven through the Runtime API, against the simulator or a third party's S3. Bucket
-//! and API are compared record by record, byte by byte.
+//! Whole runs of the real binary through the Runtime API, against the simulator or a third party's S3. Bucket and API
+//! are compared record by record, byte by byte.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod actor_profiles;

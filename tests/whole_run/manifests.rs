@@ -1,4 +1,4 @@
-//! The chain of manifests: every run adds to it, nothing is left out of it, no death or overlap breaks it.
+//! The chain of manifests: every run adds to it, it leaves nothing out, and neither a death nor an overlap breaks it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn each_run_adds_one_to_the_chain_and_tells_the_new_end_in_its_answer_and_
         let chain = rig.chain().await;
         assert_eq!((chain.len(), &chain[0]["run_id"]), (number, &answer["run_id"]));
         assert_eq!(chain[0]["identity"], rig.checkpoint().await["identity"]);
-        assert_eq!(rig.checkpoint().await["manifests"].get("unlisted"), None, "all is told");
+        assert_eq!(rig.checkpoint().await["manifests"].get("unlisted"), None, "all are listed");
         rig.sim.world.add_audit(5, ago(0), ago(-1));
         a_moment().await;
     }
@@ -46,11 +46,11 @@ async fn every_object_is_told_with_its_size_its_records_its_hash_and_its_times()
     rig.assert_whole().await;
 }
 
-/// What lies within a window and its margin, by the world's own times.
+/// The number of records in a window and its margin, by the world's own times.
 fn counted(rig: &Rig, reading: &Value) -> usize {
     let records = if reading["stream"] == "audit" { rig.sim.world.audit() } else { rig.sim.world.file_events() };
     let (from, to) = (time(&reading["window"][0]), time(&reading["window"][1]));
-    // Asked for from a full second to a full second, and a second more on both sides.
+    // Requests are in full seconds, with another second on both sides.
     let from = from.timestamp() - 1;
     let to = (to.timestamp_millis() + 999) / 1_000 + 1;
     records
@@ -79,7 +79,7 @@ async fn a_window_s_reading_tells_its_request_and_the_api_s_own_count_beside_the
             request.iter().all(|(name, value)| name.to_lowercase().contains("page") || body[name] == *value)
         };
         let asked = rig.sim.api.requests_to(endpoint);
-        // What is empty by the count alone is not searched.
+        // A window without rows by its count is not searched.
         let counted = rig.sim.api.requests_to(Endpoint::AuditCount).into_iter().filter(|_| reading["rows"] == 0);
         assert!(asked.into_iter().chain(counted).any(|request| sent(&request.json())), "{reading:#}");
         assert!(time(&reading["opened_at"]) <= time(&reading["closed_at"]));
@@ -136,7 +136,7 @@ async fn a_long_run_writes_several_manifests_and_the_checkpoint_stays_short() {
     assert!(readings > 150 && chain.len() >= 3, "{readings} readings in {} manifests", chain.len());
     let longest = chain.iter().map(|manifest| manifest["readings"].as_array().unwrap().len()).max().unwrap();
     assert!(longest < 100, "{longest} readings in one manifest");
-    // A reading is about 600 bytes on it.
+    // A reading takes about 600 bytes on the checkpoint.
     let largest = rig.sim.s3.writes_below(CHECKPOINT).iter().map(|write| write.bytes).max().unwrap();
     assert!(largest < 70_000, "the checkpoint grew to {largest} bytes");
     rig.assert_tells_every_object().await;
@@ -212,7 +212,7 @@ async fn a_run_that_lost_its_lease_over_its_manifest_leaves_the_other_s_chain_as
     rig.assert_whole().await;
 }
 
-/// Three runs that are yesterday's, two of today, after which yesterday's index is there. Answers yesterday's keys.
+/// Makes three runs yesterday and two today. After them yesterday's index exists. Returns yesterday's keys.
 async fn with_a_day_that_is_over(rig: &Rig) -> Vec<String> {
     rig.populate();
     for _ in 0..3 {
@@ -223,7 +223,7 @@ async fn with_a_day_that_is_over(rig: &Rig) -> Vec<String> {
     rig.rewrite_chain(|manifest| manifest["written_at"] = json!(yesterday(manifest["number"].as_i64().unwrap()))).await;
     let old = rig.state_keys("manifests/").await;
     assert_eq!(old.len(), 3);
-    // The first of a new day notes that the old one has no index yet; the second makes it.
+    // The first run of a new day notes that the old day has no index. The second writes it.
     for _ in 0..2 {
         rig.run().await;
         a_moment().await;

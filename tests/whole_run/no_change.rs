@@ -1,4 +1,4 @@
-//! What is no change of a record: the order of its keys and of its sets, and what moves all the time.
+//! Differences that are no change of a record: the order of keys, the order of sets, and volatile fields.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ async fn rig(stream: &str, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder
     Rig::with(|lambda| settings(lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0"))).await
 }
 
-/// The same record, with its keys and the elements of its lists in another order; numbers and text stay as they are.
+/// The same record with its keys and list elements in another order. Numbers and strings stay unchanged.
 fn turned_round(raw: &str) -> String {
     if let Ok(members) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(raw) {
         let members =
@@ -39,7 +39,7 @@ async fn records_whose_keys_and_sets_come_in_another_order_are_not_stored_again(
         let world = &rig.sim.world;
         let records: Vec<Record> = match dataset {
             Dataset::Sessions => world.add_sessions(8, Utc::now() - TimeDelta::hours(1), Utc::now(), true),
-            // Young enough to be listed again by each run.
+            // Recent enough to be listed again by each run.
             Dataset::Cases => world.add_cases(8, ago(200), ago(100)),
             _ => world.add_records(dataset, 8),
         };
@@ -84,7 +84,7 @@ async fn an_agent_that_only_connected_again_is_stored_once_a_day() {
         assert_eq!(rig.run().await["streams"]["agents"]["records"], 0);
     }
     let renamed = rig.sim.world.change(Dataset::Agents, &agents[4].id, |raw| with_member(raw, "name", "\"renamed\""));
-    assert_eq!(rig.run().await["streams"]["agents"]["records"], 1, "what else changes is stored at once");
+    assert_eq!(rig.run().await["streams"]["agents"]["records"], 1, "other changes are stored at once");
     // As if they had been stored yesterday.
     rig.edit_known("agents", |line| {
         let at = DateTime::parse_from_rfc3339(line["steady"][0][1].as_str().unwrap()).unwrap();
@@ -92,7 +92,7 @@ async fn an_agent_that_only_connected_again_is_stored_once_a_day() {
         line["steady"][0][1] = json!(yesterday);
     })
     .await;
-    assert_eq!(rig.run().await["streams"]["agents"]["records"], 29, "the renamed one says what is stored of it");
+    assert_eq!(rig.run().await["streams"]["agents"]["records"], 29, "all but the renamed one");
     assert_eq!(rig.run().await["streams"]["agents"]["records"], 0);
     let after = rig.sim.world.all(Dataset::Agents).into_iter().filter(|agent| agent.id != agents[4].id);
     let expected = before.into_iter().chain([compact(&renamed)]).chain(after.map(|agent| compact(&agent.raw)));

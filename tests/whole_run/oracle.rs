@@ -1,5 +1,5 @@
-//! The bucket and the chain of manifests, read independently of the collector's own code; and altered, as a fault or a
-//! person could.
+//! Reads the bucket and the chain of manifests without the collector's code, and alters them as a fault or a person
+//! could.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,12 +14,12 @@ use crate::rig::{CHECKPOINT, PREFIX, Rig, sha256, time};
 pub const STATE: &str = "incydr-collector/";
 
 impl Rig {
-    /// From the checkpoint's head back to number 1, the newest first.
+    /// Returns the manifests from the checkpoint's newest back to number 1.
     pub async fn chain(&self) -> Vec<Value> {
         self.chain_to(self.checkpoint().await["manifests"]["head"].clone(), STATE).await
     }
 
-    /// The same for any chain: each hash, number, name and date must fit.
+    /// The same for any chain. Checks each hash, number, name and date.
     async fn chain_to(&self, head: Value, state: &str) -> Vec<Value> {
         let mut chain: Vec<Value> = Vec::new();
         let mut link = head;
@@ -39,12 +39,11 @@ impl Rig {
             link = manifest["previous"].clone();
             chain.push(manifest);
         }
-        assert!(chain.last().is_none_or(|first| first["number"] == 1), "it ends before number 1");
+        assert!(chain.last().is_none_or(|first| first["number"] == 1), "the chain ends before 1");
         chain
     }
 
-    /// Every reading that the chain, or one that was merged into it, tells or the checkpoint still has to tell, the
-    /// oldest first.
+    /// Returns every reading, oldest first: those in the chain, in merged chains, and those still on the checkpoint.
     pub async fn readings(&self) -> Vec<Value> {
         let mut chain = self.chain().await;
         chain.reverse();
@@ -61,7 +60,7 @@ impl Rig {
         told.iter().filter_map(Value::as_array).flatten().cloned().collect()
     }
 
-    /// The objects that are told and those below the prefix are the same, and each is as it is told.
+    /// Asserts that the listed objects are exactly those below the prefix, unchanged.
     pub async fn assert_tells_every_object(&self) {
         let mut told = BTreeMap::new();
         for reading in self.readings().await {
@@ -69,7 +68,7 @@ impl Rig {
                 let key = object["key"].as_str().unwrap().to_owned();
                 assert!(key.starts_with(&format!("{PREFIX}{}/", reading["stream"].as_str().unwrap())));
                 if let Some(before) = told.insert(key, object.clone()) {
-                    assert_eq!(before, *object, "told twice, and differently");
+                    assert_eq!(before, *object, "listed twice, differently");
                 }
             }
         }
@@ -78,7 +77,7 @@ impl Rig {
         assert_eq!(told, found);
     }
 
-    /// Rewrites the whole chain as somebody could who makes all its hashes and names anew.
+    /// Rewrites the whole chain with new hashes and names, as an attacker could.
     pub async fn rewrite_chain(&self, change: impl Fn(&mut Value)) {
         let mut chain = self.chain().await;
         chain.reverse();
@@ -107,7 +106,7 @@ impl Rig {
         self.sim.s3.put_raw(self.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
     }
 
-    /// `verify` with further fields.
+    /// Sends `verify` with further fields.
     pub async fn verify_with(&self, fields: Value) -> Value {
         let mut event = json!({"action": "verify"});
         event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -123,7 +122,7 @@ impl Rig {
         assert_eq!((&verified["status"], &verified["findings"]), (&json!("whole"), &json!([])), "{verified:#}");
     }
 
-    /// Replaces an object's lines, or adds an object, past the log.
+    /// Replaces an object's lines or adds an object, without the log.
     pub async fn put_lines(&self, key: &str, lines: &[String]) {
         self.sim.s3.put_raw(self.sim.bucket(), key, gzip(lines)).await;
     }
@@ -137,18 +136,18 @@ impl Rig {
     }
 }
 
-/// Of a link; empty where there is none.
+/// A link's key, or an empty string.
 fn key_in(link: &Value) -> String {
     link["key"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Where a manifest with these bytes must lie.
+/// The key of a manifest with these bytes.
 fn manifest_key(number: u64, manifest: &Value, bytes: &[u8]) -> String {
     let day = &manifest["written_at"].as_str().unwrap()[..10];
     format!("{STATE}manifests/dt={day}/{number:010}-{}.json", sha256(bytes))
 }
 
-/// An object by its own bytes, in the manifests' shape.
+/// An object's key and its description in the form of the manifests.
 pub fn as_told(object: &Object) -> (String, Value) {
     let lines = object.lines();
     let text = text_of(&lines);
@@ -161,7 +160,7 @@ pub fn as_told(object: &Object) -> (String, Value) {
     (object.key.clone(), told)
 }
 
-/// A record's own time, or the instant in its object's key.
+/// The record's own time, or the instant in its object's key.
 fn stored_time(key: &str, line: &str) -> String {
     let record: Value = serde_json::from_str(line).unwrap();
     let own = match key.split('/').nth(1).unwrap() {
@@ -172,7 +171,7 @@ fn stored_time(key: &str, line: &str) -> String {
     millis(time(own))
 }
 
-/// The span that stands in a key.
+/// The span in a key.
 pub fn span_of(key: &str) -> (DateTime<Utc>, DateTime<Utc>) {
     let name = key.rsplit('/').next().unwrap();
     let at = |n: usize| {
@@ -182,12 +181,12 @@ pub fn span_of(key: &str) -> (DateTime<Utc>, DateTime<Utc>) {
     (at(0), at(1))
 }
 
-/// As it stands on the checkpoint: milliseconds, cut and not rounded.
+/// The form on the checkpoint: milliseconds, cut and not rounded.
 pub fn millis(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// An object's uncompressed bytes.
+/// The uncompressed content of an object.
 pub fn text_of(lines: &[String]) -> String {
     lines.iter().fold(String::new(), |text, line| text + line + "\n")
 }
@@ -198,7 +197,7 @@ pub fn gzip(lines: &[String]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The findings as (stream, key or span's beginning, what is wrong).
+/// The findings as (stream, key or beginning of the span, what is wrong).
 pub fn findings(verified: &Value) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or("null").to_owned();
     let of = |finding: &Value| {
@@ -208,7 +207,7 @@ pub fn findings(verified: &Value) -> Vec<(String, String, String)> {
     verified["findings"].as_array().unwrap().iter().map(of).collect()
 }
 
-/// `verified` is broken by exactly one finding, about this stream and key (or beginning), that says so.
+/// Asserts that `verified` has exactly one finding, about this stream and key (or beginning), with this text.
 pub fn assert_one_finding(verified: &Value, stream: &str, place: &str, wrong: &str) {
     assert_eq!(verified["status"], "broken", "{verified:#}");
     let found = findings(verified);
@@ -217,12 +216,12 @@ pub fn assert_one_finding(verified: &Value, stream: &str, place: &str, wrong: &s
     assert!(found[0].2.contains(wrong), "{:?} says nothing of {wrong:?}", found[0].2);
 }
 
-/// What was added for the second that now begins is settled by the end of it.
+/// Waits until records of the present second are older than the settle time.
 pub async fn a_moment() {
     tokio::time::sleep(std::time::Duration::from_millis(2_800)).await;
 }
 
-/// Yesterday at noon, so many seconds later.
+/// Returns the instant that many seconds after yesterday's noon.
 pub fn yesterday(seconds: i64) -> String {
     let noon = (Utc::now() - TimeDelta::days(1)).date_naive().and_hms_opt(12, 0, 0).unwrap().and_utc();
     millis(noon + TimeDelta::seconds(seconds))

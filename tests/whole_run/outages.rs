@@ -1,5 +1,4 @@
-//! An API that fails for all is no span, id or list that can't be read: when it answers again nothing waits for a next
-//! try that is hours away.
+//! An API that fails as a whole makes no span, id or list stuck: when it answers again, nothing has to wait for hours.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -8,12 +7,12 @@ use simulator::{Dataset, Endpoint, Fault, compact};
 use crate::rig::{DEADLINE, Rig, ago};
 use crate::stuck::any_answer;
 
-/// So many runs meet with the outage: enough for pauses that double.
+/// The number of runs during the outage: enough for pauses that double.
 const RUNS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_an_outage_of_several_runs_held_up_are_stored_by_the_second_run_after_it() {
-    // Neither is sent again: that would only take longer.
+    // Neither fault is retried, which would only take longer.
     let faults = [Fault::Status(400, r#"{"message":"no"}"#.into()), Fault::TimedOut];
     join_all(faults.into_iter().map(async |fault| {
         let rig = Rig::with(|lambda| {
@@ -61,7 +60,7 @@ async fn events_that_could_be_counted_but_not_read_are_stored_by_the_second_run_
     rig.sim.faults.clear();
     rig.any_run(DEADLINE).await;
     rig.any_run(DEADLINE).await;
-    // The few by which it was seen that nothing can be read may have their next try later.
+    // The few windows that showed the outage may have a later next try.
     for (stream, all) in [("file_events", rig.sim.world.file_events()), ("audit", rig.sim.world.audit())] {
         let stored = rig.stored(stream).await;
         let missing = all.iter().filter(|record| !stored.contains(&compact(&record.raw))).count();
@@ -97,7 +96,7 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
     for _ in 0..2 {
         rig.any_run(DEADLINE).await;
     }
-    // The few by which it was seen that none can be read may have their next try later.
+    // The few ids that showed the outage may have a later next try.
     for (stream, all) in [("cases", 40), ("session_events", 30), ("watchlists", 60)] {
         let stored = rig.stored(stream).await.len();
         assert!(stored + 8 >= all, "{stream}: of {all} only {stored} are stored");
@@ -110,4 +109,41 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
         rig.assert_nothing_stuck(&answer, stream).await;
     }
     rig.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_429_for_several_runs_is_told_as_an_error_and_a_health_record() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
+    rig.sim.world.add_file_events(30, ago(3_000), ago(5));
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::RateLimited { retry_after: Some("3600".into()) });
+    // The first run puts on the checkpoint from when on is collected; those after it come no further.
+    for _ in 0..3 {
+        assert_eq!(rig.run().await["status"], "partial", "it may pass");
+    }
+    for runs in 3..5 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+        let message = answer["streams"]["file_events"]["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{runs} runs in a row")) && message.contains("429"), "{message}");
+    }
+    let records = rig.health_records().await;
+    let is_told = |told: &serde_json::Value| told["error"]["message"].as_str().is_some_and(|why| why.contains("429"));
+    assert!(records.iter().any(is_told), "{records:#?}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_answers_429_until_the_time_is_up_fails_the_run_for_nothing_can_be_asked() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
+    rig.sim.world.add_file_events(30, ago(3_000), ago(5));
+    rig.sim.faults.always(Endpoint::SignIn, Fault::RateLimited { retry_after: Some("3600".into()) });
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("sign-in") && message.contains("429"), "{message}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
 }

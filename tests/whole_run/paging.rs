@@ -1,4 +1,4 @@
-//! Pages that stop in silence, repeat, shift, or come in another order; totals that don't agree.
+//! Pages that end silently, repeat, shift or are in another order; totals that don't agree.
 
 use serde_json::json;
 use simulator::{Dataset, EdgePolicy, Endpoint, Fault, Late, Precision, TokenEnd};
@@ -94,7 +94,7 @@ async fn audit_rows_alike_in_every_byte_are_as_many_records_as_the_api_counts() 
     let rig = rig().await;
     rig.populate_events();
     let twin = format!(r#"{{"type$":"audit_log::twin/1","timestamp":"{}"}}"#, ago(500).to_rfc3339());
-    // Enough to stand on several pages.
+    // Enough rows for several pages.
     for _ in 0..90 {
         rig.sim.world.push_audit(twin.clone());
     }
@@ -121,7 +121,7 @@ async fn a_page_that_repeats_is_an_error_and_not_a_loop() {
     rig.sim.faults.from(Endpoint::FileEvents, 3, Fault::RepeatPage);
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
-    // Each window of more than one page is cut until it is 2 s long.
+    // Each window of more than one page is cut down to 2 s.
     assert!(rig.sim.api.requests().len() < 1_000, "{} requests", rig.sim.api.requests().len());
     assert_eq!((rig.stored("audit").await.len(), rig.stored("file_events").await.len()), (0, 0));
     rig.sim.faults.clear();
@@ -143,7 +143,7 @@ async fn a_page_without_its_list_is_not_taken_for_the_end() {
 async fn an_audit_page_past_the_end_has_no_list_and_ends_in_peace() {
     let rig = rig().await;
     rig.sim.world.add_audit(80, ago(3_000), ago(5));
-    // A count that is too high once leads there.
+    // One total that is too high makes the collector request that page.
     rig.sim.faults.once(Endpoint::AuditCount, 1, Fault::TotalOff(1));
     assert_eq!(rig.run().await["streams"]["audit"]["records"], 80);
     rig.assert_holds_events().await;

@@ -1,4 +1,4 @@
-//! `probe`: what the API client may read is told stream by stream, whatever the API answers.
+//! `probe` reports stream by stream what the API client may read, whatever the API answers.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ async fn the_list_that_each_record_has_is_asked_for_as_well() {
     let watchlists = rig.sim.world.add_records(Dataset::Watchlists, 2);
     rig.sim.world.add_records(Dataset::AlertRules, 3);
     rig.sim.faults.always(Endpoint::WatchlistMembers, Fault::Forbidden);
-    // As a rule without a username filter answers.
+    // The API's answer for a rule without a username filter.
     rig.sim.faults.always(Endpoint::RuleUsers, Fault::Status(400, "{}".into()));
     let streams = ["watchlists", "alert_rules", "session_events", "case_file_events"];
     let answer = rig.probe(&streams).await;

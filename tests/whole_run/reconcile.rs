@@ -1,5 +1,4 @@
-//! Reconciliation: what shows up in a window after it was covered is added once, and what is not late costs no more
-//! than one small request.
+//! Recounts: late records are added once, and a window without any costs only one small request.
 
 use serde_json::{Value, json};
 use simulator::{ApiRequest, Dataset, Endpoint, LambdaBuilder, Late};
@@ -7,7 +6,7 @@ use simulator::{ApiRequest, Dataset, Endpoint, LambdaBuilder, Late};
 use crate::oracle::{millis, span_of};
 use crate::rig::{DEADLINE, Rig, ago, assert_same, time};
 
-/// Each window is counted again by the next run.
+/// Settings that make the next run count each window again.
 pub fn at_once(lambda: LambdaBuilder) -> LambdaBuilder {
     lambda.env("STREAMS", "audit,file_events").env("RECONCILE_MINUTES", "0")
 }
@@ -35,7 +34,7 @@ impl Rig {
         self.checkpoint().await["events"][stream]["recount"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The requests since the log was cleared that are this one but for their paging.
+    /// Returns the requests since the log was cleared that equal this one except for paging.
     pub fn sent_again(&self, endpoint: Endpoint, request: &Value) -> Vec<ApiRequest> {
         let request = request.as_object().expect("a request");
         let is_paging = |name: &str| name.starts_with("pg") || name.starts_with("page");
@@ -194,7 +193,7 @@ async fn rows_that_the_api_no_longer_counts_are_told_and_stay_stored() {
         "{answer:#}"
     );
     assert_eq!(answer["status"], "complete");
-    assert_eq!(rig.run().await["streams"]["audit"].get("vanished"), None, "told once");
+    assert_eq!(rig.run().await["streams"]["audit"].get("vanished"), None, "reported once");
     assert_eq!([rig.stored("audit").await, rig.stored("file_events").await], before);
     rig.assert_whole().await;
 }
@@ -245,15 +244,15 @@ async fn each_instant_is_waited_for_in_its_turn() {
     let second = rig.waiting("audit").await[0].clone();
     assert_eq!((&second["span"], &second["due"]), (&first["span"], &json!([first["due"][1]])));
     assert_eq!(second["count"].as_u64().unwrap(), first["count"].as_u64().unwrap() + 1);
-    // A minute later.
+    // Adds a record a minute later.
     rig.sim.world.push_audit(audit_row(2, 600));
     assert_eq!(rig.run().await["streams"]["audit"].get("late"), None, "not yet");
     rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["recount"][0]["due"][0] = json!(millis(ago(1))))
         .await;
     assert_eq!(rig.run().await["streams"]["audit"]["late"], 1);
     let spans: Vec<Value> = rig.waiting("audit").await.iter().map(|recount| recount["span"].clone()).collect();
-    assert!(!spans.contains(&first["span"]), "it was the last time");
-    // `-r1` and `-r2`, or `-r1` twice where an hour began between the two.
+    assert!(!spans.contains(&first["span"]), "that was the last recount");
+    // `-r1` and `-r2`, or `-r1` twice if a new hour has begun in between.
     let is_beside = |key: &&String| key.ends_with("-r1.ndjson.gz") || key.ends_with("-r2.ndjson.gz");
     assert_eq!(rig.keys("audit").await.iter().filter(is_beside).count(), 2);
     rig.run().await;
@@ -389,7 +388,7 @@ async fn of_more_windows_than_one_run_counts_again_the_rest_is_the_next_one_s() 
     rig.run().await;
     let windows = rig.waiting("file_events").await;
     assert!(windows.len() > 110, "{} windows", windows.len());
-    // In the youngest of them.
+    // In the last of these windows.
     rig.sim.world.push_file_event(file_event(1, 61));
     rig.sim.api.clear_log();
     assert_eq!(rig.run().await["streams"]["file_events"].get("late"), None);

@@ -1,4 +1,4 @@
-//! Reconciliation under faults: what fails is owed, what dies is done again, and nothing is doubled.
+//! Recounts under faults: a failed one stays due, a run that dies is repeated, and nothing is stored twice.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::oracle::{a_moment, assert_one_finding, millis};
 use crate::reconcile::{at_once, audit_row, file_event};
 use crate::rig::{PREFIX, Rig, ago};
 
-/// Whether a request is this one, to the letter.
+/// Whether a request equals this one exactly.
 fn is_it(request: Value) -> impl Fn(&http::Request) -> bool {
     move |sent| serde_json::from_slice::<Value>(&sent.body).is_ok_and(|body| body == request)
 }
@@ -30,8 +30,8 @@ async fn a_recount_that_fails_is_seen_and_owed_and_made_good_by_the_next_run() {
         (&answer["streams"]["audit"]["status"], &answer["streams"]["file_events"]["status"]),
         (&json!("failed"), &json!("complete"))
     );
-    assert_eq!(answer["streams"]["audit"]["records"], 3, "what is new comes first: {answer:#}");
-    assert!(rig.waiting("audit").await.contains(&owed), "it is owed");
+    assert_eq!(answer["streams"]["audit"]["records"], 3, "new rows come first: {answer:#}");
+    assert!(rig.waiting("audit").await.contains(&owed), "still due");
     rig.sim.faults.clear();
     let answer = rig.run().await;
     assert_eq!((&answer["status"], &answer["streams"]["audit"]["late"]), (&json!("complete"), &json!(1)));
@@ -60,7 +60,7 @@ async fn a_window_whose_second_reading_never_agrees_stays_owed_and_nothing_of_it
     rig.assert_whole().await;
 }
 
-/// Kills the process with each write in turn of a run that adds late records.
+/// Kills the process at each write of a run that adds late records.
 async fn killed_with_each_write(page: &str, is_empty: bool, fault: impl Fn(Lambda) -> S3Fault) {
     for nth in 1..60 {
         let rig = Rig::with(|lambda| at_once(lambda).env("FE_PAGE_SIZE", page).env("AUDIT_PAGE_SIZE", page)).await;

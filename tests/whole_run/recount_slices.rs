@@ -1,4 +1,4 @@
-//! A window in which so much shows up late that no run can read it as a whole.
+//! A window with so many late records that no run can read it as a whole.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::rig::{Rig, time};
 use crate::stuck::any_answer;
 
 const LATE: i32 = 2_000;
-/// How much shows up in each of the other windows.
+/// The number of late records in each other window.
 const ELSEWHERE: usize = 1;
 
 fn settings(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
@@ -27,7 +27,7 @@ fn push_late(rig: &Rig, stream: &str, n: i32, at: DateTime<Utc>) {
     };
 }
 
-/// What was added beside the objects of a window, by key.
+/// The records in the additional objects of a window, by key.
 async fn added(rig: &Rig, stream: &str, [from, to]: [DateTime<Utc>; 2]) -> BTreeMap<String, usize> {
     let mut added = BTreeMap::new();
     for key in rig.keys(stream).await {
@@ -58,7 +58,7 @@ async fn read_in_slices(stream: &str, dataset: Dataset) {
     }
     let (mut runs, mut with_more, mut stands_still, mut before) = (0, 0, 0, 0);
     loop {
-        // A container of its own, and so a budget of its own: it is spent long before the window is read.
+        // A new container has its own budget, which is used up long before the window is read.
         let container = rig.container(|lambda| settings(lambda, stream).env("REQUESTS_PER_MINUTE", "80"));
         let answer = any_answer(container.invoke(serde_json::json!({}), Duration::from_secs(10)).await);
         assert_ne!(answer["status"], "failed", "{answer:#}");

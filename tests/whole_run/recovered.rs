@@ -1,4 +1,4 @@
-//! A checkpoint that is gone, or was put back as it once was: nothing is stored twice, and it is told.
+//! A checkpoint that is gone or was replaced by an older version: nothing is stored twice, and it is reported.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn rig() -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", STREAMS).env("INVENTORY_INTERVAL_MINUTES", "0")).await
 }
 
-/// More of everything, and changes of what there is.
+/// Adds records of each kind, and changes existing ones.
 async fn go_on(rig: &Rig, nth: usize) {
     let world = &rig.sim.world;
     a_moment().await;
@@ -32,7 +32,7 @@ async fn go_on(rig: &Rig, nth: usize) {
     a_moment().await;
 }
 
-/// How many records there are of each stream.
+/// The number of stored records of each stream.
 async fn counts(rig: &Rig) -> Vec<(&'static str, usize)> {
     let mut counts = Vec::new();
     for stream in STREAMS.split(',') {
@@ -80,7 +80,7 @@ async fn an_older_version_of_the_checkpoint_that_is_put_back_doubles_nothing() {
         assert_events_once(&rig).await;
         assert_eq!(rig.verify().await["status"], "whole");
         let again = rig.health_records().await;
-        assert_eq!(notes(&again).len(), told.len(), "it is told once");
+        assert_eq!(notes(&again).len(), told.len(), "one note");
     }
 }
 
@@ -89,7 +89,7 @@ async fn a_manifest_whose_answer_was_lost_closes_nothing_that_is_open() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,cases")).await;
     rig.populate();
     let faults = &rig.sim.s3.faults;
-    // What the cases said is stored, and what is known of them is not: their reading stays open.
+    // The cases are stored, but not their known records, so the reading stays open.
     faults.always("PUT", "/known/cases/", S3Fault::Status(503));
     faults.always("PUT", "/manifests/", S3Fault::LostAnswer);
     let (error_type, _) = rig.failure(json!({})).await;
@@ -113,8 +113,8 @@ async fn a_first_run_that_died_with_its_manifest_is_no_sign_of_a_checkpoint_that
     victim.invoke(json!({}), Duration::from_secs(10)).await;
     rig.free_the_lease().await;
     let events = rig.checkpoint().await["events"]["file_events"].clone();
-    assert!(events["covered"] == json!([]) && events["open"].is_array(), "it is told, and not committed: {events}");
-    // Another run writes the checkpoint, and comes to nothing.
+    assert!(events["covered"] == json!([]) && events["open"].is_array(), "listed, but not committed: {events}");
+    // Another run writes the checkpoint and covers nothing.
     rig.sim.faults.always(Endpoint::SignIn, Fault::Status(503, String::new()));
     rig.failure(json!({})).await;
     rig.sim.faults.clear();

@@ -1,5 +1,6 @@
-//! A 403 on what worked is a failure like any other, until it has lasted: a firewall says it, too.
+//! A 403 on a stream that worked is an ordinary failure until it has lasted, because a firewall may send it too.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
 
@@ -23,7 +24,7 @@ async fn that_worked() -> Rig {
     let rig = Rig::with(|lambda| lambda.env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     rig.populate();
     assert_eq!(rig.run().await["status"], "complete");
-    // Later than what is covered.
+    // Records after the covered time.
     rig.sim.world.add_file_events(30, ago(0), ago(-1));
     rig.sim.world.add_audit(20, ago(0), ago(-1));
     tokio::time::sleep(std::time::Duration::from_millis(3_100)).await;
@@ -66,7 +67,7 @@ async fn a_firewall_s_page_fails_the_stream_is_quoted_and_is_never_a_missing_per
     rig.sim.faults.clear();
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds_everything().await;
-    // Nor on a stream that never answered.
+    // Nor on a stream that has never answered.
     let rig = Rig::new().await;
     rig.populate();
     rig.sim.faults.always(Endpoint::FileEvents, page());
@@ -91,7 +92,7 @@ async fn the_api_s_own_403_on_a_stream_that_worked_counts_after_three_runs_and_i
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("File Events: Read") && message.contains("/v2/file-events"), "{message}");
     logs_with(&rig.lambda, "is not permitted").await;
-    // Left alone for an hour, and believed at once when it is said again.
+    // The stream isn't tried for an hour. The next 403 is believed at once.
     let asked = rig.sim.api.requests_to(Endpoint::FileEvents).len();
     rig.run().await;
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), asked);
@@ -101,7 +102,7 @@ async fn the_api_s_own_403_on_a_stream_that_worked_counts_after_three_runs_and_i
     rig.sim.faults.clear();
     rig.edit_checkpoint(|checkpoint| checkpoint["events"]["file_events"]["not_permitted_at"] = long_ago).await;
     assert_eq!(rig.run().await["streams"]["file_events"]["state"], "collecting");
-    assert!(rig.checkpoint().await.get("refused").is_none(), "and the count begins anew");
+    assert!(rig.checkpoint().await.get("refused").is_none(), "the count begins anew");
     rig.assert_holds_everything().await;
 }
 
@@ -117,4 +118,39 @@ async fn all_streams_refused_at_once_are_no_configuration_error_before_the_third
             assert_eq!(error_type, expected, "{answer:#}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_json_that_is_no_object_is_a_failure_like_any_other() {
+    join_all([400, 403, 404, 500].into_iter().map(async |status| {
+        for body in [r#""no""#, "[]", "1", "true", "null", r#"[{"problems":1}]"#] {
+            let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events")).await;
+            rig.populate();
+            rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(status, body.into()));
+            let message = failed(&rig.failure(json!({})).await.1, "file_events");
+            assert!(message.contains(&status.to_string()) && message.contains(body), "{status} {body}: {message}");
+            rig.sim.faults.clear();
+            rig.invoke(json!({"action": "restart"})).await.answer();
+            assert_eq!(rig.run().await["status"], "complete");
+            rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+        }
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_tries_at_once_what_was_not_permitted() {
+    let rig = Rig::new().await;
+    rig.populate();
+    for endpoint in ENDPOINTS {
+        rig.sim.faults.always(endpoint, json_403());
+    }
+    assert_eq!(rig.failure(json!({})).await.0, "ThirdPartyConfigError");
+    rig.sim.faults.clear();
+    rig.sim.api.clear_log();
+    rig.failure(json!({})).await;
+    assert!(rig.sim.api.requests().is_empty(), "it waits for an hour");
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
 }

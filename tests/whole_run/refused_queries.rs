@@ -1,4 +1,4 @@
-//! What the API says of a query by the types of its problems, in a refusal or in a page; and a 401 that is no token's.
+//! Query errors by the types of their `problems`, in a refusal or in a page; and a 401 that isn't about the token.
 
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
@@ -11,7 +11,7 @@ fn problems(kind: &str) -> String {
     json!({"totalCount": 0, "fileEvents": null, "nextPgToken": null, "problems": problems}).to_string()
 }
 
-/// Whether a request asks for more than ten minutes.
+/// Whether a request spans more than ten minutes.
 fn is_wide(request: &simulator::http::Request) -> bool {
     let Some([from, to]) = simulator::span_asked(&request.json()) else { return false };
     (to - from).num_minutes() > 10

@@ -1,4 +1,4 @@
-//! `replay`: a span once more, into another prefix, beside all that is live.
+//! `replay` reads a span again into another prefix, and leaves the live records alone.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::oracle::millis;
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, assert_same, failure_of, time};
 
 impl Rig {
-    /// All that is live: the records' keys and bytes, and the state but for other replays'.
+    /// The keys and bytes of all live records and state, without those of replays.
     async fn live(&self) -> Vec<(String, bytes::Bytes)> {
         let objects = self.sim.s3.objects(self.sim.bucket(), "").await.into_iter();
         let live = objects.filter(|object| !object.key.starts_with("again/") && !object.key.contains("/replay/"));
@@ -42,7 +42,7 @@ async fn a_span_is_stored_once_more_elsewhere_and_nothing_live_is_touched() {
     assert!(audit.len() > 50 && file_events.len() > 100);
     assert_same("audit", rig.replayed("audit").await, texts(&audit));
     assert_same("file_events", rig.replayed("file_events").await, texts(&file_events));
-    // These have no time to filter by: they are as they are now.
+    // These have no time filter: they are stored as they are now.
     assert_same("users", rig.replayed("users").await, texts(&rig.sim.world.users()));
     assert_same("cases", rig.replayed("cases").await, texts(&rig.sim.world.cases()));
     assert_eq!(answer["streams"]["audit"]["records"], audit.len());
@@ -108,7 +108,7 @@ async fn a_replay_that_the_time_cuts_off_goes_on_with_the_next_call() {
         }
         assert_eq!(answer["status"], "partial");
     }
-    assert!(calls > 2, "it fitted");
+    assert!(calls > 2, "too few calls");
     assert_same("file_events", rig.replayed("file_events").await, texts(&rig.sim.world.file_events()));
     assert_same("audit", rig.replayed("audit").await, texts(&rig.sim.world.audit()));
 }

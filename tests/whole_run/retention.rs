@@ -1,4 +1,5 @@
-//! What the audit log keeps for 90 days only: told before it is lost, told once when it is, and never called covered.
+//! The audit log keeps records for 90 days. A gap is reported before it expires, reported once when it does, and never
+//! covered.
 
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
 const HOUR: i64 = 3_600;
 const KEPT: i64 = 90 * 24 * HOUR;
 
-/// The full second that lies so many hours before the end of what the API keeps.
+/// The whole second that many hours before the end of the retention.
 fn hours_left(hours: i64) -> DateTime<Utc> {
     let at = ago(KEPT) + TimeDelta::hours(hours);
     DateTime::from_timestamp(at.timestamp(), 0).unwrap() + TimeDelta::minutes(30)
 }
 
-/// Everything is covered but audit from `from` to `to`.
+/// A checkpoint that covers everything except audit from `from` to `to`.
 async fn lacking(from: DateTime<Utc>, to: DateTime<Utc>) -> Rig {
     let rig = Rig::new().await;
     rig.populate();
@@ -57,7 +58,7 @@ async fn what_is_about_to_be_lost_fails_the_run_and_says_how_long_there_is() {
 async fn what_lasts_for_more_than_a_long_weekend_is_no_error_yet() {
     for (hours, status) in [(71, "failed"), (73, "partial")] {
         let rig = lacking(hours_left(hours), hours_left(hours + 5)).await;
-        // No time to read it, rather than no answer.
+        // There was no time to read it. That is not the same as no answer.
         rig.sim.faults.always(Endpoint::AuditCount, Fault::RateLimited { retry_after: Some("3600".into()) });
         let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(4)).await;
         let answer = if status == "failed" { failure_of(outcome).1 } else { outcome.answer() };
@@ -102,7 +103,7 @@ async fn without_the_permission_it_is_told_and_fails_no_run() {
         let (_, answer) = rig.failure(json!({})).await;
         assert!(answer["error"]["message"].as_str().unwrap().contains("50 more hours"), "{answer:#}");
     }
-    // Refused for the third time, and then not asked.
+    // Refused for the third time, and then not requested.
     for _ in 0..2 {
         let answer = rig.run().await;
         assert_eq!(
@@ -153,7 +154,7 @@ async fn what_is_lost_is_told_once_stays_on_the_checkpoint_and_is_never_covered(
         "from there on it is covered"
     );
     let again = rig.run().await;
-    assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "told once");
+    assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "only once");
     assert_eq!(rig.checkpoint().await["events"]["audit"]["expired"], told);
     let verified = rig.verify_with(json!({"streams": ["audit"], "to": millis(hours_left(19))})).await;
     assert_one_finding(&verified, "audit", told[0][0].as_str().unwrap(), "expired");
@@ -172,7 +173,7 @@ async fn a_lookback_longer_than_the_log_begins_where_the_log_does() {
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
 }
 
-/// A window that a dead run left open, as it stands on the checkpoint.
+/// A window that a dead run left open, in the form of the checkpoint.
 fn left_open(from: DateTime<Utc>, to: DateTime<Utc>) -> Value {
     let request = json!({"actorIds": null, "actorIpAddresses": null, "actorNames": null, "eventTypes": null,
         "dateRange": {"startTime": from.timestamp() - 1, "endTime": to.timestamp() + 1},
@@ -225,4 +226,44 @@ async fn an_open_window_that_is_lost_as_a_whole_is_given_up() {
     let asked = rig.sim.api.requests_to(Endpoint::AuditCount);
     let lost_request = left_open(from, to)["request"]["dateRange"]["endTime"].as_f64();
     assert!(asked.iter().all(|request| request.json()["dateRange"]["endTime"].as_f64() != lost_request));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_older_than_the_plan_keeps_them_are_expired_where_the_api_counts_none_and_not_covered_as_empty() {
+    for (settings, days) in [(None, 90), (Some("30"), 30)] {
+        let rig = Rig::with(|lambda| match settings {
+            Some(days) => lambda.env("STREAMS", "file_events").env("FILE_EVENTS_RETENTION_DAYS", days),
+            None => lambda.env("STREAMS", "file_events"),
+        })
+        .await;
+        let kept = days * 24 * HOUR;
+        rig.sim.world.add_file_events(30, ago(kept - 10), ago(5));
+        let from = ago(kept + 20 * 24 * HOUR);
+        let answer =
+            rig.invoke(json!({"action": "collect", "from": millis(from), "to": millis(ago(600))})).await.answer();
+        assert_eq!(answer["status"], "complete", "{answer:#}");
+        let told = answer["streams"]["file_events"]["expired"].clone();
+        assert_eq!((told.as_array().unwrap().len(), &told[0][0]), (1, &json!(millis(from))), "{answer:#}");
+        assert!((time(&told[0][1]) - ago(kept)).abs() < TimeDelta::seconds(60), "{told}");
+        let state = rig.checkpoint().await["events"]["file_events"].clone();
+        assert_eq!((&state["expired"], &state["covered"][0][0]), (&told, &told[0][1]));
+        let notes: Vec<Value> = rig.health_records().await.into_iter().filter(|told| !told["note"].is_null()).collect();
+        assert!(notes.iter().any(|told| told["note"].as_str().unwrap().starts_with("expired")), "{notes:#?}");
+        assert_eq!(rig.run().await["streams"]["file_events"].get("expired"), None, "told once");
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+        let verified = rig.verify_with(json!({"from": millis(from), "to": millis(ago(kept - HOUR))})).await;
+        assert_one_finding(&verified, "file_events", &millis(from), "expired");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_events_that_are_older_than_the_plan_should_keep_them_are_collected_where_the_api_has_them() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FILE_EVENTS_RETENTION_DAYS", "2")).await;
+    rig.sim.world.add_file_events(300, ago(90 * HOUR), ago(70 * HOUR));
+    let event = json!({"action": "collect", "from": millis(ago(89 * HOUR)), "to": millis(ago(71 * HOUR))});
+    let answer = rig.invoke(event).await.answer();
+    assert_eq!((&answer["status"], answer["streams"]["file_events"].get("expired")), (&json!("complete"), None));
+    let asked = |record: &simulator::Record| record.time >= ago(89 * HOUR) && record.time < ago(71 * HOUR);
+    let shown: Vec<_> = rig.sim.world.file_events().into_iter().filter(asked).collect();
+    assert_eq!(rig.stored("file_events").await.len(), shown.len());
 }

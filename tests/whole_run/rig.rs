@@ -1,4 +1,4 @@
-//! One simulated world, and the real binary in it.
+//! A simulated world, and the real binary in it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,9 +11,9 @@ use simulator::{Lambda, LambdaBuilder, Object, Outcome, Record, Simulator, compa
 
 pub const PREFIX: &str = "code42/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
-/// Where the collector's own records lie below the prefix.
+/// The folder of the collector's own records below the prefix.
 pub const HEALTH: &str = "collector_health";
-/// Enough for any run that nothing holds up.
+/// Enough for any run that nothing delays.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
 pub struct Rig {
@@ -22,12 +22,12 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// An empty world. `SEED` replays one that failed.
+    /// Starts with an empty world. `SEED` replays a failed test.
     pub async fn new() -> Self {
         Self::with(|lambda| lambda).await
     }
 
-    /// The same, with further settings.
+    /// The same with further settings.
     pub async fn with(settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Self {
         let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
         Self::seeded(seed, settings).await
@@ -40,7 +40,7 @@ impl Rig {
         Self { sim, lambda }
     }
 
-    /// A function of its own on the same world: another container.
+    /// Another container on the same world.
     pub fn container(&self, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Lambda {
         settings(builder(&self.sim)).start()
     }
@@ -57,12 +57,12 @@ impl Rig {
         self.lambda.invoke(event, DEADLINE).await
     }
 
-    /// A run that fails: its `errorType`, and the answer in its `errorMessage`.
+    /// Makes a run that fails. Returns its `errorType`, and the answer in its `errorMessage`.
     pub async fn failure(&self, event: Value) -> (String, Value) {
         failure_of(self.invoke(event).await)
     }
 
-    /// A few of everything, from an hour ago until just now.
+    /// Adds a few records of each kind, from an hour ago until now.
     pub fn populate(&self) {
         let now = Utc::now();
         let (from, to) = (now - TimeDelta::minutes(50), now - TimeDelta::seconds(10));
@@ -76,12 +76,12 @@ impl Rig {
         self.sim.stored_lines(&format!("{PREFIX}{stream}/")).await
     }
 
-    /// The records that the collector writes of itself, in the order in which it did.
+    /// The collector's own records, in order.
     pub async fn health_records(&self) -> Vec<Value> {
         self.stored(HEALTH).await.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
-    /// The streams' objects: all that lie below the prefix, but for the collector's own.
+    /// The objects of the streams: all below the prefix except the collector's own.
     pub async fn objects(&self) -> Vec<Object> {
         let objects = self.sim.s3.objects(self.sim.bucket(), PREFIX).await;
         objects.into_iter().filter(|object| !object.key.starts_with(&format!("{PREFIX}{HEALTH}/"))).collect()
@@ -91,7 +91,7 @@ impl Rig {
         self.sim.s3.keys(self.sim.bucket(), &format!("{PREFIX}{stream}/")).await
     }
 
-    /// By hand, as a person in a hurry would; else it lasts until five seconds after its owner's deadline.
+    /// Ends the lease by hand. Otherwise it lasts until five seconds after its owner's deadline.
     pub async fn free_the_lease(&self) {
         if let Some(object) = self.sim.s3.object(self.sim.bucket(), CHECKPOINT).await {
             let mut checkpoint: Value = serde_json::from_slice(&object.bytes).expect("JSON");
@@ -100,7 +100,8 @@ impl Rig {
         }
     }
 
-    /// Runs until one is complete. A lease that a dead process sent may land after it was freed by hand.
+    /// Makes runs until one is complete. A lease that a dead process sent may arrive after the last one was ended by
+    /// hand.
     pub async fn recover(&self) {
         for _ in 0..5 {
             self.free_the_lease().await;
@@ -118,7 +119,7 @@ impl Rig {
         serde_json::from_slice(&object.bytes).expect("JSON")
     }
 
-    /// The bucket holds exactly what the API holds of a stream, byte for byte.
+    /// Asserts that the bucket holds exactly the API's records of a stream, byte for byte.
     pub async fn assert_holds(&self, stream: &str, records: &[Record]) {
         assert_same(stream, self.stored(stream).await, records.iter().map(|record| compact(&record.raw)));
         let wrong = self.sim.s3.overwritten_or_deleted(PREFIX);
@@ -142,7 +143,7 @@ fn builder(sim: &Simulator) -> LambdaBuilder {
         .env("REQUESTS_PER_MINUTE", "100000")
 }
 
-/// The log, once a line of it holds `part`: it comes through a pipe of its own and may be behind the answer.
+/// Returns the log once a line contains `part`. The log has its own pipe and may be behind the answer.
 pub async fn logs_with(lambda: &Lambda, part: &str) -> Vec<String> {
     logs_with_so_many(lambda, part, 1).await
 }
@@ -166,7 +167,7 @@ pub fn failure_of(outcome: Outcome) -> (String, Value) {
     (error_type, answer)
 }
 
-/// The same lines, as often, in whatever order; the difference is told line by line.
+/// Asserts that both have the same lines equally often, in any order. Prints the difference line by line.
 pub fn assert_same(what: &str, found: impl IntoIterator<Item = String>, expected: impl IntoIterator<Item = String>) {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     for line in found {
@@ -181,7 +182,6 @@ pub fn assert_same(what: &str, found: impl IntoIterator<Item = String>, expected
     assert!(balance.is_empty(), "{what}: {lost} lost, {} too many, among them {first:#?}", balance.len() - lost);
 }
 
-/// In hex.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

@@ -1,4 +1,4 @@
-//! S3's errors are told apart by their code, as the AWS SDKs do.
+//! S3's errors are classified by their code, as in the AWS SDKs.
 
 use std::time::Duration;
 
@@ -49,8 +49,11 @@ async fn credentials_that_have_expired_are_the_container_s_end_and_no_window_s()
         rig.sim.s3.faults.from("", "", nth, S3Fault::Code(400, "ExpiredToken"));
         let (error_type, answer) = rig.failure(json!({})).await;
         assert_eq!(error_type, "FirstPartyGenericError");
-        assert!(answer["error"]["message"].as_str().unwrap().contains("have expired; it ends"), "{answer:#}");
-        assert!(rig.sim.s3.faults.struck() < 12, "it is not retried");
+        assert!(
+            answer["error"]["message"].as_str().unwrap().contains("have expired; the container is replaced"),
+            "{answer:#}"
+        );
+        assert!(rig.sim.s3.faults.struck() < 12, "a final error isn't retried");
         let before = rig.lambda.pid();
         tokio::time::sleep(Duration::from_secs(1)).await;
         rig.sim.s3.faults.clear();
@@ -69,7 +72,10 @@ async fn so_they_are_where_secrets_manager_says_so() {
     rig.sim.secrets.fail(Some(SecretsFault::ExpiredToken));
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(error_type, "FirstPartyGenericError");
-    assert!(answer["error"]["message"].as_str().unwrap().contains("have expired; it ends"), "{answer:#}");
+    assert!(
+        answer["error"]["message"].as_str().unwrap().contains("have expired; the container is replaced"),
+        "{answer:#}"
+    );
     let before = rig.lambda.pid();
     tokio::time::sleep(Duration::from_secs(1)).await;
     rig.sim.secrets.fail(None);
@@ -118,7 +124,7 @@ async fn each_write_asks_for_the_encryption_that_the_settings_name() {
         assert_eq!(rig.run().await["status"], "complete");
         assert_eq!((of(&rig, PREFIX), of(&rig, "incydr-collector/")), (records, state), "{settings:?}");
     }
-    // The store here has no keys: what is sent is what counts.
+    // The store here has no keys, so only the sent headers are checked.
     let rig = Rig::with(|lambda| {
         lambda
             .env("S3_SSE", "aws:kms")

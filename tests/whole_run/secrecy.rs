@@ -1,11 +1,11 @@
-//! An error tells what the API said, and never a secret that it repeats.
+//! Error messages quote the API and never a secret.
 
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
 
 use crate::rig::{HEALTH, PREFIX, Rig};
 
-/// No eight letters of it in a row, whatever stands between them.
+/// Asserts that eight letters of the secret never appear in a row, even with other characters between them.
 fn assert_hides(told: &str, secret: &str) {
     let letters = |text: &str| -> String { text.chars().filter(char::is_ascii_alphanumeric).collect() };
     let (told, secret) = (letters(told), letters(secret));
@@ -21,7 +21,7 @@ async fn everything_told(rig: &Rig, answer: &Value) -> String {
     told.join("\n")
 }
 
-/// As an API may repeat what it was sent.
+/// Forms in which an API may repeat what it was sent.
 const ECHOES: [fn(&str) -> String; 7] = [
     |secret| secret.to_owned(),
     |secret| secret[1..].to_owned(),

@@ -1,4 +1,4 @@
-//! Sessions, which change without telling when, and the events behind them.
+//! Sessions, which change without a filter for changes, and their events.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn rig() -> Rig {
     rig_of("sessions").await
 }
 
-/// Sessions of the last hours, with alerts and without.
+/// Adds sessions of the last hours, with and without alerts.
 fn populate(rig: &Rig, n: usize, hours: i64) -> Vec<Record> {
     let now = Utc::now();
     let from = now - TimeDelta::hours(hours);
@@ -31,7 +31,7 @@ async fn collected(rig: &Rig) -> Value {
     answer["streams"]["sessions"].clone()
 }
 
-/// As if the older ones were read so long ago.
+/// Moves the times of the last sweeps back by so many hours.
 async fn swept_hours_ago(rig: &Rig, stream: &str, hours: i64) {
     let mut checkpoint = rig.checkpoint().await;
     for name in ["day_swept_at", "all_swept_at"] {
@@ -103,7 +103,7 @@ async fn what_is_older_is_read_again_more_rarely() {
     swept_hours_ago(&rig, "sessions", 2).await;
     assert_eq!(collected(&rig).await["records"], 1, "that of the last day is");
     swept_hours_ago(&rig, "sessions", 7).await;
-    assert_eq!(collected(&rig).await["records"], 1, "and so is the other");
+    assert_eq!(collected(&rig).await["records"], 1, "the oldest is due");
     swept_hours_ago(&rig, "sessions", 7).await;
     assert_eq!(collected(&rig).await["records"], 0);
 }
@@ -161,7 +161,7 @@ async fn a_large_tenant_is_read_in_slices_over_several_runs() {
         }
         assert!(runs < 40, "no progress: {answer}");
     }
-    assert!(runs > 1, "it did fit a run");
+    assert!(runs > 1, "one run read all of it");
     rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
 }
 
@@ -236,7 +236,7 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
     rig.sim.faults.clear();
     rig.run().await;
     assert_events(&rig).await;
-    // One that is gone before its events could be asked for has none; that takes two looks.
+    // A session that was deleted before its events could be read has none. It takes two attempts to know that.
     let gone = alerted[1].id.to_string();
     rig.sim.world.change(Dataset::Sessions, &gone, |raw| with_member(raw, "highEvents", "7"));
     rig.sim.faults.ail_at(format!("/v1/sessions/{gone}/events"), Fault::Status(404, "{}".into()));
@@ -251,7 +251,8 @@ async fn what_is_read_but_not_stored_is_not_covered_when_another_stream_commits(
     let rig = rig_of("sessions,cases").await;
     populate(&rig, 12, 70);
     rig.sim.world.add_cases(3, Utc::now() - TimeDelta::days(2), Utc::now() - TimeDelta::hours(1));
-    // The sessions are read and can't be stored; the cases, read later, write the checkpoint, and the process dies.
+    // The sessions are read and can't be stored. The cases, which are read later, write the checkpoint, and the process
+    // dies.
     rig.sim.s3.faults.always("PUT", "/sessions/dt=", S3Fault::Status(503));
     rig.sim.faults.once(Endpoint::CaseDetail, 1, Fault::Late(Duration::from_millis(500)));
     rig.sim.faults.once(Endpoint::CaseList, 1, Fault::Late(Duration::from_millis(500)));
@@ -341,7 +342,7 @@ async fn nothing_is_stored_twice_whatever_the_servers_filter_looks_at() {
         .await;
         rig.sim.api.change(|behaviour| behaviour.session_filter = by);
         let now = Utc::now();
-        // Long ago and short, long ago and lasting until now, and young.
+        // Old and short ones, old ones that last until now, and recent ones.
         let world = &rig.sim.world;
         world.add_sessions(5, now - TimeDelta::hours(90), now - TimeDelta::hours(80), true);
         for session in world.add_sessions(5, now - TimeDelta::hours(70), now - TimeDelta::hours(60), true) {
@@ -362,14 +363,14 @@ async fn nothing_is_stored_twice_whatever_the_servers_filter_looks_at() {
             for stream in ["sessions", "session_events"] {
                 swept_hours_ago(&rig, stream, hours).await;
             }
-            // Something is found by each run, so that what is old would be forgotten.
+            // Each run finds something, so old records could be forgotten.
             let another = world.add_sessions(1, Utc::now() - TimeDelta::seconds(2), Utc::now(), true).remove(0);
             world.add_children(Dataset::SessionEvents, &another.id, 1);
             let answer = rig.run().await;
             assert_eq!(answer["streams"]["sessions"]["records"], 1, "{by:?}: {answer:#}");
             assert_eq!(answer["streams"]["session_events"]["records"], 1, "{by:?}: {answer:#}");
         }
-        // One of the oldest that are shown changes: its events are known still.
+        // One of the oldest sessions changes. Its events are still known.
         if by == SessionFilter::Nothing {
             world.change(Dataset::Sessions, &sessions[0].id, |raw| with_member(raw, "highEvents", "7"));
             let answer = rig.run().await;
@@ -430,6 +431,6 @@ async fn a_session_with_more_events_than_one_answer_shows_is_stuck_and_told() {
         let told = crate::stuck::assert_stuck(&answer, "session_events", 1);
         let message = told["error"]["message"].as_str().unwrap();
         assert!(message.contains("shows 9 records and counts 209, and has no further page"), "{message}");
-        assert_eq!(rig.stored("session_events").await.len(), 9, "what it shows is stored, once");
+        assert_eq!(rig.stored("session_events").await.len(), 9, "rows shown are stored once");
     }
 }

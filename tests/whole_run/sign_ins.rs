@@ -1,5 +1,5 @@
-//! What the sign-in answers: only what is about the credentials counts as such, and of those that worked before only once it
-//! has lasted. Whatever it was, it heals by itself.
+//! Answers to the sign-in. Only refusals of the credentials count as such, and for credentials that worked before only
+//! if they last. Every failure heals by itself.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::rig::{Rig, ago};
 const REFUSED: &str = r#"{"error":"invalid_client"}"#;
 
 impl Rig {
-    /// The next run is another container's, which has to sign in.
+    /// Makes the next run in another container, which must sign in.
     async fn run_anew(&self) -> (String, Value) {
         self.lambda.kill();
         self.failure(json!({})).await
     }
 
-    /// As if the last runs, and the refusals in them, were so much longer ago.
+    /// Moves the beginning of the refusals back by so many seconds.
     async fn refused_since(&self, seconds: i64) {
         self.edit_checkpoint(|checkpoint| checkpoint["sign_ins"]["refused"]["since"] = json!(millis(ago(seconds))))
             .await;
@@ -89,7 +89,7 @@ async fn both_words_about_the_credentials_stop_the_streams_of_a_secret_that_neve
             ("ThirdPartyConfigError", &json!("stopped"))
         );
         assert!(answer["error"]["message"].as_str().unwrap().contains("no such client"), "{answer:#}");
-        assert_eq!(rig.sign_ins_asked(), 1, "it is not retried");
+        assert_eq!(rig.sign_ins_asked(), 1, "no retry");
     }
 }
 
@@ -129,7 +129,7 @@ async fn credentials_that_worked_are_wrong_once_they_are_refused_for_half_an_hou
         (error_type.as_str(), &answer["streams"]["audit"]["state"]),
         ("ThirdPartyConfigError", &json!("stopped"))
     );
-    // Now it is left alone, for an hour.
+    // Now it isn't tried for an hour.
     let asked = rig.sign_ins_asked();
     let (error_type, answer) = rig.run_anew().await;
     assert_eq!((error_type.as_str(), rig.sign_ins_asked()), ("ThirdPartyConfigError", asked));
@@ -142,10 +142,10 @@ async fn credentials_that_worked_are_wrong_once_they_are_refused_for_half_an_hou
         assert_eq!(rig.run_anew().await.0, "ThirdPartyConfigError");
         assert_eq!(rig.sign_ins_asked(), asked + 1, "one try, which is noted");
     }
-    // Mended at the vendor, where nobody tells us: it heals by itself.
+    // The vendor has corrected it, which nobody tells the collector. It heals by itself.
     rig.sim.faults.clear();
     rig.refused_last(3_601).await;
-    // So that there is a second to ask for.
+    // Waits until there is a new second to request.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let answer = rig.run().await;
     assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));

@@ -1,4 +1,4 @@
-//! What accepts a connection and never answers: the run is failed, and names it, however short it is.
+//! Services that accept a connection and never answer: the run fails and names them, however short it is.
 
 use std::time::Duration;
 
@@ -24,6 +24,22 @@ async fn an_s3_that_never_answers_fails_a_run_by_its_name() {
     rig.sim.s3.faults.clear();
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_s3_that_answers_all_but_the_writes_fails_a_short_run_by_its_name() {
+    for below in ["", "code42/", "incydr-collector/"] {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.s3.faults.always("PUT", below, S3Fault::Hang);
+        let (error_type, _, message) = failure_within(&rig, 8).await;
+        assert_eq!(error_type, "FirstPartyGenericError", "{below}: {message}");
+        assert!(message.contains("S3 PutObject") && message.contains("no answer within"), "{below}: {message}");
+        rig.sim.s3.faults.clear();
+        rig.invoke(json!({"action": "restart"})).await;
+        assert_eq!(rig.run().await["status"], "complete", "{below}");
+        rig.assert_holds_everything().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The state of each stream: on the checkpoint, in the answer, and told once, as a record, whenever it changes.
+//! Each stream's state: on the checkpoint, in the answer, and once in a health record whenever it changes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::oracle::{a_moment, millis};
 use crate::rig::{CHECKPOINT, DEADLINE, HEALTH, PREFIX, Rig, ago, sha256, time};
 
 impl Rig {
-    /// The states of a stream in the order in which they were told.
+    /// The states of a stream in the order in which they were reported.
     pub async fn told(&self, stream: &str) -> Vec<String> {
         let told = self.health_records().await.into_iter().filter(|record| record["stream"] == stream);
         told.map(|record| record["state"].as_str().unwrap().to_owned()).collect()
@@ -19,7 +19,7 @@ impl Rig {
         assert_eq!(self.checkpoint().await["states"][stream]["state"], state, "{stream}");
     }
 
-    /// Each record follows on the one before, and the last is what the checkpoint says.
+    /// Asserts that each record continues from the one before, and that the last is on the checkpoint.
     pub async fn assert_told_once(&self) {
         let states = self.checkpoint().await["states"].clone();
         let mut last = serde_json::Map::new();
@@ -114,7 +114,7 @@ async fn a_run_that_ends_before_its_streams_says_so_and_what_passes_is_over_with
     let rig = Rig::new().await;
     rig.populate();
     rig.run().await;
-    // A token at hand needs no secret.
+    // A container with a token doesn't need the secret.
     rig.lambda.kill();
     rig.sim.secrets.fail(Some(SecretsFault::AccessDenied));
     for _ in 0..2 {
@@ -177,7 +177,7 @@ async fn a_stream_that_is_no_longer_enabled_is_stopped_and_begins_anew_when_it_i
         assert_eq!((&state["state"], state.get("error")), (&json!("stopped"), None));
         assert_eq!(rig.told("users").await[5..], ["stopped"]);
     }
-    // By hand it can be read all the same.
+    // A run by hand can still read it.
     let by_hand = without.invoke(json!({"action": "collect", "streams": ["users"]}), DEADLINE).await.answer();
     assert_eq!((&by_hand["status"], &by_hand["streams"]["users"]["state"]), (&json!("complete"), &json!("stopped")));
     rig.edit_checkpoint(|checkpoint| checkpoint["inventory"]["users"]["covered_to"] = json!(millis(ago(4_000)))).await;
@@ -210,7 +210,7 @@ async fn a_dry_run_and_a_replay_change_no_state_and_tell_nothing() {
     assert_eq!((rig.checkpoint().await["states"].clone(), rig.health_records().await), (states, told));
 }
 
-/// Kills the process with each write of a health object, or of the checkpoint.
+/// Kills the process at each write of a health object or the checkpoint.
 async fn killed_with_each(key: &str, fault: impl Fn(Lambda) -> S3Fault) {
     for nth in 1..30 {
         let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users")).await;
@@ -279,7 +279,7 @@ async fn a_checkpoint_of_format_2_is_gone_on_from_and_its_streams_get_their_stat
     let checkpoint = rig.checkpoint().await;
     assert_eq!(checkpoint["format_version"], 5);
     assert_eq!(checkpoint["states"]["audit"]["state"], "collecting");
-    assert_eq!(checkpoint["states"]["users"]["state"], "authenticated", "it was not due, and so not read yet");
+    assert_eq!(checkpoint["states"]["users"]["state"], "authenticated", "it was not due, so it was not read");
     rig.assert_holds_everything().await;
 }
 

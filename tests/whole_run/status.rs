@@ -1,4 +1,4 @@
-//! `status`: how collecting goes, from the checkpoint alone.
+//! `status` reports the streams' states from the checkpoint alone.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use simulator::{Endpoint, Fault, SecretsFault};
 use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, time};
 
 impl Rig {
-    /// Asked of a container that has done nothing else; it reads the checkpoint, once, and touches nothing besides.
+    /// Sends `status` to a new container. Asserts that it reads the checkpoint once and nothing else.
     async fn status(&self) -> Value {
         let (asked, loaded) = (self.sim.api.requests().len(), self.sim.secrets.calls());
         self.sim.s3.clear_log();
@@ -82,9 +82,9 @@ async fn gaps_what_is_stuck_and_what_is_refused_are_told_with_since_when() {
     let failing = of("audit");
     assert_eq!((&failing["state"], &failing["covered_to"]), (&json!("error"), &Value::Null), "{failing:#}");
     assert!(failing["error"]["message"].as_str().unwrap().contains("500"), "{failing:#}");
-    let gaps = failing["gaps"].as_array().expect("what should have been covered").clone();
+    let gaps = failing["gaps"].as_array().expect("the gaps").clone();
     assert_eq!((gaps.len(), &gaps[0][0]), (1, &checkpoint["events"]["audit"]["live_from"]));
-    assert!(time(&gaps[0][1]) < ago(14 * 60), "what is only a few ticks old is no gap: {gaps:?}");
+    assert!(time(&gaps[0][1]) < ago(14 * 60), "younger than 14 minutes: {gaps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

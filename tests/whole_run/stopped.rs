@@ -1,4 +1,4 @@
-//! What a wrong configuration stopped is not tried until it may be another, and says why meanwhile.
+//! A stream that a wrong configuration stopped isn't tried until that may have changed, and says why meanwhile.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::states::FIRST;
 
 const STOPPED: [&str; 5] = ["pending", "started", "initialized", "stopping", "stopped"];
 
-/// Stopped by a secret that the API refuses.
+/// Streams that were stopped because the API refuses the secret.
 async fn stopped() -> Rig {
     let rig = Rig::new().await;
     rig.populate();
@@ -23,7 +23,7 @@ async fn stopped() -> Rig {
     rig
 }
 
-/// Fails without a request to the API, says why, and leaves the checkpoint as it is.
+/// Asserts that a run fails without a request to the API, says why, and leaves the checkpoint unchanged.
 async fn assert_stays_stopped(rig: &Rig, event: Value) {
     let (asked, held, told) = (rig.sim.api.requests().len(), rig.checkpoint().await, rig.health_records().await);
     let (error_type, answer) = rig.failure(event).await;
@@ -35,7 +35,7 @@ async fn assert_stays_stopped(rig: &Rig, event: Value) {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(answer["streams"]["audit"]["state"], "stopped");
-    assert_eq!((rig.checkpoint().await, rig.health_records().await), (held, told), "and nothing is written");
+    assert_eq!((rig.checkpoint().await, rig.health_records().await), (held, told), "nothing is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn another_setting_starts_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_starts_it_again_and_asks_nothing_of_the_api() {
     let rig = stopped().await;
-    // Mended where nobody tells us.
+    // Corrected at the API, which nobody tells the collector.
     rig.sim.api.set_credentials("key-1", "hunter2-hunter2");
     assert_stays_stopped(&rig, json!({})).await;
     let asked = rig.sim.api.requests().len();
@@ -139,7 +139,7 @@ async fn a_restart_starts_it_again_and_asks_nothing_of_the_api() {
     assert_eq!(rig.told("audit").await.last().unwrap(), "pending");
     assert_eq!(rig.sim.api.requests().len(), asked);
     assert_eq!(rig.checkpoint().await["lease"], Value::Null);
-    // The others are stopped still.
+    // The other streams are still stopped.
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyConfigError");
     assert_eq!(
@@ -186,7 +186,7 @@ async fn a_malformed_secret_stops_too() {
     assert_stays_stopped(&rig, json!({})).await;
     assert!(rig.sim.api.requests().is_empty());
     assert!(!format!("{}{:?}", rig.checkpoint().await, rig.health_records().await).contains("hunter2"));
-    // Whether the secret is another can't be told: it stays as it is.
+    // Nobody can tell whether the secret has changed, so the stream stays stopped.
     rig.sim.secrets.fail(Some(SecretsFault::AccessDenied));
     assert_eq!(rig.failure(json!({})).await.0, "FirstPartyGenericError");
     rig.assert_state("audit", "stopped").await;
@@ -243,7 +243,7 @@ async fn a_wrong_region_that_was_mended_binds_nobody() {
     let identity = rig.checkpoint().await["identity"].clone();
     assert_eq!((&identity["base_url"], &identity["prefix"]), (&json!(rig.sim.api.url()), &json!(PREFIX)));
     rig.assert_holds_everything().await;
-    // From now on it is this one's.
+    // From now on the checkpoint belongs to this identity.
     let (error_type, answer) = failure_of(wrong.invoke(json!({}), DEADLINE).await);
     assert_eq!(error_type, "ThirdPartyConfigError");
     assert!(answer["error"]["message"].as_str().unwrap().contains("INCYDR_BASE_URL"), "{answer:#}");

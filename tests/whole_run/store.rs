@@ -1,4 +1,4 @@
-//! S3 and the checkpoint: what is created is never changed, a lost answer doubles nothing, and of two runs only one
+//! S3 and the checkpoint: objects are never changed, a lost answer stores nothing twice, and only one of two runs
 //! writes.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault};
 
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, failure_of};
 
-/// The sum of what the answers say was stored.
+/// The sum of the records in the answers.
 fn records(answers: &[Value]) -> u64 {
     let streams = answers.iter().flat_map(|answer| answer["streams"].as_object().unwrap().values());
     streams.map(|stream| stream["records"].as_u64().unwrap()).sum()
@@ -117,7 +117,8 @@ async fn a_checkpoint_that_is_damaged_newer_or_another_s_stops_the_run_and_is_le
     rig.assert_holds_everything().await;
 }
 
-/// Kills the process with each of its writes in turn until a run survives: nothing is lost, doubled or left untold.
+/// Kills the process at each of its writes until a run survives. Nothing is lost, stored twice or missing from the
+/// manifests.
 async fn killed_with_each_write(fault: impl Fn(Lambda) -> S3Fault) {
     for nth in 1..60 {
         let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "25").env("PAGE_SIZE", "10")).await;
@@ -130,7 +131,7 @@ async fn killed_with_each_write(fault: impl Fn(Lambda) -> S3Fault) {
             return;
         }
         rig.free_the_lease().await;
-        // As it was left, it lacks what wasn't covered, but nothing is there that nobody knows.
+        // The checkpoint lacks what wasn't covered, but there is no object that it doesn't account for.
         let left = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await;
         if left.is_some() {
             let verified = rig.verify().await;
@@ -187,7 +188,7 @@ async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothi
         let lambda = rig.lambda.clone();
         rig.sim.s3.faults.once("PUT", &part, 2, S3Fault::before(move || lambda.kill()));
         rig.lambda.invoke(json!({}), Duration::from_secs(3)).await;
-        // The successor has read and is about to write when it lands.
+        // The next run has read the key and is about to write when the first one's write arrives.
         rig.sim.s3.faults.once("PUT", &part, 1, S3Fault::Late(Duration::from_secs(2)));
         rig.invoke(json!({"action": "collect"})).await.answer();
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -197,7 +198,7 @@ async fn a_write_of_the_dead_that_lands_during_its_successor_s_run_doubles_nothi
     .await;
 }
 
-/// A window whose time is over while it is stored may be stored in part, or still be on its way.
+/// If the time is up while a window is stored, it may be stored in part, or its writes may still arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_keeps_its_bounds_where_its_writes_outlast_the_run() {
     join_all(["audit", "file_events"].into_iter().map(async |stream| {
@@ -299,7 +300,7 @@ async fn a_container_frozen_beyond_its_lease_sends_s3_nothing_when_it_thaws() {
         before
     };
     let (outcome, before) = tokio::join!(rig.lambda.invoke(json!({}), Duration::from_secs(2)), meanwhile);
-    assert!(matches!(outcome, Outcome::Failed { .. }), "it lives on, and says that it could not commit: {outcome:?}");
+    assert!(matches!(outcome, Outcome::Failed { .. }), "it ends with an error of the commit: {outcome:?}");
     assert_eq!(rig.sim.s3.requests().len(), before);
     rig.run().await;
     rig.assert_holds("audit", &rig.sim.world.audit()).await;

@@ -1,5 +1,5 @@
-//! What can't be read for good holds up nothing that can, and is never quiet: spans of event streams. Here stands also
-//! what these tests share.
+//! Spans of event streams that can never be read hold up nothing else and are always reported. Also the helpers that
+//! these tests share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use simulator::{Ailment, Endpoint, LambdaBuilder, Outcome, Record, compact};
 use crate::oracle::a_moment;
 use crate::rig::{DEADLINE, PREFIX, Rig, ago, failure_of, time};
 
-/// What is stuck lies within so much of what is wrong.
+/// A stuck span is at most this far from what is wrong.
 pub const NEAR: TimeDelta = TimeDelta::seconds(10);
 
 impl Rig {
-    /// What of a stream is stuck, as the checkpoint has it.
+    /// A stream's stuck entries on the checkpoint.
     pub async fn stuck(&self, stream: &str) -> Vec<Value> {
         self.checkpoint().await["stuck"][stream].as_array().cloned().unwrap_or_default()
     }
 
-    /// The same for spans, in order: the text of each one's beginning, and both ends.
+    /// The stuck spans in order: the text of each beginning, and both ends.
     pub async fn stuck_spans(&self, stream: &str) -> Vec<(String, [DateTime<Utc>; 2])> {
         let span_of = |stuck: &Value| {
             let span = &stuck["what"]["span"];
@@ -33,19 +33,19 @@ impl Rig {
         spans
     }
 
-    /// A run that fails because the API shows less than it counts, or refuses it: its answer.
+    /// Makes a run that fails because the API returns less than it counts or refuses it. Returns its answer.
     pub async fn stuck_run(&self) -> Value {
         let (error_type, answer) = self.failure(json!({})).await;
         assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
         answer
     }
 
-    /// A run that may fail or not.
+    /// Makes a run that may fail.
     pub async fn any_run(&self, deadline: Duration) -> Value {
         any_answer(self.lambda.invoke(json!({}), deadline).await)
     }
 
-    /// What was stuck is tried at once by the next run, which is complete and has nothing stuck.
+    /// Asserts that after a restart the next run reads what was stuck and is complete.
     pub async fn assert_heals(&self, stream: &str) {
         self.invoke(json!({"action": "restart"})).await.answer();
         let answer = self.run().await;
@@ -59,7 +59,7 @@ impl Rig {
         assert_eq!(self.stuck(stream).await, Vec::<Value>::new());
     }
 
-    /// All of a stream is stored, and once, but for what lies near one of these instants: of that some may be missing.
+    /// Asserts that all records of a stream are stored once. Records near one of these instants may be missing.
     pub async fn assert_holds_all_but(&self, stream: &str, records: &[Record], near: &[DateTime<Utc>]) {
         let mut stored: BTreeMap<String, i64> = BTreeMap::new();
         for line in self.stored(stream).await {
@@ -82,7 +82,7 @@ impl Rig {
         assert!(wrong.is_empty(), "not append-only: {wrong:?}");
     }
 
-    /// Each of these instants is stuck, with no more than what is near it, and the message names it; so does the answer.
+    /// Asserts that each of these instants is stuck with little around it, and is named by the message and the answer.
     pub async fn assert_stuck_at(&self, answer: &Value, stream: &str, bad: &[DateTime<Utc>]) {
         let spans = self.stuck_spans(stream).await;
         let told = assert_stuck(answer, stream, spans.len());
@@ -103,7 +103,7 @@ impl Rig {
     }
 }
 
-/// So much of a stream is stuck, and the answer says so in full; what it says of the stream.
+/// Asserts how many entries of a stream are stuck, and that the answer reports them. Returns the stream's answer.
 pub fn assert_stuck<'a>(answer: &'a Value, stream: &str, count: usize) -> &'a Value {
     let told = &answer["streams"][stream];
     assert_eq!((&told["status"], &answer["status"]), (&json!("failed"), &json!("failed")), "{stream}: {answer:#}");
@@ -117,13 +117,13 @@ pub fn assert_stuck<'a>(answer: &'a Value, stream: &str, count: usize) -> &'a Va
     told
 }
 
-/// A message names an id: it stands there as a word.
+/// Whether a message contains an id as a word.
 pub fn names(message: &Value, id: &str) -> bool {
     let message = message.as_str().unwrap_or_default();
     message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').any(|word| word == id)
 }
 
-/// Of a run that may fail or not.
+/// The answer of a run that may have failed.
 pub fn any_answer(outcome: Outcome) -> Value {
     match outcome {
         Outcome::Answer(answer) => answer,
@@ -131,12 +131,12 @@ pub fn any_answer(outcome: Outcome) -> Value {
     }
 }
 
-/// The API counts one row more than it shows in whatever touches these instants.
+/// Makes the API count one row more than it returns in every span that contains one of these instants.
 pub fn miscounts(rig: &Rig, endpoint: Endpoint, bad: &[DateTime<Utc>]) -> Vec<Ailment> {
     bad.iter().map(|at| rig.sim.faults.count_unseen(endpoint, 1, *at, *at)).collect()
 }
 
-/// A stream of events alone, in small pages, from a day ago.
+/// Settings for one event stream with small pages, from a day ago on.
 fn of_a_day(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
     let lambda = lambda.env("STREAMS", stream).env("LOOKBACK_MINUTES", "1440");
     lambda.env("FE_PAGE_SIZE", "50").env("AUDIT_PAGE_SIZE", "50")
@@ -179,7 +179,8 @@ async fn three_spans_of_the_audit_log_that_never_agree_hold_up_nothing_but_thems
     old_spans_that_never_agree("audit", Endpoint::AuditCount, &bad, 600).await;
 }
 
-/// How many seconds ago two rows lie that are counted and never shown: 38 minutes apart, and none of 40 others near them.
+/// The ages in seconds of two rows that are counted and never returned. They are 38 minutes apart, with none of 40
+/// other rows near them.
 const GHOSTS: [i64; 2] = [3_000, 3_000 - 38 * 60];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +208,7 @@ async fn two_rows_that_are_counted_and_never_shown_hold_up_none_of_a_quiet_hour(
             rig.assert_stuck_at(&answer, stream, &bad).await;
             assert_eq!(answer["streams"][stream]["stuck"]["since"], since);
         }
-        // One of them is counted no longer.
+        // One of them isn't counted any more.
         ghosts[0].heal();
         rig.invoke(json!({"action": "restart"})).await.answer();
         let answer = rig.stuck_run().await;

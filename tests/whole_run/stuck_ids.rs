@@ -1,4 +1,4 @@
-//! What can't be read for good, id by id: cases whose detail never comes, and sessions whose events never do.
+//! Ids that can never be read: cases without a detail, and sessions without their events.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::stuck::{assert_stuck, names};
 
 const BAD_CASES: [&str; 3] = ["17", "18", "19"];
 
-/// What an id answers for good.
+/// Lasting answers for an id.
 fn refusals() -> [Fault; 4] {
     [
         Fault::Forbidden,
@@ -23,7 +23,7 @@ fn ail_cases(rig: &Rig, ids: &[&str], fault: &Fault) -> Vec<Ailment> {
     ids.iter().map(|id| rig.sim.faults.ail_at(format!("/v1/cases/{id}"), fault.clone())).collect()
 }
 
-/// All cases are stored but these.
+/// Asserts that all cases are stored except these.
 async fn assert_holds_cases_but(rig: &Rig, missing: &[&str]) {
     let cases = rig.sim.world.cases();
     let sound: Vec<Record> = cases.into_iter().filter(|case| !missing.contains(&&*case.id)).collect();
@@ -50,7 +50,7 @@ async fn three_cases_whose_detail_never_comes_hold_up_none_of_the_others() {
         let [before, after] = [&first, &second].map(|answer| &answer["streams"]["cases"]);
         assert_eq!(before["stuck"]["since"], after["stuck"]["since"], "{fault:?}");
         assert_eq!(rig.stuck("cases").await.len(), 3, "{fault:?}");
-        // Two of them come at last.
+        // Two of them answer at last.
         ailments[..2].iter().for_each(Ailment::heal);
         rig.invoke(json!({"action": "restart"})).await.answer();
         let third = rig.stuck_run().await;
@@ -90,14 +90,14 @@ async fn more_stuck_cases_than_a_message_can_name_are_counted_in_full() {
     ail_cases(&rig, &bad, &Fault::Forbidden);
     let answer = rig.stuck_run().await;
     let told = assert_stuck(&answer, "cases", 25);
-    // Behind the names are a time and an error.
+    // After the ids the message has a time and an error.
     let message = told["error"]["message"].as_str().unwrap().split(';').next().unwrap();
     let named = bad.iter().filter(|id| names(&json!(message), id)).count();
     assert_eq!(named, 20, "{answer:#}");
     assert_holds_cases_but(&rig, &bad).await;
 }
 
-/// The lines behind these sessions.
+/// The lines of these sessions' events.
 fn lines_behind(rig: &Rig, sessions: &[Record]) -> Vec<String> {
     let of = |session: &Record| {
         let events = rig.sim.world.children(Dataset::SessionEvents, &session.id);
@@ -107,7 +107,7 @@ fn lines_behind(rig: &Rig, sessions: &[Record]) -> Vec<String> {
     sessions.iter().flat_map(of).collect()
 }
 
-/// Alerted sessions of the last hour, each with two events.
+/// Adds alerted sessions of the last hour with two events each.
 fn alerted(rig: &Rig, n: usize, from: i64, to: i64) -> Vec<Record> {
     let sessions = rig.sim.world.add_sessions(n, ago(from), ago(to), true);
     for session in &sessions {
@@ -161,7 +161,7 @@ async fn a_stream_of_which_one_id_is_refused_after_it_answered_once_is_permitted
     rig.sim.world.add_cases(3, ago(900), ago(800));
     alerted(&rig, 3, 3_400, 60);
     assert_eq!(rig.run().await["status"], "complete");
-    // The only ones that are new.
+    // The only new ones.
     rig.sim.world.add_cases(1, ago(20), ago(10));
     let session = alerted(&rig, 1, 30, 20).remove(0);
     ail_cases(&rig, &["4"], &Fault::Forbidden);

@@ -1,4 +1,4 @@
-//! What can't be read for good of an inventory: one list of one record; and a list that never stands still.
+//! Lists that can never be read: one list of one record, and a list that changes all the time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::datasets::{STREAMS, Stream, tombstones};
 use crate::rig::{PREFIX, Rig, assert_same};
 use crate::stuck::{assert_stuck, names};
 
-/// The streams whose records have lists, and where the first of these is.
+/// Streams whose records have lists: the name, the path of the records, and the list.
 const LISTS: [(&str, &str, &str); 3] = [
     ("watchlists", "/v2/watchlists", "members"),
     ("alert_rules", "/v2/alert-rules", "users"),
@@ -48,7 +48,7 @@ async fn a_list_that_is_refused_holds_up_no_other_and_tells_nobody_as_deleted() 
         ailment.heal();
         rig.assert_heals(name).await;
         stream.assert_holds(&rig, &[]).await;
-        // It was read once, and is refused from now on; what goes meanwhile is told when it is over.
+        // It was read once and is refused from now on. Deletions meanwhile are reported when that ends.
         let ailment = rig.sim.faults.ail_at(path, Fault::Forbidden);
         for record in [&records[2], &records[6]] {
             let child = rig.sim.world.children(list, &record.id).remove(0);
@@ -120,7 +120,7 @@ async fn a_list_that_changes_whenever_it_is_read_is_told_and_not_partial_for_eve
             break;
         }
         assert_eq!(users["status"], "partial", "run {run}: it can't have been read as a whole: {answer:#}");
-        // Four more come first, so that what was read already shows up once more.
+        // Four more users come first, so rows that were read are shown again.
         let users = rig.sim.world.users();
         rig.sim.world.clear(Dataset::Users);
         rig.sim.world.add_users(4);

@@ -1,4 +1,4 @@
-//! How a record or a list that can't be read is asked for: when, beside which others, and with what of it stored.
+//! How a record or list that can't be read is requested: when, together with which others, and what of it is stored.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ fn no() -> Fault {
     Fault::Status(500, "{}".into())
 }
 
-/// Whether a request is for a path that ends so.
+/// Whether a request's path ends with this.
 fn ends_with(end: impl Into<String>) -> impl Fn(&Request) -> bool + Send {
     let end = end.into();
     move |request| request.path.ends_with(&end)
 }
 
-/// What of a stream is stuck, as the checkpoint has it.
+/// What is stuck in a stream, from the checkpoint.
 async fn what_is_stuck(rig: &Rig, stream: &str) -> Vec<Value> {
     let checkpoint = rig.checkpoint().await;
     let stuck = checkpoint["stuck"][stream].as_array().cloned().unwrap_or_default();
@@ -59,7 +59,7 @@ async fn a_session_whose_events_fail_is_tried_again_by_itself_when_no_sweep_meet
     assert_eq!(rig.sim.api.requests_to(Endpoint::SessionEvents).len(), 1);
     let all = || older.iter().flat_map(|session| events_of(&rig, session));
     assert_same("session_events", rig.stored("session_events").await, all());
-    // A sweep meets it, and finds nothing that is not stored.
+    // A sweep requests it, and finds nothing new.
     let long_ago = (Utc::now() - TimeDelta::hours(7)).to_rfc3339_opts(SecondsFormat::Millis, true);
     rig.edit_checkpoint(|checkpoint| {
         for name in ["day_swept_at", "all_swept_at"] {
@@ -109,7 +109,7 @@ async fn of_an_inventory_that_is_not_due_only_the_list_is_read_that_is_stuck_and
     assert_eq!(rig.sim.api.requests_to(Endpoint::WatchlistMembers).len(), 1);
     assert_eq!(rig.stored("watchlists").await.len(), 5 + 10);
     assert_eq!(what_is_stuck(&rig, "watchlists").await, Vec::<Value>::new());
-    assert_eq!(rig.checkpoint().await["inventory"]["watchlists"]["covered_to"], covered_to, "it was no whole reading");
+    assert_eq!(rig.checkpoint().await["inventory"]["watchlists"]["covered_to"], covered_to, "not a whole reading");
     assert_eq!(rig.run().await["streams"]["watchlists"]["status"], "not_due");
 }
 
@@ -175,7 +175,7 @@ async fn where_all_cases_that_are_new_fail_one_that_is_known_tells_that_the_api_
     rig.sim.faults.when(Endpoint::CaseDetail, is_new, Fault::Forbidden);
     assert_eq!(stuck_count(&rig, "cases").await, 5);
     rig.assert_holds("cases", &rig.sim.world.cases()[..2]).await;
-    // Nobody answers: it is the API, and nothing more is stuck.
+    // Nothing answers, so the API fails as a whole and nothing more becomes stuck.
     rig.sim.world.add_cases(5, ago(9), ago(5));
     rig.sim.faults.always(Endpoint::CaseDetail, Fault::Status(400, "{}".into()));
     let (_, answer) = rig.failure(json!({})).await;

@@ -1,4 +1,4 @@
-//! Two and three things that can't be read for good, at once: none makes another worse.
+//! Two or three things that can never be read, at once: none makes another worse.
 
 use chrono::TimeDelta;
 use serde_json::json;

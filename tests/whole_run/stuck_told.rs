@@ -1,4 +1,4 @@
-//! That something is stuck is told: by a record below `collector_health/` for each change, and by a metric in every run.
+//! What is stuck is reported: by a health record for each change, and by a metric in every run.
 
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
@@ -8,7 +8,7 @@ use crate::rig::{DEADLINE, Rig, ago, time};
 use crate::stuck::{assert_stuck, miscounts};
 
 impl Rig {
-    /// How many were stuck of a stream, by each record that tells of any.
+    /// The stuck counts in a stream's health records.
     async fn told_stuck(&self, stream: &str) -> Vec<u64> {
         let records = self.health_records().await.into_iter().filter(|record| record["stream"] == stream);
         records.filter_map(|record| record["stuck"]["count"].as_u64()).collect()
@@ -88,7 +88,7 @@ async fn a_metric_counts_what_is_stuck_in_every_run_until_it_is_over() {
     rig.sim.faults.clear();
     rig.assert_heals("cases").await;
     let mut lines: Vec<Value> = Vec::new();
-    // The log comes through a pipe of its own.
+    // The log has its own pipe.
     for _ in 0..100 {
         lines = metrics::told(&rig).await;
         if lines.iter().filter(|line| line["Stream"] == "cases").count() >= 4 {

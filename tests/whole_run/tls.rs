@@ -1,4 +1,4 @@
-//! The way to the API: through a proxy, and past a certificate authority of one's own. Certificates are verified.
+//! The connection to the API: through a proxy, and with an own certificate authority. Certificates are always verified.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::rig::{DEADLINE, Rig, failure_of};
 
 const HOST: &str = "api.us.code42.com";
 
-/// A TLS front before the simulated API, and the authority that vouches for it.
+/// A TLS front before the simulated API, and the authority that signed its certificate.
 struct Front {
     address: SocketAddr,
     authority: NamedTempFile,
@@ -59,7 +59,7 @@ impl Front {
     }
 }
 
-/// A proxy that leads every CONNECT to one address, and notes what it was asked for.
+/// A proxy that connects every CONNECT to one address and notes the requested host.
 async fn proxy(to: SocketAddr) -> (String, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,11 +173,11 @@ async fn s3_and_secrets_manager_are_reached_by_an_authority_of_one_s_own_and_thr
         count > 0 && asked.lock().unwrap().iter().all(|line| line.starts_with(&connected)),
         "the API is on loopback"
     );
-    // By its name, though there is a proxy: it is on loopback.
+    // Loopback is reached directly, even though there is a proxy.
     let lambda = rig.container(|lambda| through(lambda, "localhost", ""));
     assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
     assert_eq!(asked.lock().unwrap().len(), count);
-    // Excepted, it would be reached directly, where nobody is.
+    // As an exception it would be reached directly, where nothing listens.
     let lambda = rig.container(|lambda| through(lambda, HOST, "other.com, .code42.com"));
     let (error_type, _) = failure_of(lambda.invoke(json!({}), std::time::Duration::from_secs(8)).await);
     assert_eq!((error_type.as_str(), asked.lock().unwrap().len()), ("FirstPartyGenericError", count));
@@ -212,7 +212,7 @@ async fn the_same_address_in_other_capitals_or_with_a_slash_is_the_same_tenant_s
         let answer = other(written.clone()).invoke(json!({}), DEADLINE).await.answer();
         assert_eq!(answer["status"], "complete", "{written}: {answer:#}");
     }
-    // As an older version wrote it down.
+    // In the form of an older version.
     rig.edit_checkpoint(|checkpoint| checkpoint["identity"]["base_url"] = json!(format!("{}/", held.to_uppercase())))
         .await;
     assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");

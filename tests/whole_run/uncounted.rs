@@ -9,7 +9,7 @@ use crate::rig::{Rig, ago};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_span_that_the_api_cannot_count_holds_up_nothing_younger_and_shrinks_to_what_is_wrong() {
-    // The first is an instant; the other all that is older, as where the API keeps it no longer.
+    // The first three are an instant. The last is everything older, as if the API didn't keep it any more.
     let faults = [
         (Fault::Status(400, r#"{"message":"no"}"#.into()), false),
         (Fault::TimedOut, false),

@@ -1,4 +1,4 @@
-//! Inventory: users, of whom only the new, the changed and the deleted are stored.
+//! Inventory: only new, changed and deleted users are stored.
 
 use std::time::Duration;
 
@@ -84,12 +84,12 @@ async fn where_more_than_a_fifth_would_go_at_once_nobody_does() {
     let message = answer["streams"]["users"]["error"]["message"].as_str().unwrap();
     assert!(message.contains("5 of 20 known users would be gone at once"), "{message}");
     let stored = rig.stored("users").await;
-    assert_eq!(stored.len(), 22, "what is new or changed is stored all the same");
+    assert_eq!(stored.len(), 22, "new and changed records are stored all the same");
     assert!(stored.contains(&compact(&changed)) && tombstones(&stored).is_empty());
     for user in &users[..5] {
         rig.sim.world.push_user(user.raw.to_string());
     }
-    assert_eq!(rig.run().await["streams"]["users"]["records"], 0, "they were never gone");
+    assert_eq!(rig.run().await["streams"]["users"]["records"], 0, "their records were kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +108,7 @@ async fn a_reading_with_a_row_missing_deletes_nobody_and_says_so() {
     let rig = rig().await;
     rig.sim.world.add_users(20);
     rig.run().await;
-    // One row is skipped at every page boundary, and the total stays.
+    // One row is skipped at every page boundary, and the total stays the same.
     rig.sim.faults.when(Endpoint::Users, |request| !request.query.contains("page=1&"), Fault::ShiftPages(1));
     for _ in 0..3 {
         let (error_type, answer) = rig.failure(json!({})).await;
@@ -150,9 +150,9 @@ async fn more_users_than_fit_a_run_are_read_over_several_and_compared_as_a_whole
     while rig.run_within(Duration::from_secs(4)).await["status"] != "complete" {
         runs += 1;
         assert!(runs < 12, "no progress");
-        assert!(!rig.stored("users").await.is_empty(), "what is read is stored");
+        assert!(!rig.stored("users").await.is_empty(), "rows read are stored");
     }
-    assert!(runs > 0, "it fitted one run");
+    assert!(runs > 0, "one run read all of it");
     rig.assert_holds("users", &rig.sim.world.users()).await;
     rig.sim.faults.clear();
     rig.sim.world.remove_user(&users[77].id);
@@ -229,7 +229,7 @@ async fn a_write_of_the_dead_that_lands_within_a_partial_reading_is_known_all_th
     rig.sim.s3.faults.once("PUT", "code42/users/", 1, S3Fault::Orphaned(Duration::from_millis(700), dies));
     rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
     rig.free_the_lease().await;
-    // One of the first page is another meanwhile, so that the partial reading has something to add.
+    // A user on the first page has changed meanwhile, so the partial reading has a record to store.
     let changed = world.update_user(&before[1].id, |raw| with_member(raw, "notes", "\"changed\""));
     rig.sim.faults.once(Endpoint::Users, 2, Fault::Hang);
     assert_eq!(rig.run_within(Duration::from_secs(3)).await["status"], "partial");

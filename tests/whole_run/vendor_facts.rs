@@ -1,5 +1,5 @@
-//! What the vendor says of each endpoint, beside what whole runs ask of it: nothing is asked that isn't there, with no
-//! parameter that isn't, and no page is larger than it may be.
+//! Compares the requests of whole runs with the vendor's documentation: every endpoint and parameter exists, and no
+//! page is larger than allowed.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use simulator::{ApiRequest, Dataset, Endpoint, with_member};
 
 use crate::rig::{DEADLINE, Rig, ago};
 
-/// One endpoint.
+/// The facts about one endpoint.
 struct Fact {
     method: &'static str,
-    /// `{}` stands for an id.
+    /// `{}` is an id.
     path: &'static str,
-    /// Parameters of the query string, or members of the body.
+    /// The parameters of the query string, or the members of the body.
     takes: &'static [&'static str],
-    /// The one that says how many rows a page has, and how many these may be.
+    /// The parameter for the page size, and its greatest value.
     size: Option<(&'static str, u64)>,
-    /// Where all this stands: the vendor's `OpenAPI` of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
+    /// The source: the vendor's `OpenAPI` of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
     source: &'static str,
 }
 
@@ -178,7 +178,7 @@ const FACTS: [Fact; 34] = [
     ),
     paged("/v1/legal-hold/matters/{}/custodians", PAGES, ("pageSize", 500), OPENAPI),
 ];
-/// Not paged, whatever other lists of legal hold are.
+/// Policies are not paged, unlike the other lists of legal hold.
 const POLICIES: Fact = get("/v1/legal-hold/policies", &[], OPENAPI);
 
 impl Fact {
@@ -208,7 +208,7 @@ impl Fact {
     }
 }
 
-/// Something of everything.
+/// Adds records of every dataset.
 fn fill(rig: &Rig) {
     let world = &rig.sim.world;
     rig.populate();
@@ -250,7 +250,7 @@ async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
         let fact = facts().find(|fact| !fact.path.contains("{}") && fact.is_of(&request));
         let fact = fact.or_else(|| facts().find(|fact| fact.is_of(&request)));
         let fact = fact.unwrap_or_else(|| panic!("no such endpoint: {} {}", request.method, request.path));
-        // A form may hold the secret, and is not kept.
+        // The form of a sign-in may contain the secret and isn't kept.
         fact.check(&request);
         asked.insert(fact.path);
         let is_none = request.endpoint == Endpoint::RuleUsers && request.status == Some(400);
@@ -262,7 +262,7 @@ async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_s_worth_of_requests_stays_within_what_is_there() {
-    // The same table holds for a manual span, whose windows are older.
+    // The same table applies to a span by hand, whose windows are older.
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events")).await;
     rig.sim.world.add_audit(300, ago(86_400), ago(60));
     rig.sim.world.add_file_events(300, ago(86_400), ago(60));

@@ -1,4 +1,4 @@
-//! `verify`: what is as it was told is whole, and whatever was taken away, changed or added is named.
+//! `verify`: unchanged data is whole, and everything removed, changed or added is named.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use simulator::{Dataset, S3Fault};
 use crate::oracle::{a_moment, as_told, assert_one_finding, findings, millis, span_of};
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, failure_of};
 
-/// All four streams, in several windows.
+/// Collects all four streams in several windows.
 pub async fn collected() -> Rig {
     let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "25").env("AUDIT_PAGE_SIZE", "15")).await;
     rig.populate();
@@ -41,7 +41,7 @@ async fn what_was_collected_is_whole_and_the_figures_are_true() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_writes_nothing_and_asks_nothing_of_the_api() {
     let rig = collected().await;
-    // In a container of its own, which has nothing signed in.
+    // A new container, which hasn't signed in.
     let other = rig.container(|lambda| lambda);
     rig.sim.s3.clear_log();
     rig.sim.api.clear_log();
@@ -73,14 +73,14 @@ async fn an_object_that_is_not_as_it_was_told_is_named() {
         let verified = rig.verify().await;
         assert_eq!(verified["status"], "broken");
         assert!(findings(&verified).iter().all(|(of, place, _)| of == stream && *place == key), "{verified:#}");
-        let told = format!("it holds {} records, but its manifest tells {}", lines.len() - 1, lines.len());
+        let told = format!("it holds {} records, but its manifest says {}", lines.len() - 1, lines.len());
         assert!(findings(&verified).iter().any(|(_, _, wrong)| *wrong == told), "{verified:#}");
 
         rig.sim.s3.put_raw(rig.sim.bucket(), &key, good.bytes.slice(..good.bytes.len() - 9)).await;
         assert_one_finding(&rig.verify().await, stream, &key, "not gzipped");
 
         let mut packed_again = good.bytes.to_vec();
-        // An empty member more.
+        // Another empty gzip member.
         packed_again.extend(crate::oracle::gzip(&[]));
         rig.sim.s3.put_raw(rig.sim.bucket(), &key, packed_again).await;
         assert_one_finding(&rig.verify().await, stream, &key, "bytes");
@@ -140,7 +140,7 @@ async fn a_record_in_another_window_s_object_is_named_however_well_it_is_told() 
     let rig = collected().await;
     for stream in ["audit", "file_events"] {
         let mut keys = rig.keys(stream).await;
-        // Two of the same hour, and so of different windows.
+        // Two keys of the same hour, so of different windows.
         let folder = |key: &str| key.rsplit_once('/').unwrap().0.to_owned();
         let at =
             keys.windows(2).position(|pair| folder(&pair[0]) == folder(&pair[1])).expect("several windows an hour");
@@ -207,9 +207,9 @@ async fn a_manifest_that_is_missing_or_altered_is_named() {
             assert_eq!(verified["status"], "broken");
             let named = findings(&verified).into_iter().find(|(_, place, _)| place == key).expect("named");
             assert!(named.0 == "null" && named.2.contains(wrong), "{named:?}");
-            // What only the lost part of the chain tells can't be believed.
+            // Readings that only the lost part of the chain lists can't be verified.
             assert!(
-                findings(&verified).iter().any(|(_, _, wrong)| wrong.contains("no manifest tells")),
+                findings(&verified).iter().any(|(_, _, wrong)| wrong.contains("no manifest lists")),
                 "{verified:#}"
             );
         }
@@ -229,7 +229,7 @@ async fn a_chain_that_was_set_back_is_told_by_what_it_no_longer_tells() {
     rig.edit_checkpoint(|checkpoint| checkpoint["manifests"]["head"] = first).await;
     let verified = rig.verify().await;
     assert!(
-        findings(&verified).iter().any(|(stream, _, wrong)| stream == "audit" && wrong.contains("no manifest tells")),
+        findings(&verified).iter().any(|(stream, _, wrong)| stream == "audit" && wrong.contains("no manifest lists")),
         "{verified:#}"
     );
     assert!(
@@ -243,6 +243,14 @@ async fn a_bucket_whose_checkpoint_is_gone_is_not_called_whole() {
     let rig = collected().await;
     rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
     assert_eq!(rig.verify().await["status"], "broken", "there are records and manifests, and nothing names them");
+    for key in rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/").await {
+        rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
+    }
+    let verified = rig.verify().await;
+    assert_eq!(verified["status"], "broken", "there are records, and nothing says which there should be");
+    assert_eq!(verified["findings"][0]["key"], CHECKPOINT, "{verified:#}");
+    let nothing = Rig::new().await;
+    assert_eq!(nothing.verify().await["status"], "whole", "nothing was collected yet");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +268,7 @@ async fn what_a_dead_run_left_open_is_nobody_s_stray() {
         let lambda = rig.lambda.clone();
         rig.sim.s3.faults.once("PUT", &format!("{PREFIX}{stream}/"), 1, S3Fault::after(move || lambda.kill()));
         rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
-        assert_eq!(rig.keys(stream).await.len(), objects + 1, "it is there, and not told");
+        assert_eq!(rig.keys(stream).await.len(), objects + 1, "stored, but not listed");
         rig.assert_whole().await;
         rig.free_the_lease().await;
         rig.run().await;
@@ -291,7 +299,7 @@ async fn a_run_under_way_is_no_finding() {
             }
         }
     }
-    assert!(verified > 2, "it was asked {verified} times only");
+    assert!(verified > 2, "only {verified} calls");
     assert!(findings_of_keys.is_empty(), "{findings_of_keys:#?}");
     rig.assert_whole().await;
 }
@@ -306,7 +314,7 @@ async fn what_was_set_aside_is_checked_too() {
     rig.assert_whole().await;
     let key = rig.state_keys("set-aside/").await.remove(0);
     rig.sim.s3.put_raw(rig.sim.bucket(), &key, "something else").await;
-    assert_one_finding(&rig.verify().await, "audit", &key, "not what was set aside");
+    assert_one_finding(&rig.verify().await, "audit", &key, "not the one that was set aside");
     rig.sim.s3.delete_raw(rig.sim.bucket(), &key).await;
     assert_one_finding(&rig.verify().await, "audit", &key, "missing");
 }
@@ -353,7 +361,8 @@ async fn two_tenants_in_one_bucket_with_their_states_side_by_side_are_each_whole
     };
     let theirs = ours.container(theirs);
     ours.populate();
-    // The others' manifests are there before our first run ends, or even begins: they are no older checkpoint's of ours.
+    // The others' manifests exist before our first run ends or even begins. They mustn't be taken for those of an older
+    // checkpoint of ours.
     for is_first in [true, false] {
         let (one, two) = if is_first {
             (theirs.invoke(json!({}), DEADLINE).await, ours.invoke(json!({})).await)

@@ -1,4 +1,4 @@
-//! What span `verify` looks at: narrower, in parts where the time is short, and before there is anything.
+//! The span that `verify` checks: narrower, in parts if the time is short, and before anything was collected.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::oracle::{assert_one_finding, findings, millis, span_of};
 use crate::rig::{CHECKPOINT, Rig, ago, failure_of, time};
 use crate::verify::collected;
 
-/// One record in each of so many hours.
+/// Collects one record in each of so many hours.
 async fn hourly(hours: i64) -> Rig {
     let rig =
         Rig::with(|lambda| lambda.env("STREAMS", "audit").env("LOOKBACK_MINUTES", (hours * 60).to_string())).await;
@@ -41,14 +41,14 @@ async fn no_more_than_a_hundred_findings_are_told_and_where_to_go_on() {
     assert_eq!(named, keys, "all of them, and none that is left");
 }
 
-/// Asks again from `next_from` until it is done; answers the last answer, and how often it was asked.
+/// Sends `verify` again with `next_from` until it is done. Returns the last answer and the number of requests.
 async fn verified_in_parts(rig: &Rig, deadline: Duration) -> (Value, usize) {
     let mut event = json!({"action": "verify"});
     for asked in 1..40 {
         let answer = rig.lambda.invoke(event.clone(), deadline).await.answer();
         let Some(next_from) = answer.get("next_from") else { return (answer, asked) };
         assert_eq!((&answer["status"], &answer["findings"]), (&json!("partial"), &json!([])), "{answer:#}");
-        assert_ne!(event.get("from"), Some(next_from), "it gets no further: {answer:#}");
+        assert_ne!(event.get("from"), Some(next_from), "no progress: {answer:#}");
         event["from"] = next_from.clone();
     }
     panic!("no progress");
@@ -59,7 +59,7 @@ async fn what_takes_longer_than_the_time_is_verified_in_parts() {
     let rig = hourly(40).await;
     rig.sim.s3.faults.always("GET", "code42/audit/", S3Fault::Late(Duration::from_millis(150)));
     let (answer, asked) = verified_in_parts(&rig, Duration::from_secs(3)).await;
-    assert!(asked > 2, "it fitted");
+    assert!(asked > 2, "too few calls");
     assert_eq!(answer["status"], "whole", "{answer:#}");
 }
 
@@ -216,7 +216,7 @@ async fn before_anything_is_collected_there_is_nothing_wrong() {
         assert_eq!((&verified["findings"], &verified["checked"]["objects"]), (&json!([]), &json!(0)), "{verified:#}");
     }
     assert!(rig.sim.s3.keys(rig.sim.bucket(), "").await.is_empty());
-    // A first run that failed owes everything.
+    // After a failed first run everything is still due.
     rig.sim.faults.always(Endpoint::AuditCount, Fault::Status(500, String::new()));
     rig.populate();
     rig.failure(json!({"action": "collect", "streams": ["audit"]})).await;

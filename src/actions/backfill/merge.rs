@@ -1,4 +1,4 @@
-//! What shards have come to is taken over, once nobody can add to it.
+//! Takes the results of shards over into the live checkpoint, once nobody can change them any more.
 
 use futures::stream::{self, StreamExt};
 use tracing::info;
@@ -14,11 +14,12 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 const SEALED_AT_ONCE: usize = 8;
-/// The end of a lease that nobody gets after: the last instant that RFC 3339 can say.
+/// The lease's end on a sealed checkpoint: the last instant that RFC 3339 can express.
 const FOR_EVER: Millis = Millis(253_402_300_799_999);
 
 impl Work<'_> {
-    /// Those that go on are left to go on. Answers which were merged, and how the first failed that could not be.
+    /// Merges those chosen shards that are done or overdue. Returns the merged shards, and the first error if any shard
+    /// could not be merged.
     pub async fn merge_shards(
         &self,
         state: &Bucket,
@@ -55,15 +56,15 @@ impl Work<'_> {
         (merged, failed)
     }
 
-    /// What nobody has merged in time is the live runs' again.
+    /// Gives the time of shards that nobody merged before their reservation ended back to the live runs.
     pub async fn merge_overdue(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let now = Millis::now();
         let (_, failed) = self.merge_shards(state, ledger, |reserved| reserved.until <= now).await;
         failed.map_or(Ok(()), Err)
     }
 
-    /// Takes a shard's lease for ever, so that what it has come to stays as it is, and answers that. None while it is
-    /// running, and while it is neither done nor overdue.
+    /// Takes a shard's lease for ever, so that its checkpoint never changes again, and returns that checkpoint. None
+    /// while the shard is running, or while it is neither done nor overdue.
     async fn seal(
         &self,
         state: &Bucket,

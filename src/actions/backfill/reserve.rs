@@ -1,4 +1,6 @@
-//! What a backfill is planned to be: which spans of which streams, cut into shards, and each shard's share.
+//! Plans a backfill: its spans, their cut into shards, and each shard's share of the request budget.
+
+use chrono::TimeDelta;
 
 use crate::actions::request::Plan;
 use crate::collect::error::Error;
@@ -10,12 +12,13 @@ use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, Millis};
 use crate::incydr::facts::{Events, Kind};
 
-/// What is younger is the live runs', which are about to read it.
-const LIVE: i64 = HOUR;
-/// Each stands on the checkpoint that every run writes, and in what Step Functions hands on, which is at most 256 KB.
+/// A backfill leaves the last hour to the live runs, which are about to read it.
+const LIVE: TimeDelta = HOUR;
+/// Limits the checkpoint, which holds every shard and is written by every run, and the state that Step Functions passes
+/// on, which is at most 256 KB.
 const MOST_SHARDS: usize = 500;
 
-/// What of each stream can be backfilled.
+/// Returns the part of each stream's span that can be backfilled.
 pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stream, Span)>, Error> {
     if settings.dialect == Dialect::Guide {
         let why = "\"plan\" needs INCYDR_API_DIALECT \"sdk\": the guide's lists have no end to cut them by".into();
@@ -32,7 +35,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
     let span = |stream: Stream| {
         let Kind::Events(Events { retention, .. }) = stream.kind() else { return None };
         let to = asked.span.to.min(now - settings.settle(stream) - LIVE);
-        // An hour of what expires now is left for the shard to be begun in.
+        // Begins an hour after the API's retention, so that the shard can be read before its records expire.
         let from = retention.map_or(asked.span.from, |kept| asked.span.from.max(now - kept + HOUR));
         Some((stream, Span::new(from, to)?))
     };
@@ -47,7 +50,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
     Ok(spans)
 }
 
-/// A shard's requests a minute.
+/// Returns the requests a minute that each shard may send.
 pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
     let budget = settings.requests_per_minute;
     let all = asked.requests_per_minute.unwrap_or(budget.div_ceil(2));
@@ -58,7 +61,7 @@ pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
     Ok((all / asked.at_once).max(1))
 }
 
-/// All or, with an error, nothing.
+/// Reserves all spans, or none if it returns an error.
 pub fn reserve(
     checkpoint: &mut Checkpoint,
     asked: &Plan,
@@ -86,7 +89,7 @@ pub fn reserve(
     let shards = planned.reserved().count();
     if shards > MOST_SHARDS {
         let why = format!(
-            "\"from\" to \"to\" makes it {shards} shards of a day each, but there are {MOST_SHARDS} at most: plan a shorter span"
+            "\"from\" to \"to\" makes {shards} shards of a day each, but at most {MOST_SHARDS} can be reserved: plan a shorter span"
         );
         return Err(Error::InvalidEvent(why));
     }
@@ -94,7 +97,7 @@ pub fn reserve(
     Ok(())
 }
 
-/// Cut where a day ends.
+/// Cuts a span at the ends of days.
 fn days(span: Span) -> impl Iterator<Item = Span> {
     let part = move |from: Millis| Span::new(from, span.to.min(from.floor(DAY) + DAY));
     std::iter::successors(part(span.from), move |before| part(before.to))

@@ -1,4 +1,4 @@
-//! Findings as a table (RFC 4180), with the field names as its first row.
+//! Formats findings as CSV (RFC 4180), with the field names as the first row.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 18] = [
     "do",
 ];
 
-/// Without its line end.
+/// Without the line end.
 pub fn header() -> String {
     COLUMNS.join(",")
 }
@@ -40,7 +40,7 @@ pub fn row(finding: &Finding) -> String {
     cells.join(",")
 }
 
-/// A spreadsheet takes for a formula what begins with one of these; an apostrophe before it keeps it text.
+/// Spreadsheets treat a cell that begins with one of these as a formula. An apostrophe before it makes it text.
 fn cell(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     if text.contains(['"', ',', '\r', '\n']) {

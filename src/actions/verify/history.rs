@@ -1,8 +1,9 @@
-//! What the manifests tell, followed from the checkpoint backwards by their hashes.
+//! The contents of the manifests, which are followed backwards from the checkpoint by their hashes.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
 use crate::bucket::records::{base, hours};
@@ -12,24 +13,26 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::{Index, Link, Manifest, ReadingEntry, StoredObject, sha256};
 use crate::core::ndjson;
 use crate::core::stream::Stream;
-use crate::core::time::{DAY, HOUR, Millis};
+use crate::core::time::{DAY, HOUR, MILLISECOND, Millis};
 
-/// A clock may be off by so much when a manifest is dated.
-const CLOCKS_DIFFER: i64 = DAY;
+/// Tolerance for the dates of manifests, whose clock may be wrong.
+const CLOCKS_DIFFER: TimeDelta = DAY;
 
 #[derive(Default)]
 pub struct History {
-    /// Of each stream, by their hour, the objects that were told, and the window of each.
+    /// The objects that manifests list, by stream and hour.
     objects: BTreeMap<(Stream, Millis), Vec<ListedObject>>,
+    /// The windows that manifests list.
     windows: HashMap<Stream, Intervals>,
+    /// The beginning of each stream's oldest reading.
     oldest: HashMap<Stream, Millis>,
-    /// What stands under such keys belongs to a reading that is not done yet.
+    /// Prefixes of keys that belong to a reading that is not finished.
     open: Vec<String>,
-    /// What is left to the shards of a backfill is theirs to tell.
+    /// The spans that shards of a backfill read. Their manifests are not merged yet.
     reserved: Vec<(Stream, Span)>,
 }
 
-/// An object as a manifest tells it.
+/// An object as a manifest lists it, with its window.
 #[derive(Clone)]
 pub struct ListedObject {
     pub object: StoredObject,
@@ -49,7 +52,7 @@ impl History {
         let mut chain = Walk { verification, indexes: HashMap::new(), lines: HashMap::new() };
         let mut ends: Vec<Link> = manifests.head.iter().chain(&manifests.merged).cloned().collect();
         while let Some(link) = ends.pop() {
-            // What was written before the span began can tell nothing of it.
+            // A manifest from before the span can't list anything in it.
             if verification.asked.from.is_some_and(|from| link.written_at < from - CLOCKS_DIFFER) {
                 continue;
             }
@@ -73,14 +76,14 @@ impl History {
         self.objects.get(&(stream, hour)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether what stands under this key may not be told yet.
+    /// Whether an object under this key may not be listed yet.
     pub fn is_open(&self, stream: Stream, key: &str) -> bool {
         let is_reserved =
             |(other, span): &(Stream, Span)| *other == stream && begin_of(key).is_some_and(|at| span.contains(at));
         self.open.iter().any(|open| key.starts_with(open)) || self.reserved.iter().any(is_reserved)
     }
 
-    /// Notes what of some readings lies in the span, and checks what they tell of themselves.
+    /// Notes the readings that lie in the span, and checks them for contradictions.
     async fn take(
         &mut self,
         verification: &Verification<'_>,
@@ -106,7 +109,7 @@ impl History {
             }
             for object in &entry.objects {
                 let told = self.objects.entry((entry.stream, object.first.floor(HOUR))).or_default();
-                // A window that was read again tells once more what it found there.
+                // A window that was read again lists objects that an earlier manifest has listed.
                 if !told.iter().any(|told| told.object == *object) {
                     told.push(ListedObject { object: object.clone(), window: entry.window });
                 }
@@ -115,7 +118,7 @@ impl History {
         Ok(())
     }
 
-    /// What a run that died, or one that runs now, may have stored without having told it yet.
+    /// Notes the keys that a run that died, or one that is running, may have written without listing them yet.
     fn note_open(&mut self, verification: &Verification<'_>, checkpoint: &Checkpoint) {
         let prefix = &verification.settings.prefix;
         self.reserved = checkpoint.reserved().map(|(stream, reserved)| (stream, reserved.span)).collect();
@@ -134,35 +137,35 @@ impl History {
     }
 }
 
-/// The instant at which the key says that it begins.
+/// Returns the beginning of the span that the key names.
 pub fn begin_of(key: &str) -> Option<Millis> {
     let begin = key.rsplit('/').next()?.split('-').next()?;
     let begin = chrono::NaiveDateTime::parse_from_str(begin, "%Y%m%dT%H%M%S%3fZ").ok()?;
     Some(Millis(begin.and_utc().timestamp_millis()))
 }
 
-/// A reading is only done when it agrees with the API's count.
+/// Finds a reading whose rows differ from the API's count. Such a reading should never have been finished.
 fn contradiction(entry: &ReadingEntry) -> Option<Discrepancy> {
     let total = entry.total.filter(|total| entry.rows != *total)?;
     let span = match (entry.window, entry.at) {
         (Some(window), _) => window,
-        (None, at) => Span::new(at?, at? + 1)?,
+        (None, at) => Span::new(at?, at? + MILLISECOND)?,
     };
     let wrong = format!("{} rows were read, but the API counted {total}", entry.rows);
     Some(Discrepancy::of_span(entry.stream, span, wrong))
 }
 
-/// The chain, read backwards: a day's manifests from its index, where there is one.
+/// Walks the chain backwards. Takes a day's manifests from its index if there is one.
 struct Walk<'a> {
     verification: &'a Verification<'a>,
-    /// By the hash of the last manifest in it.
+    /// By the hash of the last manifest in the index.
     indexes: HashMap<String, Index>,
-    /// Out of an index, by hash.
+    /// Manifests from an index, by hash.
     lines: HashMap<String, String>,
 }
 
 impl Walk<'_> {
-    /// `None` where the chain is broken, which is a finding.
+    /// Returns none if the chain is broken here, and adds a finding.
     async fn manifest(&mut self, link: &Link, progress: &mut Progress) -> Result<Option<Manifest>, StoreError> {
         if let Some(index) = self.indexes.remove(&link.sha256) {
             let wrong = self.open(&index).await?;
@@ -173,7 +176,7 @@ impl Walk<'_> {
             None => match self.verification.state.get(&link.key, self.verification.until).await {
                 Err(error @ StoreError::Archived { .. }) => {
                     let wrong =
-                        format!("this manifest can't be read, nor what those before it tell be verified: {error}");
+                        format!("this manifest can't be read, so the manifests before it can't be verified: {error}");
                     progress.findings.push(Discrepancy::of_key(None, &link.key, wrong));
                     return Ok(None);
                 }
@@ -181,7 +184,7 @@ impl Walk<'_> {
             },
         };
         let Some(bytes) = stored else {
-            let wrong = "this manifest is missing, and without it those before it can't be believed";
+            let wrong = "this manifest is missing, so the manifests before it can't be verified";
             progress.findings.push(Discrepancy::of_key(None, &link.key, wrong));
             return Ok(None);
         };
@@ -202,11 +205,11 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Each line is believed by its own hash; without an index its manifests are read one by one. Answers what is
-    /// wrong with it.
+    /// Reads an index. Each of its manifests is checked by its own hash. Without the index the manifests are read one
+    /// by one. Returns what is wrong with the index.
     async fn open(&mut self, index: &Index) -> Result<Option<&'static str>, StoreError> {
         let stored = match self.verification.state.get(&index.key, self.verification.until).await {
-            // Its manifests are read one by one, where they can be.
+            // The manifests of the day are read one by one instead.
             Err(StoreError::Archived { .. }) => return Ok(Some("this index of a day's manifests is in cold storage")),
             stored => stored?,
         };
@@ -215,7 +218,7 @@ impl Walk<'_> {
         };
         let lines = ndjson::lines(&stored.bytes).unwrap_or_default();
         if ndjson::sha256_of(&lines) != index.sha256 {
-            return Ok(Some("its content has another SHA-256 than its manifest tells"));
+            return Ok(Some("its content has another SHA-256 than its manifest says"));
         }
         self.lines = lines.into_iter().map(|line| (sha256(line.as_bytes()), line)).collect();
         Ok(None)

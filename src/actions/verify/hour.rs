@@ -1,4 +1,4 @@
-//! One hour of one stream: every object that was told is there as it was told, nobody else's is, and no record stands
+//! Verifies one hour of one stream: every listed object exists unchanged, no other object does, and no record is stored
 //! twice.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +18,7 @@ use crate::incydr::facts::{Events, Kind, Total};
 
 const READS_AT_ONCE: usize = 4;
 
-/// What an object holds.
+/// The content of an object.
 struct Inspected {
     findings: Vec<Discrepancy>,
     records: u64,
@@ -74,7 +74,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// The keys of one hour, out of those of its day.
+    /// Returns the keys of one hour. Lists its day once.
     async fn listed(&self, stream: Stream, hour: Millis, progress: &mut Progress) -> Result<Vec<String>, StoreError> {
         let day = hour.floor(DAY);
         let prefix = |unit: Millis, format: &str| {
@@ -88,7 +88,7 @@ impl Verification<'_> {
         Ok(of_day.iter().filter(|key| key.starts_with(&of_hour)).cloned().collect())
     }
 
-    /// What could not be parsed is kept under its own hash.
+    /// Checks an object that was set aside: its key holds the hash of its content.
     pub(super) async fn set_aside(&self, stream: Stream, key: &str) -> Result<Option<Discrepancy>, StoreError> {
         let stored = match self.state.get(key, self.until).await {
             Err(error @ StoreError::Archived { .. }) => {
@@ -98,8 +98,8 @@ impl Verification<'_> {
             stored => stored?,
         };
         let wrong = match stored {
-            None => "what was set aside is missing",
-            Some(stored) if !key.contains(&sha256(&stored.bytes)) => "it is not what was set aside",
+            None => "the object that was set aside is missing",
+            Some(stored) if !key.contains(&sha256(&stored.bytes)) => "its content is not the one that was set aside",
             Some(_) => return Ok(None),
         };
         Ok(Some(Discrepancy::of_key(Some(stream), key, wrong)))
@@ -131,12 +131,12 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
     };
     inspected.records = lines.len() as u64;
     if inspected.records != object.records {
-        wrong(format!("it holds {} records, but its manifest tells {}", inspected.records, object.records));
+        wrong(format!("it holds {} records, but its manifest says {}", inspected.records, object.records));
     }
     if ndjson::sha256_of(&lines) != object.sha256 {
-        wrong("its content has another SHA-256 than its manifest tells".into());
+        wrong("its content has another SHA-256 than its manifest says".into());
     } else if inspected.bytes != object.bytes {
-        wrong(format!("it has {} bytes, but its manifest tells {}", inspected.bytes, object.bytes));
+        wrong(format!("it has {} bytes, but its manifest says {}", inspected.bytes, object.bytes));
     }
     if let (Some(window), Kind::Events(_)) = (window, stream.kind()) {
         let of_hour = |time: Millis| window.contains(time) && time.floor(HOUR) == object.first.floor(HOUR);
@@ -149,8 +149,8 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
     inspected
 }
 
-/// Rows without an id that are alike are several where one reading of a window counts them so. A version may come
-/// back.
+/// Whether two equal records in different objects are an error. Audit rows have no id, and one window may hold equal
+/// rows if the API counts them so. A version may change back to an earlier one.
 fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) -> bool {
     match stream.kind() {
         Kind::Events(Events { total: Total::InPage, .. }) => true,
@@ -159,7 +159,7 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     }
 }
 
-/// By the instant at which its key says that it begins. A key that says none is nobody's at all.
+/// By the beginning that the key names. A key that names none counts as within: it can't be the collector's.
 fn is_within(key: &str, span: Span) -> bool {
     begin_of(key).is_none_or(|begin| span.contains(begin))
 }

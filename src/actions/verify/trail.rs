@@ -1,18 +1,19 @@
-//! The trail of the responder, where there is one: no manifest tells of it, but each object tells its own hash, and each
-//! request has an intent and a result.
+//! Verifies the responder's records, if there are any. No manifest lists them. Instead each object holds its own hash,
+//! and each request must have an intent and a result.
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
 use crate::bucket::records::TRAIL;
 use crate::bucket::s3::StoreError;
 use crate::core::ndjson;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::Millis;
 
-/// A request that is younger may still be at work, or wait to be delivered again.
-const STILL_AT_WORK: i64 = 6 * HOUR;
+/// A younger request may still be running, or wait for its redelivery.
+const STILL_AT_WORK: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Deserialize)]
 struct Line {
@@ -21,7 +22,7 @@ struct Line {
     at: Millis,
 }
 
-/// How often each of a request's two records was found, and when the first was made.
+/// The records of one request: how many intents and results, and the time and the key of the first.
 struct Found {
     intents: u64,
     results: u64,
@@ -30,20 +31,20 @@ struct Found {
 }
 
 impl Verification<'_> {
-    /// Answers where to go on from, where the time ran short.
+    /// Returns where the next invocation must begin, if the time was up.
     pub(super) async fn trail(&self, progress: &mut Progress) -> Result<Option<Millis>, StoreError> {
         let mut requests = BTreeMap::<String, Found>::new();
         match self.read_trail(progress, &mut requests).await {
             Err(StoreError::OutOfTime) => return Ok(Some(self.begin())),
             read => read?,
         }
-        // The other record of a request may lie beyond either end of what was asked for.
+        // With `from` or `to`, the other record of a request may lie outside of the span.
         let is_whole = self.asked.from.is_none() && self.asked.to.is_none();
         for (id, found) in requests.iter().filter(|_| is_whole) {
             let wrong = match (found.intents, found.results) {
                 (1, 1) => continue,
                 (1, 0) if found.at + STILL_AT_WORK > self.now => continue,
-                (1, 0) => "ended without a result: a delivery died; send the same request again",
+                (1, 0) => "has no result: its run died; send the same request again",
                 (0, _) => "has a result without an intent",
                 _ => "has more than two records",
             };
@@ -70,14 +71,14 @@ impl Verification<'_> {
                 }
             };
             if stored.metadata.get("sha256") != Some(&ndjson::sha256_of(&lines)) {
-                progress.findings.push(wrong("its SHA-256 is not the one that it was stored with".into()));
+                progress.findings.push(wrong("its content has another SHA-256 than its metadata".into()));
             }
             progress.checked.objects += 1;
             progress.checked.records += lines.len() as u64;
             progress.checked.bytes += stored.bytes.len() as u64;
             for line in &lines {
                 let Ok(line) = serde_json::from_str::<Line>(ndjson::bare(line).as_ref()) else {
-                    progress.findings.push(wrong("it holds a line that is no record of a request".into()));
+                    progress.findings.push(wrong("it holds a line that is not a request's record".into()));
                     continue;
                 };
                 let is_asked =

@@ -1,4 +1,4 @@
-//! A verification: what it is about, and what it has found so far.
+//! A verification: its scope, and its findings so far.
 
 use std::collections::HashMap;
 
@@ -20,12 +20,12 @@ pub struct Verification<'a> {
     pub until: Millis,
 }
 
-/// A verification under way.
+/// The progress of a verification.
 #[derive(Default)]
 pub struct Progress {
     pub findings: Vec<Discrepancy>,
     pub checked: CheckedTotals,
-    /// The keys of each day and stream, listed once.
+    /// The keys of a stream's day. Each day is listed once.
     pub listed: HashMap<(Stream, Millis), Vec<String>>,
 }
 
@@ -35,7 +35,7 @@ impl Verification<'_> {
     }
 }
 
-/// What is wrong with an object, or with a span.
+/// Something wrong with an object or a span.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Discrepancy {
     /// Null for a manifest.
@@ -54,7 +54,7 @@ pub struct CheckedTotals {
     pub manifests: u64,
     pub objects: u64,
     pub records: u64,
-    /// Gzipped.
+    /// The gzipped size.
     pub bytes: u64,
 }
 

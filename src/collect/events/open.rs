@@ -1,5 +1,5 @@
-//! Windows on the checkpoint: a window is opened there before its records are asked for, so that whoever finds it later
-//! knows under which keys they may be stored, and by whom.
+//! Opens windows on the checkpoint before their records are requested. A later run then knows the keys under which they
+//! may be stored, and who may be storing them.
 
 use crate::collect::Collector;
 use crate::collect::error::Error;
@@ -9,12 +9,12 @@ use crate::core::intervals::Span;
 use crate::core::time::Millis;
 use crate::incydr::facts::Events;
 
-/// A window on the checkpoint.
+/// A window that is open on the checkpoint.
 pub enum OpenWindow {
-    /// This run opened it: nothing of it is stored, and nobody else stores it.
+    /// Opened by this run: nothing of it is stored, and nobody else is storing it.
     Ours(Window),
-    /// Another run opened it, and may have stored some of it. Where it was abandoned when this run came, no one else can
-    /// still be storing it.
+    /// Opened by another run, which may have stored some of it. If it was abandoned when this run began, nobody else
+    /// can still be storing it.
     Foreign { window: Window, was_abandoned: bool },
 }
 
@@ -31,7 +31,7 @@ impl OpenWindow {
 }
 
 impl Collector<'_> {
-    /// Fixes a window on the checkpoint, before the first request whose records are stored.
+    /// Opens a window on the checkpoint, before the first request whose records are stored.
     pub(super) async fn open(&self, facts: &Events, span: Span) -> Result<OpenWindow, Error> {
         let window = Window {
             span,
@@ -50,8 +50,7 @@ impl Collector<'_> {
         }
     }
 
-    /// A window that a run left, and stored nothing of, is ours from now on: who finds it must know that we may be
-    /// storing it.
+    /// Takes over a window of which nothing was stored. The next run must know that this one may be storing it.
     pub(super) async fn take_over(&self, window: Window) -> Result<OpenWindow, Error> {
         let ours = Window { opened_by: self.run.ledger.lease.clone(), ..window.clone() };
         self.replace_open(&window, &ours);
@@ -59,8 +58,8 @@ impl Collector<'_> {
         Ok(OpenWindow::Ours(ours))
     }
 
-    /// Notes that one more run goes on with a window whose opener died. Where this one dies as well, the next knows, and
-    /// that what this one sent may still be on its way.
+    /// Notes that another run continues a window whose opener died. If this run dies as well, the next one knows that,
+    /// and that this one's requests may still arrive.
     pub(super) async fn note_resumed(&self, window: Window) -> Result<OpenWindow, Error> {
         let was_abandoned = window.is_abandoned(Millis::now());
         let last = [&window.opened_by, &self.run.ledger.lease].into_iter().max_by_key(|lease| lease.until);
@@ -79,12 +78,12 @@ impl Collector<'_> {
         });
     }
 
-    /// Whether a window is long enough to be cut, and nothing of it is stored or may still be.
+    /// Whether a window may be cut: it is long enough, nothing of it is stored, and nobody else can be storing it.
     pub(super) async fn may_be_cut(&self, window: &OpenWindow) -> Result<bool, Error> {
         Ok(halves(window.span()).is_some() && self.is_ours_alone(window).await?)
     }
 
-    /// Whether nothing of the window is stored, and nobody else can still be storing it.
+    /// Whether nothing of the window is stored and nobody else can be storing it.
     pub(super) async fn is_ours_alone(&self, window: &OpenWindow) -> Result<bool, Error> {
         match window {
             OpenWindow::Ours(_) => Ok(true),

@@ -1,4 +1,4 @@
-//! What the API is asked about a window: how many rows there are, and the rows, until the two agree.
+//! Reads a window: requests its rows and its count until the two agree.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,31 +12,31 @@ use crate::core::checkpoint::Window;
 use crate::core::density::{asked, halves};
 use crate::core::intervals::Span;
 use crate::core::schedule::{Patience, Plan};
-use crate::core::time::Millis;
+use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::Listing;
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u64 = 3;
-/// The records of one window are held in memory until they are stored: so many bytes, gzipped. A window that can't be cut
-/// any more may hold more.
+/// Limit for the records of one window, which are in memory until they are stored, in gzipped bytes. The second limit
+/// is for a window that can't be cut any further.
 const MOST_HELD: u64 = 16 << 20;
 const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 
-/// Why a window was not read. All but the last three cut it, and hold only where it may be cut.
+/// The reason why a window was not read. All but the last three make it be cut, and are returned only if it may be cut.
 pub enum Unread {
-    /// It holds more rows than it may.
+    /// It has more rows than a window may have.
     TooDense {
         rows: u64,
     },
-    /// The API takes too long over it.
+    /// The API takes too long to answer.
     TooLarge,
-    /// The API shows more rows than it counts.
+    /// The API returns more rows than it counts: the count is capped.
     Capped {
         cap: u64,
     },
-    /// Its records need more memory than one window may take.
+    /// Its records need more memory than a window may take.
     TooHeavy {
         rows: u64,
         bytes: u64,
@@ -44,7 +44,7 @@ pub enum Unread {
     },
     /// Rows and count don't agree.
     Disagreed(String),
-    /// More of its rows can't be read than chance would have it. It is mixed where some of them can.
+    /// Too many of its rows can't be read. `is_mixed` means that some can.
     Unreadable {
         rows: u64,
         why: String,
@@ -60,11 +60,11 @@ impl<E: Into<Error>> From<E> for Unread {
 }
 
 impl Collector<'_> {
-    /// A request whose answer counts for nothing but the time that the API has, where no answer has told it yet.
+    /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
         let gap = self.look(|state, _| state.gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
-            let gap = Span { to: gap.to.min(gap.from + 1), ..gap };
+            let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
             let request = (facts.request)(&self.run.settings.file_event_query, asked(gap));
             Listing::new(self.run.api, &facts.list, 1, Vec::new(), request).rows(&self.caller()).await?;
         }
@@ -95,7 +95,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads a window until what was read agrees with the API's own count.
+    /// Reads a window until the rows agree with the API's count, at most three times.
     pub(super) async fn read(
         &self,
         facts: &'static Events,
@@ -106,7 +106,8 @@ impl Collector<'_> {
         let tries = if plan.patience == Patience::Full { TRIES } else { 1 };
         let (mut count, mut before) = (plan.count, None::<WindowReading>);
         for attempt in 0..tries {
-            // Other page boundaries each time: rows that are alike by the paging's fault don't come out alike twice.
+            // Uses another page size for each try. Rows that are equal only because pages shifted then don't come out
+            // equal twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
             let reading = match self.read_once(facts, window, plan, count.take(), size).await {
                 Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < tries => {
@@ -121,7 +122,7 @@ impl Collector<'_> {
             if reading.agrees(before.as_ref()) {
                 return Ok(reading);
             }
-            debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "not what the API counts");
+            debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "the rows don't agree with the API's count");
             let is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
             before = Some(reading);
             if is_stable {
@@ -223,7 +224,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// A round count that is lower than what the API shows is where its counts stop.
+    /// A round count below the number of rows is the point where the API stops counting.
     async fn refuse_if_capped(&self, window: &OpenWindow, shown: u64, total: u64) -> Result<(), Unread> {
         const ROUND: u64 = 100;
         if shown > total && total > 0 && total.is_multiple_of(ROUND) && self.may_be_cut(window).await? {
@@ -244,7 +245,7 @@ impl Collector<'_> {
     }
 }
 
-/// The API changed, or answers another question: nothing of it is set aside row by row.
+/// Fails if the API has changed or answers another question. Then no row is set aside.
 fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Plan) -> Result<(), Unread> {
     let Span { from, to } = window.span();
     if reading.answers_another_question() {

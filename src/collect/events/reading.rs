@@ -1,9 +1,11 @@
-//! One reading of one window: its rows, sorted by hour and packed as they come, and whether they agree with the API.
+//! One reading of one window. Packs its rows by hour while they arrive, and decides whether they agree with the API's
+//! count.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 
 use crate::bucket::records::hours;
 use crate::core::density::share;
@@ -13,56 +15,56 @@ use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::page::Rows;
 
-/// A row may lie so far outside of the window: the server's filters cut at whole seconds.
-const FAR: i64 = 2 * SECOND;
+/// A row may lie this far outside of the window, because the server's filters cut at whole seconds.
+const FAR: TimeDelta = TimeDelta::seconds(2);
 
 pub struct WindowReading {
     pub facts: &'static Events,
     window: Span,
     packing: Packing,
-    /// How large its objects will be, all together, as far as can be told.
+    /// The expected size of all its objects.
     bytes: u64,
     pub pages: u64,
-    /// All rows, the margin's and those set aside too: as the API counts.
+    /// All rows, as the API counts them: including those in the margin and those set aside.
     pub rows: u64,
-    /// Those that differ from all others.
+    /// Distinct rows.
     pub unique: u64,
-    /// Those whose time lies in the window.
+    /// Rows whose time lies in the window.
     pub inside: u64,
-    /// The API's own count, before the rows were read and after.
+    /// The API's count before and after the rows were read.
     pub total: u64,
     pub total_after: u64,
-    /// What can't be parsed, or has a time that the API was not asked for, each once, and why.
+    /// Rows that can't be parsed or have a time outside of the request, each once, with the reason.
     pub set_aside: Vec<(Bytes, String)>,
-    /// How many rows that are, and how many of them have a time that the API was not asked for.
+    /// The number of such rows, and how many of them have a time outside of the request.
     unreadable: u64,
     astray: u64,
     by_hour: BTreeMap<Millis, Packer>,
-    /// How many bytes these hold, gzipped, and how many they may.
+    /// The gzipped bytes in `by_hour`, and the limit for them.
     held: u64,
     most_held: u64,
-    /// They held more, after so many rows: then nothing is held any more, and the rest is only counted.
+    /// Set once the limit was exceeded. From then on rows are only counted, not kept.
     pub too_heavy: Option<TooHeavy>,
-    /// The page on which each row stood first.
+    /// The page on which each row was first seen.
     seen: HashMap<Fingerprint, u64>,
-    /// Rows of the window that are alike to one before.
+    /// Rows of the window that equal an earlier one.
     alike: Vec<(Millis, String)>,
-    /// Whether any two that are alike stand on different pages, as they do where pages shift or repeat.
+    /// Whether equal rows are on different pages, as happens if pages shift or repeat.
     alike_across_pages: bool,
-    /// Of all rows, whatever their order.
+    /// A hash of all rows, independent of their order.
     digest: u128,
-    /// A page broke off, and what came in its place was another one.
+    /// Whether a page broke off and had other rows when it was requested again.
     is_another_page: bool,
-    /// What this page has shown so far; and what it showed before it broke off and was asked for again.
+    /// The rows of the present page, and those of its attempts that broke off.
     on_page: Vec<Fingerprint>,
     torn: HashMap<Fingerprint, u64>,
 }
 
-/// How far a reading came before it held too much.
+/// The point at which a reading exceeded its limit.
 #[derive(Clone, Copy, Debug)]
 pub struct TooHeavy {
     pub rows: u64,
-    /// Gzipped.
+    /// The gzipped bytes.
     pub bytes: u64,
 }
 
@@ -85,7 +87,8 @@ impl Rows for WindowReading {
         }
     }
 
-    /// What tore and didn't come once more was another page: then nothing of it is to be believed.
+    /// Rows of the attempt that broke off which did not come again belong to another page. Then the reading isn't
+    /// believed.
     fn page_complete(&mut self) {
         self.is_another_page |= self.torn.drain().any(|(_, count)| count > 0);
         self.on_page.clear();
@@ -94,7 +97,7 @@ impl Rows for WindowReading {
 }
 
 impl WindowReading {
-    /// `bytes` is how large its objects will be, as far as is known, and `most_held` how large they may become.
+    /// `bytes` is the expected size of the objects, `most_held` the limit.
     pub fn new(facts: &'static Events, window: Span, packing: &Packing, bytes: u64, most_held: u64) -> Self {
         Self {
             facts,
@@ -136,7 +139,7 @@ impl WindowReading {
             Entry::Occupied(entry) => (false, *entry.get() != self.pages),
         };
         self.alike_across_pages |= is_shifted;
-        // Where the API counts nothing, a row that another page showed is taken for the same one.
+        // If the API has no count, a row that another page has shown counts as the same row.
         let is_same = is_shifted && matches!(self.facts.total, Total::Nowhere { .. });
         let placed = match row {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
@@ -181,7 +184,7 @@ impl WindowReading {
         let hour = time.floor(HOUR);
         let packer = self.by_hour.entry(hour).or_insert_with(|| {
             let of_window = Span { from: hour, to: hour + HOUR }.intersection(self.window);
-            let bytes = share(self.bytes, of_window.map_or(0, Span::millis), self.window.millis());
+            let bytes = share(self.bytes, of_window.map_or(TimeDelta::zero(), Span::length), self.window.length());
             Packer::with_capacity(&self.packing, usize::try_from(bytes).unwrap_or(0))
         });
         let before = packer.bytes();
@@ -194,11 +197,11 @@ impl WindowReading {
         }
     }
 
-    /// Whether this is what the API says there is. `before` is the reading before it, with other page boundaries.
+    /// Whether the reading agrees with the API's count. `before` is the reading before it, with other page boundaries.
     ///
-    /// Where records have ids (file events), rows that are alike are one record. Where they have none (audit), they
-    /// are several records when the API counts them so. But rows that are alike may also be one row shown twice in
-    /// another's place, where pages shift or repeat: so these must come out the same in two readings.
+    /// If records have ids (file events), equal rows are one record. If they have none (audit), equal rows are several
+    /// records when the API counts them so. But equal rows may also be one row shown twice in another's place, because
+    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same twice.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         let counted = self.rows == self.total && self.total == self.total_after;
         let same_as_before = before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
@@ -210,13 +213,13 @@ impl WindowReading {
         }
     }
 
-    /// Most rows have a time that the API was not asked for.
+    /// Whether most rows have a time outside of the request.
     pub fn answers_another_question(&self) -> bool {
         2 * self.astray > self.rows
     }
 
-    /// More rows can't be read than chance would have it: more than a fifth, and more than three of them, or, of a window
-    /// that is suspected, any.
+    /// Whether too many rows can't be read: more than a fifth, and more than three. In a suspected window a fifth is
+    /// enough.
     pub fn is_unreadable(&self, is_suspected: bool) -> bool {
         5 * self.unreadable > self.rows && (self.unreadable > 3 || is_suspected)
     }
@@ -225,24 +228,24 @@ impl WindowReading {
         self.unreadable
     }
 
-    /// Some of it can be read.
+    /// Whether some rows can be read.
     pub fn is_mixed(&self) -> bool {
         self.unreadable < self.rows
     }
 
-    /// `30 of 40 rows can't be read; of the first: its time … is not RFC 3339`
+    /// For example `30 of 40 rows can't be read; of the first: its time … is not RFC 3339`.
     pub fn what_is_unreadable(&self) -> String {
         let first = self.set_aside.first().map_or("", |(_, why)| why.as_str());
         format!("{} of {} rows can't be read; of the first: {first}", self.unreadable, self.rows)
     }
 
-    /// Whether another reading of the same window showed the same rows beside the same count.
+    /// Whether another reading of the window returned the same rows and the same count.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.rows, self.digest, self.total, self.total_after)
             == (other.rows, other.digest, other.total, other.total_after)
     }
 
-    /// How many rows it is that agree with the API's count.
+    /// The number of rows that agree with the API's count.
     pub fn agreed(&self) -> u64 {
         match self.facts.total {
             Total::InPage if self.unique == self.total => self.unique,
@@ -250,7 +253,7 @@ impl WindowReading {
         }
     }
 
-    /// The window's objects, each with its hour.
+    /// Returns the window's objects, each with its hour.
     pub fn objects(mut self) -> Vec<(Span, Packed)> {
         if !self.facts.has_id {
             for (time, line) in std::mem::take(&mut self.alike) {
@@ -288,7 +291,7 @@ mod tests {
 
     fn read(stream: Stream, pages: &[&[&str]], total: u64) -> WindowReading {
         let Kind::Events(facts) = stream.kind() else { panic!("read by window") };
-        let window = Span::new(Millis(0), Millis(2 * HOUR)).expect("not empty");
+        let window = Span::new(Millis(0), Millis(0) + TimeDelta::hours(2)).expect("not empty");
         let reading =
             pages.iter().fold(WindowReading::new(facts, window, &Packing::default(), 0, u64::MAX), |reading, rows| {
                 let mut reading = reading;
@@ -332,7 +335,7 @@ mod tests {
         assert!(reading.agrees(None));
         assert_eq!(stored(reading), [event]);
         let doubled = read(Stream::FileEvents, &[&[event], &[event]], 2);
-        assert!(!doubled.agrees(None), "another may be hidden behind it");
+        assert!(!doubled.agrees(None), "another row may be missing");
         let again = read(Stream::FileEvents, &[&[event, event]], 2);
         assert!(again.agrees(Some(&doubled)), "the API itself counts it twice");
         assert_eq!(stored(again), [event]);

@@ -1,6 +1,6 @@
-//! Reconciliation: the very request by which a window was covered is counted once more, later. Where the API counts
-//! more by then, the window is read again, and what it lacks is added. A window that has grown beyond what one may hold
-//! is read in slices, each of which adds what it lacks, so that other recounts and other runs come in between.
+//! Counts covered windows again, with the request that covered them. If the API counts more, the window is read again,
+//! and missing records are added. A window that has grown too large for one reading is read in slices. Each slice adds
+//! its missing records, so other recounts and other runs come in between.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -17,24 +17,22 @@ use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Slices, Window};
 use crate::core::clock::off_thread;
-use crate::core::density::{SHORTEST, cut, first, halves, share};
+use crate::core::density::{SHORTEST, cut, first, halves};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
 use crate::core::schedule::{Outcome, Patience, Schedule};
-use crate::core::time::{DAY, Millis};
+use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
 
-/// So many a run and stream: each is one small request.
+/// Limit per run and stream. Each is one small request.
 const AT_MOST: usize = 100;
-/// A window that the API can't count is older than anything that it keeps, where its facts don't say how long that is.
-const KEPT: i64 = 90 * DAY;
 const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
-    /// When a window that is covered now is to be counted again.
+    /// Plans the recounts of a window that is covered now.
     pub(super) fn recount_of(&self, done: &ReadingEntry) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
         let due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
@@ -45,7 +43,8 @@ impl Collector<'_> {
         Some(Recount { span, request, count, covered_at, due, read_by: None, has_key: false, slices: None })
     }
 
-    /// What was due when this run began: what it covers itself is the next run's.
+    /// Returns the recounts that are due. Called at the beginning of a run: windows that the run covers are the next
+    /// run's.
     pub(super) fn due_recounts(&self) -> VecDeque<Recount> {
         if self.run.span.is_some() {
             return VecDeque::new();
@@ -59,16 +58,16 @@ impl Collector<'_> {
         due.into()
     }
 
-    /// Counts a window again, or reads a slice of one that has grown.
+    /// Counts a window again, or reads the next slice of one that has grown.
     pub(super) async fn recount(&self, facts: &'static Events, recount: Recount) -> Result<Ended, Error> {
         let span = recount.span;
         let outcome = match self.recount_step(facts, &recount).await {
             Ok(outcome) => outcome,
-            // All that is owed is covered: the recount waits for the next run.
+            // All gaps were covered before; the recount waits for the next run.
             Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
             Err(error) if !error.may_be_local() => return Err(error),
-            Err(error) if Millis::now().0 - span.to.0 > facts.retention.unwrap_or(KEPT) => {
-                warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "a window could not be counted again before the API kept it no longer: given up");
+            Err(error) if span.to < self.kept_from(facts) => {
+                warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "a window could not be counted again before the API stopped keeping it: given up");
                 self.update_events(|state, _| counted(state, &recount, recount.count));
                 Outcome::Recounted { span }
             }
@@ -89,7 +88,7 @@ impl Collector<'_> {
             return Ok(Outcome::Recounted { span });
         }
         let is_as_asked = recount.request == self.request(facts, span);
-        // Nothing of it can be stored, so that it has no key yet.
+        // Nothing of it can be stored, so its bounds may still change.
         let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
         if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
             let parts = self.cut_recount(facts, recount, count);
@@ -115,12 +114,11 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads the next slice of a window that has grown, of about as many rows as a window may hold.
+    /// Reads the next slice of a window that has grown, of about as many rows as a window may have.
     async fn read_grown(&self, facts: &'static Events, recount: &Recount, slices: Slices) -> Result<Outcome, Error> {
         let rest = Span { from: slices.done_to, ..recount.span };
-        let rows = i64::try_from(slices.count.max(1)).unwrap_or(i64::MAX);
-        let millis = share(self.sizes(facts).most(), recount.span.millis(), rows);
-        let mut slice = first(rest, i64::try_from(millis).unwrap_or(i64::MAX).max(SHORTEST));
+        let length = scaled(recount.span.length(), self.sizes(facts).most(), slices.count);
+        let mut slice = first(rest, length.max(SHORTEST));
         let reading = loop {
             match self.read_again(facts, slice, recount, true).await? {
                 Reread::All(reading) => break reading,
@@ -138,7 +136,7 @@ impl Collector<'_> {
         Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.go_on(recount, slices) })
     }
 
-    /// The rest of a window is read after the other recounts, or by a later run.
+    /// Notes the slices. The rest is read after the other recounts, or by a later run.
     fn go_on(&self, recount: &Recount, slices: Slices) -> Outcome {
         self.update_events(|state, _| {
             if let Some(waiting) = waiting(state, recount) {
@@ -158,7 +156,7 @@ impl Collector<'_> {
         let request = if span == recount.span { recount.request.clone() } else { self.request(facts, span) };
         let opened_by = self.run.ledger.lease.clone();
         let window = Window { span, request, opened_at: Millis::now(), opened_by, resumed: 0 };
-        // What was asked for with other settings can't be asked for in parts.
+        // A request with other settings than today's can't be made for parts.
         let window =
             if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
         match self.read(facts, &window, &Schedule::plan_of(span, self.sizes(facts))).await {
@@ -174,7 +172,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Adds what the window lacks, beside what is stored of each of its hours. `total` is the API's count of the whole.
+    /// Stores the missing records in further objects of each hour. `total` is the API's count of the whole window.
     async fn add_late(
         &self,
         recount: &Recount,
@@ -186,7 +184,7 @@ impl Collector<'_> {
         let objects = off_thread(move || reading.objects()).await;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
-        // A slice may hold a part of an hour, whose key is that of the window's hour.
+        // A slice may be a part of an hour. Its records are stored under the key of the window's hour.
         let add = |(part, packed): (Span, Packed)| async move {
             let hour = hours(recount.span).find(|hour| hour.contains(part.from)).unwrap_or(part);
             self.run.records.add(self.stream, hour, packed, until).await
@@ -196,10 +194,10 @@ impl Collector<'_> {
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
         for late in placed.iter().filter(|placed| placed.is_new).map(|placed| &placed.object) {
-            let by = (recount.covered_at.0 - late.first.0).max(0);
+            let by = (recount.covered_at - late.first).num_milliseconds().max(0);
             self.tally.late.fetch_add(late.records, Ordering::Relaxed);
             self.tally.late_by.fetch_max(by, Ordering::Relaxed);
-            info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that showed up after their window was covered were added");
+            info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that became visible after their window was covered were added");
         }
         Ok(ReadingEntry {
             request: recount.request.clone(),
@@ -215,11 +213,11 @@ impl Collector<'_> {
         if gone > 0 {
             let Span { from, to } = recount.span;
             self.tally.vanished.fetch_add(gone, Ordering::Relaxed);
-            warn!(stream = %self.stream, %from, %to, gone, "the API counts fewer rows than when this window was covered: it no longer keeps them, or they were deleted; what is stored stays");
+            warn!(stream = %self.stream, %from, %to, gone, "the API counts fewer rows than when this window was covered: it no longer keeps them, or they were deleted; stored records stay");
         }
     }
 
-    /// A span that was empty and holds too much for one window now is counted, and read, in parts.
+    /// Cuts the recount of a span that was empty and now has too many rows for one window.
     fn cut_recount(&self, facts: &Events, recount: &Recount, count: u64) -> Vec<Recount> {
         let part = |span| Recount { span, request: self.request(facts, span), ..recount.clone() };
         let parts: Vec<Recount> =
@@ -233,13 +231,13 @@ impl Collector<'_> {
     }
 }
 
-/// A window, or a slice of one, that was to be read again.
+/// A window or slice that was read again.
 enum Reread {
     All(Box<WindowReading>),
     TooMuch { shorter: Span },
 }
 
-/// Not until the next time, if there is one.
+/// Removes the recount that was done. The window waits for its next one, if there is one.
 fn counted(state: &mut EventsState, recount: &Recount, count: u64) {
     let now = Millis::now();
     if let Some(waiting) = waiting(state, recount) {

@@ -1,4 +1,4 @@
-//! One window that is open on the checkpoint: read and stored, or told why not.
+//! Reads and stores one open window, or says why not.
 
 use std::sync::atomic::Ordering;
 
@@ -26,7 +26,7 @@ const WRITES_AT_ONCE: usize = 4;
 const SMALL_WRITES_AT_ONCE: usize = 32;
 
 impl Collector<'_> {
-    /// Reads and stores a window. An error is not the window's own.
+    /// Reads and stores a window. Returns an error only if it isn't about this window.
     pub(super) async fn finish(
         &self,
         facts: &'static Events,
@@ -39,12 +39,13 @@ impl Collector<'_> {
             Err(unread) => return Ok(self.unread(window, plan, unread).await?.into()),
         };
         let (rows, inside) = (reading.rows, reading.inside);
-        // From the first write on the window keeps its bounds: no other key is to hold what may be stored under its own.
+        // After the first write the window keeps its bounds. Otherwise its records could be stored under another key
+        // again.
         match self.store(window, reading).await {
             Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
-                let millis = Millis::now().0 - began.0;
-                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, millis }, done: Some(done) })
+                let took = Millis::now() - began;
+                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, took }, done: Some(done) })
             }
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {
@@ -55,7 +56,7 @@ impl Collector<'_> {
         }
     }
 
-    /// What follows from a window that was not read. Nothing of it was stored by this run.
+    /// Turns the reason why a window was not read into an outcome. Nothing of it was stored by this run.
     async fn unread(&self, window: &OpenWindow, plan: &Plan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why) = match unread {
@@ -71,7 +72,7 @@ impl Collector<'_> {
             Unread::Failed(error) => (error, Why::Failed),
             Unread::Disagreed(why) => (Error::Totals(why), Why::Disagreed),
             Unread::Unreadable { why, rows, is_mixed } => {
-                // A mixed one is read again in its halves.
+                // A mixed window is read again in halves, and counted there.
                 if !is_mixed || halves(span).is_none() {
                     self.tally.drift.fetch_add(rows, Ordering::Relaxed);
                 }
@@ -82,15 +83,15 @@ impl Collector<'_> {
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
     }
 
-    /// A span in which the API counts nothing was read by that.
+    /// The reading of a span in which the API counts no rows.
     pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
         let now = Millis::now();
         let request = self.request(facts, span);
         ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 
-    /// Stores what can't be parsed first, so that nothing is covered whose bytes are not kept. Answers the reading as it
-    /// is told, and all objects that hold its records.
+    /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the
+    /// finished reading, and all objects with its records.
     pub(super) async fn store(
         &self,
         window: &OpenWindow,
@@ -102,7 +103,7 @@ impl Collector<'_> {
         let objects = off_thread(move || reading.objects()).await;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
-        // Of hours without a record now there may be some that an earlier reading stored.
+        // Hours that have no record now may have objects of an earlier reading.
         let others: Vec<Span> = match window {
             OpenWindow::Ours(_) => Vec::new(),
             OpenWindow::Foreign { window, .. } => {
@@ -128,7 +129,7 @@ impl Collector<'_> {
         Ok((done, placed))
     }
 
-    /// The keys of what can't be parsed.
+    /// Sets the unreadable rows aside, and returns their keys.
     pub(super) async fn keep_unreadable(&self, reading: &WindowReading) -> Result<Vec<String>, Error> {
         let keep = |(bytes, why): &(Bytes, String)| {
             let (bytes, why) = (bytes.clone(), why.clone());
@@ -139,7 +140,8 @@ impl Collector<'_> {
     }
 }
 
-/// A window that this run opened is left to the next one; it may be withdrawn where nothing of it was written.
+/// The outcome if the time is up. The next run continues the window, which may be withdrawn if nothing of it was
+/// written.
 fn out_of_time(window: &OpenWindow, plan: &Plan, may_be_withdrawn: bool) -> Outcome {
     let (window, rows, was_planned) = (window.window().clone(), plan.rows, plan.is_planned());
     Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::TimeDelta;
+
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::holds::{Holds, reason_of};
@@ -17,9 +19,9 @@ use crate::incydr::facts::file_events;
 pub struct Rules {
     pub now: Millis,
     /// An agent that has not connected for so long is stale.
-    pub stale: i64,
+    pub stale: TimeDelta,
     /// An agent or an observer that sent nothing for so long is silent.
-    pub silence: i64,
+    pub silence: TimeDelta,
     pub minimum_version: Option<Version>,
 }
 
@@ -114,9 +116,9 @@ fn active(agents: &Agents) -> impl Iterator<Item = (&str, &Agent)> {
     agents.iter().filter(|(_, agent)| !agent.is_inactive).map(|(id, agent)| (id.as_str(), agent))
 }
 
-/// How long ago something was, in milliseconds; nothing where its time can't be read.
-fn age(text: Option<&str>, now: Millis) -> Option<i64> {
-    Some(now.0 - Millis::parse(text?)?.0)
+/// How long ago something was; nothing where its time can't be read.
+fn age(text: Option<&str>, now: Millis) -> Option<TimeDelta> {
+    Some(now - Millis::parse(text?)?)
 }
 
 /// One of a user who has a fresh agent is most likely that of a device that was replaced.
@@ -129,11 +131,13 @@ fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl F
     for (id, agent) in active(agents) {
         let (days, why) = match (&agent.last_connected, agent.created) {
             (Some(text), _) => match age(Some(text), rules.now) {
-                Some(age) if age >= rules.stale => (age / DAY, format!("not connected for {} days", age / DAY)),
+                Some(age) if age >= rules.stale => {
+                    (age.num_days(), format!("not connected for {} days", age.num_days()))
+                }
                 _ => continue,
             },
-            (None, Some(created)) if rules.now.0 - created.0 >= rules.stale => {
-                let days = (rules.now.0 - created.0) / DAY;
+            (None, Some(created)) if rules.now - created >= rules.stale => {
+                let days = (rules.now - created).num_days();
                 (days, format!("never connected since it was created {days} days ago"))
             }
             (None, _) => continue,
@@ -206,11 +210,11 @@ fn silent_agents(
     if !reporting.keys().any(|device| agents.contains_key(device)) {
         return Err("no file event of that time names a device that is an agent's id");
     }
-    let days = rules.silence / DAY;
+    let days = rules.silence.num_days();
     for (id, agent) in active(agents) {
         let connects = age(agent.last_connected.as_deref(), rules.now).is_some_and(|age| age < rules.silence);
         // What was installed today may not have had anything to report.
-        let is_new = agent.created.is_some_and(|created| rules.now.0 - created.0 < DAY);
+        let is_new = agent.created.is_some_and(|created| rules.now - created < DAY);
         if connects && !is_new && !reporting.contains_key(id) {
             let why = format!("it connects, but has reported no file event for {days} days");
             let advice =
@@ -375,7 +379,7 @@ fn must_not_be_deactivated(
 /// The nearest thing to the state of a data connection, which the API doesn't tell: an observer as a whole, or one of its
 /// connections, where others of the kind still send something.
 fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(Finding)) {
-    let days = rules.silence / DAY;
+    let days = rules.silence.num_days();
     let mut told = |observer: &str, detector: Option<&str>, records: u64| {
         let why = format!("no file event for {days} days, and {records} in the {days} days before");
         let advice = "look at the connection in the console (Administration > Integrations > Data Connections), and authorize it again where it says so";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::core::json::count;
 use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
-use crate::core::time::{DAY, Millis};
+use crate::core::time::Millis;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Kind, List, actors, agents, cases, file_events, legal_hold, users};
@@ -24,7 +25,7 @@ const LISTS_AT_ONCE: usize = 4;
 /// The roles of so many users are read at most, one request each.
 const MOST_ROLES: usize = 300;
 /// The API keeps file events for 90 days on most plans, and the days before are looked at, too.
-const LONGEST_SILENCE: i64 = 45 * DAY;
+const LONGEST_SILENCE: TimeDelta = TimeDelta::days(45);
 
 /// Each is there, or the reason why not.
 pub struct Sources {
@@ -71,7 +72,7 @@ pub struct Listed<T> {
 pub type Counts = HashMap<String, u64>;
 
 /// How long an agent or an observer may send nothing.
-pub fn longest_silence(settings: &Settings) -> i64 {
+pub fn longest_silence(settings: &Settings) -> TimeDelta {
     settings.stale_agent.min(LONGEST_SILENCE)
 }
 
@@ -228,11 +229,11 @@ impl Reader<'_> {
     }
 
     /// Of an observer that sends nothing any more its connections needn't be told apart.
-    async fn observers(&self, days: i64, now: Millis) -> Result<Observers, Error> {
+    async fn observers(&self, days: TimeDelta, now: Millis) -> Result<Observers, Error> {
         let both = async |term: &str, only: Option<(&str, &str)>| {
             let (last, before) = futures::join!(
                 self.counts(term, only, now - days, now),
-                self.counts(term, only, now - 2 * days, now - days)
+                self.counts(term, only, now - days * 2, now - days)
             );
             Ok::<_, Error>((last?, before?))
         };

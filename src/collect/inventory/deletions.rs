@@ -1,4 +1,4 @@
-//! Who is taken for deleted, of those whom whole readings have missed: judged list by list.
+//! Decides which of the missed records count as deleted, list by list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,19 @@ use crate::core::known::{BELIEVED_AFTER, Gone, Known, Missing};
 use crate::core::time::Millis;
 use crate::incydr::facts::Inventory;
 
-/// A list: the name of the part, and the record whose list it is.
+/// A list: the part's name, and the record that it belongs to.
 type ListOf = (&'static str, Option<String>);
 
 #[derive(Debug, Default)]
 pub struct Deletions {
     pub believed: Vec<String>,
-    /// Lists that are not believed, how much of each would be gone, and of how many records.
+    /// Lists with too many deletions at once: the list, how many records would be deleted, and how many are known.
     pub doubted: Vec<(ListOf, usize, usize)>,
 }
 
 impl Deletions {
-    /// `known` was known before the reading, `next` after it. `accept` is where a person said that all is gone.
+    /// `known` are the known records before the reading, `next` those after it. `accept` means that a person has
+    /// confirmed the deletions.
     pub fn of(
         facts: &'static Inventory,
         known: &Known,
@@ -49,7 +50,7 @@ impl Deletions {
             }
             deletions.believed.extend(gone.believed);
         }
-        // Who is gone has no list: what was on it goes with its owner, and not before.
+        // Records on the list of a deleted record are deleted with it, and not before.
         let gone: BTreeSet<&String> = deletions.believed.iter().collect();
         let with_owner: Vec<String> = of_gone
             .into_iter()
@@ -60,7 +61,7 @@ impl Deletions {
         deletions
     }
 
-    /// `60 of 100 known users, and …`
+    /// For example `60 of 100 known users, and …`.
     pub fn told(&self, stream: impl std::fmt::Display) -> Option<String> {
         let told: Vec<String> = self
             .doubted
@@ -72,15 +73,15 @@ impl Deletions {
             .collect();
         (!told.is_empty()).then(|| {
             format!(
-                "{} would be gone at once, so nobody there is taken for deleted; what is new or changed is stored. It is believed once all readings of 24 hours agree, or at once by {{\"action\": \"restart\", \"streams\": [\"{stream}\"], \"accept_deletions\": true}}",
+                "{} would be gone at once, so none of them counts as deleted; new and changed records are stored. They count as deleted once all readings of 24 hours agree, or at once by {{\"action\": \"restart\", \"streams\": [\"{stream}\"], \"accept_deletions\": true}}",
                 told.join(", and ")
             )
         })
     }
 }
 
-/// Since when a list that can't be found is missed, all that is known of it; none where there is something that was seen
-/// since. And how much is known of it.
+/// Returns how many records of a list are known, and since when all of them are missed. None if any was seen since.
+/// Called for a list that can't be found.
 pub fn missed_since(
     facts: &'static Inventory,
     known: &Known,
@@ -98,9 +99,9 @@ pub fn missed_since(
     (count, since)
 }
 
-/// Whether what was missed since then is gone by now.
+/// Whether records that have been missed since then count as deleted now.
 pub fn is_believed(since: Millis, now: Millis) -> bool {
-    since.0.saturating_add(BELIEVED_AFTER) <= now.0
+    since + BELIEVED_AFTER <= now
 }
 
 fn list_of(facts: &'static Inventory, key: &str) -> Option<ListOf> {
@@ -121,15 +122,16 @@ fn sizes<'a>(
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::core::known::Version;
     use crate::core::stream::Stream;
-    use crate::core::time::DAY;
     use crate::incydr::facts::Kind;
 
-    const THEN: Millis = Millis(40 * DAY);
+    const THEN: Millis = Millis(TimeDelta::days(40).num_milliseconds());
 
-    /// Of 10 watchlists, with 20 members each.
+    /// 10 watchlists with 20 members each.
     fn watchlists() -> (&'static Inventory, Vec<String>) {
         let Kind::Inventory(facts) = Stream::Watchlists.kind() else { panic!("an inventory") };
         let mut keys: Vec<String> = (0..10).map(|n| format!("w{n}")).collect();
@@ -148,11 +150,12 @@ mod tests {
         known
     }
 
-    /// After two readings without them, `hours` apart: how many are believed, and what is doubted.
+    /// Makes two readings without some records, `hours` apart. Returns how many deletions are believed, and the message
+    /// about the others.
     fn judged(is_gone: impl Fn(&str) -> bool, hours: i64, accept: bool) -> (usize, Option<String>) {
         let (facts, keys) = watchlists();
         let seen = || known_of(keys.iter().filter(|key| !is_gone(key)));
-        let now = THEN + hours * crate::core::time::HOUR;
+        let now = THEN + TimeDelta::hours(hours);
         let (once, _) = known_of(keys.iter()).after_whole_reading(seen(), THEN);
         let (twice, missing) = once.after_whole_reading(seen(), now);
         let deletions = Deletions::of(facts, &once, &twice, missing, now, accept);
@@ -175,7 +178,7 @@ mod tests {
     fn what_is_much_is_believed_after_a_day_or_when_a_person_says_so() {
         let much = |key: &str| key.starts_with('w') && key != "w1" || key.contains("\"w0\"");
         let (believed, told) = judged(much, 23, false);
-        assert_eq!(believed, 0, "and nobody goes with a watchlist that is doubted");
+        assert_eq!(believed, 0, "members of a watchlist in doubt stay");
         assert!(told.expect("doubted").starts_with("9 of 10 known watchlists would be gone"));
         assert_eq!(judged(much, 24, false), (29, None));
         assert_eq!(judged(much, 1, true), (29, None));

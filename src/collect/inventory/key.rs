@@ -1,4 +1,4 @@
-//! How the records of an inventory are told apart, and from whose list each is.
+//! The keys by which the records of an inventory are distinguished.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::core::ndjson;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
-/// A record of an inventory: the part it is of, the record whose list that is, and its id.
+/// A record of an inventory: its part, the record that its list belongs to, and its id.
 #[derive(Clone, Copy)]
 pub struct Member<'a> {
     pub part: &'static Part,
@@ -15,7 +15,7 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Under what it is known: a record of the first part under its id.
+    /// The key among the known records. For a record of the first part this is its id.
     pub fn key(self, facts: &Inventory) -> String {
         if std::ptr::eq(self.part, &raw const facts.parts[0]) {
             return self.id.to_owned();
@@ -23,11 +23,11 @@ impl Member<'_> {
         Value::from(vec![Value::from(self.part.name), Value::from(self.parent), Value::from(self.id)]).to_string()
     }
 
-    /// Its line as it is stored: `{"_list":"members","_watchlistId":"…",…}` where it is of another record's list, and
-    /// that is not the only one.
+    /// Returns the line as it is stored. A record on the list of another one gets that one's id:
+    /// `{"_list":"members","_watchlistId":"…",…}`. `_list` is left out if only one list is stored.
     pub fn line(self, facts: &Inventory, line: String) -> String {
         let (Some(key), Some(parent)) = (self.part.parent, self.parent) else { return line };
-        // It carries the id itself.
+        // The record contains the id itself.
         if self.part.every.is_some() {
             return line;
         }
@@ -38,19 +38,19 @@ impl Member<'_> {
         format!(r#"{{"_list":{},"{key}":{parent},{rest}"#, Value::from(self.part.name))
     }
 
-    /// A record that is gone: its id and since when.
+    /// The tombstone: the id, and when the record was found deleted.
     pub fn tombstone(self, facts: &Inventory, at: Millis) -> String {
         let (name, id) = (Value::from(self.part.list.id()), Value::from(self.id));
         self.line(facts, format!(r#"{{{name}:{id},"_deleted":true,"_deletedAt":"{at}"}}"#))
     }
 }
 
-/// Whether the records of a single list are stored.
+/// Whether only one of the lists is stored.
 fn is_only_one(facts: &Inventory) -> bool {
     facts.parts.iter().filter(|part| !part.is_index).count() == 1
 }
 
-/// The part and the ids of a key, for `look`.
+/// Splits a key into part and ids, and passes them to `look`.
 pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Member<'_>) -> T) -> Option<T> {
     let named = serde_json::from_str::<(String, Option<String>, String)>(key).ok();
     let Some((name, parent, id)) = named else {
@@ -60,7 +60,7 @@ pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Me
     Some(look(Member { part, parent: parent.as_deref(), id: &id }))
 }
 
-/// Under what a stored line is known.
+/// Returns the key of a stored line.
 pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
     let id = |part: &Part| ndjson::field(line, part.stored_id());
     let list = ndjson::field(line, &["_list"]);

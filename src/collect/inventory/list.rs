@@ -1,4 +1,4 @@
-//! One list, read until it agrees with the API's own total.
+//! Reads one list until it agrees with the API's total.
 
 use std::collections::HashSet;
 
@@ -22,25 +22,27 @@ use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
 
-/// A list under way, and what it has shown.
+/// A list that is being read, and its rows so far.
 pub struct ListReading<'a> {
     part: &'static Part,
-    /// The record whose list it is.
+    /// The record that the list belongs to.
     parent: Option<String>,
     listing: Listing<'a>,
-    /// Where it was asked for already.
+    /// The first page, if it was requested already.
     first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
     ids: HashSet<String>,
-    /// As many rows were shown, those that were shown twice too.
+    /// The number of rows, including repeated ones.
     rows: u64,
-    /// Rows that couldn't be read.
+    /// The number of rows that couldn't be read.
     set_aside: u64,
-    /// Of all rows, what differs from the others.
+    /// So many of them that they have another form.
+    drifted: Option<Error>,
+    /// The distinct rows.
     distinct: HashSet<Fingerprint>,
 }
 
 impl Collector<'_> {
-    /// A list that stands by itself, from where the runs before this one have read it.
+    /// A list by itself, from the page at which an earlier run stopped.
     pub(super) fn list_alone(
         &self,
         facts: &'static Inventory,
@@ -54,11 +56,15 @@ impl Collector<'_> {
             let rows = list.ids.len() as u64 + list.set_aside;
             list.rows = rows;
             list.listing = list.listing.from_page(reading.pass.page, rows);
+            if reading.pass.is_drifted {
+                list.drifted =
+                    Some(Error::Totals(format!("rows of {} can't be read, as an earlier run says", part.name)));
+            }
         }
         list
     }
 
-    /// A record's list, with its first page.
+    /// The list of one record, with its first page.
     pub(super) async fn list_of(
         &self,
         part: &'static Part,
@@ -80,7 +86,7 @@ impl Collector<'_> {
             listing = listing.of(parent);
         }
         let (ids, distinct) = (HashSet::new(), HashSet::new());
-        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, distinct }
+        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, drifted: None, distinct }
     }
 
     pub(super) async fn read_list(
@@ -101,26 +107,29 @@ impl Collector<'_> {
                 }
                 read => read?,
             };
+            if let Some(drifted) = list.drifted {
+                return Err(drifted);
+            }
             let ids = list.ids.len() as u64;
             let distinct = list.distinct.len() as u64;
             let Some(total) = total else {
                 return Ok(Whole { rows: ids + list.set_aside, total, is_exact: list.set_aside == 0 });
             };
-            // Several records under one id may be two states of it that the paging showed, and then another is hidden;
-            // where they are still there in the last reading, they are the API's own.
+            // Several rows with one id may be two states of a record, because the paging shifted; then another record
+            // is hidden. If they are still there in the last reading, the API itself has them.
             if ids + list.set_aside == total || tries == TRIES && distinct == total {
                 return Ok(Whole { rows: total, total: Some(total), is_exact: ids == total });
             }
-            // It was read until a page was short, and showed more than it counts: the count is wrong.
+            // All pages were read and had more rows than the total: the total is wrong.
             if ids + list.set_aside > total {
                 let rows = ids + list.set_aside;
-                warn!(stream = %self.stream, list = part.name, rows, total, "the API counts fewer than it shows; what it shows is believed");
+                warn!(stream = %self.stream, list = part.name, rows, total, "the API counts fewer than it shows; the rows are believed");
                 return Ok(Whole { rows, total: None, is_exact: list.set_aside == 0 && rows == list.rows });
             }
             if tries == TRIES {
                 let whose = list.parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
                 return Err(Error::Totals(format!(
-                    "{ids} {}{whose} were read and the API counts {total}, after {tries} readings; what is new or changed is stored, nobody is taken for deleted, and the next run reads them again",
+                    "{ids} {}{whose} were read and the API counts {total}, after {tries} readings; new and changed records are stored, none counts as deleted, and the next run reads them again",
                     part.name
                 )));
             }
@@ -135,8 +144,8 @@ impl Collector<'_> {
         }
     }
 
-    /// A list that can't be found is not an empty one: where something is known of it, nobody is taken for deleted before
-    /// it was not found for a day.
+    /// Called if a list can't be found. That is not the same as an empty list: if it has known records, they count as
+    /// deleted only after it wasn't found for a day.
     fn check_gone(
         &self,
         facts: &'static Inventory,
@@ -156,12 +165,12 @@ impl Collector<'_> {
             reading.not_found.insert((name, parent.to_owned()));
         }
         Err(Error::Totals(format!(
-            "{error}; {count} are known, and a list that can't be found is not an empty one: they are taken for deleted once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
+            "{error}; {count} are known, and a list that can't be found is not an empty one: they count as deleted once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
             self.stream
         )))
     }
 
-    /// Reads on to the last page; answers the API's total.
+    /// Reads to the last page, and returns the API's total.
     async fn read_pages(
         &self,
         facts: &'static Inventory,
@@ -181,14 +190,14 @@ impl Collector<'_> {
             self.take_rows(facts, rows, list, reading).await?;
             if list.parent.is_none() {
                 reading.pass.page = list.listing.next_page().unwrap_or(reading.pass.page);
-                reading.pass.set_aside = list.set_aside;
+                (reading.pass.set_aside, reading.pass.is_drifted) = (list.set_aside, list.drifted.is_some());
             }
             let is_numbered = list.listing.next_page().is_some();
             if is_numbered && before == (list.ids.len(), list.set_aside) {
-                // A page that shows only what was there before: the total tells whether that is all. Without one, and
-                // with a page that was full, the API seems not to page at all.
+                // The page has only rows that were read before. The total says whether that is all. If there is no
+                // total and the page before was full, the API seems to ignore the paging.
                 if part.list.total.is_none() && page_before.is_some_and(|full| full) {
-                    let why = "the pages repeat, so that there is no telling what is left".to_owned();
+                    let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                     return Err(ApiError::Unexpected { what: format!("GET {}", part.list.path), why }.into());
                 }
                 break;
@@ -205,15 +214,23 @@ impl Collector<'_> {
         list: &mut ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let ListReading { part, parent, ids, set_aside, distinct, .. } = list;
+        let shown = list.ids.len() as u64 + list.set_aside;
+        let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
+        let ListReading { part, parent, ids, set_aside, distinct, drifted, .. } = list;
         let (part, parent) = (*part, parent.as_deref());
+        if let Some(drift) = &drift {
+            let list = parent.map_or_else(|| part.name.to_owned(), |parent| format!("{} of {parent}", part.name));
+            drifted.get_or_insert_with(|| drift.error(&list));
+        }
         let mut to_fetch = Vec::new();
         for row in rows {
             let (line, id) = match row {
                 ListRow::Record { line, id } => (line, id),
                 ListRow::Unreadable { bytes, why } => {
                     if distinct.insert(Fingerprint::of(&bytes)) {
-                        reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                        if drift.is_none() {
+                            reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                        }
                         *set_aside += 1;
                     }
                     continue;
@@ -246,7 +263,7 @@ impl Collector<'_> {
                 Some(ListRow::Unreadable { bytes, why }) => {
                     reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                 }
-                // Gone since it was listed.
+                // It was deleted after it was listed.
                 None => {}
             }
         }
@@ -273,7 +290,7 @@ impl Collector<'_> {
     }
 }
 
-/// The API's answer where a record has no such list.
+/// Whether the answer means that the record has no such list.
 fn is_none(part: &Part, error: &ApiError) -> bool {
     matches!(error, ApiError::Status { status, .. } if part.none.contains(status))
 }

@@ -1,4 +1,4 @@
-//! A pass over all lists of an inventory, as far as a run came with it.
+//! A pass over all lists of an inventory, as far as it was read.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,21 @@ use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
 pub struct PassReading {
-    /// With what was seen on the pages so far, this run's and those of the runs before it.
+    /// Contains the records seen so far, by this run and earlier ones.
     pub snapshot: Snapshot,
     pub pass: Pass,
-    /// What answered, and what failed.
+    /// The lists and records that answered, and those that failed.
     pub judged: Judged,
-    /// Lists that this reading couldn't find: the part's name, and the record whose list it is.
+    /// Lists that this pass couldn't find: the part's name, and the record that the list belongs to.
     pub not_found: BTreeSet<(&'static str, String)>,
 }
 
-/// What came of a list.
+/// A list that was read to its end.
 pub struct Whole {
     pub rows: u64,
     pub total: Option<u64>,
-    /// What it doesn't show isn't there. A record that was set aside, or is hidden, could be any of those missing.
+    /// The list is complete: a record that it lacks is gone. False if a record was set aside or is hidden, because it
+    /// might be any of those missing.
     pub is_exact: bool,
 }
 
@@ -39,7 +40,7 @@ impl PassReading {
         self.pass.is_partial |= !whole.is_exact;
     }
 
-    /// A record, as it is stored.
+    /// Takes a record, in the form in which it is stored.
     pub fn take(&mut self, key: &str, line: &str, is_index: bool) {
         self.snapshot.take(&Record { key, line, began: None, is_index });
     }
@@ -48,7 +49,7 @@ impl PassReading {
         self.snapshot.seen.get_or_insert_default()
     }
 
-    /// What is known, and what was seen.
+    /// Takes out the known records and the seen ones.
     pub fn take_compared(&mut self) -> (Known, Known) {
         (std::mem::take(&mut self.snapshot.known), std::mem::take(self.seen()))
     }
@@ -57,13 +58,13 @@ impl PassReading {
         self.snapshot.known.has_id(key) || self.seen().has_id(key)
     }
 
-    /// A record that never changes is still there.
+    /// Notes that a record which never changes still exists.
     pub fn keep(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         seen.get_or_insert_default().keep(key, known);
     }
 
-    /// The whole of a record was asked for, and answered.
+    /// Notes when the whole of a record was last read.
     pub fn note_asked(&mut self, id: &str, at: Millis) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         match seen.as_mut().filter(|seen| seen.has_id(id)) {
@@ -72,13 +73,13 @@ impl PassReading {
         }
     }
 
-    /// The list is read once more: what it showed will be stored, and may have changed back by now.
+    /// Called before the list is read again. A record that was seen will be stored, but may have changed back by then.
     pub fn forget_seen(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         known.take_over(key, seen.get_or_insert_default());
     }
 
-    /// The ids on a list that stands by itself, as far as it was read.
+    /// Returns the ids seen on a list by itself.
     pub fn ids_of(&self, facts: &'static Inventory, part: &Part) -> impl Iterator<Item = String> {
         self.snapshot.seen.iter().flat_map(Known::ids).filter_map(move |key| {
             let id = |member: Member<'_>| std::ptr::eq(member.part, part).then(|| member.id.to_owned());

@@ -1,7 +1,9 @@
-//! Of which records the whole is asked for, where a list shows a summary of each: what is new there or has changed, and of
-//! the rest those that were not asked for the longest.
+//! Decides which records are read as a whole, if a list has only a summary of each: those that are new or changed, and
+//! of the others those that were read longest ago.
 
 use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
 
 use super::super::Collector;
 use super::key::Member;
@@ -9,21 +11,21 @@ use super::pass::PassReading;
 use crate::core::time::{DAY, HOUR, MINUTE, Millis};
 use crate::incydr::facts::{Inventory, Part};
 
-/// What only may have changed is asked for with a fifth of the budget since the last reading.
+/// Records that may have changed are read with a fifth of the budget since the last reading.
 const SHARE: i64 = 5;
 
 impl Collector<'_> {
-    /// Which of these are asked for; the others are still there, as they were.
+    /// Returns the ids to read. The others are kept as they are.
     pub(super) fn to_ask(
         &self,
         facts: &'static Inventory,
         part: &'static Part,
-        every: i64,
+        every: TimeDelta,
         ids: Vec<String>,
         reading: &mut PassReading,
     ) -> Vec<String> {
         let now = Millis::now();
-        // What is read once an hour would otherwise be asked for an hour too late.
+        // Without this, an hourly reading would read them an hour too late.
         let due = now - (every - self.run.settings.inventory_interval.min(HOUR));
         let mut old: Vec<(Millis, &String)> = Vec::new();
         for id in &ids {
@@ -39,18 +41,19 @@ impl Collector<'_> {
             reading.keep(&key(&id));
         }
         for id in &asked {
-            // A run before this one may have kept it.
+            // An earlier run of this pass may have kept it.
             reading.forget_seen(&key(id));
         }
         asked
     }
 
-    /// How many requests that are.
+    /// The number of requests in that share.
     fn share(&self, now: Millis) -> i64 {
         let settings = &self.run.settings;
         let last = self.inventory_state(|state| state.covered_to);
-        let since = last.map_or(settings.inventory_interval, |at| now.0 - at.0).clamp(MINUTE, DAY);
-        let budget = i64::try_from(settings.requests_per_minute).unwrap_or(i64::MAX).saturating_mul(since / MINUTE);
+        let since = last.map_or(settings.inventory_interval, |at| now - at).clamp(MINUTE, DAY);
+        let budget =
+            i64::try_from(settings.requests_per_minute).unwrap_or(i64::MAX).saturating_mul(since.num_minutes());
         (budget / SHARE).max(1)
     }
 }

@@ -1,7 +1,8 @@
-//! One slice of a sweep: all records that began in it, as many as the API counts.
+//! Reads one slice of a sweep: all records that began in it, as many as the API counts.
 
 use std::collections::HashSet;
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::super::Collector;
@@ -15,9 +16,9 @@ use crate::core::time::{DAY, MINUTE, Millis, SECOND};
 use crate::incydr::facts::Rescanned;
 use crate::incydr::listing::{ListRow, Listing};
 
-/// A slice that holds more is cut, unless it is as short as may be.
+/// A slice with more rows is cut, unless it has the shortest length.
 const MOST_ROWS: u64 = 1_000;
-const SHORTEST: i64 = MINUTE;
+const SHORTEST: TimeDelta = MINUTE;
 const TRIES: u32 = 3;
 
 impl Collector<'_> {
@@ -34,13 +35,14 @@ impl Collector<'_> {
                 return Ok(Slice { to: sweep.to, next: length });
             };
             if sweep.tier == Tier::Fresh && to == sweep.to {
-                // To well after now, so that no clock cuts off what begins meanwhile.
+                // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just
+                // begun.
                 asked.to = to + DAY;
             }
-            length = to.0 - sweep.done_to.0;
+            length = to - sweep.done_to;
             let read = self.read_passes(facts, asked, length > SHORTEST, reading).await;
             if read.as_ref().is_err_and(Error::is_out_of_time) {
-                // The next run begins with a smaller one.
+                // The next run begins with a smaller slice.
                 if let Some(sweep) = reading.swept.sweeps.first_mut() {
                     sweep.slice = (length / 2).max(SHORTEST);
                 }
@@ -57,7 +59,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Answers how many rows there were; `None` where they are too many for one slice, and it may be cut.
+    /// Returns the number of rows. None if there are too many for one slice and it may be cut.
     async fn read_passes(
         &self,
         facts: &'static Rescanned,
@@ -79,8 +81,8 @@ impl Collector<'_> {
         Ok(Some(rows))
     }
 
-    /// Reads a list until as many ids were seen as the API counts: a list that is sorted by what changes shows some of
-    /// its rows twice, and others only the next time.
+    /// Reads a list until it has as many ids as the API counts. A list that is sorted by something that changes may
+    /// return rows twice and others not at all, until it is read again.
     async fn read_pass(
         &self,
         facts: &'static Rescanned,
@@ -99,6 +101,11 @@ impl Collector<'_> {
                     return Ok(None);
                 }
                 let mut changed: Vec<Changed> = Vec::new();
+                let shown = (ids.len() + odd.len()) as u64;
+                let drift = self.drift(&rows, odd.len() as u64, shown, listing.total());
+                if let Some(drift) = &drift {
+                    reading.failed.get_or_insert_with(|| drift.error(self.stream.name()));
+                }
                 for row in rows {
                     match row {
                         ListRow::Record { line, id } => {
@@ -107,7 +114,7 @@ impl Collector<'_> {
                             ids.insert(id);
                         }
                         ListRow::Unreadable { bytes, why } => {
-                            if odd.insert(Fingerprint::of(&bytes)) {
+                            if odd.insert(Fingerprint::of(&bytes)) && drift.is_none() {
                                 reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                             }
                         }
@@ -124,7 +131,7 @@ impl Collector<'_> {
                 }
             }
             total = listing.total().unwrap_or(0);
-            // What a list shows beyond its count makes the count the liar.
+            // If the list has more rows than its total, the total is wrong.
             let shown = (ids.len() + odd.len()) as u64;
             if shown >= total {
                 reading.rows += shown;
@@ -135,15 +142,15 @@ impl Collector<'_> {
         reading.rows += ids.len() as u64;
         reading.total += total;
         reading.failed.get_or_insert(Error::Totals(format!(
-            "{} {} were read and the API counts {total}, after {TRIES} readings; what is new or changed is stored, and the rest is read again",
+            "{} {} were read and the API counts {total}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
             ids.len(),
             self.stream
         )));
         Ok(Some(total))
     }
 
-    /// A record that is new, or has changed. What lies outside of what was asked for, because the server filters by
-    /// something else or not at all, or because its begin is no such time, is compared like the rest, and known for as long
+    /// Returns the record if it is new or changed. A record outside of the request is compared too: the server may
+    /// filter by something else or not at all, or its beginning may not be a time. Such a record is known for as long
     /// as it is shown.
     fn changed(
         &self,

@@ -1,4 +1,4 @@
-//! The list that each record has which is new or has changed.
+//! Reads the list that each new or changed record has.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,11 @@ use crate::incydr::facts::{Rescanned, Sublist};
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::{Caller, Request};
 
-/// What a list has shown, and how many records it counts.
+/// The rows of a list, and its total.
 type ListAnswer = (Vec<ListRow>, Option<u64>);
 
 impl Collector<'_> {
-    /// The lists of those records of a page that have changed. A record that is stuck is tried when it is due, and not
-    /// when it is met.
+    /// Reads the lists of a page's changed records. A stuck record is tried when it is due, not whenever it is met.
     pub(super) async fn read_sublists(
         &self,
         sublist: &'static Sublist,
@@ -35,7 +34,7 @@ impl Collector<'_> {
         self.ask_sublists(sublist, &changed, reading).await
     }
 
-    /// The lists that are stuck and due. Of their records no more than the ids is known.
+    /// Reads the lists that are stuck and due. Only the ids of their records are known.
     pub(super) async fn read_due(&self, facts: &'static Rescanned, reading: &mut SweepReading) -> Result<(), Error> {
         match &facts.sublist {
             Some(sublist) => self.ask_sublists(sublist, &BTreeMap::new(), reading).await,
@@ -43,7 +42,7 @@ impl Collector<'_> {
         }
     }
 
-    /// A record is known once its list is stored, so that the next sweep reads it where this run dies.
+    /// A record becomes known once its list is stored. If the run dies before that, the next sweep reads it again.
     async fn ask_sublists(
         &self,
         sublist: &'static Sublist,
@@ -56,6 +55,9 @@ impl Collector<'_> {
             let record = changed.get(id);
             let began = record.map_or_else(|| self.run.api.now(), |record| record.began);
             let shown = rows.len() as u64;
+            if let Some(drift) = self.drift(&rows, 0, 0, total) {
+                return Err(drift.error(&format!("the list of {id}")));
+            }
             for row in rows {
                 match row {
                     ListRow::Record { line, id: of_row } => {
@@ -78,8 +80,8 @@ impl Collector<'_> {
         self.ask_each(round, usize::MAX, ask, take).await
     }
 
-    /// A list that can't be found is not an empty one. Only where it could not be found before, and its record can't either,
-    /// is that gone, and has no list.
+    /// Returns a record's list. A list that can't be found is not the same as an empty one. It counts as empty only if
+    /// it couldn't be found before and its record can't be found either: then the record is gone.
     async fn sublist_of(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<ListAnswer, Error> {
         let mut listing = Listing::new(self.run.api, &sublist.list, 0, Vec::new(), Value::Null).of(id);
         match listing.rows(caller).await {
@@ -107,14 +109,14 @@ fn is_not_found(error: &ApiError) -> bool {
 }
 
 impl Sublist {
-    /// Its line as it is stored: `{"_sessionId":"…",…}`.
+    /// The line as it is stored: `{"_sessionId":"…",…}`.
     fn line(&self, parent: &str, line: &str) -> String {
         format!(r#"{{"{}":{},{}"#, self.parent, Value::from(parent), line.trim_start_matches('{'))
     }
 }
 
 impl Rescanned {
-    /// Under what a stored line is known.
+    /// The key of a stored line.
     pub(in crate::collect) fn key_of(&self, line: &str) -> Option<String> {
         let Some(sublist) = &self.sublist else { return ndjson::field(line, self.list.field) };
         let (parent, id) = (ndjson::field(line, &[sublist.parent])?, ndjson::field(line, sublist.list.field)?);
@@ -122,7 +124,7 @@ impl Rescanned {
     }
 }
 
-/// Under what a record of a list is known.
+/// The key of a row of a record's list.
 fn key(parent: &str, id: &str) -> String {
     Value::from(vec![parent, id]).to_string()
 }

@@ -1,4 +1,6 @@
-//! A snapshot of some slices, and how far it came.
+//! A snapshot of some slices, and how far it has got.
+
+use chrono::TimeDelta;
 
 use crate::collect::compared::Snapshot;
 use crate::collect::error::Error;
@@ -9,25 +11,25 @@ use crate::core::time::Millis;
 
 pub struct SweepReading {
     pub snapshot: Snapshot,
-    /// The lists that records have.
+    /// The requests for the records' lists.
     pub round: Round,
     pub rows: u64,
     pub total: u64,
-    /// How far it came. Streams share the checkpoint, and any of them may write it: what is not stored yet must not be
-    /// covered there.
+    /// The slices that were read. They are kept here because any stream may write the checkpoint, which must not cover
+    /// what isn't stored yet.
     pub swept: Swept,
-    /// A slice that never agreed with its total, and was passed over.
+    /// The error of a slice that never agreed with its total, and was passed over.
     pub failed: Option<Error>,
 }
 
 pub struct Slice {
-    /// Where it ends.
+    /// The end of the slice.
     pub to: Millis,
-    /// How long the next one may be.
-    pub next: i64,
+    /// The length of the next one, in milliseconds.
+    pub next: TimeDelta,
 }
 
-/// A record that is new, or has changed.
+/// A record that is new or changed.
 #[derive(Clone)]
 pub struct Changed {
     pub id: String,
@@ -41,7 +43,8 @@ impl SweepReading {
         Self { snapshot, round, rows: 0, total: 0, swept, failed: None }
     }
 
-    /// The slice is read. A sweep that is at its end is noted, and of the youngest ones: covered.
+    /// Moves on after a slice. A finished sweep is removed; if it was one of the youngest, the stream is covered up to
+    /// its beginning.
     pub fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
         let Some(first) = self.swept.sweeps.first_mut() else { return };
         (first.done_to, first.slice) = (slice.to, slice.next);

@@ -1,12 +1,12 @@
-//! What is true of every checkpoint that is written. Whatever breaks it is a fault of the collector, found before it costs
-//! a record: debug builds ask before each commit, and so do all tests that run one.
+//! Checks a checkpoint for contradictions. A contradiction is a fault of the collector, and should be found before it
+//! costs a record. Debug builds check before each commit, and so do all tests that make one.
 
 use crate::core::checkpoint::{Checkpoint, EventsState};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::StuckList;
 
 impl Checkpoint {
-    /// An error names the stream and what contradicts what.
+    /// The error names the stream and the two spans that contradict each other.
     pub fn check(&self) -> Result<(), String> {
         let nothing = StuckList::default();
         for (stream, state) in &self.events {

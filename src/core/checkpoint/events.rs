@@ -1,5 +1,6 @@
-//! An event stream's part of the checkpoint.
+//! The state of an event stream on the checkpoint.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,38 +9,39 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 
-/// Where so many windows wait to be counted again, those long gone don't: what is late for them was late for all.
+/// If this many windows wait for a recount, windows long past get none: records that late would be late for every
+/// window.
 const MANY_RECOUNTS: usize = 600;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsState {
-    /// From here on everything is owed: the first scheduled run's time less the lookback.
+    /// Time from here on is to be collected: the first scheduled run's time minus `LOOKBACK_MINUTES`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_from: Option<Millis>,
     /// Older spans that somebody asked for and that are not covered yet.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub asked: Intervals,
     pub covered: Intervals,
-    /// Older than the API keeps and never covered.
+    /// Spans that were never covered, and whose records the API no longer keeps.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub expired: Intervals,
-    /// Left to the shards of a backfill.
+    /// Spans that shards of a backfill read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<Reserved>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<Window>,
-    /// In the order in which they were covered.
+    /// The planned recounts, in the order in which the windows were covered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recount: Vec<Recount>,
-    /// Windows are cut smaller than usual, since a larger one didn't fit a run.
+    /// Set after a window didn't fit a run: the limit for the rows of a window is lower than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
 }
 
-/// A window that was opened and is not covered yet. Whoever reads it again sends the same request and writes the
+/// A window that was opened and is not covered yet. A run that reads it again sends the same request and writes the
 /// same keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,34 +50,34 @@ pub struct Window {
     pub request: Value,
     pub opened_at: Millis,
     pub opened_by: Lease,
-    /// How many runs went on with it after its opener had died.
+    /// The number of runs that continued it after its opener had died.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resumed: u32,
 }
 
-/// A covered window whose rows the API is asked to count again, later: what has shown up meanwhile was late.
+/// A covered window whose rows are to be counted again. Rows that became visible meanwhile are late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recount {
     pub span: Span,
     pub request: Value,
-    /// By the API, the last time that it was asked.
+    /// The API's last count.
     pub count: u64,
     pub covered_at: Millis,
-    /// When it is asked again, the next time first.
+    /// The times of the recounts, the next one first.
     pub due: Vec<Millis>,
-    /// The run that is reading it again, since the API counted more.
+    /// The run that is reading the window again because the API counted more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_by: Option<Lease>,
-    /// It was read again before, and so has a key, and keeps its bounds.
+    /// The window was read again before. It may have objects under its key, so its bounds stay.
     #[serde(default, skip_serializing_if = "is_default")]
     pub has_key: bool,
-    /// It has grown beyond what one window may hold, and is read in slices.
+    /// Set if the window has grown too large for one reading: the slices read so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slices: Option<Slices>,
 }
 
-/// How far a window that has grown was read again, and the API's count when that began.
+/// The progress of reading a window again that has grown, and the API's count when that began.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slices {
@@ -87,27 +89,27 @@ pub struct Slices {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reserved {
-    /// No two shards ever have the same.
+    /// The shard's id, which is unique.
     pub shard: String,
     pub span: Span,
-    /// Its share of the budget.
+    /// The shard's share of the request budget.
     pub requests_per_minute: usize,
-    /// So many shards of its plan at a time.
+    /// The number of shards of its plan that run at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_once: Option<usize>,
-    /// After that it is anybody's again.
+    /// The end of the reservation. After it the live runs read the span.
     pub until: Millis,
 }
 
 impl Recount {
-    /// The API counted more rows than are stored, and they are not all read yet.
+    /// Whether the API counted more rows than have been read.
     pub fn has_more(&self) -> bool {
         self.read_by.is_some() || self.slices.is_some()
     }
 }
 
 impl EventsState {
-    /// All time before `horizon` that should be covered and is not, oldest first.
+    /// Returns the gaps before `horizon`, including those that shards read.
     pub fn owed(&self, horizon: Millis) -> Intervals {
         let mut owed = self.asked.clone();
         if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
@@ -117,19 +119,20 @@ impl EventsState {
         owed.within(settled).without(&self.covered).without(&self.expired)
     }
 
-    /// Of this what is not left to a shard.
+    /// Returns the gaps before `horizon` without those that shards read.
     pub fn due(&self, horizon: Millis) -> Intervals {
         let reserved = self.reserved.iter().map(|reserved| reserved.span).collect();
         self.owed(horizon).without(&reserved)
     }
 
-    /// Of this the parts that no open window holds: they may be cut as one likes.
+    /// Returns the parts of those gaps that are in no open window, so that they may be cut at will.
     pub fn gaps(&self, horizon: Millis) -> Intervals {
         let open = self.open.iter().map(|window| window.span).collect();
         self.due(horizon).without(&open)
     }
 
-    /// What of a span nobody has covered, opened or been left, whether it is owed or not.
+    /// Returns the parts of a span that nobody has covered, opened or reserved, whether or not they are to be
+    /// collected.
     pub fn gaps_within(&self, span: Span) -> Intervals {
         let open = self.open.iter().map(|window| window.span);
         let reserved = self.reserved.iter().map(|reserved| reserved.span);
@@ -141,7 +144,8 @@ impl EventsState {
         Intervals::from(vec![span]).without(&self.covered).without(&self.expired).is_empty()
     }
 
-    /// Covers a span, which closes whatever was open or asked for in it. What expired stays expired.
+    /// Covers a span. Removes it from the open windows and from the spans that were asked for. Expired time stays
+    /// expired.
     pub fn cover(&mut self, span: Span) {
         for covered in Intervals::from(vec![span]).without(&self.expired).iter() {
             self.covered.insert(covered);
@@ -153,7 +157,7 @@ impl EventsState {
     /// Notes windows that are to be counted again.
     pub fn count_again(&mut self, recounts: impl IntoIterator<Item = Recount>) {
         for recount in recounts {
-            let delay = recount.due.last().map_or(0, |due| due.0 - recount.covered_at.0);
+            let delay = recount.due.last().map_or(TimeDelta::zero(), |due| *due - recount.covered_at);
             let is_long_gone = recount.span.to + delay < recount.covered_at;
             if self.recount.len() < MANY_RECOUNTS || !is_long_gone {
                 self.recount.push(recount);
@@ -161,8 +165,8 @@ impl EventsState {
         }
     }
 
-    /// Takes over what a shard has come to. What it did not cover is owed like any other, and what it left open is read
-    /// by its own request, under its own keys.
+    /// Takes over the results of a shard. What it didn't cover becomes a gap again. Windows that it left open stay
+    /// open, with its requests and keys.
     pub fn merge(&mut self, shard: &str, theirs: Self) {
         let Some(at) = self.reserved.iter().position(|reserved| reserved.shard == shard) else { return };
         let span = self.reserved.remove(at).span;
@@ -177,18 +181,26 @@ impl EventsState {
         self.count_again(theirs.recount);
     }
 
-    /// Gives up what is due before `oldest`, for the API keeps it no longer; answers what that is.
+    /// Lets the gaps before `oldest` expire, because the API no longer keeps their records. Returns them.
     pub fn expire(&mut self, oldest: Millis) -> Intervals {
         let gone = self.due(oldest);
         for span in gone.iter() {
-            self.expired.insert(span);
-            self.asked.remove(span);
+            self.give_up(span);
         }
         self.open.retain(|window| window.span.to > oldest);
         gone
     }
 
-    /// The end of what is covered without a gap: where the oldest instant lies that is due, if there is one.
+    /// Notes that a span is older than the API keeps, and closes it.
+    pub fn give_up(&mut self, span: Span) {
+        for expired in Intervals::from(vec![span]).without(&self.covered).iter() {
+            self.expired.insert(expired);
+        }
+        self.asked.remove(span);
+        self.open.retain(|window| window.span != span);
+    }
+
+    /// The end of the covered time before the first gap.
     pub fn covered_to(&self) -> Option<Millis> {
         let end = self.covered.end()?;
         Some(self.due(end).first().map_or(end, |gap| gap.from))
@@ -196,14 +208,14 @@ impl EventsState {
 }
 
 impl Reserved {
-    /// Whether a shard that came to this is done.
+    /// Whether a shard with this state has covered its whole span.
     pub fn is_covered_by(&self, theirs: &EventsState) -> bool {
         Intervals::from(vec![self.span]).without(&theirs.covered).without(&theirs.expired).is_empty()
     }
 }
 
 impl Window {
-    /// Whether its opener can no longer be storing it.
+    /// Whether the run that opened it can no longer be storing it.
     pub fn is_abandoned(&self, now: Millis) -> bool {
         self.opened_by.is_long_over(now)
     }
@@ -212,7 +224,6 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::MINUTE;
 
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
@@ -248,7 +259,7 @@ mod tests {
         assert_eq!(state.open, [window(span(20, 40))]);
         state.cover(span(20, 40));
         assert_eq!(state.covered, [span(0, 10), span(30, 40)].into_iter().collect());
-        assert_eq!(state.expire(Millis(30)), Intervals::default(), "told once");
+        assert_eq!(state.expire(Millis(30)), Intervals::default(), "returned once");
     }
 
     fn reserved(shard: &str, span: Span) -> Reserved {
@@ -263,7 +274,7 @@ mod tests {
         state.reserved = vec![reserved("a", span(0, 20)), reserved("b", span(20, 50))];
         assert_eq!(state.owed(Millis(200)), [span(0, 50)].into_iter().collect());
         assert!(state.due(Millis(200)).is_empty() && state.gaps(Millis(200)).is_empty());
-        assert_eq!(state.covered_to(), Some(Millis(200)), "nobody is behind with it");
+        assert_eq!(state.covered_to(), Some(Millis(200)), "reserved, so no lag");
         assert!(state.expire(Millis(10)).is_empty(), "the shard may have covered it");
         assert_eq!(state.gaps_within(span(0, 300)), [span(50, 100), span(200, 300)].into_iter().collect());
     }
@@ -316,7 +327,7 @@ mod tests {
     fn a_window_is_abandoned_long_after_its_opener_s_lease() {
         let opened_by = Lease { run_id: "a".into(), until: Millis(1_000) };
         let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 };
-        assert!(!window.is_abandoned(Millis(1_000 + 15 * MINUTE)));
-        assert!(window.is_abandoned(Millis(1_001 + 15 * MINUTE)));
+        assert!(!window.is_abandoned(Millis(1_000) + TimeDelta::minutes(15)));
+        assert!(window.is_abandoned(Millis(1_001) + TimeDelta::minutes(15)));
     }
 }

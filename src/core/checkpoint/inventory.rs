@@ -1,4 +1,4 @@
-//! An inventory's part of the checkpoint.
+//! The state of an inventory on the checkpoint.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,14 @@ use crate::core::time::Millis;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InventoryState {
-    /// When the last whole reading was opened.
+    /// The instant at which the last complete reading was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covered_to: Option<Millis>,
-    /// A reading that goes on over several runs.
+    /// A reading that takes several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass: Option<Pass>,
     pub stored: StoredState,
-    /// So many whole readings are believed, however much is gone: a person said so.
+    /// The number of next readings that are believed, however much they lack, because a person said so.
     #[serde(skip_serializing_if = "is_default")]
     pub accept_deletions: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,31 +27,35 @@ pub struct InventoryState {
 #[serde(deny_unknown_fields)]
 pub struct Pass {
     pub began: Millis,
-    /// The list to go on with, of those that make up the stream.
+    /// The index of the list to continue with.
     #[serde(default, skip_serializing_if = "is_default")]
     pub part: usize,
-    /// The record whose list was the last to be read.
+    /// The record whose list was read last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// The page to go on from.
+    /// The page to continue from.
     pub page: u64,
-    /// What was read so far.
+    /// The records seen so far.
     pub seen: Option<StateObject>,
-    /// How many rows of the list's pages so far were set aside.
+    /// The number of rows of the present list that were set aside.
     pub set_aside: u64,
-    /// How many rows the lists before it have.
+    /// The list's rows have another form than they should have, so its end is an error.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_drifted: bool,
+    /// The number of rows of the lists before it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rows: u64,
-    /// How many the API counts there, where it tells of all of them.
+    /// The API's total for these lists, if it has one for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
-    /// One of the lists couldn't be read whole, so that nothing is missed.
+    /// One of the lists wasn't complete, so nothing counts as missed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_partial: bool,
-    /// One failed and was passed over, so that not all is covered when the reading ends. Since format 5 it is stuck.
+    /// One of the lists failed and was passed over, so the stream isn't covered when the reading ends. Only from format
+    /// 4 and before: now such a list is stuck.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lacks: bool,
-    /// How many runs ended before the reading did, since a list didn't agree with its total and was begun again.
+    /// The number of runs that ended before the reading did, since a list disagreed with its total and was begun again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_since_restart: Option<u32>,
 }
@@ -66,6 +70,7 @@ impl Pass {
             page: 0,
             seen,
             set_aside: 0,
+            is_drifted: false,
             rows: 0,
             counted,
             is_partial: false,

@@ -1,8 +1,9 @@
-//! The lease: which run may write.
+//! The lease: says which run may write.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::core::time::{MINUTE, Millis};
+use crate::core::time::Millis;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,13 +13,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whether what its run sent can no longer be on its way: no Lambda runs for more than 15 minutes, and none sends
-    /// anything after its lease.
+    /// Whether no request of its run can still arrive. A Lambda runs for at most 15 minutes and sends nothing after its
+    /// lease.
     pub fn is_long_over(&self, now: Millis) -> bool {
-        self.until + 15 * MINUTE < now
+        self.until + TimeDelta::minutes(15) < now
     }
 
-    /// Of a run that surely stored nothing under it, and holds it no longer.
+    /// The lease of a run that stored nothing under it and no longer holds it.
     #[must_use]
     pub fn of_nobody(self) -> Self {
         Self { until: Millis(0), ..self }

@@ -1,32 +1,32 @@
-//! The part of the checkpoint of a stream that is read again by when its records began.
+//! The state on the checkpoint of a stream that is read again by the time at which its records began.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
-use crate::core::time::{HOUR, Millis};
+use crate::core::time::{DAY, HOUR, Millis, as_millis};
 
-/// How far back the youngest records reach, and those of the last day.
-const FRESH: i64 = 2 * HOUR;
-const DAY: i64 = 24 * HOUR;
-/// How often those of the last day are read, and all.
-const DAY_EVERY: i64 = HOUR;
-const ALL_EVERY: i64 = 6 * HOUR;
+/// The age of the youngest records, and of those of the last day.
+const FRESH: TimeDelta = TimeDelta::hours(2);
+const DAY_EVERY: TimeDelta = HOUR;
+/// The intervals at which the records of the last day and all records are read.
+const ALL_EVERY: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RescannedState {
-    /// When the youngest records were last read whole.
+    /// The instant at which the last complete reading of the youngest records began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covered_to: Option<Millis>,
-    /// When those of the last day, and all that are read again, were last begun to be.
+    /// The instants at which the last sweep of the last day, and of all records, began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day_swept_at: Option<Millis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all_swept_at: Option<Millis>,
-    /// Under way, the youngest records first.
+    /// The sweeps that are not finished, youngest records first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<Sweep>,
-    /// What began earlier is no longer known, and is not read again.
+    /// Records that began earlier are neither known nor read again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_from: Option<Millis>,
     pub stored: StoredState,
@@ -34,41 +34,42 @@ pub struct RescannedState {
     pub not_permitted_at: Option<Millis>,
 }
 
-/// How far a reading came, from where the checkpoint says.
+/// The progress of a reading, starting from the checkpoint.
 pub struct Swept {
     pub sweeps: Vec<Sweep>,
     pub covered_to: Option<Millis>,
 }
 
-/// Records that are read again, slice by slice, by when they began.
+/// A span of records that is read again, slice by slice, by the time at which they began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
     pub tier: Tier,
     pub began: Millis,
-    /// Up to here it is done.
+    /// Read up to here.
     pub done_to: Millis,
     pub to: Millis,
-    /// How long the next slice is.
-    pub slice: i64,
+    /// The length of the next slice, in milliseconds.
+    #[serde(with = "as_millis")]
+    pub slice: TimeDelta,
 }
 
-/// How old the records of a sweep are, and so how often it is due.
+/// The age of a sweep's records, which determines how often it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// Begun less than 2 hours ago: in every run.
+    /// Begun less than 2 hours ago. Due in every run.
     Fresh,
-    /// Less than 24: hourly.
+    /// Begun less than 24 hours ago. Due every hour.
     Day,
-    /// All that are read again: every 6 hours.
+    /// All that are read again. Due every 6 hours.
     All,
 }
 
 impl RescannedState {
-    /// What is due is begun, unless it is under way: each tier by itself, the youngest records first. After an outage
-    /// everything is due that began since.
-    pub fn plan(&mut self, now: Millis, rescan: i64) {
+    /// Begins the sweeps that are due and not under way, youngest records first. After an outage everything that began
+    /// since is due.
+    pub fn plan(&mut self, now: Millis, rescan: TimeDelta) {
         let oldest = self.covered_to.map_or(now - rescan, |to| (now - rescan).min(to - FRESH));
         let oldest = self.known_from.map_or(oldest, |from| oldest.max(from));
         let day_due = self.day_swept_at.is_none_or(|at| at + DAY_EVERY <= now);
@@ -83,7 +84,7 @@ impl RescannedState {
             if !is_due || is_under_way || from >= to {
                 continue;
             }
-            self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to.0 - from.0 });
+            self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to - from });
             match tier {
                 Tier::Fresh => {}
                 Tier::Day => self.day_swept_at = Some(now),
@@ -97,13 +98,13 @@ impl RescannedState {
         Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to }
     }
 
-    /// What a reading found up to there is stored.
+    /// Takes over a reading's progress, once its records are stored.
     pub fn go_on_from(&mut self, swept: Swept) {
         (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
     }
 
-    /// What began before the instant that is answered need not be known any longer: `from`, or earlier where something
-    /// older is still read.
+    /// Sets the time before which records need not be known, and returns it: `from`, or earlier if older records are
+    /// still being read.
     pub fn forget_before(&mut self, from: Millis) -> Millis {
         let sweeping = self.sweeps.iter().map(|sweep| sweep.done_to);
         let needed = sweeping.chain(self.covered_to).chain([from]).min().unwrap_or(from);
@@ -117,33 +118,33 @@ impl RescannedState {
 mod tests {
     use super::*;
 
-    const NOW: Millis = Millis(1_000 * HOUR);
+    const NOW: Millis = Millis(TimeDelta::hours(1_000).num_milliseconds());
 
     fn tiers(state: &RescannedState) -> Vec<(Tier, i64, i64)> {
         state
             .sweeps
             .iter()
-            .map(|sweep| (sweep.tier, (NOW.0 - sweep.done_to.0) / HOUR, (NOW.0 - sweep.to.0) / HOUR))
+            .map(|sweep| (sweep.tier, (NOW - sweep.done_to).num_hours(), (NOW - sweep.to).num_hours()))
             .collect()
     }
 
     #[test]
     fn the_first_run_reads_all_the_youngest_first() {
         let mut state = RescannedState::default();
-        state.plan(NOW, 72 * HOUR);
+        state.plan(NOW, TimeDelta::hours(72));
         assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 24, 2), (Tier::All, 72, 24)]);
-        state.plan(NOW, 72 * HOUR);
-        assert_eq!(state.sweeps.len(), 3, "what is under way is not begun twice");
+        state.plan(NOW, TimeDelta::hours(72));
+        assert_eq!(state.sweeps.len(), 3, "no sweep is begun twice");
     }
 
     #[test]
     fn what_is_older_is_read_more_rarely() {
         let mut state = RescannedState::default();
-        state.plan(NOW, 72 * HOUR);
+        state.plan(NOW, TimeDelta::hours(72));
         let mut due = Vec::new();
         for hours in 0..=6 {
             state.sweeps.clear();
-            state.plan(NOW + hours * HOUR, 72 * HOUR);
+            state.plan(NOW + TimeDelta::hours(hours), TimeDelta::hours(72));
             due.push(state.sweeps.len());
         }
         assert_eq!(due, [1, 2, 2, 2, 2, 2, 3]);
@@ -155,26 +156,26 @@ mod tests {
         state.plan(NOW, HOUR);
         assert_eq!(tiers(&state), [(Tier::Fresh, 1, 0)]);
         let mut state = RescannedState::default();
-        state.plan(NOW, 12 * HOUR);
+        state.plan(NOW, TimeDelta::hours(12));
         assert_eq!(tiers(&state), [(Tier::Fresh, 2, 0), (Tier::Day, 12, 2)]);
     }
 
     #[test]
     fn after_an_outage_all_is_read_that_began_since_and_nothing_that_is_forgotten() {
-        let mut state = RescannedState { covered_to: Some(NOW - 200 * HOUR), ..RescannedState::default() };
-        state.plan(NOW, 72 * HOUR);
+        let mut state = RescannedState { covered_to: Some(NOW - TimeDelta::hours(200)), ..RescannedState::default() };
+        state.plan(NOW, TimeDelta::hours(72));
         assert_eq!(tiers(&state).last(), Some(&(Tier::All, 202, 24)));
-        let mut state = RescannedState { known_from: Some(NOW - 100 * HOUR), ..RescannedState::default() };
-        state.plan(NOW, 2_000 * HOUR);
+        let mut state = RescannedState { known_from: Some(NOW - TimeDelta::hours(100)), ..RescannedState::default() };
+        state.plan(NOW, TimeDelta::hours(2_000));
         assert_eq!(tiers(&state).last(), Some(&(Tier::All, 100, 24)));
     }
 
     #[test]
     fn what_is_still_read_is_not_forgotten() {
         let mut state = RescannedState { covered_to: Some(NOW), ..RescannedState::default() };
-        assert_eq!(state.forget_before(NOW - 96 * HOUR), NOW - 96 * HOUR);
-        state.plan(NOW, 96 * HOUR);
-        assert_eq!(state.forget_before(NOW - HOUR), NOW - 96 * HOUR);
+        assert_eq!(state.forget_before(NOW - TimeDelta::hours(96)), NOW - TimeDelta::hours(96));
+        state.plan(NOW, TimeDelta::hours(96));
+        assert_eq!(state.forget_before(NOW - HOUR), NOW - TimeDelta::hours(96));
         state.sweeps.clear();
         assert_eq!(state.forget_before(NOW - HOUR), NOW - HOUR);
     }

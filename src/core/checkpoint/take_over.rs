@@ -1,4 +1,6 @@
-//! What manifests tell and the checkpoint doesn't know, since it is an older version of itself, or was begun anew.
+//! Takes over from manifests what the checkpoint lacks because it is an older version of itself or was begun anew.
+
+use chrono::TimeDelta;
 
 use crate::core::checkpoint::{Checkpoint, EventsState, Recount};
 use crate::core::intervals::Span;
@@ -7,8 +9,8 @@ use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 impl Checkpoint {
-    /// Whether it was not there, or was written since by runs that came to nothing. What a run that died left open is
-    /// something, though no manifest is named yet.
+    /// Whether the checkpoint is new, or was written only by runs that covered nothing. An open window or reading
+    /// counts as something, even if no manifest is named yet.
     pub fn knows_nothing(&self) -> bool {
         let is_blank = |state: &EventsState| state.covered.is_empty() && state.open.is_empty();
         let is_open = |stream: &Stream| self.snapshots(*stream).is_some_and(|stored| stored.last.is_some());
@@ -16,9 +18,10 @@ impl Checkpoint {
             || (self.manifests.head.is_none() && self.events.values().all(is_blank) && !Stream::ALL.iter().any(is_open))
     }
 
-    /// Whether a manifest tells of a stored reading that can't be this checkpoint's, so that it is an older version of
-    /// itself. A run that died also leaves a manifest that no checkpoint names; but a reading is opened on the checkpoint
-    /// before it is stored, so all that such a manifest tells of is still open here, closed, or left to a shard.
+    /// Whether a manifest lists a stored reading that this checkpoint can't have been there for. Then the checkpoint is
+    /// an older version of itself. A run that died may also leave a manifest that no checkpoint names. But readings are
+    /// opened on the checkpoint before they are stored, so those of such a manifest are open here, closed, or in a
+    /// shard's span.
     pub fn is_behind(&self, manifest: &Manifest) -> bool {
         let is_merged_later = !manifest.merged.iter().all(|end| self.manifests.merged.contains(end));
         (is_merged_later && self.reserved().next().is_none())
@@ -28,7 +31,7 @@ impl Checkpoint {
                 .any(|entry| !entry.objects.is_empty() && self.lacks(entry) && !self.has_open(entry))
     }
 
-    /// Whether what a manifest tells of a reading is news to this checkpoint.
+    /// Whether the checkpoint lacks a reading that a manifest lists.
     pub fn lacks(&self, entry: &ReadingEntry) -> bool {
         match (entry.window, entry.at) {
             (Some(window), _) => self.events.get(&entry.stream).is_none_or(|state| {
@@ -36,7 +39,7 @@ impl Checkpoint {
                     state.reserved.iter().any(|reserved| reserved.span.intersection(window).is_some());
                 !is_left_to_a_shard && !state.has_covered(window)
             }),
-            // A reading that stored nothing can be made again.
+            // A reading that stored nothing can be repeated.
             (None, Some(_)) if entry.objects.is_empty() => false,
             (None, Some(at)) => {
                 self.snapshots(entry.stream).is_none_or(|stored| stored.last < Some(at) || stored.open == Some(at))
@@ -45,7 +48,7 @@ impl Checkpoint {
         }
     }
 
-    /// A window stays open with its bounds, or is cut: what is open here may be a part of what the entry tells of.
+    /// Whether the entry's reading is open here. A window may have been cut, so an open part of it is enough.
     fn has_open(&self, entry: &ReadingEntry) -> bool {
         let Some(window) = entry.window else {
             return self.snapshots(entry.stream).is_some_and(|stored| stored.open.is_some() && stored.open == entry.at);
@@ -54,8 +57,8 @@ impl Checkpoint {
         self.events.get(&entry.stream).is_some_and(|state| state.open.iter().any(|open| is_within(open.span)))
     }
 
-    /// A window whose objects were seen is covered, whatever stood here of it.
-    pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[i64]) {
+    /// Covers a window whose objects exist, whatever the checkpoint has of it.
+    pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[TimeDelta]) {
         let Some(window) = entry.window else { return };
         let (state, stuck) = self.events_and_stuck(entry.stream);
         state.open.retain(|open| open.span.intersection(window).is_none());
@@ -76,7 +79,8 @@ impl Checkpoint {
         }
     }
 
-    /// What a snapshot `at` an instant stored is known: one that stood open here is long closed.
+    /// Notes that the snapshot `at` an instant is known. A snapshot that is open here from before has been closed
+    /// since.
     pub fn take_over_snapshot(&mut self, stream: Stream, class: Class, at: Millis) {
         let stored = self.stored(stream, class);
         stored.last = stored.last.max(Some(at));
@@ -89,7 +93,7 @@ impl Checkpoint {
         }
     }
 
-    /// Of a checkpoint that was begun anew: what is covered first is where each event stream began.
+    /// Called for a new checkpoint. Each event stream begins where its covered time begins.
     pub fn begin_where_covered(&mut self) {
         for (stream, state) in &mut self.events {
             if let Some(first) = state.covered.first() {
@@ -99,7 +103,7 @@ impl Checkpoint {
         }
     }
 
-    /// The chain goes on from here.
+    /// Continues the chain after this manifest.
     pub fn take_over_manifest(&mut self, link: &Link, manifest: &Manifest) {
         let manifests = &mut self.manifests;
         manifests.unlisted.retain(|entry| !manifest.readings.contains(entry));
@@ -179,9 +183,9 @@ mod tests {
             assert!(is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
         }
         let nothing = ReadingEntry { objects: Vec::new(), ..of_window(20, 30) };
-        assert!(!is_behind(&checkpoint, nothing), "nothing is stored, so that nothing can be stored twice");
+        assert!(!is_behind(&checkpoint, nothing), "nothing is stored, so nothing can be stored twice");
 
-        assert!(is_behind(&checkpoint, of_agents(5)), "no run came to it");
+        assert!(is_behind(&checkpoint, of_agents(5)), "no reading is open");
         checkpoint.inventory(Stream::Agents).stored.open(Millis(5), &lease);
         assert!(!is_behind(&checkpoint, of_agents(5)) && checkpoint.lacks(&of_agents(5)), "it is open");
         assert!(is_behind(&checkpoint, of_agents(6)));

@@ -1,32 +1,33 @@
-//! The part of the checkpoint of a stream of versions.
+//! The state of a stream of versions on the checkpoint.
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
 use crate::core::json::is_default;
-use crate::core::time::{DAY, HOUR, Millis};
+use crate::core::time::{HOUR, Millis};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VersionsState {
-    /// Everything that was updated before is stored.
+    /// Everything that was updated before this is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covered_to: Option<Millis>,
-    /// When the last whole list was opened: what was updated since then is listed next.
+    /// The instant at which the last complete list was opened. The next one lists what was updated since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_to: Option<Millis>,
-    /// When the whole list was last compared with what is known.
+    /// The instant at which the whole list was last compared with the known records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_at: Option<Millis>,
-    /// It was without something that is known, which is gone once the next one is, too.
+    /// That list lacked a known record. It is deleted if the next one lacks it too.
     #[serde(skip_serializing_if = "is_default")]
     pub is_missing: bool,
-    /// A list that goes on over several runs.
+    /// A list that takes several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listing: Option<PartOfList>,
-    /// Listed, but the detail is still to fetch.
+    /// Ids that were listed and whose details are still to be fetched.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub pending: BTreeSet<String>,
     pub stored: StoredState,
@@ -35,9 +36,10 @@ pub struct VersionsState {
 }
 
 impl VersionsState {
-    /// Whether the whole list is to be compared with what is known: each week, and an hour after something was missing.
+    /// Whether the whole list is to be compared with the known records: once a week, and an hour after one lacked
+    /// something.
     pub fn is_to_be_compared(&self, now: Millis) -> bool {
-        let every = if self.is_missing { HOUR } else { 7 * DAY };
+        let every = if self.is_missing { HOUR } else { TimeDelta::days(7) };
         self.listed_to.is_some() && self.compared_at.is_none_or(|at| at + every <= now)
     }
 }
@@ -46,10 +48,10 @@ impl VersionsState {
 #[serde(deny_unknown_fields)]
 pub struct PartOfList {
     pub began: Millis,
-    /// The page to go on from.
+    /// The page to continue from.
     pub page: u64,
-    /// On the pages before it: a page that shifted between two runs shows some of them again, and hides others.
+    /// The ids on the pages before. If a page shifts between two runs, it shows some of them again and hides others.
     pub seen: BTreeSet<String>,
-    /// How many rows there had no id.
+    /// The number of rows without an id on those pages.
     pub odd: u64,
 }

@@ -10,15 +10,19 @@
 
 use std::collections::VecDeque;
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::*;
 use crate::core::checkpoint::Lease;
 use crate::core::density::asked;
 use crate::core::stuck::Stuck;
-use crate::core::time::{DAY, HOUR, MINUTE};
 
-/// One exchange with the API, in milliseconds.
+/// Milliseconds, as all numbers of time here.
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// One exchange with the API.
 const LATENCY: i64 = 200;
 /// What the retries of a request that fails take.
 const RETRIES: i64 = 6_000;
@@ -72,10 +76,10 @@ impl World {
     }
 
     /// With pages so large that the densest of the shortest windows fits a run.
-    fn that_fits(mut self, millis: i64) -> Self {
+    fn that_fits(mut self, lasts: i64) -> Self {
         let in_short = |from: i64| self.rows_in(Span { from: Millis(from), to: Millis(from + 4_000) });
         let densest = self.rows.iter().map(|from| in_short(*from)).max().unwrap_or(0);
-        let pages = u64::try_from(millis / LATENCY / 5).unwrap();
+        let pages = u64::try_from(lasts / LATENCY / 5).unwrap();
         self.page = self.page.max(densest.div_ceil(pages));
         self
     }
@@ -127,14 +131,14 @@ impl World {
             None => {
                 let inside = self.rows_in(span);
                 let bytes = shown * 300;
-                (Outcome::Read { span, rows: shown, inside, bytes, millis: 0 }, pages, 0)
+                (Outcome::Read { span, rows: shown, inside, bytes, took: TimeDelta::zero() }, pages, 0)
             }
         }
     }
 
-    /// One run of `millis` from `now` on.
-    fn run(&self, state: &mut EventsState, stuck: &mut StuckList, horizon: Millis, millis: i64) -> Run {
-        self.run_at(state, stuck, horizon, horizon, millis)
+    /// One run from `horizon` on.
+    fn run(&self, state: &mut EventsState, stuck: &mut StuckList, horizon: Millis, lasts: i64) -> Run {
+        self.run_at(state, stuck, horizon, horizon, lasts)
     }
 
     fn run_at(
@@ -143,7 +147,7 @@ impl World {
         stuck: &mut StuckList,
         horizon: Millis,
         began: Millis,
-        millis: i64,
+        lasts: i64,
     ) -> Run {
         let sizes = Sizes { full_page: self.page };
         stuck.keep_within(&state.due(horizon));
@@ -151,9 +155,9 @@ impl World {
         let (mut run, mut at) = (Run::default(), 0);
         let mut under_way: Vec<(i64, Option<Outcome>)> = Vec::new();
         loop {
-            let now = began + at;
-            let step =
-                if under_way.len() < self.lanes { schedule.next(state, stuck, now, millis - at) } else { Step::Wait };
+            let now = began + millis(at);
+            let has_room = under_way.len() < self.lanes;
+            let step = if has_room { schedule.next(state, stuck, now, millis(lasts - at)) } else { Step::Wait };
             match step {
                 Step::Wait if under_way.is_empty() => return run,
                 Step::Done => {
@@ -176,7 +180,7 @@ impl World {
                     if let Outcome::Counted { span, rows: 0 } = outcome {
                         state.cover(span);
                     }
-                    schedule.took(state, stuck, began + at, outcome);
+                    schedule.took(state, stuck, began + millis(at), outcome);
                     check(state, stuck);
                 }
                 step => {
@@ -189,24 +193,24 @@ impl World {
                     }
                     let (mut outcome, mut requests, pause) = self.answer(&step);
                     // Retries take at most half of the time that is left.
-                    let pause = pause.min((millis - at) / 2);
+                    let pause = pause.min((lasts - at) / 2);
                     let requests_at_most = u64::try_from((pause / LATENCY).max(1)).unwrap();
                     if pause > 0 {
                         requests = requests.min(requests_at_most);
                     }
-                    let took = (i64::try_from(requests).unwrap() * LATENCY).max(pause);
-                    if let Outcome::Read { millis, .. } = &mut outcome {
-                        *millis = took;
+                    let lasted = (i64::try_from(requests).unwrap() * LATENCY).max(pause);
+                    if let Outcome::Read { took, .. } = &mut outcome {
+                        *took = millis(lasted);
                     }
-                    let mut ended = at + took;
-                    if ended > millis {
-                        requests = u64::try_from((millis - at) / LATENCY).unwrap_or(0);
-                        ended = millis;
+                    let mut ended = at + lasted;
+                    if ended > lasts {
+                        requests = u64::try_from((lasts - at) / LATENCY).unwrap_or(0);
+                        ended = lasts;
                         let rows = if let Step::Open(plan) = &step { plan.rows } else { 4 * self.page };
                         let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
                         outcome = Outcome::OutOfTime { window: window(span), rows, was_planned, may_be_withdrawn };
                     }
-                    let is_lost = ended >= millis && matches!(step, Step::Count { .. });
+                    let is_lost = ended >= lasts && matches!(step, Step::Count { .. });
                     run.requests += requests;
                     if self.bad_in(span).is_some() {
                         run.on_bad += requests;
@@ -221,10 +225,10 @@ impl World {
 
 fn check(state: &EventsState, stuck: &StuckList) {
     let open: Intervals = state.open.iter().map(|window| window.span).collect();
-    let length = |spans: &Intervals| spans.iter().map(Span::millis).sum::<i64>();
-    assert_eq!(length(&open), state.open.iter().map(|window| window.span.millis()).sum::<i64>(), "disjoint");
+    let length = |spans: &Intervals| spans.iter().map(Span::length).sum::<TimeDelta>();
+    assert_eq!(length(&open), state.open.iter().map(|window| window.span.length()).sum::<TimeDelta>(), "disjoint");
     let spans = stuck.spans();
-    assert_eq!(length(&spans), stuck.iter().filter_map(Stuck::span).map(Span::millis).sum::<i64>(), "disjoint");
+    assert_eq!(length(&spans), stuck.iter().filter_map(Stuck::span).map(Span::length).sum::<TimeDelta>(), "disjoint");
     assert_eq!(length(&spans.without(&state.covered)), length(&stuck.spans()), "what is covered is not stuck");
 }
 
@@ -386,19 +390,20 @@ fn bad_spans(random: &mut fastrand::Rng, length: i64) -> Vec<(Span, Bad)> {
 
 /// What surrounds a bad span may be as bad, as far as the shortest windows and their margins reach.
 fn near(world: &World) -> Intervals {
-    world.bad.iter().map(|(span, _)| Span { from: span.from - 6_000, to: span.to + 6_000 }).collect()
+    let around = TimeDelta::seconds(6);
+    world.bad.iter().map(|(span, _)| Span { from: span.from - around, to: span.to + around }).collect()
 }
 
 /// How many runs, one every 5 minutes, it takes until all that is sound is covered.
-fn runs_until_whole(world: &World, horizon: Millis, millis: i64, most: usize) -> (Vec<Run>, EventsState, StuckList) {
+fn runs_until_whole(world: &World, horizon: Millis, lasts: i64, most: usize) -> (Vec<Run>, EventsState, StuckList) {
     let (mut state, mut stuck) = begun(0);
     let mut runs = Vec::new();
     let near = near(world);
     while !state.gaps(horizon).without(&near).is_empty() {
         assert!(runs.len() < most, "not whole after {most} runs");
         // Time goes on between the runs, and what is new in it is sound.
-        let began = horizon + i64::try_from(runs.len()).unwrap() * millis.max(5 * MINUTE);
-        runs.push(world.run_at(&mut state, &mut stuck, began, began, millis));
+        let began = horizon + millis(i64::try_from(runs.len()).unwrap() * lasts.max(5 * MINUTE));
+        runs.push(world.run_at(&mut state, &mut stuck, began, began, lasts));
     }
     (runs, state, stuck)
 }
@@ -406,7 +411,8 @@ fn runs_until_whole(world: &World, horizon: Millis, millis: i64, most: usize) ->
 /// What it may take to find the edges of all that is bad: the halves of ever shorter spans, and the retries of the first.
 fn isolation(world: &World, length: i64) -> u64 {
     let steps = |span: i64| u64::from((span.max(2_000) / 2_000).ilog2()) + 1;
-    let spans = world.bad.iter().map(|(span, _)| 6 * steps(length) + 12 * steps(span.millis() + 4_000) + 30);
+    let spans =
+        world.bad.iter().map(|(span, _)| 6 * steps(length) + 12 * steps(span.length().num_milliseconds() + 4_000) + 30);
     spans.sum()
 }
 
@@ -416,17 +422,17 @@ fn what_fails_for_good_holds_up_nothing_that_is_sound() {
         println!("SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let (sound, length) = anything(&mut random);
-        let millis = *random.choice([3_000, 10_000, 25_000, MINUTE, 4 * MINUTE, 15 * MINUTE].iter()).unwrap();
-        let sound = sound.that_fits(millis);
+        let lasts = *random.choice([3_000, 10_000, 25_000, MINUTE, 4 * MINUTE, 15 * MINUTE].iter()).unwrap();
+        let sound = sound.that_fits(lasts);
         let bad = World { bad: bad_spans(&mut random, length), ..sound.clone() };
         let horizon = Millis(length);
-        let (plain, ..) = runs_until_whole(&sound, horizon, millis, 1_000);
-        let (runs, _, stuck) = runs_until_whole(&bad, horizon, millis, 2_000);
+        let (plain, ..) = runs_until_whole(&sound, horizon, lasts, 1_000);
+        let (runs, _, stuck) = runs_until_whole(&bad, horizon, lasts, 2_000);
         // One lane's share of a run: half of it may pass before retries give up.
-        let a_run = u64::try_from(millis / LATENCY).unwrap() / 2;
+        let a_run = u64::try_from(lasts / LATENCY).unwrap() / 2;
         let later = if isolation(&bad, length) <= a_run { 1 } else { 1 + isolation(&bad, length).div_ceil(a_run) };
         let told = format!(
-            "{} runs of {millis} ms instead of {}, {} lanes, {} bad, {} stuck",
+            "{} runs of {lasts} ms instead of {}, {} lanes, {} bad, {} stuck",
             runs.len(),
             plain.len(),
             sound.lanes,
@@ -447,19 +453,19 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
         let bad = World { bad: bad_spans(&mut random, length), ..sound.clone() };
         let horizon = Millis(length);
         let (runs, mut state, mut stuck) = runs_until_whole(&bad, horizon, 15 * MINUTE, 50);
-        let mut now = horizon + i64::try_from(runs.len()).unwrap() * 15 * MINUTE;
+        let mut now = horizon + millis(i64::try_from(runs.len()).unwrap() * 15 * MINUTE);
         // Its back-off doubles: within a day it is tried a dozen times.
         let mut requests = 0;
         for _ in 0..96 {
             requests += bad.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE).requests;
-            now = now + 15 * MINUTE;
+            now = now + millis(15 * MINUTE);
         }
         let entries = stuck.len() as u64;
         assert!(requests <= 12 * 12 * (entries + 12), "{requests} requests in a day for {entries} stuck spans");
         stuck.try_now(now);
         for _ in 0..3 {
             sound.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE);
-            now = now + 15 * MINUTE;
+            now = now + millis(15 * MINUTE);
         }
         assert!(state.gaps(horizon).is_empty() && stuck.is_empty(), "{stuck:?}");
     }
@@ -493,7 +499,7 @@ fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
 fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, Plan) {
     let mut schedule = Schedule::new(state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
     loop {
-        match schedule.next(state, stuck, horizon, MINUTE) {
+        match schedule.next(state, stuck, horizon, millis(MINUTE)) {
             Step::Open(plan) => return (schedule, plan),
             Step::Count { span, .. } => {
                 let counted = Outcome::Counted { span, rows: 16 };

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use chrono::TimeDelta;
 use reqwest::Url;
 
 use crate::core::dialect::Dialect;
 use crate::core::settings::error::SettingsError;
 use crate::core::stream::{Class, Stream};
-use crate::core::time::{MINUTE, SECOND};
 use crate::core::version::Version;
 
 /// What lies beside the checkpoint.
@@ -16,8 +16,8 @@ pub(super) const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settle {
-    pub(super) file_events: i64,
-    pub(super) audit: i64,
+    pub(super) file_events: TimeDelta,
+    pub(super) audit: TimeDelta,
 }
 
 pub(super) fn bad(name: &'static str, held: &str, why: impl Into<String>) -> SettingsError {
@@ -120,7 +120,7 @@ pub(super) fn streams(held: &str, dialect: Dialect) -> Result<Vec<Stream>, Setti
 
 /// `file_events=120,audit=330`, or one number for all streams that settle.
 pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
-    let mut settle = Settle { file_events: 120 * SECOND, audit: 330 * SECOND };
+    let mut settle = Settle { file_events: TimeDelta::seconds(120), audit: TimeDelta::seconds(330) };
     let Some(held) = held else { return Ok(settle) };
     let takes = || {
         bad(
@@ -130,7 +130,7 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
         )
     };
     let seconds = |text: &str| match text.trim().parse::<i64>() {
-        Ok(seconds @ 0..=86_400) => Ok(seconds * SECOND),
+        Ok(seconds @ 0..=86_400) => Ok(TimeDelta::seconds(seconds)),
         _ => Err(takes()),
     };
     if !held.contains('=') {
@@ -164,9 +164,9 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
 }
 
 /// Minutes, as many as one likes.
-pub(super) fn reconcile(held: &str) -> Result<Vec<i64>, SettingsError> {
+pub(super) fn reconcile(held: &str) -> Result<Vec<TimeDelta>, SettingsError> {
     let minutes = |text: &str| match text.trim().parse::<i64>() {
-        Ok(minutes @ 0..=129_600) => Ok(minutes * MINUTE),
+        Ok(minutes @ 0..=129_600) => Ok(TimeDelta::minutes(minutes)),
         _ => Err(bad("RECONCILE_MINUTES", held, "it takes minutes from 0 to 129600 separated by commas, or nothing")),
     };
     let mut delays = held.split(',').map(minutes).collect::<Result<Vec<_>, _>>()?;

@@ -1,11 +1,11 @@
-//! Actors' profiles: title, department, manager, when they start and leave, notes. The list of actors shows none of it.
+//! Actors' profiles: title, department, manager, first and last day, notes. The list of actors has none of these.
 
 use crate::core::time::DAY;
 use crate::incydr::facts::actors;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 
-/// One request an actor (`OpenAPI`, `/v1/actors/actor/id/{actorId}`; SDK, `actors/client.py`). The list shows when an
-/// actor is new, renamed, or active no longer; what else changes shows only in the profile.
+/// One request per actor (`OpenAPI`, `/v1/actors/actor/id/{actorId}`; SDK, `actors/client.py`). The list shows that an
+/// actor is new, renamed or inactive. Other changes are only in the profile.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[

@@ -1,4 +1,4 @@
-//! Actors: the people behind users and cloud accounts, by name. What human resources know of them is in their profiles.
+//! Actors: the people behind users and cloud accounts, by name. Their personnel data is in the profiles.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
@@ -6,8 +6,8 @@ use crate::incydr::facts::list::{List, Paging};
 
 pub static FACTS: Facts = Facts { newest: None, kind: Kind::Inventory(Inventory::of(&[Part::alone("actors", LIST)])) };
 
-/// Pages of 1 to 500, without a total (SDK, `actors/client.py`). An item is id, name, whether it is active, and the parent's
-/// id (`OpenAPI`).
+/// Pages of 1 to 500, without a total (SDK, `actors/client.py`). An item has an id, a name, an active flag and the
+/// parent's id (`OpenAPI`).
 pub const LIST: List = List::get(
     "/v1/actors/actor/search",
     Place::under(&["actors"]),

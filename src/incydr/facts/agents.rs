@@ -1,4 +1,4 @@
-//! Agents: the endpoint software, and how it is.
+//! Agents: the endpoint software and its state.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Newest, Part};
@@ -13,7 +13,7 @@ pub static FACTS: Facts = Facts {
     kind: Kind::Inventory(Inventory::of(&[Part::alone("agents", LIST)])),
 };
 
-/// Sorted by what doesn't change while the list is paged: `LAST_CONNECTED` would.
+/// Sorted by name, which doesn't change during the paging. `LAST_CONNECTED` does.
 pub const LIST: List = List::get(
     "/v1/agents",
     Place::under(&["agents"]),

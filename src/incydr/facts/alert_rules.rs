@@ -4,8 +4,8 @@ use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// The answer is the list, and its first page is 0. A rule without a username filter answers 400 to the question for its
-/// users, and one that was deleted 404 (SDK, `alert_rules/client.py`).
+/// The body is the array itself, and the first page is 0. The request for a rule's users answers 400 if the rule has no
+/// username filter, and 404 if the rule was deleted (SDK, `alert_rules/client.py`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[

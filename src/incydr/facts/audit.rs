@@ -1,11 +1,12 @@
 //! The audit log: who did what in the console and the API.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::core::intervals::Span;
 use crate::core::ndjson::Place;
 use crate::core::settings::FileEventQuery;
-use crate::core::time::{DAY, Millis, SECOND};
+use crate::core::time::Millis;
 use crate::incydr::facts::kind::{Events, Facts, Kind, Total};
 use crate::incydr::facts::list::{List, Method, Paging};
 
@@ -31,7 +32,7 @@ pub static FACTS: Facts = Facts {
         newest_first: &[],
         total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
         has_id: false,
-        retention: Some(90 * DAY),
+        retention: Some(TimeDelta::days(90)),
         keeps_what_is_not_json: false,
     }),
 };
@@ -55,5 +56,5 @@ fn request(_: &FileEventQuery, asked: Span) -> Value {
 /// Exact: milliseconds of any year a tenant can have fit a double's 53 bits.
 #[allow(clippy::cast_precision_loss)]
 fn seconds(at: Millis) -> f64 {
-    at.0 as f64 / SECOND as f64
+    at.0 as f64 / 1_000.0
 }

@@ -1,12 +1,13 @@
-//! What is attached to each case, stored before the case is archived: that deletes it (Swimlane connector).
+//! The file events attached to each case. They are stored while the case isn't archived, because archiving deletes them
+//! (Swimlane connector).
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Detail, Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::List;
 use crate::incydr::facts::cases;
 
-/// The list shows summaries, the detail is the whole file event (SDK, `cases/client.py`). What is not shown any more is
-/// not told: that is what archival does.
+/// The list has summaries, the detail the whole file event (SDK, `cases/client.py`). An event that the list no longer
+/// has gets no tombstone: archiving removed it.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory {

@@ -1,4 +1,4 @@
-//! Devices: deprecated in favour of agents, but with what agents don't tell: alert state, addresses, versions of the OS.
+//! Devices: deprecated in favour of agents, but with fields that agents lack: alert state, addresses, OS versions.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Newest, Part};

@@ -1,10 +1,10 @@
-//! Groups of the directory that the tenant is provisioned from.
+//! Groups of the directory that provisions the tenant.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// The list stands under `directoryGroups` by the SDK's model, under `directory_groups` in its tests.
+/// The array's key is `directoryGroups` in the SDK's model and `directory_groups` in the SDK's tests.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(

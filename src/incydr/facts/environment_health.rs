@@ -1,9 +1,9 @@
-//! What is wrong with agents, users and observers: no dataset of the API, but found in several. Once a day.
+//! Findings about agents, users and observers. They are no dataset of the API but are derived from several, once a day.
 
 use crate::core::time::DAY;
 use crate::incydr::facts::kind::{Facts, Findings, Kind};
 
-/// Without some of the permissions the findings that need them are left out.
+/// If a permission is missing, the checks that need it are left out.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Findings(Findings { every: DAY }),

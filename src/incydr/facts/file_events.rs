@@ -1,4 +1,4 @@
-//! File events: what happened to which file, on endpoints and in the cloud.
+//! File events: actions on files, on endpoints and in the cloud.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,8 @@ use crate::core::time::Millis;
 use crate::incydr::facts::kind::{Events, Facts, Kind, Total};
 use crate::incydr::facts::list::{List, Method, Paging};
 
-/// Paged by token: `""` is the first page and asks for `nextPgToken` (a null would end in silence at 10,000 rows);
-/// at most 10,000 rows a page (SDK, `file_events/client.py`).
+/// Paged by token: `""` asks for the first page and makes the API return `nextPgToken`. With null the list would end
+/// silently at 10,000 rows. At most 10,000 rows a page (SDK, `file_events/client.py`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Events(Events {
@@ -40,11 +40,11 @@ pub static FACTS: Facts = Facts {
 pub fn request(query: &FileEventQuery, asked: Span) -> Value {
     let mut groups = vec![window(asked)];
     groups.extend(query.groups.iter().cloned());
-    // `pgNum` counts for nothing beside a token, but the SDK never leaves it out.
+    // The API ignores `pgNum` if there is a token, but the SDK always sends it.
     json!({"groupClause": "AND", "groups": groups, "pgNum": 1, "srtKey": "event.inserted", "srtDir": "asc"})
 }
 
-/// Time filters are precise to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
+/// Time filters are exact to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
 fn window(asked: Span) -> Value {
     let filter = |operator, at: Millis| json!({"term": "event.inserted", "operator": operator, "value": at});
     json!({
@@ -53,11 +53,11 @@ fn window(asked: Span) -> Value {
     })
 }
 
-/// Counts the events that have each value of a term; at most so many values (SDK, `GroupingEventQuery`).
+/// Counts the events by value of a term, for at most 10,000 values (SDK, `GroupingEventQuery`).
 pub const GROUPING: &str = "/v2/file-events/grouping";
 pub const MOST_GROUPS: usize = 10_000;
 
-/// Of those events that have this value of another term, where one is given.
+/// The request for such counts. `only` limits it to events with a value of another term.
 pub fn grouping(term: &str, asked: Span, only: Option<(&str, &str)>) -> Value {
     let only = only.map(|(term, value)| {
         json!({"filterClause": "AND", "filters": [{"term": term, "operator": "IS", "value": value}]})

@@ -1,7 +1,7 @@
-//! The endpoints as the Google `SecOps` guide prints them, for who has an API that speaks so. The vendor's SDK knows none
-//! of them. There is no total and no end of a span: a list is whole when its chain of page tokens ends.
+//! The endpoints that the Google `SecOps` guide prints, for an API that has those. The vendor's SDK has none of them.
+//! They have no total and no end of a span. A list is complete when its chain of page tokens ends.
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 
 use crate::core::intervals::Span;
@@ -15,7 +15,7 @@ use crate::incydr::facts::list::{List, Method, Paging};
 
 pub const SIGN_IN: &str = "/v1/oauth/token";
 
-/// Only these are printed.
+/// The guide prints only these streams.
 pub fn kind(stream: Stream) -> Option<&'static Kind> {
     match stream {
         Stream::FileEvents => Some(&FILE_EVENTS),
@@ -34,7 +34,7 @@ static USERS: Kind = Kind::Inventory(Inventory::of(&[Part::alone(
     List::get("/v1/users", Place::under(&["users"]), &["userId"], PAGING).without_total(),
 )]));
 
-/// A case is its list item: there is no way to ask for what was updated, and so all are read in every run.
+/// A case is its list item. There is no filter for updated cases, so all are read in every run.
 static CASES: Kind = Kind::Inventory(Inventory {
     tells_deleted: false,
     in_every_run: true,
@@ -60,14 +60,14 @@ static AUDIT: Kind = Kind::Events(Events {
     },
     request: |_, asked| json!({"startTime": asked.from.date_time().to_rfc3339_opts(SecondsFormat::Secs, true)}),
     newest_first: &[],
-    // Each window reads all that came after it: the fewer of them the better.
+    // A request returns everything after the window's beginning, so few long windows are best.
     total: Total::Nowhere { longest: DAY, has_end: false },
     has_id: false,
-    retention: Some(90 * DAY),
+    retention: Some(TimeDelta::days(90)),
     keeps_what_is_not_json: true,
 });
 
-/// The token is also looked for in an object `file_events`.
+/// The page token may also be inside an object `file_events`.
 static FILE_EVENTS: Kind = Kind::Events(Events {
     list: List {
         method: Method::Post,

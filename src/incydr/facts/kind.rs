@@ -1,5 +1,6 @@
-//! How a stream behaves over time, and by which facts it is read.
+//! The kinds of streams, and the facts that each kind needs.
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use crate::core::intervals::Span;
@@ -8,12 +9,12 @@ use crate::core::settings::FileEventQuery;
 use crate::incydr::facts::list::{List, Paging};
 
 pub struct Facts {
-    /// Where one request finds the newest record; an event stream's own list does.
+    /// One request that finds the newest record. Event streams use their own list.
     pub newest: Option<Newest>,
     pub kind: Kind,
 }
 
-/// How a stream behaves over time, with the facts by which it is read. All are constants, whatever their size.
+/// The behaviour of a stream's records over time. The values are constants, so their different sizes don't matter.
 #[allow(clippy::large_enum_variant)]
 pub enum Kind {
     Events(Events),
@@ -23,116 +24,117 @@ pub enum Kind {
     Findings(Findings),
 }
 
-/// Records that never change once visible; read by window.
+/// Records that never change once visible. Read by window.
 pub struct Events {
     pub list: List,
-    /// The request for a span, without its paging. The server's edges are not trusted: `asked` is wider than the window.
+    /// Builds the request for a span, without paging. `asked` is wider than the window, because the server's edges are
+    /// not trusted.
     pub request: fn(&FileEventQuery, Span) -> Value,
-    /// What a request holds otherwise, for the newest to come first.
+    /// The members of the request that make it return the newest record first.
     pub newest_first: &'static [(&'static str, &'static str)],
     pub total: Total,
-    /// Rows that are alike in every byte are one record, for each has an id.
+    /// Each record has an id, so rows that are equal in every byte are one record.
     pub has_id: bool,
-    /// How long the API keeps a record, in milliseconds; what is older can never be read again.
-    pub retention: Option<i64>,
-    /// An answer that is not JSON is set aside whole, and counts as the last page.
+    /// The time for which the API keeps a record, in milliseconds.
+    pub retention: Option<TimeDelta>,
+    /// Set a page that is not JSON aside as a whole, and end the list there.
     pub keeps_what_is_not_json: bool,
 }
 
-/// Where the API's own count of a request's rows comes from.
+/// The source of the API's count of a request's rows.
 pub enum Total {
     /// In each page of the list.
     InPage,
-    /// From an endpoint of its own, which takes the same request: its path, and where the count stands.
+    /// From an endpoint that takes the same request: its path, and the key of the count.
     Endpoint { path: &'static str, count: &'static str },
-    /// There is none: what was read is all there is. A window is cut no longer than `longest` milliseconds, and what
-    /// is asked for has an end, or not.
-    Nowhere { longest: i64, has_end: bool },
+    /// The API has no count: the rows that were read are all there are. A window is at most `longest` milliseconds
+    /// long. `has_end` says whether a request can be limited to a span's end.
+    Nowhere { longest: TimeDelta, has_end: bool },
 }
 
-/// Records that change after they appear; read by when they were last updated, each with its detail.
+/// Records that change after they appear. Read by the time of their last update, each with its detail.
 pub struct Versions {
     pub list: List,
     /// The query parameter that takes an interval of update times, `<from>/<to>`.
     pub updated: &'static str,
-    /// The path below which a record's detail stands under its id.
+    /// The path that the record's id is appended to for its detail.
     pub detail: &'static str,
 }
 
-/// Records that change after they appear, of which the API doesn't tell when; read again by when they began.
+/// Records that change after they appear, without a filter for changes. Read again by the time at which they began.
 pub struct Rescanned {
     pub list: List,
-    /// Where a record's begin stands, in epoch milliseconds.
+    /// The path to the beginning, in milliseconds since the epoch.
     pub begin: &'static [&'static str],
-    /// The query parameters that bound the begin, in epoch milliseconds.
+    /// The query parameters that limit the beginning, in milliseconds since the epoch.
     pub bounds: (&'static str, &'static str),
-    /// The list shows only some of its records at a time: a parameter, and the values that together show all. A record
-    /// only ever goes over from an earlier value to a later one, so that none is missed on its way.
+    /// The list needs several passes: a parameter, and the values that together show all records. A record can only
+    /// move from an earlier value to a later one, so reading the passes in this order misses none.
     pub passes: (&'static str, &'static [&'static str]),
-    /// What is stored is not the records, but a list that each has.
+    /// If set, the stream's records are those of a list that each record has.
     pub sublist: Option<Sublist>,
 }
 
 /// A list that each record has.
 pub struct Sublist {
     pub list: List,
-    /// The path below which the record itself stands under its id.
+    /// The path that the record's id is appended to for the record itself.
     pub detail: &'static str,
-    /// Its records carry the id of the record whose list it is, under this key.
+    /// The key under which each row gets the id of the record that the list belongs to.
     pub parent: &'static str,
 }
 
-/// Records without a time filter; read whole, at most once an interval.
+/// Records without a time filter. Read as a whole, at most once per interval.
 pub struct Inventory {
-    /// One after the other.
+    /// Read in this order.
     pub parts: &'static [Part],
-    /// What is not shown any more is told as deleted.
+    /// Whether a record that the lists no longer have gets a tombstone.
     pub tells_deleted: bool,
-    /// However long ago it was read last.
+    /// Read in every run, whatever the interval.
     pub in_every_run: bool,
 }
 
-/// What is found in other records, and read from none of its own.
+/// Findings that are derived from other streams' records.
 pub struct Findings {
-    /// How often, in milliseconds.
-    pub every: i64,
+    /// The interval in milliseconds.
+    pub every: TimeDelta,
 }
 
 /// One of the lists that make up an inventory.
 pub struct Part {
-    /// Tells it from the others.
+    /// Distinguishes the parts of an inventory.
     pub name: &'static str,
     pub list: List,
-    /// It is a list that each record of the first part has. Its records carry that one's id under this key.
+    /// If set, this is a list that each record of the first part has. Each row gets that record's id under this key.
     pub parent: Option<&'static str>,
-    /// Its records are not stored: they are here for the lists that they have.
+    /// Its records aren't stored. They are read only for the lists that they have.
     pub is_index: bool,
-    /// What the API answers where a record has no such list.
+    /// The statuses that the API answers for a record without such a list.
     pub none: &'static [u16],
-    /// What is stored is not the list's item.
+    /// If set, the stored record is not the list's item but its detail.
     pub detail: Option<Detail>,
-    /// It is no list, but the whole of a record of which the first part shows a summary: asked for where that is new or
-    /// has changed, and otherwise once in so many milliseconds, as far as a share of the budget goes.
-    pub every: Option<i64>,
+    /// If set, this is not a list but the whole record of which the first part has a summary. It is read when the
+    /// summary is new or changed, and otherwise once in this many milliseconds, within a share of the budget.
+    pub every: Option<TimeDelta>,
 }
 
-/// The whole of a record of which a list shows only a summary. It never changes.
+/// The whole record of which a list has only a summary. It never changes.
 pub struct Detail {
-    /// `{}` stands for the parent's id, and then for the record's own.
+    /// The first `{}` is the parent's id, the second the record's own.
     pub path: &'static str,
-    /// Where the id stands in it.
+    /// The path to the id.
     pub id: &'static [&'static str],
 }
 
-/// A list with the newest record first.
+/// A list sorted with the newest record first.
 pub struct Newest {
     pub list: List,
-    /// Where the time stands by which it is sorted: RFC 3339, or epoch milliseconds.
+    /// The path to the time that it is sorted by: RFC 3339, or milliseconds since the epoch.
     pub time: &'static [&'static str],
 }
 
 impl Part {
-    /// A list that stands by itself.
+    /// A list by itself.
     pub const fn alone(name: &'static str, list: List) -> Self {
         Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
     }
@@ -142,12 +144,12 @@ impl Part {
         Self { name, list, parent: Some(parent), is_index: false, none: &[], detail: None, every: None }
     }
 
-    /// The whole of each record of the first part, which carries its id under `id` itself.
+    /// The whole of each record of the first part. It contains its own id under `id`.
     pub const fn whole_of_each(
         name: &'static str,
         id: &'static [&'static str],
         path: &'static str,
-        every: i64,
+        every: TimeDelta,
     ) -> Self {
         let list = List::get(path, Place::Alone, id, Paging::Whole).without_total();
         Self { none: &[404], every: Some(every), ..Self::of_each(name, id[0], list) }
@@ -158,7 +160,7 @@ impl Part {
         Self { is_index: true, ..self }
     }
 
-    /// Where the id stands in what is stored.
+    /// The path to the id in the stored record.
     pub fn stored_id(&self) -> &'static [&'static str] {
         self.detail.as_ref().map_or(self.list.field, |detail| detail.id)
     }

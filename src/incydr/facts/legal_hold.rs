@@ -1,11 +1,11 @@
-//! Legal hold: matters, who is in their custody, and by which policies.
+//! Legal hold: matters, their custodians, and policies.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// Matters and custodians are paged, policies are not; none has a total. A 401 means that they may not be read, or that
-/// there is no such matter (`OpenAPI`).
+/// Matters and custodians are paged, policies are not. None has a total. A 401 means that the client may not read them,
+/// or that the matter doesn't exist (`OpenAPI`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[

@@ -1,26 +1,26 @@
-//! One list of the API: where it is, how it is paged, where its records stand.
+//! The facts about one list of the API: endpoint, paging, and where its records are.
 
 use crate::core::ndjson::Place;
 
-/// One endpoint that answers a list in pages.
+/// An endpoint that returns a list in pages.
 pub struct List {
     pub method: Method,
-    /// `{}` stands for the id of the record whose list it is.
+    /// `{}` is the id of the record that the list belongs to.
     pub path: &'static str,
     pub place: Place,
-    /// Where an event's cursor time stands, or another record's id: from the outermost key inwards.
+    /// The path to an event's cursor time or another record's id, outermost key first.
     pub field: &'static [&'static str],
     /// The key of the API's own total.
     pub total: Option<&'static str>,
     pub paging: Paging,
-    /// Parameters that never change.
+    /// Parameters with a constant value.
     pub fixed: &'static [(&'static str, &'static str)],
     pub max_page_size: u64,
-    /// Records that are plain text are stored as objects, with the text under this key.
+    /// A record that is a plain string is stored as an object with the string under this key.
     pub text_as: Option<&'static str>,
-    /// A page of fewer rows, where as many were asked for, is the last: the API gives so many where nobody says how many.
+    /// A page with fewer rows is the last, if more were asked for. It is the API's default page size.
     pub last_below: u64,
-    /// It answers 401, and not 403, to who may not read it.
+    /// The API answers 401 instead of 403 if the permission is missing.
     pub refuses_with_401: bool,
 }
 
@@ -41,17 +41,17 @@ pub enum Paging {
     Token {
         token: &'static str,
         size: &'static str,
-        /// What asks for the first page.
+        /// The token that asks for the first page.
         first: Option<&'static str>,
-        /// The keys under which the next one's token may stand.
+        /// The keys under which the next page's token may be.
         next: &'static [&'static str],
     },
-    /// One answer holds all.
+    /// One answer contains all rows.
     Whole,
 }
 
 impl List {
-    /// What most lists have in common, for the rest to be stated.
+    /// The defaults of most lists.
     pub const fn get(path: &'static str, place: Place, id: &'static [&'static str], paging: Paging) -> Self {
         let total = Some("totalCount");
         Self {

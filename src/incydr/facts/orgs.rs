@@ -1,4 +1,4 @@
-//! Organizations, active or not.
+//! Organizations, active and inactive.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};

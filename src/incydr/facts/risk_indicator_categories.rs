@@ -1,4 +1,4 @@
-//! Risk indicators, by category: what the indicators of events and sessions mean.
+//! Risk indicators by category. They explain the indicators of events and sessions.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};

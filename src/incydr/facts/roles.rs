@@ -1,10 +1,10 @@
-//! Roles: what each allows.
+//! Roles and their permissions.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// The answer is the list (SDK, `users/client.py`), in pages of 100, or at most 1,000 (`OpenAPI`).
+/// The body is the array itself (SDK, `users/client.py`), in pages of 100 by default and 1,000 at most (`OpenAPI`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(

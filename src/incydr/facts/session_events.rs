@@ -1,12 +1,12 @@
-//! The file events behind each alerted session that is new or has changed. Plans without full API access may see them
-//! here, where `/v2/file-events` is closed to them.
+//! The file events of each alerted session that is new or has changed. Plans without access to `/v2/file-events` may be
+//! able to read them here.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Kind, Rescanned, Sublist};
 use crate::incydr::facts::list::{List, Paging};
 use crate::incydr::facts::sessions;
 
-/// One answer holds all, in an object of its own (SDK, `sessions/client.py`).
+/// One answer contains all of a session's events, inside an object `queryResult` (SDK, `sessions/client.py`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Rescanned(Rescanned {

@@ -1,14 +1,15 @@
-//! Sessions: what an actor did in one go, with the alerts that it triggered. They took the place of alerts, whose own
-//! API ended in February 2026 (support articles).
+//! Sessions: an actor's activity within a period, with the alerts that it triggered. They replaced alerts, whose API
+//! ended in February 2026 (support articles).
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Kind, Newest, Rescanned};
 use crate::incydr::facts::list::{List, Paging};
 
-/// `lastUpdated` misses changes and can't be filtered by; `on_or_after` and `before` look at `beginTime`. Without
-/// `has_alerts` only those with alerts are shown (SDK, `sessions/client.py`). Pages of 1 to 50, the first is 0.
+/// `lastUpdated` misses changes and has no filter. `on_or_after` and `before` filter by `beginTime`. Without
+/// `has_alerts` the API returns only sessions with alerts (SDK, `sessions/client.py`). Pages of 1 to 50, the first is
+/// 0.
 pub static FACTS: Facts = Facts {
-    // Sorted by their end, the latest first, unless asked otherwise (SDK, `sessions/client.py`).
+    // The default order is by end, latest first (SDK, `sessions/client.py`).
     newest: Some(Newest { list: LIST, time: &["endTime"] }),
     kind: Kind::Rescanned(Rescanned {
         list: LIST,

@@ -1,10 +1,10 @@
-//! Trusted activities: domains, accounts and repositories whose use is no risk.
+//! Trusted activities: domains, accounts and repositories whose use counts as no risk.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Newest, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// `page_num`, which older SDKs sent, is ignored: the first page without end (SDK, changelog).
+/// Older SDKs sent `page_num`. The API ignores it and returns the first page for ever (SDK, changelog).
 pub static FACTS: Facts = Facts {
     newest: Some(Newest {
         list: LIST.fixed(&[("sort_key", "UPDATE_TIME"), ("sort_direction", "DESC")]),

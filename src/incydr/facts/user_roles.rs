@@ -1,11 +1,12 @@
-//! Which user has which roles: one request a user.
+//! The roles of each user: one request per user.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::List;
 use crate::incydr::facts::{roles, users};
 
-/// In pages of 100, or at most 1,000, without a total (`OpenAPI`): whoever has fewer than 100 takes one request.
+/// Pages of 100 by default and 1,000 at most, without a total (`OpenAPI`). A user with fewer than 100 roles takes one
+/// request.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[

@@ -1,4 +1,4 @@
-//! Users: everyone, also the deactivated and the blocked, for leavers matter most.
+//! Users, including the deactivated and the blocked ones, because leavers matter most.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
@@ -9,7 +9,7 @@ pub static FACTS: Facts = Facts {
     kind: Kind::Inventory(Inventory::of(&[Part::alone("users", LIST)])),
 };
 
-/// Neither a sort nor a modified-since filter, so the whole list is read and compared (SDK, `users/client.py`).
+/// The API can neither sort nor filter by change, so the whole list is read and compared (SDK, `users/client.py`).
 /// PY42 sends pages of 500.
 pub const LIST: List = List::get(
     "/v1/users",

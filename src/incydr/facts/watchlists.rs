@@ -1,10 +1,10 @@
-//! Watchlists: whom each of them watches, and by which actors, departments and groups it came to that.
+//! Watchlists: the actors that each of them includes, and the actors, departments and groups by which it includes them.
 
 use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// SDK, `watchlists/client.py`; by the `OpenAPI` the watchlists themselves take `page_size`, too.
+/// SDK, `watchlists/client.py`. According to the `OpenAPI` the watchlists themselves take `page_size` too.
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[

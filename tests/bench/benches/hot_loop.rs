@@ -1,4 +1,4 @@
-//! The hot loop, timed. `cargo bench --package bench`.
+//! Times the hot loop: `cargo bench --package bench`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../../hot_loop/passes.rs"]

@@ -1,5 +1,5 @@
 //! The Incydr API, as far as the collector, the vendor's command line and the guide's function use it here. Pages are
-//! made while they are asked for; nothing is gzipped.
+//! generated for each request; nothing is gzipped.
 
 use std::{
     collections::VecDeque,
@@ -20,16 +20,16 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// The most rows of a page (SDK; PY42 for users).
+/// The greatest number of rows in a page (SDK; PY42 for users).
 const MAX_PAGE: u64 = 10_000;
 const MAX_USERS_PAGE: u64 = 500;
 
-/// The API's state. Anyone who asks is signed in.
+/// The API's state. Every sign-in succeeds.
 #[derive(Debug)]
 pub struct Api {
     tenant: Mutex<Arc<Tenant>>,
     bodies: Bodies,
-    /// The requests of the last minute that were let through.
+    /// The accepted requests of the last minute.
     recent: Mutex<VecDeque<Instant>>,
     figures: Arc<Counter>,
 }
@@ -40,13 +40,13 @@ impl Api {
         Self { tenant, bodies: Bodies::new(), recent: Mutex::default(), figures }
     }
 
-    /// Takes effect with the next request.
+    /// The change takes effect with the next request.
     pub fn behave(&self, change: impl FnOnce(Behaviour) -> Behaviour) {
         let mut tenant = locked(&self.tenant);
         *tenant = Arc::new(Tenant::new(change(tenant.behaviour.clone())));
     }
 
-    /// As if nobody had asked for a minute.
+    /// Resets the rate limit, as if nothing had been requested for a minute.
     pub fn forget(&self) {
         locked(&self.recent).clear();
     }
@@ -65,7 +65,7 @@ impl Api {
         reply
     }
 
-    /// How long until the next request is allowed.
+    /// Returns how long until the next request is allowed.
     fn over_the_limit(&self, limit: usize) -> Option<Duration> {
         if limit == 0 {
             return None;
@@ -96,7 +96,7 @@ impl Api {
         }
     }
 
-    /// Paged by token, which is the number of an event; sorted by insertion, whatever is asked for.
+    /// Paged by token, which is an event's number. Always sorted by insertion.
     fn file_events(&self, tenant: &Tenant, body: &Value) -> Reply {
         let found = match found(tenant, body) {
             Ok(found) => found,
@@ -113,7 +113,7 @@ impl Api {
         Reply::json(200, out)
     }
 
-    /// The dialect of the Google `SecOps` guide, over the same rows.
+    /// The dialect of the Google `SecOps` guide, with the same rows.
     fn guide_file_events(&self, tenant: &Tenant, body: &Value) -> Reply {
         let rows = found(tenant, body)
             .and_then(|found| self.rows(&found, &body["pageToken"], &body["pageSize"]).ok_or("the token is not valid"));
@@ -173,7 +173,7 @@ impl Api {
     }
 }
 
-/// Fresh for 15 minutes, in the form of a JWT with the tenant's id.
+/// A token valid for 15 minutes, in the form of a JWT with the tenant's id.
 fn token() -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(json!({"alg": "HS256", "typ": "JWT"}));
@@ -182,8 +182,8 @@ fn token() -> String {
         .to_string()
 }
 
-/// The events that a query finds. It may ask for a span of `event.inserted` and for nothing else, so that what is
-/// measured is what was asked for.
+/// The events that a query finds. It may filter by a span of `event.inserted` and nothing else, so that the measurement
+/// is of the request as it was meant.
 fn found(tenant: &Tenant, body: &Value) -> Result<Range<u64>, &'static str> {
     let mut span = (i64::MIN, i64::MAX - 1);
     for group in body["groups"].as_array().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The control port: what was counted, and what is to be another way.
+//! The control port: reads the counters and changes the behaviour.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use simulator::http::{Reply, Request};
 
 use crate::{api::Api, figures::Counter, s3::S3, tenant::Change};
 
-/// What the port controls.
 #[derive(Debug, Clone)]
 pub struct Control {
     pub api: Arc<Api>,

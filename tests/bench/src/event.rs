@@ -1,12 +1,12 @@
-//! File events of the vendor's v2 shape (SDK, `file_events/models/event.py`): 3 KB each, which gzip makes nearly six
-//! times smaller, as it does with real ones.
+//! File events in the vendor's v2 form (SDK, `file_events/models/event.py`): 3 KB each. Gzip makes them nearly six
+//! times smaller, as it does real ones.
 
 use fastrand::Rng;
 use simulator::compact;
 
 use crate::text::{Clock, mixed};
 
-/// So many differ in more than their id and their times. They are 29 MB apart, further than gzip can look back.
+/// This many events differ in more than id and times. Equal ones are 29 MB apart, beyond gzip's window.
 const BODIES: usize = 10_000;
 
 const TENANT: &str = "5e51c2f0-8d0f-4c9b-9a53-0d5f4f1a7b42";
@@ -68,7 +68,7 @@ const EXECUTABLES: [&str; 3] = [
 const NO_MEDIA: &str = r#"{"vendor":null,"name":null,"serialNumber":null,"capacity":null,"busType":null,
     "mediaName":null,"volumeName":[],"partitionId":[]}"#;
 
-/// What follows the times and the id of an event, for any number of events.
+/// The parts of events after times and id, reused for any number of events.
 #[derive(Debug)]
 pub struct Bodies {
     text: Vec<u8>,
@@ -98,7 +98,7 @@ impl Bodies {
         Writer { bodies: self, inserted: Clock::default(), occurred: Clock::default() }
     }
 
-    /// Of an event, as far as memory is to be reserved for it.
+    /// The size of an event, for reserving memory.
     pub fn size(&self) -> usize {
         self.text.len() / BODIES + 256
     }
@@ -110,10 +110,10 @@ impl Bodies {
 }
 
 impl Writer<'_> {
-    /// Event number `event`, inserted at that millisecond, without anything after it.
+    /// Writes event number `event`, inserted at this millisecond, without a separator after it.
     pub fn write(&mut self, event: u64, inserted: i64, out: &mut Vec<u8>) {
         let random = mixed(event);
-        // It occurred up to four and a half minutes before.
+        // The event occurred up to four and a half minutes earlier.
         let occurred = inserted - i64::try_from(random % 270_000).unwrap_or(0);
         out.extend_from_slice(br#"{"@timestamp":""#);
         out.extend_from_slice(self.occurred.text(occurred));
@@ -261,7 +261,7 @@ fn risk(rng: &mut Rng, category: &str, (site, domain): (&str, &str)) -> String {
     )
 }
 
-/// As cloud drives name files.
+/// An id in the form of cloud drives.
 fn drive_id(rng: &mut Rng) -> String {
     (0..33).map(|_| rng.alphanumeric()).collect()
 }

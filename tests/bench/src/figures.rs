@@ -1,4 +1,4 @@
-//! What was asked for, counted.
+//! Counts the requests.
 
 use std::{
     collections::BTreeMap,
@@ -7,20 +7,20 @@ use std::{
 
 use serde::Serialize;
 
-/// Since the start or the last reset.
+/// The counts since the start or the last reset.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Figures {
-    /// API requests by method and path, those that were refused too.
+    /// API requests by method and path, including refused ones.
     pub requests: BTreeMap<String, u64>,
-    /// Those that were answered with 429.
+    /// Answers with 429.
     pub refused: u64,
     pub rows: u64,
-    /// Of the bodies of the API's answers.
+    /// The size of the bodies of the API's answers.
     pub bytes: u64,
-    /// From their arrival until their answer is made.
+    /// Requests between their arrival and their answer.
     pub in_flight: u64,
     pub most_in_flight: u64,
-    /// S3 calls by method, and `records` or `state` for whether their key lies below the records' prefix.
+    /// S3 calls by method and by `records` or `state`, depending on whether the key is below the records' prefix.
     pub s3: BTreeMap<String, u64>,
     /// Objects below the records' prefix.
     pub objects: u64,
@@ -29,7 +29,6 @@ pub struct Figures {
     pub records: u64,
 }
 
-/// The figures, shared.
 #[derive(Debug, Default)]
 pub struct Counter(Mutex<Figures>);
 
@@ -52,7 +51,7 @@ impl Counter {
         figures.bytes += bytes as u64;
     }
 
-    /// Requests that are under way stay.
+    /// Keeps the requests under way.
     pub fn reset(&self) {
         let mut figures = self.lock();
         let in_flight = figures.in_flight;
@@ -60,7 +59,7 @@ impl Counter {
     }
 }
 
-/// No lock is held over anything that could leave half of a change.
+/// A lock is never held over anything that could leave a change half done.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

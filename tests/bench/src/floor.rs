@@ -1,4 +1,4 @@
-//! The least that anyone who stores these events gzipped must spend: compression alone, of lines that are there.
+//! The least CPU time for storing these events gzipped: compression alone, of lines in memory.
 
 use std::{fs, io::Write, time::Instant};
 
@@ -44,7 +44,7 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Failure> {
     print(&json!({"bytes": bytes, "gzip_bytes": gzip_bytes, "cpu_seconds": cpu_seconds, "wall_seconds": wall}))
 }
 
-/// Nanoseconds on a CPU (Linux, Documentation/scheduler/sched-stats.rst).
+/// Returns nanoseconds of CPU time (Linux, Documentation/scheduler/sched-stats.rst).
 fn cpu_of_this_thread() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(text.split_whitespace().next().ok_or("schedstat is empty")?.parse()?)

@@ -1,5 +1,5 @@
-//! What the benchmarks need and no library has: a tenant of any size and a store that cost next to nothing, the time
-//! that compression alone takes, and the time to the first poll of the Runtime API.
+//! Tools of the benchmarks: a tenant of any size and a store that use almost no resources, the time of compression
+//! alone, and the time to the first poll of the Runtime API.
 
 mod api;
 mod control;
@@ -35,14 +35,14 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// One line of JSON.
+/// Prints one line of JSON.
 fn print(value: &Value) -> Result<(), Failure> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{value}")?;
     Ok(stdout.flush()?)
 }
 
-/// The value that belongs to an option.
+/// Parses the value of an option.
 fn value_of<T>(option: &str, arguments: &mut impl Iterator<Item = String>) -> Result<T, Failure>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,

@@ -1,5 +1,5 @@
-//! S3, path-style, as cheap as it can be: one bucket in memory. Of what lies below the records' prefix the bodies are
-//! dropped, unless they are to be kept. Any signature is accepted.
+//! S3 by path, as cheap as possible: one bucket in memory. The bodies of records are dropped, unless they are to be
+//! kept. Accepts any signature.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use crate::figures::{Counter, locked};
 
 /// The prefix of the records.
 pub const RECORDS: &str = "code42/";
-/// Below it, where the collector's records of itself lie: they are not what is measured.
+/// The collector's own records below it, which are not counted.
 const HEALTH: &str = "code42/collector_health/";
 
-/// AWS lists so many keys at once.
+/// AWS lists this many keys at once.
 const KEYS_PER_PAGE: usize = 1000;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct S3 {
 #[derive(Debug, Default)]
 struct Bucket {
     objects: BTreeMap<String, Object>,
-    /// Of objects so far; an `ETag` is the number of its write.
+    /// The number of writes so far. An `ETag` is the number of its write.
     writes: u64,
 }
 
@@ -39,7 +39,7 @@ struct Bucket {
 struct Object {
     etag: String,
     size: usize,
-    /// `content-type` and `x-amz-meta-*`, as they came.
+    /// `content-type` and `x-amz-meta-*`, unchanged.
     headers: Vec<(String, String)>,
     body: Option<Bytes>,
 }
@@ -121,7 +121,7 @@ fn is_record(key: &str) -> bool {
     key.starts_with(RECORDS) && !key.starts_with(HEALTH)
 }
 
-/// Keys here hold nothing that XML would have to escape.
+/// The keys here contain nothing that must be escaped in XML.
 fn list(bucket: &Bucket, prefix: &str, after: &str) -> Reply {
     let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
     let found = bucket.objects.range::<str, _>((start, Bound::Unbounded));
@@ -148,13 +148,13 @@ fn tag(name: &str, content: &str) -> String {
     format!("<{name}>{content}</{name}>")
 }
 
-/// The body, without the frames in which an SDK may stream it.
+/// The body without the frames in which an SDK may stream it.
 fn content(request: &Request) -> Bytes {
     let is_framed = request.header("x-amz-content-sha256").is_some_and(|hash| hash.starts_with("STREAMING-"));
     if is_framed { unframed(&request.body) } else { request.body.clone() }
 }
 
-/// `aws-chunked`: each chunk has a line before it with its size in hex, up to one of size 0.
+/// `aws-chunked`: a line with a chunk's size in hex before each chunk, up to one of size 0.
 fn unframed(mut framed: &[u8]) -> Bytes {
     let mut content = BytesMut::new();
     while let Some(end) = framed.windows(2).position(|pair| pair == b"\r\n") {

@@ -1,4 +1,4 @@
-//! Everything around the collector but the Runtime API, in one process, until its standard input closes.
+//! Everything around the collector except the Runtime API, in one process, until its standard input closes.
 
 use std::{collections::BTreeMap, future::ready, sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), Failure>
     Ok(())
 }
 
-/// What a deployed function would find in its environment, but for the Runtime API.
+/// The environment of a deployed function, without the Runtime API.
 fn environment(api: &str, s3: &str, secrets: &str) -> BTreeMap<&'static str, String> {
     let variables = [
         ("INCYDR_BASE_URL", api),
@@ -68,7 +68,7 @@ fn environment(api: &str, s3: &str, secrets: &str) -> BTreeMap<&'static str, Str
     variables.map(|(name, value)| (name, value.to_owned())).into()
 }
 
-/// By default there are events between three days and one day ago. Also answers whether records are to be kept.
+/// By default there are events from three days to one day ago. Also returns whether records are to be kept.
 fn behaviour(mut arguments: impl Iterator<Item = String>) -> Result<(Behaviour, bool), Failure> {
     let now = Utc::now().trunc_subsecs(0);
     let mut behaviour = Behaviour {

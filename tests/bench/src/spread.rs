@@ -1,18 +1,18 @@
-//! When the events of a stream come: a rule in the place of a list, so that a tenant takes no memory.
+//! The times of a stream's events, as a rule instead of a list, so that a tenant takes no memory.
 
 use std::ops::Range;
 
 use crate::text::mixed;
 
-/// So long the density stays the same where it is uneven.
+/// An uneven density changes at this interval, in milliseconds.
 const BURST: i64 = 5 * 60 * 1000;
 
-/// Any number of events over the span `[from, to)` of milliseconds, in the order of their times.
+/// Any number of events in the span `[from, to)` of milliseconds, in order of time.
 #[derive(Debug)]
 pub struct Spread {
     from: i64,
     to: i64,
-    /// How many events come before each of the equal parts of the span, and at the end how many there are.
+    /// The number of events before each of the equal parts of the span. The last is the number of all events.
     before: Vec<u64>,
 }
 
@@ -21,7 +21,7 @@ impl Spread {
         Self { from, to, before: vec![0, count] }
     }
 
-    /// The density is another every five minutes: between a tenth of the greatest and the greatest, log-uniform.
+    /// The density changes every five minutes. It is between a tenth of the greatest and the greatest, log-uniform.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn uneven(count: u64, from: i64, to: i64) -> Self {
         let parts = ((to - from) / BURST).max(1).unsigned_abs();
@@ -49,7 +49,7 @@ impl Spread {
         start + i64::try_from(into).unwrap_or(0)
     }
 
-    /// The events whose times lie in the span, both ends included.
+    /// The events whose times lie in the span, including both ends.
     pub fn within(&self, from: i64, to: i64) -> Range<u64> {
         let first = self.first_at(from);
         first..self.first_at(to.saturating_add(1)).max(first)

@@ -1,4 +1,4 @@
-//! How long a function's process takes to its first poll of the Runtime API.
+//! Measures how long a function's process takes to its first poll of the Runtime API.
 
 use std::{
     process::{Command, Stdio},
@@ -33,7 +33,7 @@ pub async fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Fail
     print(&json!({"median_ms": millis.get(millis.len() / 2), "best_ms": millis.first(), "times": times}))
 }
 
-/// From before the process is made until the first bytes of its first request are here. It has this process's
+/// The time from before the process is created until the first bytes of its first request arrive. It has this process's
 /// environment.
 async fn start(binary: &str) -> Result<Duration, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -45,7 +45,7 @@ async fn start(binary: &str) -> Result<Duration, Failure> {
     let took = began.elapsed();
     process.kill()?;
     process.wait()?;
-    // The connection has been open until here, lest the process complains.
+    // The connection stays open until here, so that the process doesn't report an error.
     drop(polled.map_err(|_| format!("{binary} didn't poll within {PATIENCE:?}"))??);
     Ok(took)
 }

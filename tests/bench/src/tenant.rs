@@ -1,4 +1,4 @@
-//! What the tenant holds, and how it answers: made anew for each answer.
+//! The tenant's records, generated for each answer, and how the API answers.
 
 use std::{ops::Range, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{event::Bodies, spread::Spread, text::Clock};
 
-/// What can be chosen, at the start or later.
+/// The settings, at the start or later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Behaviour {
     pub events: u64,
@@ -18,11 +18,11 @@ pub struct Behaviour {
     pub uneven: bool,
     /// Before every answer.
     pub latency: Duration,
-    /// Over any 60 seconds; 0 is no limit.
+    /// Limits the requests in any 60 seconds; 0 means no limit.
     pub limit_per_minute: usize,
 }
 
-/// A change of the behaviour; what is absent stays as it is.
+/// A change of the settings. Absent members stay.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -49,7 +49,7 @@ impl Behaviour {
     }
 }
 
-/// The streams of a tenant, each by the rule that makes it.
+/// The tenant's streams, each as the rule that generates it.
 #[derive(Debug)]
 pub struct Tenant {
     pub behaviour: Behaviour,
@@ -64,14 +64,14 @@ impl Tenant {
         Self { events: spread(behaviour.events, from, to), audit: Spread::even(behaviour.audit, from, to), behaviour }
     }
 
-    /// File events as a JSON array, after what is in `out` already.
+    /// Appends file events to `out` as a JSON array.
     pub fn write_events(&self, bodies: &Bodies, rows: Range<u64>, out: &mut Vec<u8>) {
         out.reserve(bodies.size() * usize::try_from(rows.end - rows.start).unwrap_or(0) + 256);
         let mut writer = bodies.writer();
         array(rows, out, |event, out| writer.write(event, self.events.time(event), out));
     }
 
-    /// Audit events of about 400 bytes, newest first: row 0 is the last event of `found`.
+    /// Appends audit events of about 400 bytes, newest first: row 0 is the last event of `found`.
     pub fn write_audit(&self, found: &Range<u64>, rows: Range<u64>, out: &mut Vec<u8>) {
         let mut clock = Clock::default();
         array(rows, out, |row, out| {

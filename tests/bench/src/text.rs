@@ -1,17 +1,17 @@
-//! Cheap text: times and numbers that look random.
+//! Cheap generators of text: times, and numbers that look random.
 
 use chrono::DateTime;
 
 const DAY: i64 = 86_400_000;
 
-/// A number for a number, one to one (the finalizer of `SplitMix64`).
+/// A one-to-one mapping of numbers (the finalizer of `SplitMix64`).
 pub fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// Writes times as RFC 3339 with milliseconds; dates are only worked out when the day is another.
+/// Writes times as RFC 3339 with milliseconds. The date is formatted only when the day changes.
 #[derive(Debug, Default)]
 pub struct Clock {
     day: Option<i64>,

@@ -1,4 +1,4 @@
-//! What the tenant holds of the further streams, and how that changes.
+//! The records of the further streams, and their changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::plan::Change;
 
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
-/// The dataset's name, the parent's id and the record's own.
+/// The dataset's name, the parent's id and the record's id.
 type Place = (&'static str, Option<Arc<str>>, Arc<str>);
 
-/// Text before a change, and what was removed.
+/// The texts before changes, and the removed records.
 #[derive(Default)]
 pub struct Past {
     before: BTreeMap<Place, Arc<str>>,
@@ -28,7 +28,7 @@ impl Tenant {
         for stream in further.picked() {
             for dataset in stream.parts.iter().map(|part| part.dataset) {
                 match dataset {
-                    // There is one from the start, and of the others' records enough.
+                    // The customer exists from the start, and there are enough of the others.
                     Dataset::Customer | Dataset::Users | Dataset::Cases => {}
                     Dataset::SessionEvents if !further.has("sessions") => {
                         self.add_sessions(further);
@@ -51,7 +51,7 @@ impl Tenant {
             Change::Added(Dataset::SessionEvents, n) => {
                 if let Some(session) = self.nth_of(Dataset::Sessions, *n, |_| true) {
                     self.add_child(Dataset::SessionEvents, &session);
-                    // That changes the session, too, and for good: who sees it as it was before can't know of the event.
+                    // The event changes its session for good: the earlier version couldn't have the event.
                     self.change(Dataset::Sessions, &session);
                     self.past().further.before.remove(&place(Dataset::Sessions, &session));
                 }
@@ -77,7 +77,7 @@ impl Tenant {
             Change::Archived(n) => self.archive(*n),
             _ => unreachable!("{change:?} is made elsewhere"),
         }
-        // What was added to a parent, or taken from it, is to be seen in its streams.
+        // A change of a child is visible in its parent's streams.
         self.note(|stream| dataset_of(change).is_some_and(|dataset| stream.shows(dataset)));
     }
 
@@ -87,7 +87,7 @@ impl Tenant {
         }
     }
 
-    /// Most began within the two hours in which every run reads them.
+    /// Most sessions began within the two hours that every run reads.
     fn add_sessions(&self, further: &Further) {
         for n in 0..2 * further.records {
             self.add_session(SECOND * 170, n, n % 3 > 0);
@@ -97,7 +97,7 @@ impl Tenant {
         }
     }
 
-    /// One that began `n` times so long ago.
+    /// A session that began `n` times this long ago.
     fn add_session(&self, ago: TimeDelta, n: usize, with_alerts: bool) {
         let began = simulator::clock::now() - ago * i32::try_from(n).unwrap_or_default();
         for session in self.workshop.add_sessions(1, began, began, with_alerts) {
@@ -133,7 +133,7 @@ impl Tenant {
         (!records.is_empty()).then(|| records.swap_remove(n % records.len()))
     }
 
-    /// To what it never was before; no time of its own is touched.
+    /// Changes a record to a new text. None of its times change.
     fn change(&self, dataset: Dataset, record: &Record) {
         let change = self.marked("changed");
         self.past().further.before.insert(place(dataset, record), record.raw.clone());
@@ -157,7 +157,8 @@ impl Tenant {
         };
     }
 
-    /// Where more than a fifth would be gone at once nobody is taken for deleted; so that it is fewer altogether.
+    /// Removes a record. At most a fifth of a list is removed altogether, because more at once would not count as
+    /// deleted.
     fn remove(&self, dataset: Dataset, n: usize) {
         let Some(record) = self.nth_of(dataset, n, |_| true) else { return };
         let Some(stream) = self.streams().find(|stream| stream.parts.iter().any(|part| part.dataset == dataset)) else {
@@ -226,7 +227,7 @@ fn place(dataset: Dataset, record: &Record) -> Place {
     (dataset.name(), record.parent.clone(), record.id.clone())
 }
 
-/// Rules without a username filter have no users, and an archived case nothing that is attached.
+/// A rule without a username filter has no users, and an archived case no events.
 fn may_have(dataset: Dataset, parent: &Record) -> bool {
     match dataset {
         Dataset::RuleUsers => text_at(&parent.raw, &["filters", "username"]) != Some("null"),

@@ -1,4 +1,5 @@
-//! The Incydr API: faithful to what the vendor's SDK calls and to what is known of its oddities.
+//! The simulated Incydr API. It has the endpoints that the vendor's SDK calls, and the oddities that are known of the
+//! real one.
 
 mod audit;
 mod behaviour;
@@ -45,11 +46,11 @@ use crate::{
 };
 use page::{Order, Twist};
 
-/// The running API, shared: cheap to clone; it ends with its last clone.
+/// The running API. Cheap to clone; it ends with its last clone.
 #[derive(Debug, Clone)]
 pub struct Api {
     state: Arc<State>,
-    /// None where it is only called as a function.
+    /// None if it is only called as a function.
     server: Option<Arc<Server>>,
 }
 
@@ -74,7 +75,7 @@ impl Api {
         Ok(Self { server: Some(Arc::new(server)), ..api })
     }
 
-    /// Without a server: it is asked by [`Api::exchange`].
+    /// Without a server. Requests go to [`Api::exchange`].
     pub(crate) fn in_memory(world: WorldHandle, faults: Faults, behaviour: Behaviour) -> Self {
         let state = Arc::new(State {
             world,
@@ -90,12 +91,12 @@ impl Api {
         Self { state, server: None }
     }
 
-    /// Nothing listens there where it is only called as a function.
+    /// An address at which nothing listens if the API is only called as a function.
     pub fn url(&self) -> String {
         self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
     }
 
-    /// One request, as if it had come over HTTP.
+    /// Answers one request, as if it had come over HTTP.
     pub async fn exchange(&self, request: Request) -> Reply {
         answer(self.state.clone(), request).await
     }
@@ -104,12 +105,12 @@ impl Api {
         locked(&self.state.behaviour).clone()
     }
 
-    /// Takes effect with the next request.
+    /// The change takes effect with the next request.
     pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut locked(&self.state.behaviour));
     }
 
-    /// The old ones are refused from now on; tokens that were issued to them stay valid.
+    /// Refuses the old credentials from now on. Tokens issued to them stay valid.
     pub fn set_credentials(&self, id: &str, secret: &str) {
         self.change(|behaviour| {
             id.clone_into(&mut behaviour.client_id);
@@ -117,17 +118,17 @@ impl Api {
         });
     }
 
-    /// Every token that was issued so far is answered with 401.
+    /// Answers 401 to every token issued so far.
     pub fn revoke_tokens(&self) {
         self.state.tokens.revoke();
     }
 
-    /// How often somebody signed in.
+    /// The number of sign-ins.
     pub fn sign_ins(&self) -> usize {
         self.state.tokens.issued()
     }
 
-    /// Every request in the order of arrival, unanswered ones too.
+    /// Returns every request in the order of arrival, including unanswered ones.
     pub fn requests(&self) -> Vec<ApiRequest> {
         locked(&self.state.log).clone()
     }
@@ -136,7 +137,7 @@ impl Api {
         self.requests().into_iter().filter(|request| request.endpoint == endpoint).collect()
     }
 
-    /// The most requests that arrived in any span of this length.
+    /// Returns the greatest number of requests that arrived in any span of this length.
     pub fn most_requests_in(&self, span: Duration) -> usize {
         log::most_in(&locked(&self.state.log), span)
     }
@@ -223,7 +224,7 @@ async fn under_fault(state: &State, endpoint: Endpoint, request: &Request, fault
     }
 }
 
-/// What is asked for, but for the page's number.
+/// The request without its page number.
 fn question(request: &Request) -> String {
     let numbers = lists::page_numbers();
     let parameters = request.parameters().into_iter().filter(|(name, _)| !numbers.contains(&name.as_str()));
@@ -236,7 +237,7 @@ fn edited(reply: Reply, edit: impl FnOnce(&str) -> String) -> Reply {
     Reply { body: body.into(), ..reply }
 }
 
-/// The answer of an API in good health.
+/// The answer without a fault.
 fn usual(state: &State, endpoint: Endpoint, request: &Request, twist: Twist) -> Reply {
     let behaviour = locked(&state.behaviour).clone();
     if let Some(wait) = over_the_limit(state, &behaviour) {
@@ -258,7 +259,7 @@ fn usual(state: &State, endpoint: Endpoint, request: &Request, twist: Twist) -> 
     reply
 }
 
-/// The endpoint's own answer; an error is a refusal, and an answer as well.
+/// The endpoint's answer. A refusal is an error here, and is sent like any answer.
 fn healthy(
     state: &State,
     behaviour: &Behaviour,
@@ -294,7 +295,7 @@ fn healthy(
     })
 }
 
-/// How long until the next request is allowed.
+/// Returns how long until the next request is allowed.
 fn over_the_limit(state: &State, behaviour: &Behaviour) -> Option<Duration> {
     const MINUTE: Duration = Duration::from_mins(1);
     let limit = behaviour.requests_per_minute?;
@@ -314,7 +315,7 @@ fn first_customer(tenant: &str) -> String {
     json!({"name": "simulated tenant", "registrationKey": "key-42", "tenantId": tenant}).to_string()
 }
 
-/// The record that the world has from the start, as a test may have changed it.
+/// The customer's record, which exists from the start and may have been changed by a test.
 fn customer(world: &WorldHandle, request: &Request) -> Result<Reply, Reply> {
     let customer = world.visible(Dataset::Customer).pop();
     customer.map(|customer| Reply::json(200, customer.raw.to_string())).ok_or_else(|| page::not_found(request))
@@ -324,7 +325,7 @@ fn now(behaviour: &Behaviour) -> DateTime<Utc> {
     clock::now() + behaviour.clock_offset
 }
 
-/// The reply with its `Date`, and gzipped where the client accepts it.
+/// Adds the `Date` header, and gzips the body if the client accepts that.
 fn finished(mut reply: Reply, request: &Request, behaviour: &Behaviour) -> Reply {
     let date = now(behaviour).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     reply = reply.with_header("date", date);

@@ -1,5 +1,5 @@
-//! The time that the surroundings go by: this machine's, or on a thread of a simulation that of its runtime, which is
-//! paused and goes on by itself whenever nobody has anything to do.
+//! The simulator's clock. It is the machine's, or, on a thread of a simulation, the runtime's paused clock, which
+//! advances whenever nobody has anything to do.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 thread_local! {
     static BEGAN: Cell<Option<(Instant, DateTime<Utc>)>> = const { Cell::new(None) };
-    /// How far the clock of the container that is running now is ahead.
+    /// How far the clock of the running container is ahead.
     static AHEAD: Cell<TimeDelta> = const { Cell::new(TimeDelta::zero()) };
 }
 
@@ -19,7 +19,7 @@ pub fn now() -> DateTime<Utc> {
     }
 }
 
-/// From now on this thread's time is that of its runtime, and it is `at` now.
+/// Uses the runtime's time on this thread from now on, starting at `at`.
 pub fn simulate(at: DateTime<Utc>) {
     BEGAN.set(Some((Instant::now(), at)));
 }
@@ -28,12 +28,12 @@ pub fn is_simulated() -> bool {
     BEGAN.get().is_some()
 }
 
-/// What the container that is running now takes for the time.
+/// The time by the running container's clock.
 pub fn now_in_container() -> DateTime<Utc> {
     now() + AHEAD.get()
 }
 
-/// What a container does while its clock is ahead by so much.
+/// Calls `act` with a container's clock that is ahead.
 pub(crate) fn ahead_by<T>(ahead: TimeDelta, act: impl FnOnce() -> T) -> T {
     let before = AHEAD.replace(ahead);
     let done = act();

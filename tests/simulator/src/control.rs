@@ -1,4 +1,4 @@
-//! What a test in another language can ask of the running simulator.
+//! The control interface for tests in other languages.
 //!
 //! * `GET /world/{dataset}`: the raw records in a JSON array; `GET /world/{dataset}/{parent's id}`: a record's children
 //! * `POST /world/{dataset}` `{"n": 5}`: adds records, of children with `"parent": "<id>"`, of sessions also with

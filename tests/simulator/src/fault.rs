@@ -1,5 +1,4 @@
-//! What can go wrong at the Incydr API: armed for an endpoint and an ordinal, lasting until it is healed, or decided for
-//! each request.
+//! Faults of the Incydr API: armed for an endpoint and an ordinal, lasting until healed, or decided for each request.
 
 mod miscount;
 
@@ -62,19 +61,19 @@ pub enum Endpoint {
     GuideAudit,
     /// `POST /v2/file-events/search`, only printed in the guide.
     GuideFileEvents,
-    /// Whatever changes something.
+    /// Any write.
     Write,
     /// A single record, as the responder reads it.
     Detail,
     /// A path that the API doesn't have.
     Unknown,
-    /// For arming only: whichever endpoint is asked.
+    /// For arming only: every endpoint.
     Any,
 }
 
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The answer, so much later.
+    /// The usual answer, after this delay.
     Late(Duration),
     /// 429, with this `Retry-After`.
     RateLimited {
@@ -88,15 +87,15 @@ pub enum Fault {
     Status(u16, String),
     /// This status with these headers and this body.
     Reply(u16, Vec<(&'static str, String)>, String),
-    /// This status, with what is made of the request's token.
+    /// This status, with a body made of the request's token.
     Echo(u16, Edit),
-    /// The usual answer, under another status.
+    /// The usual answer with another status.
     Under(u16),
     /// The usual answer, with a further header.
     Header(&'static str, String),
     /// The usual answer, with another body.
     Edited(Edit),
-    /// The first half of the body, and then nothing; the connection stays open.
+    /// The first half of the body. The connection stays open.
     Stalled,
     /// 200 with a proxy's page of HTML.
     Html,
@@ -104,9 +103,9 @@ pub enum Fault {
     CutBody,
     /// A whole HTTP body whose JSON ends in the middle.
     BrokenJson,
-    /// What this endpoint answered last to the same question, whichever page that was of, again.
+    /// The endpoint's last answer to the same question, of whichever page.
     RepeatPage,
-    /// Offset paging, with rows inserted before (negative) or taken out (positive) since the last page.
+    /// Offset paging with rows inserted (negative) or removed (positive) since the last page.
     ShiftPages(i64),
     /// The page without its list.
     NoList,
@@ -116,20 +115,20 @@ pub enum Fault {
     TimedOut,
     /// 400 whose text holds `INVALID_PAGE_TOKEN`.
     InvalidPageToken,
-    /// Never an answer; the connection stays open.
+    /// No answer. The connection stays open.
     Hang,
     /// The connection breaks without an answer.
     Dropped,
-    /// Done as usual, but the answer is this status.
+    /// The request is carried out, but the answer is this status.
     DoneBut(u16),
-    /// Done as usual; the connection breaks without an answer.
+    /// The request is carried out; the connection breaks without an answer.
     DoneUnanswered,
-    /// The page's rows by cursor time, whatever was asked for.
+    /// The page's rows sorted by cursor time, whatever the request says.
     NewestFirst,
     OldestFirst,
-    /// A total that is off by so many.
+    /// A total that is wrong by so many.
     TotalOff(i64),
-    /// Something happens to the world just before the request is answered as usual.
+    /// Calls a hook just before the request is answered as usual.
     Run(Hook),
 }
 
@@ -146,7 +145,7 @@ impl Fault {
         Self::Run(Hook::new("hook", hook))
     }
 
-    /// What it is counted as.
+    /// The name in the statistics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Late(_) => "late answer",
@@ -182,7 +181,7 @@ impl Fault {
     }
 }
 
-/// What a test makes of a body.
+/// A test's change of a body.
 #[derive(Clone)]
 pub struct Edit(pub(crate) Arc<dyn Fn(&str) -> String + Send + Sync>);
 
@@ -192,10 +191,10 @@ impl fmt::Debug for Edit {
     }
 }
 
-/// What a test does in the middle of a request.
+/// A test's action in the middle of a request.
 #[derive(Clone)]
 pub struct Hook {
-    /// What it is counted as.
+    /// The name in the statistics.
     pub name: &'static str,
     pub(crate) act: Arc<dyn Fn() + Send + Sync>,
 }
@@ -205,7 +204,7 @@ impl Hook {
         Self { name, act: Arc::new(act) }
     }
 
-    /// One after the other, counted as the first.
+    /// Calls one after the other, counted as the first.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
         Self::new(self.name, move || {
@@ -224,7 +223,7 @@ impl fmt::Debug for Hook {
 type Predicate = Box<dyn Fn(&Request) -> bool + Send>;
 
 struct Armed {
-    /// By which it is healed.
+    /// The id by which it is healed.
     id: u64,
     endpoint: Endpoint,
     applies: Predicate,
@@ -235,10 +234,10 @@ struct Armed {
     fault: Fault,
 }
 
-/// Whether a request is struck, and by what, by its endpoint's ordinal, 1 being the first.
+/// Decides by an endpoint's ordinal, beginning with 1, which fault strikes a request.
 type Decide = Box<dyn Fn(Endpoint, u64, &Request) -> Option<Fault> + Send>;
 
-/// What is wrong for good: until it is healed, or all faults are cleared.
+/// A lasting fault: until it is healed or all faults are cleared.
 #[derive(Debug, Clone)]
 pub struct Ailment {
     faults: Faults,
@@ -246,7 +245,7 @@ pub struct Ailment {
 }
 
 impl Ailment {
-    /// It is over, and what else is wrong is not.
+    /// Ends this fault, and no other.
     pub fn heal(&self) {
         let mut state = locked(&self.faults.0);
         state.armed.retain(|armed| armed.id != self.id);
@@ -258,16 +257,16 @@ impl Ailment {
 struct State {
     armed: Vec<Armed>,
     miscounts: Vec<Miscount>,
-    /// How many were armed so far.
+    /// The number of faults armed so far.
     last_id: u64,
     decide: Option<Decide>,
-    /// How many requests each endpoint has had since `decide` was set.
+    /// The number of requests to each endpoint since `decide` was set.
     ordinals: HashMap<Endpoint, u64>,
     struck: BTreeMap<&'static str, u64>,
 }
 
-/// The faults, shared. Where several that are armed fit a request the one armed first strikes; the others count it
-/// too. What nothing armed strikes is left to [`Faults::decide`].
+/// The faults, shared. If several armed faults match a request, the one armed first strikes; the others count the
+/// request too. If none matches, [`Faults::decide`] is asked.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -313,7 +312,7 @@ impl Faults {
         self.arm(endpoint, 1, n + 1, Box::new(applies), fault);
     }
 
-    /// Strikes every request that the predicate accepts, until it is healed.
+    /// Strikes every request that the predicate accepts, until healed.
     pub fn ail(
         &self,
         endpoint: Endpoint,
@@ -323,7 +322,7 @@ impl Faults {
         self.ailment(self.arm(endpoint, 1, u64::MAX, Box::new(applies), fault))
     }
 
-    /// Strikes every request for this path, or for what lies below it, until it is healed.
+    /// Strikes every request for this path or below it, until healed.
     pub fn ail_at(&self, path: impl Into<String>, fault: Fault) -> Ailment {
         let path = path.into();
         let is_below = move |request: &Request| {
@@ -332,31 +331,31 @@ impl Faults {
         self.ail(Endpoint::Any, is_below, fault)
     }
 
-    /// Strikes every request for time that touches this span, until it is healed.
+    /// Strikes every request for a span that touches this one, until healed.
     pub fn ail_in(&self, endpoint: Endpoint, from: DateTime<Utc>, to: DateTime<Utc>, fault: Fault) -> Ailment {
         let touches = move |request: &Request| span_asked(&request.json()).is_some_and(|[a, b]| a <= to && from <= b);
         self.ail(endpoint, touches, fault)
     }
 
-    /// Until it is healed the endpoint counts so many rows more than there are to show, in whatever touches this span.
-    /// Where several fit a query they add up.
+    /// Makes the endpoint count `by` rows more than exist, for every request that touches this span, until healed.
+    /// Several of these add up.
     pub fn count_unseen(&self, endpoint: Endpoint, by: i64, from: DateTime<Utc>, to: DateTime<Utc>) -> Ailment {
         self.miscount(endpoint, How::Unseen { by, from, to })
     }
 
-    /// Until it is healed the endpoint tells no total larger than this; the rows are all there.
+    /// Limits the endpoint's totals until healed. The rows stay complete.
     pub fn cap_total(&self, endpoint: Endpoint, most: i64) -> Ailment {
         self.miscount(endpoint, How::Capped(most))
     }
 
-    /// Asks for each request whether it is struck, by the ordinal that its endpoint counts from now on.
+    /// Decides for each request whether it is struck, by ordinals that count from now on.
     pub fn decide(&self, decide: impl Fn(Endpoint, u64, &Request) -> Option<Fault> + Send + 'static) {
         let mut state = locked(&self.0);
         state.ordinals.clear();
         state.decide = Some(Box::new(decide));
     }
 
-    /// Nothing is armed and nothing decided any more.
+    /// Removes all faults.
     pub fn clear(&self) {
         let mut state = locked(&self.0);
         state.armed.clear();
@@ -364,7 +363,7 @@ impl Faults {
         state.decide = None;
     }
 
-    /// How many requests have been struck so far.
+    /// The number of requests struck so far.
     pub fn struck(&self) -> usize {
         let struck: u64 = self.struck_by_kind().values().sum();
         usize::try_from(struck).unwrap_or(usize::MAX)
@@ -393,7 +392,7 @@ impl Faults {
         Ailment { faults: self.clone(), id }
     }
 
-    /// By how much the total of a query is off, and what it may be at most.
+    /// Returns how far a query's total is off, and its limit.
     pub(crate) fn totals(&self, endpoint: Endpoint, request: &Request, edges: EdgePolicy) -> (i64, Option<i64>) {
         miscount::totals(&locked(&self.0).miscounts, endpoint, request, edges)
     }

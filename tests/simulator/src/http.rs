@@ -1,5 +1,4 @@
-//! The little HTTP that all stand-ins share: whole requests in, whole replies out, and the ways in which a reply
-//! can go wrong on the wire.
+//! The HTTP server of all stand-ins: takes whole requests, sends whole replies, and simulates failures on the wire.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -18,16 +17,16 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Where nothing listens.
+/// An address at which nothing listens.
 pub const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// A request whose body has arrived in full.
+/// A request whose body has arrived completely.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: Method,
     /// As sent, still percent-encoded.
     pub path: String,
-    /// As sent, still percent-encoded; empty when there is none.
+    /// As sent, still percent-encoded. Empty if there is none.
     pub query: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -38,7 +37,7 @@ impl Request {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The decoded query parameters, repeated ones repeated.
+    /// The decoded query parameters, including repeated ones.
     pub fn parameters(&self) -> Vec<(String, String)> {
         form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
     }
@@ -48,24 +47,24 @@ impl Request {
         self.parameters().into_iter().rfind(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The body as JSON; null when it is none.
+    /// The body as JSON, or null.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// How much of a reply reaches the client.
+/// How much of a reply is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
     #[default]
     Whole,
-    /// So many bytes of the body, then the connection breaks; `Content-Length` has promised them all.
+    /// This many bytes of the body, then the connection breaks. `Content-Length` is that of the whole body.
     Cut(usize),
-    /// So many bytes of the body, then nothing; the connection stays open.
+    /// This many bytes of the body. The connection stays open.
     Stalled(usize),
-    /// Nothing: the connection breaks before the status line.
+    /// Nothing. The connection breaks before the status line.
     Lost,
-    /// Nothing, ever; the connection stays open.
+    /// Nothing. The connection stays open.
     Never,
 }
 
@@ -98,7 +97,7 @@ impl Reply {
     }
 }
 
-/// A server on loopback that ends, with all its connections, when it is dropped.
+/// A server on loopback. Dropping it ends all its connections.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -163,7 +162,7 @@ where
             deliver(reply).await
         }
     });
-    // A connection that ends badly is what half of the tests are about.
+    // Half of the tests break the connection on purpose.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }
 
@@ -181,7 +180,7 @@ async fn read(incoming: http::Request<Incoming>) -> io::Result<Request> {
 
 type WireBody = Either<Full<Bytes>, BoxBody<Bytes, io::Error>>;
 
-/// An error closes the connection without a status line: hyper has nothing to send.
+/// An error closes the connection without a status line, because hyper has nothing to send.
 async fn deliver(reply: Reply) -> io::Result<http::Response<WireBody>> {
     let promised = reply.body.len();
     let body = match reply.delivery {
@@ -211,7 +210,7 @@ fn stalled(body: &Bytes, kept: usize) -> BoxBody<Bytes, io::Error> {
 fn cut(body: &Bytes, kept: usize) -> BoxBody<Bytes, io::Error> {
     let frames = [Ok(Frame::data(body.slice(..kept.min(body.len()))))];
     let broken = stream::once(async {
-        // Lets the part before the break reach the client.
+        // Gives the first part time to reach the client.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         Err(io::Error::other("the body is cut"))
     });

@@ -1,4 +1,4 @@
-//! Lambda: the real binary as a child process, driven through the Runtime API; or, in a simulation, a future.
+//! Lambda: runs the real binary as a child process through the Runtime API, or, in a simulation, a future.
 
 mod process;
 mod runtime_api;
@@ -26,19 +26,19 @@ pub use within::{Begin, Container, Life};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Answer(Value),
-    /// The function answered with an error, or failed to start (then before any invocation).
+    /// The function answered with an error, or failed to start.
     Failed {
         error_type: String,
         error_message: String,
     },
     /// The process ended without an answer.
     Died(ExitStatus),
-    /// The deadline passed without an answer; the process was killed, as Lambda does.
+    /// The deadline passed without an answer. The process was killed, as Lambda does.
     TimedOut,
 }
 
 impl Outcome {
-    /// The answer, where there must be one.
+    /// Returns the answer, or panics if there is none.
     pub fn answer(self) -> Value {
         match self {
             Self::Answer(answer) => answer,
@@ -46,7 +46,7 @@ impl Outcome {
         }
     }
 
-    /// The error's type and message, where there must be one.
+    /// Returns the error's type and message, or panics if there is none.
     pub fn error(self) -> (String, String) {
         match self {
             Self::Failed { error_type, error_message } => (error_type, error_message),
@@ -55,14 +55,14 @@ impl Outcome {
     }
 }
 
-/// What a Lambda is to be started with.
+/// The setup of a Lambda function.
 #[derive(Debug, Clone)]
 pub struct LambdaBuilder {
     binary: PathBuf,
     variables: BTreeMap<String, String>,
-    /// How long after its deadline it is killed.
+    /// How long after its deadline the process is killed.
     grace: Duration,
-    /// As whose alias it is invoked, if as any's.
+    /// The alias of the invocation, if any.
     alias: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl LambdaBuilder {
         self
     }
 
-    /// Not killed at its deadline but so much later: to see what it does then of itself, as after a thaw.
+    /// Kills the process only this long after its deadline, to see what it does then by itself, as after a thaw.
     #[must_use]
     pub fn outliving_its_deadline(mut self, by: Duration) -> Self {
         self.grace = by;
@@ -96,7 +96,7 @@ impl LambdaBuilder {
         self
     }
 
-    /// A function whose process starts with the first invocation, and anew after it died.
+    /// A function whose process starts with the first invocation, and again after it died.
     pub fn start(self) -> Lambda {
         Lambda(Place::Process(Arc::new(Function {
             setup: self,
@@ -106,14 +106,14 @@ impl LambdaBuilder {
         })))
     }
 
-    /// The same within this process.
+    /// The same, as a future in this process.
     pub fn start_within(self, begin: Begin) -> Lambda {
         Lambda(Place::Within(Arc::new(Within::new(begin, self.grace, self.variables))))
     }
 }
 
-/// One execution environment: one process, one invocation at a time. Cheap to clone; the process is killed with the
-/// last clone.
+/// One execution environment: one process, one invocation at a time. Cheap to clone; dropping the last clone kills the
+/// process.
 #[derive(Clone)]
 pub struct Lambda(Place);
 
@@ -127,14 +127,13 @@ enum Place {
 struct Function {
     setup: LambdaBuilder,
     process: AsyncMutex<Option<Process>>,
-    /// Apart from the process, which an invocation keeps locked.
+    /// Separate from the process, which is locked during an invocation.
     child: Mutex<Option<Child>>,
     logs: Arc<Mutex<Vec<String>>>,
 }
 
 impl Lambda {
-    /// Hands over an event and waits for what becomes of it, at most until the deadline. Invocations of one Lambda
-    /// wait for each other.
+    /// Sends an event and waits for its outcome until the deadline. Invocations of one Lambda wait for each other.
     pub async fn invoke(&self, event: Value, deadline: Duration) -> Outcome {
         self.invoke_with(&event.to_string(), deadline).await
     }
@@ -170,7 +169,7 @@ impl Lambda {
         }
     }
 
-    /// SIGKILL, at once; the next invocation is a cold start. Can be called from a fault's hook.
+    /// Sends SIGKILL. The next invocation is a cold start. A fault's hook may call it.
     pub fn kill(&self) {
         match &self.0 {
             Place::Process(function) => function.signal("KILL"),
@@ -178,7 +177,7 @@ impl Lambda {
         }
     }
 
-    /// SIGSTOP, as between invocations; see [`Self::thaw`].
+    /// Sends SIGSTOP, as Lambda does between invocations; see [`Self::thaw`].
     pub fn freeze(&self) {
         match &self.0 {
             Place::Process(function) => function.signal("STOP"),
@@ -193,22 +192,22 @@ impl Lambda {
         }
     }
 
-    /// Its next run, or the one under way, dies when it has come so many steps further, each from one `await` to the
-    /// next; not if it ends before. Only within this process.
+    /// Lets the next run, or the present one, die after so many steps, each from one `await` to the next. Does nothing
+    /// if the run ends earlier. Only for a future in this process.
     pub fn die_after(&self, steps: u64) {
         if let Place::Within(within) = &self.0 {
             within.die_after(steps);
         }
     }
 
-    /// From now on its own clock differs from the world's. Only within this process.
+    /// Sets its clock apart from the world's. Only for a future in this process.
     pub fn set_clock_ahead(&self, by: TimeDelta) {
         if let Place::Within(within) = &self.0 {
             within.set_clock_ahead(by);
         }
     }
 
-    /// The lines of its standard output and standard error, of all its processes.
+    /// The lines of standard output and standard error of all its processes.
     pub fn logs(&self) -> Vec<String> {
         match &self.0 {
             Place::Process(function) => locked(&function.logs).clone(),
@@ -216,7 +215,7 @@ impl Lambda {
         }
     }
 
-    /// The process that runs now.
+    /// The id of the running process.
     pub fn pid(&self) -> Option<u32> {
         match &self.0 {
             Place::Process(function) => locked(&function.child).as_ref().and_then(Child::pid),

@@ -1,11 +1,11 @@
-//! The surroundings of the collector on loopback, each on its own port: the Incydr API, S3, Secrets Manager and the
-//! Lambda Runtime API. Test equipment: what is set up wrongly panics and says why.
+//! The collector's environment on loopback, each part on its own port: the Incydr API, S3, Secrets Manager and the
+//! Lambda Runtime API. Used in tests only: a wrong setup panics and says why.
 //!
-//! * [`world`]: what the tenant holds, as raw text
-//! * [`api`]: the Incydr API that serves it, [`fault`]: what can go wrong there
-//! * [`s3`]: a real store behind a proxy that logs and breaks things
-//! * [`secrets`], [`lambda`]: what AWS provides around the function
-//! * [`http`]: the little HTTP that they share; [`clock`]: the time that they go by
+//! * [`world`]: the tenant's records, as raw text
+//! * [`api`]: the Incydr API that serves them; [`fault`]: its faults
+//! * [`s3`]: a store behind a proxy that logs requests and injects faults
+//! * [`secrets`], [`lambda`]: the AWS services around the function
+//! * [`http`]: the HTTP server of all of them; [`clock`]: their clock
 #![allow(
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
@@ -39,16 +39,16 @@ pub use world::{
     Dataset, Late, Record, WorldHandle, actor_item, compact, member_text, text_at, with_member, without_members,
 };
 
-/// Name of the secret that holds the API client's credentials.
+/// The name of the secret with the API client's credentials.
 pub const SECRET_ID: &str = "incydr/api";
 
-/// What can be chosen at the start.
+/// The options at the start.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub seed: u64,
-    /// Where the built-in store keeps its files; without one, in a directory that goes with the simulator.
+    /// Where the built-in store keeps its files. None means a temporary directory.
     pub directory: Option<PathBuf>,
-    /// A store to use instead of the built-in one; each simulator has a bucket of its own there.
+    /// A store to use instead of the built-in one. Each simulator has its own bucket there.
     pub external_s3: Option<ExternalS3>,
     /// The API's port; 0 takes a free one.
     pub api_port: u16,
@@ -56,8 +56,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// A store outside of the process where `SIMULATOR_S3_ENDPOINT` names one (`SIMULATOR_S3_ACCESS_KEY`,
-    /// `SIMULATOR_S3_SECRET_KEY`), so that the same tests run against it; else the built-in one.
+    /// Uses the store that `SIMULATOR_S3_ENDPOINT` names (with `SIMULATOR_S3_ACCESS_KEY` and
+    /// `SIMULATOR_S3_SECRET_KEY`), so that the same tests run against it. Otherwise the built-in one.
     pub fn from_vars(seed: u64, variable: impl Fn(&str) -> Option<String>) -> Self {
         let external_s3 = variable("SIMULATOR_S3_ENDPOINT").map(|endpoint| ExternalS3 {
             endpoint,
@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// Everything, running; its parts are cheap to clone into a fault's hook.
+/// All parts, running. They are cheap to clone into a fault's hook.
 #[derive(Debug)]
 pub struct Simulator {
     pub world: WorldHandle,
@@ -80,7 +80,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A world that is empty but for its customer, the built-in store (or the one that [`Options::from_vars`] finds), everything in good health.
+    /// Starts with a world that has only its customer, the built-in store (or the one that [`Options::from_vars`]
+    /// finds), and no faults.
     pub async fn start(seed: u64) -> Self {
         let options = Options::from_vars(seed, |name| std::env::var(name).ok());
         Self::start_with(options).await.expect("loopback has free ports and the store answers")
@@ -101,7 +102,7 @@ impl Simulator {
         Ok(Self { world, api, faults, s3, secrets, bucket })
     }
 
-    /// The same without a socket, in time that is simulated: everything is called as a function.
+    /// The same without sockets and in simulated time: everything is called as a function.
     pub fn in_memory(seed: u64) -> Self {
         let (world, faults, behaviour) = (WorldHandle::new(seed), Faults::default(), Behaviour::default());
         let secret = json!({"client_id": behaviour.client_id, "client_secret": behaviour.client_secret});
@@ -115,17 +116,17 @@ impl Simulator {
         }
     }
 
-    /// The bucket for the records, which also holds the state unless a test has it otherwise.
+    /// The records' bucket, which also holds the state unless a test sets another.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// A function with the environment that it needs here; further settings are the test's.
+    /// A function with the environment that it needs here. Tests add further settings.
     pub fn lambda(&self, binary: &Path) -> LambdaBuilder {
         LambdaBuilder::new(binary, self.environment())
     }
 
-    /// What a deployed function would find in its environment, but for the Runtime API.
+    /// The environment of a deployed function, without the Runtime API.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let (access_key, secret_key) = self.s3.credentials();
         let variables = [
@@ -144,14 +145,14 @@ impl Simulator {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The records' lines below a prefix, of all objects in the order of their keys.
+    /// The lines of all objects below a prefix, in the order of their keys.
     pub async fn stored_lines(&self, prefix: &str) -> Vec<String> {
         let objects = self.s3.read_ndjson(&self.bucket, prefix).await;
         objects.into_iter().flat_map(|(_, lines)| lines).collect()
     }
 }
 
-/// A test that failed while it held a lock takes no other test down with it.
+/// Locks even if another test failed while it held the lock.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

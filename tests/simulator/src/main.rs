@@ -1,5 +1,5 @@
-//! Everything, standalone: for tests in other languages and for the demo. Prints one line of JSON that says where
-//! things are, and serves until its standard input closes or SIGTERM arrives.
+//! Runs the simulator by itself, for tests in other languages and for the demo. Prints the addresses as one line of
+//! JSON, and serves until its standard input closes or SIGTERM arrives.
 
 mod control;
 
@@ -63,13 +63,13 @@ async fn main() -> Result<(), Failure> {
         _ = terminated.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    // Takes the temporary directory away, which the exit would not.
+    // Removes the temporary directory, which `exit` would not.
     drop((control, simulator));
-    // A read of standard input can't be taken back: it would keep the runtime from ending.
+    // A pending read of standard input would keep the runtime from ending.
     std::process::exit(0)
 }
 
-/// Records of the last hour, all of them settled.
+/// Adds records of the last hour that are all older than the settle time.
 fn fill(simulator: &Simulator, arguments: &Arguments) {
     let now = Utc::now();
     let (from, to) = (now - TimeDelta::minutes(55), now - TimeDelta::minutes(6));
@@ -81,7 +81,7 @@ fn fill(simulator: &Simulator, arguments: &Arguments) {
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Failure> {
     let mut options = Options::from_vars(42, |name| std::env::var(name).ok());
-    // The guide is compared with over the lists that there really are.
+    // The comparison with the guide's function uses the real lists.
     options.behaviour.guide_lists = false;
     let mut arguments = Arguments { options, users: 25, cases: 12, audit: 500, file_events: 2_000 };
     while let Some(name) = given.next() {

@@ -1,4 +1,5 @@
-//! S3: a proxy that logs and breaks things, before a real store: s3s-fs in this process, or one outside of it.
+//! S3: a proxy that logs requests and injects faults, before a real store. That is s3s-fs in this process, or an
+//! external one.
 
 mod builtin;
 mod fault;
@@ -36,7 +37,7 @@ use crate::{
 use memory::Memory;
 use proxy::{Proxy, Store};
 
-/// A store outside of this process, spoken to by plain HTTP and by path.
+/// An external store, addressed by plain HTTP and by path.
 #[derive(Debug, Clone)]
 pub struct ExternalS3 {
     /// `http://host:port`.
@@ -51,7 +52,7 @@ pub struct Object {
     pub bytes: Bytes,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
-    /// `x-amz-meta-*`, without that prefix.
+    /// `x-amz-meta-*`, without the prefix.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -65,20 +66,20 @@ impl Object {
     }
 }
 
-/// What speaks to the store itself.
+/// Access to the store itself.
 #[derive(Debug, Clone)]
 enum Direct {
     Client(Box<Client>),
     Memory(Arc<Memory>),
 }
 
-/// The running store, shared: cheap to clone; it ends with its last clone.
+/// The running store. Cheap to clone; it ends with its last clone.
 #[derive(Debug, Clone)]
 pub struct S3 {
     proxy: Arc<Proxy>,
-    /// None where it is only called as a function.
+    /// None if it is only called as a function.
     server: Option<Arc<Server>>,
-    /// Speaks to the store itself, past the log and the faults.
+    /// Access to the store itself, without the log and the faults.
     direct: Direct,
     store: ExternalS3,
     pub faults: S3Faults,
@@ -88,7 +89,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// The built-in store, below a directory or in one that goes with it.
+    /// Starts the built-in store in a directory, or in a temporary one.
     pub(crate) async fn start_builtin(directory: Option<PathBuf>) -> io::Result<Self> {
         let builtin = builtin::Builtin::start(directory).await?;
         let store = builtin.store();
@@ -105,7 +106,7 @@ impl S3 {
         Ok(Self { proxy, server, direct, store, faults, directory: None, _builtin: None })
     }
 
-    /// A store that is nothing but a map, without a server: it is asked by [`S3::exchange`].
+    /// A store in memory, without a server. Requests go to [`S3::exchange`].
     pub(crate) fn in_memory() -> Self {
         let (faults, memory) = (S3Faults::default(), Arc::<Memory>::default());
         let proxy = Arc::new(Proxy::before(Store::Memory(memory.clone()), &faults));
@@ -118,17 +119,17 @@ impl S3 {
         Self { proxy, server: None, direct: Direct::Memory(memory), store, faults, directory: None, _builtin: None }
     }
 
-    /// One request, as if it had come over HTTP, in the words of [`Memory`].
+    /// Answers one request, as if it had come over HTTP, in the form of [`Memory`].
     pub async fn exchange(&self, request: Request) -> Reply {
         proxy::answer(self.proxy.clone(), request).await
     }
 
-    /// Where the collector is to find S3.
+    /// The endpoint for the collector.
     pub fn endpoint(&self) -> String {
         self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
     }
 
-    /// The access key and the secret key that the store takes.
+    /// The store's access key and secret key.
     pub fn credentials(&self) -> (String, String) {
         (self.store.access_key.clone(), self.store.secret_key.clone())
     }
@@ -137,7 +138,7 @@ impl S3 {
         self.directory.as_ref()
     }
 
-    /// Makes a bucket, unless it is there.
+    /// Creates a bucket unless it exists.
     pub async fn create_bucket(&self, bucket: &str) {
         let Direct::Client(client) = &self.direct else { return };
         if client.head_bucket().bucket(bucket).send().await.is_err() {
@@ -170,7 +171,7 @@ impl S3 {
         objects
     }
 
-    /// An object; none when the store has none under this key.
+    /// An object, or none if there is none under this key.
     pub async fn object(&self, bucket: &str, key: &str) -> Option<Object> {
         let client = match &self.direct {
             Direct::Client(client) => client,
@@ -192,13 +193,13 @@ impl S3 {
         })
     }
 
-    /// Every object below a prefix with its lines, gunzipped.
+    /// Every object below a prefix, with its gunzipped lines.
     pub async fn read_ndjson(&self, bucket: &str, prefix: &str) -> Vec<(String, Vec<String>)> {
         let objects = self.objects(bucket, prefix).await;
         objects.into_iter().map(|object| (object.key.clone(), object.lines())).collect()
     }
 
-    /// Writes past the log and the faults.
+    /// Writes without the log and the faults.
     pub async fn put_raw(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) {
         let client = match &self.direct {
             Direct::Client(client) => client,
@@ -208,7 +209,7 @@ impl S3 {
         client.put_object().bucket(bucket).key(key).body(body).send().await.expect("the store takes an object");
     }
 
-    /// Deletes past the log and the faults.
+    /// Deletes without the log and the faults.
     pub async fn delete_raw(&self, bucket: &str, key: &str) {
         let client = match &self.direct {
             Direct::Client(client) => client,
@@ -217,7 +218,7 @@ impl S3 {
         client.delete_object().bucket(bucket).key(key).send().await.expect("the store deletes an object");
     }
 
-    /// Every request through the proxy in the order of arrival, unanswered ones too.
+    /// Every request through the proxy in the order of arrival, including unanswered ones.
     pub fn requests(&self) -> Vec<S3Request> {
         locked(&self.proxy.log).clone()
     }
@@ -226,18 +227,18 @@ impl S3 {
         locked(&self.proxy.log).clear();
     }
 
-    /// The writes below a prefix that the store applied, answered or not.
+    /// The writes below a prefix that the store carried out, answered or not.
     pub fn writes_below(&self, prefix: &str) -> Vec<S3Request> {
         self.requests().into_iter().filter(|request| request.wrote() && request.key.starts_with(prefix)).collect()
     }
 
-    /// The keys below a prefix that were written more than once, or deleted: there must be none, ever.
+    /// The keys below a prefix that were written more than once or deleted. There must never be any.
     pub fn overwritten_or_deleted(&self, prefix: &str) -> Vec<String> {
         log::overwritten_or_deleted(&locked(&self.proxy.log), prefix)
     }
 }
 
-/// For an AWS client that speaks to a store.
+/// The HTTP client of an AWS client for a store.
 pub fn http_client() -> impl HttpClient + 'static {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }

@@ -19,15 +19,15 @@ pub enum SecretsFault {
     InternalServiceError,
     ResourceNotFound,
     ExpiredToken,
-    /// Never an answer; the connection stays open.
+    /// No answer. The connection stays open.
     Hang,
 }
 
-/// The running stand-in, shared: cheap to clone; it ends with its last clone.
+/// The running stand-in. Cheap to clone; it ends with its last clone.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     state: Arc<Mutex<Held>>,
-    /// None where it is only called as a function.
+    /// None if it is only called as a function.
     server: Option<Arc<Server>>,
 }
 
@@ -41,7 +41,7 @@ struct Held {
 }
 
 impl Secrets {
-    /// Holds one secret, under a name.
+    /// Starts with one secret of this name.
     pub async fn start(name: &str, value: String) -> io::Result<Self> {
         let secrets = Self::in_memory(name, value);
         let shared = secrets.state.clone();
@@ -49,18 +49,18 @@ impl Secrets {
         Ok(Self { server: Some(Arc::new(server)), ..secrets })
     }
 
-    /// Without a server: it is asked by [`Secrets::exchange`].
+    /// Without a server. Requests go to [`Secrets::exchange`].
     pub(crate) fn in_memory(name: &str, value: String) -> Self {
         let held = Held { name: name.to_owned(), value, version: 1, calls: 0, fault: None };
         Self { state: Arc::new(Mutex::new(held)), server: None }
     }
 
-    /// Nothing listens there where it is only called as a function.
+    /// An address at which nothing listens if it is only called as a function.
     pub fn endpoint(&self) -> String {
         self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), |server| server.url())
     }
 
-    /// One request, as if it had come over HTTP.
+    /// Answers one request, as if it had come over HTTP.
     pub fn exchange(&self, request: &Request) -> Reply {
         answer(&self.state, request)
     }
@@ -73,7 +73,7 @@ impl Secrets {
         arn(&locked(&self.state).name)
     }
 
-    /// Puts another value in its place; its `VersionId` changes.
+    /// Replaces the value. Its `VersionId` changes.
     pub fn set_secret(&self, value: impl Into<String>) {
         let mut held = locked(&self.state);
         held.value = value.into();
@@ -84,12 +84,12 @@ impl Secrets {
         version_id(locked(&self.state).version)
     }
 
-    /// How often the secret was asked for.
+    /// The number of requests for the secret.
     pub fn calls(&self) -> usize {
         locked(&self.state).calls
     }
 
-    /// Answers with this error from now on, or as usual again.
+    /// Answers with this error from now on. None ends that.
     pub fn fail(&self, fault: Option<SecretsFault>) {
         locked(&self.state).fault = fault;
     }

@@ -1,4 +1,4 @@
-//! What the tenant holds: the raw text of every record. Tests add to it, change it and read it while it is served.
+//! The tenant's records as raw text. Tests add, change and read them while they are served.
 
 mod any;
 mod dataset;
@@ -29,7 +29,7 @@ struct World {
     next_sequence: u64,
 }
 
-/// The records of one dataset, children of all parents together.
+/// The records of one dataset, including the children of all parents.
 #[derive(Debug, Default)]
 struct Held {
     records: Vec<Record>,
@@ -37,12 +37,12 @@ struct Held {
     asked: u64,
 }
 
-/// The world, shared: cheap to clone, every method takes effect at once.
+/// The world, shared. Cheap to clone; changes take effect at once.
 #[derive(Debug, Clone)]
 pub struct WorldHandle(Arc<Mutex<World>>);
 
 impl WorldHandle {
-    /// An empty world; what is added later follows from the seed.
+    /// An empty world. Later additions depend only on the seed.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(World {
             by_dataset: HashMap::new(),
@@ -56,7 +56,7 @@ impl WorldHandle {
         self.add(Dataset::FileEvents, spread(n, from, to), Generator::file_event)
     }
 
-    /// `n` audit events with `timestamp` spread over `[from, to)`; now and then two are alike in every byte.
+    /// `n` audit events with `timestamp` spread over `[from, to)`. Some pairs are equal in every byte.
     pub fn add_audit(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Record> {
         self.add(Dataset::Audit, spread(n, from, to), Generator::audit_event)
     }
@@ -66,12 +66,12 @@ impl WorldHandle {
         self.add(Dataset::Users, spread(n, now - TimeDelta::days(400), now), Generator::user)
     }
 
-    /// `n` cases with `updatedAt` spread over `[from, to)`, numbered on from the last.
+    /// `n` cases with `updatedAt` spread over `[from, to)`. Their numbers continue from the last.
     pub fn add_cases(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Record> {
         self.add(Dataset::Cases, spread(n, from, to), Generator::case)
     }
 
-    /// A record as the test writes it; its id and time are read from its text, whatever else is wrong with it.
+    /// Adds a record's text unchanged. Its id and time are read from the text, even if the rest of it is invalid.
     pub fn push_file_event(&self, raw: impl Into<String>) -> Arc<str> {
         self.push(Dataset::FileEvents, raw.into(), None)
     }
@@ -84,12 +84,12 @@ impl WorldHandle {
         self.push(Dataset::Users, raw.into(), None)
     }
 
-    /// A case's detail; the list shows it without `description` and `findings`.
+    /// Adds a case's detail. The list shows it without `description` and `findings`.
     pub fn push_case(&self, raw_detail: impl Into<String>) -> Arc<str> {
         self.push(Dataset::Cases, raw_detail.into(), None)
     }
 
-    /// A record with an id and a time that need not be in its text.
+    /// Adds a record with an id and a time that need not be in its text.
     pub fn push_raw(&self, dataset: Dataset, id: &str, time: DateTime<Utc>, raw: impl Into<String>) -> Arc<str> {
         locked(&self.0).push(dataset, Some(id.to_owned()), Some(time), raw.into(), None)
     }
@@ -98,12 +98,12 @@ impl WorldHandle {
         self.push_raw(Dataset::FileEvents, id, inserted, raw)
     }
 
-    /// A record that is there, with its time, but can't be seen yet.
+    /// Adds a record that stays hidden for a while, whatever its time.
     pub fn push_late(&self, dataset: Dataset, raw: impl Into<String>, late: Late) -> Arc<str> {
         self.push(dataset, raw.into(), Some(late))
     }
 
-    /// Hides the records with this id, or this very text.
+    /// Hides the records with this id or exactly this text.
     pub fn late(&self, dataset: Dataset, id_or_raw: &str, late: Late) {
         let mut world = locked(&self.0);
         let hidden = world.hidden(dataset, late);
@@ -137,7 +137,7 @@ impl WorldHandle {
         self.remove(Dataset::Users, id);
     }
 
-    /// Takes out every record with this id, or this very text.
+    /// Removes every record with this id or exactly this text.
     pub fn remove(&self, dataset: Dataset, id_or_raw: &str) {
         let mut world = locked(&self.0);
         world.held(dataset).records.retain(|record| &*record.id != id_or_raw && &*record.raw != id_or_raw);
@@ -147,7 +147,7 @@ impl WorldHandle {
         locked(&self.0).held(dataset).records.clear();
     }
 
-    /// Every file event, hidden ones too, in the order in which they were added.
+    /// Every file event in the order of addition, including hidden ones.
     pub fn file_events(&self) -> Vec<Record> {
         self.all(Dataset::FileEvents)
     }
@@ -169,7 +169,7 @@ impl WorldHandle {
         locked(&self.0).held(dataset).records.clone()
     }
 
-    /// What a request sees now; asking counts as a request for [`Late::Requests`].
+    /// The records that a request sees now. Counts as a request for [`Late::Requests`].
     pub(crate) fn visible(&self, dataset: Dataset) -> Vec<Record> {
         let mut world = locked(&self.0);
         let held = world.held(dataset);
@@ -178,7 +178,7 @@ impl WorldHandle {
         held.records.iter().filter(|record| record.shows(now, held.asked)).cloned().collect()
     }
 
-    /// Whether a request sees the record; asking counts for nothing.
+    /// Whether a request sees the record. Doesn't count as a request.
     pub(crate) fn shows(&self, dataset: Dataset, id: &str) -> bool {
         let mut world = locked(&self.0);
         let held = world.held(dataset);
@@ -263,7 +263,7 @@ impl World {
         record.raw.clone()
     }
 
-    /// Requests are counted from now on.
+    /// Counts requests from now on.
     fn hidden(&mut self, dataset: Dataset, late: Late) -> Late {
         match late {
             Late::Requests(more) => Late::Requests(self.held(dataset).asked + more),

@@ -1,4 +1,4 @@
-//! The simulated API against what the reference says of the real one.
+//! The simulated API compared with what the reference says about the real one.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;

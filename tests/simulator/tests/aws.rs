@@ -99,7 +99,7 @@ async fn a_wrong_secret_key_is_refused() {
 #[tokio::test]
 async fn a_secret_has_a_new_version_once_it_changes() {
     let simulator = Simulator::start(1).await;
-    // There is no TLS to speak to it, but the client wants one.
+    // There is no TLS here, but the client needs a TLS provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ask = async |id: &str| {
         let request = reqwest::Client::new().post(simulator.secrets.endpoint());
@@ -115,7 +115,7 @@ async fn a_secret_has_a_new_version_once_it_changes() {
     assert_eq!(simulator.secrets.calls(), 3);
 }
 
-/// A bootstrap in bash: does for each event what its `do` says.
+/// A bootstrap in bash that does for each event what its `do` says.
 const BOOTSTRAP: &str = r#"#!/bin/bash
 exchange() {
   exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API#*:}"

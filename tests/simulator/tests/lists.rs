@@ -1,4 +1,4 @@
-//! The simulated API's lists, as far as the vendor's SDK can't see: caps, faults, changes, the guide's dialect.
+//! The simulated API's lists, as far as the vendor's SDK doesn't show them: caps, faults, changes, the guide's dialect.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Client, an_hour, everything};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Late, Simulator, with_member};
 
-/// Each list that has pages: where it is, what adds to it, and its page parameter's first value.
+/// Each paged list: its path, its dataset, its array's member, and its first page number.
 const PAGED: [(&str, Dataset, &str, usize); 12] = [
     ("/v1/users?pageSize=1000&page=", Dataset::Users, "users", 1),
     ("/v1/cases?pgSize=1000&pgNum=", Dataset::Cases, "cases", 1),

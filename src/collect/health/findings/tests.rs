@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,12 +8,12 @@ const NOW: &str = "2026-11-22T10:00:00Z";
 
 fn rules() -> Rules {
     let now = Millis::parse(NOW).expect("a time");
-    Rules { now, stale: 30 * DAY, silence: 30 * DAY, minimum_version: None }
+    Rules { now, stale: TimeDelta::days(30), silence: TimeDelta::days(30), minimum_version: None }
 }
 
 /// So many days before now.
 fn ago(days: i64) -> String {
-    (rules().now - days * DAY).to_string()
+    (rules().now - TimeDelta::days(days)).to_string()
 }
 
 /// An agent that nothing is wrong with, but for these fields.

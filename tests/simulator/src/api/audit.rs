@@ -88,7 +88,7 @@ pub(super) fn in_span(
     from.is_none_or(|from| edges.not_before(time, from)) && to.is_none_or(|to| edges.not_after(time, to))
 }
 
-/// Each filter is a list of which one must fit; null is no filter.
+/// Each filter is a list; one of its items must match. Null means no filter.
 fn passes(event: &Record, body: &Value) -> bool {
     let filter = |name: &str, fits: &dyn Fn(&Value, &str) -> bool| {
         let Some(wanted) = body[name].as_array() else {
@@ -101,14 +101,14 @@ fn passes(event: &Record, body: &Value) -> bool {
         && filter("actorNames", &member("actorName"))
         && filter("eventTypes", &member("type$"))
         && filter("userTypes", &member("actorType"))
-        // Several addresses may stand in one string.
+        // One string may contain several addresses.
         && filter("actorIpAddresses", &|event, wanted| {
             event["actorIpAddress"].as_str().is_some_and(|text| text.split(", ").any(|address| address == wanted))
         })
         && filter("resourceIds", &|event, wanted| names_resource(event, wanted))
 }
 
-/// Which members hold a resource's id depends on the event's type.
+/// The member that contains a resource's id depends on the event's type.
 fn names_resource(event: &Value, wanted: &str) -> bool {
     let members = event.as_object().into_iter().flatten();
     members.into_iter().any(|(name, value)| name.ends_with("Id") && name != "actorId" && value == wanted)

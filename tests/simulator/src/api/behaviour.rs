@@ -1,4 +1,4 @@
-//! What can be set about the API.
+//! The settings of the simulated API.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::EdgePolicy;
 
-/// How `nextPgToken` says that there is no further page.
+/// How the last page marks that there is no next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenEnd {
     Null,
@@ -14,17 +14,17 @@ pub enum TokenEnd {
     Empty,
 }
 
-/// What `on_or_after` and `before` of a list of sessions look at.
+/// The member that `on_or_after` and `before` of a list of sessions compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionFilter {
     BeginTime,
     EndTime,
     LastUpdated,
-    /// They are ignored.
+    /// The parameters are ignored.
     Nothing,
 }
 
-/// What can be set about the API; see [`Api::change`](super::Api::change).
+/// The settings of the API; see [`Api::change`](super::Api::change).
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each off or on")]
 pub struct Behaviour {
@@ -37,9 +37,9 @@ pub struct Behaviour {
     pub sign_ins_are_audited: bool,
     /// Answers to clients that accept gzip are gzipped.
     pub gzip: bool,
-    /// Each so many bytes are a member of their own, as of a server that flushes.
+    /// Gzips each so many bytes as a member of their own, like a server that flushes.
     pub gzip_member: Option<usize>,
-    /// What the answer calls it.
+    /// The value of the `Content-Encoding` header.
     pub gzip_name: &'static str,
     /// How far the API's clock is ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
     pub clock_offset: TimeDelta,
@@ -47,21 +47,21 @@ pub struct Behaviour {
     pub token_end: TokenEnd,
     /// `beginTime` (SDK, `sessions/client.py`).
     pub session_filter: SessionFilter,
-    /// A last page that is full has a token too, which leads to an empty page.
+    /// Gives a full last page a token too, which leads to an empty page.
     pub token_after_full_page: bool,
-    /// No page of any list has more rows, whatever was asked for; pages are numbered by this size then.
+    /// Limits the rows of every page, whatever the request asks for. Pages are numbered by this size.
     pub page_cap: Option<usize>,
     pub latency: Duration,
-    /// Over any 60 seconds; the vendor allows a tenant 120.
+    /// Limits the requests in any 60 seconds. The vendor allows a tenant 120.
     pub requests_per_minute: Option<usize>,
-    /// Whether the endpoints that only the guide prints are there.
+    /// Whether the endpoints exist that only the guide prints.
     pub guide_endpoints: bool,
     /// Whether, with these, `GET /v1/users` and `GET /v1/cases` without a page's number speak the guide's dialect:
     /// `pageToken` and `nextPageToken`, no total. The real ones ignore the token.
     pub guide_lists: bool,
-    /// The guide's dialect says `next_page_token`.
+    /// Names the member `next_page_token` in the guide's dialect.
     pub guide_snake_case: bool,
-    /// The guide's search for file events puts `nextPageToken` under `file_events`.
+    /// Puts `nextPageToken` into an object `file_events` in the guide's search.
     pub guide_nested_token: bool,
 }
 

@@ -13,10 +13,10 @@ use crate::{
     world::{Dataset, Record, WorldHandle, text_at, without_members},
 };
 
-/// A larger page is cut to this (py42 sends 500).
+/// A larger page size is cut to this (py42 sends 500).
 const MAX_PAGE: usize = 500;
 
-/// What only a case's detail has.
+/// The members that only a case's detail has.
 const DETAILS: [&str; 2] = ["description", "findings"];
 
 /// `GET` of one file event of a case.
@@ -36,7 +36,7 @@ pub(super) fn list(world: &WorldHandle, request: &Request, edges: EdgePolicy, tw
     Reply::json(200, format!(r#"{{"cases":[{items}],"totalCount":{}}}"#, twist.total(rows.len())))
 }
 
-/// Every case that fits the filters, in the order that is asked for.
+/// Returns every case that the filters match, in the requested order.
 pub(super) fn rows(
     world: &WorldHandle,
     request: &Request,
@@ -50,12 +50,12 @@ pub(super) fn rows(
     Ok(rows)
 }
 
-/// A case as the list shows it.
+/// A case in the form of the list.
 pub(super) fn item(case: &Record) -> String {
     without_members(&case.raw, &DETAILS)
 }
 
-/// `GET /v1/cases/{number}`: the whole record; 404 for a number that isn't there.
+/// `GET /v1/cases/{number}`: the whole record, or 404.
 pub(super) fn detail(world: &WorldHandle, request: &Request) -> Reply {
     let number = number_in(&request.path).unwrap_or_default();
     let case = world.visible(Dataset::Cases).into_iter().find(|case| *case.id == *number);
@@ -119,7 +119,7 @@ fn sort(rows: &mut [Record], request: &Request) {
     }
 }
 
-/// A case's file event as the list shows it (SDK, `cases/models.py`, `FileEvent`).
+/// A case's file event in the form of the list (SDK, `cases/models.py`, `FileEvent`).
 pub(super) fn event_summary(event: &Record) -> String {
     let id = json!(&*event.id).to_string();
     let text = |path: &[&str]| text_at(&event.raw, path).unwrap_or("null");

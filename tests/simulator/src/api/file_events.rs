@@ -17,10 +17,10 @@ use crate::{
 
 const MAX_PAGE: u64 = 10_000;
 
-/// Without a token no more rows than these can be reached; what lies beyond is left out in silence.
+/// Without a token only this many rows can be reached. The rest is left out silently.
 const NUMBERED_ROWS: usize = 10_000;
 
-/// Which record a token stands for, where several share the id: the one after which it was issued.
+/// The record after which a token was issued. Needed if several records have the same id.
 #[derive(Debug, Default)]
 pub(super) struct PageTokens(Mutex<HashMap<String, u64>>);
 
@@ -68,7 +68,7 @@ pub(super) fn search(
     answer(page, total, &next(page.last().filter(|_| more), tokens, behaviour))
 }
 
-/// The member `nextPgToken`: the id of the page's last event, or whatever marks the end.
+/// The member `nextPgToken`: the id of the page's last event, or the mark of the end.
 fn next(last: Option<&Record>, tokens: &PageTokens, behaviour: &Behaviour) -> String {
     let Some(last) = last else {
         return match behaviour.token_end {
@@ -136,7 +136,7 @@ impl Sorting {
     }
 }
 
-/// Numbers by value, everything else by its text; what isn't there comes last.
+/// Compares numbers by value and everything else as text. Missing values come last.
 fn by_value(a: &Record, b: &Record, term: &str) -> Ordering {
     let value = |event: &Record| {
         let mut found = Vec::new();

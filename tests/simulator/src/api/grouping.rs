@@ -19,7 +19,7 @@ use crate::{
 /// SDK, `GroupingEventQuery.maximum_size`; without one, 1,000.
 const MAX_GROUPS: u64 = 10_000;
 
-/// How many events have each value of a term, the most frequent first; a query without groups finds all.
+/// Counts the events by value of a term, most frequent first. A query without groups matches all.
 pub(super) fn answer(world: &WorldHandle, request: &Request, at: Circumstances) -> Result<Reply, Reply> {
     let body = request.json();
     let term = body["groupingTerm"].as_str().filter(|term| !term.is_empty());

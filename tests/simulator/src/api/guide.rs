@@ -1,5 +1,6 @@
-//! What only the Google `SecOps` guide prints: endpoints that the real API doesn't have, and a way of paging that it
-//! ignores. They are here so that the guide's function can be compared with. `pageToken` is a row number.
+//! Endpoints that only the Google `SecOps` guide prints and the real API doesn't have, and a way of paging that the
+//! real API ignores. They exist here so that the collector can be compared with the guide's function. `pageToken` is a
+//! row number.
 
 use super::{
     Behaviour, audit, cases,
@@ -13,10 +14,10 @@ use crate::{
     world::{Dataset, Record, WorldHandle},
 };
 
-/// Users and cases are never more than this (py42 sends 500).
+/// The greatest page of users and cases (py42 sends 500).
 const MAX_LIST: usize = 500;
 
-/// How an answer says that there is a further page.
+/// How an answer names the next page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect {
     member: &'static str,
@@ -30,7 +31,7 @@ impl Dialect {
     }
 }
 
-/// Whether a list's request is in the guide's dialect: it names no page by its number.
+/// Whether a list's request is in the guide's dialect: it has no page number.
 pub(super) fn is_meant(behaviour: &Behaviour, request: &Request, page: &str) -> bool {
     behaviour.guide_endpoints && behaviour.guide_lists && request.parameter(page).is_none()
 }
@@ -73,7 +74,7 @@ pub(super) fn audit(
     Ok(answer("events", &rows, |event| event.raw.to_string(), start, twist.size(size), dialect))
 }
 
-/// `POST /v2/file-events/search` with `pageSize` and `pageToken` in the body; a query without groups finds all.
+/// `POST /v2/file-events/search` with `pageSize` and `pageToken` in the body. A query without groups matches all.
 pub(super) fn file_events(
     world: &WorldHandle,
     request: &Request,

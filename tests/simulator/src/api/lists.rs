@@ -1,4 +1,4 @@
-//! The lists that differ in names and limits only (paths and parameters: SDK, each endpoint's `client.py`).
+//! The lists that differ only in names and limits (paths and parameters: SDK, each endpoint's `client.py`).
 
 mod filter;
 mod table;
@@ -21,15 +21,15 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pages {
     page: &'static str,
-    /// The first page's number; what is below counts as it.
+    /// The number of the first page. Lower numbers mean the same page.
     first: usize,
     size: &'static str,
     default: usize,
-    /// A larger page is cut to this.
+    /// A larger page size is cut to this.
     max: usize,
 }
 
-/// What an answer tells beside its rows.
+/// The members of an answer besides its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
     Nothing,
@@ -38,8 +38,8 @@ pub(super) enum Tells {
     Page,
 }
 
-/// The parameters that order a list, and the member that each key means. Without a key the first is meant; the empty
-/// member is the order in which the records came.
+/// The parameters that sort a list, and the member for each key. Without a key the first is meant. An empty member is
+/// the order in which the records were added.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sort {
     key: &'static str,
@@ -47,7 +47,7 @@ pub(super) struct Sort {
     members: &'static [(&'static str, &'static str)],
 }
 
-/// `GET` of one of [`LISTS`]; none for another endpoint.
+/// Answers a `GET` of one of [`LISTS`]. None for another endpoint.
 pub(super) fn answer(
     world: &WorldHandle,
     endpoint: Endpoint,
@@ -76,7 +76,7 @@ impl List {
         Ok(self.envelope(shown, twist.total(rows.len()), number, size))
     }
 
-    /// All records; of a path with an id those that are its record's, and 404 where that isn't there.
+    /// Returns all records. For a path with an id, those of its record, or 404 if that doesn't exist.
     fn rows(&self, world: &WorldHandle, request: &Request) -> Result<Vec<Record>, Reply> {
         let id = route::placeholders(self.path, &request.path).unwrap_or_default().concat();
         let owners = self.owner.map(|(owners, _)| owners).or(self.dataset.parent());

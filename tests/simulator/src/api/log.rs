@@ -1,4 +1,4 @@
-//! What was asked of the API.
+//! The log of the API's requests.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -15,10 +15,10 @@ pub struct ApiRequest {
     pub path: String,
     pub query: String,
     pub body: String,
-    /// None while it is unanswered, 0 where the connection broke instead.
+    /// None while it is unanswered; 0 if the connection broke.
     pub status: Option<u16>,
     pub user_agent: String,
-    /// Whether there was an `Authorization` header; never what it held.
+    /// Whether there was an `Authorization` header. Its value is never logged.
     pub authorization_present: bool,
     pub accept_encoding: String,
     pub at: DateTime<Utc>,
@@ -26,16 +26,16 @@ pub struct ApiRequest {
 }
 
 impl ApiRequest {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON, or null.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
-/// Logs a request on arrival; the answer is the place of its entry.
+/// Logs a request on arrival. Returns the index of its entry.
 pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request: &Request) -> usize {
     let header = |name| request.header(name).unwrap_or_default().to_owned();
-    // The form of a sign-in may hold the secret.
+    // The form of a sign-in may contain the secret, so it isn't logged.
     let body = if endpoint == Endpoint::SignIn { "".into() } else { String::from_utf8_lossy(&request.body) };
     let entry = ApiRequest {
         endpoint,
@@ -56,7 +56,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
 }
 
 pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16) {
-    // A log that was cleared meanwhile has no such entry.
+    // The log may have been cleared meanwhile.
     if let Some(entry) = locked(log).get_mut(entry) {
         (entry.status, entry.answered_at) = (Some(status), Some(clock::now()));
     }

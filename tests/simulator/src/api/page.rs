@@ -1,4 +1,4 @@
-//! What the endpoints' pages have in common.
+//! Common to the pages of all endpoints.
 
 use std::cmp::Ordering;
 
@@ -11,16 +11,16 @@ use crate::{
     world::Record,
 };
 
-/// A page that is not quite as asked for.
+/// A page that differs from the requested one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Twist {
-    /// Offset paging starts so many rows further on.
+    /// Offset paging starts this many rows later.
     pub(crate) shift: i64,
     pub(crate) order: Option<Order>,
     pub(crate) total_off: i64,
-    /// No total is larger.
+    /// Limit for every total.
     pub(crate) total_cap: Option<i64>,
-    /// No page has more rows.
+    /// Limit for the rows of a page.
     pub(crate) cap: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Twist {
         self.total_cap.map_or(total, |cap| total.min(cap))
     }
 
-    /// Brings the rows into an order by cursor time, if there is to be one.
+    /// Sorts the rows by cursor time, if an order is set.
     pub(crate) fn arrange(self, rows: &mut [Record]) {
         match self.order {
             None => {}
@@ -45,12 +45,12 @@ impl Twist {
         }
     }
 
-    /// How many rows a page has where so many were asked for.
+    /// Returns how many rows a page has if so many were requested.
     pub(crate) fn size(self, asked: usize) -> usize {
         self.cap.map_or(asked, |cap| asked.min(cap))
     }
 
-    /// The rows of a page, the first being 0.
+    /// Returns the rows of a page. The first page is 0.
     pub(crate) fn page(self, rows: &[Record], page: usize, size: usize) -> &[Record] {
         let start = page.saturating_mul(size);
         let start = i64::try_from(start).unwrap_or(i64::MAX).saturating_add(self.shift).max(0);
@@ -63,7 +63,7 @@ pub(crate) fn newest_first(rows: &mut [Record]) {
     rows.sort_by_key(|record| std::cmp::Reverse((record.time, record.sequence())));
 }
 
-/// Numbers by value, times by instant, other text as it stands; what isn't there comes last.
+/// Compares numbers by value, times by instant, other text by its characters. Missing values come last.
 pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
@@ -78,13 +78,13 @@ pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-/// The records' own texts in a JSON array.
+/// The records' texts in a JSON array.
 pub(crate) fn array(rows: &[Record]) -> String {
     let texts: Vec<&str> = rows.iter().map(|record| &*record.raw).collect();
     format!("[{}]", texts.join(","))
 }
 
-/// A query parameter that is a number; 400 where it is none.
+/// Parses a query parameter as a number, or returns 400.
 pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<usize, Reply> {
     let Some(text) = request.parameter(name) else {
         return Ok(default);
@@ -92,7 +92,7 @@ pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<us
     text.parse().map_err(|_| problem(400, &format!("{name} must be a number"), request))
 }
 
-/// An error in the form that Spring gives it (py42, tests).
+/// An error in Spring's form (py42, tests).
 pub(crate) fn problem(status: u16, message: &str, request: &Request) -> Reply {
     let timestamp = clock::now().timestamp_millis();
     let body = json!({"timestamp": timestamp, "status": status, "error": message, "path": request.path});

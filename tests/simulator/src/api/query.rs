@@ -11,7 +11,7 @@ const MAX_FILTERS: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) enum Node {
-    /// All of them, or any.
+    /// All must match; below, any must.
     All(Vec<Node>),
     Any(Vec<Node>),
     Filter(Filter),
@@ -40,14 +40,15 @@ enum Operator {
     WithinTheLast,
 }
 
-/// What a query compares with besides the record.
+/// The settings and the time that a query depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances {
     pub(crate) edges: EdgePolicy,
     pub(crate) now: DateTime<Utc>,
 }
 
-/// The ends of the span that a search for file events or in the audit log asks for, by its body, where it names both.
+/// Returns the ends of the span that a search for file events or in the audit log asks for. None if the body doesn't
+/// have both.
 pub fn span_asked(body: &Value) -> Option<[DateTime<Utc>; 2]> {
     if let Some(range) = body["dateRange"].as_object() {
         let end = |name| time::from_epoch_seconds(range.get(name)?.as_f64()?);
@@ -62,7 +63,7 @@ pub fn span_asked(body: &Value) -> Option<[DateTime<Utc>; 2]> {
     Some([end("ON_OR_AFTER")?, end("ON_OR_BEFORE")?])
 }
 
-/// A query's `groupClause` and `groups`; a sentence where they are wrong.
+/// Parses a query's `groupClause` and `groups`. The error is a sentence.
 pub(crate) fn parse(query: &Value) -> Result<Node, String> {
     let groups = query["groups"].as_array().filter(|groups| !groups.is_empty());
     let groups = groups.ok_or("groups must hold at least one group")?;
@@ -128,7 +129,7 @@ fn operator(name: &str) -> Option<Operator> {
     })
 }
 
-/// A value as a filter writes it: strings without quotes, numbers and booleans as text.
+/// A value in the form of a filter: strings without quotes, numbers and booleans as text.
 pub(crate) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -145,7 +146,7 @@ impl Node {
 
 impl Filter {
     fn accepts(&self, record: &Record, at: Circumstances) -> bool {
-        // The two terms of nearly every query are known without parsing the record.
+        // The two terms that nearly every query uses need no parsing of the record.
         match self.term.as_str() {
             "event.inserted" => return self.accepts_time(Some(record.time), at),
             "event.id" => return self.accepts_texts(&[record.id.to_string()]),
@@ -195,7 +196,7 @@ impl Filter {
         values.into_iter().any(|value| at.edges.cut(value) == at.edges.cut(time))
     }
 
-    /// Of a list any element counts.
+    /// A list matches if any element does.
     fn accepts_texts(&self, found: &[String]) -> bool {
         let equal = || found.iter().any(|value| self.values.contains(value));
         let compared = |wanted| {
@@ -215,7 +216,7 @@ impl Filter {
     }
 }
 
-/// Every value at a dotted term, through lists, nulls left out.
+/// Collects every value at a dotted term, through lists, without nulls.
 pub(crate) fn values_at<'a>(value: &'a Value, term: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Null => {}

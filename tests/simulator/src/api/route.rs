@@ -1,11 +1,11 @@
-//! Which endpoint a request is for.
+//! Finds the endpoint of a request.
 
 use percent_encoding::percent_decode_str;
 
 use super::{cases, lists::LISTS, rules, sessions, writes};
 use crate::{fault::Endpoint, http::Request};
 
-/// What isn't one of the lists; `{}` stands for an id.
+/// The paths that aren't lists. `{}` is an id.
 const OTHERS: [(&str, &str, Endpoint); 13] = [
     ("POST", "/v1/oauth", Endpoint::SignIn),
     ("GET", "/v1/customer", Endpoint::Customer),
@@ -40,7 +40,7 @@ pub(super) fn endpoint_of(request: &Request, guide_endpoints: bool) -> Endpoint 
     found.map_or(Endpoint::Unknown, |(_, _, endpoint)| endpoint)
 }
 
-/// What stands in the path where the pattern has `{}`, decoded; None for another path.
+/// Returns the decoded parts of the path where the pattern has `{}`. None if the path doesn't match.
 pub(super) fn placeholders(pattern: &str, path: &str) -> Option<Vec<String>> {
     let (pattern, path) = (pattern.split('/'), path.split('/'));
     if pattern.clone().count() != path.clone().count() {

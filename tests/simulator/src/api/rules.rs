@@ -10,10 +10,10 @@ use crate::{
 
 pub(super) const USERS: &str = "/v2/alert-rules/{}/users";
 
-/// All at once; 400 for a rule without a username filter.
+/// All users in one answer, or 400 for a rule without a username filter.
 pub(super) fn users(world: &WorldHandle, request: &Request) -> Result<Reply, Reply> {
     let id = route::placeholders(USERS, &request.path).unwrap_or_default().concat();
-    // Who asks for its users doesn't ask for the rules.
+    // A request for the users doesn't count as one for the rules.
     let rule = world.all(Dataset::AlertRules).into_iter().find(|rule| *rule.id == *id);
     let rule = rule.filter(|rule| world.shows(Dataset::AlertRules, &rule.id));
     let rule = rule.ok_or_else(|| page::not_found(request))?;

@@ -15,11 +15,11 @@ use crate::{
 pub(super) const DETAIL: &str = "/v1/sessions/{}";
 pub(super) const EVENTS: &str = "/v1/sessions/{}/events";
 
-/// A page of another size is refused (SDK: "between 1 and 50 inclusive").
+/// A greater page size is refused (SDK: "between 1 and 50 inclusive").
 const MAX_PAGE: usize = 50;
 
-/// `GET /v1/sessions`: those that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`, the
-/// last to end first. Filters by severity, rule and the like are ignored.
+/// `GET /v1/sessions`: sessions that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`,
+/// latest end first. Filters by severity, rule and the like are ignored.
 pub(super) fn list(world: &WorldHandle, request: &Request, by: SessionFilter, twist: Twist) -> Result<Reply, Reply> {
     let page = page::number(request, "page_number", 0)?;
     let size = page::number(request, "page_size", MAX_PAGE)?;
@@ -41,7 +41,7 @@ pub(super) fn detail(world: &WorldHandle, request: &Request) -> Result<Reply, Re
     session.map(|session| Reply::json(200, session.raw.to_string())).ok_or_else(|| page::not_found(request))
 }
 
-/// `GET /v1/sessions/{id}/events`: all at once.
+/// `GET /v1/sessions/{id}/events`: all in one answer.
 pub(super) fn events(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
     let id = route::placeholders(EVENTS, &request.path).unwrap_or_default().concat();
     if !world.shows(Dataset::Sessions, &id) {
@@ -86,14 +86,14 @@ pub(super) fn filter(rows: &mut Vec<Record>, request: &Request, by: SessionFilte
     Ok(())
 }
 
-/// The newest of its states.
+/// The session's newest state.
 fn current(session: &Record) -> String {
     let states = session.fields()["states"].as_array();
     let newest = states.into_iter().flatten().max_by_key(|state| state["sourceTimestamp"].as_i64());
     newest.and_then(|newest| newest["state"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// By the end, or by the latest score.
+/// Sorts by end, or by the latest score.
 fn sort(rows: &mut [Record], request: &Request) {
     let by_score = request.parameter("order_by").as_deref() == Some("score");
     rows.sort_by_cached_key(|session| {

@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    /// Each token that is valid, and until when.
+    /// Each valid token, and its end.
     valid: Mutex<HashMap<String, Instant>>,
     issued: Mutex<usize>,
 }
@@ -39,7 +39,7 @@ impl Tokens {
         token.is_some_and(|token| locked(&self.valid).get(token).is_some_and(|until| Instant::now() < *until))
     }
 
-    /// A token that no other equals, in the form of a JWT whose payload has the claim `tenantUid`.
+    /// Issues a unique token in the form of a JWT whose payload has the claim `tenantUid`.
     fn issue(&self, tenant: &str, lifetime: Duration) -> String {
         let number = {
             let mut issued = locked(&self.issued);

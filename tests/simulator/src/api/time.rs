@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// How precisely the server compares times. The vendor's own clients count on no more than milliseconds
+/// The precision with which the server compares times. The vendor's own clients rely on no more than milliseconds
 /// (XSOAR, `CODE42_DATETIME_ACCURACY`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -10,7 +10,7 @@ pub enum Precision {
     Seconds,
 }
 
-/// What the server makes of the ends of a span; bounds and records are cut alike before they are compared.
+/// How the server compares with the ends of a span. Ends and records are cut alike before they are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgePolicy {
     pub precision: Precision,
@@ -43,7 +43,7 @@ impl EdgePolicy {
     }
 }
 
-/// RFC 3339, or a day.
+/// Parses RFC 3339 or a date.
 pub(crate) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let day = || format!("{text}T00:00:00Z");
     let time = DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_rfc3339(&day()));

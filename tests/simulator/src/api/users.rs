@@ -6,11 +6,11 @@ use crate::{
     world::{Dataset, Record, WorldHandle},
 };
 
-/// A larger page is cut to this (py42 sends 500).
+/// A larger page size is cut to this (py42 sends 500).
 const MAX_PAGE: usize = 500;
 
-/// Takes `active`, `blocked`, `username` (exact), `page` (0 is 1) and `pageSize`; anything else is ignored, above
-/// all `pageToken`.
+/// Accepts `active`, `blocked`, `username` (exact), `page` (0 means 1) and `pageSize`. Ignores everything else, in
+/// particular `pageToken`.
 pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Reply {
     let (page, size) = match (page::number(request, "page", 1), page::number(request, "pageSize", 100)) {
         (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
@@ -24,7 +24,7 @@ pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Repl
     Reply::json(200, format!(r#"{{"users":{users},"totalCount":{}}}"#, twist.total(rows.len())))
 }
 
-/// Every user that fits the filters.
+/// Returns every user that the filters match.
 pub(super) fn rows(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Vec<Record>, Reply> {
     let mut rows = world.visible(Dataset::Users);
     for flag in ["active", "blocked"] {

@@ -1,5 +1,5 @@
-//! What changes something, and the single records that are read before and after (`OpenAPI`; SDK, each endpoint's
-//! `client.py`). What the `OpenAPI` says is refused is refused, with the same words.
+//! The writes, and the single records that are read before and after them (`OpenAPI`; SDK, each endpoint's
+//! `client.py`). Refuses what the `OpenAPI` refuses, in the same words.
 
 mod cases;
 mod people;
@@ -15,7 +15,7 @@ use crate::{
     world::{Dataset, Record, WorldHandle},
 };
 
-/// What stands in the path where the pattern has `{}`.
+/// The parts of the path where the pattern has `{}`.
 type Ids<'a> = &'a [String];
 type Answered = Result<Reply, Reply>;
 type Handler = fn(&WorldHandle, &Request, Ids<'_>) -> Answered;
@@ -89,7 +89,7 @@ fn refused(body: &Value) -> Reply {
     Reply::json(400, body.to_string())
 }
 
-/// The members of a body; anything that the `OpenAPI` doesn't know is refused.
+/// Returns the body. Refuses members that the `OpenAPI` doesn't have.
 fn body(request: &Request, known: &[&str]) -> Result<Value, Reply> {
     let body = request.json();
     let unknown = body.as_object().and_then(|members| members.keys().find(|name| !known.contains(&name.as_str())));
@@ -100,7 +100,7 @@ fn body(request: &Request, known: &[&str]) -> Result<Value, Reply> {
     }
 }
 
-/// A list of ids of at most so many.
+/// Returns a list of at most `most` ids.
 fn ids(body: &Value, name: &str, most: usize) -> Result<Vec<String>, Reply> {
     let ids: Option<Vec<String>> =
         body[name].as_array().map(|ids| ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect());

@@ -1,4 +1,4 @@
-//! The endpoints by the names that a test in another language gives them.
+//! The endpoints' names for tests in other languages.
 
 use simulator::Endpoint;
 

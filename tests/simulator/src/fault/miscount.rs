@@ -1,4 +1,4 @@
-//! Totals that are wrong for good, whatever else strikes the requests.
+//! Totals that stay wrong, whatever other faults strike.
 
 use chrono::{DateTime, Utc};
 
@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Miscount {
-    /// By which it is healed.
+    /// The id by which it is healed.
     pub(super) id: u64,
     pub(super) endpoint: Endpoint,
     pub(super) how: How,
@@ -18,13 +18,13 @@ pub(super) struct Miscount {
 
 #[derive(Debug)]
 pub(super) enum How {
-    /// So many rows are counted in whatever touches this span, and never shown.
+    /// This many rows are counted in any request that touches this span, and never returned.
     Unseen { by: i64, from: DateTime<Utc>, to: DateTime<Utc> },
-    /// No total is told to be larger.
+    /// Limit for every total.
     Capped(i64),
 }
 
-/// By how much the total of a query is off, and what it may be at most.
+/// Returns how far a query's total is off, and its limit.
 pub(super) fn totals(
     miscounts: &[Miscount],
     endpoint: Endpoint,

@@ -1,4 +1,4 @@
-//! A child process with an environment of its own, and its Runtime API.
+//! A child process with its own environment and Runtime API.
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +24,16 @@ use crate::locked;
 pub(super) struct Process {
     child: Child,
     runtime: RuntimeApi,
-    /// The child is killed when this is dropped.
+    /// Dropping this kills the child.
     _waiting: Waiting,
 }
 
-/// A child process that may be over by now.
+/// A child process, which may have ended.
 #[derive(Debug, Clone)]
 pub(super) struct Child {
     id: Option<u32>,
     over: watch::Receiver<Option<ExitStatus>>,
-    /// It was sent SIGKILL, and may take a moment to end.
+    /// SIGKILL was sent. The process may take a moment to end.
     killed: Arc<AtomicBool>,
 }
 
@@ -71,7 +71,7 @@ impl Process {
         let (ended, over) = watch::channel(None);
         let waiting = Waiting(tokio::spawn(async move {
             let status = child.wait().await;
-            // Whoever sees that it is over finds its last lines in the log.
+            // Once the end is visible, the log has its last lines.
             futures::future::join_all(readers.into_iter().flatten()).await;
             let _ = ended.send(status.ok());
         }));
@@ -107,12 +107,12 @@ impl Child {
         self.over.borrow().is_some() || self.over.has_changed().is_err()
     }
 
-    /// By the shell's own `kill`: the signal has been sent when this returns, and no unsafe code is needed.
+    /// Uses the shell's `kill`, which needs no unsafe code. The signal has been sent when this returns.
     pub(super) fn signal(&self, name: &str) {
         if let Some(pid) = self.pid() {
             self.killed.fetch_or(name == "KILL", Ordering::SeqCst);
             let command = format!("kill -{name} {pid}");
-            // A process that has just ended is as good as signalled.
+            // The process may have just ended, which is as good.
             let _ = std::process::Command::new("/bin/sh").args(["-c", &command]).stderr(Stdio::null()).status();
         }
     }

@@ -22,16 +22,16 @@ const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:incydr-collect
 pub(super) struct RuntimeApi {
     server: Server,
     state: Arc<State>,
-    /// As whose alias the function is invoked, if as any's.
+    /// The alias of the invocation, if any.
     alias: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Handed to the next that asks for an invocation.
+    /// The next invocation for the process that polls.
     next: Mutex<Option<Reply>>,
     arrived: Notify,
-    /// Who waits for the outcome, and of which invocation.
+    /// The id of the present invocation, and the receiver of its outcome.
     waiting: Mutex<Option<(String, oneshot::Sender<Outcome>)>>,
     init_error: Mutex<Option<Outcome>>,
     invocations: Mutex<u32>,
@@ -49,7 +49,7 @@ impl RuntimeApi {
         self.server.authority()
     }
 
-    /// Waits for the outcome without end: deadlines are the caller's.
+    /// Waits for the outcome without a limit. The caller has the deadline.
     pub(super) async fn invoke(&self, payload: &str, deadline: Duration) -> Outcome {
         let id = {
             let mut invocations = locked(&self.state.invocations);
@@ -68,7 +68,7 @@ impl RuntimeApi {
         self.state.arrived.notify_one();
         match outcome.await {
             Ok(outcome) => outcome,
-            // The place of this invocation was taken: nobody will answer it.
+            // Another invocation has replaced this one, so it gets no answer.
             Err(_) => std::future::pending().await,
         }
     }
@@ -77,7 +77,7 @@ impl RuntimeApi {
         self.alias.as_ref().map_or_else(|| ARN.to_owned(), |alias| format!("{ARN}:{alias}"))
     }
 
-    /// Why the process could not start, if it said so.
+    /// Why the process could not start, if it reported that.
     pub(super) fn init_error(&self) -> Option<Outcome> {
         locked(&self.state.init_error).take()
     }
@@ -110,7 +110,7 @@ async fn next(state: &State) -> Reply {
 fn settle(state: &State, id: &str, outcome: Outcome) -> Reply {
     match locked(&state.waiting).take_if(|(waiting, _)| waiting == id) {
         Some((_, waiting)) => {
-            // Who waited may have given up.
+            // The receiver may have given up.
             let _ = waiting.send(outcome);
             accepted()
         }
@@ -122,7 +122,7 @@ fn accepted() -> Reply {
     Reply::json(202, r#"{"status":"OK"}"#)
 }
 
-/// The type stands in the body, and in a header that Lambda's own metrics read.
+/// The error's type is in the body, and in a header that Lambda's metrics use.
 fn failed(request: &Request) -> Outcome {
     let body = request.json();
     let text = |name: &str| body[name].as_str().map(str::to_owned);

@@ -1,5 +1,4 @@
-//! A function within this process: a future instead of a process, so that it can die, or stand still, at any `await`, and
-//! have a clock of its own.
+//! A function as a future in this process, so that it can die or freeze at any `await` and have its own clock.
 
 use std::{
     collections::BTreeMap,
@@ -22,15 +21,14 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::Outcome;
 use crate::{clock, locked};
 
-/// Its number.
 const SIGKILL: i32 = 9;
 
-/// A container that has begun: takes an event and the run's deadline.
+/// A started container: takes an event and the run's deadline.
 pub type Container = Arc<dyn Fn(String, DateTime<Utc>) -> LocalBoxFuture<'static, Outcome> + Send + Sync>;
-/// Begins a container, as a cold start does, from the function's environment.
+/// Starts a container from the function's environment, as a cold start does.
 pub type Begin = Arc<dyn Fn(&BTreeMap<String, String>, Life) -> Container + Send + Sync>;
 
-/// Whether a container is still there, for what it has sent and what hasn't arrived.
+/// Says whether a container still exists, for requests that it has sent and that haven't arrived.
 #[derive(Clone, Debug)]
 pub struct Life(Arc<AtomicBool>);
 
@@ -53,14 +51,14 @@ struct State {
     container: Option<(Container, Life)>,
     is_killed: bool,
     is_frozen: bool,
-    /// It dies when it has come so much further.
+    /// The number of steps until it dies.
     steps_left: Option<u64>,
     ahead: TimeDelta,
     waker: Option<Waker>,
 }
 
 impl State {
-    /// The container is no more.
+    /// Removes the container.
     fn ends(&mut self) {
         (self.container, self.is_killed, self.is_frozen) = (None, false, false);
     }
@@ -86,7 +84,7 @@ impl Within {
         };
         let until = clock::now() + TimeDelta::from_std(deadline).unwrap_or_default();
         let (within, payload) = (self.clone(), payload.to_owned());
-        // What runs need not be sent between threads: there is but one.
+        // The future need not be `Send`: a simulation has one thread.
         let mut run = tokio::task::spawn_local(async move {
             let mut run = container(payload, until);
             poll_fn(|cx| within.poll(run.as_mut(), cx)).await
@@ -109,7 +107,7 @@ impl Within {
         outcome
     }
 
-    /// One step of a run, unless it is dead or frozen.
+    /// Makes one step of a run, unless it is dead or frozen.
     fn poll(&self, run: Pin<&mut dyn Future<Output = Outcome>>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let ahead = {
             let mut state = locked(&self.state);

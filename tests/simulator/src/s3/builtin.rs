@@ -59,8 +59,8 @@ struct Store {
     directory: PathBuf,
 }
 
-/// One write at a time, and no read meanwhile: s3s-fs looks whether a key is there, then writes, then adds what
-/// belongs to the object. Without the lock several conditional creates would win.
+/// Allows one write at a time, and no read meanwhile. s3s-fs checks whether a key exists, writes the object, then its
+/// metadata. Without the lock several conditional creates would succeed.
 async fn answer(store: Arc<Store>, request: Request) -> Reply {
     let reading = matches!(request.method.as_str(), "GET" | "HEAD");
     let (_reads, _writes);
@@ -85,7 +85,7 @@ async fn answer(store: Arc<Store>, request: Request) -> Reply {
     reply
 }
 
-/// An object's file before a write. s3s-fs compares checksums when it has written: what it refuses is taken back.
+/// An object's file before a write. s3s-fs compares checksums after it has written; a refused write is undone.
 struct Before {
     file: PathBuf,
     content: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What can go wrong at S3: armed for a method, a part of the key and an ordinal, or decided for each request.
+//! Faults of S3: armed for a method, a part of the key and an ordinal, or decided for each request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,27 +12,27 @@ use crate::{fault::Hook, locked};
 
 #[derive(Debug, Clone)]
 pub enum S3Fault {
-    /// Refused with this status and S3's error for it (403, 409, 412, 500, 503, …); nothing is applied.
+    /// Refused with this status and its S3 error (403, 409, 412, 500, 503, …). Not carried out.
     Status(u16),
-    /// Refused with this status and this code of S3's; nothing is applied.
+    /// Refused with this status and this S3 code. Not carried out.
     Code(u16, &'static str),
-    /// Never an answer; the connection stays open. Nothing is applied.
+    /// No answer. The connection stays open. Not carried out.
     Hang,
-    /// Applied; then the connection breaks without an answer.
+    /// Carried out. Then the connection breaks without an answer.
     LostAnswer,
-    /// The connection breaks without an answer; nothing is applied.
+    /// The connection breaks without an answer. Not carried out.
     Dropped,
-    /// Applied, so much later.
+    /// Carried out after this delay.
     Late(Duration),
-    /// The connection breaks at once; applied so much later, whatever the client does meanwhile.
+    /// The connection breaks at once. Carried out after this delay, whatever the client does meanwhile.
     LandsLate(Duration),
-    /// The same for a writer that dies at once.
+    /// The same, and the writer dies at once.
     Orphaned(Duration, Hook),
-    /// Something happens, and the connection breaks without an answer; nothing is applied.
+    /// Calls a hook, then the connection breaks without an answer. Not carried out.
     Unsent(Hook),
-    /// Applied twice over; the client gets the second answer, which is 412 on its own write.
+    /// Carried out twice. The client gets the second answer, which is 412 because of its own write.
     Twice,
-    /// Something happens before the request is applied, or after it is and before the answer.
+    /// Calls a hook before the request is carried out; below, after that and before the answer.
     Before(Hook),
     After(Hook),
 }
@@ -46,7 +46,7 @@ impl S3Fault {
         Self::After(Hook::new("after a request to S3", hook))
     }
 
-    /// What it is counted as.
+    /// The name in the statistics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Status(409) => "409",
@@ -76,20 +76,20 @@ struct Armed {
 }
 
 type Classify = Box<dyn Fn(&str) -> String + Send>;
-/// Whether a request is struck, and by what, by its ordinal among those with its method and its key's class.
+/// Decides by a request's ordinal among those with its method and its key's class which fault strikes it.
 type Decide = Box<dyn Fn(&S3Request, &str, u64) -> Option<S3Fault> + Send>;
 
 #[derive(Default)]
 struct State {
     armed: Vec<Armed>,
     decide: Option<(Classify, Decide)>,
-    /// By method and class, how many requests there were since `decide` was set.
+    /// The number of requests since `decide` was set, by method and class.
     ordinals: HashMap<(String, String), u64>,
     struck: BTreeMap<&'static str, u64>,
 }
 
-/// The faults, shared. Where several that are armed fit a request the one armed first strikes; the others count it
-/// too. What nothing armed strikes is left to [`S3Faults::decide`].
+/// The faults, shared. If several armed faults match a request, the one armed first strikes; the others count the
+/// request too. If none matches, [`S3Faults::decide`] is asked.
 #[derive(Clone, Default)]
 pub struct S3Faults(Arc<Mutex<State>>);
 
@@ -100,7 +100,7 @@ impl fmt::Debug for S3Faults {
 }
 
 impl S3Faults {
-    /// Strikes the `nth` request from now with this method (empty: any) whose key holds `key_part`.
+    /// Strikes the `nth` request from now with this method (empty: any) whose key contains `key_part`.
     pub fn once(&self, method: &str, key_part: &str, nth: u64, fault: S3Fault) {
         self.arm(method, key_part, nth, nth + 1, fault);
     }
@@ -119,8 +119,8 @@ impl S3Faults {
         self.from(method, key_part, 1, fault);
     }
 
-    /// Asks for each request whether it is struck. `class` sorts keys, so that streams that run side by side don't
-    /// disturb each other's ordinals, which count from now on.
+    /// Decides for each request whether it is struck. `class` groups keys, so that streams that run side by side don't
+    /// change each other's ordinals, which count from now on.
     pub fn decide(
         &self,
         class: impl Fn(&str) -> String + Send + 'static,
@@ -131,14 +131,14 @@ impl S3Faults {
         state.decide = Some((Box::new(class), Box::new(decide)));
     }
 
-    /// Nothing is armed and nothing decided any more.
+    /// Removes all faults.
     pub fn clear(&self) {
         let mut state = locked(&self.0);
         state.armed.clear();
         state.decide = None;
     }
 
-    /// How many requests have been struck so far.
+    /// The number of requests struck so far.
     pub fn struck(&self) -> usize {
         let struck: u64 = self.struck_by_kind().values().sum();
         usize::try_from(struck).unwrap_or(usize::MAX)

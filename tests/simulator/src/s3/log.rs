@@ -1,4 +1,4 @@
-//! What was asked of S3.
+//! The log of requests to S3.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::http::Request;
 pub struct S3Request {
     pub method: String,
     pub bucket: String,
-    /// Decoded; empty for a request to the bucket.
+    /// Decoded. Empty for a request to the bucket.
     pub key: String,
     /// As sent: `uploads`, `partNumber=1&uploadId=…`, `list-type=2&prefix=…`.
     pub query: String,
@@ -20,14 +20,14 @@ pub struct S3Request {
     pub if_match: Option<String>,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
-    /// `x-amz-meta-*`, without that prefix.
+    /// `x-amz-meta-*`, without the prefix.
     pub metadata: BTreeMap<String, String>,
     /// `x-amz-expected-bucket-owner`.
     pub expected_owner: Option<String>,
-    /// Every header that was sent but the signature.
+    /// Every header except the signature.
     pub headers: BTreeMap<String, String>,
     pub bytes: usize,
-    /// What the store (or the fault in its place) answered; none while it hasn't.
+    /// The answer's status, of the store or of a fault. None while there is no answer.
     pub status: Option<u16>,
     /// Whether the client got that answer.
     pub answered: bool,
@@ -71,12 +71,12 @@ impl S3Request {
         }
     }
 
-    /// Whether the store applied it and said yes.
+    /// Whether the store carried it out with success.
     pub fn succeeded(&self) -> bool {
         self.applied && self.status.is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// Whether it made or replaced an object: a whole PUT, or the completion of one in parts.
+    /// Whether it created or replaced an object: a whole PUT, or the completion of a multipart upload.
     pub fn wrote(&self) -> bool {
         let whole = self.method == "PUT" && !self.key.is_empty() && !self.query.contains("uploadId=");
         let completed = self.method == "POST" && self.query.contains("uploadId=");
@@ -88,7 +88,7 @@ pub(super) fn overwritten_or_deleted(log: &[S3Request], prefix: &str) -> Vec<Str
     let mut written = BTreeSet::new();
     let mut wrong = Vec::new();
     for request in log.iter().filter(|request| request.succeeded()) {
-        // A deletion of many names its keys in the body: any is one too many.
+        // A request that deletes several keys names them in its body. There must be none.
         if request.method == "POST" && request.query.split('&').any(|part| part.trim_end_matches('=') == "delete") {
             wrong.push(format!("{}: several were deleted", request.bucket));
         }

@@ -1,5 +1,5 @@
-//! A store that is nothing but a map. It knows what the collector asks for: whole objects, conditions, keys below a
-//! prefix. Lists are answered as lines, not as XML: only a simulation speaks to it.
+//! A store in memory. It supports what the collector uses: whole objects, conditions, and keys below a prefix. Lists
+//! are answered as lines instead of XML, because only a simulation uses it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,7 +101,7 @@ impl Memory {
     }
 }
 
-/// The keys below `prefix` that come after `start-after`, one a line; or, up to the `delimiter`, what they begin with.
+/// Returns the keys below `prefix` that come after `start-after`, one per line. With `delimiter`, returns the folders.
 fn list(held: &Held, request: &Request, bucket: &str) -> Reply {
     let prefix = request.parameter("prefix").unwrap_or_default();
     let after = request.parameter("start-after").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The proxy before the store. It hands on the `Host` that was signed, so that the store can check the signature.
+//! The proxy before the store. It passes on the signed `Host` header, so that the store can check the signature.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ pub(super) struct Proxy {
 
 #[derive(Debug, Clone)]
 pub(super) enum Store {
-    /// Its host and port.
+    /// Host and port of an external store.
     Remote(String),
     Memory(Arc<Memory>),
 }
@@ -102,7 +102,7 @@ impl Proxy {
         Server::start(0, move |request| answer(self.clone(), request)).await
     }
 
-    /// A request that reached the store is carried out even if the client goes away meanwhile, as with S3.
+    /// Carries out a request that has reached the store, even if the client goes away, as S3 does.
     async fn apply(self: &Arc<Self>, request: Request, entry: usize) -> Reply {
         let proxy = self.clone();
         let applied = tokio::spawn(async move {
@@ -119,7 +119,7 @@ impl Proxy {
         applied.await.map_err(io::Error::other).flatten().unwrap_or_else(|_| Reply::lost())
     }
 
-    /// The client hears nothing of it.
+    /// Carries it out later. The client gets no answer.
     fn apply_later(self: Arc<Self>, delay: Duration, request: Request, entry: usize) -> Reply {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
@@ -135,7 +135,7 @@ impl Proxy {
     }
 
     fn note(&self, entry: usize, change: impl FnOnce(&mut S3Request)) {
-        // A log that was cleared meanwhile has no such entry.
+        // The log may have been cleared meanwhile.
         if let Some(logged) = locked(&self.log).get_mut(entry) {
             change(logged);
         }
@@ -152,7 +152,7 @@ async fn forward(store: &str, request: Request) -> io::Result<Reply> {
     *outgoing.method_mut() = request.method;
     *outgoing.uri_mut() = uri.parse().map_err(io::Error::other)?;
     *outgoing.headers_mut() = request.headers;
-    // The body has been read in full: its length is known now, and nobody waits for "100 Continue".
+    // The body has been read completely. Its length is known, and nobody waits for "100 Continue".
     for hop in ["connection", "expect", "transfer-encoding"] {
         outgoing.headers_mut().remove(hop);
     }

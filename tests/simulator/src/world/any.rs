@@ -1,4 +1,4 @@
-//! What can be done with records of any dataset, and with children of any record.
+//! Functions for records of any dataset, and for children of any record.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::clock;
 use crate::locked;
 
 impl WorldHandle {
-    /// `n` records of a dataset that is no other's child, their times spread over the last 60 days; of users and of
-    /// what has functions of its own, as those spread them.
+    /// Adds `n` records of a dataset without parents, spread over the last 60 days. Users and datasets with functions
+    /// of their own are spread as those do.
     pub fn add_records(&self, dataset: Dataset, n: usize) -> Vec<Record> {
         assert!(dataset.parent().is_none(), "{dataset:?} belong to a parent");
         let now = clock::now();
@@ -35,7 +35,7 @@ impl WorldHandle {
         }
     }
 
-    /// `n` sessions with `beginTime` spread over `[from, to)`, of the actors that there are.
+    /// Adds `n` sessions of existing actors, with `beginTime` spread over `[from, to)`.
     pub fn add_sessions(&self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>, with_alerts: bool) -> Vec<Record> {
         let mut world = locked(&self.0);
         let known = world.known();
@@ -43,8 +43,8 @@ impl WorldHandle {
         world.add(Dataset::Sessions, None, times, |generator, begin| generator.session(begin, with_alerts, &known))
     }
 
-    /// `n` more children of a record, which need not be there; their ids are those of the users, actors, departments,
-    /// directory groups or roles that there are, as long as these last.
+    /// Adds `n` children of a record, which need not exist. Their ids are those of existing users, actors, departments,
+    /// directory groups or roles, as long as there are enough.
     pub fn add_children(&self, dataset: Dataset, parent_id: impl Display, n: usize) -> Vec<Record> {
         assert!(dataset.parent().is_some(), "{dataset:?} belong to no parent");
         let parent = parent_id.to_string();
@@ -58,7 +58,7 @@ impl WorldHandle {
         })
     }
 
-    /// A record as the test writes it; its id and time are read from its text, whatever else is wrong with it.
+    /// Adds a record's text unchanged. Its id and time are read from the text, even if the rest of it is invalid.
     pub fn push_record(&self, dataset: Dataset, raw: impl Into<String>) -> Arc<str> {
         self.push(dataset, raw.into(), None)
     }
@@ -72,13 +72,13 @@ impl WorldHandle {
         raw
     }
 
-    /// Changes the text of the first record with this id, and nothing else: no time is touched.
+    /// Changes only the text of the first record with this id. No time changes.
     pub fn change(&self, dataset: Dataset, id: impl Display, change: impl FnOnce(&str) -> String) -> Arc<str> {
         let id = id.to_string();
         locked(&self.0).change(dataset, |record| *record.id == *id, change)
     }
 
-    /// The same for a child, where others of its dataset may share its id.
+    /// The same for a child. Children of other parents may have the same id.
     pub fn change_child(
         &self,
         dataset: Dataset,
@@ -96,13 +96,13 @@ impl WorldHandle {
         world.held(dataset).records.retain(|record| *record.id != *id || !record.is_child_of(&parent));
     }
 
-    /// A record's children, hidden ones too, in the order in which they were added.
+    /// A record's children in the order of addition, including hidden ones.
     pub fn children(&self, dataset: Dataset, parent_id: impl Display) -> Vec<Record> {
         let parent = parent_id.to_string();
         self.all(dataset).into_iter().filter(|record| record.is_child_of(&parent)).collect()
     }
 
-    /// What a request for a record's children sees now.
+    /// The children that a request sees now.
     pub(crate) fn visible_children(&self, dataset: Dataset, parent_id: &str) -> Vec<Record> {
         let mut records = self.visible(dataset);
         records.retain(|record| record.is_child_of(parent_id));
@@ -120,7 +120,7 @@ impl World {
         let record = self.held(dataset).records.iter_mut().find(|record| is_meant(record));
         let record = record.expect("a test changes only records that it added");
         let raw = change(&record.raw);
-        // What is in no text stays as it was.
+        // An id or time that is not in the text stays.
         let id = id_in(dataset, &raw).unwrap_or_else(|| record.id.to_string());
         let mut changed = Record::new(dataset, record.sequence, Some(id), None, raw, record.hidden);
         if changed.time == DateTime::<Utc>::default() {
@@ -153,7 +153,7 @@ impl Record {
 }
 
 impl Generator {
-    /// A record of a dataset that is no other's child, and that has no function of its own in the world.
+    /// A record of a dataset without parents and without a function of its own.
     fn record(&mut self, dataset: Dataset, at: DateTime<Utc>, known: &Known) -> String {
         match dataset {
             Dataset::Agents => self.agent(at, known),
@@ -174,7 +174,7 @@ impl Generator {
         }
     }
 
-    /// The child that is the parent's `place`th, 0 being the first.
+    /// The child at this place among its parent's. The first is 0.
     fn child(&mut self, dataset: Dataset, at: DateTime<Utc>, place: usize, known: &Known) -> String {
         match dataset {
             Dataset::CaseFileEvents | Dataset::SessionEvents => self.file_event(at),

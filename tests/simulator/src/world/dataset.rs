@@ -1,8 +1,8 @@
-//! The kinds of record that a tenant holds: their names, and where a record's id and cursor time stand in its text.
+//! The kinds of records: their names, and the paths of their id and cursor time.
 
 use super::without_members;
 
-/// What only an actor's profile has (`OpenAPI`: an item of the search is id, name, active and parent).
+/// The members that only an actor's profile has (`OpenAPI`: the search returns id, name, active and parent).
 const PROFILE: [&str; 15] = [
     "alternateNames",
     "country",
@@ -21,7 +21,7 @@ const PROFILE: [&str; 15] = [
     "title",
 ];
 
-/// An actor as the list shows it.
+/// An actor in the form of the list.
 pub fn actor_item(raw: &str) -> String {
     without_members(raw, &PROFILE)
 }
@@ -37,7 +37,7 @@ pub enum Dataset {
     Devices,
     Actors,
     Watchlists,
-    /// Each record is a JSON string, and its own id.
+    /// Each record is a JSON string, which is its id too.
     Departments,
     DirectoryGroups,
     AlertRules,
@@ -47,9 +47,9 @@ pub enum Dataset {
     RiskIndicatorCategories,
     Matters,
     Policies,
-    /// One record; there is one from the start.
+    /// Exactly one record, which exists from the start.
     Customer,
-    /// Whole v2 file events; the list shows a summary of each.
+    /// Whole v2 file events. The list shows a summary of each.
     CaseFileEvents,
     SessionEvents,
     WatchlistMembers,
@@ -62,12 +62,12 @@ pub enum Dataset {
     Custodians,
 }
 
-/// Where something stands in a record's text; the empty path is the text itself.
+/// A path in a record's text. Empty means the text itself.
 type Path = &'static [&'static str];
 
 struct Kind {
     name: &'static str,
-    /// None: the record's id is in no text.
+    /// None: the id is not in the text.
     id: Option<Path>,
     time: Path,
     parent: Option<Dataset>,
@@ -117,7 +117,7 @@ impl Dataset {
         Self::Custodians,
     ];
 
-    /// `file_events`, `case_file_events`, `legal_hold_matters`: what a test in another language calls it.
+    /// The name for tests in other languages: `file_events`, `case_file_events`, `legal_hold_matters`.
     pub fn name(self) -> &'static str {
         self.kind().name
     }
@@ -126,7 +126,7 @@ impl Dataset {
         Self::ALL.into_iter().find(|dataset| dataset.name() == name)
     }
 
-    /// Whose children its records are.
+    /// The dataset of its records' parents.
     pub fn parent(self) -> Option<Self> {
         self.kind().parent
     }
@@ -139,11 +139,11 @@ impl Dataset {
         self.kind().time
     }
 
-    /// Ids and times as the SDK's models name them.
+    /// Paths of ids and times according to the SDK's models.
     fn kind(self) -> Kind {
         match self {
             Self::FileEvents => kind("file_events", &["event", "id"], &["event", "inserted"]),
-            // Audit events have no id (SDK, audit_log/models.py); they get one that is in no text.
+            // Audit events have no id (SDK, audit_log/models.py). They get one that isn't in the text.
             Self::Audit => Kind { name: "audit", id: None, time: &["timestamp"], parent: None },
             Self::Users => kind("users", &["userId"], &["modificationDate"]),
             Self::Cases => kind("cases", &["number"], &["updatedAt"]),

@@ -1,5 +1,5 @@
-//! Record texts from a seed, in the shapes of the vendor's samples (SDK models; developer portal), with everything
-//! in them that collectors have stumbled over: fractions of 0 to 9 digits, numbers beyond 2^53, escapes, blanks.
+//! Generates records from a seed, in the form of the vendor's samples (SDK models; developer portal). They contain
+//! everything that collectors have failed on: fractions of 0 to 9 digits, numbers beyond 2^53, escapes, spaces.
 
 mod events;
 mod legal_hold;
@@ -19,7 +19,7 @@ use super::{Dataset, compact};
 
 const TENANT: &str = "5e51c2f0-8d0f-4c9b-9a53-0d5f4f1a7b42";
 
-/// JSON string contents, escaped as a server may escape them.
+/// JSON string contents, escaped in various ways.
 const SPICE: [&str; 12] = [
     "plain",
     "Zo\u{eb} M\\u00fcller",
@@ -35,25 +35,25 @@ const SPICE: [&str; 12] = [
     "  two  blanks ,: ",
 ];
 
-/// JSON numbers whose text must survive.
+/// JSON numbers whose text must be kept.
 const NUMBERS: [&str; 8] =
     ["0", "4748", "9007199254740993", "18446744073709551617", "1.10", "1e3", "-0.0", "1000204883968"];
 
 #[derive(Debug)]
 pub(super) struct Generator {
-    /// No time that is made lies before this one.
+    /// The earliest time of a generated record.
     floor: DateTime<Utc>,
     rng: Rng,
     made: u64,
     cases: u64,
     last_audit: Option<String>,
-    /// How many of each dataset that has no count of its own were made.
+    /// The number of records made of each dataset that has no counter of its own.
     numbers: HashMap<Dataset, u64>,
     /// The actor and the beginning of each session.
     sessions: HashSet<(String, i64)>,
 }
 
-/// What is there already, for records that refer to others: ids, but of departments their texts.
+/// The ids of existing records, for references. Of departments the texts.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) users: Vec<Arc<str>>,
@@ -76,13 +76,13 @@ impl Generator {
         }
     }
 
-    /// Records that are added together begin here; none of them is alike to one of an earlier time.
+    /// Begins a group of records. None of them equals one of an earlier group.
     pub(super) fn begin(&mut self, floor: DateTime<Utc>) {
         self.floor = floor;
         self.last_audit = None;
     }
 
-    /// A user; one in five is deactivated, one in seven blocked.
+    /// A user. One in five is deactivated, one in seven blocked.
     pub(super) fn user(&mut self, modified: DateTime<Utc>) -> String {
         self.made += 1;
         let n = self.made;
@@ -107,7 +107,7 @@ impl Generator {
         self.spaced(&compact(&raw))
     }
 
-    /// A case's detail, as `GET /v1/cases/{number}` shows it.
+    /// A case's detail, as in `GET /v1/cases/{number}`.
     pub(super) fn case(&mut self, updated: DateTime<Utc>) -> String {
         self.cases += 1;
         let n = self.cases;
@@ -155,7 +155,7 @@ impl Generator {
         format!("user{}@example.com", self.rng.u16(0..40))
     }
 
-    /// 0, 3, 6, 7 or 9 fraction digits: cut, never rounded up, and never to before the span that was asked for.
+    /// A time with 0, 3, 6, 7 or 9 fraction digits, cut and never rounded up, and never before the requested span.
     fn time_text(&mut self, time: DateTime<Utc>) -> String {
         let digits = self.rng.choice([0_u16, 3, 6, 6, 7, 9]).unwrap_or_default();
         let cut = time.trunc_subsecs(digits);
@@ -168,7 +168,7 @@ impl Generator {
         }
     }
 
-    /// One record in three has blanks or line breaks between its tokens.
+    /// Adds spaces or line breaks between the tokens of one record in three.
     fn spaced(&mut self, raw: &str) -> String {
         let (colon, comma) = match self.rng.u8(0..9) {
             0 => (": ", ", "),
@@ -203,7 +203,7 @@ fn quoted(text: &str) -> String {
     json!(text).to_string()
 }
 
-/// An id that there is, or one that is made up, in quotes.
+/// An existing id or a made-up one, in quotes.
 fn nth_or(ids: &[Arc<str>], place: usize, made_up: impl FnOnce() -> String) -> String {
     ids.get(place).map_or_else(|| quoted(&made_up()), |id| quoted(id))
 }

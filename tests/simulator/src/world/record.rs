@@ -1,4 +1,4 @@
-//! One record: its text as it is served, and what queries ask about it.
+//! A record: its text as served, and its values for queries.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 
 use super::{Dataset, text};
 
-/// How long a record stays hidden, though its time says that it was there.
+/// How long a record stays hidden, whatever its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
     Until(DateTime<Utc>),
-    /// That many more requests to its dataset don't show it.
+    /// Hidden from this many more requests to its dataset.
     Requests(u64),
 }
 
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// `event.id`, `userId`, the case's `number`; for audit events a name that is in no text.
+    /// `event.id`, `userId`, the case's `number`. For audit events an id that isn't in the text.
     pub id: Arc<str>,
-    /// The id of the record whose child this one is.
+    /// The id of its parent.
     pub parent: Option<Arc<str>>,
     /// The cursor time at full precision: `event.inserted`, `timestamp`, `modificationDate`, `updatedAt`, `beginTime`.
     pub time: DateTime<Utc>,
-    /// The text as it is served.
+    /// The text as served.
     pub raw: Arc<str>,
     pub(super) sequence: u64,
     pub(super) hidden: Option<Late>,
@@ -31,7 +31,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Without an id or a time these are read from the text; the epoch stands for a time that isn't there.
+    /// Reads the id and the time from the text unless they are given. The epoch means that there is no time.
     pub(super) fn new(
         dataset: Dataset,
         sequence: u64,
@@ -45,7 +45,7 @@ impl Record {
         Self { id: id.into(), parent: None, time, raw: raw.into(), sequence, hidden, fields: Arc::default() }
     }
 
-    /// Tells records apart that are alike in every byte.
+    /// Distinguishes records that are equal in every byte.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -58,7 +58,8 @@ impl Record {
         }
     }
 
-    /// The record as a value, for queries only. A bad escape is mended; what can't be mended has its id and time.
+    /// The record as a value, for queries only. Bad escapes are repaired. If that isn't enough, the value has only the
+    /// id and the time.
     pub(crate) fn fields(&self) -> &Value {
         self.fields.get_or_init(|| {
             serde_json::from_str(&self.raw)
@@ -73,7 +74,7 @@ pub(super) fn id_in(dataset: Dataset, raw: &str) -> Option<String> {
     text::string_at(raw, path).or_else(|| text::text_at(raw, path).map(str::to_owned))
 }
 
-/// RFC 3339; in sessions a number of milliseconds since the epoch (SDK, `sessions/models/response.py`).
+/// RFC 3339; for sessions milliseconds since the epoch (SDK, `sessions/models/response.py`).
 fn time_in(dataset: Dataset, raw: &str) -> Option<DateTime<Utc>> {
     let path = dataset.time_path();
     if dataset == Dataset::Sessions {

@@ -1,11 +1,11 @@
-//! JSON as text, char by char: what a record looks like is never changed by reading it. Written for the simulator
-//! alone, simply, and shared with nothing that it tests: [`compact`] is the oracle.
+//! Handles JSON as text, so that reading a record never changes its form. Written for the simulator alone, in a simple
+//! way, and shared with nothing under test: [`compact`] is the oracle.
 
 use std::ops::Range;
 
-/// The text without blanks and line breaks between tokens; strings stay as they are, bad escapes too.
+/// Removes spaces and line breaks between tokens. Strings stay unchanged, including bad escapes.
 pub fn compact(raw: &str) -> String {
-    // By bytes, of which those that count are no part of a longer character.
+    // Works on bytes. The bytes it looks for are never part of a longer character.
     let mut kept = Vec::with_capacity(raw.len());
     let (mut in_string, mut escaped) = (false, false);
     for byte in raw.bytes() {
@@ -19,10 +19,10 @@ pub fn compact(raw: &str) -> String {
             _ => {}
         }
     }
-    String::from_utf8(kept).expect("what is left out is ASCII")
+    String::from_utf8(kept).expect("only ASCII is removed")
 }
 
-/// Whether a char stands inside a string, and how many brackets are open.
+/// Tracks whether a character is inside a string, and how many brackets are open.
 #[derive(Default)]
 struct Scan {
     in_string: bool,
@@ -43,7 +43,7 @@ impl Scan {
     }
 }
 
-/// One `"name": value` of an object, as byte ranges of its text; the value's without the blanks around it.
+/// One `"name": value` of an object, as byte ranges. The value's range is without spaces around it.
 struct Member {
     name: String,
     whole: Range<usize>,
@@ -55,7 +55,7 @@ fn members(raw: &str) -> Vec<Member> {
     members_to(raw, None)
 }
 
-/// The top-level members up to the named one, which saves reading on.
+/// The top-level members up to the named one, so that the rest need not be read.
 fn members_to(raw: &str, last: Option<&str>) -> Vec<Member> {
     let mut found = Vec::new();
     let mut scan = Scan::default();
@@ -97,19 +97,19 @@ pub fn member_text<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
     found.map(|member| &raw[member.value])
 }
 
-/// The text of a value further in: `["event", "id"]`.
+/// The text of a nested value, for example at `["event", "id"]`.
 pub fn text_at<'a>(raw: &'a str, path: &[&str]) -> Option<&'a str> {
     path.iter().try_fold(raw, |text, name| member_text(text, name))
 }
 
-/// The string at a path, unescaped; as it stands where an escape is bad.
+/// The string at a path, unescaped. Unchanged if it has a bad escape.
 pub fn string_at(raw: &str, path: &[&str]) -> Option<String> {
     let text = text_at(raw, path)?;
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     Some(serde_json::from_str(text).unwrap_or_else(|_| inner.to_owned()))
 }
 
-/// The object's text without some of its top-level members.
+/// Removes some top-level members from an object's text.
 pub fn without_members(raw: &str, names: &[&str]) -> String {
     let kept: Vec<&str> = members(raw)
         .into_iter()
@@ -119,7 +119,7 @@ pub fn without_members(raw: &str, names: &[&str]) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
-/// The object's text with a top-level member's value replaced, or the member added at the end; `value` is JSON.
+/// Replaces a top-level member's value, or adds the member at the end. `value` is JSON.
 pub fn with_member(raw: &str, name: &str, value: &str) -> String {
     if let Some(member) = members(raw).into_iter().find(|member| member.name == name) {
         return format!("{}{value}{}", &raw[..member.value.start], &raw[member.value.end..]);

@@ -1,4 +1,4 @@
-//! A client of the simulated API, as small as can be.
+//! A minimal client of the simulated API.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ pub struct Client {
     token: String,
 }
 
-/// A client that trusts nobody in particular: all that it speaks to is on loopback.
+/// An HTTP client without certificate authorities: everything is on loopback.
 pub fn http() -> reqwest::Client {
-    // Another test of this process may have been first.
+    // Another test of this process may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
@@ -50,7 +50,7 @@ impl Client {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    /// Every file event that a query finds, page by page with the token, as ids.
+    /// The ids of all file events that a query matches, read page by page with the token.
     pub async fn all_file_events(&self, mut query: Value) -> Vec<String> {
         query["pgToken"] = json!("");
         let mut ids = Vec::new();

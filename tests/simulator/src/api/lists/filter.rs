@@ -9,27 +9,28 @@ use crate::{
     world::Record,
 };
 
-/// What a parameter asks of a member.
+/// The condition of a parameter on a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) enum Asks {
     /// `true` or `false`; 400 for anything else.
     Flag,
-    /// The very text.
+    /// The exact text.
     Text,
-    /// Text that it holds, begins or ends with, ignoring case.
+    /// Text that the member contains, begins or ends with, ignoring case.
     Part,
     Start,
     End,
-    /// That the list is empty, or that it isn't.
+    /// Whether the list is empty.
     Empty,
-    /// One of the values of the repeated parameter, in the list.
+    /// The list contains one of the values of the repeated parameter.
     AnyOf,
-    /// A time of the last so many days, which begin at midnight (SDK, `agents/client.py`), or of none of them.
+    /// A time in the last so many days, which begin at midnight (SDK, `agents/client.py`); below, a time outside of
+    /// them.
     Within,
     NotWithin,
 }
 
-/// A parameter, and the member that it asks about; the empty one is the record itself.
+/// A parameter, its condition and the member. An empty member is the record itself.
 pub(in crate::api) type Filter = (&'static str, Asks, &'static str);
 
 type Question<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
@@ -55,7 +56,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// Whether a member is as wanted; None for a wish that makes no sense.
+/// Returns the condition, or none for a value that makes no sense.
 fn question<'a>(asks: Asks, wanted: &'a str, any_of: &'a [String], now: DateTime<Utc>) -> Option<Question<'a>> {
     let lower = wanted.to_lowercase();
     let text = |value: &Value| value.as_str().map(str::to_lowercase).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Each list in a line or two.
+//! The table of lists.
 
 use super::{
     Pages, Sort, Tells,
@@ -16,22 +16,22 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::api) struct List {
     pub(in crate::api) endpoint: Endpoint,
-    /// `{}` stands for the id of whose records these are.
+    /// `{}` is the id of the record that the rows belong to.
     pub(in crate::api) path: &'static str,
     pub(super) dataset: Dataset,
-    /// Whose records these are, where they are no children, and in which member they name it.
+    /// The dataset and the member that names the owner, if the rows belong to a record without being its children.
     pub(super) owner: Option<(Dataset, &'static str)>,
-    /// The member that holds the rows; none where the answer is the bare array.
+    /// The member that holds the rows. None if the body is the array itself.
     pub(super) key: Option<&'static str>,
     pub(super) tells: Tells,
-    /// None: everything at once.
+    /// None: everything in one page.
     pub(super) pages: Option<Pages>,
     pub(super) filters: &'static [Filter],
     pub(super) sort: Option<Sort>,
     pub(super) shows: fn(&Record) -> String,
 }
 
-/// What most lists have in common: no pages, no total, no filters, and the rows as they are.
+/// The defaults of most lists: no pages, no total, no filters, rows unchanged.
 const PLAIN: List = List {
     endpoint: Endpoint::Unknown,
     path: "",
@@ -45,7 +45,7 @@ const PLAIN: List = List {
     shows: |record| record.raw.to_string(),
 };
 
-/// Where neither SDK nor reference name a largest page.
+/// The limit if neither SDK nor reference name one.
 const MAX_PAGE: usize = 500;
 
 /// `page` from 1 and `pageSize`, or `page_size`.
@@ -85,7 +85,7 @@ const ACTIVITY_ORDER: Sort = Sort {
     ],
 };
 
-/// A part of a watchlist.
+/// A list that belongs to a watchlist.
 const fn listed(endpoint: Endpoint, path: &'static str, dataset: Dataset, key: &'static str) -> List {
     let (tells, pages) = (Tells::Total, Some(PAGE_SIZE_SNAKE));
     List { endpoint, path, dataset, key: Some(key), tells, pages, ..PLAIN }
@@ -119,7 +119,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         dataset: Dataset::Devices,
         key: Some("devices"),
         tells: Tells::Total,
-        // code42cli came down from 500 because of timeouts.
+        // code42cli lowered this from 500 because of timeouts.
         pages: Some(Pages { max: 100, ..PAGE_SIZE }),
         filters: &[("active", Flag, "active"), ("blocked", Flag, "blocked")],
         sort: Some(DEVICE_ORDER),
@@ -276,13 +276,13 @@ pub(in crate::api) static LISTS: [List; 22] = [
     },
 ];
 
-/// The members that hold the rows, whichever endpoint answers.
+/// The members that hold the rows, of all endpoints.
 pub(in crate::api) fn keys() -> Vec<&'static str> {
     let others = ["cases", "fileEvents", "groups", "items", "queryResult", "users"];
     LISTS.iter().filter_map(|list| list.key).chain(others).collect()
 }
 
-/// The parameters that tell which page is asked for, of whichever endpoint.
+/// The parameters for the page number, of all endpoints.
 pub(in crate::api) fn page_numbers() -> Vec<&'static str> {
     LISTS.iter().filter_map(|list| Some(list.pages?.page)).chain(["page_number"]).collect()
 }

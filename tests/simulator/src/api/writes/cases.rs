@@ -1,4 +1,4 @@
-//! Cases and the events that are attached to them.
+//! Cases and their attached events.
 
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     world::{Dataset, Record, WorldHandle, with_member},
 };
 
-/// The numbers are not published; small, so that a test meets them.
+/// The real limits are not published. These are small, so that tests reach them.
 const MOST_EVENTS_AT_ONCE: usize = 10;
 const MOST_EVENTS: usize = 200;
 const EDITABLE: [&str; 5] = ["name", "description", "findings", "subject", "assignee"];
@@ -32,7 +32,7 @@ pub(super) fn create(world: &WorldHandle, request: &Request, _: Ids<'_>) -> Answ
     Ok(Reply::json(200, world.push_case(case.to_string()).to_string()))
 }
 
-/// The whole object: what is not sent is nothing.
+/// Replaces the whole object: missing members become null.
 pub(super) fn update(world: &WorldHandle, request: &Request, path: Ids<'_>) -> Answered {
     let case = found(world, Dataset::Cases, &path[0])?;
     check_open(&case)?;

@@ -26,9 +26,9 @@ pub(super) fn unexclude(world: &WorldHandle, request: &Request, path: Ids<'_>) -
     list(world, request, &path[0], Dataset::ExcludedActors, false)
 }
 
-/// Who is included is a member, unless excluded.
+/// An included actor is a member unless it is excluded.
 fn list(world: &WorldHandle, request: &Request, id: &str, part: Dataset, present: bool) -> Answered {
-    // Only of who is included is the list named again (`OpenAPI`).
+    // The body names the list only for included actors (`OpenAPI`).
     let known: &[&str] = if part == Dataset::IncludedActors { &["actorIds", "watchlistId"] } else { &["actorIds"] };
     let body = body(request, known)?;
     found(world, Dataset::Watchlists, id)?;
@@ -68,7 +68,7 @@ pub(super) fn update_actor(world: &WorldHandle, request: &Request, path: Ids<'_>
     Ok(Reply::json(200, changed.to_string()))
 }
 
-/// The actor of this name, or the one that stands for it.
+/// Returns the actor with this name, or its parent.
 pub(super) fn parent_by_name(world: &WorldHandle, _: &Request, path: Ids<'_>) -> Answered {
     let actors = world.visible(Dataset::Actors);
     let is_named =
@@ -106,7 +106,7 @@ pub(super) fn deactivate_agents(world: &WorldHandle, request: &Request, _: Ids<'
     set_agents(world, request, false)
 }
 
-/// One that isn't there makes all of them refused.
+/// Refuses the whole request if one of the agents doesn't exist.
 fn set_agents(world: &WorldHandle, request: &Request, active: bool) -> Answered {
     let body = body(request, &["agentIds"])?;
     let agents = ids(&body, "agentIds", 1_000)?;
@@ -150,7 +150,7 @@ pub(super) fn remove_custodian(world: &WorldHandle, request: &Request, path: Ids
     Ok(empty(200))
 }
 
-/// 401 says "not authorized, or not found" (`OpenAPI`).
+/// A 401 means "not authorized, or not found" (`OpenAPI`).
 fn matter_and_user(world: &WorldHandle, matter: &str, body: &Value) -> Result<(Record, Record), Reply> {
     let unknown = |_| Reply::json(401, r#"{"message":"not authorized, or not found"}"#);
     let matter = found(world, Dataset::Matters, matter).map_err(unknown)?;
@@ -168,7 +168,7 @@ fn held_in(world: &WorldHandle, user: &str) -> Vec<Record> {
     matters.into_iter().filter(|matter| is_custodian(world, &matter.id, user)).collect()
 }
 
-/// `GET /v1/legal-hold/custodians/{userId}`: the first page holds all, the others nothing.
+/// `GET /v1/legal-hold/custodians/{userId}`: the first page has all rows, the others none.
 pub(super) fn matters_of_user(world: &WorldHandle, request: &Request, path: Ids<'_>) -> Answered {
     found(world, Dataset::Users, &path[0])?;
     let is_first = request.parameter("page").is_none_or(|page| page == "1");

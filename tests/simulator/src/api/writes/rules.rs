@@ -1,4 +1,4 @@
-//! What is trusted, and which rules are on.
+//! Trusted activities, and which rules are enabled.
 
 use chrono::SecondsFormat;
 use serde_json::{Value, json};

@@ -42,7 +42,7 @@ pub(super) fn change(world: &WorldHandle, request: &Request, _: Ids<'_>) -> Answ
     Ok(empty(204))
 }
 
-/// All at once: the token of the next part is null.
+/// Changes all sessions at once. The continuation token is null.
 pub(super) fn change_where(world: &WorldHandle, request: &Request, _: Ids<'_>) -> Answered {
     let body = body(request, &["continuationToken", "newState"])?;
     let state = new_state(&body)?;
@@ -70,7 +70,7 @@ fn set(world: &WorldHandle, ids: &[String], state: &str) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Adds to a list of a session, whose other text stays as it is.
+/// Appends to a list of a session. The rest of its text stays unchanged.
 fn append(world: &WorldHandle, id: &str, member: &str, item: &Value) {
     world.change(Dataset::Sessions, id, |raw| {
         let mut items: Vec<Value> =
@@ -80,7 +80,7 @@ fn append(world: &WorldHandle, id: &str, member: &str, item: &Value) {
     });
 }
 
-/// Later than any state that a generated session has.
+/// An instant after any state of a generated session.
 fn now() -> i64 {
     clock::now().timestamp_millis().saturating_add(86_400_000)
 }

@@ -1,4 +1,4 @@
-//! The bucket and the API, record by record, by the records' own text.
+//! Compares bucket and API, record by record, by the records' text.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,22 +6,22 @@ use simulator::compact;
 
 use crate::stage::{PREFIX, SET_ASIDE, Stage};
 
-/// Records of one stream.
+/// The comparison of one stream.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Tally {
     pub api: u64,
     pub bucket: u64,
-    /// At the API, and not in the bucket.
+    /// At the API and not in the bucket.
     pub lost: u64,
     /// In the bucket more often than at the API.
     pub twice: u64,
-    /// In the bucket, and nothing like it at the API.
+    /// In the bucket and not at the API.
     pub altered: u64,
 }
 
 pub struct Comparison {
     pub streams: BTreeMap<String, Tally>,
-    /// Objects that were written over, or deleted.
+    /// Objects that were overwritten or deleted.
     pub rewritten: usize,
 }
 
@@ -56,7 +56,7 @@ impl Comparison {
         self.total().lost == 0 && self.is_equal_so_far()
     }
 
-    /// What is in the bucket is right, whatever is not there yet.
+    /// True if everything in the bucket is right, even if something is missing.
     pub fn is_equal_so_far(&self) -> bool {
         self.total().twice == 0 && self.total().altered == 0 && self.rewritten == 0
     }

@@ -1,6 +1,6 @@
-//! `make demo`: the real binary on a simulated world, shown to a person. Four events: everything, only what is new,
-//! an API that fails in the middle, and the run that makes good. Then the bucket is compared with the API, and the
-//! collector proves by itself that it is whole.
+//! `make demo`: the real binary in a simulated world, shown to a person. It sends four events: a first run, a run with
+//! new records, one during which the API fails, and one that catches up. Then it compares the bucket with the API, and
+//! the collector verifies what it collected.
 
 mod compare;
 mod screen;
@@ -117,7 +117,7 @@ async fn fails_in_the_middle(screen: &Screen, stage: &mut Stage, before: &Event)
     let missing = comparison.total().lost;
     if missing == 0 || missing != comparison.of_stream("file_events").lost || !comparison.is_equal_so_far() {
         show::comparison(screen, &comparison);
-        return Err("Nothing but this event's file events should be missing.".into());
+        return Err("Only file events of this event should be missing.".into());
     }
     let sentence = format!(
         "{} file events are not in the bucket yet, nor covered by the checkpoint. All other records are.",
@@ -128,8 +128,8 @@ async fn fails_in_the_middle(screen: &Screen, stage: &mut Stage, before: &Event)
 }
 
 async fn makes_good(screen: &Screen, stage: &mut Stage) -> Result<(), Failure> {
-    screen.heading("4. The API is well again, the next event");
-    screen.text("Nothing is new at the API. The file events of event 3 are still missing.");
+    screen.heading("4. The API works again, the next event");
+    screen.text("Nothing is new at the API; the missing file events are still due.");
     stage.mend();
     let event = stage.send(screen).await?;
     show::outcome(screen, &event);
@@ -138,7 +138,7 @@ async fn makes_good(screen: &Screen, stage: &mut Stage) -> Result<(), Failure> {
     all_there(screen, stage).await
 }
 
-/// After a run that was complete the bucket holds all that the API does.
+/// After a complete run the bucket has everything that the API has.
 async fn all_there(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     let comparison = Comparison::of(stage).await;
     if !comparison.is_equal() {
@@ -172,18 +172,20 @@ async fn verdict(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     }
     screen.marked(Style::Good, "✓", &sentence);
     screen.marked(Style::Good, "✓", "No object was overwritten or deleted.");
-    screen.text("Each version of a user, an agent, a session or a case counts as a record, and so does a record that was set aside.");
+    screen.text(
+        "Each version of a user, an agent, a session or a case is a record, and so is each record that was set aside.",
+    );
     Ok(())
 }
 
-/// What a user can check without the API, and what it tells of a bucket that somebody has changed.
+/// Shows what a user can verify without the API, and what `verify` finds if somebody has changed the bucket.
 async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     screen.heading("5. The proof");
     screen.text("Each run writes a manifest that names the one before it by its hash. An operator sends {\"action\": \"verify\"}.");
     let told = stage.verify(screen).await;
     show::verified(screen, &told);
     if told["status"] != "whole" {
-        return Err("What was collected should be whole.".into());
+        return Err("The collected records should be whole.".into());
     }
     let (key, bytes) = stage.take_one_away().await.ok_or("There is no object to take away.")?;
     screen.space();
@@ -193,8 +195,8 @@ async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     stage.put_back(&key, bytes).await;
     let names_it = told["findings"].as_array().is_some_and(|found| found.iter().any(|found| found["key"] == key));
     if told["status"] != "broken" || !names_it {
-        return Err(format!("It should have been told that {key} is missing.").into());
+        return Err(format!("verify should have found that {key} is missing.").into());
     }
-    screen.text("The object is restored.");
+    screen.text("The object is put back.");
     Ok(())
 }

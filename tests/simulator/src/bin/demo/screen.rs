@@ -1,4 +1,4 @@
-//! What a person sees: colours and a spinner in a terminal, plain lines anywhere else.
+//! Output for a person: colours and a spinner in a terminal, plain lines elsewhere.
 
 use std::{
     env,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// Text is not set wider than this, however wide the terminal is.
+/// The greatest width of text, even in a wider terminal.
 const WIDEST: usize = 110;
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const INDENT: &str = "  ";
@@ -35,7 +35,7 @@ impl Style {
 }
 
 pub struct Screen {
-    /// A terminal whose last line can be written again.
+    /// True for a terminal, whose last line can be rewritten.
     live: bool,
     colour: bool,
     pub width: usize,
@@ -75,7 +75,7 @@ impl Screen {
         }
     }
 
-    /// A paragraph that hangs from a mark.
+    /// A paragraph with a mark before its first line.
     pub fn marked(&self, style: Style, mark: &str, text: &str) {
         for (n, text) in wrapped(text, self.width - 2).into_iter().enumerate() {
             let mark = if n == 0 { mark } else { " " };
@@ -83,7 +83,7 @@ impl Screen {
         }
     }
 
-    /// What stands at the margin is dim.
+    /// A paragraph with a dim name in the margin.
     pub fn fact(&self, name: &str, text: &str) {
         for (n, text) in wrapped(text, self.width - 15).into_iter().enumerate() {
             let name = if n == 0 { name } else { "" };
@@ -102,8 +102,8 @@ impl Screen {
         line(&format!("{INDENT}{} {text}", self.paint(style, mark)));
     }
 
-    /// Columns as wide as their widest cell; the first `left` of them are set flush left, the others flush right.
-    /// The first row is the heading.
+    /// Prints columns as wide as their widest cell. The first `left` are aligned left, the others right. The first row
+    /// is the heading.
     pub fn table(&self, left: usize, rows: &[(Style, Vec<String>)]) {
         let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
         let width = |column: usize| {
@@ -118,7 +118,7 @@ impl Screen {
         }
     }
 
-    /// Shows what is being done until it is done: a spinner in a terminal, else a line now and then.
+    /// Shows progress until the work is done: a spinner in a terminal, elsewhere a line now and then.
     pub async fn watch<T>(&self, doing: impl Fn() -> String, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         let mut ticks = tokio::time::interval(Duration::from_millis(if self.live { 80 } else { 3_000 }));
@@ -155,20 +155,20 @@ impl Screen {
     }
 }
 
-/// Who stopped reading (`make demo | head`) is not told why.
+/// Ignore write errors: the reader may have stopped, as in `make demo | head`.
 fn line(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// The terminal's width, from the tool that every Unix has.
+/// The terminal's width, from a tool that every Unix has.
 fn columns() -> Option<usize> {
     let size = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok()?;
     let size = String::from_utf8(size.stdout).ok()?;
-    // Rows and columns.
+    // The output is rows, then columns.
     size.split_whitespace().nth(1)?.parse().ok().filter(|columns| *columns > 0)
 }
 
-/// The text's beginning on one line. What a terminal would not show as one column each is shown as a dot.
+/// Cuts a text to one line. A character that isn't one column wide is shown as a dot.
 fn cut(text: &str, width: usize) -> String {
     let plain = |c: char| matches!(c, ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{24f}' | '\u{2010}'..='\u{2027}' | '\u{2500}'..='\u{257f}' | '✓' | '✗');
     let mut shown: String = text.chars().map(|c| if plain(c) { c } else { '·' }).take(width).collect();
@@ -179,7 +179,7 @@ fn cut(text: &str, width: usize) -> String {
     shown
 }
 
-/// Lines of whole words; a word that is longer than a line has one of its own.
+/// Wraps a text at spaces. A word longer than a line gets a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

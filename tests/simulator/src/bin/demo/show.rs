@@ -1,4 +1,4 @@
-//! One event's outcome, objects and records, set for a person.
+//! Prints an event's outcome, objects and records.
 
 use serde_json::Value;
 use simulator::{Object, Outcome};
@@ -9,7 +9,7 @@ use crate::{
     stage::{Event, PREFIX, SET_ASIDE, STATE, Stage, count, shown},
 };
 
-/// What `verify` answered.
+/// Prints the answer of `verify`.
 pub fn verified(screen: &Screen, told: &Value) {
     let figure = |name: &str| count(told["checked"][name].as_u64().unwrap_or(0));
     let checked =
@@ -32,7 +32,7 @@ pub fn verified(screen: &Screen, told: &Value) {
     screen.marked(Style::Dim, "•", &sentence);
 }
 
-/// The answer, or the function error, as Lambda's caller gets it.
+/// Prints the answer or the function error, as Lambda's caller gets it.
 pub fn outcome(screen: &Screen, event: &Event) {
     let took = match event.took.as_secs() {
         0 => format!("{} ms", event.took.as_millis()),
@@ -85,12 +85,12 @@ pub fn outcome(screen: &Screen, event: &Event) {
     screen.space();
 }
 
-/// The objects of this event, by folder.
+/// Prints the objects of this event, by folder.
 pub fn new_objects(screen: &Screen, event: &Event) {
     screen.text(&match (event.old, event.new.len()) {
         (0, new) => format!("{new} objects in the bucket:"),
-        (old, 1) => format!("1 new object; the {old} older ones are unchanged:"),
-        (old, new) => format!("{new} new objects; the {old} older ones are unchanged:"),
+        (old, 1) => format!("1 new object; the {old} from before are unchanged:"),
+        (old, new) => format!("{new} new objects; the {old} from before are unchanged:"),
     });
     let mut folder = "";
     for object in &event.new {
@@ -107,7 +107,7 @@ pub fn new_objects(screen: &Screen, event: &Event) {
     screen.space();
 }
 
-/// How a record looks in the bucket: the first of a stream's first object.
+/// Prints the first line of a stream's first object.
 pub fn first_line(screen: &Screen, event: &Event, stream: &str) {
     let first = event.new.iter().find(|object| object.key.starts_with(&format!("{PREFIX}{stream}/")));
     if let Some(line) = first.map(Object::lines).and_then(|lines| lines.into_iter().next()) {
@@ -117,7 +117,7 @@ pub fn first_line(screen: &Screen, event: &Event, stream: &str) {
     }
 }
 
-/// The bytes that can't be parsed, and where they lie.
+/// Prints the bytes that were set aside, and their key.
 pub async fn set_aside(screen: &Screen, stage: &Stage) {
     for object in stage.sim.s3.objects(stage.sim.bucket(), SET_ASIDE).await {
         let (folder, name) = object.key.rsplit_once('/').unwrap_or_default();
@@ -129,7 +129,7 @@ pub async fn set_aside(screen: &Screen, stage: &Stage) {
     }
 }
 
-/// What a person can look at after the demo.
+/// Prints where the records, the state and the logs are.
 pub fn places(screen: &Screen, stage: &Stage) {
     let bucket = shown(&stage.bucket_directory());
     screen.fact("Records", &format!("{bucket}/{PREFIX}"));
@@ -138,7 +138,7 @@ pub fn places(screen: &Screen, stage: &Stage) {
     screen.fact("Try", &format!("gzip -dc {}/{PREFIX}audit/*/*/*.gz | head -n 3", bucket.replace(' ', "\\ ")));
 }
 
-/// Stream by stream, as a table.
+/// Prints the comparison as a table, one row per stream.
 pub fn comparison(screen: &Screen, comparison: &Comparison) {
     let heading = ["stream", "at the API", "in the bucket", "lost", "twice", "altered"];
     let mut rows = vec![(Style::Dim, heading.map(str::to_owned).to_vec())];
@@ -152,7 +152,7 @@ pub fn comparison(screen: &Screen, comparison: &Comparison) {
     screen.table(1, &rows);
 }
 
-/// After something went wrong: the end of the collector's log.
+/// Prints the end of the collector's log after a failure.
 pub fn last_log_lines(screen: &Screen, stage: &Stage) {
     let lines = stage.log_lines();
     screen.text("The collector's last log lines:");
@@ -169,7 +169,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The time of day of an instant, which is UTC.
+/// The time of day of a UTC instant.
 fn time_of_day(instant: &Value) -> String {
     let time = instant.as_str().and_then(|instant| instant.get(11..19));
     time.map_or("–".to_owned(), |time| format!("{time}Z"))

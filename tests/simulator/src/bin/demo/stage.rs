@@ -1,4 +1,4 @@
-//! The simulated world, the real binary in it, and what happens to both.
+//! The simulated world, the real binary in it, and the events of the demo.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ pub const PREFIX: &str = "code42/";
 pub const STATE: &str = "incydr-collector/";
 pub const SET_ASIDE: &str = "incydr-collector/set-aside/";
 
-/// What differs from the defaults: name, value, default.
+/// The settings that differ from the defaults: name, value, default.
 pub const SETTINGS: [(&str, &str, &str); 3] = [
     ("SETTLE_SECONDS", "0", "file_events=120,audit=330"),
     ("FE_PAGE_SIZE", "100", "5000"),
@@ -26,11 +26,12 @@ pub const SETTINGS: [(&str, &str, &str); 3] = [
 ];
 
 const SEED: u64 = 42;
-/// More than any run here takes; Lambda allows 15 minutes.
+/// More than any run here takes. Lambda allows 15 minutes.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// A window ends less far behind now: a second's margin, two clocks cut to seconds, and a second for a slow machine.
+/// How far behind now a window ends at most: a second's margin, two clocks cut to seconds, and a second for a slow
+/// machine.
 const BEHIND: TimeDelta = TimeDelta::seconds(4);
-/// New records lie in the second after what is covered.
+/// New records lie in the second after the covered time.
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 pub struct Stage {
@@ -38,25 +39,25 @@ pub struct Stage {
     pub binary: PathBuf,
     directory: PathBuf,
     lambda: Lambda,
-    /// Every state of what changes that the API ever showed, by stream: each is a record.
+    /// Every version of a changing record that the API has shown, by stream. Each becomes a record in the bucket.
     states: BTreeMap<&'static str, Vec<Arc<str>>>,
     stored: BTreeMap<String, Object>,
 }
 
-/// What became of a scheduled event.
+/// The result of a scheduled event.
 pub struct Event {
     pub outcome: Outcome,
-    /// As the function answered, or said in its error's message.
+    /// The function's answer, or the one in its error message.
     pub answer: Value,
     pub took: Duration,
     pub new: Vec<Object>,
-    /// How many objects were there before, and how many of these are no longer as they were.
+    /// The number of objects before the event, and how many of them have changed.
     pub old: usize,
     pub old_altered: usize,
 }
 
 impl Stage {
-    /// Everything lies beside this program: the binary, and below `demo/` one level up what the demo leaves.
+    /// Finds the binary beside this program. The demo writes to `demo/`, one level up.
     pub async fn open() -> Result<Self, Failure> {
         let here = env::current_exe()?;
         let built = here.parent().ok_or("The demo lies in no directory.")?;
@@ -88,7 +89,7 @@ impl Stage {
         self.lambda.logs()
     }
 
-    /// The last hour's events, and what the tenant has had for longer.
+    /// Adds the last hour's events, and older records of the tenant.
     pub fn fill(&mut self) {
         let now = Utc::now();
         let (from, to) = (now - TimeDelta::minutes(55), now - TimeDelta::minutes(1));
@@ -102,7 +103,7 @@ impl Stage {
         self.note_states();
     }
 
-    /// A few of everything, and a record that no JSON parser reads; says what.
+    /// Adds a few records of each kind, and one that no JSON parser accepts. Returns a description.
     pub fn add_some(&mut self, covered_to: DateTime<Utc>) -> String {
         let (world, to) = (&self.sim.world, covered_to + SECOND);
         world.add_file_events(40, covered_to, to);
@@ -121,7 +122,7 @@ impl Stage {
             .to_owned()
     }
 
-    /// Enough file events for several pages; says what.
+    /// Adds file events for several pages. Returns a description.
     pub fn add_many(&mut self, covered_to: DateTime<Utc>) -> String {
         let (world, to) = (&self.sim.world, covered_to + SECOND);
         world.add_file_events(250, covered_to, to);
@@ -131,7 +132,7 @@ impl Stage {
         "250 file events, 20 audit events and 1 new case".to_owned()
     }
 
-    /// What the API holds, as a sentence's part.
+    /// Describes what the API has, as a part of a sentence.
     pub fn holdings(&self) -> String {
         let world = &self.sim.world;
         format!(
@@ -145,7 +146,7 @@ impl Stage {
         )
     }
 
-    /// Every record that the API showed so far, by stream.
+    /// Returns every record that the API has shown so far, by stream.
     pub fn at_the_api(&self) -> BTreeMap<&'static str, Vec<Arc<str>>> {
         let texts = |records: Vec<Record>| records.into_iter().map(|record| record.raw).collect();
         let mut texts_of = self.states.clone();
@@ -154,7 +155,7 @@ impl Stage {
         texts_of
     }
 
-    /// The first page is answered, the next never is.
+    /// Makes the API answer the first page and fail on the next one, always.
     pub fn break_file_events(&self) {
         let next_page = |request: &simulator::http::Request| {
             request.json()["pgToken"].as_str().is_some_and(|token| !token.is_empty())
@@ -167,7 +168,7 @@ impl Stage {
         self.sim.faults.clear();
     }
 
-    /// Waits until the records of the second after `covered_to` lie far enough back to be read.
+    /// Waits until the second after `covered_to` may be read.
     pub async fn settle(&self, screen: &Screen, covered_to: DateTime<Utc>) {
         let until = covered_to + SECOND + BEHIND;
         let left = || (until - Utc::now()).to_std().unwrap_or_default();
@@ -175,7 +176,7 @@ impl Stage {
         screen.watch(doing, tokio::time::sleep(left())).await;
     }
 
-    /// Sends a scheduled event and waits for what becomes of it.
+    /// Sends a scheduled event and waits for its result.
     pub async fn send(&mut self, screen: &Screen) -> Result<Event, Failure> {
         let began = Instant::now();
         let (requests, writes, struck) = (self.sim.api.requests().len(), self.writes(), self.sim.faults.struck());
@@ -212,7 +213,7 @@ impl Stage {
         Ok(Event { outcome, answer, took, new, old, old_altered })
     }
 
-    /// Asks the collector whether what it collected is whole.
+    /// Sends `verify`.
     pub async fn verify(&self, screen: &Screen) -> Value {
         let event = json!({"action": "verify"});
         let doing = || "sending the event".to_owned();
@@ -222,7 +223,7 @@ impl Stage {
         }
     }
 
-    /// The first object of the audit log: its key and what it held.
+    /// Deletes the first object of the audit log. Returns its key and content.
     pub async fn take_one_away(&self) -> Option<(String, Vec<u8>)> {
         let object = self.sim.s3.objects(self.sim.bucket(), &format!("{PREFIX}audit/")).await.into_iter().next()?;
         self.sim.s3.delete_raw(self.sim.bucket(), &object.key).await;
@@ -237,7 +238,7 @@ impl Stage {
         self.sim.s3.writes_below(PREFIX).len()
     }
 
-    /// Notes how everything that changes is now, unless it was so before.
+    /// Adds the present version of every changing record, if it is new.
     fn note_states(&mut self) {
         for dataset in [Dataset::Sessions, Dataset::Cases, Dataset::Users, Dataset::Agents] {
             let states = self.states.entry(dataset.name()).or_default();
@@ -258,7 +259,7 @@ impl Event {
         self.must_keep_what_was_there()
     }
 
-    /// This stream has failed, and no other.
+    /// Fails unless this stream has failed and no other.
     pub fn must_be_failed(&self, stream: &str) -> Result<(), Failure> {
         let streams = self.answer["streams"].as_object().ok_or("The error's message holds no answer.")?;
         let status = |name: &str| if name == stream { "failed" } else { "complete" };
@@ -270,7 +271,7 @@ impl Event {
         self.must_keep_what_was_there()
     }
 
-    /// The end of what is covered of the event streams, the later one's.
+    /// The later end of the two event streams' covered time.
     pub fn covered_to(&self) -> Result<DateTime<Utc>, Failure> {
         let told = ["file_events", "audit"].into_iter().filter_map(|stream| {
             let told = self.answer["streams"][stream]["covered_to"].as_str()?;
@@ -282,12 +283,12 @@ impl Event {
     fn must_keep_what_was_there(&self) -> Result<(), Failure> {
         match self.old_altered {
             0 => Ok(()),
-            altered => Err(format!("{altered} objects are no longer what they were.").into()),
+            altered => Err(format!("{altered} objects have changed.").into()),
         }
     }
 }
 
-/// 1234567 as 1,234,567.
+/// Formats 1234567 as 1,234,567.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let grouped: Vec<String> =
@@ -295,7 +296,7 @@ pub fn count(number: u64) -> String {
     grouped.join(",").chars().rev().collect()
 }
 
-/// A path as a person in this directory would write it.
+/// A path relative to the current directory.
 pub fn shown(path: &Path) -> String {
     let relative = env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     relative.as_deref().unwrap_or(path).display().to_string()

@@ -1,4 +1,4 @@
-//! File events and audit events, in the shapes of the developer portal's and the SDK's samples.
+//! File events and audit events, in the form of the developer portal's and the SDK's samples.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -15,7 +15,7 @@ const AUDIT_TYPES: [&str; 6] = [
 ];
 
 impl Generator {
-    /// A v2 file event; `@timestamp` lies seconds to days before `inserted`.
+    /// A v2 file event. Its `@timestamp` is seconds to days before `inserted`.
     pub(crate) fn file_event(&mut self, inserted: DateTime<Utc>) -> String {
         self.made += 1;
         let made = self.made;
@@ -75,7 +75,7 @@ impl Generator {
         self.spaced(&compact(&raw))
     }
 
-    /// An audit event; one in 25 repeats the one before it in every byte, time included.
+    /// An audit event. One in 25 equals the one before it in every byte, including the time.
     pub(crate) fn audit_event(&mut self, at: DateTime<Utc>) -> String {
         self.made += 1;
         if let Some(twin) = self.last_audit.take_if(|_| self.made.is_multiple_of(25)) {
@@ -111,8 +111,8 @@ impl Generator {
         raw
     }
 
-    /// Endpoint ids carry the tenant and the device, cloud ids are UUIDs: none is chronological (SDK; Sumo Logic
-    /// sample). Now and then one holds a quote (py42, `services/fileevent.py`).
+    /// Endpoint ids contain the tenant and the device, cloud ids are UUIDs. Neither is chronological (SDK; Sumo Logic
+    /// sample). Some contain a quote (py42, `services/fileevent.py`).
     fn event_id(&mut self, endpoint: bool) -> String {
         let random = self.rng.u128(..);
         if self.made.is_multiple_of(41) {

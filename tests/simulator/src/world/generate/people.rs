@@ -1,4 +1,4 @@
-//! Who and what there is beside the users (SDK: agents, devices, actors, departments, directory groups, roles, orgs,
+//! People and devices besides the users (SDK: agents, devices, actors, departments, directory groups, roles, orgs,
 //! customer).
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -7,7 +7,7 @@ use super::{Generator, Known, TENANT, choice, micros, nth_or, quoted};
 use crate::world::Dataset;
 
 impl Generator {
-    /// One in seven is not active, one in four unhealthy; one in 13 has never connected.
+    /// An agent. One in seven is inactive, one in four unhealthy, and one in 13 has never connected.
     pub(crate) fn agent(&mut self, at: DateTime<Utc>, known: &Known) -> String {
         let n = self.next(Dataset::Agents);
         let issues = ["NOT_CONNECTING", "NOT_SENDING_SECURITY_EVENTS", "SECURITY_INGEST_REJECTED"];
@@ -61,7 +61,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// One in three is a child of the one before it.
+    /// An actor. One in three is a child of the one before it.
     pub(crate) fn actor(&mut self) -> String {
         let n = self.next(Dataset::Actors);
         let raw = format!(
@@ -128,7 +128,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// Orgs write their times now this way, now that (SDK, `orgs/models.py`, takes any).
+    /// An org. Orgs write times in two forms (SDK, `orgs/models.py`, accepts any).
     pub(crate) fn org(&mut self, at: DateTime<Utc>) -> String {
         let n = self.next(Dataset::Orgs);
         let formats = ["%Y-%m-%dT%H:%M:%S%.3fZ", "%Y-%m-%dT%H:%M:%S%.3f+00:00"];
@@ -158,7 +158,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// A user's id, in quotes; of a user that there is, if there is any.
+    /// The id of an existing user if there is one, in quotes.
     fn owner(&mut self, n: u64, known: &Known) -> String {
         let places = known.users.len().max(1) as u64;
         let place = usize::try_from(n % places).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Sessions, and what decides about them (SDK: sessions, watchlists, alert rules, trusted activities, risk indicator
-//! categories).
+//! Sessions, and the records that they depend on (SDK: sessions, watchlists, alert rules, trusted activities, risk
+//! indicator categories).
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,7 +7,8 @@ use super::{Generator, Known, TENANT, choice, micros, nth_or, people::actor_id, 
 use crate::world::Dataset;
 
 impl Generator {
-    /// Its id is `<actorId>_<beginTime>`, as in the Sumo Logic sample; all times are epoch milliseconds.
+    /// A session. Its id is `<actorId>_<beginTime>`, as in the Sumo Logic sample. All times are milliseconds since the
+    /// epoch.
     pub(crate) fn session(&mut self, begin: DateTime<Utc>, with_alerts: bool, known: &Known) -> String {
         let n = self.next(Dataset::Sessions);
         let begin = begin.timestamp_millis();
@@ -47,7 +48,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// Of the actors that there are the next, unless it has a session that begins at this very millisecond.
+    /// The next existing actor, unless it has a session that begins at the same millisecond.
     fn session_actor(&mut self, n: u64, begin: i64, known: &Known) -> String {
         let places = known.actors.len().max(1) as u64;
         let place = usize::try_from(n % places).unwrap_or_default();
@@ -74,7 +75,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// A member, or an actor that is included or excluded: `actorname`, with a small n (SDK,
+    /// A watchlist's member, included actor or excluded actor. The member is `actorname`, with a small n (SDK,
     /// `watchlists/models/responses.py`).
     pub(crate) fn listed_actor(&mut self, at: DateTime<Utc>, place: usize, known: &Known) -> String {
         let raw = format!(
@@ -105,7 +106,7 @@ impl Generator {
         self.laid_out(&raw)
     }
 
-    /// The first and every other have a username filter. Times have seven digits (SDK, tests).
+    /// An alert rule. The first and every other one has a username filter. Times have seven digits (SDK, tests).
     pub(crate) fn alert_rule(&mut self, at: DateTime<Utc>) -> String {
         let n = self.next(Dataset::AlertRules);
         let username = r#"{"mode":"INCLUDE","usernames":["user1@example.com"],"criteriaOrder":3}"#;
