@@ -129,7 +129,7 @@ def test_the_state_machine_brings_what_was_approved_by_the_alias_and_a_day_witho
     states = machine["States"]
     wait = states["Wait for approval"]
     assert wait["Resource"].endswith(":sns:publish.waitForTaskToken") and wait["TimeoutSeconds"] == 24 * 3600
-    assert "24 * HOUR" in code("settings")
+    assert "TimeDelta::hours(24)" in code("settings")
     (caught,) = wait["Catch"]
     refusal = states[caught["Next"]]["Parameters"]["approval"]
     assert refusal["decision"] == "refuse" and set(wait["ResultSelector"]["approval"]) == {
