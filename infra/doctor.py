@@ -304,8 +304,8 @@ class Doctor:
         if not secret:
             return
         fill = (
-            f"aws secretsmanager put-secret-value --secret-id {secret} "
-            """--secret-string '{"client_id": "key-...", "client_secret": "..."}'"""
+            f"aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json "
+            """# a file of your own with {"client_id": "key-...", "client_secret": "..."}, see docs/deploy.md"""
         )
         try:
             facts = aws("secretsmanager", "describe-secret", "--secret-id", secret)
