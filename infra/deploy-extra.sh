@@ -1,8 +1,7 @@
 #!/bin/sh
-# deploy-extra.sh ENV NAME [Parameter=value ...]: deploys infra/NAME.yaml beside the collector's stack of ENV. A parameter
-# that has the name of one of that stack's outputs gets its value, unless it is given. Needs the AWS CLI, the SAM CLI and
-# python3.
-# BUILT is the template that sam build left, where the stack has a program of its own.
+# deploy-extra.sh ENV NAME [Parameter=value ...]: deploys infra/NAME.yaml beside the collector's stack of ENV. A
+# parameter with the name of one of that stack's outputs gets its value, unless it is given. Needs the AWS CLI, the SAM
+# CLI and python3. BUILT is the template that `sam build` left, if the stack has its own program.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,7 +12,7 @@ stack=incydr-collector-$env
 template=$root/infra/$name.yaml
 [ -f "$template" ] || { echo "there is no infra/$name.yaml" >&2; exit 1; }
 
-# One a line, each value in quotes: without them SAM ends it at the first blank or quotation mark.
+# One parameter a line, with its value in quotes. Without quotes SAM ends a value at its first blank or quotation mark.
 outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
 overrides=$(printf '%s' "$outputs" | python3 -c '
 import json, re, sys

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "README.md"
-# What `make deploy`, `make doctor` and so on use, and `make answers`.
+# The files that `make deploy`, `make doctor`, `make answers` and so on use.
 COMMANDS = ["LICENSE", "Makefile", "template.yaml", "infra", "tests/venv.sh"]
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*")
 

@@ -105,7 +105,7 @@ class Aws:
         )
 
     def create(self, stack: str, parameters: dict[str, object], text: str = "") -> "Stack":
-        """The collector's stack by CloudFormation itself, with the zip that is there: as SAM leaves it, in a tenth of the time."""
+        """Creates the collector's stack by CloudFormation alone, with the uploaded zip. It takes a tenth of SAM's time."""
         given = parameters | {"CodeBucket": "artifacts", "CodeKey": "incydr-collector.zip"}
         self.client("s3").put_object(Bucket="artifacts", Key=f"{stack}.yaml", Body=(text or self.unbuilt).encode())
         cloudformation = self.client("cloudformation")

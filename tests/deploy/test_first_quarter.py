@@ -13,7 +13,7 @@ import pytest
 from emulated import BINARIES, ROOT, Aws
 from simulator import Simulator
 
-# What "builds" for infra/release.sh: it hands over the binary that the tests run. All else is the real cargo's to answer.
+# Stands in for `cargo build` in infra/release.sh: copies the binaries that the tests run. Other commands go to the real cargo.
 CARGO = """#!/bin/sh
 case "$*" in
 build*)
@@ -24,7 +24,7 @@ build*)
 *) exec "$REAL_CARGO" "$@" ;;
 esac
 """
-# Within another make it would say where it is.
+# Inside another make, this one would print its directory.
 MAKES_OWN = ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]
 
 
@@ -40,7 +40,7 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def release(aws: Aws) -> Path:
-    """What infra/release.sh makes for this processor. Only the template takes any address, for the simulator is no *.code42.com."""
+    """The output of infra/release.sh for x86_64. Only the templates are changed: they take any BaseUrl, such as the simulator's."""
     once = aws.directory / "once"
     once.mkdir()
     shutil.copy(aws.directory / "code" / "bootstrap", once / "incydr-collector")
@@ -61,7 +61,7 @@ def release(aws: Aws) -> Path:
 
 
 def in_path(aws: Aws, environment: dict[str, str], programs: dict[str, str]) -> None:
-    """Programs that are found before all others."""
+    """Puts programs at the front of PATH."""
     tools = Path(tempfile.mkdtemp(prefix="tools.", dir=aws.directory))
     for name, text in programs.items():
         (tools / name).write_text(text, "utf-8")
@@ -74,7 +74,7 @@ def without(*programs: str) -> dict[str, str]:
 
 
 def steps(name: str) -> list[tuple[str, str]]:
-    """What a page has a person type: each command, and each block of lines for a file, by its language."""
+    """The steps of a page: each command (sh), and each block of lines for a file (toml, json)."""
     page = (ROOT / name).read_text("utf-8")
     numbered = re.search(r"^## (?:Deploy|The first deployment)\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
     found = []
@@ -92,7 +92,7 @@ def commands(block: str) -> list[str]:
 
 
 def filled(text: str, tenant: Simulator) -> str:
-    """With a person's own names for the placeholders. None is left."""
+    """Replaces the placeholders. None may be left."""
     text = text.replace("https://api.<region>.code42.com", tenant.places["api"])
     text = text.replace("<bucket>", "my-releases").replace("<arch>", "x86_64")
     text = text.replace("key-...", tenant.places["client_id"]).replace('"..."', f'"{tenant.places["client_secret"]}"')
@@ -107,7 +107,7 @@ def test_the_commands_of_the_pages_lead_from_nothing_to_records_that_are_proven_
     in_path(aws, environment, without("cargo", "cargo-lambda", "rustc"))
     config = release / "infra" / "samconfig.toml"
     edit(config, "https://api.us.code42.com", tenant.places["api"])
-    # What the tenant has is of the last hour, and so is what is collected by default: but some minutes pass until then.
+    # The tenant's records are of the last hour. Some minutes pass before the first run, whose default is an hour too.
     edit(config, '"ScheduleState=DISABLED",', '"ScheduleState=DISABLED",\n    "LookbackMinutes=600",')
     found = steps("docs/deploy.md")
     assert len(found) >= 10
@@ -123,10 +123,10 @@ def test_the_commands_of_the_pages_lead_from_nothing_to_records_that_are_proven_
             secret.write_text(text, "utf-8")
             continue
         if number == len(found):
-            # The last step: what is to be changed before it.
+            # The last step names a change that comes before its command.
             edit(config, "ScheduleState=DISABLED", "ScheduleState=ENABLED")
         said.append((text, typed(text, release, environment)))
-    # The last deployment is typed as the first was.
+    # The last command is the same as the first deployment.
     answers = dict(said[:-1])
     assert not (release / "secret.json").exists()
     assert "nothing to mend" in answers["make doctor ENV=dev"]
@@ -164,7 +164,7 @@ def test_the_notes_of_a_release_deploy_it_by_the_aws_cli_alone(
     assert answer["status"] == "complete"
     proof = stack.invoke({"action": "verify"})
     assert (proof["status"], proof["findings"]) == ("whole", [])
-    # Of the last hour, which began later than the tenant's.
+    # The collector's last hour began later than the tenant's.
     assert 0 < len(stack.lines("audit")) <= len(tenant.world("audit"))
 
 
@@ -177,7 +177,7 @@ def test_deploy_without_sam_is_the_command_of_the_notes() -> None:
 
 
 def test_the_readme_has_the_commands_of_the_page() -> None:
-    """And the content of the secret's file, in its text."""
+    """The README names the content of the secret's file in its text."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert steps("README.md") == [step for step in steps("docs/deploy.md") if step[0] != "json"]
     assert all(text.strip() in readme for language, text in steps("docs/deploy.md") if language == "json")

@@ -13,7 +13,7 @@ from simulator import Simulator
 
 STACK = "incydr-collector-acts-respond"
 AT = "2026-01-01T00:00:00.000Z"
-# For a day. Each approval but one is given within it, however slow the machine.
+# In place of a day. Long enough for each approval on a slow machine; one test lets it pass.
 SECONDS = 60
 
 

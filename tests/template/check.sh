@@ -18,7 +18,7 @@ tests/venv.sh template "$here/requirements.txt"
 tests/venv.sh checkov "$here/checkov/requirements.txt"
 [ -x "${CARGO_TARGET_DIR:-target}/debug/simulator" ] || cargo build --workspace --bins
 
-# What reads the templates alone runs beside the tests, and tells at the end.
+# The checks that read only the templates run beside the tests. Their output comes last.
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 rules() {
@@ -39,7 +39,7 @@ rules() {
 (set -e; rules) >"$said" 2>&1 &
 rules=$!
 
-# Three, because one of them waits for more than a minute.
+# Three processes, because one of them waits for more than a minute.
 echo "template: true to the code, and no right too many or too few"
 failed=
 "$venv/bin/python" -m pytest -q -p no:cacheprovider -n 3 --dist loadfile --no-loadscope-reorder "$here" "$@" || failed=yes

@@ -9,5 +9,5 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "conformance"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One test waits for more than a minute. Its file comes first, so that the other workers run all else meanwhile."""
+    """Puts the file first that has a test of more than a minute. The other processes run the rest meanwhile."""
     items.sort(key=lambda item: item.path.name != "test_invoke.py")

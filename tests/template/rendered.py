@@ -30,7 +30,7 @@ def source(path: Path = TEMPLATE) -> dict[str, Any]:
 
 @cache
 def parsed(text: str) -> bytes:
-    """Once for all: a large template takes seconds. As bytes, so that nobody changes another's."""
+    """Parses each template once, because a large one takes seconds. Pickled, so that each caller gets a copy."""
     return pickle.dumps(yaml_parse(text))
 
 

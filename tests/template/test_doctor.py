@@ -20,7 +20,7 @@ SECRET = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:incydr-AbCdEf"
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
-# Answers with what is said for its first two words, and writes its words down.
+# Answers by the first two words of a command, and logs the command.
 AWS = """#!{python} -SE
 import json, sys
 if sys.argv[1:] == ["--version"]:
@@ -132,7 +132,7 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
     assert to_mend == [] and "nothing to mend" in said
     for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
         assert found in said
-    # A tool that only building needs is no fault.
+    # A missing tool is no fault if only building needs it.
     assert "note  cargo-lambda is not installed" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
 
 

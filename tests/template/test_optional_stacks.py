@@ -323,7 +323,7 @@ def test_every_function_can_be_told_of_fips_endpoints_and_one_that_writes_of_enc
         if "S3_BUCKET" in variables:
             assert variables["S3_SSE"]["Fn::If"][:2] == ["NamesEncryption", {"Ref": "EncryptionHeader"}]
             assert {"S3_SSE_KMS_KEY_ID", "STATE_SSE_KMS_KEY_ID"} <= set(variables)
-    # `make deploy-...` takes them over from the collector's stack.
+    # `make deploy-...` fills them in from the collector's outputs.
     rules = {"UseFipsEndpoints", "EncryptionHeader", "KmsKeyArn", "StateKmsKeyArn", "PermissionsBoundaryArn", "RolePath"}
     assert rules <= set(source()["Outputs"])
     assert not functions or {"UseFipsEndpoints", "KmsKeyArn"} <= set(template["Parameters"])
@@ -340,7 +340,7 @@ def test_each_stack_has_a_database_of_its_own():
     assert name("incydr-collector-dev-athena", DatabaseName="incydr") == "incydr"
 
 
-# The properties by which a resource gets a name that an account or a region has only once, and how long it may be.
+# The properties that name a resource, where an account or a region has each name only once; and the longest name.
 NAMES = {
     "AWS::Athena::WorkGroup": ("Name", 128),
     "AWS::CloudWatch::Alarm": ("AlarmName", 255),
@@ -365,7 +365,7 @@ NAMES = {
 
 @pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
 def test_two_stacks_of_an_account_share_no_name_and_none_is_longer_than_aws_takes(path):
-    """CloudFormation takes stacks' names of 128 characters, and makes all names that a template leaves out."""
+    """A stack's name has at most 128 characters. CloudFormation makes the names that a template leaves out."""
 
     def names(stack, id_):
         rendered = Rendered(source(path))

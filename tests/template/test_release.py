@@ -82,10 +82,10 @@ def test_it_is_all_there(made):
 
 
 def dead(release):
-    """The links of a release's pages that lead nowhere in it, by the check of the repository's own."""
+    """The dead links of a release's pages, by the check of the repository's pages."""
     with patch.object(pages, "ROOT", release):
         found = [fault for page in sorted(release.rglob("*.md")) for fault in pages.links(page)]
-    # What a page only names is not linked: a release has no tests.
+    # Paths that a page names without a link, such as those of tests, need not be in a release.
     return [fault for fault in found if "there is no" not in fault]
 
 
@@ -99,7 +99,7 @@ def test_no_link_of_a_release_is_dead(made, tmp_path):
 
 
 def test_the_programs_that_make_a_release_run_on_python_3_10():
-    """The machine of the workflow has it, because it must be old enough for glibc."""
+    """The workflow's machine has this version. It must be old enough for glibc."""
     for name in ["zip", "sbom", "notes", "handbook"]:
         text = (ROOT / "infra" / f"{name}.py").read_text("utf-8")
         ast.parse(text, feature_version=(3, 10))
@@ -107,7 +107,7 @@ def test_the_programs_that_make_a_release_run_on_python_3_10():
 
 
 def test_a_release_deploys_as_a_checkout_does(made):
-    """Each file that a target of its Makefile needs is there, if the target deploys or asks what is deployed."""
+    """The release has each file that these targets of its Makefile use."""
     makefile = (made / "Makefile").read_text("utf-8")
     rules = dict(re.findall(r"^([a-z-]+(?:%)?):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
     for target in ["deploy", "deploy-%", "deploy-respond", "invoke", "backfill", "doctor", "logs", "answers"]:
@@ -134,7 +134,7 @@ def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
     files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for path in files:
-        # As the compiler is told where it stands, the stand-in is.
+        # The stand-in gets the paths that the compiler gets.
         assert (again / path).read_bytes() == (made / path).read_bytes(), path
 
 

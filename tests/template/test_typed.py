@@ -51,7 +51,7 @@ def test_what_was_built_for_another_processor_is_not_deployed(typed):
 
 
 def overrides(directory, *given, **outputs):
-    """What `make deploy-notify` has SAM deploy, read as SAM reads it."""
+    """The parameters that `make deploy-notify` hands to SAM, parsed by SAM's own code."""
     told = json.dumps([{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()])
     asked = directory / "asked"
     programs = {"aws": f"cat <<'E'\n{told}\nE\n", "sam": f"for word; do printf '%s\\0' \"$word\"; done >{asked}\n"}
@@ -67,7 +67,7 @@ def overrides(directory, *given, **outputs):
 
 
 def test_another_stacks_parameters_arrive_whole_and_outputs_fill_in_what_is_not_given(tmp_path):
-    # As infra/README.md has a value with a blank in it.
+    # In the form of infra/README.md.
     given = ['TicketAuthorization="Basic dXNlcjpwYXNz"', "LeastLevel=HIGH", "Notify=EVENTBRIDGE"]
     assert overrides(tmp_path, *given, RecordsBucketName="records", Notify="SQS", FunctionName="not a parameter of it") == {
         "RecordsBucketName": "records",
