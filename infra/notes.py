@@ -57,7 +57,7 @@ aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-coll
 ```
 
 [Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret. It also says how to deploy with SAM or Terraform. Its commands work in
-this directory. [README.md](README.md) leads to all other pages.
+this directory. [README.md](README.md) leads to all other pages. `make demo` and all that builds or tests need a checkout of the sources.
 
 The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`
 ([its page](infra/respond.md)).
