@@ -52,9 +52,11 @@ Copy the zip into a bucket in the region where the collector is to run. Deploy `
 sha256sum --check {zips[0].name}.sha256
 aws s3 cp {zips[0].name} s3://<bucket>/
 aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-collector-prod --s3-bucket <bucket> \\
-  --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> BaseUrl=https://api.<region>.code42.com \\
-  ScheduleState=DISABLED
+  --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> CodeKey={zips[0].name} \\
+  Architecture={made[0]} BaseUrl=https://api.<region>.code42.com ScheduleState=DISABLED
 ```
+
+To update an existing stack, leave out `BaseUrl` and `ScheduleState`: a parameter that is not named keeps its value. So name `CodeKey`.
 
 [Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret. It also says how to deploy with SAM or Terraform. Its commands work in
 this directory. [README.md](README.md) leads to all other pages. `make demo` and all that builds or tests need a checkout of the sources.
