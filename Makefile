@@ -114,7 +114,7 @@ test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real bi
 build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64), BINARY=incydr-collector (or responder)
 	infra/build.sh $(or $(ARCH),arm64) $(BINARY)
 
-release: ## Make a release: for each processor zip, SHA-256 and SBOM; packaged.yaml and notes. The same bytes each time
+release: ## Make a release: for each processor zip, SHA-256 and SBOM; templates, notes and pages. The same bytes each time
 	infra/release.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda

@@ -22,7 +22,7 @@ def main(directory: Path) -> None:
                 sys.exit(f"{binary} is no program for Linux")
             machine = MACHINES.get(int.from_bytes(header[18:20], "little"), "another processor")
             if machine != built["architecture"]:
-                sys.exit(f"{binary} is built for {machine}, and Architecture is {built['architecture']}: it would die at its start")
+                sys.exit(f"{binary} is built for {machine}, and Architecture is {built['architecture']}: the function would fail at its start")
             break
 
 

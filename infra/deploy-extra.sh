@@ -1,7 +1,7 @@
 #!/bin/sh
 # deploy-extra.sh ENV NAME [Parameter=value ...]: deploys infra/NAME.yaml beside the collector's stack of ENV. A
-# parameter with the name of one of that stack's outputs gets its value, unless it is given. Needs the SAM CLI and
-# python3. BUILT is the template that `sam build` left, if the stack has its own program.
+# parameter with the name of one of that stack's outputs gets its value, unless it is given. Needs the AWS CLI, the SAM
+# CLI and python3. BUILT is the template that `sam build` left, if the stack has its own program.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,18 +12,21 @@ stack=incydr-collector-$env
 template=$root/infra/$name.yaml
 [ -f "$template" ] || { echo "there is no infra/$name.yaml" >&2; exit 1; }
 
-# Given parameters come last, because the last value counts.
-outputs=$(sam list stack-outputs --stack-name "$stack" --output json)
-filled=$(printf '%s' "$outputs" | python3 -c '
+# One parameter a line, with its value in quotes. Without quotes SAM ends a value at its first blank or quotation mark.
+outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
+overrides=$(printf '%s' "$outputs" | python3 -c '
 import json, re, sys
 section = re.search(r"^Parameters:\n((?:[ #].*\n|\n)*)", open(sys.argv[1]).read(), re.M)[1]
 names = set(re.findall(r"^  (\w+):$", section, re.M))
-given = {argument.split("=", 1)[0] for argument in sys.argv[2:]}
-for output in json.load(sys.stdin):
-    if output["OutputKey"] in names - given:
-        print(output["OutputKey"] + "=" + output["OutputValue"])
+filled = {output["OutputKey"]: output["OutputValue"] for output in json.load(sys.stdin) if output["OutputKey"] in names}
+given = dict(argument.partition("=")[::2] for argument in sys.argv[2:])
+for name, value in (filled | given).items():
+    print(name + "=\"" + value.replace("\"", "\\\"") + "\"")
 ' "$template" "$@")
 
+IFS='
+'
+set -f
 # shellcheck disable=SC2086
 exec sam deploy --template-file "${BUILT:-$template}" --stack-name "$stack-$name" --resolve-s3 --no-fail-on-empty-changeset \
-    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $filled "$@"
+    --capabilities CAPABILITY_NAMED_IAM --parameter-overrides $overrides

@@ -1,11 +1,14 @@
 """doctor.py ENV: finds faults in the deployment of ENV, now or to be expected, and names the command that mends each.
 
-It changes nothing: it reads settings, and asks AWS and the API. Needs Python 3.11 and the AWS CLI.
+It changes nothing. It reads infra/samconfig.toml, and sends requests to AWS and to the API that only read. Needs Python 3.11 and the
+AWS CLI.
 """
 
+import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 if sys.version_info < (3, 11):
-    sys.exit(f"  MEND  Python is {sys.version.split()[0]}, and this and make deploy take 3.11 or newer\n          https://www.python.org")
+    sys.exit(f"  MEND  Python is {sys.version.split()[0]}; make doctor and make deploy need 3.11 or newer\n          https://www.python.org")
 import tomllib  # noqa: E402  (not there before 3.11)
 
 ROOT = Path(__file__).resolve().parents[1]
-# Lambda lets an account reserve nothing of its last hundred.
+# Concurrent runs of an account that Lambda keeps for functions without a reservation.
 KEPT_FOR_OTHERS = 100
-# A stack in one of these states can't be updated.
+# States of a stack that refuse another deployment.
 DEAD_ENDS = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
 
 
@@ -38,7 +41,7 @@ def aws(*arguments: str) -> Any:
     return json.loads(done.stdout or "{}")
 
 
-# A minute of retries would be too long here.
+# Two tries at most: with the CLI's default, an address that doesn't answer would take minutes.
 ENVIRONMENT = os.environ | {"AWS_MAX_ATTEMPTS": os.environ.get("AWS_MAX_ATTEMPTS", "2"), "AWS_PAGER": ""}
 
 
@@ -48,7 +51,9 @@ class Doctor:
         self.stack = f"incydr-collector-{env}"
         self.to_mend = 0
         self.account = ""
-        self.given = self.settings()
+        self.region_name = ""
+        self.is_readable = True
+        self.given: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
 
     def good(self, text: str) -> None:
@@ -62,20 +67,49 @@ class Doctor:
         print(f"  MEND  {text}\n          {command}")
 
     def settings(self) -> dict[str, str]:
-        """The parameters in samconfig.toml."""
-        config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text("utf-8"))
+        """The parameters that infra/samconfig.toml gives."""
+        try:
+            config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            self.is_readable = False
+            self.mend(f"infra/samconfig.toml is not TOML: {error}", "mend that line: each parameter is \"Name=value\", with a comma after it")
+            return {}
         given = config.get(self.env, {}).get("global", {}).get("parameters", {}).get("parameter_overrides", [])
-        return dict(item.split("=", 1) for item in given)
+        given = shlex.split(given) if isinstance(given, str) else given
+        text = (ROOT / "template.yaml").read_text("utf-8")
+        section = re.search(r"^Parameters:\n((?: .*\n|\n)*)", text, re.MULTILINE)
+        known = re.findall(r"^  (\w+):$", section[1], re.MULTILINE) if section else []
+        for item in given:
+            name, equals, _ = item.partition("=")
+            if name not in known or not equals:
+                like = difflib.get_close_matches(name, known, 1)
+                self.mend(
+                    f"infra/samconfig.toml: {item} is no parameter of template.yaml",
+                    f"{like[0]}=..." if like else "docs/settings.md lists the parameters",
+                )
+        return {name: self.value(name, value) for name, equals, value in (item.partition("=") for item in given) if equals}
+
+    def value(self, name: str, written: str) -> str:
+        """A parameter's value as SAM takes it: whole only if it stands in quotes, or has neither blanks nor quotes."""
+        if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
+            return written[1:-1].replace('\\"', '"').replace("\\'", "'")
+        if re.search(r'[\s"]', written):
+            self.mend(
+                f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark",
+                f"\"\"\"{name}='{written}'\"\"\",",
+            )
+        return written
 
     def of(self, name: str, default: str = "") -> str:
         return self.given.get(name, default)
 
     def run(self) -> int:
-        print(f"{self.stack}: nothing is changed by this\n")
+        print(f"{self.stack}: this only reads\n")
+        self.given = self.settings()
         if not self.tools():
             return 1
         if self.caller():
-            for check in [self.region, self.deployed, self.concurrency, self.bucket, self.keys, self.secret]:
+            for check in [self.region, self.deployed, self.concurrency, self.program, self.bucket, self.keys, self.secret]:
                 self.guarded(check)
         self.guarded(self.api)
         if self.outputs:
@@ -88,68 +122,72 @@ class Doctor:
         try:
             check()
         except Refused as refused:
-            self.note(f"could not look at {check.__name__}: {refused}")
+            self.note(f"{check.__name__} was not checked: {refused}")
 
     def tools(self) -> bool:
         if not shutil.which("aws"):
-            self.mend("the AWS CLI is not here", "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html")
+            self.mend("the AWS CLI is not installed", "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html")
             return False
         for tool, arguments, needed_for, command in [
             ("aws", ["--version"], "everything", ""),
             ("sam", ["--version"], "make deploy", "pip install aws-sam-cli"),
-            ("cargo", ["--version"], "building", "https://rustup.rs; a release's zip needs no build: CodeBucket, CodeKey"),
+            ("cargo", ["--version"], "building", "https://rustup.rs; with CodeBucket and CodeKey nothing is built"),
             ("cargo-lambda", ["--version"], "building for Lambda", "pip install cargo-lambda"),
         ]:
             if not shutil.which(tool):
-                self.note(f"{tool} is not here; {needed_for} needs it", command)
+                self.note(f"{tool} is not installed; {needed_for} needs it", command)
                 continue
             said = subprocess.run([tool, *arguments], text=True, capture_output=True)
             version = (said.stdout or said.stderr).strip().splitlines()
-            self.good(f"{tool}: {version[0] if version else 'it says no version'}")
+            self.good(f"{tool}: {version[0] if version else 'unknown version'}")
         return True
 
     def caller(self) -> bool:
         try:
             identity = aws("sts", "get-caller-identity")
         except Refused as refused:
-            self.mend(f"AWS doesn't take your credentials: {refused}", "aws configure sso, or: aws configure")
+            self.mend(f"AWS refuses your credentials: {refused}", "aws configure sso, or: aws configure")
             return False
         self.account = identity["Account"]
         self.good(f"account {self.account}, as {identity['Arn']}")
         if identity["Arn"].endswith(":root"):
-            self.note("that is the account's root user: deploy with a role or user of its own instead")
+            self.note("this is the account's root user: deploy with a role or another user instead")
         return True
 
     def region(self) -> None:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or self.configured("region")
         if not region:
-            return self.mend("no region is chosen", "aws configure set region <region>")
+            return self.mend("no region is set", "aws configure set region <region>")
+        self.region_name = region
         self.good(f"region {region}")
 
     def configured(self, name: str) -> str:
         return subprocess.run(["aws", "configure", "get", name], text=True, capture_output=True).stdout.strip()
 
     def deployed(self) -> None:
-        """Parameters of the deployed stack override those of samconfig.toml."""
+        """If the stack is deployed, the other checks look at its parameters instead of those in infra/samconfig.toml."""
         try:
             (facts,) = aws("cloudformation", "describe-stacks", "--stack-name", self.stack)["Stacks"]
         except Refused as refused:
             if "does not exist" not in str(refused):
                 raise
-            if not self.given:
-                self.mend(f"infra/samconfig.toml has no parameters for {self.env}", "add [ENV.global.parameters], as for dev")
+            if not self.given and self.is_readable:
+                self.mend(
+                    f"infra/samconfig.toml has no parameters for {self.env}",
+                    f"copy its sections [dev.global.parameters] and [dev.deploy.parameters] to [{self.env}....]",
+                )
             return self.note("not deployed yet; the name of the stack is free", f"make deploy ENV={self.env}")
         status = facts["StackStatus"]
         if status in DEAD_ENDS:
             return self.mend(
-                f"the stack is left of a deployment that failed ({status}), and can't be deployed over",
+                f"a failed deployment left the stack in {status}, in which it can't be deployed again",
                 f"aws cloudformation delete-stack --stack-name {self.stack}",
             )
         self.good(f"deployed: {status}")
         deployed = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
         for name, value in self.given.items():
             if deployed.get(name, value) != value:
-                self.note(f"{name} is {deployed[name]}, and {value} in infra/samconfig.toml", f"make deploy ENV={self.env}")
+                self.note(f"{name} is {deployed[name]} in the stack and {value} in infra/samconfig.toml", f"make deploy ENV={self.env}")
         self.given = deployed
         self.outputs = {it["OutputKey"]: it["OutputValue"] for it in facts.get("Outputs", [])}
         if self.of("ScheduleState") == "DISABLED":
@@ -161,16 +199,17 @@ class Doctor:
     def concurrency(self) -> None:
         limit = aws("lambda", "get-account-settings")["AccountLimit"]
         all_, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
-        wanted = 0 if self.outputs else int(self.of("ReservedConcurrency", "0"))
+        given = self.of("ReservedConcurrency", "0")
+        wanted = int(given) if given.isdigit() and not self.outputs else 0
         if free - wanted < KEPT_FOR_OTHERS and wanted:
             return self.mend(
-                f"ReservedConcurrency={wanted} will be refused: of the {all_} runs at once that the account may have "
-                f"{free} are free, and {KEPT_FOR_OTHERS} must stay so",
-                "ReservedConcurrency=0 (the lease keeps runs apart all the same), or ask for more: "
+                f"ReservedConcurrency={wanted} will be refused: {free} of the account's {all_} concurrent runs are not reserved, and "
+                f"{KEPT_FOR_OTHERS} must stay unreserved",
+                "ReservedConcurrency=0 (the lease keeps runs apart in any case), or ask for a larger quota: "
                 "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
                 "--desired-value 1000",
             )
-        self.good(f"{all_} functions may run at once, {free} of them reserved for none")
+        self.good(f"concurrency: {all_} runs in the account, {free} of them not reserved")
 
     def bucket(self) -> None:
         for name in ["RecordsBucketName", "StateBucketName"]:
@@ -179,29 +218,52 @@ class Doctor:
                 continue
             owner = self.of("BucketOwner") or self.account
             try:
-                aws("s3api", "head-bucket", "--bucket", bucket, "--expected-bucket-owner", owner)
+                found = aws("s3api", "head-bucket", "--bucket", bucket, "--expected-bucket-owner", owner)
             except Refused as refused:
                 if "404" in str(refused):
-                    self.mend(f"{name}: there is no bucket {bucket}", f"aws s3api create-bucket --bucket {bucket} ...")
+                    self.mend(f"{name}: there is no bucket {bucket}", f"aws s3 mb s3://{bucket} --region {self.region_name or '<region>'}")
                 else:
                     self.mend(
-                        f"{name}: you may not look at {bucket}, or it isn't {owner}'s: {refused}",
-                        "BucketOwner=<its account>, and its policy as infra/README.md has it",
+                        f"{name}: you may not look at {bucket}, or {owner} does not own it: {refused}",
+                        "BucketOwner=<its account>, and the bucket policy in infra/README.md, Of another account",
                     )
                 continue
-            self.good(f"{name}: {bucket} is there")
-            if name == "RecordsBucketName" and not self.of("StateBucketName") and self.is_locked(bucket):
-                self.mend(f"{bucket} has a default retention, under which the checkpoint can't be replaced", "StateBucketName=CREATE")
-        code = self.of("CodeBucket")
-        if code and not self.outputs:
-            try:
-                aws("s3api", "head-object", "--bucket", code, "--key", self.of("CodeKey"))
-                self.good(f"the zip is at s3://{code}/{self.of('CodeKey')}")
-            except Refused as refused:
+            if self.is_elsewhere(found):
                 self.mend(
-                    f"the zip can't be read at s3://{code}/{self.of('CodeKey')}: {refused}",
-                    f"aws s3 cp <zip> s3://{code}/{self.of('CodeKey')}",
+                    f"{name}: {bucket} is in {found['BucketRegion']}, and the function would be in {self.region_name}",
+                    f"export AWS_REGION={found['BucketRegion']}, or take a bucket in {self.region_name}",
                 )
+                continue
+            self.good(f"{name}: {bucket} exists")
+            if name == "RecordsBucketName" and not self.of("StateBucketName") and self.is_locked(bucket):
+                self.mend(f"{bucket} has a default retention, so the checkpoint can't be replaced in it", "StateBucketName=CREATE")
+
+    def program(self) -> None:
+        """The zip is where CodeBucket and CodeKey say, and fits the region and the processor."""
+        bucket, key, arch = self.of("CodeBucket"), self.of("CodeKey"), self.of("Architecture", "arm64")
+        if not bucket or self.outputs:
+            return
+        try:
+            found = aws("s3api", "head-bucket", "--bucket", bucket)
+            aws("s3api", "head-object", "--bucket", bucket, "--key", key)
+        except Refused as refused:
+            return self.mend(f"the zip can't be read at s3://{bucket}/{key}: {refused}", f"aws s3 cp <zip> s3://{bucket}/{key}")
+        if self.is_elsewhere(found):
+            return self.mend(
+                f"CodeBucket: {bucket} is in {found['BucketRegion']}; Lambda in {self.region_name} takes a zip only from a bucket there",
+                f"aws s3 mb s3://<bucket> --region {self.region_name} && aws s3 cp s3://{bucket}/{key} s3://<bucket>/{key}",
+            )
+        built_for = re.search(r"-(arm64|x86_64)\.zip$", key)
+        if built_for and built_for[1] != arch:
+            return self.mend(
+                f"CodeKey: {key} is built for {built_for[1]}, and Architecture is {arch}: the function would fail at its start",
+                f"Architecture={built_for[1]}",
+            )
+        self.good(f"the zip exists: s3://{bucket}/{key}")
+
+    def is_elsewhere(self, bucket: dict[str, Any]) -> bool:
+        """Whether the bucket is in another region than the function. Older versions of the CLI don't tell."""
+        return self.region_name not in ("", bucket.get("BucketRegion", self.region_name))
 
     def is_locked(self, bucket: str) -> bool:
         try:
@@ -224,9 +286,17 @@ class Doctor:
             if leaves_it_to_iam(policy, key.split(":")[4]) or names_role:
                 self.good(f"{name}: the key's policy lets the role use it")
             else:
+                partition, account = key.split(":")[1], key.split(":")[4]
+                policy["Statement"].append({
+                    "Sid": "LeaveAccessToIam",
+                    "Effect": "Allow",
+                    "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+                    "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                    "Resource": "*",
+                })
                 self.mend(
                     f"{name}: the key's policy neither leaves access to IAM nor names the function's role",
-                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy file://<as in infra/README.md>",
+                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(policy))}",
                 )
 
     def secret(self) -> None:
@@ -234,34 +304,36 @@ class Doctor:
         if not secret:
             return
         fill = (
-            f"aws secretsmanager put-secret-value --secret-id {secret} "
-            """--secret-string '{"client_id": "key-...", "client_secret": "..."}'"""
+            f"aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json "
+            """# a file of your own with {"client_id": "key-...", "client_secret": "..."}, see docs/deploy.md"""
         )
         try:
             facts = aws("secretsmanager", "describe-secret", "--secret-id", secret)
         except Refused as refused:
-            return self.mend(f"the secret can't be found: {refused}", "SecretArn=<its full ARN>, or leave it out and have one made")
+            return self.mend(f"the secret was not found: {refused}", "SecretArn=<its full ARN>, or no SecretArn, and the stack creates one")
         if not any("AWSCURRENT" in stages for stages in facts.get("VersionIdsToStages", {}).values()):
             return self.mend("the secret is empty", fill)
-        self.good("the secret is filled (what is in it was not looked at)")
+        self.good("the secret is filled (its content was not read)")
         key = facts.get("KmsKeyId", "")
         own = {self.of("KmsKeyArn"), self.of("SecretKmsKeyArn"), self.outputs.get("KmsKeyArn", "")}
         if key and not key.endswith("alias/aws/secretsmanager") and key not in own:
-            self.mend(f"the secret has a key of its own, which the function may not use: {key}", f"SecretKmsKeyArn={key}")
+            self.mend(f"the secret has its own KMS key, which the function may not use: {key}", f"SecretKmsKeyArn={key}")
 
     def api(self) -> None:
         address = self.of("BaseUrl")
         if not address:
-            return self.mend("BaseUrl is not given", "BaseUrl=https://api.<region>.code42.com in infra/samconfig.toml")
+            if self.given:
+                self.mend("there is no BaseUrl", "BaseUrl=https://api.<region>.code42.com in infra/samconfig.toml")
+            return
         try:
             urllib.request.urlopen(address, timeout=10)
         except urllib.error.HTTPError:
-            pass  # It answers: what, doesn't matter without a token.
+            pass  # Any status is an answer. Without a token it is an error.
         except OSError as error:
             reason = getattr(error, "reason", error)
             return self.mend(
-                f"{address} doesn't answer from here: {reason}",
-                "BaseUrl=<the address in your Incydr console's API pages>; or this machine needs its proxy: HTTPS_PROXY",
+                f"{address} doesn't answer this machine: {reason}",
+                "BaseUrl=<your tenant's address, see docs/deploy.md>; or export HTTPS_PROXY=<proxy>, if this machine needs one",
             )
         self.good(f"{address} answers")
 
@@ -271,18 +343,25 @@ class Doctor:
             return
         found = aws("s3api", "get-bucket-notification-configuration", "--bucket", bucket)
         target = self.outputs.get("NoticesTopicArn" if notify == "SNS" else "NoticesQueueArn", "")
-        told = "EventBridgeConfiguration" in found if notify == "EVENTBRIDGE" else target in json.dumps(found)
-        if told:
-            return self.good(f"{bucket} tells of new objects")
-        others = [name for name in found if name.endswith(("Configuration", "Configurations"))]
-        with_others = f" (it has {', '.join(others)}, which this replaces: add them)" if others else ""
+        held = {name: value for name, value in found.items() if name.endswith(("Configuration", "Configurations"))}
+        if "EventBridgeConfiguration" in held if notify == "EVENTBRIDGE" else target in json.dumps(held):
+            return self.good(f"{bucket} sends notices of new objects")
+        # The command replaces all that the bucket has.
+        if notify == "EVENTBRIDGE":
+            wanted = held | {"EventBridgeConfiguration": {}}
+        else:
+            kind = "Topic" if notify == "SNS" else "Queue"
+            prefix = {"Key": {"FilterRules": [{"Name": "prefix", "Value": self.of("S3Prefix", "code42/")}]}}
+            ours = {f"{kind}Arn": target, "Events": ["s3:ObjectCreated:*"], "Filter": prefix}
+            wanted = held | {f"{kind}Configurations": [*held.get(f"{kind}Configurations", []), ours]}
         self.mend(
-            f"nobody is told of new objects: {bucket} is yours, and so are its notifications{with_others}",
-            f"aws s3api put-bucket-notification-configuration --bucket {bucket} ... as infra/README.md has it, for {target or notify}",
+            f"{bucket} sends no notices of new objects to {target or 'EventBridge'}: the stack does not change an existing bucket",
+            f"aws s3api put-bucket-notification-configuration --bucket {bucket} "
+            f"--notification-configuration {shlex.quote(json.dumps(wanted))}",
         )
 
     def runs(self) -> None:
-        """Asks the function itself. Both actions write nothing."""
+        """The function's answers to probe and status, which write nothing."""
         answer = self.invoke("probe")
         if error := answer.get("errorType"):
             return self.mend(f"probe: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
@@ -290,19 +369,20 @@ class Doctor:
             if stream in self.of("Streams").split(",") and facts.get("permitted") is False:
                 self.mend(
                     f"{stream} is not permitted: the API client lacks {facts.get('permission')}",
-                    "Incydr's console: Integrations > API Clients; or leave the stream out of Streams",
+                    "add it in the Incydr console, Integrations > API Clients; or leave the stream out of Streams",
                 )
-        self.good(f"probe: the API answers the function, access {answer.get('access')}")
-        answer = self.invoke("status")
+        self.good(f"probe: the API answers the function; the plan has {answer.get('access')} access")
+        answer, failing = self.invoke("status"), []
         if answer.get("errorType") == "InvalidEvent":
-            return self.note("the deployed collector has no action status yet", f"make deploy ENV={self.env}")
+            return self.note("the deployed version has no action status", f"make deploy ENV={self.env}")
         for stream, facts in answer.get("streams", {}).items():
             if facts.get("state") in ("error", "stopping", "stopped") and facts.get("error"):
                 self.mend(
-                    f"{stream} is {facts['state']} since {facts.get('since')}: {facts['error'].get('message', '')[:300]}",
-                    f"""make invoke ENV={self.env} EVENT='{{"action": "restart"}}', once its cause is mended""",
+                    f"{stream} has been in state {facts['state']} since {facts.get('since')}: {facts['error'].get('message', '')[:300]}",
+                    f"""make invoke ENV={self.env} EVENT='{{"action": "restart"}}' # after its cause is mended""",
                 )
-        self.good("status: see above for each stream that is not collecting")
+                failing.append(stream)
+        self.good(f"status: {len(answer.get('streams', {})) - len(failing)} streams without an error")
 
     def invoke(self, action: str) -> dict[str, Any]:
         command = [ROOT / "infra" / "invoke.sh", self.env, json.dumps({"action": action})]

@@ -46,19 +46,26 @@ def notes(version: str, directory: Path, made: list[str]) -> str:
     hashes = "".join((directory / f"{path.name}.sha256").read_text("utf-8") for path in hashed)
     return f"""# incydr-collector {version}
 
-Copy the zip into a bucket in the region where the collector is to run, and deploy `packaged.yaml` with it (in the console, or so):
+Copy the zip into a bucket in the region where the collector is to run. Deploy `packaged.yaml` with it, in the console or by the AWS CLI:
 
 ```sh
 sha256sum --check {zips[0].name}.sha256
 aws s3 cp {zips[0].name} s3://<bucket>/
 aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-collector-prod --s3-bucket <bucket> \\
-  --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> BaseUrl=https://api.<region>.code42.com \\
-  ScheduleState=DISABLED
+  --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=<bucket> CodeKey={zips[0].name} \\
+  Architecture={made[0]} BaseUrl=https://api.<region>.code42.com ScheduleState=DISABLED
 ```
 
-The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`.
+To update an existing stack, leave out `BaseUrl` and `ScheduleState`: a parameter that is not named keeps its value. So name `CodeKey`.
 
-The other processor's zip needs `CodeKey` and `Architecture` besides. What each zip is made of is in its `.cdx.json` (CycloneDX).
+[Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret. It also says how to deploy with SAM or Terraform. Its commands work in
+this directory. [README.md](README.md) leads to all other pages. `make demo` and all that builds or tests need a checkout of the sources.
+
+The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`
+([its page](infra/respond.md)).
+
+`packaged.yaml` and `respond.yaml` take the zips for {made[0]}. A zip for the other processor needs the parameters `CodeKey` and `Architecture`.
+The crates that each zip is made of are in its `.cdx.json` (CycloneDX).
 
 ```
 {hashes.strip()}

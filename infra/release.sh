@@ -1,7 +1,8 @@
 #!/bin/sh
-# release.sh [DIRECTORY]: makes a release for each processor that can be built here: the zips of collector and
-# responder, their SHA-256 and lists of ingredients (CycloneDX), the templates with these zips, and the notes. Needs
-# cargo and python3, and cargo-lambda for another processor than this machine's. The same sources make the same bytes.
+# release.sh [DIRECTORY]: makes what a release consists of. For each processor that can be built here: the zips of collector
+# and responder, their SHA-256 and lists of ingredients (CycloneDX). Besides: the templates that take them, the notes, and the
+# pages with all that their commands need. Needs cargo and python3; for another processor than this machine's, cargo-lambda.
+# The same sources make the same bytes.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -40,6 +41,6 @@ done
 [ -n "$made" ] || { echo "no processor's zip could be made" >&2; exit 1; }
 # shellcheck disable=SC2086
 python3 infra/notes.py "$version" "$release" $made
-cp LICENSE README.md "$release"
+python3 infra/handbook.py "$release"
 echo "$release:"
-ls -l "$release" | awk 'NR > 1 { printf "  %10d  %s\n", $5, $NF }'
+ls -l "$release" | awk 'NR > 1 && !/^d/ { printf "  %10d  %s\n", $5, $NF }'

@@ -36,7 +36,7 @@ output "records_bucket_name" {
 }
 
 output "state_bucket_name" {
-  description = "The bucket of checkpoint and state"
+  description = "The bucket of the checkpoint and other state"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "StateBucketName", null)
 }
 
@@ -46,7 +46,7 @@ output "s3_prefix" {
 }
 
 output "notify" {
-  description = "How new objects are told of"
+  description = "How the stack notifies of new objects"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "Notify", null)
 }
 
@@ -61,7 +61,7 @@ output "interval" {
 }
 
 output "schedule_state" {
-  description = "Whether the schedule is enabled"
+  description = "ENABLED or DISABLED, the state of the schedule"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "ScheduleState", null)
 }
 
@@ -91,8 +91,23 @@ output "secret_arn" {
 }
 
 output "kms_key_arn" {
-  description = "The key of buckets and secret"
+  description = "The KMS key of buckets and secret"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "KmsKeyArn", null)
+}
+
+output "state_kms_key_arn" {
+  description = "The KMS key of the bucket for state"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "StateKmsKeyArn", null)
+}
+
+output "encryption_header" {
+  description = "The encryption header of each write"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "EncryptionHeader", null)
+}
+
+output "use_fips_endpoints" {
+  description = "true or false, whether AWS is called at its FIPS endpoints"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "UseFipsEndpoints", null)
 }
 
 output "failed_runs_queue_url" {
@@ -101,7 +116,7 @@ output "failed_runs_queue_url" {
 }
 
 output "failed_runs_queue_name" {
-  description = "The name of that queue"
+  description = "The name of the queue of failed runs"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "FailedRunsQueueName", null)
 }
 
@@ -116,12 +131,12 @@ output "notices_queue_arn" {
 }
 
 output "notices_queue_url" {
-  description = "The URL of that queue"
+  description = "The URL of the queue of notices of new objects"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesQueueUrl", null)
 }
 
 output "notices_queue_name" {
-  description = "The name of that queue"
+  description = "The name of the queue of notices of new objects"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "NoticesQueueName", null)
 }
 
@@ -136,6 +151,6 @@ output "notices_topic_arn" {
 }
 
 output "log_group_name" {
-  description = "Where the collector logs"
+  description = "The log group of both functions"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "LogGroupName", null)
 }

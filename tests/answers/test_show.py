@@ -24,7 +24,7 @@ def test_each_saved_query_is_shown_as_a_table_with_all_its_columns(world: World)
     parts = {title: part for title, part in re.findall(r"^(\S.*)\n((?:  .*\n)+)", done.stdout, re.MULTILINE)}
     assert set(parts) == {query.title for query in queries.all()}
     rows = world.lake.rows(next(query for query in queries.all() if query.name == "departments").sql)
-    table = parts["Trends 4: departments"].splitlines()[1:]
+    table = parts["Trends 4: untrusted events by department"].splitlines()[1:]
     assert table[0].split() == ["department", "people", "events", "bytes", "risk"]
     assert [line.split() for line in table[2:]] == [
         ["–" if value is None else str(value) for value in row.values()] for row in rows

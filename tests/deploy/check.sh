@@ -19,5 +19,6 @@ tests/venv.sh template tests/template/requirements.txt
 tests/venv.sh ministack tests/deploy/requirements.txt
 [ -x "${CARGO_TARGET_DIR:-target}/debug/simulator" ] || cargo build --workspace --bins
 
+# A process for each file, with its own emulated AWS. They mostly wait.
 echo "deploy: the stacks, on an emulated AWS"
-target/venv-template/bin/python -m pytest -q -p no:cacheprovider --durations=5 tests/deploy "$@"
+target/venv-template/bin/python -m pytest -q -p no:cacheprovider --durations=5 -n 4 --dist loadfile tests/deploy "$@"

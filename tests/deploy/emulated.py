@@ -22,7 +22,6 @@ sys.path[:0] = [str(ROOT / "tests" / "template"), str(ROOT / "tests" / "conforma
 from simulator import BINARIES  # noqa: E402  (the other tests' driver)
 
 SAM = ROOT / "target" / "venv-template" / "bin" / "sam"
-AWS_CLI = SAM.with_name("aws")
 MINISTACK = ROOT / "target" / "venv-ministack" / "bin" / "ministack"
 
 
@@ -38,7 +37,7 @@ class Aws:
         self.endpoint = f"http://127.0.0.1:{port}"
         # The programs in an operator's path; infra/deploy-extra.sh and make find them there.
         path = f"{SAM.parent}:{os.environ['PATH']}"
-        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "0.5"}
+        self.environment = os.environ | {"AWS_ENDPOINT_URL": self.endpoint, "PATH": path, "POLL_SECONDS": "3"}
         listening = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "TMPDIR": str(self.directory)}
         # Shortens a state machine's waits and pauses, which are minutes.
         listening["SFN_WAIT_SCALE"] = "0.005"
@@ -49,7 +48,11 @@ class Aws:
         )
         until(lambda: is_up(f"{self.endpoint}/_ministack/health"), 60, "ministack starts")
         self.code()
-        self.client("s3").create_bucket(Bucket="artifacts")
+        s3 = self.client("s3")
+        s3.create_bucket(Bucket="artifacts")
+        zipped = self.directory / "incydr-collector.zip"
+        self.run(sys.executable, ROOT / "infra" / "zip.py", self.directory / "code" / "bootstrap", zipped)
+        s3.upload_file(str(zipped), "artifacts", zipped.name)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,8 +78,7 @@ class Aws:
         text, times = re.subn(r"AllowedPattern: \^https://api.*$", "AllowedPattern: ^https?://.+$", text, flags=re.MULTILINE)
         assert times == 1
         # In the form of a release, for users who build nothing.
-        self.unbuilt = self.directory / "unbuilt.yaml"
-        self.unbuilt.write_text(text, "utf-8")
+        self.unbuilt = text
         text, times = re.subn(r"Code: !If\n(?: {8}.*\n)+? {8}- \.$", "Code: code/", text, flags=re.MULTILINE)
         assert times == 2
         self.template = self.directory / "template.yaml"
@@ -101,6 +103,26 @@ class Aws:
             SAM, "deploy", "--template-file", self.template, "--stack-name", stack, "--s3-bucket", "artifacts",
             "--no-progressbar", "--capabilities", "CAPABILITY_IAM", *options, "--parameter-overrides", *overrides,
         )
+
+    def create(self, stack: str, parameters: dict[str, object], text: str = "") -> "Stack":
+        """Creates the collector's stack by CloudFormation alone, with the uploaded zip. It takes a tenth of SAM's time."""
+        given = parameters | {"CodeBucket": "artifacts", "CodeKey": "incydr-collector.zip"}
+        self.client("s3").put_object(Bucket="artifacts", Key=f"{stack}.yaml", Body=(text or self.unbuilt).encode())
+        cloudformation = self.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=stack, TemplateURL=f"{self.endpoint}/artifacts/{stack}.yaml", Capabilities=["CAPABILITY_IAM"],
+            Parameters=[
+                {"ParameterKey": name, "ParameterValue": str(value)} for name, value in given.items() if value != ""
+            ],
+        )  # fmt: skip
+
+        def ended() -> str | None:
+            (facts,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+            return None if facts["StackStatus"].endswith("IN_PROGRESS") else facts["StackStatus"]
+
+        status = until(ended, 120, f"{stack} is deployed")
+        assert status == "CREATE_COMPLETE", status
+        return self.stack(stack)
 
     def stack(self, name: str) -> "Stack":
         return Stack(self, name)

@@ -59,8 +59,7 @@ def live(aws: Aws, tenant: Simulator) -> Stack:
         "Streams": ",".join(STREAMS),
         "RequestsPerMinute": 120,
     }
-    aws.deploy(MAIN, parameters)
-    stack = aws.stack(MAIN)
+    stack = aws.create(MAIN, parameters)
     credentials = {name: tenant.places[name] for name in ["client_id", "client_secret"]}
     secret = aws.client("secretsmanager")
     secret.put_secret_value(SecretId=stack.outputs["SecretArn"], SecretString=json.dumps(credentials))
@@ -160,8 +159,8 @@ def test_a_span_is_read_whole_beside_live_runs_though_some_shards_fail_for_a_whi
     tenant.fault("audit_count", "status", status=400)
     with ThreadPoolExecutor(1) as pool:
         said = pool.submit(aws.run, *make, *given)
-        execution = until(backfill.latest, 30, "the execution begins")
-        # Until the audit shards are given up for this round: all their tries have failed, and the others are done.
+        execution = until(backfill.latest, 120, "the execution begins")
+        # Until those of audit are given up for this round: all their tries have failed, and the others are done.
         until(lambda: "Next round" in backfill.entered(execution), 120, "a round ends")
         assert [shard.split("-")[0] for shard in reserved(aws, live)] == ["audit"] * 3
         tenant.clear_faults()

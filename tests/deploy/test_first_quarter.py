@@ -1,20 +1,32 @@
-"""The first quarter of an hour in docs/deploy.md. Its commands are typed unchanged, from nothing to the proof."""
+"""The first quarter of an hour: the commands of README.md and docs/deploy.md are typed as they stand, in a release, from nothing to
+the proof. Then those of a release's notes, with the AWS CLI alone."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated import ROOT, Aws
+from emulated import BINARIES, ROOT, Aws
 from simulator import Simulator
 
-VERSION_AND_ARCH = "incydr-collector-0.1.0-x86_64.zip"
+# Stands in for `cargo build` in infra/release.sh: copies the binaries that the tests run. Other commands go to the real cargo.
+CARGO = """#!/bin/sh
+case "$*" in
+build*)
+    for binary in incydr-collector responder; do
+        mkdir -p "$CARGO_TARGET_DIR/release"
+        cp "$BUILT_ONCE/$binary" "$CARGO_TARGET_DIR/release/$binary"
+    done ;;
+*) exec "$REAL_CARGO" "$@" ;;
+esac
+"""
+VERSION = re.search(r'^version = "([\d.]+)"$', (ROOT / "Cargo.toml").read_text("utf-8"), re.MULTILINE)[1]
+# Inside another make, this one would print its directory.
+MAKES_OWN = ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]
 
 
 @pytest.fixture(scope="module")
@@ -22,70 +34,102 @@ def aws() -> Iterator[Aws]:
     """A new account without any resources."""
     directory = Path(tempfile.mkdtemp(prefix="quarter.", dir=ROOT / "target"))
     with Aws(directory) as aws:
+        aws.environment = {name: value for name, value in aws.environment.items() if name not in MAKES_OWN}
         yield aws
     shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def checkout(aws: Aws, tenant: Simulator) -> Path:
-    """The files of the repository that the page's steps need, and the release's zip. Only the tenant's address differs.
-    """
-    checkout = aws.directory / "checkout"
-    checkout.mkdir()
-    for name in ["Makefile", "Cargo.toml"]:
-        shutil.copy(ROOT / name, checkout)
-    shutil.copy(aws.unbuilt, checkout / "template.yaml")
-    shutil.copytree(ROOT / "infra", checkout / "infra", ignore=shutil.ignore_patterns(".terraform*"))
-    aws.run(sys.executable, ROOT / "infra" / "zip.py", aws.directory / "code" / "bootstrap", checkout / VERSION_AND_ARCH)
-    config = checkout / "infra" / "samconfig.toml"
-    config.write_text(config.read_text("utf-8").replace("https://api.us.code42.com", tenant.places["api"]), "utf-8")
-    return checkout
+def release(aws: Aws) -> Path:
+    """The output of infra/release.sh for x86_64. Only the templates are changed: they take any BaseUrl, such as the simulator's."""
+    once = aws.directory / "once"
+    once.mkdir()
+    shutil.copy(aws.directory / "code" / "bootstrap", once / "incydr-collector")
+    shutil.copy(BINARIES / "responder", once / "responder")
+    environment = aws.environment | {
+        "REAL_CARGO": str(shutil.which("cargo")),
+        "CARGO_TARGET_DIR": str(aws.directory / "built"),
+        "BUILT_ONCE": str(once),
+        "ARCHITECTURES": "x86_64",
+    }
+    release = aws.directory / "release"
+    in_path(aws, environment, {"cargo": CARGO})
+    typed(f"{ROOT}/infra/release.sh {release}", release.parent, environment)
+    for name in ["template.yaml", "packaged.yaml"]:
+        text = (release / name).read_text("utf-8")
+        (release / name).write_text(re.sub(r"AllowedPattern: \^https://api.*", "AllowedPattern: ^https?://.+$", text), "utf-8")
+    return release
 
 
-def steps() -> list[tuple[str, str]]:
-    """The code blocks of the numbered steps, with their language."""
-    page = (ROOT / "docs" / "deploy.md").read_text("utf-8")
-    deploy = re.search(r"^## The first deployment\n(.*?)^The schedule does the rest", page, re.MULTILINE | re.DOTALL)[1]
-    found = re.findall(r"^   ```(\w+)\n(.*?)^   ```$", deploy, re.MULTILINE | re.DOTALL)
-    return [(language, re.sub(r"^   ", "", block, flags=re.MULTILINE)) for language, block in found]
-
-
-def test_its_commands_lead_from_nothing_to_records_that_are_proven_whole(
-    aws: Aws, tenant: Simulator, credentials: dict[str, str], checkout: Path
-) -> None:
-    config = checkout / "infra" / "samconfig.toml"
-    # There is no Rust: any build fails.
-    tools = aws.directory / "tools"
-    tools.mkdir()
-    for name in ["cargo", "cargo-lambda", "rustc"]:
-        (tools / name).write_text("#!/bin/sh\necho no Rust here >&2\nexit 1\n", "utf-8")
+def in_path(aws: Aws, environment: dict[str, str], programs: dict[str, str]) -> None:
+    """Puts programs at the front of PATH."""
+    tools = Path(tempfile.mkdtemp(prefix="tools.", dir=aws.directory))
+    for name, text in programs.items():
+        (tools / name).write_text(text, "utf-8")
         (tools / name).chmod(0o755)
-    environment = aws.environment | {"PATH": f"{tools}:{aws.environment['PATH']}"}
-    # Inside another make, this one would print its directory.
-    for name in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS"]:
-        environment.pop(name, None)
-    said: dict[str, str] = {}
-    found = steps()
-    assert len(found) >= 8
-    for language, block in found:
-        block = block.replace("<bucket>", "my-releases").replace("<arch>", "x86_64")
-        block = block.replace("key-...", credentials["client_id"]).replace('"..."', f'"{credentials["client_secret"]}"')
-        assert not re.search(r"<[a-z]+>|\.\.\.", block), block
+    environment["PATH"] = f"{tools}:{environment['PATH']}"
+
+
+def without(*programs: str) -> dict[str, str]:
+    return {name: f"#!/bin/sh\necho no {name} here >&2\nexit 1\n" for name in programs}
+
+
+def steps(name: str) -> list[tuple[str, str]]:
+    """The steps of a page: each command (sh), and each block of lines for a file (toml, json)."""
+    page = (ROOT / name).read_text("utf-8")
+    numbered = re.search(r"^## (?:Deploy|The first deployment)\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)[1]
+    found = []
+    for language, block in re.findall(r"^   ```(\w+)\n(.*?)^   ```$", numbered, re.MULTILINE | re.DOTALL):
+        block = re.sub(r"^   ", "", block, flags=re.MULTILINE)
+        if language == "sh":
+            found += [(language, command) for command in commands(block)]
+        else:
+            found.append((language, block))
+    return found
+
+
+def commands(block: str) -> list[str]:
+    return re.sub(r"\\\n\s*", "", block).strip().split("\n")
+
+
+def filled(text: str, tenant: Simulator) -> str:
+    """Replaces the placeholders. None may be left."""
+    text = text.replace("https://api.<region>.code42.com", tenant.places["api"])
+    text = text.replace("<bucket>", "my-releases").replace("<arch>", "x86_64")
+    text = text.replace("key-...", tenant.places["client_id"]).replace('"..."', f'"{tenant.places["client_secret"]}"')
+    assert not re.search(r"<[a-z]+>|\.\.\.", text), text
+    return text
+
+
+def test_the_commands_of_the_pages_lead_from_nothing_to_records_that_are_proven_whole(
+    aws: Aws, tenant: Simulator, release: Path
+) -> None:
+    environment = aws.environment | {"HOME": str(aws.directory)}
+    in_path(aws, environment, without("cargo", "cargo-lambda", "rustc"))
+    config = release / "infra" / "samconfig.toml"
+    edit(config, "https://api.us.code42.com", tenant.places["api"])
+    # The tenant's records are of the last hour. Some minutes pass before the first run, whose default is an hour too.
+    edit(config, '"ScheduleState=DISABLED",', '"ScheduleState=DISABLED",\n    "LookbackMinutes=600",')
+    found = steps("docs/deploy.md")
+    assert len(found) >= 10
+    said = []
+    for number, (language, text) in enumerate(found, 1):
+        text = filled(text, tenant)
         if language == "toml":
-            text = config.read_text("utf-8")
-            config.write_text(text.replace("parameter_overrides = [\n", f"parameter_overrides = [\n{block}", 1), "utf-8")
+            edit(config, "parameter_overrides = [\n", f"parameter_overrides = [\n{text}")
             continue
         if language == "json":
-            (checkout / "secret.json").write_text(block, "utf-8")
+            secret = release / "secret.json"
+            assert secret.stat().st_mode & 0o777 == 0o600
+            secret.write_text(text, "utf-8")
             continue
-        if block == found[-1][1]:
-            # Step 8: the changes that must be made before it.
-            text = config.read_text("utf-8")
-            config.write_text(text.replace("ScheduleState=DISABLED", "ScheduleState=ENABLED", 1), "utf-8")
-        for command in re.sub(r"\\\n\s*", "", block).strip().split("\n"):
-            # The last deployment is asked the same as the first.
-            said[f"{len(said)} {command}"] = typed(command, checkout, environment)
-    answers = {command.split(" ", 1)[1]: text for command, text in said.items()}
+        if number == len(found):
+            # The last step names a change that comes before its command.
+            edit(config, "ScheduleState=DISABLED", "ScheduleState=ENABLED")
+        said.append((text, typed(text, release, environment)))
+    # The last command is the same as the first deployment.
+    answers = dict(said[:-1])
+    assert not (release / "secret.json").exists()
     assert "nothing to mend" in answers["make doctor ENV=dev"]
     assert json.loads(answers["make probe ENV=dev"])["access"] == "full"
     assert json.loads(answers["make invoke ENV=dev"])["status"] == "complete"
@@ -98,28 +142,56 @@ def test_its_commands_lead_from_nothing_to_records_that_are_proven_whole(
     assert schedule["State"] == "ENABLED"
 
 
-def typed(command: str, checkout: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=checkout, env=environment | {"HOME": str(checkout)}, text=True, capture_output=True
-    )
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_the_notes_of_a_release_deploy_it_by_the_aws_cli_alone(
+    aws: Aws, tenant: Simulator, credentials: dict[str, str], release: Path
+) -> None:
+    environment = aws.environment | {"HOME": str(aws.directory)}
+    in_path(aws, environment, without("cargo", "cargo-lambda", "rustc", "sam"))
+    notes = (release / "NOTES.md").read_text("utf-8")
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", notes, re.MULTILINE | re.DOTALL)
+    aws.client("s3").create_bucket(Bucket="my-releases")
+    said = [typed(filled(command, tenant), release, environment) for command in commands(block)]
+    assert ": OK" in said[0]
+    stack = aws.stack("incydr-collector-prod")
+    secret = aws.client("secretsmanager")
+    secret.put_secret_value(SecretId=stack.outputs["SecretArn"], SecretString=json.dumps(credentials))
+    answer = json.loads(typed("make invoke ENV=prod", release, environment))
+    assert answer["status"] == "complete"
+    proof = stack.invoke({"action": "verify"})
+    assert (proof["status"], proof["findings"]) == ("whole", [])
+    # The collector's last hour began later than the tenant's.
+    assert 0 < len(stack.lines("audit")) <= len(tenant.world("audit"))
+
+
+def test_deploy_without_sam_is_the_command_of_the_notes() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    without_sam = page[page.index("**Without SAM.**") :]
+    command = commands(re.search(r"^```sh\n(.*?)^```$", without_sam, re.MULTILINE | re.DOTALL)[1])
+    notes = (ROOT / "infra" / "notes.py").read_text("utf-8").replace("\\\\\n", "\\\n")
+    notes = notes.replace("{zips[0].name}", f"incydr-collector-{VERSION}-<arch>.zip").replace("{made[0]}", "<arch>")
+    assert len(command) == 1 and command[0] in "\n".join(commands(notes))
+
+
+def test_the_readme_has_the_commands_of_the_page() -> None:
+    """The README names the content of the secret's file in its text."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert steps("README.md") == [step for step in steps("docs/deploy.md") if step[0] != "json"]
+    assert all(text.strip() in readme for language, text in steps("docs/deploy.md") if language == "json")
+
+
+def typed(command: str, directory: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(["bash", "-c", command], cwd=directory, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
-def test_the_readme_has_no_command_that_the_page_has_not() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    deploy = re.search(r"^## Deploy\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[1]
-    blocks = re.findall(r"^   ```sh\n(.*?)^   ```$", deploy, re.MULTILINE | re.DOTALL)
-    typed_in_full = "\n".join(block for _, block in steps())
-    commands = [line.strip() for block in blocks for line in block.strip().split("\n")]
-    assert len(commands) >= 7
-    assert [command for command in commands if command not in typed_in_full] == []
-
-
 def test_the_pages_name_the_release_that_there_is() -> None:
-    manifest = (ROOT / "Cargo.toml").read_text("utf-8")
-    (version,) = re.findall(r'^version = "([\d.]+)"$', manifest, re.MULTILINE)
     pages = "".join((ROOT / name).read_text("utf-8") for name in ["README.md", "docs/deploy.md"])
     named = set(re.findall(r"incydr-collector-(\d+\.\d+\.\d+)-", pages))
-    assert named == {version} and VERSION_AND_ARCH.startswith(f"incydr-collector-{version}-")
-    assert os.access(ROOT / "infra" / "output.sh", os.X_OK)
+    assert named == {VERSION}

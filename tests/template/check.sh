@@ -18,16 +18,31 @@ tests/venv.sh template "$here/requirements.txt"
 tests/venv.sh checkov "$here/checkov/requirements.txt"
 [ -x "${CARGO_TARGET_DIR:-target}/debug/simulator" ] || cargo build --workspace --bins
 
-echo "template: sam validate --lint"
-"$venv/bin/sam" validate --lint --template template.yaml
+# The checks that read only the templates run beside the tests. Their output comes last.
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+rules() {
+    echo "template: sam validate"
+    "$venv/bin/sam" validate --template template.yaml
 
-echo "template: cfn-lint"
-"$venv/bin/cfn-lint" --config-file infra/checks/cfnlintrc.yaml -- template.yaml infra/*.yaml
+    echo "template: cfn-lint"
+    "$venv/bin/cfn-lint" --config-file infra/checks/cfnlintrc.yaml -- template.yaml infra/*.yaml
 
-# Each exception has its reason beside the resource.
-echo "template: checkov"
-target/venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \
-    --file template.yaml infra/*.yaml
+    echo "template: the workflow"
+    "$venv/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows .github/workflows/build.yml
 
+    # Each exception stands with its reason at the resource.
+    echo "template: checkov"
+    target/venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \
+        --file template.yaml infra/*.yaml
+}
+(set -e; rules) >"$said" 2>&1 &
+rules=$!
+
+# Three processes, because one of them waits for more than a minute.
 echo "template: true to the code, and no right too many or too few"
-"$venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"
+failed=
+"$venv/bin/python" -m pytest -q -p no:cacheprovider -n 3 --dist loadfile --no-loadscope-reorder "$here" "$@" || failed=yes
+wait "$rules" || failed=yes
+cat "$said"
+[ -z "$failed" ]

@@ -1,7 +1,9 @@
 """The templates as they are deployed, with parameters in place of references."""
 
 import base64
+import pickle
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,13 @@ PSEUDO = {
 
 def source(path: Path = TEMPLATE) -> dict[str, Any]:
     """The template as it is written."""
-    return yaml_parse(path.read_text("utf-8"))
+    return pickle.loads(parsed(path.read_text("utf-8")))
+
+
+@cache
+def parsed(text: str) -> bytes:
+    """Parses each template once, because a large one takes seconds. Pickled, so that each caller gets a copy."""
+    return pickle.dumps(yaml_parse(text))
 
 
 class Rendered:
@@ -31,7 +39,7 @@ class Rendered:
 
     def __init__(self, template: dict[str, Any], **parameters: Any) -> None:
         self.template = template
-        self.stack_name = PSEUDO["AWS::StackName"]
+        self.stack_name, self.stack_id = PSEUDO["AWS::StackName"], PSEUDO["AWS::StackId"]
         known = template.get("Parameters", {})
         assert set(parameters) <= set(known), set(parameters) - set(known)
         self.values = {name: parameters.get(name, facts.get("Default", f"the {name}")) for name, facts in known.items()}
@@ -74,6 +82,8 @@ class Rendered:
     def ref(self, name: str) -> Any:
         if name == "AWS::StackName":
             return self.stack_name
+        if name == "AWS::StackId":
+            return self.stack_id
         if name in PSEUDO:
             return PSEUDO[name]
         if name in self.values:

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 from rendered import ROOT
+from samcli.cli.types import CfnParameterOverridesType
 from stand_ins import Server, reply
 
 ACCOUNT = "123456789012"
@@ -18,7 +21,7 @@ QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
 # Answers by the first two words of a command, and logs the command.
-AWS = """#!{python}
+AWS = """#!{python} -SE
 import json, sys
 if sys.argv[1:] == ["--version"]:
     sys.exit(print("aws-cli/2.31.0"))
@@ -46,6 +49,8 @@ class Patient:
     def __init__(self, directory, api):
         self.directory, self.api = directory, api
         self.calls = directory / "calls"
+        # infra/samconfig.toml, where it is more than the parameters.
+        self.config = ""
         self.parameters = {"BaseUrl": api, "ScheduleState": "ENABLED"}
         self.answers = {
             "sts get-caller-identity": {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:role/deployer"},
@@ -58,6 +63,7 @@ class Patient:
         for name in ["doctor.py", "invoke.sh", "output.sh"]:
             (directory / "infra" / name).write_bytes((ROOT / "infra" / name).read_bytes())
             (directory / "infra" / name).chmod(0o755)
+        (directory / "template.yaml").write_bytes((ROOT / "template.yaml").read_bytes())
         tools = directory / "tools"
         tools.mkdir()
         aws = AWS.format(python=sys.executable, calls=str(self.calls), answers=str(directory / "answers"))
@@ -92,7 +98,7 @@ class Patient:
     def see(self):
         """Returns the doctor's output, and whether it found something to mend."""
         listed = ", ".join(json.dumps(f"{name}={value}") for name, value in self.parameters.items())
-        config = f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
+        config = self.config or f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
         (self.directory / "infra" / "samconfig.toml").write_text(config, "utf-8")
         (self.directory / "answers").write_text(json.dumps(self.answers), "utf-8")
         environment = os.environ | {"PATH": f"{self.directory / 'tools'}:/usr/bin:/bin"}
@@ -127,13 +133,13 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
     for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
         assert found in said
     # A missing tool is no fault if only building needs it.
-    assert "note  cargo-lambda is not here" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
+    assert "note  cargo-lambda is not installed" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
 
 
 def test_a_deployed_one_is_asked_for_probe_and_status(patient):
     patient.deployed()
     said, to_mend = patient.see()
-    assert to_mend == [] and "access full" in said
+    assert to_mend == [] and "full access" in said
 
 
 def test_nothing_is_changed(patient):
@@ -154,22 +160,26 @@ def to_iam(account=ACCOUNT):
 @pytest.mark.parametrize(
     "what, finding, command",
     [
-        ("credentials", "AWS doesn't take your credentials", "aws configure"),
-        ("address", "doesn't answer from here", "BaseUrl="),
-        ("concurrency", "ReservedConcurrency=2 will be refused: of the 10", "ReservedConcurrency=0"),
-        ("left over", "can't be deployed over", "aws cloudformation delete-stack --stack-name incydr-collector-dev"),
-        ("no bucket", "there is no bucket mine", "aws s3api create-bucket --bucket mine"),
-        ("another's bucket", "isn't 123456789012's", "BucketOwner="),
+        ("credentials", "AWS refuses your credentials", "aws configure"),
+        ("address", "doesn't answer this machine", "BaseUrl="),
+        ("concurrency", "ReservedConcurrency=2 will be refused: 10 of the account's 10", "ReservedConcurrency=0"),
+        ("left over", "a failed deployment left the stack in ROLLBACK_COMPLETE", "aws cloudformation delete-stack --stack-name incydr-collector-dev"),
+        ("no bucket", "there is no bucket mine", "aws s3 mb s3://mine --region us-east-1"),
+        ("another's bucket", "or 123456789012 does not own it", "BucketOwner="),
         ("locked", "the checkpoint can't be replaced", "StateBucketName=CREATE"),
+        ("bucket elsewhere", "mine is in eu-west-1, and the function would be in us-east-1", "AWS_REGION=eu-west-1"),
+        ("zip elsewhere", "takes a zip only from a bucket there", "aws s3 mb s3://<bucket> --region us-east-1 && aws s3 cp s3://releases/"),
+        ("another's processor", "is built for x86_64, and Architecture is arm64", "Architecture=x86_64"),
+        ("misspelt", "BaseUlr=x is no parameter", "BaseUrl=..."),
         ("no zip", "the zip can't be read at s3://releases/x.zip", "aws s3 cp <zip> s3://releases/x.zip"),
         ("empty secret", "the secret is empty", "aws secretsmanager put-secret-value --secret-id arn:"),
-        ("secret's key", "has a key of its own", f"SecretKmsKeyArn={KEY}"),
+        ("secret's key", "has its own KMS key", f"SecretKmsKeyArn={KEY}"),
         ("key's policy", "neither leaves access to IAM nor names", "aws kms put-key-policy"),
         ("key is off", "the key is Disabled", "aws kms enable-key"),
-        ("nobody is told", "nobody is told of new objects", "aws s3api put-bucket-notification-configuration"),
+        ("nobody is told", "mine sends no notices of new objects to arn:", "aws s3api put-bucket-notification-configuration"),
         ("no permission", "users is not permitted: the API client lacks Users: Read", "API Clients"),
         ("refused", "ThirdPartyConfigError: the API refuses", "make logs"),
-        ("stopped", "audit is stopped since 2026", "restart"),
+        ("stopped", "audit has been in state stopped since 2026", "restart"),
     ],
 )
 def test_is_found_and_what_mends_it(patient, what, finding, command):
@@ -197,7 +207,19 @@ def test_is_found_and_what_mends_it(patient, what, finding, command):
             parameters["RecordsBucketName"] = "mine"
             answers["s3api head-bucket"] = {}
             answers["s3api get-object-lock-configuration"] = {"ObjectLockConfiguration": {"Rule": {}}}
+        case "bucket elsewhere":
+            parameters["RecordsBucketName"] = "mine"
+            answers["s3api head-bucket"] = {"BucketRegion": "eu-west-1"}
+        case "zip elsewhere":
+            parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
+            answers |= {"s3api head-bucket": {"BucketRegion": "eu-west-1"}, "s3api head-object": {}}
+        case "another's processor":
+            parameters |= {"CodeBucket": "releases", "CodeKey": "incydr-collector-0.1.0-x86_64.zip"}
+            answers |= {"s3api head-bucket": {"BucketRegion": "us-east-1"}, "s3api head-object": {}}
+        case "misspelt":
+            parameters["BaseUlr"] = "x"
         case "no zip":
+            answers["s3api head-bucket"] = {}
             parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
             answers["s3api head-object"] = "(404) Not Found"
         case "empty secret":
@@ -235,10 +257,79 @@ def test_a_key_that_leaves_access_to_iam_or_names_the_role_is_good(patient):
     assert patient.see()[1] == []
 
 
+def test_a_file_that_is_no_toml_is_found_and_its_line(patient):
+    patient.config = '[dev.global.parameters]\nparameter_overrides = [\n    "BaseUrl=x"\n    "ScheduleState=DISABLED",\n]\n'
+    _, ((finding, command),) = patient.see()
+    assert "not TOML" in finding and "line 4" in finding and "comma" in command
+
+
+def test_parameters_in_one_line_are_read_too(patient):
+    patient.config = f"[dev.global.parameters]\nparameter_overrides = 'BaseUrl={patient.api} Streams=audit'\n"
+    said, to_mend = patient.see()
+    assert to_mend == [] and f"{patient.api} answers" in said
+
+
+@pytest.mark.parametrize("written", ['Fields={"env": "prod"}', "MinimumAgentVersion=1 2"])
+def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patient, written):
+    name, value = written.split("=")
+
+    def config(item):
+        return f"[dev.global.parameters]\nparameter_overrides = [\n    'BaseUrl={patient.api}',\n    {item}\n]\n"
+
+    patient.config = config(f"\'{written}\',")
+    _, ((finding, command),) = patient.see()
+    assert f"SAM ends the value of {name} at" in finding
+    taken = CfnParameterOverridesType().convert
+    assert taken((written,), None, None) != {name: value}
+    patient.config = config(command)
+    (mended,) = tomllib.loads(patient.config)["dev"]["global"]["parameters"]["parameter_overrides"][1:]
+    assert taken((mended,), None, None) == {name: value}
+    patient.deployed(**{name: value})
+    said, to_mend = patient.see()
+    assert to_mend == [] and f"{name} is" not in said
+
+
+def test_an_environment_without_parameters_is_found(patient):
+    patient.config = "[prod.global.parameters]\nparameter_overrides = ['BaseUrl=x']\n"
+    _, to_mend = patient.see()
+    assert [finding for finding, _ in to_mend] == ["infra/samconfig.toml has no parameters for dev"]
+
+
+@pytest.mark.parametrize("notify, kind", [("SQS", "Queue"), ("SNS", "Topic")])
+def test_the_command_for_notices_keeps_those_that_the_bucket_has(patient, notify, kind):
+    others = [{f"{kind}Arn": "theirs", "Events": ["s3:ObjectRemoved:*"]}]
+    patient.deployed(RecordsBucketName="mine", Notify=notify, S3Prefix="siem/")
+    answers = patient.answers
+    answers["cloudformation describe-stacks"]["Stacks"][0]["Outputs"].append({"OutputKey": "NoticesTopicArn", "OutputValue": "topic"})
+    answers["s3api head-bucket"] = {}
+    answers["s3api get-bucket-notification-configuration"] = {
+        f"{kind}Configurations": others, "LambdaFunctionConfigurations": [{"Id": "x"}]
+    }  # fmt: skip
+    _, ((_, command),) = patient.see()
+    wanted = json.loads(shlex.split(command)[-1])
+    assert wanted["LambdaFunctionConfigurations"] == [{"Id": "x"}]
+    theirs, ours = wanted[f"{kind}Configurations"]
+    assert theirs == others[0] and ours[f"{kind}Arn"] == {"SQS": QUEUE, "SNS": "topic"}[notify]
+    assert ours["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "siem/"}]
+    # And then nothing is left to mend.
+    answers["s3api get-bucket-notification-configuration"] = wanted
+    assert patient.see()[1] == []
+
+
+def test_the_command_for_a_keys_policy_keeps_its_statements_and_mends_it(patient):
+    patient.parameters["KmsKeyArn"] = KEY
+    patient.key(to_iam("210987654321"))
+    _, ((_, command),) = patient.see()
+    policy = json.loads(shlex.split(command)[-1])
+    assert policy["Statement"][0] == to_iam("210987654321") and len(policy["Statement"]) == 2
+    patient.answers["kms get-key-policy"] = {"Policy": json.dumps(policy)}
+    assert patient.see()[1] == []
+
+
 def test_what_may_not_be_looked_at_is_said_and_is_no_fault(patient):
     del patient.answers["lambda get-account-settings"]
     said, to_mend = patient.see()
-    assert to_mend == [] and "note  could not look at concurrency: An error occurred AccessDenied" in said
+    assert to_mend == [] and "note  concurrency was not checked: An error occurred AccessDenied" in said
 
 
 def test_a_collector_without_the_action_status_is_no_fault(patient):

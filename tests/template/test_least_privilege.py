@@ -15,7 +15,12 @@ from stand_ins import S3WithIam
 
 VARIANTS = {
     "state beside the records": {},
-    "state in its own bucket": {"StateBucketName": "CREATE", "StatePrefix": "state/", "S3Prefix": "siem/incydr/"},
+    "state in its own bucket": {
+        "StateBucketName": "CREATE",
+        "StatePrefix": "state/",
+        "S3Prefix": "siem/incydr/",
+        "EncryptionHeader": "AES256",
+    },
 }
 
 
@@ -110,6 +115,11 @@ def test_every_run_does_what_it_is_for(runs: Runs) -> None:
         assert runs.answers[name].get("status") == "complete", runs.answers[name]
     assert runs.answers["verify"]["status"] == "whole", runs.answers["verify"]
     assert runs.answers["verify"]["checked"]["objects"] > 0
+
+
+def test_each_write_names_its_encryption_where_it_is_asked_to(runs: Runs) -> None:
+    named = [call.headers.get("x-amz-server-side-encryption") for call in runs.s3.calls if call.method == "PUT"]
+    assert set(named) == {runs.variables.get("S3_SSE")}
 
 
 def test_no_call_was_refused_for_want_of_a_right(runs: Runs) -> None:

@@ -6,11 +6,9 @@ import subprocess
 
 import pytest
 from cfnlint.api import ManualArgs, lint
-from policy import is_allowed
 from rendered import ROOT, Rendered, listed, source, statements
 
 INFRA = ROOT / "infra"
-SIEMS = sorted(path for path in (INFRA / "siem").glob("*.md") if path.name != "README.md")
 STACKS = sorted(path.name for path in INFRA.glob("*.yaml"))
 
 # The metrics that the collector writes in the namespace IncydrCollector, by unit.
@@ -35,14 +33,6 @@ OF_STREAMS = {
     "Expired": "Count",
 }
 OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count"}
-
-ACCESS = {
-    "RecordsBucketName": "records",
-    "SiemAccountId": "210987654321",
-    "ExternalId": "a-long-random-one",
-    "NoticesQueueArn": "arn:aws:sqs:us-east-1:123456789012:notices",
-    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1234",
-}
 # The calls by which Step Functions sets up the delivery of its logs.
 LOGS_OTHERS = {"DescribeLogGroups", "DescribeResourcePolicies", "PutResourcePolicy"}
 BACKFILLER = "arn:aws:lambda:us-east-1:123456789012:function:backfiller"
@@ -61,11 +51,6 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 @pytest.fixture(scope="module")
 def collector():
     return Rendered(source(), KmsKeyArn="CREATE", Notify="SQS")
-
-
-@pytest.fixture(scope="module")
-def access():
-    return Rendered(source(INFRA / "siem-access.yaml"), **ACCESS)
 
 
 @pytest.fixture(scope="module")
@@ -197,103 +182,6 @@ def test_the_runbook_looks_for_a_throttled_tick_where_lambda_puts_it():
     assert invocations["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedRuns", "Arn"]}
 
 
-def siem_rights(access):
-    return access.resources["ReadRecords"]["Properties"]["PolicyDocument"]["Statement"]
-
-
-@pytest.mark.parametrize(
-    "action, key",
-    [
-        ("s3:DeleteObject", "code42/audit/x"),
-        ("s3:DeleteObjectVersion", "code42/audit/x"),
-        ("s3:PutObject", "code42/audit/x"),
-        ("s3:PutObjectTagging", "code42/audit/x"),
-        ("s3:BypassGovernanceRetention", "code42/audit/x"),
-        ("s3:PutLifecycleConfiguration", None),
-        ("s3:DeleteBucket", None),
-    ],
-)
-def test_a_siem_may_change_nothing_even_where_something_else_allows_it(access, action, key):
-    resource = "arn:aws:s3:::records" + (f"/{key}" if key else "")
-    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    assert is_allowed([everything], action, resource, {})
-    assert not is_allowed([everything, *siem_rights(access)], action, resource, {})
-
-
-def test_a_siem_reads_the_records_and_nothing_else(access):
-    rights = siem_rights(access)
-    assert is_allowed(rights, "s3:GetObject", "arn:aws:s3:::records/code42/audit/x", {})
-    assert not is_allowed(rights, "s3:GetObject", "arn:aws:s3:::records/incydr-collector/checkpoint.json", {})
-    assert is_allowed(rights, "s3:ListBucket", "arn:aws:s3:::records", {"s3:prefix": "code42/audit/"})
-    assert not is_allowed(rights, "s3:ListBucket", "arn:aws:s3:::records", {"s3:prefix": ""})
-    assert is_allowed(rights, "s3:ListBucketVersions", "arn:aws:s3:::records", {"s3:prefix": "code42/"})
-    assert not is_allowed(rights, "s3:ListBucketVersions", "arn:aws:s3:::records", {"s3:prefix": "incydr-collector/"})
-    queue = ACCESS["NoticesQueueArn"]
-    assert is_allowed(rights, "sqs:ReceiveMessage", queue, {})
-    assert not is_allowed(rights, "sqs:PurgeQueue", queue, {})
-    assert not is_allowed(rights, "sqs:ReceiveMessage", f"{queue}-other", {})
-    assert not is_allowed(rights, "kms:Encrypt", ACCESS["KmsKeyArn"], {"kms:ViaService": "s3.us-east-1.amazonaws.com"})
-
-
-def test_a_siem_shows_its_external_id(access):
-    (statement,) = access.resources["SiemRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"AWS": "arn:aws:iam::210987654321:root"}
-    assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": ACCESS["ExternalId"]}}
-    without = Rendered(source(INFRA / "siem-access.yaml"), **ACCESS | {"ExternalId": ""})
-    assert without.refused_by_rules() and not access.refused_by_rules()
-
-
-def test_a_user_is_made_only_when_asked_for(access):
-    assert not any(resource["Type"] == "AWS::IAM::User" for resource in access.resources.values())
-    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", CreateUser="true")
-    assert "SiemUser" in asked.resources and "SiemRole" not in asked.resources
-    assert not any(resource["Type"] == "AWS::IAM::AccessKey" for resource in asked.resources.values())
-
-
-def test_google_assumes_its_role_by_the_one_subject():
-    subject = "104321098765432109876"
-    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", GoogleSubjectId=subject)
-    role = asked.resources["GoogleRole"]["Properties"]
-    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"Federated": "accounts.google.com"}
-    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
-    assert statement["Condition"] == {"StringEquals": {"accounts.google.com:sub": subject}}
-    assert role["ManagedPolicyArns"] == [asked.outputs["ReadRecordsPolicyArn"]] and "Policies" not in role
-    assert asked.outputs["GoogleRoleArn"] and not asked.refused_by_rules()
-    assert {"SiemRole", "SiemUser", "SiemUsers"}.isdisjoint(asked.resources)
-
-
-def test_sentinel_assumes_its_role_for_the_one_workspace():
-    workspace = "0b1c2d3e-0000-4000-8000-000000000000"
-    template = source(INFRA / "siem-access.yaml")
-    asked = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace)
-    role, provider = (asked.resources[name]["Properties"] for name in ["SentinelRole", "SentinelIdentities"])
-    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
-    issuer = provider["Url"].removeprefix("https://")
-    assert statement["Principal"]["Federated"] == f"arn:aws:iam::123456789012:oidc-provider/{issuer}"
-    assert statement["Condition"] == {
-        "StringEquals": {
-            f"{issuer}:aud": provider["ClientIdList"][0],
-            "sts:RoleSessionName": f"MicrosoftSentinel_{workspace}",
-        }
-    }
-    assert role["RoleName"].startswith("OIDC_") and role["ManagedPolicyArns"] == ["readrecords"]
-    assert asked.outputs["SentinelRoleArn"]
-    # An account has one provider per address.
-    existing = Rendered(template, RecordsBucketName="records", SentinelWorkspaceId=workspace, SentinelProvider="EXISTING")
-    assert "SentinelIdentities" not in existing.resources and "SentinelRole" in existing.resources
-
-
-def test_panther_assumes_its_role_from_its_one_account():
-    asked = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records", PantherAccountId="210987654321")
-    role = asked.resources["PantherRole"]["Properties"]
-    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"AWS": "arn:aws:iam::210987654321:root"}
-    assert role["RoleName"].startswith("PantherLogProcessingRole-") and role["ManagedPolicyArns"] == ["readrecords"]
-    assert asked.outputs["PantherRoleArn"]
-    assert {"SiemRole", "GoogleRole", "SentinelRole", "SiemUser"}.isdisjoint(asked.resources)
-
-
 @pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
 def test_every_role_and_user_can_be_bounded_and_has_the_path(path):
     template = source(path)
@@ -309,6 +197,25 @@ def test_every_role_and_user_can_be_bounded_and_has_the_path(path):
         assert output in source()["Outputs"]
 
 
+FIPS = {"Fn::If": ["UsesFips", "true", {"Ref": "AWS::NoValue"}]}
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_every_function_can_be_told_of_fips_endpoints_and_one_that_writes_of_encryption(path):
+    template = source(path)
+    functions = [it["Properties"] for it in template["Resources"].values() if it["Type"] == "AWS::Lambda::Function"]
+    for function in functions:
+        variables = function["Environment"]["Variables"]
+        assert variables["AWS_USE_FIPS_ENDPOINT"] == FIPS
+        if "S3_BUCKET" in variables:
+            assert variables["S3_SSE"]["Fn::If"][:2] == ["NamesEncryption", {"Ref": "EncryptionHeader"}]
+            assert {"S3_SSE_KMS_KEY_ID", "STATE_SSE_KMS_KEY_ID"} <= set(variables)
+    # `make deploy-...` fills them in from the collector's outputs.
+    rules = {"UseFipsEndpoints", "EncryptionHeader", "KmsKeyArn", "StateKmsKeyArn", "PermissionsBoundaryArn", "RolePath"}
+    assert rules <= set(source()["Outputs"])
+    assert not functions or {"UseFipsEndpoints", "KmsKeyArn"} <= set(template["Parameters"])
+
+
 def test_each_stack_has_a_database_of_its_own():
     def name(stack, **parameters):
         rendered = Rendered(source(INFRA / "athena.yaml"), RecordsBucketName="b", **parameters)
@@ -320,54 +227,54 @@ def test_each_stack_has_a_database_of_its_own():
     assert name("incydr-collector-dev-athena", DatabaseName="incydr") == "incydr"
 
 
+# The properties that name a resource, where an account or a region has each name only once; and the longest name.
+NAMES = {
+    "AWS::Athena::WorkGroup": ("Name", 128),
+    "AWS::CloudWatch::Alarm": ("AlarmName", 255),
+    "AWS::CloudWatch::Dashboard": ("DashboardName", 255),
+    "AWS::Events::EventBus": ("Name", 256),
+    "AWS::Events::Rule": ("Name", 64),
+    "AWS::IAM::Group": ("GroupName", 128),
+    "AWS::IAM::ManagedPolicy": ("ManagedPolicyName", 128),
+    "AWS::IAM::Role": ("RoleName", 64),
+    "AWS::IAM::User": ("UserName", 64),
+    "AWS::KMS::Alias": ("AliasName", 256),
+    "AWS::Lambda::Function": ("FunctionName", 64),
+    "AWS::Logs::LogGroup": ("LogGroupName", 512),
+    "AWS::S3::Bucket": ("BucketName", 63),
+    "AWS::SNS::Topic": ("TopicName", 256),
+    "AWS::SQS::Queue": ("QueueName", 80),
+    "AWS::Scheduler::Schedule": ("Name", 64),
+    "AWS::SecretsManager::Secret": ("Name", 512),
+    "AWS::StepFunctions::StateMachine": ("StateMachineName", 80),
+}
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_two_stacks_of_an_account_share_no_name_and_none_is_longer_than_aws_takes(path):
+    """A stack's name has at most 128 characters. CloudFormation makes the names that a template leaves out."""
+
+    def names(stack, id_):
+        rendered = Rendered(source(path))
+        rendered.stack_name, rendered.stack_id = stack, f"arn:aws:cloudformation:us-east-1:123456789012:stack/{stack}/{id_}"
+        for logical, resource in rendered.template["Resources"].items():
+            name, longest = NAMES.get(resource["Type"], ("", 0))
+            if name in resource.get("Properties", {}):
+                yield logical, rendered.of(resource["Properties"][name]), longest
+
+    one = list(names("incydr-collector-dev" + 108 * "x", "51af3dc0-da77-11e4-872e-1234567db123"))
+    other = list(names("incydr-collector-prod" + 107 * "x", "51af3dc0-da77-11e4-872e-765432100123"))
+    for (logical, name, longest), (_, another, _) in zip(one, other, strict=True):
+        assert len(name) <= longest, (logical, name)
+        assert name != another, logical
+
+
 @pytest.mark.parametrize("name", STACKS)
 def test_what_is_kept_is_not_kept_of_a_first_deployment_that_failed(name):
     for resource in source(INFRA / name)["Resources"].values():
         assert resource.get("DeletionPolicy") != "Retain"
         if resource["Type"] == "AWS::Logs::LogGroup":
             assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
-
-
-def test_a_role_that_others_make_has_the_policy_to_hang_on_it():
-    bare = Rendered(source(INFRA / "siem-access.yaml"), RecordsBucketName="records")
-    assert set(bare.resources) == {"ReadRecords"}
-    assert set(bare.outputs) == {"ReadRecordsPolicyArn", "RecordsUri"}
-    assert not any(statement["Sid"] in ("TakeNotices", "KeyOfBucket") for statement in siem_rights(bare))
-
-
-def test_a_queue_for_each_stream_is_read_and_no_other():
-    queues = [f"arn:aws:sqs:us-east-1:123456789012:{name}" for name in ["audit", "cases"]]
-    rights = siem_rights(Rendered(source(INFRA / "siem-access.yaml"), **ACCESS | {"NoticesQueueArn": ",".join(queues)}))
-    for queue in queues:
-        assert is_allowed(rights, "sqs:ReceiveMessage", queue, {})
-        assert not is_allowed(rights, "sqs:ReceiveMessage", f"{queue}-other", {})
-
-
-@pytest.mark.parametrize("page", sorted((INFRA / "siem").glob("*.md")), ids=lambda page: page.name)
-def test_a_siems_page_names_what_there_is(page):
-    """The names of outputs and parameters, wherever a page uses one."""
-    stacks = [source(), source(INFRA / "siem-access.yaml")]
-    there = {name for stack in stacks for part in ["Outputs", "Parameters"] for name in stack[part]}
-    text = page.read_text("utf-8")
-    makers = "Notices|Siem|Google|Sentinel|Panther|Records|ReadRecords|UnreadNotices|KmsKey"
-    kinds = rf"\b(?:{makers})\w*?(?:Arn|Url|Uri|Name|Id)\b"
-    named = set(re.findall(kinds, text))
-    assert named and named <= there, named - there
-
-
-@pytest.mark.parametrize("page", SIEMS, ids=lambda page: page.name)
-def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
-    text = page.read_text("utf-8")
-    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    always = ["What you need", "Parsing", "How to see that it works", "What goes wrong and why", "Sources"]
-    assert [name for name in sections if name in always] == always
-    assert any(name.startswith("Steps") for name in sections)
-    for said in ["not confirmed", "README.md#what-aws-answers-and-why", "**Older objects"]:
-        assert said in text, said
-    assert f"]({page.name})" in (INFRA / "siem" / "README.md").read_text("utf-8")
-    # Every link within the repository has a target.
-    for place in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (page.parent / place).exists(), place
 
 
 def definition(backfill):

@@ -1,5 +1,6 @@
 """The files of a release, made with a stand-in for the compiler. `make release` itself takes minutes."""
 
+import ast
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from unittest.mock import patch
 
 import pytest
 import tomlkit
@@ -16,6 +18,9 @@ from cfnlint.api import ManualArgs, lint
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from rendered import ROOT, Rendered, source
+
+sys.path.append(str(ROOT / "tests"))
+import pages  # noqa: E402  (the check of the repository's own links)
 
 VERSION = tomlkit.parse((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
 NAME = f"incydr-collector-{VERSION}"
@@ -61,12 +66,53 @@ def made(tmp_path_factory):
 
 
 def test_it_is_all_there(made):
-    assert {path.name for path in made.iterdir()} == {"packaged.yaml", "respond.yaml", "NOTES.md", "LICENSE", "README.md"} | {
+    assert {path.name for path in made.iterdir() if path.is_file()} == {
+        "packaged.yaml", "respond.yaml", "NOTES.md", "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "template.yaml"
+    } | {
         f"{name}-{arch}{ending}"
         for name in [NAME, RESPONDER]
         for arch in ["arm64", "x86_64"]
         for ending in [".zip", ".zip.sha256", ".cdx.json"]
-    }
+    }  # fmt: skip
+    for directory in ["docs", "infra", "infra/terraform"]:
+        there = {path.name for path in (made / directory).iterdir() if path.is_file()}
+        assert there == {path.name for path in (ROOT / directory).iterdir() if path.is_file()}
+    # The scripts can be run.
+    assert os.access(made / "infra" / "output.sh", os.X_OK) and os.access(made / "tests" / "venv.sh", os.X_OK)
+
+
+def dead(release):
+    """The dead links of a release's pages, by the check of the repository's pages."""
+    with patch.object(pages, "ROOT", release):
+        found = [fault for page in sorted(release.rglob("*.md")) for fault in pages.links(page)]
+    # Paths that a page names without a link, such as those of tests, need not be in a release.
+    return [fault for fault in found if "there is no" not in fault]
+
+
+def test_no_link_of_a_release_is_dead(made, tmp_path):
+    assert len(list(made.rglob("*.md"))) > 30
+    assert dead(made) == []
+    broken = tmp_path / "release"
+    shutil.copytree(made, broken)
+    (broken / "docs" / "operate.md").unlink()
+    assert any("README.md" in fault for fault in dead(broken)) and any("infra/" in fault for fault in dead(broken))
+
+
+def test_the_programs_that_make_a_release_run_on_python_3_10():
+    """The workflow's machine has this version. It must be old enough for glibc."""
+    for name in ["zip", "sbom", "notes", "handbook"]:
+        text = (ROOT / "infra" / f"{name}.py").read_text("utf-8")
+        ast.parse(text, feature_version=(3, 10))
+        assert "tomllib" not in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
+
+
+def test_a_release_deploys_as_a_checkout_does(made):
+    """The release has each file that these targets of its Makefile use."""
+    makefile = (made / "Makefile").read_text("utf-8")
+    rules = dict(re.findall(r"^([a-z-]+(?:%)?):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
+    for target in ["deploy", "deploy-%", "deploy-respond", "invoke", "backfill", "doctor", "logs", "answers"]:
+        for script in re.findall(r"\b(?:infra|tests)/[\w./-]+\.(?:sh|py|yaml|txt)\b", rules[target]):
+            assert (made / script).exists(), (target, script)
 
 
 @pytest.mark.parametrize("name", [NAME, RESPONDER])
@@ -85,9 +131,11 @@ def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch, name):
 def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
     again, done = release(tmp_path)
     assert done.returncode == 0, done.stderr
-    for path in made.iterdir():
+    files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    for path in files:
         # The stand-in gets the paths that the compiler gets.
-        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+        assert (again / path).read_bytes() == (made / path).read_bytes(), path
 
 
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])
@@ -145,8 +193,11 @@ def test_the_notes_say_how_to_deploy_it_and_what_is_new(made):
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     section = re.split(r"^## .*\n", changelog, flags=re.MULTILINE)[1].strip()
     assert section and section in notes
-    for parameter in re.findall(r"\b([A-Z][A-Za-z]+)=<", notes):
-        assert parameter in source()["Parameters"]
+    (command,) = re.findall(r"^```sh\n(.*?)^```$", notes, re.MULTILINE | re.DOTALL)
+    parameters = dict(re.findall(r"\b([A-Z][A-Za-z]+)=(\S+)", command))
+    assert set(parameters) <= set(source()["Parameters"])
+    # The CLI keeps a parameter that is not named: an update would deploy the old zip again.
+    assert (parameters["CodeKey"], parameters["Architecture"]) == (f"{NAME}-arm64.zip", "arm64")
 
 
 def test_what_cannot_be_built_here_is_said_and_the_rest_is_made(tmp_path):

@@ -22,6 +22,7 @@ VARIANTS = {
         "S3Prefix": "siem/incydr/",
         "RequestsPrefix": "acts/",
         "LeaversPrefix": "hr/list/",
+        "EncryptionHeader": "AES256",
     },
 }
 ALLOWED = "session.add_note,session.set_state,case.archive,leavers.sync"
@@ -128,7 +129,7 @@ def test_the_state_machine_brings_what_was_approved_by_the_alias_and_a_day_witho
     states = machine["States"]
     wait = states["Wait for approval"]
     assert wait["Resource"].endswith(":sns:publish.waitForTaskToken") and wait["TimeoutSeconds"] == 24 * 3600
-    assert "24 * HOUR" in code("settings")
+    assert "TimeDelta::hours(24)" in code("settings")
     (caught,) = wait["Catch"]
     refusal = states[caught["Next"]]["Parameters"]["approval"]
     assert refusal["decision"] == "refuse" and set(wait["ResultSelector"]["approval"]) == {
@@ -219,6 +220,12 @@ def test_every_request_does_what_it_is_for(runs):
     expected = {"note": "done", "state": "done", "no list": "failed", "leavers": "done", "archive": "done"}
     assert outcomes == expected, runs[2]
     assert runs[2]["no list"]["error"]["type"] == "InvalidEvent"
+
+
+def test_each_write_names_its_encryption_where_it_is_asked_to(runs):
+    s3, _, _, variables = runs
+    named = [call.headers.get("x-amz-server-side-encryption") for call in s3.calls if call.method == "PUT"]
+    assert set(named) == {variables.get("S3_SSE")}
 
 
 def test_no_call_was_refused_for_want_of_a_right(runs):

@@ -66,7 +66,7 @@ CLIENTS_OWN = {"AWS_USE_FIPS_ENDPOINT"}
 NOT_OFFERED = {"PAGE_SIZE", "AUDIT_PAGE_SIZE", "GZIP_LEVEL"}
 # Defaults that the code writes in another form.
 DEFAULT_ELSEWHERE = {
-    "SETTLE_SECONDS": ("file_events=120,audit=330", "Settle { file_events: 120 * SECOND, audit: 330 * SECOND }"),
+    "SETTLE_SECONDS": ("file_events=120,audit=330", "Settle { file_events: TimeDelta::seconds(120), audit: TimeDelta::seconds(330) }"),
     "FE_PAGE_SIZE": ("5000", '"FE_PAGE_SIZE", 5_000,'),
     "INCYDR_API_DIALECT": ("sdk", 'None | Some("sdk") => Ok(Dialect::Sdk)'),
     "FIELDS_IN_RECORDS": ("false", 'None | Some("false") => false'),
@@ -446,8 +446,9 @@ def test_each_interval_fits_what_the_collector_promises(template, interval):
     # A session that changes is read again at least twice before it is too old.
     assert 2 * every <= held["SESSIONS_RESCAN_HOURS"] * 60
     # The longest delay of a record, if a run is missed, is far shorter than the warning before its expiry.
-    retention = min(int(days) for days in re.findall(r"retention: Some\((\d+) \* DAY\)", code_below("incydr/facts/*.rs")))
-    (warned,) = re.findall(r"EXPIRES_SOON: i64 = (\d+) \* HOUR", code_below("actions/*.rs"))
+    kept = re.findall(r"retention: Some\(TimeDelta::days\((\d+)\)\)", code_below("incydr/facts/*.rs"))
+    retention = min(map(int, [*kept, held["FILE_EVENTS_RETENTION_DAYS"]]))
+    (warned,) = re.findall(r"EXPIRES_SOON: TimeDelta = TimeDelta::hours\((\d+)\)", code_below("actions/*.rs"))
     assert 2 * every + max(settle) < retention * 1440 - int(warned) * 60
     # A window is counted again after the last of these times, within the API's retention.
     assert max(map(int, held["RECONCILE_MINUTES"].split(","))) + every < retention * 1440

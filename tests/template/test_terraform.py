@@ -150,6 +150,19 @@ def test_the_modules_page_names_what_must_be_given(template):
     assert all(re.search(rf"^\s*{in_terraform(name)}\s+=", page, re.MULTILINE) for name in needed)
 
 
+@pytest.mark.skipif(not shutil.which("terraform"), reason="Terraform is not here")
+def test_the_module_is_written_as_terraform_writes_it():
+    done = subprocess.run(["terraform", "fmt", "-check", "-diff", MODULE], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_stack_whose_template_is_too_long_as_text_is_named_on_the_page():
+    """CloudFormation takes 51,200 bytes of a template's text; Terraform needs a bucket for more."""
+    page = (MODULE / "README.md").read_text("utf-8")
+    for path in sorted((ROOT / "infra").glob("*.yaml")):
+        assert (path.stat().st_size > 51_200) == (f"`{path.name}` is larger" in page), path.name
+
+
 GIVEN = {"base_url": "https://api.us.code42.com", "code_bucket": "releases", "code_key": "collector.zip"}
 
 

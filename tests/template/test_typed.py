@@ -1,10 +1,14 @@
 """The documented commands have the documented effect."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 
 import pytest
-import slow
+from rendered import ROOT
+from samcli.cli.types import CfnParameterOverridesType
 from typed import Typed
 
 
@@ -22,7 +26,7 @@ def choose(typed, architecture):
     config.write_text(text, "utf-8")
 
 
-@pytest.mark.parametrize("architecture, flag", [(None, ["--arm64"]), ("arm64", ["--arm64"]), ("x86_64", [])])
+@pytest.mark.parametrize("architecture, flag", [(None, ["--arm64"]), ("x86_64", [])])
 def test_one_place_decides_for_which_processor_is_built_and_deployed(typed, architecture, flag):
     choose(typed, architecture)
     done = typed.make("deploy")
@@ -42,27 +46,34 @@ def test_what_was_built_for_another_processor_is_not_deployed(typed):
     choose(typed, "arm64")
     done = typed.make("deploy", BUILDS="076")
     assert done.returncode and "is built for x86_64, and Architecture is arm64" in done.stdout, done.stdout
+    assert "--arm64" in typed.asked("cargo")[-1]
     assert [asked.split()[0] for asked in typed.asked("sam")] == ["build"]
 
 
-def test_a_run_of_more_than_a_minute_is_one_invocation():
-    """`make probe`, with an AWS that answers after 70 s. It began with the session, so that the other tests run
-    meanwhile."""
-    done, called = slow.end()
-    assert done.returncode == 0, done.stderr
-    assert '{"action":"probe","status":"complete"}' in done.stdout
-    assert [event for event, _ in called] == [b'{"action": "probe"}']
-    assert called[0][1] >= 70
+def overrides(directory, *given, **outputs):
+    """The parameters that `make deploy-notify` hands to SAM, parsed by SAM's own code."""
+    told = json.dumps([{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()])
+    asked = directory / "asked"
+    programs = {"aws": f"cat <<'E'\n{told}\nE\n", "sam": f"for word; do printf '%s\\0' \"$word\"; done >{asked}\n"}
+    for name, text in programs.items():
+        (directory / name).write_text(f"#!/bin/sh\n{text}", "utf-8")
+        (directory / name).chmod(0o755)
+    subprocess.run(
+        ["make", "--no-print-directory", "-C", ROOT, "deploy-notify", f"PARAMETERS={' '.join(given)}"], check=True,
+        env=os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    words = asked.read_text("utf-8").split("\0")[:-1]
+    return CfnParameterOverridesType().convert(tuple(words[words.index("--parameter-overrides") + 1 :]), None, None)
 
 
-def test_a_run_that_fails_fails_make_and_is_not_run_again():
-    with slow.Aws(seconds=0, failed=True) as aws:
-        done = slow.make(aws, "invoke")
-    assert done.returncode and "ThirdPartyGenericError" in done.stdout, done.stderr
-    assert len(aws.invocations) == 1
-
-
-def test_a_connection_that_breaks_is_no_second_invocation():
-    with slow.Aws(seconds=0, breaks=True) as aws:
-        done = slow.make(aws, "invoke")
-    assert done.returncode and len(aws.invocations) == 1, done.stdout
+def test_another_stacks_parameters_arrive_whole_and_outputs_fill_in_what_is_not_given(tmp_path):
+    # In the form of infra/README.md.
+    given = ['TicketAuthorization="Basic dXNlcjpwYXNz"', "LeastLevel=HIGH", "Notify=EVENTBRIDGE"]
+    assert overrides(tmp_path, *given, RecordsBucketName="records", Notify="SQS", FunctionName="not a parameter of it") == {
+        "RecordsBucketName": "records",
+        "TicketAuthorization": "Basic dXNlcjpwYXNz",
+        "LeastLevel": "HIGH",
+        "Notify": "EVENTBRIDGE",
+    }
+    quoted = ["""'TicketAuthorization=a "b" *'"""]
+    assert overrides(tmp_path, *quoted) == {"TicketAuthorization": 'a "b" *'}

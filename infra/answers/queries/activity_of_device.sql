@@ -1,5 +1,5 @@
--- title: Activity 2: of one device, newest first
--- says: Put the device's id (user.deviceUid) in the place of the one in it
+-- title: Activity 2: events of one device, newest first
+-- says: Replace the id in the query by the device's (user.deviceUid)
 -- panel: table
 -- variable: days = 30
 -- variable: device = 1068825680073059135

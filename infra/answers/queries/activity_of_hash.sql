@@ -1,5 +1,5 @@
--- title: Activity 3: of one file by its MD5 or SHA-256, newest first
--- says: Put the hash in the place of the one in it
+-- title: Activity 3: events of one file by its MD5 or SHA-256, newest first
+-- says: Replace the hash in the query by the file's
 -- panel: table
 -- variable: days = 30
 -- variable: hash = d41d8cd98f00b204e9800998ecf8427e

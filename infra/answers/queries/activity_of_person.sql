@@ -1,5 +1,5 @@
--- title: Activity 1: of one person, newest first
--- says: Put the person's address in the place of the one in it
+-- title: Activity 1: events of one person, newest first
+-- says: Replace the address in the query by the person's
 -- panel: table
 -- variable: days = 30
 -- variable: person = somebody@example.com

@@ -1,5 +1,5 @@
--- title: Agents: active ones that have not connected for 7 days, or are unhealthy
--- says: The newest version; last_connected is stored once a day where nothing else changed
+-- title: Agents: active, and unhealthy or without a connection for 7 days
+-- says: The newest version of each agent. last_connected is stored once a day if nothing else changes
 -- panel: table
 SELECT agent_id, name, os_hostname, user_id, os_name, product_version, last_connected,
        array_join(agent_health_issue_types, ', ') AS issues

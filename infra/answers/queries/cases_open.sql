@@ -1,5 +1,5 @@
--- title: Cases: those that are open
--- says: Their newest version, what changed last first
+-- title: Cases: open cases
+-- says: The newest version of each case, the last changed first
 -- panel: table
 SELECT number, name, status, subject_username AS subject, assignee_username AS assignee, created_at, updated_at
 FROM cases_now

@@ -1,5 +1,5 @@
--- title: The collector: each stream's state
--- says: The newest change of the last 30 days, with the error
+-- title: Collector: state of each stream
+-- says: The newest change of state in the last 30 days, with its error
 -- panel: table
 -- variable: days = 30
 SELECT stream, state, at, error_type, error_message, stuck_count

@@ -1,5 +1,5 @@
--- title: Trends 4: departments
--- says: People are found in actor_profiles by their name; who is not found there is under null
+-- title: Trends 4: untrusted events by department
+-- says: The department comes from actor_profiles by the person's name; people without a profile are under null
 -- panel: table
 -- variable: days = 30
 SELECT profile.department AS department,

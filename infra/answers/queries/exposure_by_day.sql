@@ -1,5 +1,5 @@
 -- title: Trends 1: untrusted events by day and severity
--- says: Days are those on which Incydr took the events in, UTC
+-- says: By the day (UTC) on which Incydr received the event
 -- panel: timeseries
 -- variable: days = 30
 SELECT date_trunc('day', event_inserted) AS day,

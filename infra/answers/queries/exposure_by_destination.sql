@@ -1,5 +1,5 @@
--- title: Exposure 3: what left, by untrusted destination
--- says: Categories and names as Incydr gives them; null where it names none
+-- title: Exposure 3: data moved to untrusted places, by destination
+-- says: Category and name of the destination as Incydr gives them; null if it gives none
 -- panel: table
 -- variable: days = 30
 SELECT destination_category, destination_name,

@@ -1,5 +1,5 @@
--- title: Exposure 2: what left to untrusted places, by device
--- says: Events of endpoints; the device is the agent's id as the events name it
+-- title: Exposure 2: data moved to untrusted places, by device
+-- says: Events of endpoints only. The device is the agent's id in the events
 -- panel: table
 -- variable: days = 30
 SELECT user_device_uid AS device,

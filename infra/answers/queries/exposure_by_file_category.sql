@@ -1,5 +1,5 @@
--- title: Exposure 5: what left to untrusted places, by file category
--- says: Categories are those of the file's name and content together
+-- title: Exposure 5: data moved to untrusted places, by file category
+-- says: The category of the file by name and content together
 -- panel: pie
 -- variable: days = 30
 SELECT file_category AS category,

@@ -1,5 +1,5 @@
--- title: Exposure 1: what left to untrusted places, by person
--- says: Events that have a risk and are not trusted; bytes, and the sum of their risk scores
+-- title: Exposure 1: data moved to untrusted places, by person
+-- says: Events with a risk that are not trusted: their number, bytes and sum of risk scores
 -- panel: table
 -- variable: days = 30
 SELECT lower(user_email) AS person,

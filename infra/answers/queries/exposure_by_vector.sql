@@ -1,5 +1,5 @@
--- title: Exposure 4: what left to untrusted places, by vector
--- says: The way it went: upload, removable media, sharing and so on, as Incydr names them
+-- title: Exposure 4: data moved to untrusted places, by vector
+-- says: The vector as Incydr names it: upload, removable media, sharing and so on
 -- panel: pie
 -- variable: days = 30
 SELECT event_vector AS vector,

@@ -1,5 +1,5 @@
--- title: Legal hold: who is deactivated, or whose agent is, while a hold or an open case lasts
--- says: Custodians of legal hold matters and subjects of open cases; silent is an active agent that has not connected for 30 days
+-- title: Legal hold: deactivated people and agents under a hold or an open case
+-- says: Custodians of legal hold matters and subjects of open cases. Silent means an active agent without a connection for 30 days
 -- panel: table
 SELECT held.why, users.user_id, users.username, users.active AS user_is_active,
        agents.agent_id, agents.active AS agent_is_active, agents.last_connected

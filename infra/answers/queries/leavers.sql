@@ -1,5 +1,5 @@
--- title: Leavers 1: who leaves within 30 days, and what they moved
--- says: By the end date in actor_profiles; what they moved is of the last 30 days, trusted or not
+-- title: Leavers 1: people who leave within 30 days, and the data they moved
+-- says: By the end date in actor_profiles. Trusted and untrusted events of the last 30 days
 -- panel: table
 -- variable: days = 30
 SELECT profile.name AS person,

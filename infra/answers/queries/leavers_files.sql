@@ -1,5 +1,5 @@
--- title: Leavers 2: what they moved to untrusted places
--- says: Each untrusted event with a risk of those who leave within 30 days
+-- title: Leavers 2: their events to untrusted places
+-- says: Each untrusted event with a risk of the people who leave within 30 days
 -- panel: table
 -- variable: days = 30
 SELECT moved."timestamp" AS happened,

@@ -1,5 +1,5 @@
--- title: The responder: what was asked for, and what became of it
--- says: Each request of the last 30 days; without an outcome a delivery died, and the same request is to be sent again
+-- title: Responder: each request and its outcome
+-- says: Requests of the last 30 days. No outcome means that a delivery was interrupted: send the same request again
 -- panel: table
 -- variable: days = 30
 SELECT asked.request_id, asked.at AS asked, asked.action, asked.requested_by, asked.reason,

@@ -1,5 +1,5 @@
--- title: Trends 3: risky people by week
--- says: The ten with the highest sum of risk scores in each week; weeks begin on Monday, UTC
+-- title: Trends 3: people with the highest risk, by week
+-- says: The ten people with the highest sum of risk scores in each week. A week begins on Monday, UTC
 -- panel: table
 -- variable: days = 30
 SELECT week, nth, person, events, risk

@@ -1,5 +1,5 @@
--- title: Sessions: those that are open, the most severe first
--- says: Their newest version; 4 is critical, 0 none
+-- title: Sessions: open sessions, the most severe first
+-- says: The newest version of each session. Severity 4 is critical, 0 is none
 -- panel: table
 SELECT session_id, actor_name AS person, type, severity, score, state, begin_time, last_updated,
        critical_events, high_events, array_join(risk_indicators, ', ') AS indicators, exfiltration_summary

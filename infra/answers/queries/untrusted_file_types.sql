@@ -1,5 +1,5 @@
--- title: Trends 5: the file types that left most
--- says: By the ending of the file's name, in small letters
+-- title: Trends 5: file types moved to untrusted places most often
+-- says: By the extension of the file's name, in lower case
 -- panel: bar
 -- variable: days = 30
 SELECT lower(regexp_extract(file_name, '\.([A-Za-z0-9]+)$', 1)) AS ending,

@@ -1,5 +1,5 @@
--- title: Trends 2: vectors over time
--- says: How many untrusted events went each way, by day
+-- title: Trends 2: untrusted events by vector and day
+-- says: The number of events of each vector a day
 -- panel: timeseries
 -- variable: days = 30
 SELECT date_trunc('day', event_inserted) AS day,

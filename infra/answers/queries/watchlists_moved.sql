@@ -1,5 +1,5 @@
--- title: Watchlists: what their members moved to untrusted places
--- says: A person who is on several lists counts in each
+-- title: Watchlists: data that members moved to untrusted places
+-- says: A person on several lists counts in each of them
 -- panel: table
 -- variable: days = 30
 SELECT coalesce(list.title, list.list_type) AS watchlist,

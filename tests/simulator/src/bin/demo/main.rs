@@ -38,7 +38,7 @@ async fn demo(screen: &Screen) -> Result<(), Failure> {
     show::places(screen, &stage);
     screen.space();
     told?;
-    screen.text(&format!("It took {:.0} s. The files stay until the next demo.", began.elapsed().as_secs_f64()));
+    screen.text(&format!("The demo took {:.0} s. Its files stay until the next one.", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -65,7 +65,7 @@ async fn opening(screen: &Screen) -> Result<Stage, Failure> {
         let heading = if n == 0 { "Settings" } else { "" };
         screen.fact(heading, &format!("{name}={value} instead of {default}"));
     }
-    screen.fact("", "so that it takes seconds; all others are the defaults");
+    screen.fact("", "so that the demo takes seconds. All other settings have their defaults");
     Ok(stage)
 }
 
@@ -181,7 +181,7 @@ async fn verdict(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
 /// Shows what a user can verify without the API, and what `verify` finds if somebody has changed the bucket.
 async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     screen.heading("5. The proof");
-    screen.text("Each run leaves a manifest, and each names the one before by its hash. A person asks {\"action\": \"verify\"}.");
+    screen.text("Each run writes a manifest that names the one before it by its hash. An operator sends {\"action\": \"verify\"}.");
     let told = stage.verify(screen).await;
     show::verified(screen, &told);
     if told["status"] != "whole" {
@@ -189,7 +189,7 @@ async fn proof(screen: &Screen, stage: &Stage) -> Result<(), Failure> {
     }
     let (key, bytes) = stage.take_one_away().await.ok_or("There is no object to take away.")?;
     screen.space();
-    screen.text("Somebody deletes one of the objects. The same question:");
+    screen.text("One of the objects is deleted. The operator sends the same event:");
     let told = stage.verify(screen).await;
     show::verified(screen, &told);
     stage.put_back(&key, bytes).await;

@@ -172,7 +172,7 @@ impl Stage {
     pub async fn settle(&self, screen: &Screen, covered_to: DateTime<Utc>) {
         let until = covered_to + SECOND + BEHIND;
         let left = || (until - Utc::now()).to_std().unwrap_or_default();
-        let doing = || format!("waiting {:.1} s: a window is read only when it is closed", left().as_secs_f64());
+        let doing = || format!("waiting {:.1} s until the window is closed", left().as_secs_f64());
         screen.watch(doing, tokio::time::sleep(left())).await;
     }
 
@@ -216,7 +216,7 @@ impl Stage {
     /// Sends `verify`.
     pub async fn verify(&self, screen: &Screen) -> Value {
         let event = json!({"action": "verify"});
-        let doing = || "sending the question".to_owned();
+        let doing = || "sending the event".to_owned();
         match screen.watch(doing, self.lambda.invoke(event, DEADLINE)).await {
             Outcome::Answer(answer) => answer,
             _ => Value::Null,

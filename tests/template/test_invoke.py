@@ -1,10 +1,10 @@
-"""A stand-in for AWS whose function answers slowly, and `make`, which invokes it."""
+"""`make invoke` and what is like it, against a stand-in for AWS whose function takes its time."""
 
 import os
 import subprocess
 import time
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Self
+from typing import Self
 
 from rendered import ROOT
 from stand_ins import Server, body_of, reply
@@ -65,23 +65,27 @@ def environment(aws: Aws) -> dict[str, str]:
 
 def make(aws: Aws, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, env=environment(aws), text=True, capture_output=True, timeout=60)
+    return subprocess.run(command, env=environment(aws), text=True, capture_output=True, timeout=300)
 
 
-begun: dict[str, Any] = {}
+def test_a_run_of_more_than_a_minute_is_one_invocation() -> None:
+    """`make probe`, against an AWS that answers after 70 s. conftest.py has it run first, while other processes run the other tests."""
+    with Aws(seconds=70) as aws:
+        done = make(aws, "probe")
+    assert done.returncode == 0, done.stderr
+    assert '{"action":"probe","status":"complete"}' in done.stdout
+    assert [event for event, _ in aws.invocations] == [b'{"action": "probe"}']
+    assert aws.invocations[0][1] >= 70
 
 
-def begin() -> None:
-    """Begins the run of more than a minute."""
-    aws = begun["aws"] = Aws(seconds=70).__enter__()
-    command = ["make", "--no-print-directory", "-C", str(ROOT), "probe"]
-    begun["process"] = subprocess.Popen(
-        command, env=environment(aws), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def test_a_run_that_fails_fails_make_and_is_not_run_again() -> None:
+    with Aws(seconds=0, failed=True) as aws:
+        done = make(aws, "invoke")
+    assert done.returncode and "ThirdPartyGenericError" in done.stdout, done.stderr
+    assert len(aws.invocations) == 1
 
 
-def end() -> tuple[subprocess.CompletedProcess[str], list[tuple[bytes, float]]]:
-    process = begun["process"]
-    said, errors = process.communicate(timeout=150)
-    begun["aws"].__exit__()
-    return subprocess.CompletedProcess(process.args, process.returncode, said, errors), begun["aws"].invocations
+def test_a_connection_that_breaks_is_no_second_invocation() -> None:
+    with Aws(seconds=0, breaks=True) as aws:
+        done = make(aws, "invoke")
+    assert done.returncode and len(aws.invocations) == 1, done.stdout
