@@ -72,7 +72,7 @@ async fn an_older_version_of_the_checkpoint_that_is_put_back_doubles_nothing() {
         assert_events_once(&rig).await;
         let told = rig.health_records().await;
         let told = notes(&told);
-        let expected = format!("the checkpoint was an older version of itself, and {} manifests", 3 - older);
+        let expected = format!("the checkpoint was an older version of itself, and {} later manifests", 3 - older);
         assert!(told.iter().any(|note| note.contains(&expected)), "{told:#?}");
         logs_with(&rig.lambda, "older version of itself").await;
         go_on(&rig, 4).await;
