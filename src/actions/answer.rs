@@ -20,7 +20,7 @@ use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::connection::DoubtedClock;
 
-/// A stream is stalled after this many runs in a row that came no further.
+/// A stream is stalled after this many runs in a row without progress.
 pub const STALLED: u32 = 3;
 
 #[derive(Clone, Debug, Serialize)]

@@ -115,7 +115,8 @@ impl Verification<'_> {
         Ok(found.map_or_else(|| Checkpoint::new(identity), |found| found.checkpoint))
     }
 
-    /// Without a checkpoint: what shows that there was one. Before the first run nothing does.
+    /// Called if there is no checkpoint. Returns the finding if manifests or records show that there was one, and none
+    /// before the first run.
     async fn what_is_left(&self) -> Result<Option<&'static str>, Error> {
         let manifests = format!("{}manifests/", self.settings.state_prefix());
         if !self.state.list(&manifests, self.until).await?.is_empty() {

@@ -17,7 +17,7 @@ use crate::core::time::Millis;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// An attempt that the end of the run cut off after less than this says nothing about S3.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same where S3 has answered other requests of the run: it may take some and never answer others.
+/// The limit if S3 has answered other requests of the run. It may answer some and never others.
 const LONG_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]

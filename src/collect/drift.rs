@@ -1,5 +1,5 @@
-//! Lists whose rows have another form than they should have: the API has changed. They fail, instead of being set aside row by
-//! row in runs that call themselves complete.
+//! Detects lists whose rows have another form than documented, because the API has changed. Such a list fails. Setting
+//! its rows aside one by one would let the runs end as complete.
 
 use std::sync::atomic::Ordering;
 
@@ -7,10 +7,10 @@ use super::Collector;
 use crate::collect::error::Error;
 use crate::incydr::listing::ListRow;
 
-/// What one page adds to the rows of a list that can't be read.
+/// The rows of one page that can't be read.
 pub struct Drift {
     pub rows: u64,
-    /// What is wrong with the first of them.
+    /// The reason for the first of them.
     why: String,
 }
 
@@ -35,10 +35,10 @@ impl Collector<'_> {
 }
 
 impl Drift {
-    /// `40 rows of users can't be read; of the first: it has no "userId"`
+    /// For example `40 rows of users can't be read; of the first: it has no "userId"`.
     pub fn error(&self, list: &str) -> Error {
         Error::Totals(format!(
-            "{} rows of {list} can't be read; of the first: {}; nothing of them is set aside, what can be read is stored, and nobody is taken for deleted",
+            "{} rows of {list} can't be read; of the first: {}; none of them is set aside, the readable ones are stored, and none counts as deleted",
             self.rows, self.why
         ))
     }

@@ -44,7 +44,7 @@ pub enum Error {
     )]
     NotCommitted { error_type: ErrorType, why: String },
     #[error(
-        "{runs} runs in a row came no further: the API still answers 429 (too many requests); other clients use up the tenant's limit, or REQUESTS_PER_MINUTE is too high"
+        "{runs} runs in a row made no progress: the API still answers 429 (too many requests); other clients use up the tenant's limit, or REQUESTS_PER_MINUTE is too high"
     )]
     Throttled { runs: u32 },
     #[error("a fault of the collector itself: {0}")]

@@ -260,7 +260,7 @@ impl Collector<'_> {
         }
     }
 
-    /// The API keeps nothing that is older: by its own rule, or by the tenant's plan.
+    /// Returns the time before which the API keeps no records: by its own rule, or by the tenant's plan.
     fn kept_from(&self, facts: &Events) -> Millis {
         let retention = facts.retention.unwrap_or(self.run.settings.file_events_retention);
         (self.run.api.now() - retention).floor(SECOND)

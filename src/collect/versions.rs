@@ -40,7 +40,7 @@ struct Listed {
     /// The keys under which rows without an id were set aside.
     odd: Vec<String>,
     total: u64,
-    /// A page failed, or too many rows have no id. The ids of the others are there all the same.
+    /// Set if a page failed, or too many rows have no id. The other ids are in `ids`.
     failed: Option<Error>,
 }
 
@@ -347,7 +347,7 @@ impl Collector<'_> {
         let record = self.run.api.send(&request, caller, read).await?;
         match ListRow::single(&record, facts.list.field) {
             ListRow::Record { id: told, .. } if told != id => Err(another(facts, id, &told)),
-            // It is JSON, so it is not this record's bytes that are damaged: it may answer the next time.
+            // It is JSON, so the record's bytes are not damaged, and the next answer may be good.
             ListRow::Unreadable { .. } if serde_json::from_slice::<&RawValue>(&record).is_ok() => {
                 Err(another(facts, id, "missing"))
             }

@@ -252,7 +252,7 @@ impl Sizes {
         rows.saturating_add(self.full_page)
     }
 
-    /// Returns how many of `count` rows the next window may have if the run has `left` milliseconds: as many as fit in
+    /// Returns how many of `count` rows the next window may have if the run has the time `left`: as many as fit in
     /// 60 % of that time and in memory, in full pages if it is more than one. Until the pace is known it is one page,
     /// unless all rows fit one window and 20 s are left.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
@@ -273,7 +273,7 @@ pub fn asked(window: Span) -> Span {
     Span { from: window.from.floor(SECOND) - MARGIN, to: window.to.ceil(SECOND) }
 }
 
-/// The first `length` milliseconds of a span, up to a whole second. The whole span if less than 2 s would be left.
+/// Returns the first `length` of a span, up to a whole second. The whole span if less than 2 s would be left.
 pub fn first(span: Span, length: TimeDelta) -> Span {
     if length >= span.length() {
         return span;

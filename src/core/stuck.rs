@@ -12,7 +12,7 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 
-/// The longest pause between two tries, in milliseconds.
+/// The longest pause between two tries.
 const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(6);
 /// Limit for the things that an error message names.
 const MOST_NAMED: usize = 20;

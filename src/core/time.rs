@@ -94,7 +94,7 @@ impl fmt::Debug for Millis {
     }
 }
 
-/// Stops at the last instant that there is.
+/// Saturates at the last instant.
 impl Add<TimeDelta> for Millis {
     type Output = Self;
 
@@ -103,7 +103,7 @@ impl Add<TimeDelta> for Millis {
     }
 }
 
-/// Stops at the first instant that there is.
+/// Saturates at the first instant.
 impl Sub<TimeDelta> for Millis {
     type Output = Self;
 
@@ -112,7 +112,7 @@ impl Sub<TimeDelta> for Millis {
     }
 }
 
-/// The time from the second instant to the first; negative where the second is the later one.
+/// Returns the time from the second instant to the first. Negative if the second is later.
 impl Sub for Millis {
     type Output = TimeDelta;
 
@@ -121,7 +121,7 @@ impl Sub for Millis {
     }
 }
 
-/// A number of milliseconds as a duration. Every number but the least has one.
+/// Returns a number of milliseconds as a duration. `i64::MIN` becomes the least duration.
 pub fn millis(count: i64) -> TimeDelta {
     TimeDelta::try_milliseconds(count).unwrap_or(TimeDelta::MIN)
 }

@@ -187,7 +187,7 @@ impl<'a> Listing<'a> {
         let name = self.list.total.unwrap_or("total");
         match self.total {
             Some(total) if total >= shown => Ok(total),
-            // Believed, it would cover what it shows as empty.
+            // With a total below the rows shown, the window would be covered as empty.
             Some(total) => {
                 let why = format!("the answer shows {shown} rows, and its {name:?} is {total}");
                 Err(ApiError::Unexpected { what, why })

@@ -194,7 +194,7 @@ impl SignIn {
             let pause = if error.may_be_retried() || may_pass { attempts.pause(retry_after) } else { None };
             let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
-                // Nothing can be asked without a token, so this is told also where it only asks to wait.
+                // Nothing can be requested without a token, so even a 429 is returned as the error.
                 return Err(error);
             }
             caller.calls.retries.fetch_add(1, Ordering::Relaxed);

@@ -426,13 +426,14 @@ impl<'a> Stage<'a> {
                 owes_old = !self.backfill(container).await;
                 continue;
             }
-            // What is stuck outside of the old span is tried by a run for everything that is due.
+            // A run for everything that is due tries stuck records outside of the old span.
             let asks_old = owes_old && !matches!(last, Some(Outcome::Failed { .. }));
             let event = if asks_old { self.for_old() } else { event(true) };
             let outcome = container.invoke(event, CALM_DEADLINE).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
             if let Outcome::Failed { error_message, .. } = &outcome {
-                // What is stuck waits for its next try, and large deletions for a day, unless a person sends `restart`.
+                // Stuck records wait for their next try, and large deletions for a day, unless a person sends
+                // `restart`.
                 let accepts = error_message.contains("accept_deletions");
                 if error_message.contains("none of their requests can still arrive") {
                     self.let_what_was_sent_arrive().await;

@@ -494,7 +494,7 @@ async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_as
             _ => (Dataset::Watchlists, "watchlistId"),
         };
         for n in 0..12 {
-            // Ten are of the new form.
+            // Ten records have the new form.
             let name = if n < 2 { id } else { "renamed" };
             let at = ago(1_200 - n);
             let begin = at.timestamp_millis();

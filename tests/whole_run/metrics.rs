@@ -85,7 +85,7 @@ async fn three_runs_in_a_row_that_ran_short_of_time_and_came_no_further_are_coun
             failed => failure_of(failed).1,
         };
         let users = &answer["streams"]["users"];
-        // The third is an error as well, for it is the API that asks to wait.
+        // The third run fails as well, because the API asks to wait.
         let status = if run == 3 { "failed" } else { "partial" };
         assert_eq!((&users["status"], &users["stalled"]), (&json!(status), &json!(run)), "{answer:#}");
         let line = line_of(&rig, "users", 1 + run).await;

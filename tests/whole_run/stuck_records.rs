@@ -1,4 +1,5 @@
-//! How a record or list that can't be read is requested: when, together with which others, and what of it is stored.
+//! Records and lists that can't be read: when they are requested, together with which others, and what is stored of
+//! them.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ fn ends_with(end: impl Into<String>) -> impl Fn(&Request) -> bool + Send {
     move |request| request.path.ends_with(&end)
 }
 
-/// What is stuck in a stream, from the checkpoint.
+/// Returns the stuck records of a stream, from the checkpoint.
 async fn what_is_stuck(rig: &Rig, stream: &str) -> Vec<Value> {
     let checkpoint = rig.checkpoint().await;
     let stuck = checkpoint["stuck"][stream].as_array().cloned().unwrap_or_default();

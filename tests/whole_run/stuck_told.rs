@@ -1,4 +1,4 @@
-//! What is stuck is reported: by a health record for each change, and by a metric in every run.
+//! Stuck spans and records are reported: by a health record for each change, and by a metric in every run.
 
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};

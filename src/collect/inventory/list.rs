@@ -35,7 +35,7 @@ pub struct ListReading<'a> {
     rows: u64,
     /// The number of rows that couldn't be read.
     set_aside: u64,
-    /// So many of them that they have another form.
+    /// Set if they are so many that the API must have changed their form.
     drifted: Option<Error>,
     /// The distinct rows.
     distinct: HashSet<Fingerprint>,
@@ -58,7 +58,7 @@ impl Collector<'_> {
             list.listing = list.listing.from_page(reading.pass.page, rows);
             if reading.pass.is_drifted {
                 list.drifted =
-                    Some(Error::Totals(format!("rows of {} can't be read, as an earlier run says", part.name)));
+                    Some(Error::Totals(format!("rows of {} can't be read, as an earlier run found", part.name)));
             }
         }
         list

@@ -25,7 +25,7 @@ pub struct SweepReading {
 pub struct Slice {
     /// The end of the slice.
     pub to: Millis,
-    /// The length of the next one, in milliseconds.
+    /// The length of the next one.
     pub next: TimeDelta,
 }
 

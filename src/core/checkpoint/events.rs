@@ -191,7 +191,7 @@ impl EventsState {
         gone
     }
 
-    /// Notes that a span is older than the API keeps, and closes it.
+    /// Marks a span as expired, because the API no longer keeps its records, and closes its window.
     pub fn give_up(&mut self, span: Span) {
         for expired in Intervals::from(vec![span]).without(&self.covered).iter() {
             self.expired.insert(expired);

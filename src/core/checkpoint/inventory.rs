@@ -39,7 +39,7 @@ pub struct Pass {
     pub seen: Option<StateObject>,
     /// The number of rows of the present list that were set aside.
     pub set_aside: u64,
-    /// The list's rows have another form than they should have, so its end is an error.
+    /// The list's rows have another form than documented, so the list ends with an error.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_drifted: bool,
     /// The number of rows of the lists before it.

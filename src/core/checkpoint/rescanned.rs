@@ -49,7 +49,7 @@ pub struct Sweep {
     /// Read up to here.
     pub done_to: Millis,
     pub to: Millis,
-    /// The length of the next slice, in milliseconds.
+    /// The length of the next slice.
     #[serde(with = "as_millis")]
     pub slice: TimeDelta,
 }

@@ -35,7 +35,7 @@ pub struct Events {
     pub total: Total,
     /// Each record has an id, so rows that are equal in every byte are one record.
     pub has_id: bool,
-    /// The time for which the API keeps a record, in milliseconds.
+    /// The time for which the API keeps a record.
     pub retention: Option<TimeDelta>,
     /// Set a page that is not JSON aside as a whole, and end the list there.
     pub keeps_what_is_not_json: bool,
@@ -47,8 +47,8 @@ pub enum Total {
     InPage,
     /// From an endpoint that takes the same request: its path, and the key of the count.
     Endpoint { path: &'static str, count: &'static str },
-    /// The API has no count: the rows that were read are all there are. A window is at most `longest` milliseconds
-    /// long. `has_end` says whether a request can be limited to a span's end.
+    /// The API has no count: the rows that were read are all there are. A window is at most `longest`.
+    /// `has_end` says whether a request can be limited to a span's end.
     Nowhere { longest: TimeDelta, has_end: bool },
 }
 
@@ -96,7 +96,6 @@ pub struct Inventory {
 
 /// Findings that are derived from other streams' records.
 pub struct Findings {
-    /// The interval in milliseconds.
     pub every: TimeDelta,
 }
 
@@ -114,7 +113,7 @@ pub struct Part {
     /// If set, the stored record is not the list's item but its detail.
     pub detail: Option<Detail>,
     /// If set, this is not a list but the whole record of which the first part has a summary. It is read when the
-    /// summary is new or changed, and otherwise once in this many milliseconds, within a share of the budget.
+    /// summary is new or changed, and otherwise once in this time, within a share of the budget.
     pub every: Option<TimeDelta>,
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 thread_local! {
     static BEGAN: Cell<Option<(Instant, DateTime<Utc>)>> = const { Cell::new(None) };
-    /// How far the clock of the running container is ahead.
+    /// The clock of the running container is this far ahead.
     static AHEAD: Cell<TimeDelta> = const { Cell::new(TimeDelta::zero()) };
 }
 

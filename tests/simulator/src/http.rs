@@ -53,7 +53,7 @@ impl Request {
     }
 }
 
-/// How much of a reply is sent.
+/// The part of a reply that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
     #[default]

@@ -22,7 +22,7 @@ use process::{Child, Process};
 use within::Within;
 pub use within::{Begin, Container, Life};
 
-/// How an invocation ended.
+/// The end of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Answer(Value),
@@ -60,7 +60,7 @@ impl Outcome {
 pub struct LambdaBuilder {
     binary: PathBuf,
     variables: BTreeMap<String, String>,
-    /// How long after its deadline the process is killed.
+    /// The process is killed this long after its deadline.
     grace: Duration,
     /// The alias of the invocation, if any.
     alias: Option<String>,

@@ -46,7 +46,7 @@ pub const SECRET_ID: &str = "incydr/api";
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub seed: u64,
-    /// Where the built-in store keeps its files. None means a temporary directory.
+    /// The directory of the built-in store's files. None means a temporary directory.
     pub directory: Option<PathBuf>,
     /// A store to use instead of the built-in one. Each simulator has its own bucket there.
     pub external_s3: Option<ExternalS3>,

@@ -83,7 +83,7 @@ pub struct S3 {
     direct: Direct,
     store: ExternalS3,
     pub faults: S3Faults,
-    /// Where the built-in store keeps its files.
+    /// The directory of the built-in store's files.
     directory: Option<PathBuf>,
     _builtin: Option<Arc<builtin::Builtin>>,
 }

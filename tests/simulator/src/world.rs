@@ -33,7 +33,7 @@ struct World {
 #[derive(Debug, Default)]
 struct Held {
     records: Vec<Record>,
-    /// How often the dataset was listed or counted.
+    /// The number of times that the dataset was listed or counted.
     asked: u64,
 }
 

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::EdgePolicy;
 
-/// How the last page marks that there is no next one.
+/// The form in which the last page says that there is no next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenEnd {
     Null,
@@ -41,7 +41,7 @@ pub struct Behaviour {
     pub gzip_member: Option<usize>,
     /// The value of the `Content-Encoding` header.
     pub gzip_name: &'static str,
-    /// How far the API's clock is ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
+    /// The API's clock is this far ahead of ours, in the `Date` header and in `WITHIN_THE_LAST`.
     pub clock_offset: TimeDelta,
     pub edges: EdgePolicy,
     pub token_end: TokenEnd,

@@ -17,7 +17,7 @@ use crate::{
 /// The greatest page of users and cases (py42 sends 500).
 const MAX_LIST: usize = 500;
 
-/// How an answer names the next page.
+/// The member of an answer that names the next page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect {
     member: &'static str,

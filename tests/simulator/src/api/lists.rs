@@ -17,7 +17,7 @@ use crate::{
     world::{Record, WorldHandle},
 };
 
-/// How a list is cut into pages.
+/// The paging of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pages {
     page: &'static str,

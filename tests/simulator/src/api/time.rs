@@ -10,7 +10,7 @@ pub enum Precision {
     Seconds,
 }
 
-/// How the server compares with the ends of a span. Ends and records are cut alike before they are compared.
+/// The comparison of the server with the ends of a span. Ends and records are cut alike before they are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgePolicy {
     pub precision: Precision,

@@ -77,7 +77,7 @@ impl RuntimeApi {
         self.alias.as_ref().map_or_else(|| ARN.to_owned(), |alias| format!("{ARN}:{alias}"))
     }
 
-    /// Why the process could not start, if it reported that.
+    /// Returns the error with which the process could not start, if it reported one.
     pub(super) fn init_error(&self) -> Option<Outcome> {
         locked(&self.state.init_error).take()
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Dataset, text};
 
-/// How long a record stays hidden, whatever its time.
+/// The end of a record's hiding, whatever its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
     Until(DateTime<Utc>),

@@ -28,7 +28,7 @@ pub const SETTINGS: [(&str, &str, &str); 3] = [
 const SEED: u64 = 42;
 /// More than any run here takes. Lambda allows 15 minutes.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// How far behind now a window ends at most: a second's margin, two clocks cut to seconds, and a second for a slow
+/// A window ends at most this far behind now: a second's margin, two clocks cut to seconds, and a second for a slow
 /// machine.
 const BEHIND: TimeDelta = TimeDelta::seconds(4);
 /// New records lie in the second after the covered time.
