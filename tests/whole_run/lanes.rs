@@ -87,12 +87,12 @@ async fn a_backlog_takes_few_more_requests_than_full_pages_however_its_rows_lie_
         }
         let answer = rig.run().await;
         assert_eq!(answer["status"], "complete", "{name}: {answer:#}");
-        let requests = rig.sim.api.requests_to(Endpoint::FileEvents).len();
+        let requests = u32::try_from(rig.sim.api.requests_to(Endpoint::FileEvents).len()).unwrap();
         // A window that is under way in another lane when the density changes may have the wrong length.
         let lanes = 3.0 * 5.0;
         let bound = 1.25 * f64::from(ROWS / 100) + 2.0 * f64::from(SECONDS / 2).log2() + lanes;
         println!("{name}: {requests} requests, at most {bound:.0}");
-        assert!(requests as f64 <= bound, "{name}: {requests} requests, at most {bound:.0}");
+        assert!(f64::from(requests) <= bound, "{name}: {requests} requests, at most {bound:.0}");
         rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     }))
     .await;
