@@ -13,7 +13,7 @@ mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::hex;
 use crate::core::refusals;
-use crate::core::settings::Settings;
+use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
@@ -78,6 +78,8 @@ struct Collector<'a> {
     has_worked: bool,
     /// What is wrong with the stream's own state, and is mended by this run: it is told all the same.
     damaged: Mutex<Option<Error>>,
+    /// Which file events are wanted, once that is known.
+    query: OnceLock<FileEventQuery>,
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {
@@ -89,8 +91,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
     });
     let _turn = run.api.enter(stream, stalled);
-    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default() };
-    let Some(kind) = stream.kind_in(run.settings.dialect) else {
+    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default(), query: OnceLock::new() };
+    let Some(kind) = stream.kind_by(run.settings) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
         return Err(Error::InvalidEvent(why));
     };

@@ -8,9 +8,10 @@
 //! * [`stuck`]: what can't be read; [`round`]: in which order a run asks for what may be stuck
 //! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
 //! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
-//! * [`settings`], [`dialect`], [`version`]: what the operator says
+//! * [`settings`], [`dialect`], [`audit_source`], [`version`]: what the operator says
 //! * [`tally`], [`error_kind`], [`quote`]: what a run counts, how an error is told, and what of the answer it is about
 
+pub mod audit_source;
 pub mod checkpoint;
 pub mod clock;
 pub mod density;

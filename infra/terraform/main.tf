@@ -57,6 +57,7 @@ resource "aws_cloudformation_stack" "collector" {
     LookbackMinutes          = var.lookback_minutes
     FileEventQuery           = var.file_event_query
     FileEventPageSize        = var.file_event_page_size
+    AuditSource              = var.audit_source
     ApiDialect               = var.api_dialect
     Fields                   = var.fields
     FieldsInRecords          = var.fields_in_records

@@ -22,6 +22,8 @@ use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why};
+use crate::core::settings::FileEventQuery;
+use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
@@ -46,6 +48,11 @@ const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
+        if self.stream == Stream::FileEvents {
+            let source = &self.run.settings.file_event_query;
+            let query = self.run.api.file_event_query(source, &self.caller()).await?;
+            self.query.get_or_init(|| query.into_owned());
+        }
         let recounts = self.due_recounts();
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
@@ -252,7 +259,7 @@ impl Collector<'_> {
 
     /// The request for a window, margin and all.
     fn request(&self, facts: &Events, span: Span) -> Value {
-        (facts.request)(&self.run.settings.file_event_query, asked(span))
+        (facts.request)(self.query.get_or_init(FileEventQuery::default), asked(span))
     }
 
     fn sizes(&self, facts: &Events) -> Sizes {

@@ -17,17 +17,18 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use self::checks::{
-    BASE_URL_TAKES, STATE, Settle, agent_version, aws_endpoint, bad, base_url, beside, bucket_name, bucket_owner,
-    check, check_checkpoint_key, dialect, reconcile, settle, streams,
+    BASE_URL_TAKES, STATE, Settle, agent_version, audit_source, aws_endpoint, bad, base_url, beside, bucket_name,
+    bucket_owner, check, check_checkpoint_key, dialect, query_source, reconcile, settle, streams,
 };
 pub use self::encryption::Encryption;
 use self::encryption::encryption;
 pub use self::error::SettingsError;
 pub use self::fields::ObjectFields;
 use self::fields::fields;
-pub use self::file_event_query::FileEventQuery;
+pub use self::file_event_query::{FileEventQuery, QuerySource};
 pub use self::proxies::Proxies;
 use self::volatile::volatile_fields;
+use crate::core::audit_source::AuditSource;
 use crate::core::checkpoint::Reserved;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
@@ -54,7 +55,8 @@ pub struct Settings {
     /// Milliseconds, as all spans of time here.
     pub lookback: i64,
     pub page_sizes: PageSizes,
-    pub file_event_query: FileEventQuery,
+    pub file_event_query: QuerySource,
+    pub audit_source: AuditSource,
     pub settle: Settle,
     /// How long after it was covered a window is counted again: the shortest first.
     pub reconcile: Vec<i64>,
@@ -143,9 +145,10 @@ impl Settings {
                 other: vars.number("PAGE_SIZE", 500, 1, 10_000)?,
             },
             file_event_query: match vars.get("FE_QUERY_JSON") {
-                None => FileEventQuery::default(),
-                Some(text) => FileEventQuery::parse(&text).map_err(|why| bad("FE_QUERY_JSON", &text, why))?,
+                None => QuerySource::default(),
+                Some(text) => query_source(&text, dialect)?,
             },
+            audit_source: audit_source(&vars.or("AUDIT_SOURCE", "search"), dialect)?,
             settle: settle(vars.get("SETTLE_SECONDS"))?,
             // Set to nothing it means never; nothing set means the default.
             reconcile: match vars.raw("RECONCILE_MINUTES") {
@@ -355,6 +358,8 @@ mod tests {
             ("FE_PAGE_SIZE", "10001"),
             ("AUDIT_PAGE_SIZE", "1e4"),
             ("FE_QUERY_JSON", "{\"groups\":"),
+            ("FE_QUERY_JSON", "{\"savedSearch\":\"\"}"),
+            ("AUDIT_SOURCE", "csv"),
             ("SETTLE_SECONDS", "audit"),
             ("SETTLE_SECONDS", "audit=x"),
             ("SETTLE_SECONDS", "audit=5,audit=6"),
@@ -386,6 +391,15 @@ mod tests {
         ] {
             let error = read(&[(name, held)]).expect_err(held).to_string();
             assert!(error.starts_with(&format!("{name} is {held:?}, but ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_vendor_s_own_endpoints_have_is_refused_in_the_other_dialect() {
+        for (name, held) in [("FE_QUERY_JSON", r#"{"savedSearch":"a"}"#), ("AUDIT_SOURCE", "export")] {
+            read(&[(name, held)]).expect(held);
+            let error = read(&[(name, held), ("INCYDR_API_DIALECT", "guide")]).expect_err(held).to_string();
+            assert!(error.starts_with(&format!("{name} is {held:?}, but INCYDR_API_DIALECT is \"guide\"")), "{error}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod actor_profiles;
 mod api_faults;
+mod audit_export;
 mod back_off;
 mod backfill;
 mod backfill_faults;
@@ -44,6 +45,7 @@ mod replay;
 mod retention;
 mod rig;
 mod s3_errors;
+mod saved_searches;
 mod secrecy;
 mod sessions;
 mod sign_ins;

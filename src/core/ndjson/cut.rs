@@ -17,6 +17,8 @@ pub enum Place {
     Under { keys: &'static [&'static str], within: Option<&'static str> },
     /// The answer is the list.
     Top,
+    /// The answer is the list, or holds it under one of these keys.
+    UnderOrTop { keys: &'static [&'static str] },
     /// The answer is the one record.
     Alone,
 }
@@ -27,7 +29,7 @@ impl Place {
     }
 
     fn is_list(self, key: &Value) -> bool {
-        matches!(self, Self::Under { keys, .. } if key.as_str().is_some_and(|key| keys.contains(&key)))
+        matches!(self, Self::Under { keys, .. } | Self::UnderOrTop { keys } if key.as_str().is_some_and(|key| keys.contains(&key)))
     }
 
     fn is_around(self, key: &Value) -> bool {
@@ -79,6 +81,8 @@ pub struct Cutter {
     /// Whether what is read stands in an object around the list.
     is_within: bool,
     has_list: bool,
+    /// The answer is the list.
+    is_bare: bool,
     /// All keys but the list's.
     envelope: Map<String, Value>,
     line: Vec<u8>,
@@ -170,7 +174,8 @@ impl Cutter {
             unfinished: None,
             expects: Expects::Answer,
             is_within: false,
-            has_list: !matches!(place, Place::Under { .. }),
+            has_list: matches!(place, Place::Top | Place::Alone),
+            is_bare: false,
             envelope: Map::new(),
             line: Vec::new(),
         }
@@ -229,11 +234,14 @@ impl Cutter {
         let Some(byte) = bytes.get(at) else { return Ok(Err(Unfinished)) };
         let (expects, next) = match (self.expects, byte) {
             (Expects::Answer, b'{') => match self.place {
-                Place::Under { .. } => (Expects::FirstMember, at + 1),
+                Place::Under { .. } | Place::UnderOrTop { .. } => (Expects::FirstMember, at + 1),
                 Place::Alone => return Ok(self.row(bytes, at, row)),
                 Place::Top => return Err(self.not_an_answer(at)),
             },
-            (Expects::Answer, b'[') if matches!(self.place, Place::Top) => (Expects::FirstRow, at + 1),
+            (Expects::Answer, b'[') if matches!(self.place, Place::Top | Place::UnderOrTop { .. }) => {
+                (self.has_list, self.is_bare) = (true, true);
+                (Expects::FirstRow, at + 1)
+            }
             (Expects::Answer, _) => return Err(self.not_an_answer(at)),
             (Expects::FirstMember | Expects::NextMember, b'}') if self.is_within => {
                 self.is_within = false;
@@ -317,7 +325,7 @@ impl Cutter {
     }
 
     fn after_list(&self) -> Expects {
-        if matches!(self.place, Place::Top) { Expects::End } else { Expects::NextMember }
+        if self.is_bare { Expects::End } else { Expects::NextMember }
     }
 
     fn whole<'a>(&'a self, bytes: &'a [u8], field: Option<&'a [u8]>) -> Row<'a> {
@@ -464,8 +472,11 @@ mod tests {
     #[test]
     fn records_are_found_where_they_stand() {
         let either = Place::Under { keys: &["rows", "other_rows"], within: Some("inner") };
+        let open = Place::UnderOrTop { keys: &["rows"] };
         let two = [record(r#"{"id":1}"#, "1"), odd("2")];
         for (place, body) in [
+            (open, r#"{"a":[],"rows":[{"id":1},2],"total":3}"#),
+            (open, r#" [{"id": 1}, 2] "#),
             (Place::Top, r#" [{"id": 1}, 2] "#),
             (either, r#"{"other_rows":[{"id":1},2],"total":3}"#),
             (either, r#"{"a":{"rows":[4]},"inner":{"total":3,"rows":[{"id":1}, 2],"inner":{}},"b":1}"#),
@@ -478,9 +489,14 @@ mod tests {
         }
         let alone = cut_in(Place::Alone, [r#"{ "id": 1 }"#].iter()).expect("a record");
         assert_eq!(alone.rows, two[..1]);
-        for (place, body) in
-            [(Place::Top, r#"{"error":"x"}"#), (Place::Top, "[1"), (Place::Alone, "[]"), (Place::Alone, "{} {}")]
-        {
+        for (place, body) in [
+            (open, "[] []"),
+            (open, "7"),
+            (Place::Top, r#"{"error":"x"}"#),
+            (Place::Top, "[1"),
+            (Place::Alone, "[]"),
+            (Place::Alone, "{} {}"),
+        ] {
             assert!(cut_in(place, [body].iter()).is_err(), "accepted {body:?}");
         }
     }
