@@ -14,7 +14,7 @@ mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -32,7 +32,7 @@ use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::hex;
 use crate::core::refusals;
-use crate::core::settings::Settings;
+use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
@@ -81,6 +81,8 @@ struct Collector<'a> {
     has_worked: bool,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Mutex<Option<Error>>,
+    /// Which file events are wanted, once that is known.
+    query: OnceLock<FileEventQuery>,
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
@@ -92,8 +94,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
     });
     let _turn = run.api.enter(stream, stalled);
-    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default() };
-    let Some(kind) = stream.kind_in(run.settings.dialect) else {
+    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default(), query: OnceLock::new() };
+    let Some(kind) = stream.kind_by(run.settings) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
         return Err(Error::InvalidEvent(why));
     };

@@ -1,17 +1,17 @@
 //! Plain values and decisions without I/O. They use no other layer.
 //!
-//! * [`time`], [`intervals`]: instants and spans; [`times`]: how a run divides its time; [`retry`]: pauses between
-//!   attempts; [`clock`]: the real or the simulated clock
-//! * [`stream`]: the streams' names and classes; [`states`]: their states; [`health_records`]: the records of state
-//!   changes
-//! * [`sign_ins`], [`refusals`]: whether a refusal by the API is believed
-//! * [`checkpoint`]: what is covered, what is open, and which run may write; [`identity`]: whose data it is
-//! * [`stuck`]: what can't be read; [`round`]: the order in which a run requests what may be stuck
-//! * [`manifest`]: what was read and where it is stored; [`known`]: the hashes of known records
-//! * [`ndjson`]: cuts a page's bytes into records and packs them; [`json`]: formats the state
-//! * [`settings`], [`dialect`], [`version`]: the operator's settings
-//! * [`tally`], [`error_kind`], [`quote`]: a run's counters, the types of errors, and excerpts without secrets
+//! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again; [`clock`]:
+//!   whose time it is
+//! * [`stream`]: what each stream is called; [`states`]: in which state it is; [`health_records`]: where that is told
+//! * [`sign_ins`], [`refusals`]: how the API takes the secret, and what it refuses
+//! * [`checkpoint`]: what is covered, what is being read, and who may write; [`identity`]: whose data it is
+//! * [`stuck`]: what can't be read; [`round`]: in which order a run asks for what may be stuck
+//! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
+//! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
+//! * [`settings`], [`dialect`], [`audit_source`], [`version`]: what the operator says
+//! * [`tally`], [`error_kind`], [`quote`]: what a run counts, how an error is told, and what of the answer it is about
 
+pub mod audit_source;
 pub mod checkpoint;
 pub mod clock;
 pub mod density;

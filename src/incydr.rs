@@ -1,11 +1,10 @@
 //! The API: its client, and the facts about each stream.
 //!
-//! * [`client`]: sends a request, with retries; [`listing`]: reads a list page by page; [`page`]: reads one page while
-//!   it arrives
-//! * [`connection`]: one attempt, within the [`budget`]; [`exchange`]: HTTP, or a simulation; [`ca_bundle`]: additional
-//!   certificate authorities; [`lanes`]: how many windows are read at once
-//! * [`sign_in`]: reads the secret and exchanges it for a [`token`]
-//! * [`facts`]: one file per stream, with its endpoints, paging and fields
+//! * [`client`]: what asks, and asks again; [`listing`]: a list, page by page; [`page`]: a page as it arrives
+//! * [`connection`]: one try, within the [`budget`]; [`exchange`]: the way to the API and back; [`ca_bundle`]: whom its TLS trusts; [`lanes`]: how many windows are read at once
+//! * [`saved_search`]: which file events are wanted
+//! * [`sign_in`]: the secret, and the [`token`] that it is exchanged for
+//! * [`facts`]: one file a stream: where its records are, how it is paged and timed
 
 pub mod budget;
 pub mod ca_bundle;
@@ -19,5 +18,6 @@ pub mod lanes;
 pub mod listing;
 pub mod page;
 pub mod request;
+pub mod saved_search;
 pub mod sign_in;
 pub mod token;

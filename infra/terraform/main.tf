@@ -58,6 +58,7 @@ resource "aws_cloudformation_stack" "collector" {
     FileEventQuery           = var.file_event_query
     FileEventPageSize        = var.file_event_page_size
     FileEventsRetentionDays  = var.file_events_retention_days
+    AuditSource              = var.audit_source
     ApiDialect               = var.api_dialect
     Fields                   = var.fields
     FieldsInRecords          = var.fields_in_records

@@ -407,7 +407,7 @@ variable "lookback_minutes" {
 }
 
 variable "file_event_query" {
-  description = "A file-event query in JSON, with groups and groupClause only, to collect fewer than all events. Empty collects all."
+  description = "A file-event query in JSON, with groups and groupClause only, to collect fewer than all events; or {\"savedSearch\": \"<id>\"}, one that is kept in the console. Empty collects all."
   type        = string
   default     = ""
   nullable    = false
@@ -415,6 +415,18 @@ variable "file_event_query" {
   validation {
     condition     = length(var.file_event_query) <= 1200
     error_message = "file_event_query must have at most 1200 characters."
+  }
+}
+
+variable "audit_source" {
+  description = "By which endpoint the audit log is read. \"export\" reads a window in one answer, where make probe says that the API answers it."
+  type        = string
+  default     = "search"
+  nullable    = false
+
+  validation {
+    condition     = contains(["search", "export"], var.audit_source)
+    error_message = "audit_source must be one of search, export."
   }
 }
 

@@ -1,6 +1,7 @@
 //! Asks each stream for one record, to see what the API client may read. Meant to be run first after a deployment.
 //! Writes nothing, takes no lease and reads no checkpoint.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -17,14 +18,14 @@ use crate::core::dialect::Dialect;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::ndjson;
-use crate::core::settings::Settings;
+use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::stream::Stream;
 use crate::core::tally::Calls;
-use crate::core::time::Millis;
+use crate::core::time::{Millis, SECOND};
 use crate::core::times::Times;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::{Kind, List, agents};
+use crate::incydr::facts::{Kind, List, agents, audit};
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::Caller;
 
@@ -85,6 +86,17 @@ pub struct Seen {
     pub newest: Option<Millis>,
     /// The duration of the slowest request, with its waits and retries.
     pub latency_ms: Option<u64>,
+    /// Of the audit log: whether one request may read what takes several pages (`AUDIT_SOURCE=export`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
+}
+
+/// What the audit log's search for large result sets made of one second.
+#[derive(Debug, Serialize)]
+pub struct Export {
+    pub answers: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorInfo>,
 }
 
 /// Fails only if the credentials or the secret do. Every other error is part of the answer.
@@ -158,17 +170,52 @@ impl Probe<'_> {
     async fn look_at(&self, stream: Stream) -> Seen {
         let until = self.until.min(Millis::now() + PATIENCE);
         let mut asked = Asked::default();
-        let Some(question) = question(stream, self.settings) else { return Seen::not_in_dialect(stream) };
-        let newest = self.ask(question, until, &mut asked).await;
+        if stream.kind_in(self.settings.dialect).is_none() {
+            return Seen::not_in_dialect(stream);
+        }
+        let newest = self.newest(stream, until, &mut asked).await;
         let (permitted, error, newest) = match newest {
             Ok(newest) => (Some(true), None, newest),
             Err(ApiError::Forbidden { .. }) => (Some(false), None, None),
             Err(error) => (None, Some(asked.tell(error)), None),
         };
+        let has_export = stream == Stream::Audit && self.settings.dialect == Dialect::Sdk && permitted == Some(true);
+        let export = if has_export { Some(self.export(newest, until, &asked).await) } else { None };
         let permission = (permitted == Some(false)).then(|| stream.permission());
         let told = error.as_ref().map(|told| &told.message);
         info!(stream = %stream, permitted, latency_ms = asked.slowest, error = told, "probed {stream}");
-        Seen { permitted, permission, error, newest, latency_ms: asked.slowest }
+        Seen { permitted, permission, error, newest, latency_ms: asked.slowest, export }
+    }
+
+    async fn newest(&self, stream: Stream, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
+        let caller = Caller::new(until, &asked.calls);
+        let query = if stream == Stream::FileEvents {
+            self.api.file_event_query(&self.settings.file_event_query, &caller).await?
+        } else {
+            Cow::Owned(FileEventQuery::default())
+        };
+        match question(stream, self.settings, &query) {
+            Some(question) => self.ask(question, until, asked).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Asks for the second of the newest event, or for the last one where there is none.
+    async fn export(&self, newest: Option<Millis>, until: Millis, asked: &Asked) -> Export {
+        let from = newest.unwrap_or(Millis::now() - SECOND).floor(SECOND);
+        let span = Span { from, to: from + SECOND };
+        let body = audit::request(&FileEventQuery::default(), span);
+        let mut listing = Listing::new(self.api, &audit::EXPORTED, 1, Vec::new(), body);
+        let rows = listing.rows(&Caller::new(until, &asked.calls)).await;
+        let error = match rows.map(Option::unwrap_or_default) {
+            Ok(rows) if newest.is_none() || !rows.is_empty() => None,
+            Ok(_) => Some(ErrorInfo {
+                error_type: ErrorType::ThirdPartyGenericError,
+                message: format!("the search shows an event of {from}, and the export shows none"),
+            }),
+            Err(error) => Some(asked.tell(error)),
+        };
+        Export { answers: error.is_none(), error }
     }
 
     /// Returns the newest record's time if the answer shows it.
@@ -191,7 +238,7 @@ impl Seen {
     fn not_in_dialect(stream: Stream) -> Self {
         let message = format!("an API of INCYDR_API_DIALECT \"guide\" has no {stream}");
         let error = Some(ErrorInfo { error_type: ErrorType::InvalidEvent, message });
-        Self { permitted: None, permission: None, error, newest: None, latency_ms: None }
+        Self { permitted: None, permission: None, error, newest: None, latency_ms: None, export: None }
     }
 }
 
@@ -216,13 +263,13 @@ impl Asked {
     }
 }
 
-fn question(stream: Stream, settings: &Settings) -> Option<Question> {
+fn question(stream: Stream, settings: &Settings, query: &FileEventQuery) -> Option<Question> {
     let of = |list, sublist| Question { list, query: Vec::new(), body: Value::Null, time: None, sublist };
     let question = match stream.kind_in(settings.dialect)? {
         Kind::Events(facts) => {
             let now = Millis::now();
-            let body = Span::new(now - facts.retention.unwrap_or(LOOKS_BACK), now)
-                .map(|span| (facts.request)(&settings.file_event_query, span));
+            let body =
+                Span::new(now - facts.retention.unwrap_or(LOOKS_BACK), now).map(|span| (facts.request)(query, span));
             let mut body = body.unwrap_or_default();
             for (key, value) in facts.newest_first {
                 body[*key] = Value::from(*value);
@@ -268,7 +315,8 @@ mod tests {
 
     #[test]
     fn the_plan_is_told_by_file_events_and_by_what_else_is_permitted() {
-        let seen = |permitted| Seen { permitted, permission: None, error: None, newest: None, latency_ms: None };
+        let seen =
+            |permitted| Seen { permitted, permission: None, error: None, newest: None, latency_ms: None, export: None };
         let of = |file_events, audit| {
             access(&BTreeMap::from([(Stream::FileEvents, seen(file_events)), (Stream::Audit, seen(audit))]))
         };
@@ -292,7 +340,7 @@ mod tests {
             Some(held.to_owned())
         });
         let settings = settings.expect("good settings");
-        let of = |stream| question(stream, &settings).expect("a stream of the API");
+        let of = |stream| question(stream, &settings, &FileEventQuery::default()).expect("a stream of the API");
         assert_eq!(of(Stream::FileEvents).body["srtDir"], "desc");
         assert!(of(Stream::Cases).list.fixed.contains(&("srtKey", "updatedAt")));
         assert_eq!(of(Stream::SessionEvents).query, [("has_alerts".to_owned(), "true".to_owned())]);

@@ -100,6 +100,7 @@ impl Error {
                     | ApiError::RateLimited { .. }
                     | ApiError::Secret(_)
                     | ApiError::QueryRefused { .. }
+                    | ApiError::NoSavedSearch { .. }
                     | ApiError::Forbidden { .. }
                     | ApiError::BadCredentials { .. }
                     | ApiError::Unauthorized { .. }

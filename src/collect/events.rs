@@ -25,6 +25,8 @@ use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why, WindowPlan};
+use crate::core::settings::FileEventQuery;
+use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
@@ -49,6 +51,11 @@ const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
+        if self.stream == Stream::FileEvents {
+            let source = &self.run.settings.file_event_query;
+            let query = self.run.api.file_event_query(source, &self.caller()).await?;
+            self.query.get_or_init(|| query.into_owned());
+        }
         let recounts = self.due_recounts();
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
@@ -276,7 +283,7 @@ impl Collector<'_> {
 
     /// The request for a window, including its margin.
     fn request(&self, facts: &Events, span: Span) -> Value {
-        (facts.request)(&self.run.settings.file_event_query, asked(span))
+        (facts.request)(self.query.get_or_init(FileEventQuery::default), asked(span))
     }
 
     fn sizes(&self, facts: &Events) -> Sizes {

@@ -1,16 +1,18 @@
 //! How agents, users and observers are: what is read, and what is found in it. Reads only.
 
+mod deployment;
 pub mod finding;
 pub mod findings;
 mod holds;
 mod records;
+mod rules;
 pub mod sources;
 
 use tracing::warn;
 
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, LeftOut};
-use crate::collect::health::findings::Rules;
+use crate::collect::health::rules::Rules;
 use crate::collect::health::sources::{Sources, is_lasting, longest_silence};
 use crate::core::ndjson::{Packed, Packer};
 use crate::core::settings::Settings;

@@ -17,18 +17,19 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 
 use self::checks::{
-    BASE_URL_TAKES, Settle, agent_version, aws_endpoint, bad, base_url, bucket_name, bucket_owner, check,
-    check_checkpoint_key, dialect, reconcile, settle, streams,
+    BASE_URL_TAKES, Settle, agent_version, audit_source, aws_endpoint, base_url, bucket_name, bucket_owner, check,
+    check_checkpoint_key, dialect, query_source, reconcile, settle, streams,
 };
 pub use self::encryption::Encryption;
 use self::encryption::encryption;
 pub use self::error::SettingsError;
 pub use self::fields::ObjectFields;
 use self::fields::fields;
-pub use self::file_event_query::FileEventQuery;
+pub use self::file_event_query::{FileEventQuery, QuerySource};
 pub use self::proxies::Proxies;
 use self::vars::Vars;
 use self::volatile::volatile_fields;
+use crate::core::audit_source::AuditSource;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
 use crate::core::ndjson::{FieldPath, Packing};
@@ -53,7 +54,8 @@ pub struct Settings {
     pub streams: Vec<Stream>,
     pub lookback: TimeDelta,
     pub page_sizes: PageSizes,
-    pub file_event_query: FileEventQuery,
+    pub file_event_query: QuerySource,
+    pub audit_source: AuditSource,
     pub settle: Settle,
     /// How long after it was covered a window is counted again, the shortest time first.
     pub reconcile: Vec<TimeDelta>,
@@ -143,9 +145,10 @@ impl Settings {
                 other: vars.number("PAGE_SIZE", 500, 1, 10_000)?,
             },
             file_event_query: match vars.get("FE_QUERY_JSON") {
-                None => FileEventQuery::default(),
-                Some(text) => FileEventQuery::parse(&text).map_err(|why| bad("FE_QUERY_JSON", &text, why))?,
+                None => QuerySource::default(),
+                Some(text) => query_source(&text, dialect)?,
             },
+            audit_source: audit_source(&vars.or("AUDIT_SOURCE", "search"), dialect)?,
             settle: settle(vars.get("SETTLE_SECONDS"))?,
             // Set to nothing it means never; not set, the default.
             reconcile: match vars.raw("RECONCILE_MINUTES") {

@@ -73,6 +73,7 @@ streams! {
     Orgs: "orgs", Inventory, "Organizations: Read";
     RiskIndicatorCategories: "risk_indicator_categories", Inventory, "Risk Indicators: Read";
     Customer: "customer", Inventory, "Customer: Read";
+    SavedSearches: "saved_searches", Inventory, "File Events: Read (needs a plan with full API access)";
     AlertRules: "alert_rules", Inventory, "Alert Rules: Read";
     Watchlists: "watchlists", Inventory, "Watchlists: Read";
     LegalHold: "legal_hold", Inventory, "Legal Hold: Read";

@@ -38,6 +38,10 @@ pub enum ApiError {
         "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's)"
     )]
     QueryRefused { what: String, problem: &'static str },
+    #[error(
+        "{what}: FE_QUERY_JSON names the saved search {id:?}, which is not there ({said}); the stream saved_searches shows which there are"
+    )]
+    NoSavedSearch { what: String, id: String, said: String },
     #[error("{what}: the page token is no longer valid")]
     InvalidPageToken { what: String },
     /// The API answered nothing at all, to any request of the stream or to the sign-in.
@@ -52,9 +56,10 @@ pub enum ApiError {
 impl ApiError {
     pub fn error_type(&self) -> ErrorType {
         match self {
-            Self::BadCredentials { .. } | Self::Forbidden { .. } | Self::QueryRefused { .. } => {
-                ErrorType::ThirdPartyConfigError
-            }
+            Self::BadCredentials { .. }
+            | Self::Forbidden { .. }
+            | Self::QueryRefused { .. }
+            | Self::NoSavedSearch { .. } => ErrorType::ThirdPartyConfigError,
             Self::Secret(error) => error.error_type(),
             _ => ErrorType::ThirdPartyGenericError,
         }

@@ -7,7 +7,9 @@ mod list;
 pub use kind::{Detail, Events, Facts, Findings, Inventory, Kind, Newest, Part, Rescanned, Sublist, Total, Versions};
 pub use list::{List, Method, Paging};
 
+use crate::core::audit_source::AuditSource;
 use crate::core::dialect::Dialect;
+use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 
 /// Declares a module for each stream, whose `FACTS` are returned for it.
@@ -41,6 +43,7 @@ facts! {
     Orgs: orgs,
     RiskIndicatorCategories: risk_indicator_categories,
     Customer: customer,
+    SavedSearches: saved_searches,
     AlertRules: alert_rules,
     Watchlists: watchlists,
     LegalHold: legal_hold,
@@ -61,6 +64,14 @@ impl Stream {
         match dialect {
             Dialect::Sdk => Some(self.kind()),
             Dialect::Guide => guide::kind(self),
+        }
+    }
+
+    /// The same as the settings want it read.
+    pub fn kind_by(self, settings: &Settings) -> Option<&'static Kind> {
+        match (self, settings.audit_source) {
+            (Self::Audit, AuditSource::Export) => Some(&audit::EXPORT),
+            _ => self.kind_in(settings.dialect),
         }
     }
 }

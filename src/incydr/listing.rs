@@ -125,6 +125,12 @@ impl<'a> Listing<'a> {
             Paging::Number { first, .. } => Next::Number(first),
             Paging::Token { first, .. } => Next::Token { token: first.map(str::to_owned), seen: HashSet::new() },
             Paging::Whole => Next::Whole,
+            Paging::WholeWithout(names) => {
+                if let Value::Object(body) = &mut request.body {
+                    body.retain(|name, _| !names.contains(&name.as_str()));
+                }
+                Next::Whole
+            }
         };
         let (total, expected, first_row, rows, empty_pages) = (None, None, None, 0, 0);
         Self {

@@ -96,7 +96,8 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
         world.push("file_events", json.dumps(event))
     for dataset in [
         "sessions", "agents", "devices", "actors", "departments", "directory_groups", "roles", "orgs", "watchlists",
-        "alert_rules", "trusted_activities", "risk_indicator_categories", "legal_hold_matters", "legal_hold_policies",
+        "alert_rules", "trusted_activities", "risk_indicator_categories", "saved_searches", "legal_hold_matters",
+        "legal_hold_policies",
     ]:  # fmt: skip
         world.add(dataset, 7)
     shown = {
@@ -104,6 +105,7 @@ def filled(world: Simulator) -> dict[str, list[Record]]:
         for dataset in [
             "file_events", "audit", "users", "cases", "sessions", "agents", "devices", "actors", "directory_groups",
             "roles", "orgs", "watchlists", "alert_rules", "trusted_activities", "risk_indicator_categories",
+            "saved_searches",
             "legal_hold_matters", "legal_hold_policies", "customer",
         ]
     }  # fmt: skip

@@ -11,6 +11,7 @@ from _incydr_sdk.customer.models import Customer
 from _incydr_sdk.devices.models import Device
 from _incydr_sdk.directory_groups.models import DirectoryGroup
 from _incydr_sdk.file_events.models.event import FileEventV2
+from _incydr_sdk.file_events.models.response import SavedSearch
 from _incydr_sdk.legal_hold.models import Custodian, LegalHoldPolicy, Matter
 from _incydr_sdk.orgs.models import Org
 from _incydr_sdk.risk_indicator_categories.models import RiskIndicatorCategory
@@ -44,6 +45,7 @@ MODELS: dict[str, list[type[BaseModel]]] = {
     "user_roles": [UserRole],
     "orgs": [Org],
     "risk_indicator_categories": [RiskIndicatorCategory],
+    "saved_searches": [SavedSearch],
     "legal_hold": [Matter, Custodian, LegalHoldPolicy],
     "customer": [Customer],
 }

@@ -18,12 +18,12 @@ use incydr_collector::actions::clients::Clients;
 use incydr_collector::actions::collect::collect;
 use incydr_collector::actions::request::Collect;
 use incydr_collector::bucket::s3::{S3, Stored};
-use incydr_collector::bucket::store::{Done, Operation, Refused, Store, What};
+use incydr_collector::bucket::store::{Done, Operation, Refused, S3Call, Store};
 use incydr_collector::core::clock;
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
 use incydr_collector::incydr::client::Api;
-use incydr_collector::incydr::exchange::{Answer, Exchange};
+use incydr_collector::incydr::exchange::{Exchange, OpenAnswer};
 use incydr_collector::incydr::http;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -198,7 +198,7 @@ fn exchange(desk: SharedDesk) -> Exchange {
                 }
             };
             let body = stream::iter([Ok(Bytes::from(body))]).boxed();
-            Ok(Answer::simulated(StatusCode::from_u16(status).expect("a status"), HeaderMap::new(), body))
+            Ok(OpenAnswer::simulated(StatusCode::from_u16(status).expect("a status"), HeaderMap::new(), body))
         })
     }))
 }
@@ -208,10 +208,10 @@ fn store(desk: SharedDesk) -> Store {
         let desk = desk.clone();
         Box::pin(async move {
             let asked = match what {
-                What::Get { key } | What::Head { key } => Asked::Get { key },
-                What::List { prefix, after } => Asked::List { prefix, after },
-                What::Folders { prefix } => Asked::List { prefix, after: None },
-                What::Put { key, bytes, metadata, preconditions, .. } => Asked::Put(Arc::new(Write {
+                S3Call::Get { key } | S3Call::Head { key } => Asked::Get { key },
+                S3Call::List { prefix, after } => Asked::List { prefix, after },
+                S3Call::Folders { prefix } => Asked::List { prefix, after: None },
+                S3Call::Put { key, bytes, metadata, preconditions, .. } => Asked::Put(Arc::new(Write {
                     key,
                     bytes,
                     metadata: metadata.into_iter().collect(),

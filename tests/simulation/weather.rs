@@ -314,7 +314,9 @@ impl Tells {
     fn of(endpoint: Endpoint) -> Self {
         match endpoint {
             Endpoint::Actors | Endpoint::Matters | Endpoint::Custodians | Endpoint::UserRoles => Self::Pages,
-            Endpoint::RiskIndicatorCategories | Endpoint::Policies | Endpoint::RuleUsers => Self::All,
+            Endpoint::RiskIndicatorCategories | Endpoint::SavedSearches | Endpoint::Policies | Endpoint::RuleUsers => {
+                Self::All
+            }
             Endpoint::Orgs | Endpoint::SessionEvents => Self::AllAndTotal,
             Endpoint::Sessions
             | Endpoint::CaseFileEvents

@@ -27,7 +27,7 @@ const fn plain(name: &'static str, dataset: Dataset, endpoint: Endpoint, id: &'s
     Stream { name, dataset, endpoint, id, lists: &[] }
 }
 
-pub const STREAMS: [Stream; 15] = [
+pub const STREAMS: [Stream; 16] = [
     plain("users", Dataset::Users, Endpoint::Users, "userId"),
     plain("agents", Dataset::Agents, Endpoint::Agents, "agentId"),
     plain("devices", Dataset::Devices, Endpoint::Devices, "deviceId"),
@@ -39,6 +39,7 @@ pub const STREAMS: [Stream; 15] = [
     plain("roles", Dataset::Roles, Endpoint::Roles, "roleId"),
     plain("orgs", Dataset::Orgs, Endpoint::Orgs, "orgGuid"),
     plain("risk_indicator_categories", Dataset::RiskIndicatorCategories, Endpoint::RiskIndicatorCategories, "id"),
+    plain("saved_searches", Dataset::SavedSearches, Endpoint::SavedSearches, "id"),
     Stream {
         lists: &[(Dataset::RuleUsers, "users", "_ruleId")],
         ..plain("alert_rules", Dataset::AlertRules, Endpoint::AlertRules, "id")

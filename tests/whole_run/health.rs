@@ -70,7 +70,7 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
         assert_eq!(answer[list], json!(none), "{answer:#}");
     }
     let summary = json!({"agents": 1, "active_agents": 1, "users": 1, "findings": {"stale_agent": 0,
-        "superseded_agent": 0, "unhealthy_agent": 0, "silent_agent": 0, "outdated_agent": 0, "user_without_agent": 0,
+        "superseded_agent": 0, "unhealthy_agent": 0, "silent_agent": 0, "outdated_agent": 0, "deployment": 0, "user_without_agent": 0,
         "deactivated_user_with_agent": 0, "left_but_active": 0, "must_not_be_deactivated": 0, "silent_observer": 0}});
     assert_eq!(answer["summary"], summary);
     assert!(answer.get("truncated").is_none() && rig.sim.s3.requests().is_empty());
@@ -80,7 +80,14 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
 #[allow(clippy::too_many_lines, reason = "a list of worlds")]
 async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
     type Change = fn(&Simulator);
-    let worlds: [(Change, &[&str]); 13] = [
+    let worlds: [(Change, &[&str]); 14] = [
+        (
+            |sim| {
+                agent(sim, "a2", &json!({"userId": null}));
+                event(sim, "a2", "Endpoint", 2);
+            },
+            &["deployment"],
+        ),
         (
             |sim| {
                 agent(sim, "a2", &json!({"lastConnected": days_ago(42), "userId": "u8"}));

@@ -5,6 +5,7 @@
 mod actor_profiles;
 mod all_at_once;
 mod api_faults;
+mod audit_export;
 mod back_off;
 mod backfill;
 mod backfill_faults;
@@ -45,6 +46,7 @@ mod replay;
 mod retention;
 mod rig;
 mod s3_errors;
+mod saved_searches;
 mod secrecy;
 mod sessions;
 mod sign_ins;

@@ -1,11 +1,16 @@
-//! Compares the requests of whole runs with the vendor's documentation: every endpoint and parameter exists, and no
-//! page is larger than allowed.
+//! What the vendor says of each endpoint, beside what whole runs ask of it and what the simulator answers: nothing is
+//! asked that isn't there, with no parameter that isn't, and no page is larger than it may be; each answer has its list
+//! where the vendor has it, pages are as large as they are there, and what is refused there is refused here.
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::TimeDelta;
+use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use simulator::{ApiRequest, Dataset, Endpoint, with_member};
+use simulator::http::Request;
+use simulator::{Api, ApiRequest, Dataset, Endpoint, with_member};
 
 use crate::rig::{DEADLINE, Rig, ago};
 
@@ -18,12 +23,27 @@ struct Fact {
     takes: &'static [&'static str],
     /// The parameter for the page size, and its greatest value.
     size: Option<(&'static str, u64)>,
+    /// How many a page has where nobody says, and whether a larger page than there may be is refused.
+    default: Option<(u64, bool)>,
+    answers: Answers,
     /// The source: the vendor's `OpenAPI` of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
     source: &'static str,
 }
 
+/// What an answer holds, with members that each row, or the record, has.
+#[derive(Clone, Copy)]
+enum Answers {
+    /// A list under these keys, and beside it the total.
+    List(&'static [&'static str], Option<&'static str>, &'static [&'static str]),
+    /// The answer is the list.
+    Bare(&'static [&'static str]),
+    Record(&'static [&'static str]),
+}
+
+const TOTAL: Option<&str> = Some("totalCount");
+
 const fn get(path: &'static str, takes: &'static [&'static str], source: &'static str) -> Fact {
-    Fact { method: "GET", path, takes, size: None, source }
+    Fact { method: "GET", path, takes, size: None, default: None, answers: Answers::Record(&[]), source }
 }
 
 const fn paged(
@@ -41,7 +61,23 @@ const fn post(
     size: Option<(&'static str, u64)>,
     source: &'static str,
 ) -> Fact {
-    Fact { method: "POST", path, takes, size, source }
+    Fact { method: "POST", size, ..get(path, takes, source) }
+}
+
+impl Fact {
+    const fn answers(self, answers: Answers) -> Self {
+        Self { answers, ..self }
+    }
+
+    /// So many rows a page; a larger one than there may be is answered all the same.
+    const fn usually(self, rows: u64) -> Self {
+        Self { default: Some((rows, false)), ..self }
+    }
+
+    /// The same, where a larger one is refused.
+    const fn strictly(self, rows: u64) -> Self {
+        Self { default: Some((rows, true)), ..self }
+    }
 }
 
 const OPENAPI: &str = "OpenAPI 2024-08-30";
@@ -59,127 +95,222 @@ const AUDIT: &[&str] = &[
 const PAGES: &[&str] = &["page", "pageSize"];
 const SNAKE: &[&str] = &["page", "page_size"];
 
-const FACTS: [Fact; 34] = [
-    post("/v1/oauth", &["grant_type"], None, OPENAPI),
-    paged("/v1/users", &["active", "blocked", "username", "page", "pageSize"], ("pageSize", 500), OPENAPI),
-    paged("/v1/users/roles", PAGES, ("pageSize", 1_000), "OpenAPI 2024-09-13"),
-    paged("/v1/users/{}/roles", PAGES, ("pageSize", 1_000), "OpenAPI 2024-09-13"),
-    post("/v1/audit/search-audit-log", AUDIT, Some(("pageSize", 10_000)), "SDK, audit_log/client.py"),
-    post("/v1/audit/search-results-count", AUDIT, None, "SDK, audit_log/client.py"),
-    paged(
-        "/v1/cases",
-        &[
-            "status",
-            "assignee",
-            "isAssigned",
+const FACTS: [Fact; 37] =
+    [
+        post("/v1/oauth", &["grant_type"], None, OPENAPI).answers(Answers::Record(&[
+            "access_token",
+            "token_type",
+            "expires_in",
+        ])),
+        paged("/v1/users", &["active", "blocked", "username", "page", "pageSize"], ("pageSize", 500), OPENAPI)
+            .answers(Answers::List(&["users"], TOTAL, &["userId", "username", "active"]))
+            .usually(500),
+        paged("/v1/users/roles", PAGES, ("pageSize", 1_000), "OpenAPI 2024-09-13")
+            .answers(Answers::Bare(&["roleId", "roleName"]))
+            .strictly(100),
+        paged("/v1/users/{}/roles", PAGES, ("pageSize", 1_000), "OpenAPI 2024-09-13")
+            .answers(Answers::List(&["roles"], None, &["roleId", "roleName"]))
+            .strictly(100),
+        post("/v1/audit/search-audit-log", AUDIT, Some(("pageSize", 10_000)), "SDK, audit_log/client.py")
+            .answers(Answers::List(&["events"], None, &["type$", "timestamp"])),
+        post("/v1/audit/search-results-count", AUDIT, None, "SDK, audit_log/client.py")
+            .answers(Answers::Record(&["totalResultCount"])),
+        // "Parameters follow an identical behavior", and there is no paging.
+        post("/v1/audit/search-results-export", AUDIT, None, OPENAPI).answers(Answers::List(
+            &["events"],
+            None,
+            &["type$", "timestamp"],
+        )),
+        paged(
+            "/v1/cases",
+            &[
+                "status",
+                "assignee",
+                "isAssigned",
+                "name",
+                "subject",
+                "lastModifiedBy",
+                "createdAt",
+                "updatedAt",
+                "pgNum",
+                "pgSize",
+                "srtKey",
+                "srtDir",
+            ],
+            ("pgSize", 500),
+            "OpenAPI 2024-08-30; the size: py42",
+        )
+        .answers(Answers::List(&["cases"], TOTAL, &["number", "name", "status"]))
+        .usually(2_147_483_647),
+        get("/v1/cases/{}", &[], OPENAPI).answers(Answers::Record(&["number", "description", "findings"])),
+        paged("/v1/cases/{}/fileevent", &["pgNum", "pgSize", "archiveId"], ("pgSize", 10_000), OPENAPI)
+            .answers(Answers::List(&["events"], TOTAL, &["eventId", "eventTimestamp"]))
+            .usually(10_000),
+        get("/v1/cases/{}/fileevent/{}", &[], OPENAPI).answers(Answers::Record(&["event", "file"])),
+        post(
+            "/v2/file-events",
+            &["groupClause", "groups", "pgNum", "pgSize", "pgToken", "srtKey", "srtDir"],
+            Some(("pgSize", 10_000)),
+            "SDK, queries/file_events.py",
+        )
+        .answers(Answers::List(&["fileEvents"], TOTAL, &["event", "file"]))
+        .strictly(100),
+        post(
+            "/v2/file-events/grouping",
+            &["groupClause", "groups", "groupingTerm", "size"],
+            Some(("size", 10_000)),
+            "SDK, queries/file_events.py",
+        )
+        .answers(Answers::List(&["groups"], None, &["value", "docCount"])),
+        get("/v2/file-events/saved-searches", &[], OPENAPI).answers(Answers::List(
+            &["searches"],
+            None,
+            &["id", "name", "groups"],
+        )),
+        get("/v2/file-events/saved-searches/{}", &[], OPENAPI).answers(Answers::List(
+            &["searches"],
+            None,
+            &["id", "name", "groups"],
+        )),
+        paged(
+            "/v1/sessions",
+            &[
+                "actor_id",
+                "on_or_after",
+                "before",
+                "has_alerts",
+                "order_by",
+                "sort_direction",
+                "risk_indicators",
+                "state",
+                "severity",
+                "rule_id",
+                "watchlist_id",
+                "content_inspection_status",
+                "page_number",
+                "page_size",
+            ],
+            ("page_size", 50),
+            "OpenAPI 2024-08-30, whose text says 50 and whose schema 1,000",
+        )
+        .answers(Answers::List(&["items"], TOTAL, &["sessionId", "actorId", "beginTime"]))
+        .strictly(10),
+        get("/v1/sessions/{}/events", &[], OPENAPI).answers(Answers::List(
+            &["queryResult", "fileEvents"],
+            TOTAL,
+            &["event", "file"],
+        )),
+        paged(
+            "/v1/agents",
+            &[
+                "userId",
+                "agentType",
+                "active",
+                "agentHealthy",
+                "anyOfAgentHealthIssueTypes",
+                "srtKey",
+                "srtDir",
+                "page",
+                "pageSize",
+            ],
+            ("pageSize", 500),
+            OPENAPI,
+        )
+        .answers(Answers::List(&["agents"], TOTAL, &["agentId", "userId", "active"]))
+        .usually(500),
+        paged(
+            "/v1/devices",
+            &["active", "blocked", "sortKey", "sortDirection", "page", "pageSize"],
+            ("pageSize", 2_000),
+            OPENAPI,
+        )
+        .answers(Answers::List(&["devices"], TOTAL, &["deviceId", "userId", "active"]))
+        .strictly(100),
+        paged(
+            "/v1/actors/actor/search",
+            &["nameStartsWith", "nameEndsWith", "active", "page", "pageSize"],
+            ("pageSize", 500),
+            "OpenAPI 2024-08-30; the size: SDK, actors/client.py",
+        )
+        .answers(Answers::List(&["actors"], None, &["actorId", "name", "active"]))
+        .strictly(100),
+        get("/v1/actors/actor/id/{}", &[], OPENAPI).answers(Answers::Record(&[
+            "actorId",
             "name",
-            "subject",
-            "lastModifiedBy",
-            "createdAt",
-            "updatedAt",
-            "pgNum",
-            "pgSize",
-            "srtKey",
-            "srtDir",
-        ],
-        ("pgSize", 500),
-        "OpenAPI 2024-08-30; the size: py42",
-    ),
-    get("/v1/cases/{}", &[], OPENAPI),
-    paged("/v1/cases/{}/fileevent", &["pgNum", "pgSize", "archiveId"], ("pgSize", 10_000), OPENAPI),
-    get("/v1/cases/{}/fileevent/{}", &[], OPENAPI),
-    post(
-        "/v2/file-events",
-        &["groupClause", "groups", "pgNum", "pgSize", "pgToken", "srtKey", "srtDir"],
-        Some(("pgSize", 10_000)),
-        "SDK, queries/file_events.py",
-    ),
-    post(
-        "/v2/file-events/grouping",
-        &["groupClause", "groups", "groupingTerm", "size"],
-        Some(("size", 10_000)),
-        "SDK, queries/file_events.py",
-    ),
-    paged(
-        "/v1/sessions",
-        &[
-            "actor_id",
-            "on_or_after",
-            "before",
-            "has_alerts",
-            "order_by",
-            "sort_direction",
-            "risk_indicators",
-            "state",
-            "severity",
-            "rule_id",
-            "watchlist_id",
-            "content_inspection_status",
-            "page_number",
-            "page_size",
-        ],
-        ("page_size", 50),
-        "OpenAPI 2024-08-30, whose text says 50 and whose schema 1,000",
-    ),
-    get("/v1/sessions/{}/events", &[], OPENAPI),
-    paged(
-        "/v1/agents",
-        &[
-            "userId",
-            "agentType",
-            "active",
-            "agentHealthy",
-            "anyOfAgentHealthIssueTypes",
-            "srtKey",
-            "srtDir",
-            "page",
-            "pageSize",
-        ],
-        ("pageSize", 500),
-        OPENAPI,
-    ),
-    paged(
-        "/v1/devices",
-        &["active", "blocked", "sortKey", "sortDirection", "page", "pageSize"],
-        ("pageSize", 2_000),
-        OPENAPI,
-    ),
-    paged(
-        "/v1/actors/actor/search",
-        &["nameStartsWith", "nameEndsWith", "active", "page", "pageSize"],
-        ("pageSize", 500),
-        "OpenAPI 2024-08-30; the size: SDK, actors/client.py",
-    ),
-    get("/v1/actors/actor/id/{}", &[], OPENAPI),
-    paged("/v2/watchlists", &["page", "page_size", "actor_id"], ("page_size", 500), OPENAPI),
-    paged("/v2/watchlists/{}/members", SNAKE, ("page_size", 500), OPENAPI),
-    paged("/v2/watchlists/{}/included-actors", SNAKE, ("page_size", 500), OPENAPI),
-    paged("/v2/watchlists/{}/excluded-actors", SNAKE, ("page_size", 500), OPENAPI),
-    paged("/v2/watchlists/{}/included-departments", SNAKE, ("page_size", 500), OPENAPI),
-    paged("/v2/watchlists/{}/included-directory-groups", SNAKE, ("page_size", 500), OPENAPI),
-    paged("/v1/departments", &["page", "page_size", "name"], ("page_size", 500), OPENAPI),
-    paged("/v1/directory-groups", &["page", "page_size", "name"], ("page_size", 500), OPENAPI),
-    paged("/v2/alert-rules", &["PageNumber", "PageSize", "WatchlistId"], ("PageSize", 100), OPENAPI),
-    get("/v2/alert-rules/{}/users", &[], OPENAPI),
-    paged(
-        "/v2/trusted-activities",
-        &["type", "page", "page_size", "sort_key", "sort_direction"],
-        ("page_size", 500),
-        OPENAPI,
-    ),
-    get("/v1/orgs", &["active"], OPENAPI),
-    get("/v1/customer", &[], OPENAPI),
-    get("/v1/risk-indicator-categories", &[], "SDK, risk_indicator_categories/client.py"),
-    paged(
-        "/v1/legal-hold/matters",
-        &["creatorUserId", "active", "name", "page", "pageSize"],
-        ("pageSize", 500),
-        OPENAPI,
-    ),
-    paged("/v1/legal-hold/matters/{}/custodians", PAGES, ("pageSize", 500), OPENAPI),
-];
-/// Policies are not paged, unlike the other lists of legal hold.
-const POLICIES: Fact = get("/v1/legal-hold/policies", &[], OPENAPI);
+            "title",
+            "department",
+            "startDate",
+            "endDate",
+        ])),
+        paged("/v2/watchlists", &["page", "page_size", "actor_id"], ("page_size", 500), OPENAPI)
+            .answers(Answers::List(&["watchlists"], TOTAL, &["watchlistId", "listType"])),
+        paged("/v2/watchlists/{}/members", SNAKE, ("page_size", 500), OPENAPI).answers(Answers::List(
+            &["watchlistMembers"],
+            TOTAL,
+            &["actorId", "addedTime"],
+        )),
+        paged("/v2/watchlists/{}/included-actors", SNAKE, ("page_size", 500), OPENAPI).answers(Answers::List(
+            &["includedActors"],
+            TOTAL,
+            &["actorId", "addedTime"],
+        )),
+        paged("/v2/watchlists/{}/excluded-actors", SNAKE, ("page_size", 500), OPENAPI).answers(Answers::List(
+            &["excludedActors"],
+            TOTAL,
+            &["actorId", "addedTime"],
+        )),
+        paged("/v2/watchlists/{}/included-departments", SNAKE, ("page_size", 500), OPENAPI).answers(Answers::List(
+            &["includedDepartments"],
+            TOTAL,
+            &["name", "addedTime"],
+        )),
+        paged("/v2/watchlists/{}/included-directory-groups", SNAKE, ("page_size", 500), OPENAPI)
+            .answers(Answers::List(&["includedDirectoryGroups"], TOTAL, &["groupId", "addedTime"])),
+        paged("/v1/departments", &["page", "page_size", "name"], ("page_size", 500), OPENAPI).answers(Answers::List(
+            &["departments"],
+            TOTAL,
+            &[],
+        )),
+        paged("/v1/directory-groups", &["page", "page_size", "name"], ("page_size", 500), OPENAPI)
+            .answers(Answers::List(&["directoryGroups"], TOTAL, &["groupId", "name"])),
+        paged("/v2/alert-rules", &["PageNumber", "PageSize", "WatchlistId"], ("PageSize", 100), OPENAPI)
+            .answers(Answers::Bare(&["id", "name", "isEnabled"]))
+            .usually(10),
+        get("/v2/alert-rules/{}/users", &[], OPENAPI).answers(Answers::List(
+            &["users"],
+            None,
+            &["userIdFromAuthority"],
+        )),
+        paged(
+            "/v2/trusted-activities",
+            &["type", "page", "page_size", "sort_key", "sort_direction"],
+            ("page_size", 500),
+            OPENAPI,
+        )
+        .answers(Answers::List(&["trustedActivities"], TOTAL, &["activityId", "type", "value"]))
+        .usually(100),
+        get("/v1/orgs", &["active"], OPENAPI).answers(Answers::List(&["orgs"], TOTAL, &["orgGuid", "orgName"])),
+        get("/v1/customer", &[], OPENAPI).answers(Answers::Record(&["name", "tenantId"])),
+        get("/v1/risk-indicator-categories", &[], "SDK, risk_indicator_categories/client.py").answers(Answers::List(
+            &["categories"],
+            None,
+            &["id", "name"],
+        )),
+        paged(
+            "/v1/legal-hold/matters",
+            &["creatorUserId", "active", "name", "page", "pageSize"],
+            ("pageSize", 500),
+            OPENAPI,
+        )
+        .answers(Answers::List(&["matters"], None, &["matterId", "name", "active"]))
+        .usually(500),
+        paged("/v1/legal-hold/matters/{}/custodians", PAGES, ("pageSize", 500), OPENAPI)
+            .answers(Answers::List(&["custodians"], None, &["userId", "username"]))
+            .usually(500),
+    ];
+/// Not paged, whatever other lists of legal hold are.
+const POLICIES: Fact =
+    get("/v1/legal-hold/policies", &[], OPENAPI).answers(Answers::List(&["policies"], None, &["policyId", "name"]));
 
 impl Fact {
     fn is_of(&self, request: &ApiRequest) -> bool {
@@ -208,6 +339,29 @@ impl Fact {
     }
 }
 
+impl Fact {
+    /// What the simulator answered is of the form that the vendor says.
+    fn check_answer(&self, told: &str, answer: &Value) {
+        let (rows, has) = match self.answers {
+            Answers::Record(has) => (vec![answer], has),
+            Answers::Bare(has) => (rows_in(answer, told), has),
+            Answers::List(keys, total, has) => {
+                let (key, around) = keys.split_last().unwrap();
+                let around = around.iter().fold(answer, |answer, key| &answer[*key]);
+                assert!(total.is_none_or(|total| around[total].is_u64()), "no {total:?}: {told}");
+                (rows_in(&around[*key], told), has)
+            }
+        };
+        for (row, member) in rows.iter().flat_map(|row| has.iter().map(move |member| (row, member))) {
+            assert!(row.get(*member).is_some(), "{row} has no {member}: {told}");
+        }
+    }
+}
+
+fn rows_in<'a>(list: &'a Value, told: &str) -> Vec<&'a Value> {
+    list.as_array().unwrap_or_else(|| panic!("no list: {told}")).iter().collect()
+}
+
 /// Adds records of every dataset.
 fn fill(rig: &Rig) {
     let world = &rig.sim.world;
@@ -233,6 +387,7 @@ fn fill(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
     let rig = Rig::new().await;
+    rig.sim.api.change(|api| api.keeps_answers = true);
     fill(&rig);
     let probed = rig.invoke(json!({"action": "probe"})).await.answer();
     let streams: Vec<&str> = probed["streams"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -243,6 +398,14 @@ async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
         let answer: Value = all.invoke(event, DEADLINE).await.answer();
         assert_eq!(answer["status"], "complete", "{answer:#}");
     }
+    let search = rig.sim.world.all(Dataset::SavedSearches).swap_remove(0);
+    let query = json!({"savedSearch": &*search.id}).to_string();
+    let by_other_ways = rig.container(|lambda| {
+        lambda.env("STREAMS", "audit,file_events").env("AUDIT_SOURCE", "export").env("FE_QUERY_JSON", query)
+    });
+    let from = ago(90_000).to_rfc3339();
+    let answer = by_other_ways.invoke(json!({"action": "collect", "from": from}), DEADLINE).await.answer();
+    assert_eq!(answer["status"], "complete", "{answer:#}");
     let policies = [POLICIES];
     let facts = || FACTS.iter().chain(&policies);
     let mut asked = BTreeSet::new();
@@ -254,7 +417,11 @@ async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
         fact.check(&request);
         asked.insert(fact.path);
         let is_none = request.endpoint == Endpoint::RuleUsers && request.status == Some(400);
-        assert!(is_none || request.status == Some(200), "{} {}: {:?}", request.method, request.path, request.status);
+        let told = format!("{} {}: {:?}", request.method, request.path, request.status);
+        assert!(is_none || request.status == Some(200), "{told}");
+        if !is_none {
+            fact.check_answer(&told, &serde_json::from_slice(&request.answer).expect(&told));
+        }
     }
     let unused: Vec<&str> = facts().map(|fact| fact.path).filter(|path| !asked.contains(path)).collect();
     assert!(unused.is_empty(), "nothing asks for {unused:?}");
@@ -271,5 +438,172 @@ async fn a_day_s_worth_of_requests_stays_within_what_is_there() {
     for request in rig.sim.api.requests() {
         let fact = FACTS.iter().find(|fact| fact.is_of(&request));
         fact.unwrap_or_else(|| panic!("no such endpoint: {} {}", request.method, request.path)).check(&request);
+    }
+}
+
+/// A client of the simulator alone.
+struct Client {
+    api: Api,
+    token: String,
+}
+
+impl Client {
+    async fn of(rig: &Rig) -> Self {
+        let behaviour = rig.sim.api.behaviour();
+        let credentials = BASE64.encode(format!("{}:{}", behaviour.client_id, behaviour.client_secret));
+        let mut client = Self { api: rig.sim.api.clone(), token: format!("Basic {credentials}") };
+        let (_, answer) = client.ask("POST", "/v1/oauth", &json!({})).await;
+        client.token = format!("Bearer {}", answer["access_token"].as_str().unwrap());
+        client
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = Request {
+            method: method.parse().unwrap(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: [(AUTHORIZATION, self.token.parse().unwrap())].into_iter().collect(),
+            body: body.to_string().into(),
+        };
+        let reply = self.api.exchange(request).await;
+        (reply.status, serde_json::from_slice(&reply.body).unwrap())
+    }
+}
+
+/// What adds rows to a list, and where the list is then.
+fn crowd(rig: &Rig, path: &str, rows: usize) -> Option<String> {
+    let world = &rig.sim.world;
+    let dataset = match path {
+        "/v1/users/{}/roles" => Dataset::UserRoles,
+        "/v1/cases/{}/fileevent" => Dataset::CaseFileEvents,
+        "/v1/legal-hold/matters/{}/custodians" => Dataset::Custodians,
+        "/v1/users" => Dataset::Users,
+        "/v1/users/roles" => Dataset::Roles,
+        "/v1/cases" => Dataset::Cases,
+        "/v2/file-events" => Dataset::FileEvents,
+        "/v1/sessions" => Dataset::Sessions,
+        "/v1/agents" => Dataset::Agents,
+        "/v1/devices" => Dataset::Devices,
+        "/v1/actors/actor/search" => Dataset::Actors,
+        "/v2/alert-rules" => Dataset::AlertRules,
+        "/v2/trusted-activities" => Dataset::TrustedActivities,
+        "/v1/legal-hold/matters" => Dataset::Matters,
+        _ => return None,
+    };
+    let Some(parents) = dataset.parent() else {
+        world.add_records(dataset, rows);
+        return Some(path.to_owned());
+    };
+    let parent = world.add_records(parents, 1).swap_remove(0);
+    world.add_children(dataset, &parent.id, rows);
+    Some(path.replace("{}", &parent.id))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_s_pages_are_as_large_as_the_vendor_says() {
+    let rig = Rig::new().await;
+    let client = Client::of(&rig).await;
+    for fact in &FACTS {
+        let (Some((size, most)), Some((default, is_strict))) = (fact.size, fact.default) else { continue };
+        let rows = usize::try_from(default.min(700)).unwrap() + 3;
+        let path = crowd(&rig, fact.path, rows).unwrap_or_else(|| panic!("nobody adds to {}", fact.path));
+        let everything = json!([{"filters": [{"term": "event.id", "operator": "EXISTS"}]}]);
+        let ask = async |asked: Option<u64>| match (fact.method, asked) {
+            ("GET", None) => client.ask("GET", &path, &Value::Null).await,
+            ("GET", Some(asked)) => client.ask("GET", &format!("{path}?{size}={asked}"), &Value::Null).await,
+            (method, None) => client.ask(method, &path, &json!({"groups": everything})).await,
+            (method, Some(asked)) => client.ask(method, &path, &json!({"groups": everything, size: asked})).await,
+        };
+        let count = |answer: &Value| match fact.answers {
+            Answers::List(keys, ..) => keys.iter().fold(answer, |answer, key| &answer[*key]).as_array().unwrap().len(),
+            _ => answer.as_array().unwrap().len(),
+        };
+        let (status, answer) = ask(None).await;
+        assert_eq!((status, count(&answer)), (200, rows.min(usize::try_from(default).unwrap())), "{}", fact.path);
+        let (status, answer) = ask(Some(2)).await;
+        assert_eq!((status, count(&answer)), (200, 2), "{}", fact.path);
+        assert_eq!(ask(Some(most)).await.0, 200, "{}", fact.path);
+        for asked in [0, most + 1].into_iter().filter(|_| is_strict) {
+            assert_eq!(ask(Some(asked)).await.0, 400, "{}: {asked}", fact.path);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulator_refuses_what_the_vendor_does_not_enumerate() {
+    let rig = Rig::new().await;
+    fill(&rig);
+    let client = Client::of(&rig).await;
+    // OpenAPI 2024-08-30 and 2024-09-13; a value that is enumerated, and one that is not.
+    for (path, name, good, bad) in [
+        ("/v1/agents", "srtKey", "LAST_CONNECTED", "VERSION"),
+        ("/v1/agents", "srtDir", "DESC", "DOWN"),
+        ("/v1/agents", "agentType", "COMBINED", "MOBILE"),
+        ("/v1/agents", "agentHealthy", "false", "perhaps"),
+        ("/v1/devices", "sortKey", "osHostname", "version"),
+        ("/v1/devices", "sortDirection", "desc", "down"),
+        ("/v1/devices", "page", "1", "0"),
+        ("/v1/users", "page", "1", "0"),
+        ("/v1/users", "active", "true", "yes"),
+        ("/v1/users/roles", "page", "1", "0"),
+        ("/v1/actors/actor/search", "page", "1", "0"),
+        ("/v1/actors/actor/search", "active", "true", "1"),
+        ("/v1/cases", "status", "ARCHIVED", "DONE"),
+        ("/v1/cases", "srtKey", "archivalTime", "findings"),
+        ("/v1/cases", "srtDir", "desc", "down"),
+        ("/v1/cases", "isAssigned", "true", "1"),
+        ("/v1/cases", "updatedAt", "2026-01-01T00:00:00Z/2026-01-02T00:00:00Z", "2026-01-01"),
+        ("/v1/sessions", "order_by", "score", "begin_time"),
+        ("/v1/sessions", "sort_direction", "ASC", "UP"),
+        ("/v1/sessions", "state", "OPEN_NEW_DATA", "NEW"),
+        ("/v1/sessions", "severity", "4", "5"),
+        ("/v1/sessions", "has_alerts", "false", "none"),
+        ("/v1/sessions", "content_inspection_status", "PII_FOUND", "LOST"),
+        ("/v2/trusted-activities", "sort_key", "UPDATE_TIME", "NAME"),
+        ("/v2/trusted-activities", "sort_direction", "ASC", "UP"),
+        ("/v1/orgs", "active", "false", "no"),
+        ("/v1/legal-hold/matters", "active", "true", "1"),
+    ] {
+        for (value, expected) in [(good, 200), (bad, 400)] {
+            let (status, answer) = client.ask("GET", &format!("{path}?{name}={value}"), &Value::Null).await;
+            assert_eq!(status, expected, "{path}?{name}={value}: {answer}");
+        }
+    }
+    let filter = |term: &str, operator: &str, value: Value| json!({"term": term, "operator": operator, "value": value});
+    let of = |filter: Value| json!({"groups": [{"filters": [filter]}]});
+    let good = of(filter("file.name", "IS", json!("x")));
+    let with = |name: &str, value: Value| {
+        let mut query = good.clone();
+        query[name] = value;
+        query
+    };
+    for (query, kind) in [
+        (good.clone(), None),
+        (with("srtKey", json!("risk.score")), None),
+        (with("srtKey", json!("file.colour")), Some("ILLEGAL_SORT")),
+        (with("srtDir", json!("down")), Some("ILLEGAL_SORT")),
+        (with("pgSize", json!(10_001)), Some("INVALID_PAGE_SIZE")),
+        (with("pgNum", json!(0)), Some("INVALID_PAGE_NUMBER")),
+        (with("pgToken", json!("nobody's")), Some("INVALID_PAGE_TOKEN")),
+        (with("groups", json!([])), Some("MISSING_GROUPS")),
+        (with("groups", json!([{"filters": []}])), Some("MISSING_FILTERS")),
+        (with("groupClause", json!("XOR")), Some("ILLEGAL_VALUE")),
+        (of(filter("file.colour", "IS", json!("red"))), Some("ILLEGAL_VALUE")),
+        (of(filter("file.name", "LIKE", json!("x"))), Some("ILLEGAL_OPERATOR")),
+        (of(filter("file.name", "IS", Value::Null)), Some("MISSING_VALUE")),
+    ] {
+        let (status, answer) = client.ask("POST", "/v2/file-events", &query).await;
+        assert_eq!(status, if kind.is_some() { 400 } else { 200 }, "{query}: {answer}");
+        assert_eq!(answer["problems"][0]["type"].as_str(), kind, "{query}: {answer}");
+    }
+    for (query, kind) in [
+        (json!({"groupingTerm": "user.email", "groups": []}), None),
+        (json!({"groupingTerm": "user.email"}), Some("MISSING_GROUPS")),
+        (json!({"groupingTerm": "file.colour", "groups": []}), Some("ILLEGAL_GROUP")),
+        (json!({"groupingTerm": "user.email", "groups": [], "size": 10_001}), Some("ILLEGAL_VALUE")),
+    ] {
+        let (_, answer) = client.ask("POST", "/v2/file-events/grouping", &query).await;
+        assert_eq!(answer["problems"][0]["type"].as_str(), kind, "{query}: {answer}");
     }
 }

@@ -9,7 +9,7 @@ use super::reading::WindowReading;
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
-use crate::core::density::{asked, halves};
+use crate::core::density::halves;
 use crate::core::intervals::Span;
 use crate::core::schedule::{Patience, WindowPlan};
 use crate::core::time::{MILLISECOND, Millis};
@@ -65,7 +65,7 @@ impl Collector<'_> {
         let gap = self.look(|state, _| state.gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
             let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
-            let request = (facts.request)(&self.run.settings.file_event_query, asked(gap));
+            let request = self.request(facts, gap);
             Listing::new(self.run.api, &facts.list, 1, Vec::new(), request).rows(&self.caller()).await?;
         }
         Ok(())

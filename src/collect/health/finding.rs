@@ -13,6 +13,7 @@ pub enum FindingKind {
     UnhealthyAgent,
     SilentAgent,
     OutdatedAgent,
+    Deployment,
     UserWithoutAgent,
     DeactivatedUserWithAgent,
     LeftButActive,
@@ -73,12 +74,13 @@ pub struct LeftOut {
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::StaleAgent,
         Self::SupersededAgent,
         Self::UnhealthyAgent,
         Self::SilentAgent,
         Self::OutdatedAgent,
+        Self::Deployment,
         Self::UserWithoutAgent,
         Self::DeactivatedUserWithAgent,
         Self::LeftButActive,

@@ -2,28 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::TimeDelta;
-
 use crate::collect::error::Error;
+use crate::collect::health::deployment::deployments;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::holds::{Holds, reason_of};
-use crate::collect::health::records::{Actor, Agent, Held, Hold, User};
+use crate::collect::health::records::{Actor, Agent, Held, Hold};
+use crate::collect::health::rules::{Agents, Rules, Users, active, age, is_fresh};
 use crate::collect::health::sources::{Counts, Listed, Observers, Roles, Sources, without_agent};
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
-use crate::core::time::{DAY, Millis};
+use crate::core::time::DAY;
 use crate::core::version::Version;
 use crate::incydr::facts::file_events;
-
-/// By what something is found.
-pub struct Rules {
-    pub now: Millis,
-    /// An agent that has not connected for so long is stale.
-    pub stale: TimeDelta,
-    /// An agent or an observer that sent nothing for so long is silent.
-    pub silence: TimeDelta,
-    pub minimum_version: Option<Version>,
-}
 
 /// Tells what is found, and answers what could not be looked for.
 pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) -> Vec<LeftOut> {
@@ -44,6 +34,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
                 },
             }
             outdated_agents(agents, rules, tell);
+            deployments(agents, rules, &holds, tell);
         }
         Err(why) => {
             for check in [
@@ -52,6 +43,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
                 FindingKind::UnhealthyAgent,
                 FindingKind::SilentAgent,
                 FindingKind::OutdatedAgent,
+                FindingKind::Deployment,
             ] {
                 left_out.note(check, why);
             }
@@ -109,23 +101,10 @@ fn by_id<'r, T>(rows: &Result<&'r Listed<T>, String>) -> Option<&'r BTreeMap<Str
     rows.as_ref().ok().map(|rows| &rows.by_id)
 }
 
-type Agents = BTreeMap<String, Agent>;
-type Users = BTreeMap<String, User>;
-
-fn active(agents: &Agents) -> impl Iterator<Item = (&str, &Agent)> {
-    agents.iter().filter(|(_, agent)| !agent.is_inactive).map(|(id, agent)| (id.as_str(), agent))
-}
-
-/// How long ago something was; nothing where its time can't be read.
-fn age(text: Option<&str>, now: Millis) -> Option<TimeDelta> {
-    Some(now - Millis::parse(text?)?)
-}
-
 /// One of a user who has a fresh agent is most likely that of a device that was replaced.
 fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl FnMut(Finding)) {
-    let is_fresh = |agent: &Agent| age(agent.last_connected.as_deref(), rules.now).is_some_and(|age| age < rules.stale);
     let fresh: HashMap<&str, &str> = active(agents)
-        .filter(|(_, agent)| is_fresh(agent))
+        .filter(|(_, agent)| is_fresh(agent, rules))
         .filter_map(|(id, agent)| Some((agent.user_id.as_deref()?, id)))
         .collect();
     for (id, agent) in active(agents) {

@@ -18,6 +18,8 @@ pub struct Agent {
     pub issues: Vec<String>,
     /// When these last changed.
     pub health_changed: Option<String>,
+    /// The serial number and the machine's id, where both are told.
+    pub device: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,6 +75,7 @@ impl Agent {
             created: text(record, "creationDate").and_then(|text| Millis::parse(&text)),
             issues,
             health_changed: text(record, "agentHealthModificationDate"),
+            device: text(record, "serialNumber").zip(text(record, "machineId")),
         }
     }
 }

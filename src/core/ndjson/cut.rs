@@ -32,6 +32,8 @@ pub struct Cutter {
     /// The next member stands in the object around the list.
     is_within: bool,
     has_list: bool,
+    /// The answer is the list.
+    is_bare: bool,
     /// All members of the answer but the list.
     envelope: Map<String, Value>,
     /// The last value that was scanned, without blanks between tokens; empty where it has none.
@@ -70,7 +72,8 @@ impl Cutter {
             unfinished: None,
             expects: Expects::Answer,
             is_within: false,
-            has_list: !matches!(place, Place::Under { .. }),
+            has_list: matches!(place, Place::Top | Place::Alone),
+            is_bare: false,
             envelope: Map::new(),
             line: Vec::new(),
         }
@@ -124,11 +127,14 @@ impl Cutter {
         let Some(byte) = bytes.get(at) else { return Ok(None) };
         let (expects, next) = match (self.expects, byte) {
             (Expects::Answer, b'{') => match self.place {
-                Place::Under { .. } => (Expects::FirstMember, at + 1),
+                Place::Under { .. } | Place::UnderOrTop { .. } => (Expects::FirstMember, at + 1),
                 Place::Alone => return Ok(self.row(bytes, at, row)),
                 Place::Top => return Err(self.not_an_answer(at)),
             },
-            (Expects::Answer, b'[') if matches!(self.place, Place::Top) => (Expects::FirstRow, at + 1),
+            (Expects::Answer, b'[') if matches!(self.place, Place::Top | Place::UnderOrTop { .. }) => {
+                (self.has_list, self.is_bare) = (true, true);
+                (Expects::FirstRow, at + 1)
+            }
             (Expects::Answer, _) => return Err(self.not_an_answer(at)),
             (Expects::FirstMember | Expects::NextMember, b'}') if self.is_within => {
                 self.is_within = false;
@@ -212,7 +218,7 @@ impl Cutter {
     }
 
     fn after_list(&self) -> Expects {
-        if matches!(self.place, Place::Top) { Expects::End } else { Expects::NextMember }
+        if self.is_bare { Expects::End } else { Expects::NextMember }
     }
 
     /// The row of a value that was scanned into `line`.

@@ -17,7 +17,7 @@ use super::*;
 use crate::core::checkpoint::Lease;
 use crate::core::density::{asked, halves};
 use crate::core::error_kind::ErrorType;
-use crate::core::stuck::{Stuck, StuckList};
+use crate::core::stuck::{Stuck, StuckList, What};
 use crate::core::time::millis;
 
 /// Milliseconds, as all numbers of time here.
@@ -475,15 +475,15 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
 
 #[test]
 fn what_is_stuck_is_tried_after_all_else() {
-    let horizon = Millis(0) + HOUR;
-    let held = Span { from: Millis(0), to: Millis(0) + TimeDelta::minutes(10) };
+    let (horizon, left) = (Millis(HOUR), millis(HOUR));
+    let held = Span { from: Millis(0), to: Millis(10 * MINUTE) };
     for lanes in [1, 4] {
         let (mut state, mut stuck) = begun(0);
         stuck.fail(What::Span(held), error(), Millis(0));
         let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
         let (mut order, mut under_way) = (Vec::new(), VecDeque::new());
         loop {
-            let step = if under_way.len() < lanes { schedule.next(&state, &stuck, horizon, HOUR) } else { Step::Wait };
+            let step = if under_way.len() < lanes { schedule.next(&state, &stuck, horizon, left) } else { Step::Wait };
             match step {
                 Step::Done => break,
                 Step::Wait => under_way.pop_front().map_or_else(
@@ -498,7 +498,13 @@ fn what_is_stuck_is_tried_after_all_else() {
                     let (span, rows) = (plan.span, plan.rows);
                     order.push(held.intersection(span).is_some());
                     state.cover(span);
-                    under_way.push_back(Outcome::Read { span, rows, inside: rows, bytes: 1, took: TimeDelta::milliseconds(1) });
+                    under_way.push_back(Outcome::Read {
+                        span,
+                        rows,
+                        inside: rows,
+                        bytes: 1,
+                        took: TimeDelta::milliseconds(1),
+                    });
                 }
                 step => panic!("{step:?}"),
             }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use chrono::TimeDelta;
 use reqwest::Url;
 
+use crate::core::audit_source::AuditSource;
 use crate::core::dialect::Dialect;
 use crate::core::settings::error::SettingsError;
+use crate::core::settings::file_event_query::QuerySource;
 use crate::core::stream::{Class, Stream};
 use crate::core::version::Version;
 
@@ -186,5 +188,21 @@ pub(super) fn dialect(held: Option<&str>) -> Result<Dialect, SettingsError> {
         None | Some("sdk") => Ok(Dialect::Sdk),
         Some("guide") => Ok(Dialect::Guide),
         Some(other) => Err(bad("INCYDR_API_DIALECT", other, "it takes \"sdk\" or \"guide\"")),
+    }
+}
+
+pub(super) fn query_source(held: &str, dialect: Dialect) -> Result<QuerySource, SettingsError> {
+    let source = QuerySource::parse(held).map_err(|why| bad("FE_QUERY_JSON", held, why))?;
+    let is_there = dialect == Dialect::Sdk || matches!(source, QuerySource::Given(_));
+    check("FE_QUERY_JSON", held, is_there, || "INCYDR_API_DIALECT is \"guide\", which has no saved searches".into())?;
+    Ok(source)
+}
+
+pub(super) fn audit_source(held: &str, dialect: Dialect) -> Result<AuditSource, SettingsError> {
+    match held {
+        "search" => Ok(AuditSource::Search),
+        "export" if dialect == Dialect::Sdk => Ok(AuditSource::Export),
+        "export" => Err(bad("AUDIT_SOURCE", held, "INCYDR_API_DIALECT is \"guide\", which has no export")),
+        other => Err(bad("AUDIT_SOURCE", other, "it takes \"search\" or \"export\"")),
     }
 }

@@ -51,6 +51,8 @@ fn a_bad_one_is_named_with_what_it_held() {
         ("FE_PAGE_SIZE", "10001"),
         ("AUDIT_PAGE_SIZE", "1e4"),
         ("FE_QUERY_JSON", "{\"groups\":"),
+        ("FE_QUERY_JSON", "{\"savedSearch\":\"\"}"),
+        ("AUDIT_SOURCE", "csv"),
         ("SETTLE_SECONDS", "audit"),
         ("SETTLE_SECONDS", "audit=x"),
         ("SETTLE_SECONDS", "audit=5,audit=6"),
@@ -84,6 +86,15 @@ fn a_bad_one_is_named_with_what_it_held() {
     ] {
         let error = read(&[(name, held)]).expect_err(held).to_string();
         assert!(error.starts_with(&format!("{name} is {held:?}, but ")), "{error}");
+    }
+}
+
+#[test]
+fn settings_that_only_the_vendor_s_own_endpoints_have_are_refused_in_the_other_dialect() {
+    for (name, held) in [("FE_QUERY_JSON", r#"{"savedSearch":"a"}"#), ("AUDIT_SOURCE", "export")] {
+        read(&[(name, held)]).expect(held);
+        let error = read(&[(name, held), ("INCYDR_API_DIALECT", "guide")]).expect_err(held).to_string();
+        assert!(error.starts_with(&format!("{name} is {held:?}, but INCYDR_API_DIALECT is \"guide\"")), "{error}");
     }
 }
 

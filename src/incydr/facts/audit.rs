@@ -12,34 +12,48 @@ use crate::incydr::facts::list::{List, Method, Paging};
 
 /// Paged by offset, newest first, without a sort parameter and without an id; its count is an endpoint of its own
 /// (SDK, `audit_log/client.py`). At most 10,000 rows a page (SDK). Kept for 90 days (support articles).
-pub static FACTS: Facts = Facts {
-    newest: None,
-    kind: Kind::Events(Events {
-        list: List {
-            method: Method::Post,
-            path: "/v1/audit/search-audit-log",
-            place: Place::under(&["events"]),
-            field: &["timestamp"],
-            total: None,
-            paging: Paging::Number { page: "page", size: "pageSize", first: 0 },
-            fixed: &[],
-            max_page_size: 10_000,
-            text_as: None,
-            last_below: 0,
-            refuses_with_401: false,
-        },
+pub static FACTS: Facts = Facts { newest: None, kind: Kind::Events(by(SEARCH)) };
+
+const SEARCH: List = List {
+    method: Method::Post,
+    path: "/v1/audit/search-audit-log",
+    place: Place::under(&["events"]),
+    field: &["timestamp"],
+    total: None,
+    paging: Paging::Number { page: "page", size: "pageSize", first: 0 },
+    fixed: &[],
+    max_page_size: 10_000,
+    text_as: None,
+    last_below: 0,
+    refuses_with_401: false,
+};
+
+/// The same filter, "specifically for large result sets", without paging (`OpenAPI`, which says no more of the answer
+/// than that it is JSON or CSV; no tenant was seen). So it may be the list itself, or hold it as the search's does.
+pub static EXPORT: Kind = Kind::Events(by(EXPORTED));
+
+pub const EXPORTED: List = List {
+    path: "/v1/audit/search-results-export",
+    place: Place::UnderOrTop { keys: &["events"] },
+    paging: Paging::WholeWithout(&["page", "pageSize"]),
+    ..SEARCH
+};
+
+const fn by(list: List) -> Events {
+    Events {
+        list,
         request,
         newest_first: &[],
         total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
         has_id: false,
         retention: Some(TimeDelta::days(90)),
         keeps_what_is_not_json: false,
-    }),
-};
+    }
+}
 
 /// Unused filters are sent as explicit nulls, and times as epoch seconds with a fraction, as the SDK sends them. The
 /// page's number and size stand in a request that counts, too.
-fn request(_: &FileEventQuery, asked: Span) -> Value {
+pub fn request(_: &FileEventQuery, asked: Span) -> Value {
     json!({
         "actorIds": null,
         "actorIpAddresses": null,

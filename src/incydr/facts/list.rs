@@ -48,6 +48,8 @@ pub enum Paging {
     },
     /// One answer contains all rows.
     Whole,
+    /// The same, for which a request may hold its page's number and size: these are left out.
+    WholeWithout(&'static [&'static str]),
 }
 
 impl List {

@@ -15,6 +15,7 @@ mod route;
 mod rules;
 mod sessions;
 mod sign_in;
+mod terms;
 mod time;
 mod users;
 mod writes;
@@ -27,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
@@ -154,8 +156,9 @@ async fn answer(state: Arc<State>, request: Request) -> Reply {
     tokio::time::sleep(behaviour.latency).await;
     let fault = state.faults.next(endpoint, &request);
     let reply = under_fault(&state, endpoint, &request, fault).await;
+    let kept = if behaviour.keeps_answers { reply.body.clone() } else { Bytes::new() };
     let reply = finished(reply, &request, &locked(&state.behaviour));
-    log::answered(&state.log, entry, reply.status);
+    log::answered(&state.log, entry, reply.status, kept);
     reply
 }
 
@@ -273,8 +276,9 @@ fn healthy(
     Ok(match endpoint {
         Endpoint::Customer => customer(world, request)?,
         Endpoint::Users if guide::is_meant(behaviour, request, "page") => guide::users(world, request, dialect, twist)?,
-        Endpoint::Users => users::list(world, request, twist),
+        Endpoint::Users => users::list(world, request, twist)?,
         Endpoint::AuditSearch => audit::search(world, request, at.edges, twist),
+        Endpoint::AuditExport => audit::export(world, request, at.edges, behaviour.export_is_bare, twist),
         Endpoint::AuditCount => audit::count(world, request, at.edges, twist),
         Endpoint::CaseList if guide::is_meant(behaviour, request, "pgNum") => {
             guide::cases(world, request, at.edges, dialect, twist)?
@@ -288,7 +292,9 @@ fn healthy(
         Endpoint::SessionDetail => sessions::detail(world, request)?,
         Endpoint::SessionEvents => sessions::events(world, request, twist)?,
         Endpoint::RuleUsers => rules::users(world, request)?,
-        Endpoint::Write | Endpoint::Detail | Endpoint::ActorDetail => writes::answer(world, request)?,
+        Endpoint::Write | Endpoint::Detail | Endpoint::ActorDetail | Endpoint::SavedSearch => {
+            writes::answer(world, request)?
+        }
         Endpoint::GuideAudit => guide::audit(world, request, at.edges, dialect, twist)?,
         Endpoint::GuideFileEvents => guide::file_events(world, request, at, dialect, twist)?,
         list => lists::answer(world, list, request, at.now, twist).ok_or_else(|| page::not_found(request))?,

@@ -222,9 +222,10 @@ async fn users_are_paged_from_one_and_filtered() {
     let simulator = Simulator::start(8).await;
     simulator.world.add_users(21);
     let client = Client::sign_in(&simulator).await;
-    let (_, zero) = client.get("/v1/users?page=0&pageSize=8").await;
-    let (_, one) = client.get("/v1/users?page=1&pageSize=8&pageToken=ignored").await;
-    assert_eq!(zero, one);
+    assert_eq!(client.get("/v1/users?page=0&pageSize=8").await.0, 400);
+    let (_, plain) = client.get("/v1/users?pageSize=8").await;
+    let (_, first) = client.get("/v1/users?page=1&pageSize=8&pageToken=ignored").await;
+    assert_eq!(plain, first);
     let (_, last) = client.get("/v1/users?page=3&pageSize=8").await;
     assert_eq!(last["users"].as_array().map(Vec::len), Some(5));
     let (_, active) = client.get("/v1/users?active=true&blocked=false").await;

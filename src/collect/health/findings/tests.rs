@@ -2,6 +2,8 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::collect::health::records::User;
+use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 
 const NOW: &str = "2026-11-22T10:00:00Z";
@@ -97,7 +99,7 @@ fn an_agent_that_did_not_connect_for_long_is_stale() {
 fn an_agent_that_never_connected_is_stale_once_it_is_old_enough() {
     assert_eq!(kinds(&of_agent(&json!({"lastConnected": null}))), [FindingKind::StaleAgent]);
     for changes in [
-        json!({"lastConnected": null, "creationDate": ago(3)}),
+        json!({"lastConnected": null, "creationDate": ago(0)}),
         json!({"lastConnected": null, "creationDate": null}),
         json!({"lastConnected": "", "creationDate": "yesterday"}),
     ] {
@@ -177,7 +179,7 @@ fn versions_are_compared_among_agents_alike() {
 fn users_and_agents_that_do_not_go_together_are_found() {
     let sources = Sources {
         users: Ok(rows([("u1", user(true)), ("u2", user(false)), ("u3", user(true))])),
-        agents: Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"userId": null})))])),
+        agents: Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"userId": "u9"})))])),
         reporting: Ok(counts(&[("a1", 1), ("a2", 1)])),
         ..well()
     };
@@ -338,6 +340,7 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
         FindingKind::UnhealthyAgent,
         FindingKind::SilentAgent,
         FindingKind::OutdatedAgent,
+        FindingKind::Deployment,
         FindingKind::UserWithoutAgent,
         FindingKind::DeactivatedUserWithAgent,
     ];
@@ -353,4 +356,50 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
     assert!(why.starts_with("not permitted: the API client needs File Events: Read"), "{why}");
     let failing = Sources { users: Err(Error::Totals("it differs".into())), ..well() };
     assert_eq!(found(&failing, &rules()).1[0].why, "users: it differs");
+}
+
+#[test]
+fn a_deployment_that_went_wrong_is_told_by_what_the_agent_lacks_or_shares() {
+    let with = |first: Value, second: Value| {
+        let agents = rows([("a1", agent(&first)), ("a2", agent(&second))]);
+        let reporting = counts(&[("a1", 5), ("a2", 5)]);
+        found(&Sources { agents: Ok(agents), reporting: Ok(reporting), ..well() }, &rules()).0
+    };
+    let issues = |findings: Vec<Finding>| -> Vec<(String, String)> {
+        let hints = findings.into_iter().filter(|finding| finding.finding == FindingKind::Deployment);
+        hints.map(|hint| (hint.agent_id.expect("an agent"), hint.issue.expect("an issue"))).collect()
+    };
+    let of = |agent: &str, issue: &str| (agent.to_owned(), issue.to_owned());
+    assert_eq!(issues(with(json!({}), json!({}))), []);
+    assert_eq!(issues(with(json!({}), json!({"userId": null}))), [of("a2", "NO_USER")]);
+    assert_eq!(issues(with(json!({}), json!({"userId": null, "active": false}))), []);
+    let new = |days| json!({"lastConnected": null, "creationDate": ago(days)});
+    assert_eq!(issues(with(json!({}), new(3))), [of("a2", "NEVER_CONNECTED")]);
+    assert_eq!(issues(with(json!({}), new(0))), [], "it was installed today");
+    assert_eq!(issues(with(json!({}), new(31))), [], "it is stale");
+    let device = |serial: &str, machine: Value| json!({"serialNumber": serial, "machineId": machine});
+    let twice = [of("a1", "SAME_DEVICE"), of("a2", "SAME_DEVICE")];
+    assert_eq!(issues(with(device("s", json!("m")), device("s", json!("m")))), twice);
+    assert_eq!(issues(with(device("s", json!("m")), device("s", json!("n")))), []);
+    assert_eq!(
+        issues(with(device("s", Value::Null), device("s", Value::Null))),
+        [],
+        "many have no serial of their own"
+    );
+    let mut replaced = device("s", json!("m"));
+    replaced["lastConnected"] = json!(ago(40));
+    assert_eq!(issues(with(device("s", json!("m")), replaced)), [], "it is superseded");
+}
+
+#[test]
+fn who_holds_an_agent_keeps_it_also_where_it_was_deployed_twice() {
+    let device = json!({"serialNumber": "s", "machineId": "m"});
+    let agents = rows([("a1", agent(&device)), ("a2", agent(&device))]);
+    let held =
+        Held { user_id: "u1".into(), username: None, by: Hold::Matter { id: "m".into(), name: None }, since: None };
+    let sources = Sources { agents: Ok(agents), custodians: Ok(vec![held]), ..well() };
+    let hints: Vec<Finding> = found(&sources, &rules()).0;
+    let hints: Vec<&Finding> = hints.iter().filter(|hint| hint.finding == FindingKind::Deployment).collect();
+    assert_eq!(hints.len(), 2);
+    assert!(hints.iter().all(|hint| hint.advice.starts_with("deactivate nothing")), "{hints:#?}");
 }

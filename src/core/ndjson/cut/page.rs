@@ -11,6 +11,8 @@ pub enum Place {
     Under { keys: &'static [&'static str], within: Option<&'static str> },
     /// The answer is the list itself.
     Top,
+    /// The answer is the list itself, or holds it under one of these keys.
+    UnderOrTop { keys: &'static [&'static str] },
     /// The answer is one record.
     Alone,
 }
@@ -21,7 +23,7 @@ impl Place {
     }
 
     pub(super) fn is_list(self, key: &Value) -> bool {
-        matches!(self, Self::Under { keys, .. } if key.as_str().is_some_and(|key| keys.contains(&key)))
+        matches!(self, Self::Under { keys, .. } | Self::UnderOrTop { keys } if key.as_str().is_some_and(|key| keys.contains(&key)))
     }
 
     pub(super) fn is_around(self, key: &Value) -> bool {

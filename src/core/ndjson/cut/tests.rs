@@ -67,8 +67,11 @@ fn it_does_not_matter_where_the_answer_is_torn() {
 #[test]
 fn records_are_found_where_they_stand() {
     let either = Place::Under { keys: &["rows", "other_rows"], within: Some("inner") };
+    let open = Place::UnderOrTop { keys: &["rows"] };
     let two = [record(r#"{"id":1}"#, "1"), odd("2")];
     for (place, body) in [
+        (open, r#"{"a":[],"rows":[{"id":1},2],"total":3}"#),
+        (open, r#" [{"id": 1}, 2] "#),
         (Place::Top, r#" [{"id": 1}, 2] "#),
         (either, r#"{"other_rows":[{"id":1},2],"total":3}"#),
         (either, r#"{"a":{"rows":[4]},"inner":{"total":3,"rows":[{"id":1}, 2],"inner":{}},"b":1}"#),
@@ -81,9 +84,14 @@ fn records_are_found_where_they_stand() {
     }
     let alone = cut_in(Place::Alone, [r#"{ "id": 1 }"#].iter()).expect("a record");
     assert_eq!(alone.rows, two[..1]);
-    for (place, body) in
-        [(Place::Top, r#"{"error":"x"}"#), (Place::Top, "[1"), (Place::Alone, "[]"), (Place::Alone, "{} {}")]
-    {
+    for (place, body) in [
+        (open, "[] []"),
+        (open, "7"),
+        (Place::Top, r#"{"error":"x"}"#),
+        (Place::Top, "[1"),
+        (Place::Alone, "[]"),
+        (Place::Alone, "{} {}"),
+    ] {
         assert!(cut_in(place, [body].iter()).is_err(), "accepted {body:?}");
     }
 }

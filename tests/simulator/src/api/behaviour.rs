@@ -51,6 +51,10 @@ pub struct Behaviour {
     pub token_after_full_page: bool,
     /// Limits the rows of every page, whatever the request asks for. Pages are numbered by this size.
     pub page_cap: Option<usize>,
+    /// The log keeps what was answered.
+    pub keeps_answers: bool,
+    /// The audit log's export is a bare list.
+    pub export_is_bare: bool,
     pub latency: Duration,
     /// Limits the requests in any 60 seconds. The vendor allows a tenant 120.
     pub requests_per_minute: Option<usize>,
@@ -82,6 +86,8 @@ impl Default for Behaviour {
             session_filter: SessionFilter::BeginTime,
             token_after_full_page: false,
             page_cap: None,
+            keeps_answers: false,
+            export_is_bare: false,
             latency: Duration::ZERO,
             requests_per_minute: None,
             guide_endpoints: false,

@@ -13,8 +13,12 @@ use crate::{
     world::{Dataset, Record, WorldHandle, text_at, without_members},
 };
 
-/// A larger page size is cut to this (py42 sends 500).
-const MAX_PAGE: usize = 500;
+/// As large as a page can be, and as it is where nobody says (`OpenAPI`).
+const MAX_PAGE: usize = 2_147_483_647;
+
+const STATUSES: [&str; 3] = ["OPEN", "CLOSED", "ARCHIVED"];
+const SORT_KEYS: [&str; 8] =
+    ["name", "number", "createdAt", "updatedAt", "status", "assigneeUsername", "subjectUsername", "archivalTime"];
 
 /// The members that only a case's detail has.
 const DETAILS: [&str; 2] = ["description", "findings"];
@@ -24,7 +28,7 @@ pub(super) const EVENT_DETAIL: &str = "/v1/cases/{}/fileevent/{}";
 
 /// `GET /v1/cases`, offset paging from 1.
 pub(super) fn list(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Reply {
-    let (page, size) = match (page::number(request, "pgNum", 1), page::number(request, "pgSize", 100)) {
+    let (page, size) = match (page::number(request, "pgNum", 1), page::number(request, "pgSize", MAX_PAGE)) {
         (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
         (Err(refused), _) | (_, Err(refused)) => return refused,
     };
@@ -71,6 +75,12 @@ pub(super) fn number_in(path: &str) -> Option<&str> {
 }
 
 fn filter(rows: &mut Vec<Record>, request: &Request, edges: EdgePolicy) -> Result<(), Reply> {
+    page::one_of(request, "status", &STATUSES)?;
+    page::one_of(request, "srtKey", &SORT_KEYS)?;
+    page::one_of(request, "srtDir", &["asc", "desc"])?;
+    if let Some(assigned) = page::flag(request, "isAssigned")? {
+        rows.retain(|case| case.fields()["assignee"].is_string() == assigned);
+    }
     let mut statuses = Vec::new();
     for (name, wanted) in request.parameters() {
         match name.as_str() {
@@ -79,10 +89,6 @@ fn filter(rows: &mut Vec<Record>, request: &Request, edges: EdgePolicy) -> Resul
             "subject" => rows.retain(|case| case.fields()["subject"] == *wanted),
             "lastModifiedBy" => {
                 rows.retain(|case| case.fields()["lastModifiedByUserUid"] == *wanted);
-            }
-            "isAssigned" => {
-                let assigned = wanted.eq_ignore_ascii_case("true");
-                rows.retain(|case| case.fields()["assignee"].is_string() == assigned);
             }
             "name" => {
                 let wanted = wanted.to_lowercase();

@@ -8,6 +8,7 @@ use super::{
     Behaviour, TokenEnd,
     page::{self, Order, Twist},
     query::{self, Circumstances},
+    terms::TERMS,
 };
 use crate::{
     http::{Reply, Request},
@@ -35,15 +36,16 @@ pub(super) fn search(
     let body = request.json();
     let size = body["pgSize"].as_u64().unwrap_or(100);
     if size == 0 || size > MAX_PAGE {
-        return refused("ILLEGAL_VALUE", "pgSize must be between 1 and 10000");
+        return refused("INVALID_PAGE_SIZE", "pgSize must be between 1 and 10000");
     }
     let size = twist.size(usize::try_from(size).unwrap_or(usize::MAX));
     let query = match query::parse(&body) {
         Ok(query) => query,
-        Err(wrong) if wrong.contains("filters are more than") => return refused("MAX_FILTERS_EXCEEDED", &wrong),
-        Err(wrong) => return refused("ILLEGAL_QUERY", &wrong),
+        Err(wrong) => return refused(wrong.kind, &wrong.why),
     };
-    let sorting = Sorting::of(&body, twist);
+    let Some(sorting) = Sorting::of(&body, twist) else {
+        return refused("ILLEGAL_SORT", "srtKey must be a term, and srtDir asc or desc");
+    };
     let everything = world.visible(Dataset::FileEvents);
     let mut rows: Vec<Record> = everything.iter().filter(|event| query.accepts(event, at)).cloned().collect();
     rows.sort_by(|a, b| sorting.compare(a, b));
@@ -51,7 +53,9 @@ pub(super) fn search(
 
     let Some(token) = body["pgToken"].as_str() else {
         rows.truncate(NUMBERED_ROWS);
-        let page = body["pgNum"].as_u64().unwrap_or(1).max(1) - 1;
+        let Some(page) = body["pgNum"].as_u64().unwrap_or(1).checked_sub(1) else {
+            return refused("INVALID_PAGE_NUMBER", "pgNum begins with 1");
+        };
         let page = usize::try_from(page).unwrap_or(usize::MAX);
         return answer(twist.page(&rows, page, size), total, r#","nextPgToken":null"#);
     };
@@ -113,16 +117,21 @@ struct Sorting {
 }
 
 impl Sorting {
-    fn of(body: &Value, twist: Twist) -> Self {
+    /// Descending where nobody says how (`OpenAPI`).
+    fn of(body: &Value, twist: Twist) -> Option<Self> {
         let inserted = |descending| Self { term: "event.inserted".to_owned(), descending };
-        match twist.order {
+        let term = body["srtKey"].as_str().unwrap_or("event.id");
+        let descending = match body["srtDir"].as_str() {
+            None | Some("desc") => true,
+            Some("asc") => false,
+            Some(_) => return None,
+        };
+        Some(match twist.order {
+            _ if !TERMS.contains(&term) => return None,
             Some(Order::NewestFirst) => inserted(true),
             Some(Order::OldestFirst) => inserted(false),
-            None => Self {
-                term: body["srtKey"].as_str().unwrap_or("event.id").to_owned(),
-                descending: body["srtDir"].as_str().is_some_and(|direction| direction.eq_ignore_ascii_case("desc")),
-            },
-        }
+            None => Self { term: term.to_owned(), descending },
+        })
     }
 
     fn compare(&self, a: &Record, b: &Record) -> Ordering {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     file_events::refused,
     query::{self, Circumstances},
+    terms::TERMS,
 };
 use crate::{
     http::{Reply, Request},
@@ -22,15 +23,16 @@ const MAX_GROUPS: u64 = 10_000;
 /// Counts the events by value of a term, most frequent first. A query without groups matches all.
 pub(super) fn answer(world: &WorldHandle, request: &Request, at: Circumstances) -> Result<Reply, Reply> {
     let body = request.json();
-    let term = body["groupingTerm"].as_str().filter(|term| !term.is_empty());
-    let term = term.ok_or_else(|| refused("ILLEGAL_QUERY", "groupingTerm is missing"))?;
+    let term = body["groupingTerm"].as_str().filter(|term| TERMS.contains(term));
+    let term = term.ok_or_else(|| refused("ILLEGAL_GROUP", "groupingTerm must be a term"))?;
+    let groups = body["groups"].as_array().ok_or_else(|| refused("MISSING_GROUPS", "groups is missing"))?;
     let size = body["size"].as_u64().unwrap_or(1000);
     if !(1..=MAX_GROUPS).contains(&size) {
         return Err(refused("ILLEGAL_VALUE", "size must be between 1 and 10000"));
     }
     let mut events = world.visible(Dataset::FileEvents);
-    if body["groups"].as_array().is_some_and(|groups| !groups.is_empty()) {
-        let query = query::parse(&body).map_err(|wrong| refused("ILLEGAL_QUERY", &wrong))?;
+    if !groups.is_empty() {
+        let query = query::parse(&body).map_err(|wrong| refused(wrong.kind, &wrong.why))?;
         events.retain(|event| query.accepts(event, at));
     }
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();

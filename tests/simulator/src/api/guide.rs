@@ -85,7 +85,7 @@ pub(super) fn file_events(
     let body = request.json();
     let mut rows = world.visible(Dataset::FileEvents);
     if !body["groups"].is_null() {
-        let query = query::parse(&body).map_err(|wrong| page::problem(400, &wrong, request))?;
+        let query = query::parse(&body).map_err(|wrong| page::problem(400, &wrong.why, request))?;
         rows.retain(|event| query.accepts(event, at));
     }
     rows.sort_by_key(|event| (event.time, event.sequence()));

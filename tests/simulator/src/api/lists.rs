@@ -26,7 +26,17 @@ pub(super) struct Pages {
     size: &'static str,
     default: usize,
     /// A larger page size is cut to this.
-    max: usize,
+    most: Most,
+}
+
+/// The largest page.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Most {
+    /// No limit is published: a larger page is cut to this, an empty one has a row, and what lies before the first page
+    /// counts as that.
+    Cut(usize),
+    /// It is published (`OpenAPI`): what lies beyond it is refused, and so is what lies before the first page.
+    Published(usize),
 }
 
 /// The members of an answer besides its rows.
@@ -64,14 +74,14 @@ impl List {
         let mut rows = self.rows(world, request)?;
         filter::apply(self.filters, &mut rows, request, now)?;
         if let Some(sort) = self.sort {
-            sort.apply(&mut rows, request);
+            sort.apply(&mut rows, request)?;
         }
         twist.arrange(&mut rows);
         let Some(pages) = self.pages else {
             return Ok(self.envelope(&rows, twist.total(rows.len()), 1, rows.len()));
         };
-        let number = page::number(request, pages.page, pages.first)?.max(pages.first);
-        let size = twist.size(page::number(request, pages.size, pages.default)?.clamp(1, pages.max));
+        let (number, size) = pages.asked(request)?;
+        let size = twist.size(size);
         let shown = twist.page(&rows, number - pages.first, size);
         Ok(self.envelope(shown, twist.total(rows.len()), number, size))
     }
@@ -108,16 +118,37 @@ impl List {
     }
 }
 
+impl Pages {
+    /// The page's number and size.
+    fn asked(self, request: &Request) -> Result<(usize, usize), Reply> {
+        let number = page::number(request, self.page, self.first)?;
+        let size = page::number(request, self.size, self.default)?;
+        match self.most {
+            Most::Cut(most) => Ok((number.max(self.first), size.clamp(1, most))),
+            Most::Published(most) if number >= self.first && (1..=most).contains(&size) => Ok((number, size)),
+            Most::Published(most) => {
+                let why = format!("{} must be at least {}, and {} from 1 to {most}", self.page, self.first, self.size);
+                Err(page::problem(400, &why, request))
+            }
+        }
+    }
+}
+
 impl Sort {
-    fn apply(self, rows: &mut [Record], request: &Request) {
+    /// Unknown keys and directions are refused, for they are enumerated (`OpenAPI`).
+    fn apply(self, rows: &mut [Record], request: &Request) -> Result<(), Reply> {
+        let keys: Vec<&str> = self.members.iter().map(|(key, _)| *key).filter(|key| !key.is_empty()).collect();
+        page::one_of(request, self.key, &keys)?;
+        page::one_of(request, self.direction, &["ASC", "DESC"])?;
         let asked = request.parameter(self.key).unwrap_or_default();
         let named = self.members.iter().find(|(key, _)| key.eq_ignore_ascii_case(&asked));
         let Some((_, member)) = named.or(self.members.first()).filter(|(_, member)| !member.is_empty()) else {
-            return;
+            return Ok(());
         };
         rows.sort_by(|a, b| page::compare(&a.fields()[member], &b.fields()[member]));
         if request.parameter(self.direction).is_some_and(|direction| direction.eq_ignore_ascii_case("desc")) {
             rows.reverse();
         }
+        Ok(())
     }
 }

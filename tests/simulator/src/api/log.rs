@@ -2,6 +2,7 @@
 
 use std::{sync::Mutex, time::Duration};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ pub struct ApiRequest {
     pub accept_encoding: String,
     pub at: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
+    /// Empty unless the log is to keep it ([`Behaviour::keeps_answers`](super::Behaviour)).
+    pub answer: Bytes,
 }
 
 impl ApiRequest {
@@ -49,16 +52,17 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
         accept_encoding: header("accept-encoding"),
         at: clock::now(),
         answered_at: None,
+        answer: Bytes::new(),
     };
     let mut log = locked(log);
     log.push(entry);
     log.len() - 1
 }
 
-pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16) {
+pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16, answer: Bytes) {
     // The log may have been cleared meanwhile.
     if let Some(entry) = locked(log).get_mut(entry) {
-        (entry.status, entry.answered_at) = (Some(status), Some(clock::now()));
+        (entry.status, entry.answered_at, entry.answer) = (Some(status), Some(clock::now()), answer);
     }
 }
 

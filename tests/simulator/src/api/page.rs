@@ -92,6 +92,29 @@ pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<us
     text.parse().map_err(|_| problem(400, &format!("{name} must be a number"), request))
 }
 
+/// A query parameter that is one of these; 400 where it is another. Capitals count for nothing in `ASC` and `DESC` alone,
+/// which the SDK sends in small letters.
+pub(crate) fn one_of(request: &Request, name: &str, known: &[&str]) -> Result<(), Reply> {
+    let is_known = |value: &str| {
+        let is_direction = ["asc", "desc"].iter().any(|direction| value.eq_ignore_ascii_case(direction));
+        known.iter().any(|known| *known == value || is_direction && known.eq_ignore_ascii_case(value))
+    };
+    let mut held = request.parameters().into_iter().filter(|(key, _)| key == name);
+    match held.find(|(_, value)| !is_known(value)) {
+        Some((_, value)) => {
+            Err(problem(400, &format!("{name} is {value}, and must be one of {}", known.join(", ")), request))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A query parameter that is true or false; 400 where it is neither.
+pub(crate) fn flag(request: &Request, name: &str) -> Result<Option<bool>, Reply> {
+    let held = request.parameter(name).map(|text| text.to_lowercase());
+    held.map(|text| text.parse().map_err(|_| problem(400, &format!("{name} must be true or false"), request)))
+        .transpose()
+}
+
 /// An error in Spring's form (py42, tests).
 pub(crate) fn problem(status: u16, message: &str, request: &Request) -> Reply {
     let timestamp = clock::now().timestamp_millis();

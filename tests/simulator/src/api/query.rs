@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::time::{self, EdgePolicy};
+use super::{
+    terms::TERMS,
+    time::{self, EdgePolicy},
+};
 use crate::world::Record;
 
 /// More filters than this are refused (vendor's support article).
@@ -40,6 +43,17 @@ enum Operator {
     WithinTheLast,
 }
 
+/// What is wrong with a query, in a word of `QueryProblem` (`OpenAPI`) and in a sentence.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) kind: &'static str,
+    pub(crate) why: String,
+}
+
+fn wrong(kind: &'static str, why: impl Into<String>) -> Wrong {
+    Wrong { kind, why: why.into() }
+}
+
 /// The settings and the time that a query depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances {
@@ -63,42 +77,43 @@ pub fn span_asked(body: &Value) -> Option<[DateTime<Utc>; 2]> {
     Some([end("ON_OR_AFTER")?, end("ON_OR_BEFORE")?])
 }
 
-/// Parses a query's `groupClause` and `groups`. The error is a sentence.
-pub(crate) fn parse(query: &Value) -> Result<Node, String> {
+/// A query's `groupClause` and `groups`.
+pub(crate) fn parse(query: &Value) -> Result<Node, Wrong> {
     let groups = query["groups"].as_array().filter(|groups| !groups.is_empty());
-    let groups = groups.ok_or("groups must hold at least one group")?;
+    let groups = groups.ok_or_else(|| wrong("MISSING_GROUPS", "groups must hold at least one group"))?;
     let mut filters = 0;
     let nodes = groups.iter().map(|group| node(group, &mut filters)).collect::<Result<_, _>>()?;
     if filters > MAX_FILTERS {
-        return Err(format!("{filters} filters are more than {MAX_FILTERS}"));
+        return Err(wrong("MAX_FILTERS_EXCEEDED", format!("{filters} filters are more than {MAX_FILTERS}")));
     }
     clause(&query["groupClause"], nodes)
 }
 
 /// A group of filters, or of further groups.
-fn node(group: &Value, count: &mut usize) -> Result<Node, String> {
+fn node(group: &Value, count: &mut usize) -> Result<Node, Wrong> {
     if let Some(subgroups) = group["subgroups"].as_array() {
         let nodes = subgroups.iter().map(|group| node(group, count)).collect::<Result<_, _>>()?;
         return clause(&group["subgroupClause"], nodes);
     }
     let filters = group["filters"].as_array().filter(|filters| !filters.is_empty());
-    let filters = filters.ok_or("a group must hold filters or subgroups")?;
+    let filters = filters.ok_or_else(|| wrong("MISSING_FILTERS", "a group must hold filters or subgroups"))?;
     *count += filters.len();
     clause(&group["filterClause"], filters.iter().map(filter).collect::<Result<_, _>>()?)
 }
 
-fn clause(clause: &Value, nodes: Vec<Node>) -> Result<Node, String> {
+fn clause(clause: &Value, nodes: Vec<Node>) -> Result<Node, Wrong> {
     match clause.as_str() {
         None | Some("AND") => Ok(Node::All(nodes)),
         Some("OR") => Ok(Node::Any(nodes)),
-        Some(other) => Err(format!("unknown clause {other}")),
+        Some(other) => Err(wrong("ILLEGAL_VALUE", format!("unknown clause {other}"))),
     }
 }
 
-fn filter(filter: &Value) -> Result<Node, String> {
-    let term = filter["term"].as_str().filter(|term| !term.is_empty()).ok_or("a filter needs a term")?;
+fn filter(filter: &Value) -> Result<Node, Wrong> {
+    let term = filter["term"].as_str().filter(|term| TERMS.contains(term));
+    let term = term.ok_or_else(|| wrong("ILLEGAL_VALUE", format!("{} is no term", filter["term"])))?;
     let name = filter["operator"].as_str().unwrap_or("IS");
-    let operator = operator(name).ok_or_else(|| format!("unknown operator {name}"))?;
+    let operator = operator(name).ok_or_else(|| wrong("ILLEGAL_OPERATOR", format!("unknown operator {name}")))?;
     let values: Vec<String> = match &filter["value"] {
         Value::Null => Vec::new(),
         Value::Array(values) => values.iter().map(plain).collect(),
@@ -106,7 +121,7 @@ fn filter(filter: &Value) -> Result<Node, String> {
     };
     let valueless = matches!(operator, Operator::Exists | Operator::DoesNotExist);
     if !valueless && values.is_empty() {
-        return Err(format!("{term} {name} needs a value"));
+        return Err(wrong("MISSING_VALUE", format!("{term} {name} needs a value")));
     }
     Ok(Node::Filter(Filter { term: term.to_owned(), operator, values }))
 }

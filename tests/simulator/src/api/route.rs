@@ -6,12 +6,13 @@ use super::{cases, lists::LISTS, rules, sessions, writes};
 use crate::{fault::Endpoint, http::Request};
 
 /// The paths that aren't lists. `{}` is an id.
-const OTHERS: [(&str, &str, Endpoint); 13] = [
+const OTHERS: [(&str, &str, Endpoint); 14] = [
     ("POST", "/v1/oauth", Endpoint::SignIn),
     ("GET", "/v1/customer", Endpoint::Customer),
     ("GET", "/v1/users", Endpoint::Users),
     ("POST", "/v1/audit/search-audit-log", Endpoint::AuditSearch),
     ("POST", "/v1/audit/search-results-count", Endpoint::AuditCount),
+    ("POST", "/v1/audit/search-results-export", Endpoint::AuditExport),
     ("GET", "/v1/cases", Endpoint::CaseList),
     ("GET", cases::EVENT_DETAIL, Endpoint::CaseFileEventDetail),
     ("POST", "/v2/file-events", Endpoint::FileEvents),

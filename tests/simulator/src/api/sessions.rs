@@ -18,13 +18,27 @@ pub(super) const EVENTS: &str = "/v1/sessions/{}/events";
 /// A greater page size is refused (SDK: "between 1 and 50 inclusive").
 const MAX_PAGE: usize = 50;
 
+/// `OpenAPI`, and what the SDK adds.
+const STATES: [&str; 7] =
+    ["OPEN", "IN_PROGRESS", "CLOSED", "CLOSED_TP", "CLOSED_FP", "OPEN_NEW_DATA", "CLOSED_TP_BENIGN"];
+const INSPECTED: [&str; 6] = ["PENDING", "PII_NOT_FOUND", "PII_FOUND", "UNPROCESSED", "FOUND", "NOT_FOUND"];
+
 /// `GET /v1/sessions`: sessions that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`,
 /// latest end first. Filters by severity, rule and the like are ignored.
 pub(super) fn list(world: &WorldHandle, request: &Request, by: SessionFilter, twist: Twist) -> Result<Reply, Reply> {
     let page = page::number(request, "page_number", 0)?;
-    let size = page::number(request, "page_size", MAX_PAGE)?;
+    let size = page::number(request, "page_size", 10)?;
     if !(1..=MAX_PAGE).contains(&size) {
         return Err(page::problem(400, "page_size must be between 1 and 50", request));
+    }
+    for (name, known) in [
+        ("order_by", &["end_time", "score"][..]),
+        ("sort_direction", &["ASC", "DESC"]),
+        ("state", &STATES),
+        ("severity", &["0", "1", "2", "3", "4"]),
+        ("content_inspection_status", &INSPECTED),
+    ] {
+        page::one_of(request, name, known)?;
     }
     let mut rows = world.visible(Dataset::Sessions);
     filter(&mut rows, request, by)?;
@@ -70,7 +84,7 @@ pub(super) fn filter(rows: &mut Vec<Record>, request: &Request, by: SessionFilte
         looked_at(session)
             .is_none_or(|at| from.is_none_or(|from| at >= from) && before.is_none_or(|before| at < before))
     });
-    let with_alerts = !request.parameter("has_alerts").is_some_and(|text| text.eq_ignore_ascii_case("false"));
+    let with_alerts = page::flag(request, "has_alerts")?.unwrap_or(true);
     rows.retain(|session| {
         let alerts = session.fields()["triggeredAlerts"].as_array();
         alerts.is_some_and(|alerts| !alerts.is_empty()) == with_alerts

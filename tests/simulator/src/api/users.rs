@@ -6,35 +6,26 @@ use crate::{
     world::{Dataset, Record, WorldHandle},
 };
 
-/// A larger page size is cut to this (py42 sends 500).
+/// A larger page is cut to this, which is what there is where nobody says (`OpenAPI`: the default; py42 sends 500).
 const MAX_PAGE: usize = 500;
 
-/// Accepts `active`, `blocked`, `username` (exact), `page` (0 means 1) and `pageSize`. Ignores everything else, in
-/// particular `pageToken`.
-pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Reply {
-    let (page, size) = match (page::number(request, "page", 1), page::number(request, "pageSize", 100)) {
-        (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
-        (Err(refused), _) | (_, Err(refused)) => return refused,
-    };
-    let rows = match rows(world, request, twist) {
-        Ok(rows) => rows,
-        Err(refused) => return refused,
-    };
-    let users = page::array(twist.page(&rows, page, size));
-    Reply::json(200, format!(r#"{{"users":{users},"totalCount":{}}}"#, twist.total(rows.len())))
+/// Takes `active`, `blocked`, `username` (exact), `page` and `pageSize`, both from 1; anything else is ignored, above
+pub(super) fn list(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Reply, Reply> {
+    let (page, size) = (page::number(request, "page", 1)?, page::number(request, "pageSize", MAX_PAGE)?);
+    if page == 0 || size == 0 {
+        return Err(page::problem(400, "page and pageSize must be at least 1", request));
+    }
+    let rows = rows(world, request, twist)?;
+    let users = page::array(twist.page(&rows, page - 1, twist.size(size.min(MAX_PAGE))));
+    Ok(Reply::json(200, format!(r#"{{"users":{users},"totalCount":{}}}"#, twist.total(rows.len()))))
 }
 
 /// Returns every user that the filters match.
 pub(super) fn rows(world: &WorldHandle, request: &Request, twist: Twist) -> Result<Vec<Record>, Reply> {
     let mut rows = world.visible(Dataset::Users);
     for flag in ["active", "blocked"] {
-        match request.parameter(flag).map(|text| text.to_lowercase()).as_deref() {
-            None => {}
-            Some("true") => rows.retain(|user| user.fields()[flag] == true),
-            Some("false") => rows.retain(|user| user.fields()[flag] == false),
-            Some(_) => {
-                return Err(page::problem(400, &format!("{flag} must be true or false"), request));
-            }
+        if let Some(wanted) = page::flag(request, flag)? {
+            rows.retain(|user| user.fields()[flag] == wanted);
         }
     }
     if let Some(username) = request.parameter("username") {

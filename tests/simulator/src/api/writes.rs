@@ -20,7 +20,7 @@ type Ids<'a> = &'a [String];
 type Answered = Result<Reply, Reply>;
 type Handler = fn(&WorldHandle, &Request, Ids<'_>) -> Answered;
 
-pub(super) const ROUTES: [(&str, &str, Endpoint, Handler); 35] = [
+pub(super) const ROUTES: [(&str, &str, Endpoint, Handler); 36] = [
     ("POST", "/v1/sessions/{}/add-note", Endpoint::Write, sessions::add_note),
     ("POST", "/v1/sessions/{}/change-state", Endpoint::Write, sessions::change_one),
     ("POST", "/v1/sessions/change-state", Endpoint::Write, sessions::change),
@@ -55,6 +55,7 @@ pub(super) const ROUTES: [(&str, &str, Endpoint, Handler); 35] = [
     ("GET", "/v2/trusted-activities/{}", Endpoint::Detail, rules::trust),
     ("GET", "/v2/alert-rules/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::AlertRules, &ids[0])),
     ("GET", "/v1/legal-hold/matters/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::Matters, &ids[0])),
+    ("GET", "/v2/file-events/saved-searches/{}", Endpoint::SavedSearch, rules::saved_search),
     ("GET", "/v2/watchlists/{}", Endpoint::Detail, |world, _, ids| record(world, Dataset::Watchlists, &ids[0])),
 ];
 

@@ -2,12 +2,13 @@
 
 use simulator::Endpoint;
 
-const NAMES: [(&str, Endpoint); 42] = [
+const NAMES: [(&str, Endpoint); 45] = [
     ("sign_in", Endpoint::SignIn),
     ("customer", Endpoint::Customer),
     ("users", Endpoint::Users),
     ("audit_search", Endpoint::AuditSearch),
     ("audit_count", Endpoint::AuditCount),
+    ("audit_export", Endpoint::AuditExport),
     ("case_list", Endpoint::CaseList),
     ("case_detail", Endpoint::CaseDetail),
     ("file_events", Endpoint::FileEvents),
@@ -37,6 +38,8 @@ const NAMES: [(&str, Endpoint); 42] = [
     ("user_roles", Endpoint::UserRoles),
     ("orgs", Endpoint::Orgs),
     ("risk_indicator_categories", Endpoint::RiskIndicatorCategories),
+    ("saved_searches", Endpoint::SavedSearches),
+    ("saved_search", Endpoint::SavedSearch),
     ("matters", Endpoint::Matters),
     ("custodians", Endpoint::Custodians),
     ("policies", Endpoint::Policies),

@@ -167,6 +167,7 @@ impl Generator {
             Dataset::Roles => self.role(at),
             Dataset::Orgs => self.org(at),
             Dataset::RiskIndicatorCategories => self.risk_indicator_category(),
+            Dataset::SavedSearches => self.saved_search(at),
             Dataset::Matters => self.matter(at),
             Dataset::Policies => self.policy(at),
             Dataset::Customer => self.customer(),

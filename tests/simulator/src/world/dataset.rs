@@ -45,6 +45,7 @@ pub enum Dataset {
     Roles,
     Orgs,
     RiskIndicatorCategories,
+    SavedSearches,
     Matters,
     Policies,
     /// Exactly one record, which exists from the start.
@@ -85,7 +86,7 @@ const NONE: Path = &[];
 
 impl Dataset {
     /// All of them, parents before their children.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::FileEvents,
         Self::Audit,
         Self::Users,
@@ -102,6 +103,7 @@ impl Dataset {
         Self::Roles,
         Self::Orgs,
         Self::RiskIndicatorCategories,
+        Self::SavedSearches,
         Self::Matters,
         Self::Policies,
         Self::Customer,
@@ -159,6 +161,7 @@ impl Dataset {
             Self::Roles => kind("roles", &["roleId"], &["modificationDate"]),
             Self::Orgs => kind("orgs", &["orgGuid"], &["modificationDate"]),
             Self::RiskIndicatorCategories => kind("risk_indicator_categories", &["id"], NONE),
+            Self::SavedSearches => kind("saved_searches", &["id"], &["modifiedTimestamp"]),
             Self::Matters => kind("legal_hold_matters", &["matterId"], &["creationDate"]),
             Self::Policies => kind("legal_hold_policies", &["policyId"], &["modificationDate"]),
             Self::Customer => kind("customer", &["tenantId"], NONE),

@@ -16,13 +16,17 @@ pub(in crate::api) enum Asks {
     Flag,
     /// The exact text.
     Text,
+    /// The same, of these; 400 for anything else.
+    Named(&'static [&'static str]),
+    /// Any value of the repeated parameter.
+    Any,
     /// Text that the member contains, begins or ends with, ignoring case.
     Part,
     Start,
     End,
     /// Whether the list is empty.
     Empty,
-    /// The list contains one of the values of the repeated parameter.
+    /// One of the values of the parameter, which is repeated or has commas, in the list.
     AnyOf,
     /// A time in the last so many days, which begin at midnight (SDK, `agents/client.py`); below, a time outside of
     /// them.
@@ -70,13 +74,17 @@ fn question<'a>(asks: Asks, wanted: &'a str, any_of: &'a [String], now: DateTime
             let empty: bool = lower.parse().ok()?;
             Box::new(move |value| is_empty(value) == empty)
         }
-        Asks::Text => Box::new(move |value| *value == *wanted),
+        Asks::Named(known) if !known.contains(&wanted) => return None,
+        Asks::Text | Asks::Named(_) => Box::new(move |value| *value == *wanted),
+        Asks::Any => Box::new(move |value| any_of.iter().any(|wanted| *value == **wanted)),
         Asks::Part => Box::new(move |value| text(value).contains(&lower)),
         Asks::Start => Box::new(move |value| text(value).starts_with(&lower)),
         Asks::End => Box::new(move |value| text(value).ends_with(&lower)),
         Asks::AnyOf => Box::new(move |value| {
             let items = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-            items.into_iter().any(|item| any_of.iter().any(|wanted| wanted == item))
+            items
+                .into_iter()
+                .any(|item| any_of.iter().flat_map(|wanted| wanted.split(',')).any(|wanted| wanted == item))
         }),
         Asks::Within | Asks::NotWithin => {
             let first_day = now.date_naive().checked_sub_days(Days::new(wanted.parse().ok()?))?;

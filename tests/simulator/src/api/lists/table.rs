@@ -1,9 +1,9 @@
 //! The table of lists.
 
 use super::{
-    Pages, Sort, Tells,
+    Most, Pages, Sort, Tells,
     filter::{
-        Asks::{AnyOf, Empty, End, Flag, NotWithin, Part, Start, Text, Within},
+        Asks::{Any, AnyOf, Empty, End, Flag, Named, NotWithin, Part, Start, Text, Within},
         Filter,
     },
 };
@@ -45,11 +45,11 @@ const PLAIN: List = List {
     shows: |record| record.raw.to_string(),
 };
 
-/// The limit if neither SDK nor reference name one.
-const MAX_PAGE: usize = 500;
+/// Where nobody names a largest page.
+const MAX_PAGE: Most = Most::Cut(500);
 
 /// `page` from 1 and `pageSize`, or `page_size`.
-const PAGE_SIZE: Pages = Pages { page: "page", first: 1, size: "pageSize", default: 100, max: MAX_PAGE };
+const PAGE_SIZE: Pages = Pages { page: "page", first: 1, size: "pageSize", default: 100, most: MAX_PAGE };
 const PAGE_SIZE_SNAKE: Pages = Pages { size: "page_size", ..PAGE_SIZE };
 
 const AGENT_ORDER: Sort = Sort {
@@ -91,7 +91,7 @@ const fn listed(endpoint: Endpoint, path: &'static str, dataset: Dataset, key: &
     List { endpoint, path, dataset, key: Some(key), tells, pages, ..PLAIN }
 }
 
-pub(in crate::api) static LISTS: [List; 22] = [
+pub(in crate::api) static LISTS: [List; 23] = [
     List {
         endpoint: Endpoint::Agents,
         path: "/v1/agents",
@@ -101,7 +101,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         pages: Some(Pages { default: 500, ..PAGE_SIZE }),
         filters: &[
             ("active", Flag, "active"),
-            ("agentType", Text, "agentType"),
+            ("agentType", Named(&["CODE42AAT", "COMBINED", "CODE42"]), "agentType"),
             ("agentHealthy", Empty, "agentHealthIssueTypes"),
             ("anyOfAgentHealthIssueTypes", AnyOf, "agentHealthIssueTypes"),
             ("agentHealthModifiedInLastDays", Within, "agentHealthModificationDate"),
@@ -120,7 +120,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         key: Some("devices"),
         tells: Tells::Total,
         // code42cli lowered this from 500 because of timeouts.
-        pages: Some(Pages { max: 100, ..PAGE_SIZE }),
+        pages: Some(Pages { most: Most::Published(2_000), ..PAGE_SIZE }),
         filters: &[("active", Flag, "active"), ("blocked", Flag, "blocked")],
         sort: Some(DEVICE_ORDER),
         ..PLAIN
@@ -132,7 +132,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         owner: Some((Dataset::Users, "userId")),
         key: Some("devices"),
         tells: Tells::Total,
-        pages: Some(Pages { max: 100, ..PAGE_SIZE }),
+        pages: Some(Pages { default: 500, most: Most::Published(2_000), ..PAGE_SIZE }),
         filters: &[("active", Flag, "active"), ("blocked", Flag, "blocked")],
         sort: Some(DEVICE_ORDER),
         ..PLAIN
@@ -142,7 +142,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         path: "/v1/actors/actor/search",
         dataset: Dataset::Actors,
         key: Some("actors"),
-        pages: Some(Pages { default: 500, ..PAGE_SIZE }),
+        pages: Some(Pages { most: Most::Published(500), ..PAGE_SIZE }),
         filters: &[("nameStartsWith", Start, "name"), ("nameEndsWith", End, "name"), ("active", Flag, "active")],
         shows: |actor| actor_item(&actor.raw),
         ..PLAIN
@@ -195,7 +195,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         endpoint: Endpoint::AlertRules,
         path: "/v2/alert-rules",
         dataset: Dataset::AlertRules,
-        pages: Some(Pages { page: "PageNumber", first: 0, size: "PageSize", ..PAGE_SIZE }),
+        pages: Some(Pages { page: "PageNumber", first: 0, size: "PageSize", default: 10, ..PAGE_SIZE }),
         ..PLAIN
     },
     List {
@@ -205,7 +205,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         key: Some("trustedActivities"),
         tells: Tells::Total,
         pages: Some(PAGE_SIZE_SNAKE),
-        filters: &[("activity_type", Text, "type")],
+        filters: &[("type", Any, "type")],
         sort: Some(ACTIVITY_ORDER),
         ..PLAIN
     },
@@ -213,7 +213,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         endpoint: Endpoint::Roles,
         path: "/v1/users/roles",
         dataset: Dataset::Roles,
-        pages: Some(Pages { max: 1000, ..PAGE_SIZE }),
+        pages: Some(Pages { most: Most::Published(1_000), ..PAGE_SIZE }),
         ..PLAIN
     },
     List {
@@ -221,7 +221,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         path: "/v1/users/{}/roles",
         dataset: Dataset::UserRoles,
         key: Some("roles"),
-        pages: Some(Pages { max: 1000, ..PAGE_SIZE }),
+        pages: Some(Pages { most: Most::Published(1_000), ..PAGE_SIZE }),
         ..PLAIN
     },
     List {
@@ -241,11 +241,18 @@ pub(in crate::api) static LISTS: [List; 22] = [
         ..PLAIN
     },
     List {
+        endpoint: Endpoint::SavedSearches,
+        path: "/v2/file-events/saved-searches",
+        dataset: Dataset::SavedSearches,
+        key: Some("searches"),
+        ..PLAIN
+    },
+    List {
         endpoint: Endpoint::Matters,
         path: "/v1/legal-hold/matters",
         dataset: Dataset::Matters,
         key: Some("matters"),
-        pages: Some(PAGE_SIZE),
+        pages: Some(Pages { default: 500, ..PAGE_SIZE }),
         filters: &[("active", Flag, "active"), ("name", Part, "name")],
         ..PLAIN
     },
@@ -254,7 +261,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         path: "/v1/legal-hold/matters/{}/custodians",
         dataset: Dataset::Custodians,
         key: Some("custodians"),
-        pages: Some(PAGE_SIZE),
+        pages: Some(Pages { default: 500, ..PAGE_SIZE }),
         ..PLAIN
     },
     List {
@@ -270,7 +277,7 @@ pub(in crate::api) static LISTS: [List; 22] = [
         dataset: Dataset::CaseFileEvents,
         key: Some("events"),
         tells: Tells::Total,
-        pages: Some(Pages { page: "pgNum", size: "pgSize", ..PAGE_SIZE }),
+        pages: Some(Pages { page: "pgNum", size: "pgSize", default: 10_000, most: Most::Cut(10_000), ..PAGE_SIZE }),
         shows: cases::event_summary,
         ..PLAIN
     },

@@ -1,4 +1,4 @@
-//! Trusted activities, and which rules are enabled.
+//! What is trusted, which rules are on, and a saved search.
 
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -80,4 +80,12 @@ fn set(world: &WorldHandle, id: &str, enabled: bool) -> Answered {
 
 fn now() -> String {
     clock::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// In a list, as if there were several (`OpenAPI`; SDK, `file_events/client.py`).
+pub(super) fn saved_search(world: &WorldHandle, _: &Request, path: Ids<'_>) -> Answered {
+    match found(world, Dataset::SavedSearches, &path[0]) {
+        Ok(search) => Ok(Reply::json(200, format!(r#"{{"searches":[{}]}}"#, search.raw))),
+        Err(_) => Err(Reply::json(404, r#"{"searches":null}"#)),
+    }
 }

@@ -96,7 +96,8 @@ impl Generator {
 
     pub(crate) fn directory_group(&mut self) -> String {
         let n = self.next(Dataset::DirectoryGroups);
-        let raw = format!(r#"{{"groupId":"group-{n}","name":"Group {n} {}","size":{}}}"#, self.spice(), self.number());
+        let raw =
+            format!(r#"{{"groupId":"group-{n}","name":"Group {n} {}","newNumber":{}}}"#, self.spice(), self.number());
         self.laid_out(&raw)
     }
 

@@ -126,7 +126,7 @@ impl Generator {
                 "alertOnBlockedBrowserActivity":false,"newNumber":{number}}}"#,
             name = self.spice(),
             description = self.spice(),
-            severity = choice(&mut self.rng, &["", "HIGH", "RISK_SEVERITY"]),
+            severity = choice(&mut self.rng, &["Low", "Medium", "High"]),
             enabled = self.rng.bool(),
             source = choice(&mut self.rng, &["Alerting", "Departing Employee"]),
             pattern = self.spice(),
@@ -161,6 +161,31 @@ impl Generator {
             updated = if n.is_multiple_of(6) { "null".to_owned() } else { quoted(&micros(at)) },
             name = self.spice(),
             value = self.spice(),
+            number = self.number(),
+        );
+        self.laid_out(&raw)
+    }
+
+    /// `OpenAPI`, `SavedSearchDetail`; SDK, `file_events/models/response.py`.
+    pub(crate) fn saved_search(&mut self, at: DateTime<Utc>) -> String {
+        let n = self.next(Dataset::SavedSearches);
+        let raw = format!(
+            r#"{{"apiVersion":2,"columns":["@timestamp","file.name"],"createdByUID":"8061506858343{n:05}",
+                "createdByUsername":"{creator}","creationTimestamp":"{created}","groupClause":"{clause}",
+                "groups":[{{"filterClause":"OR","filters":[{{"operator":"IS","term":"risk.severity","value":"HIGH"}},
+                {{"operator":"IS_ANY","term":"file.name","value":["a.txt","{value}"]}}]}}],
+                "id":"cde979fa-d551-4be9-b242-{n:012x}","modifiedByUID":"421380797518239242",
+                "modifiedByUsername":"{modifier}","modifiedTimestamp":"{modified}","name":"Search {n} {name}",
+                "notes":{notes},"srtDir":{direction},"srtKey":"event.id","newNumber":{number}}}"#,
+            creator = self.email(),
+            created = micros(at - TimeDelta::days(9)),
+            clause = choice(&mut self.rng, &["AND", "OR"]),
+            value = self.spice(),
+            modifier = self.email(),
+            modified = micros(at),
+            name = self.spice(),
+            notes = if self.rng.bool() { "null".to_owned() } else { format!("\"{}\"", self.spice()) },
+            direction = choice(&mut self.rng, &["null", "\"asc\"", "\"desc\""]),
             number = self.number(),
         );
         self.laid_out(&raw)
