@@ -91,7 +91,7 @@ def has(term: str, *wanted: object) -> Callable[[Event], bool]:
         (lambda q: q.equals("file.category", ["Image", "Archive"]), has("file.category", "Image", "Archive")),
         (lambda q: q.equals("event.shareType", "Other"), has("event.shareType", "Other")),
         (lambda q: q.equals("risk.score", "7"), has("risk.score", 7)),
-        (lambda q: q.equals("user.groups.id", "12"), has("user.groups.id", "12")),
+        (lambda q: q.equals("risk.indicators.id", "First"), has("risk.indicators.id", "First")),
         (lambda q: q.not_equals("risk.severity", "HIGH"), lambda e: not has("risk.severity", "HIGH")(e)),
         (
             lambda q: q.not_equals("risk.severity", ["HIGH", "LOW"]),
@@ -100,7 +100,7 @@ def has(term: str, *wanted: object) -> Callable[[Event], bool]:
         (lambda q: q.exists("user.deviceUid"), lambda e: e["user"]["deviceUid"] is not None),
         (lambda q: q.does_not_exist("user.deviceUid"), lambda e: e["user"]["deviceUid"] is None),
         (lambda q: q.does_not_exist("event.shareType"), lambda e: not e["event"]["shareType"]),
-        (lambda q: q.does_not_exist("no.such.field"), lambda e: True),
+        (lambda q: q.does_not_exist("report.name"), lambda e: True),
         (lambda q: q.greater_than("risk.score", 12), lambda e: e["risk"]["score"] > 12),
         (lambda q: q.less_than("risk.score", 3), lambda e: e["risk"]["score"] < 3),
         (lambda q: q.greater_than("file.sizeInBytes", 3641), lambda e: e["file"]["sizeInBytes"] > 3641),
