@@ -65,7 +65,7 @@ pub struct Run<'a> {
 
 /// The result of a stream that had no error. `Status` of the answer describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StreamOutcome {
     Complete,
     Partial,
     NotPermitted,
@@ -83,10 +83,10 @@ struct Collector<'a> {
     damaged: Mutex<Option<Error>>,
 }
 
-pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Outcome, Error> {
+pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
     let refused_at = run.ledger.update(|checkpoint| *checkpoint.not_permitted_at(stream));
     if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
-        return Ok(Outcome::NotPermitted);
+        return Ok(StreamOutcome::NotPermitted);
     }
     let (has_worked, stalled) = run.ledger.read(|checkpoint| {
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
@@ -99,26 +99,27 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Out
     };
     let collected = match kind {
         Kind::Events(facts) => collector.events(facts).await,
-        Kind::Versions(facts) => Box::pin(collector.versions(facts)).await.map(|()| Outcome::Complete),
-        Kind::Rescanned(facts) => Box::pin(collector.rescanned(facts)).await.map(|()| Outcome::Complete),
+        Kind::Versions(facts) => Box::pin(collector.versions(facts)).await.map(|()| StreamOutcome::Complete),
+        Kind::Rescanned(facts) => Box::pin(collector.rescanned(facts)).await.map(|()| StreamOutcome::Complete),
         Kind::Inventory(facts) => Box::pin(collector.inventory(facts)).await,
         Kind::Findings(facts) => collector.findings(facts).await,
     };
-    let is_partial = matches!(&collected, Ok(Outcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
+    let is_partial =
+        matches!(&collected, Ok(StreamOutcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
     if let Some(waited) = tally.calls.unanswered().filter(|_| is_partial) {
         let (what, waited_s) = (stream.to_string(), waited.as_secs());
         return Err(ApiError::NoAnswer { what, waited_s }.into());
     }
     let collected = match collected {
         Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
-        Err(error) if error.is_out_of_time() => Ok(Outcome::Partial),
+        Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
         Ok(outcome) => {
             let has_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
             run.ledger.update(|checkpoint| {
-                if outcome == Outcome::Complete {
+                if outcome == StreamOutcome::Complete {
                     *checkpoint.not_permitted_at(stream) = None;
                 }
-                if outcome == Outcome::Complete || has_answered {
+                if outcome == StreamOutcome::Complete || has_answered {
                     checkpoint.refused.remove(&stream);
                 }
             });
@@ -157,7 +158,7 @@ impl Collector<'_> {
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and
     /// us refuses for a while. `is_believed` means that the stream was refused before.
-    fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<Outcome, Error> {
+    fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<StreamOutcome, Error> {
         let stream = self.stream;
         let has_worked = (self.has_worked || self.tally.records.load(Ordering::Relaxed) > 0) && !is_believed;
         let is_believed = self.run.ledger.update(|checkpoint| {
@@ -173,7 +174,7 @@ impl Collector<'_> {
             return Err(Error::Api(ApiError::Forbidden { what, said }).not_believed());
         }
         warn!(stream = %stream, permission = stream.permission(), said, "{stream} is not permitted: the API client needs {}", stream.permission());
-        Ok(Outcome::NotPermitted)
+        Ok(StreamOutcome::NotPermitted)
     }
 
     async fn commit(&self) -> Result<(), Error> {

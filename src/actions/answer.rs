@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::collect::Outcome;
+use crate::collect::StreamOutcome;
 use crate::collect::error::Error;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Intervals;
@@ -112,13 +112,13 @@ impl fmt::Display for Status {
     }
 }
 
-impl From<Outcome> for Status {
-    fn from(outcome: Outcome) -> Self {
+impl From<StreamOutcome> for Status {
+    fn from(outcome: StreamOutcome) -> Self {
         match outcome {
-            Outcome::Complete => Self::Complete,
-            Outcome::Partial => Self::Partial,
-            Outcome::NotPermitted => Self::NotPermitted,
-            Outcome::NotDue => Self::NotDue,
+            StreamOutcome::Complete => Self::Complete,
+            StreamOutcome::Partial => Self::Partial,
+            StreamOutcome::NotPermitted => Self::NotPermitted,
+            StreamOutcome::NotDue => Self::NotDue,
         }
     }
 }
@@ -163,11 +163,8 @@ impl Answer {
     pub fn of_streams(run_id: &str, streams: BTreeMap<Stream, StreamAnswer>) -> Self {
         let mut answer = Self { streams, ..Self::new(run_id, Status::Complete) };
         let any = |status| answer.streams.values().any(|stream| stream.status == status);
-        answer.status = match () {
-            () if any(Status::Failed) => Status::Failed,
-            () if any(Status::Partial) => Status::Partial,
-            () => Status::Complete,
-        };
+        answer.status =
+            [Status::Failed, Status::Partial].into_iter().find(|status| any(*status)).unwrap_or(answer.status);
         let failed = answer.streams.values().filter(|stream| stream.status == Status::Failed);
         answer.error = failed.filter_map(|stream| stream.error.clone()).min_by_key(|told| told.error_type);
         let refused: Vec<&str> = answer.not_permitted().map(Stream::permission).collect();

@@ -36,6 +36,13 @@ pub struct Placed {
     pub is_new: bool,
 }
 
+/// The outcome of creating an object.
+enum Creation {
+    Done(Placed),
+    /// Another object stands under the key.
+    Occupied(Stored),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Ndjson,
@@ -101,8 +108,8 @@ impl Records<'_> {
             self.bucket.get(&key, until).await?
         } else {
             match self.create(stream, &key, at, &packed, form, until).await? {
-                Ok(placed) => return Ok(Some(placed)),
-                Err(stored) => Some(stored),
+                Creation::Done(placed) => return Ok(Some(placed)),
+                Creation::Occupied(stored) => Some(stored),
             }
         };
         let Some(stored) = stored else { return Ok(None) };
@@ -178,11 +185,11 @@ impl Records<'_> {
                 break;
             }
             let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
-                Ok(created) => {
+                Creation::Done(created) => {
                     placed.push(created);
                     break;
                 }
-                Err(stored) => stored,
+                Creation::Occupied(stored) => stored,
             };
             let (object, lines) = self.read(stream, key, stored, at).await?;
             packed = off_thread(move || lacking(stream, &packed, &lines))
@@ -195,7 +202,7 @@ impl Records<'_> {
         Ok(placed)
     }
 
-    /// Creates an object, or returns the one under its key. Our own write whose answer was lost counts as created.
+    /// Creates an object. Our own write whose answer was lost counts as created.
     async fn create(
         &self,
         stream: Stream,
@@ -204,7 +211,7 @@ impl Records<'_> {
         packed: &Packed,
         form: Form,
         until: Millis,
-    ) -> Result<Result<Placed, Stored>, StoreError> {
+    ) -> Result<Creation, StoreError> {
         let (first, last) = packed.times.unwrap_or((at, at));
         let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
         let ours = StoredObject { key: key.to_owned(), bytes, records, sha256, first, last };
@@ -215,13 +222,14 @@ impl Records<'_> {
             self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
         };
         if is_new {
-            return Ok(Ok(Placed { object: ours, is_new }));
+            return Ok(Creation::Done(Placed { object: ours, is_new }));
         }
         let Some(stored) = self.bucket.get(key, until).await? else {
             return Err(self.bucket.failed("PutObject", key, "it is refused as existing, but there is nothing".into()));
         };
         let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
-        Ok(if is_ours { Ok(Placed { object: ours, is_new: true }) } else { Err(stored) })
+        let written = Placed { object: ours, is_new: true };
+        Ok(if is_ours { Creation::Done(written) } else { Creation::Occupied(stored) })
     }
 
     fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed, form: Form) -> Object<'k> {

@@ -90,10 +90,10 @@ pub enum Written {
 /// An operation in a simulation, on the named bucket.
 pub struct Operation {
     pub bucket: String,
-    pub what: What,
+    pub what: S3Call,
 }
 
-pub enum What {
+pub enum S3Call {
     Get {
         key: String,
     },
@@ -201,7 +201,7 @@ impl OneBucket<'_> {
         let client = match self.store {
             Store::Aws(client) => client,
             Store::Simulated(answer) => {
-                return match self.simulate(answer, What::Get { key: key.to_owned() }).await {
+                return match self.simulate(answer, S3Call::Get { key: key.to_owned() }).await {
                     Ok(Done::Got(stored)) => Ok(Some(stored)),
                     Err(refused) if refused.is_no_such_key() => Ok(None),
                     other => Err(other.err().unwrap_or_default().failure()),
@@ -226,7 +226,7 @@ impl OneBucket<'_> {
         let client = match self.store {
             Store::Aws(client) => client,
             Store::Simulated(answer) => {
-                let what = What::Put {
+                let what = S3Call::Put {
                     key: object.key.to_owned(),
                     bytes: object.bytes.clone(),
                     content_type: object.content_type,
@@ -267,7 +267,7 @@ impl OneBucket<'_> {
         let client = match self.store {
             Store::Aws(client) => client,
             Store::Simulated(answer) => {
-                return match self.simulate(answer, What::Head { key: key.to_owned() }).await {
+                return match self.simulate(answer, S3Call::Head { key: key.to_owned() }).await {
                     Ok(_) => Ok(true),
                     Err(refused) if refused.status == Some(404) => Ok(false),
                     Err(refused) => Err(refused.failure()),
@@ -291,7 +291,7 @@ impl OneBucket<'_> {
                 Ok(folders.into_iter().filter_map(|folder| folder.prefix).collect())
             }
             Store::Simulated(answer) => {
-                Ok(self.simulated_list(answer, What::Folders { prefix: prefix.to_owned() }).await?.keys)
+                Ok(self.simulated_list(answer, S3Call::Folders { prefix: prefix.to_owned() }).await?.keys)
             }
         }
     }
@@ -312,7 +312,7 @@ impl OneBucket<'_> {
                 Ok(ListedPage { keys, next: page.next_continuation_token })
             }
             Store::Simulated(answer) => {
-                self.simulated_list(answer, What::List { prefix: prefix.to_owned(), after }).await
+                self.simulated_list(answer, S3Call::List { prefix: prefix.to_owned(), after }).await
             }
         }
     }
@@ -322,11 +322,11 @@ impl OneBucket<'_> {
         answered.map_err(|error| (kind_of(&error), describe(&error)))
     }
 
-    async fn simulate(&self, answer: &Simulated, what: What) -> Result<Done, Refused> {
+    async fn simulate(&self, answer: &Simulated, what: S3Call) -> Result<Done, Refused> {
         answer(Operation { bucket: self.name.to_owned(), what }).await
     }
 
-    async fn simulated_list(&self, answer: &Simulated, what: What) -> Result<ListedPage, Failure> {
+    async fn simulated_list(&self, answer: &Simulated, what: S3Call) -> Result<ListedPage, Failure> {
         match self.simulate(answer, what).await {
             Ok(Done::Listed(keys)) => Ok(ListedPage { keys, next: None }),
             other => Err(other.err().unwrap_or_default().failure()),

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use super::Collector;
 use crate::collect::error::Error;
 use crate::core::error_kind::ErrorInfo;
-use crate::core::round::{Round, Step};
+use crate::core::round::{Round, RoundStep};
 use crate::core::stream::Stream;
 use crate::core::stuck::What;
 use crate::core::tally::PATIENCE;
@@ -34,9 +34,9 @@ impl Collector<'_> {
         let mut failures = Failures::default();
         while left > 0 {
             match round.next(FETCHES_AT_ONCE.min(left)) {
-                Step::Done => break,
-                Step::ApiFails => return Err(failures.of_api(self.stream)),
-                Step::Probe(id) => {
+                RoundStep::Done => break,
+                RoundStep::ApiFails => return Err(failures.of_api(self.stream)),
+                RoundStep::Probe(id) => {
                     let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
                     let answer = ask(&id, &caller).await;
                     round.probed(answer.is_ok());
@@ -49,7 +49,7 @@ impl Collector<'_> {
                         }
                     }
                 }
-                Step::Ask(ids) => {
+                RoundStep::Ask(ids) => {
                     left -= ids.len();
                     // A 403 may be about this one thing only, so it isn't retried.
                     let caller = Caller { retries_forbidden: false, ..self.caller() };

@@ -17,14 +17,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Collector, Outcome as StreamOutcome};
+use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why};
+use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why, WindowPlan};
 use crate::core::stuck::StuckList;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
@@ -196,7 +196,7 @@ impl Collector<'_> {
     /// Reads a window that another run left open.
     async fn resume(&self, facts: &'static Events, window: Window, may_be_cut: bool) -> Result<Ended, Error> {
         let span = window.span;
-        let plan = Schedule::plan_of(span, self.sizes(facts));
+        let plan = WindowPlan::of_left(span, self.sizes(facts));
         if window.opened_by.is_of_nobody() {
             let window = self.take_over(window).await?;
             return self.finish(facts, &window, &plan).await;

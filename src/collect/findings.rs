@@ -2,7 +2,7 @@
 //! They aren't derived again, because some findings contain how many days they have lasted.
 
 use super::inventory::EARLY;
-use super::{Collector, Outcome};
+use super::{Collector, StreamOutcome};
 use crate::bucket::records::Form;
 use crate::collect::error::Error;
 use crate::collect::health;
@@ -13,7 +13,7 @@ use crate::core::time::Millis;
 use crate::incydr::facts::Findings;
 
 impl Collector<'_> {
-    pub(super) async fn findings(&self, facts: &'static Findings) -> Result<Outcome, Error> {
+    pub(super) async fn findings(&self, facts: &'static Findings) -> Result<StreamOutcome, Error> {
         let state = self.inventory_state(|state| state.clone());
         let is_due = state.covered_to.is_none_or(|at| Millis::now() >= at + facts.every - EARLY);
         let left_open = state.stored.open;
@@ -28,7 +28,7 @@ impl Collector<'_> {
             self.inventory_state(|state| state.stored.close(by, WriteOutcome::Nothing, 0, now));
         }
         if !is_due && (left_open.is_none() || only_waits) {
-            return Ok(Outcome::NotDue);
+            return Ok(StreamOutcome::NotDue);
         }
         let at = self.inventory_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
         self.commit().await?;
@@ -39,7 +39,7 @@ impl Collector<'_> {
             health::pack(self.run.settings, self.run.api, &self.caller(), at).await?
         };
         self.store_findings(at, opened_at, packed).await?;
-        Ok(Outcome::Complete)
+        Ok(StreamOutcome::Complete)
     }
 
     /// Whether a run that died has stored the reading that it left open.

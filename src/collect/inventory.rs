@@ -15,7 +15,7 @@ use self::key::{Member, with_member};
 use self::list::ListReading;
 use self::pass::PassReading;
 use super::compared::Counted;
-use super::{Collector, Outcome};
+use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{InventoryState, Pass};
 use crate::core::known::Known;
@@ -42,11 +42,11 @@ struct HeldLists {
 }
 
 impl Collector<'_> {
-    pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<Outcome, Error> {
+    pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<StreamOutcome, Error> {
         let state = self.inventory_state(|state| state.clone());
         let (due, is_due) = (self.due(), facts.in_every_run || self.is_due(&state));
         if !is_due && due.is_empty() {
-            return Ok(Outcome::NotDue);
+            return Ok(StreamOutcome::NotDue);
         }
         let mut pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
@@ -62,7 +62,7 @@ impl Collector<'_> {
         if !is_due {
             let read = self.read_stuck(facts, &due, &mut reading).await;
             Box::pin(self.close_unfinished(reading, None)).await?;
-            return read.map(|()| Outcome::Complete);
+            return read.map(|()| StreamOutcome::Complete);
         }
         match self.read_parts(facts, &due, &mut reading).await {
             Ok(()) => Box::pin(self.close_whole(facts, reading)).await,
@@ -201,7 +201,7 @@ impl Collector<'_> {
 
     /// Closes a pass that was read to its end. If it is complete, records that it lacks count as missed, and records
     /// missed twice as deleted.
-    async fn close_whole(&self, facts: &'static Inventory, mut reading: PassReading) -> Result<Outcome, Error> {
+    async fn close_whole(&self, facts: &'static Inventory, mut reading: PassReading) -> Result<StreamOutcome, Error> {
         let (known, mut seen) = reading.take_compared();
         let mut stuck = self.stuck(|stuck| stuck.clone());
         reading.judged.apply_to(&mut stuck, Millis::now());
@@ -232,12 +232,12 @@ impl Collector<'_> {
         let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| held.is_empty()));
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
-        refused.map_or(Ok(Outcome::Complete), Err)
+        refused.map_or(Ok(StreamOutcome::Complete), Err)
     }
 
     /// Closes a pass that was not read to its end. New and changed records are stored. The next run continues or begins
     /// again.
-    async fn suspend(&self, mut reading: PassReading, error: Error) -> Result<Outcome, Error> {
+    async fn suspend(&self, mut reading: PassReading, error: Error) -> Result<StreamOutcome, Error> {
         let pass = &mut reading.pass;
         let mut told = None;
         if error.is_out_of_time() {

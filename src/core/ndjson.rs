@@ -4,16 +4,18 @@
 mod canonical;
 mod cut;
 mod find;
+mod lenient;
 mod pack;
 mod scan;
 
 pub use canonical::{FieldPath, canonical};
-pub use cut::{Cut, Cutter, PageError, Place, Row, lenient, row};
+pub use cut::{Cut, Cutter, PageError, Place, Row, row};
 pub use find::{member, single};
+pub use lenient::lenient;
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};
 
 /// The string or number at `path` of a record that is JSON.
 pub fn field(record: &str, path: &[&str]) -> Option<String> {
     let scanned = scan::scan(record.as_bytes(), 0, path, &mut Vec::new()).ok()?;
-    cut::text(record.as_bytes().get(scanned.field?)?).map(std::borrow::Cow::into_owned)
+    lenient::text(record.as_bytes().get(scanned.field?)?).map(std::borrow::Cow::into_owned)
 }

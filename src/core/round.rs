@@ -43,7 +43,7 @@ pub struct Judged {
 
 /// The next step.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RoundStep {
     /// Request these side by side.
     Ask(Vec<String>),
     /// Request this one once, only to learn whether it answers.
@@ -99,7 +99,7 @@ impl Round {
     }
 
     /// Returns the next step. At most `most` ids are requested side by side.
-    pub fn next(&mut self, most: usize) -> Step {
+    pub fn next(&mut self, most: usize) -> RoundStep {
         if self.doubtful.len() >= FAILURES_IN_A_ROW {
             let probes = match self.probes.take() {
                 Some(probes) => probes,
@@ -113,7 +113,7 @@ impl Round {
         self.is_at_due = self.new.is_empty();
         let queue = if self.is_at_due { &mut self.due } else { &mut self.new };
         let ids: Vec<String> = queue.drain(..most.min(queue.len())).collect();
-        if ids.is_empty() { Step::Done } else { Step::Ask(ids) }
+        if ids.is_empty() { RoundStep::Done } else { RoundStep::Ask(ids) }
     }
 
     /// Notes an answer. It proves that the API works, so the failures before it are stuck.
@@ -184,12 +184,12 @@ impl Round {
         rest.chain(&self.witnesses).cloned().collect()
     }
 
-    fn probe_one_of(&mut self, mut probes: Vec<String>) -> Step {
+    fn probe_one_of(&mut self, mut probes: Vec<String>) -> RoundStep {
         match probes.pop() {
-            None => Step::ApiFails,
+            None => RoundStep::ApiFails,
             Some(id) => {
                 self.probes = Some(probes);
-                Step::Probe(id)
+                RoundStep::Probe(id)
             }
         }
     }
@@ -247,13 +247,13 @@ mod tests {
         let (mut asked, mut probed) = (Vec::new(), Vec::new());
         loop {
             match round.next(4) {
-                Step::Done => return (asked, probed, true),
-                Step::ApiFails => return (asked, probed, false),
-                Step::Probe(id) => {
+                RoundStep::Done => return (asked, probed, true),
+                RoundStep::ApiFails => return (asked, probed, false),
+                RoundStep::Probe(id) => {
                     round.probed(!fails(&id));
                     probed.push(id);
                 }
-                Step::Ask(some) => {
+                RoundStep::Ask(some) => {
                     for id in some {
                         if fails(&id) {
                             round.failed(&id, error());
@@ -271,7 +271,7 @@ mod tests {
     fn what_was_given_back_before_one_that_failed_is_the_first_that_is_left() {
         let mut round = Round::new(Some("members"), &StuckList::default());
         round.add(["a", "b", "c", "d"].map(str::to_owned));
-        assert_eq!(round.next(3), Step::Ask(["a", "b", "c"].map(str::to_owned).into()));
+        assert_eq!(round.next(3), RoundStep::Ask(["a", "b", "c"].map(str::to_owned).into()));
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
         round.failed("b", error);
         // There was no time for the others.

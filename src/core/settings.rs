@@ -1,25 +1,24 @@
-//! The settings, read once from the environment. Nothing is guessed: a bad one is an error that names the variable,
-//! what it held and what it takes. An empty variable counts as absent.
+//! The settings, read once from the environment. A bad one is an error that names the variable, its value, and the values
+//! that it takes. An empty variable counts as absent.
 
 mod checks;
+mod derived;
 mod encryption;
 mod error;
 mod fields;
 mod file_event_query;
 mod proxies;
+mod vars;
 mod volatile;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use chrono::TimeDelta;
-use sha2::{Digest, Sha256};
 
 use self::checks::{
-    BASE_URL_TAKES, STATE, Settle, agent_version, aws_endpoint, bad, base_url, beside, bucket_name, bucket_owner,
-    check, check_checkpoint_key, dialect, reconcile, settle, streams,
+    BASE_URL_TAKES, Settle, agent_version, aws_endpoint, bad, base_url, bucket_name, bucket_owner, check,
+    check_checkpoint_key, dialect, reconcile, settle, streams,
 };
 pub use self::encryption::Encryption;
 use self::encryption::encryption;
@@ -28,15 +27,16 @@ pub use self::fields::ObjectFields;
 use self::fields::fields;
 pub use self::file_event_query::FileEventQuery;
 pub use self::proxies::Proxies;
+use self::vars::Vars;
 use self::volatile::volatile_fields;
-use crate::core::checkpoint::Reserved;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
-use crate::core::ndjson::{FieldPath, Packing, hex};
+use crate::core::ndjson::{FieldPath, Packing};
 use crate::core::stream::Stream;
 use crate::core::version::Version;
 
-/// With fewer a minute an audit window is hardly ever read: it needs a count, a page, and one more where that is full.
+/// With fewer requests a minute hardly any audit window is read: it needs a count, a page, and another page where that one
+/// is full.
 pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;
 
 #[derive(Clone, Debug)]
@@ -55,33 +55,32 @@ pub struct Settings {
     pub page_sizes: PageSizes,
     pub file_event_query: FileEventQuery,
     pub settle: Settle,
-    /// How long after it was covered a window is counted again: the shortest first.
+    /// How long after it was covered a window is counted again, the shortest time first.
     pub reconcile: Vec<TimeDelta>,
-    /// How far back what changes is read again.
+    /// How far back records that change are read again.
     pub rescan: TimeDelta,
     pub inventory_interval: TimeDelta,
     /// How long the tenant keeps file events.
     pub file_events_retention: TimeDelta,
-    /// What only says that a record was seen again.
+    /// Fields that only tell that a record was seen again.
     volatile: BTreeMap<Stream, Vec<FieldPath>>,
     pub packing: Packing,
-    /// Of each write.
+    /// The encryption of records.
     pub encryption: Encryption,
     pub state_encryption: Encryption,
-    /// Further metadata of each object.
+    /// Additional metadata of each object.
     pub metadata: BTreeMap<String, String>,
-    /// An agent that has not connected for so long is stale.
+    /// An agent is stale when it has not connected for this long.
     pub stale_agent: TimeDelta,
     pub minimum_agent_version: Option<Version>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
     pub proxies: Proxies,
-    /// These are the settings of the schedule's runs: not those of a replay, or of a shard.
+    /// False for a replay, and for a shard of a backfill.
     pub is_live: bool,
-    /// Whose data a shard is to collect, as far as the live checkpoint knows.
+    /// The tenant whose data a shard collects, as far as the live checkpoint knows it.
     pub tenant: Option<String>,
-    /// Tells these settings from others: the SHA-256, in hex, of the variables that are set and what they hold, but for
-    /// the proxy's, which may hold a password.
+    /// SHA-256, in hex, of the variables that are set and their values. The proxy's are left out: they may hold a password.
     pub hash: String,
 }
 
@@ -93,14 +92,14 @@ pub struct PageSizes {
 }
 
 impl Settings {
-    /// Whose data is collected: the tenant as far as the API's token tells it.
+    /// Whose data is collected. `tenant` is what the API's token tells.
     pub fn identity(&self, tenant: Option<String>) -> Identity {
         Identity { tenant, base_url: self.base_url.clone(), bucket: self.bucket.clone(), prefix: self.prefix.clone() }
     }
 
-    /// `var` looks a variable up, so that no test has to change the environment.
+    /// `var` looks a variable up, so that no test changes the environment.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let vars = Vars { var, set: RefCell::default() };
+        let vars = Vars::new(var);
 
         let proxies = Proxies::from_vars(|name| vars.look_up(name))?;
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SECRETS_MANAGER"] {
@@ -148,7 +147,7 @@ impl Settings {
                 Some(text) => FileEventQuery::parse(&text).map_err(|why| bad("FE_QUERY_JSON", &text, why))?,
             },
             settle: settle(vars.get("SETTLE_SECONDS"))?,
-            // Set to nothing it means never; nothing set means the default.
+            // Set to nothing it means never; not set, the default.
             reconcile: match vars.raw("RECONCILE_MINUTES") {
                 Some(held) if held.is_empty() => Vec::new(),
                 held => reconcile(held.as_deref().unwrap_or("60,1440"))?,
@@ -156,7 +155,7 @@ impl Settings {
             rescan: TimeDelta::hours(vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)?),
             inventory_interval: TimeDelta::minutes(vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)?),
             file_events_retention: TimeDelta::days(vars.number("FILE_EVENTS_RETENTION_DAYS", 90, 1, 3_650)?),
-            // Set to nothing it means none; nothing set means the default.
+            // Set to nothing it means no fields; not set, the default.
             volatile: volatile_fields(
                 vars.raw("VOLATILE_FIELDS").as_deref().unwrap_or("agents.lastConnected,devices.lastConnected"),
             )?,
@@ -176,7 +175,7 @@ impl Settings {
         .map(|settings| Self { hash: vars.hash(), ..settings })
     }
 
-    /// Records per request, cut to what the endpoint allows.
+    /// Records per request, at most as many as the endpoint allows.
     pub fn page_size(&self, stream: Stream, allowed: u64) -> u64 {
         let size = match stream {
             Stream::FileEvents => self.page_sizes.file_events,
@@ -186,12 +185,12 @@ impl Settings {
         size.min(allowed)
     }
 
-    /// Fields of a stream's records whose change alone is no change.
+    /// The fields of a stream's records whose change alone is no change.
     pub fn volatile(&self, stream: Stream) -> &[FieldPath] {
         self.volatile.get(&stream).map_or(&[], Vec::as_slice)
     }
 
-    /// How far behind now a window must end.
+    /// How long before now a window ends at the latest.
     pub fn settle(&self, stream: Stream) -> TimeDelta {
         match stream {
             Stream::FileEvents => self.settle.file_events,
@@ -199,323 +198,7 @@ impl Settings {
             _ => TimeDelta::zero(),
         }
     }
-
-    /// The same for a replay into another prefix: with a checkpoint of its own, which lies beside the live one. An
-    /// error says what the prefix must be.
-    pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
-        self.check_apart(prefix)?;
-        let name = hex(&Sha256::digest(prefix)[..8]);
-        let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
-        let prefix = prefix.to_owned();
-        Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_live: false, ..self.clone() })
-    }
-
-    /// The same for a shard of a backfill: records go where they always do, and what it covers stands on a checkpoint of
-    /// its own, until that is merged into the live one.
-    #[must_use]
-    pub fn for_shard(&self, stream: Stream, reserved: &Reserved, live: Identity) -> Self {
-        Self {
-            checkpoint_key: self.shard_checkpoint_key(&reserved.shard),
-            streams: vec![stream],
-            requests_per_minute: self.requests_per_minute.min(reserved.requests_per_minute),
-            is_live: false,
-            tenant: live.tenant,
-            ..self.clone()
-        }
-    }
-
-    pub fn shard_checkpoint_key(&self, shard: &str) -> String {
-        format!("{}backfill/{shard}/checkpoint.json", self.state_prefix())
-    }
-
-    /// Whether what somebody wants to have under a prefix of its own stays apart from all that is live.
-    pub fn check_apart(&self, prefix: &str) -> Result<(), String> {
-        if !prefix.ends_with('/') || prefix.starts_with('/') {
-            return Err("it must end in \"/\" and not begin with one".into());
-        }
-        let overlaps = |taken: &str| prefix.starts_with(taken) || taken.starts_with(prefix);
-        if overlaps(&self.prefix) {
-            return Err(format!("it must lie apart from S3_PREFIX ({:?})", self.prefix));
-        }
-        let state = match self.state_prefix() {
-            "" => STATE.map(|part| format!("{part}/")).to_vec(),
-            beside => vec![beside.to_owned()],
-        };
-        if let Some(taken) = state.iter().find(|taken| self.bucket == self.state_bucket && overlaps(taken)) {
-            return Err(format!("it must lie apart from the state beside CHECKPOINT_KEY ({taken:?})"));
-        }
-        Ok(())
-    }
-
-    /// Where state other than the checkpoint lies: beside it.
-    pub fn state_prefix(&self) -> &str {
-        beside(&self.checkpoint_key)
-    }
-}
-
-struct Vars<F> {
-    var: F,
-    /// What was looked up and is set.
-    set: RefCell<BTreeMap<String, String>>,
-}
-
-impl<F: Fn(&str) -> Option<String>> Vars<F> {
-    fn get(&self, name: &str) -> Option<String> {
-        self.raw(name).filter(|held| !held.is_empty())
-    }
-
-    /// Also what is set to nothing.
-    fn raw(&self, name: &str) -> Option<String> {
-        let held = (self.var)(name)?.trim().to_owned();
-        self.set.borrow_mut().insert(name.to_owned(), held.clone());
-        Some(held)
-    }
-
-    /// The same, without noting it.
-    fn look_up(&self, name: &str) -> Option<String> {
-        (self.var)(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty())
-    }
-
-    /// An empty variable counts as absent, but for those that may be set to nothing.
-    fn hash(&self) -> String {
-        let mut set = self.set.borrow().clone();
-        set.retain(|name, held| !held.is_empty() || ["RECONCILE_MINUTES", "VOLATILE_FIELDS"].contains(&name.as_str()));
-        hex(&Sha256::digest(serde_json::to_vec(&set).unwrap_or_default()))
-    }
-
-    fn or(&self, name: &str, default: &str) -> String {
-        self.get(name).unwrap_or_else(|| default.to_owned())
-    }
-
-    fn required(&self, name: &'static str, takes: &'static str) -> Result<String, SettingsError> {
-        self.get(name).ok_or(SettingsError::Missing { name, takes })
-    }
-
-    fn number<N>(&self, name: &'static str, default: N, least: N, most: N) -> Result<N, SettingsError>
-    where
-        N: FromStr + PartialOrd + std::fmt::Display + Copy,
-    {
-        let Some(held) = self.get(name) else { return Ok(default) };
-        match held.parse() {
-            Ok(number) if least <= number && number <= most => Ok(number),
-            _ => Err(bad(name, &held, format!("it takes a whole number from {least} to {most}"))),
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    fn read(changes: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        let mut vars = HashMap::from([
-            ("INCYDR_BASE_URL", "https://api.us.code42.com"),
-            ("INCYDR_SECRET_ID", "incydr/api"),
-            ("S3_BUCKET", "records"),
-        ]);
-        vars.extend(changes.iter().copied());
-        Settings::from_vars(|name| vars.get(name).map(|&held| held.to_owned()))
-    }
-
-    #[test]
-    fn three_settings_are_enough() {
-        let settings = read(&[]).expect("good settings");
-        assert_eq!(settings.streams, Stream::ALL[..6], "all that every tenant has");
-        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
-        assert_eq!(settle, [120, 330]);
-        assert_eq!((settings.prefix.as_str(), settings.state_prefix()), ("code42/", "incydr-collector/"));
-        assert_eq!(settings.state_bucket, "records");
-    }
-
-    #[test]
-    fn a_missing_one_is_named_with_what_it_takes() {
-        for name in ["INCYDR_BASE_URL", "INCYDR_SECRET_ID", "S3_BUCKET"] {
-            let error = read(&[(name, " ")]).expect_err(name).to_string();
-            assert!(error.starts_with(&format!("{name} is not set; it takes ")), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_bad_one_is_named_with_what_it_held() {
-        for (name, held) in [
-            ("INCYDR_BASE_URL", "http://api.us.code42.com"),
-            ("INCYDR_BASE_URL", "api.us.code42.com"),
-            ("INCYDR_BASE_URL", "https://api.us.code42.com/v1"),
-            ("INCYDR_BASE_URL", "https://console.us.code42.com"),
-            ("S3_BUCKET", "s3://records"),
-            ("STATE_BUCKET", "State"),
-            ("S3_BUCKET_OWNER", "1234"),
-            ("S3_PREFIX", "code42"),
-            ("S3_PREFIX", "/code42/"),
-            ("CHECKPOINT_KEY", "code42/checkpoint.json"),
-            ("CHECKPOINT_KEY", "state/"),
-            ("STREAMS", "audit,alert"),
-            ("LOOKBACK_MINUTES", "1h"),
-            ("LOOKBACK_MINUTES", "-5"),
-            ("PAGE_SIZE", "0"),
-            ("FE_PAGE_SIZE", "10001"),
-            ("AUDIT_PAGE_SIZE", "1e4"),
-            ("FE_QUERY_JSON", "{\"groups\":"),
-            ("SETTLE_SECONDS", "audit"),
-            ("SETTLE_SECONDS", "audit=x"),
-            ("SETTLE_SECONDS", "audit=5,audit=6"),
-            ("S3_SSE", "kms"),
-            ("S3_SSE_KMS_KEY_ID", "alias/records"),
-            ("SETTLE_SECONDS", "users=5"),
-            ("SETTLE_SECONDS", "-1"),
-            ("RECONCILE_MINUTES", "hourly"),
-            ("RECONCILE_MINUTES", "60,,1440"),
-            ("RECONCILE_MINUTES", "-5"),
-            ("INVENTORY_INTERVAL_MINUTES", "hourly"),
-            ("STALE_AGENT_DAYS", "0"),
-            ("FILE_EVENTS_RETENTION_DAYS", "0"),
-            ("FILE_EVENTS_RETENTION_DAYS", "90d"),
-            ("STALE_AGENT_DAYS", "a month"),
-            ("MINIMUM_AGENT_VERSION", "latest"),
-            ("MINIMUM_AGENT_VERSION", "1..2"),
-            ("MINIMUM_AGENT_VERSION", "1.2-beta"),
-            ("VOLATILE_FIELDS", "lastConnected"),
-            ("VOLATILE_FIELDS", "agents"),
-            ("VOLATILE_FIELDS", "agents."),
-            ("VOLATILE_FIELDS", "agents.a..b"),
-            ("VOLATILE_FIELDS", "agent.lastConnected"),
-            ("VOLATILE_FIELDS", "audit.timestamp"),
-            ("VOLATILE_FIELDS", "environment_health.days"),
-            ("VOLATILE_FIELDS", "agents.lastConnected,,users.notes"),
-            ("GZIP_LEVEL", "10"),
-            ("REQUESTS_PER_MINUTE", "0"),
-            ("REQUESTS_PER_MINUTE", "2"),
-            ("INCYDR_API_DIALECT", "rest"),
-        ] {
-            let error = read(&[(name, held)]).expect_err(held).to_string();
-            assert!(error.starts_with(&format!("{name} is {held:?}, but ")), "{error}");
-        }
-    }
-
-    #[test]
-    fn credentials_in_an_address_are_refused_and_not_repeated() {
-        for (name, held) in [
-            ("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com"),
-            ("INCYDR_BASE_URL", "https://api.us.code42.com?secret=hunter2"),
-            ("AWS_ENDPOINT_URL", "http:id:hunter2@"),
-            ("AWS_ENDPOINT_URL_S3", "http//id:hunter2@s3.example.com"),
-            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "id:hunter2@vault.example.com"),
-        ] {
-            let error = read(&[(name, held)]).expect_err(held).to_string();
-            assert!(error.starts_with(&format!("{name} is ")) && !error.contains("hunter2"), "{error}");
-        }
-        read(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:8333")]).expect("good");
-    }
-
-    #[test]
-    fn a_proxy_that_the_client_would_pass_over_is_refused_and_its_password_is_not_repeated() {
-        for held in ["http://user:hunter2@proxy:3128", "proxy.example.com:3128", "https://proxy"] {
-            read(&[("HTTPS_PROXY", held)]).expect(held);
-        }
-        for held in ["ftp://user:hunter2@proxy", "http://", "http://user:hunter2@proxy:port"] {
-            let error = read(&[("HTTPS_PROXY", held)]).expect_err(held).to_string();
-            assert!(error.starts_with("HTTPS_PROXY is ") && !error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_stream_is_answered_with_the_known_ones() {
-        let error = read(&[("STREAMS", "audit,alrets")]).expect_err("refused").to_string();
-        assert!(
-            error.contains("\"alrets\" is not a stream; the known ones are file_events, audit, sessions, cases, users"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn plain_http_is_for_loopback_only() {
-        for url in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:9", "https://api.gov.code42.com/"] {
-            let settings = read(&[("INCYDR_BASE_URL", url)]).expect(url);
-            assert_eq!(settings.base_url, url.trim_end_matches('/'));
-        }
-    }
-
-    #[test]
-    fn settle_is_read_for_one_stream_or_all() {
-        let settings = read(&[("SETTLE_SECONDS", "audit=600")]).expect("good");
-        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
-        assert_eq!(settle, [120, 600]);
-        let settings = read(&[("SETTLE_SECONDS", "7")]).expect("good");
-        let settle = [Stream::FileEvents, Stream::Audit].map(|stream| settings.settle(stream).num_seconds());
-        assert_eq!(settle, [7, 7]);
-    }
-
-    #[test]
-    fn windows_are_counted_again_as_often_as_one_likes_or_never() {
-        let delays = |held: &[(&str, &str)]| read(held).expect("good").reconcile;
-        assert_eq!(delays(&[]), [TimeDelta::minutes(60), TimeDelta::minutes(1_440)]);
-        assert_eq!(delays(&[("RECONCILE_MINUTES", "30, 0,30")]), [TimeDelta::zero(), TimeDelta::minutes(30)]);
-        assert!(delays(&[("RECONCILE_MINUTES", " ")]).is_empty());
-    }
-
-    #[test]
-    fn what_is_volatile_is_read_by_stream_and_path_or_is_nothing() {
-        let path = |parts: &[&str]| -> Vec<String> { parts.iter().map(|part| (*part).to_owned()).collect() };
-        let settings = read(&[]).expect("good");
-        for stream in [Stream::Agents, Stream::Devices] {
-            assert_eq!(settings.volatile(stream), [path(&["lastConnected"])]);
-        }
-        assert!(settings.volatile(Stream::Users).is_empty());
-        let settings = read(&[("VOLATILE_FIELDS", "users.notes, alerts.scores.score ,users.a")]).expect("good");
-        assert_eq!(settings.volatile(Stream::Users), [path(&["notes"]), path(&["a"])]);
-        assert_eq!(settings.volatile(Stream::Sessions), [path(&["scores", "score"])]);
-        assert!(read(&[("VOLATILE_FIELDS", "")]).expect("good").volatile(Stream::Agents).is_empty());
-    }
-
-    #[test]
-    fn whatever_is_set_otherwise_makes_another_hash_and_what_is_not_set_makes_none() {
-        let hash = |changes: &[(&str, &str)]| read(changes).expect("good").hash;
-        let usual = hash(&[]);
-        assert_eq!(usual.len(), 64);
-        for same in [("GZIP_LEVEL", ""), ("SOMETHING_ELSE", "1"), ("HTTPS_PROXY", "http://user:hunter2@proxy:3128")] {
-            assert_eq!(hash(&[same]), usual, "{same:?}");
-        }
-        let others = [("INCYDR_BASE_URL", "https://api.eu.code42.com"), ("GZIP_LEVEL", "6"), ("RECONCILE_MINUTES", "")];
-        for other in others {
-            assert_ne!(hash(&[other]), usual, "{other:?}");
-        }
-        assert_eq!(read(&[]).expect("good").for_replay("again/").expect("apart").hash, usual);
-    }
-
-    #[test]
-    fn a_replay_has_a_prefix_and_a_checkpoint_of_its_own() {
-        let settings = read(&[]).expect("good");
-        let replay = settings.for_replay("code42-replay/").expect("apart");
-        assert_eq!(replay.prefix, "code42-replay/");
-        assert!(replay.checkpoint_key.starts_with("incydr-collector/replay/"), "{}", replay.checkpoint_key);
-        assert_ne!(replay.checkpoint_key, settings.for_replay("another/").expect("apart").checkpoint_key);
-        for (prefix, says) in [
-            ("code42", "must end in"),
-            ("", "must end in"),
-            ("/a/", "must end in"),
-            ("code42/", "S3_PREFIX"),
-            ("code42/again/", "S3_PREFIX"),
-            ("incydr-collector/x/", "CHECKPOINT_KEY"),
-        ] {
-            let error = settings.for_replay(prefix).expect_err(prefix);
-            assert!(error.contains(says), "{prefix}: {error}");
-        }
-    }
-
-    #[test]
-    fn state_at_the_root_of_the_bucket_stays_outside_the_prefix() {
-        for prefix in ["set-aside/", "known/users/"] {
-            let error = read(&[("CHECKPOINT_KEY", "checkpoint.json"), ("S3_PREFIX", prefix)]).expect_err("refused");
-            assert!(error.to_string().starts_with("CHECKPOINT_KEY is "), "{error}");
-        }
-    }
-
-    #[test]
-    fn page_sizes_are_cut_to_what_the_endpoint_allows() {
-        let settings = read(&[("PAGE_SIZE", "5000"), ("FE_PAGE_SIZE", "10000")]).expect("good");
-        assert_eq!(settings.page_size(Stream::Users, 500), 500);
-        assert_eq!(settings.page_size(Stream::FileEvents, 10_000), 10_000);
-    }
-}
+mod tests;

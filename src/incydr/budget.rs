@@ -23,17 +23,17 @@ const NOT_ITS_TURN: Duration = Duration::from_millis(100);
 pub struct Budget {
     /// The most requests in any 60 seconds.
     per_minute: AtomicUsize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     /// The end of the pause that the API asked for.
     paused_until: AtomicI64,
 }
 
 #[derive(Default)]
-struct State {
+struct BudgetState {
     /// The instant and priority of each request of the last minute.
     sent: VecDeque<(Millis, Option<Priority>)>,
     /// The streams that are being read.
-    streams: BTreeMap<Stream, Place>,
+    streams: BTreeMap<Stream, QueuePlace>,
 }
 
 /// The first is the most urgent.
@@ -46,7 +46,7 @@ enum Priority {
 
 /// A stream's place in the queue. The smallest place is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct QueuePlace {
     /// The number of runs in a row without progress.
     stalled: Reverse<u32>,
     priority: Priority,
@@ -85,7 +85,7 @@ impl Priority {
     }
 }
 
-impl State {
+impl BudgetState {
     fn forget_before(&mut self, now: Millis) {
         while self.sent.front().is_some_and(|(first, _)| *first + SPAN <= now) {
             self.sent.pop_front();
@@ -133,7 +133,7 @@ impl Budget {
     /// progress: the stream with the most is served first.
     pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
         let priority = Priority::of(stream);
-        let place = Place { stalled: Reverse(stalled), priority, stream, least: priority.least() };
+        let place = QueuePlace { stalled: Reverse(stalled), priority, stream, least: priority.least() };
         self.state().streams.insert(stream, place);
         Turn { budget: self, stream }
     }
@@ -170,7 +170,7 @@ impl Budget {
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

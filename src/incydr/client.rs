@@ -16,7 +16,7 @@ use crate::core::time::Millis;
 use crate::incydr::budget::Turn;
 use crate::incydr::connection::{Connection, DoubtedClock};
 use crate::incydr::error::{ApiError, FailedAttempt, real_error};
-use crate::incydr::exchange::{Answer, Exchange};
+use crate::incydr::exchange::{Exchange, OpenAnswer};
 use crate::incydr::facts::Method;
 use crate::incydr::http::whole_answer;
 use crate::incydr::lanes::Lanes;
@@ -120,7 +120,7 @@ impl Api {
         &self,
         request: &Request,
         caller: &Caller<'_>,
-        mut read: impl AsyncFnMut(Answer) -> Result<T, ApiError>,
+        mut read: impl AsyncFnMut(OpenAnswer) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let what = request.what();
         let mut attempts = retry::API.begin();

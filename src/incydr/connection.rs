@@ -17,7 +17,7 @@ use crate::core::stream::Stream;
 use crate::core::time::{Millis, millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
-use crate::incydr::exchange::{Answer, Exchange};
+use crate::incydr::exchange::{Exchange, OpenAnswer};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
 
@@ -101,7 +101,7 @@ impl Connection {
         &self,
         request: reqwest::RequestBuilder,
         caller: &Caller<'_>,
-        read: impl AsyncFnOnce(Answer) -> Result<T, FailedAttempt>,
+        read: impl AsyncFnOnce(OpenAnswer) -> Result<T, FailedAttempt>,
     ) -> Result<T, FailedAttempt> {
         if Millis::now() >= caller.until {
             return Err(ApiError::OutOfTime.into());

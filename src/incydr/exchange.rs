@@ -11,7 +11,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Request, RequestBuilder, StatusCode};
 
 /// The function that answers requests in a simulation.
-pub type Simulated = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, BrokenOff>> + Send + Sync>;
+pub type Simulated = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<OpenAnswer, BrokenOff>> + Send + Sync>;
 
 #[derive(Clone)]
 pub enum Exchange {
@@ -20,7 +20,7 @@ pub enum Exchange {
 }
 
 /// An answer whose body is still arriving.
-pub struct Answer {
+pub struct OpenAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     body: Body,
@@ -43,15 +43,15 @@ pub enum BrokenOff {
 }
 
 impl Exchange {
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, BrokenOff> {
+    pub async fn send(&self, request: RequestBuilder) -> Result<OpenAnswer, BrokenOff> {
         match self {
-            Self::Http => Ok(Answer::of(request.send().await.map_err(reqwest::Error::without_url)?)),
+            Self::Http => Ok(OpenAnswer::of(request.send().await.map_err(reqwest::Error::without_url)?)),
             Self::Simulated(answer) => answer(request.build()?).await,
         }
     }
 }
 
-impl Answer {
+impl OpenAnswer {
     fn of(mut response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         Self { status, headers, body: Body::Http(response) }

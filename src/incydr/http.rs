@@ -14,7 +14,7 @@ use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
-use crate::incydr::exchange::Answer;
+use crate::incydr::exchange::OpenAnswer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit for the silence within an answer. PY42 raised its timeout from 60 to 180 s for the largest pages. That isn't
@@ -92,7 +92,7 @@ fn says_too_large(said: &str) -> bool {
     said.contains("timed out") && said.contains("refine")
 }
 
-pub async fn whole_answer(mut response: Answer) -> Result<HttpAnswer, ApiError> {
+pub async fn whole_answer(mut response: OpenAnswer) -> Result<HttpAnswer, ApiError> {
     let (status, headers) = (response.status, std::mem::take(&mut response.headers));
     let is_gzipped = is_gzipped(&headers);
     let body = response.whole().await.map_err(broke_off)?;

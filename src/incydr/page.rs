@@ -12,7 +12,7 @@ use crate::core::ndjson::{Cut, Cutter, Fingerprint, PageError, Row};
 use crate::core::quote::EXCERPT;
 use crate::incydr::client::Api;
 use crate::incydr::error::{ApiError, broke_off};
-use crate::incydr::exchange::Answer;
+use crate::incydr::exchange::OpenAnswer;
 use crate::incydr::facts::List;
 use crate::incydr::http::is_gzipped;
 use crate::incydr::request::{Caller, Request};
@@ -54,7 +54,7 @@ impl Api {
         check: impl Fn(&Page) -> Result<(), ApiError>,
     ) -> Result<Page, ApiError> {
         let what = request.what();
-        self.exchange(request, caller, async |response: Answer| {
+        self.exchange(request, caller, async |response: OpenAnswer| {
             let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
             let (mut taken, arrived, begins) = arrive(response, list, taken).await;
             let checked = arrived.and_then(|page| check(&page).map(|()| page));
@@ -72,7 +72,11 @@ impl Api {
 }
 
 /// Returns the rows, the page, and the beginning of its body.
-async fn arrive<R: Rows>(mut response: Answer, list: &'static List, rows: R) -> (R, Result<Page, ApiError>, Vec<u8>) {
+async fn arrive<R: Rows>(
+    mut response: OpenAnswer,
+    list: &'static List,
+    rows: R,
+) -> (R, Result<Page, ApiError>, Vec<u8>) {
     let is_gzipped = is_gzipped(&response.headers);
     let ((rows, page, begins), ended) = if clock::is_simulated() {
         // A simulation has only one thread.
@@ -85,7 +89,7 @@ async fn arrive<R: Rows>(mut response: Answer, list: &'static List, rows: R) -> 
     (rows, ended.and(page), begins)
 }
 
-async fn all_pieces(response: &mut Answer) -> (Vec<Bytes>, Result<(), ApiError>) {
+async fn all_pieces(response: &mut OpenAnswer) -> (Vec<Bytes>, Result<(), ApiError>) {
     let mut pieces = Vec::new();
     loop {
         match response.piece().await {
@@ -97,7 +101,7 @@ async fn all_pieces(response: &mut Answer) -> (Vec<Bytes>, Result<(), ApiError>)
 }
 
 async fn cut_as_it_arrives<R: Rows>(
-    response: &mut Answer,
+    response: &mut OpenAnswer,
     is_gzipped: bool,
     list: &'static List,
     rows: R,

@@ -19,7 +19,7 @@ use crate::incydr::facts::guide;
 use crate::incydr::http::whole_answer;
 use crate::incydr::request::Caller;
 use crate::incydr::token::{self, Token};
-use crate::secrets::{self, Credentials, SecretError};
+use crate::secrets::{self, Credentials, Secret, SecretError};
 
 /// The state of the sign-in between requests and between runs of the process.
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl SignIn {
     /// Reads the secret and returns its version. The value is kept for this run's sign-in.
     pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         let mut signed_in = self.signed_in.lock().await;
-        let held = self.read_secret(&mut signed_in, caller).await?;
+        let held = self.read_secret(&mut signed_in, caller).await?.held;
         let is_well_formed = held.is_ok();
         signed_in.untried = Some(held);
         signed_in.proven = None;
@@ -139,16 +139,12 @@ impl SignIn {
     async fn credentials(&self, signed_in: &mut SignedIn, caller: &Caller<'_>) -> Result<Credentials, ApiError> {
         let held = match signed_in.untried.take() {
             Some(held) => held,
-            None => self.read_secret(signed_in, caller).await?,
+            None => self.read_secret(signed_in, caller).await?.held,
         };
         Ok(held?)
     }
 
-    async fn read_secret(
-        &self,
-        signed_in: &mut SignedIn,
-        caller: &Caller<'_>,
-    ) -> Result<Result<Credentials, SecretError>, ApiError> {
+    async fn read_secret(&self, signed_in: &mut SignedIn, caller: &Caller<'_>) -> Result<Secret, ApiError> {
         let left = caller.until.since(Millis::now());
         if left.is_zero() {
             return Err(ApiError::OutOfTime);
@@ -159,8 +155,8 @@ impl SignIn {
         let is_over = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
         self.is_over.fetch_or(is_over, Ordering::Relaxed);
         let secret = secret?;
-        signed_in.version = secret.version;
-        Ok(secret.held)
+        signed_in.version.clone_from(&secret.version);
+        Ok(secret)
     }
 
     async fn grant(

@@ -81,7 +81,7 @@ const ID: usize = 256;
 
 /// The list of a watchlist that the action changes: actors who are on it, or who are kept off it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum WatchlistPart {
     Included,
     Excluded,
 }
@@ -95,7 +95,7 @@ pub enum Action {
     UpdateCase { number: u64, changes: Map<String, Value> },
     DeleteCase { number: u64 },
     CaseEvents { number: u64, events: Vec<String>, present: bool },
-    Watch { list: String, people: Vec<String>, part: Part, present: bool },
+    Watch { list: String, people: Vec<String>, part: WatchlistPart, present: bool },
     UpdateActor { actor: String, changes: Map<String, Value> },
     SyncLeavers { key: String, near_days: i64, list: String },
     SetUser { user: String, active: bool },
@@ -184,10 +184,10 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             let (number, event) = (fields.number("number")?, fields.text("eventId", ID)?);
             Action::CaseEvents { number, events: vec![event], present: false }
         }
-        "watchlist.add" => watch(fields, Part::Included, true)?,
-        "watchlist.remove" => watch(fields, Part::Included, false)?,
-        "watchlist.exclude" => watch(fields, Part::Excluded, true)?,
-        "watchlist.unexclude" => watch(fields, Part::Excluded, false)?,
+        "watchlist.add" => watch(fields, WatchlistPart::Included, true)?,
+        "watchlist.remove" => watch(fields, WatchlistPart::Included, false)?,
+        "watchlist.exclude" => watch(fields, WatchlistPart::Excluded, true)?,
+        "watchlist.unexclude" => watch(fields, WatchlistPart::Excluded, false)?,
         "actor.update" => {
             let actor = fields.text("actor", ID)?;
             let mut changes = Map::new();
@@ -269,7 +269,7 @@ pub fn marker(request_id: &str) -> String {
     format!("[request {request_id}]")
 }
 
-fn watch(fields: &mut Fields<'_>, part: Part, present: bool) -> Result<Action, String> {
+fn watch(fields: &mut Fields<'_>, part: WatchlistPart, present: bool) -> Result<Action, String> {
     Ok(Action::Watch { list: fields.text("watchlist", ID)?, people: fields.texts("people")?, part, present })
 }
 

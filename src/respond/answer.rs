@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::respond::connector_answer::ConnectorAnswer;
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::goal::Write;
 use crate::respond::request::Request;
-use crate::respond::told::Told;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,7 +35,7 @@ pub struct ToldError {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
     #[serde(flatten)]
-    pub told: Told,
+    pub told: ConnectorAnswer,
     pub request_id: String,
     pub action: String,
     pub outcome: Outcome,
@@ -58,7 +58,7 @@ impl Answer {
     /// `request` is none if the event held no valid request.
     pub fn new(request: Option<&Request>, outcome: Outcome) -> Self {
         Self {
-            told: Told::message(200, "OK", message_of(outcome)),
+            told: ConnectorAnswer::message(200, "OK", message_of(outcome)),
             request_id: request.map(|request| request.request_id.clone()).unwrap_or_default(),
             action: request.map(|request| request.name.clone()).unwrap_or_default(),
             outcome,
@@ -82,7 +82,7 @@ impl Answer {
         let told = error.told.as_deref().cloned();
         Self {
             // Status 0, which can't be confused with one of the API's.
-            told: told.unwrap_or_else(|| Told::message(0, "", &error.message)),
+            told: told.unwrap_or_else(|| ConnectorAnswer::message(0, "", &error.message)),
             error: Some(ToldError { kind: error.kind, message: error.message.clone() }),
             ..Self::new(request, outcome)
         }

@@ -17,9 +17,9 @@ use crate::incydr::exchange;
 use crate::incydr::http::{HttpAnswer, whole_answer};
 use crate::incydr::request::Caller;
 use crate::incydr::sign_in::SignIn;
+use crate::respond::connector_answer::ConnectorAnswer;
 use crate::respond::error::RespondError;
 use crate::respond::goal::{Verb, Write};
-use crate::respond::told::Told;
 
 pub struct Api {
     connection: Connection,
@@ -28,7 +28,7 @@ pub struct Api {
 
 /// The result of a write.
 pub enum Sent {
-    Done(Told),
+    Done(ConnectorAnswer),
     /// The API refused the write and changed nothing.
     Refused(RespondError),
     /// The API may have taken the write: it answered 5xx, half an answer, or nothing.
@@ -60,17 +60,22 @@ impl Api {
     }
 
     /// Sends a `GET`. Any status but 2xx is an error.
-    pub async fn get(&self, path: &str, query: &[(String, String)], caller: &Caller<'_>) -> Result<Told, RespondError> {
+    pub async fn get(
+        &self,
+        path: &str,
+        query: &[(String, String)],
+        caller: &Caller<'_>,
+    ) -> Result<ConnectorAnswer, RespondError> {
         let exchange = Exchange { method: Method::GET, path, query, body: &Value::Null };
         self.read(&exchange, caller).await
     }
 
     /// Sends a search, which has its query in the body of a `POST`.
-    pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<Told, RespondError> {
+    pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
         self.read(&Exchange { method: Method::POST, path, query: &[], body }, caller).await
     }
 
-    async fn read(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<Told, RespondError> {
+    async fn read(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
         let what = format!("{} {}", exchange.method, exchange.path);
         let mut attempts = retry::API.begin();
         let mut last = None;
@@ -188,7 +193,7 @@ fn named(what: &str, error: &ApiError) -> RespondError {
 }
 
 /// Formats an answer as the connector does: a body that isn't JSON becomes a string, and an empty one a message.
-fn told(answer: &HttpAnswer) -> Told {
+fn told(answer: &HttpAnswer) -> ConnectorAnswer {
     let reason = answer.status.canonical_reason().unwrap_or_default().to_owned();
     let headers = answer.headers.iter().filter(|(name, _)| *name != reqwest::header::SET_COOKIE);
     let response_headers: Map<String, Value> = headers
@@ -199,5 +204,5 @@ fn told(answer: &HttpAnswer) -> Told {
         Err(_) if answer.body.is_empty() => serde_json::json!({"message": reason}),
         Err(_) => String::from_utf8_lossy(&answer.body).into_owned().into(),
     };
-    Told { status_code: answer.status.as_u16(), reason, response_headers, json_body }
+    ConnectorAnswer { status_code: answer.status.as_u16(), reason, response_headers, json_body }
 }

@@ -51,15 +51,18 @@ pub async fn approval(
 /// Returns why an approval is not valid.
 fn rejection(request: &Request, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
     let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
-    match () {
-        () if approval.request_hash != request.hash => {
-            Some("the approval is bound to another request_hash than this request's".into())
-        }
-        () if !approval.is_given => Some(format!("{} refused it", approval.approved_by)),
-        () if is_same => Some(format!("{} asked for it and can't approve it", approval.approved_by)),
-        () if now > since + APPROVAL_LASTS => Some(format!("it asked for approval on {since}, more than 24 hours ago")),
-        () => None,
+    let approver = &approval.approved_by;
+    if approval.request_hash != request.hash {
+        return Some("the approval is bound to another request_hash than this request's".into());
     }
+    if !approval.is_given {
+        return Some(format!("{approver} refused it"));
+    }
+    if is_same {
+        return Some(format!("{approver} asked for it and can't approve it"));
+    }
+    let is_late = now > since + APPROVAL_LASTS;
+    is_late.then(|| format!("it asked for approval on {since}, more than 24 hours ago"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::bucket::s3::StoreError;
 use crate::core::error_kind::{ErrorType, chain};
 use crate::core::settings::SettingsError;
 use crate::incydr::error::ApiError;
-use crate::respond::told::Told;
+use crate::respond::connector_answer::ConnectorAnswer;
 
 /// The `errorType` of a function error. The first six are the responder's own refusals: nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub enum Kind {
 pub struct RespondError {
     pub kind: Kind,
     pub message: String,
-    pub told: Option<Box<Told>>,
+    pub told: Option<Box<ConnectorAnswer>>,
 }
 
 impl RespondError {
@@ -43,7 +43,7 @@ impl RespondError {
     }
 
     /// The error for a status other than 2xx.
-    pub fn refused(what: &str, told: Told) -> Self {
+    pub fn refused(what: &str, told: ConnectorAnswer) -> Self {
         let (kind, why) = match told.status_code {
             401 | 403 => {
                 (Kind::ThirdPartyConfigError, "the API client lacks the permission, or may not do it to this one")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::incydr::listing::escape;
-use crate::respond::action::Part;
+use crate::respond::action::WatchlistPart;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -128,11 +128,11 @@ impl ListPart {
     }
 }
 
-impl From<Part> for ListPart {
-    fn from(part: Part) -> Self {
+impl From<WatchlistPart> for ListPart {
+    fn from(part: WatchlistPart) -> Self {
         match part {
-            Part::Included => Self::Included,
-            Part::Excluded => Self::Excluded,
+            WatchlistPart::Included => Self::Included,
+            WatchlistPart::Excluded => Self::Excluded,
         }
     }
 }

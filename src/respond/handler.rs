@@ -28,10 +28,10 @@ use crate::respond::store::Store;
 /// Lives as long as the process. The first event that needs the clients builds them.
 pub struct Handler {
     settings: Result<RespondSettings, SettingsError>,
-    clients: OnceCell<Clients>,
+    clients: OnceCell<ResponderClients>,
 }
 
-struct Clients {
+struct ResponderClients {
     api: Api,
     s3: S3,
 }
@@ -91,7 +91,7 @@ impl Handler {
 
     async fn respond(&self, request: &Request, deadline: Millis, arn: &str) -> Result<Answer, RespondError> {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
-        let Clients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
+        let ResponderClients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
         api.begin(settings.shared.requests_per_minute).await;
         let (calls, run_id) = (Calls::default(), Uuid::new_v4().to_string());
         let times = Times::new(Millis::now(), deadline);
@@ -112,12 +112,12 @@ impl Handler {
     }
 }
 
-fn clients(settings: &RespondSettings) -> Result<Clients, SettingsError> {
+fn clients(settings: &RespondSettings) -> Result<ResponderClients, SettingsError> {
     let var = |name: &str| std::env::var(name).ok().filter(|held| !held.is_empty());
     let ca_bundle = ca_bundle::read(&settings.shared)?;
     let http = http::client(&settings.shared, ca_bundle.as_deref())?;
     let aws = AwsClients::from_vars(var, &settings.shared.proxies, ca_bundle);
-    Ok(Clients { api: Api::new(&settings.shared, http, aws.secrets), s3: aws.s3 })
+    Ok(ResponderClients { api: Api::new(&settings.shared, http, aws.secrets), s3: aws.s3 })
 }
 
 /// Logs one line per request. What was read or written is in the answer and the trail, not in the log.

@@ -6,10 +6,10 @@ use crate::incydr::listing::escape;
 use crate::incydr::request::Caller;
 use crate::respond::action::Read;
 use crate::respond::api::Api;
+use crate::respond::connector_answer::ConnectorAnswer;
 use crate::respond::error::{Kind, RespondError};
-use crate::respond::told::Told;
 
-pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Told, RespondError> {
+pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
     match asked {
         Read::Get { path, query } => {
             let path: Vec<String> = path.iter().map(|part| escape(part)).collect();

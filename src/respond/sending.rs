@@ -11,12 +11,12 @@ use crate::core::time::Millis;
 use crate::incydr::request::Caller;
 use crate::respond::answer::{Answer, Outcome};
 use crate::respond::api::{Api, Sent};
+use crate::respond::connector_answer::ConnectorAnswer;
 use crate::respond::error::{Kind, RespondError};
 use crate::respond::goal::{Goal, Write};
 use crate::respond::request::Request;
 use crate::respond::state::Asker;
 use crate::respond::store::Lock;
-use crate::respond::told::Told;
 
 /// The most times that the state is read until it shows a write that the API accepted.
 const READ_BACKS: u32 = 4;
@@ -33,7 +33,7 @@ pub struct Sender<'a> {
 
 /// The result of sending: the API's last answer, or the error that ended it.
 struct Sending {
-    last: Result<Told, RespondError>,
+    last: Result<ConnectorAnswer, RespondError>,
     end: End,
 }
 
@@ -64,7 +64,7 @@ impl Sender<'_> {
             let left = goal.writes(&state);
             (state, left)
         };
-        let mut sending = Sending { last: Ok(Told::message(200, "OK", "done")), end: End::Taken };
+        let mut sending = Sending { last: Ok(ConnectorAnswer::message(200, "OK", "done")), end: End::Taken };
         let mut in_doubt = !may_send;
         for _ in 0..ROUNDS {
             if left.is_empty() || !may_send {
@@ -92,7 +92,7 @@ impl Sender<'_> {
 
     /// Sends the writes in order until one fails. Splits a write with too many events in halves.
     async fn send(&self, writes: &[Write]) -> Sending {
-        let mut last = Ok(Told::message(200, "OK", "done"));
+        let mut last = Ok(ConnectorAnswer::message(200, "OK", "done"));
         let mut queue: Vec<Write> = writes.iter().rev().cloned().collect();
         while let Some(write) = queue.pop() {
             let (error, end) = match self.api.write(&write, self.caller).await {

@@ -16,14 +16,14 @@ use futures::StreamExt;
 use futures::stream;
 use incydr_collector::actions::clients::Clients;
 use incydr_collector::bucket::s3::{S3, Stored};
-use incydr_collector::bucket::store::{Done, Operation, Refused, Store, What};
+use incydr_collector::bucket::store::{Done, Operation, Refused, S3Call, Store};
 use incydr_collector::core::clock;
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
 use incydr_collector::edge::event::Event;
 use incydr_collector::edge::handler::Handler;
 use incydr_collector::incydr::client::Api;
-use incydr_collector::incydr::exchange::{Answer, BrokenOff, Exchange};
+use incydr_collector::incydr::exchange::{BrokenOff, Exchange, OpenAnswer};
 use incydr_collector::incydr::http;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -129,7 +129,7 @@ fn request_to_api(request: &reqwest::Request) -> Request {
     }
 }
 
-async fn answer(reply: Reply) -> Result<Answer, BrokenOff> {
+async fn answer(reply: Reply) -> Result<OpenAnswer, BrokenOff> {
     let body = reply.body;
     let pieces = match reply.delivery {
         Delivery::Lost => return Err(BrokenOff::Lost),
@@ -152,7 +152,7 @@ async fn answer(reply: Reply) -> Result<Answer, BrokenOff> {
     };
     let status = StatusCode::from_u16(reply.status).expect("a status");
     let headers: HeaderMap = reply.headers.iter().filter_map(|(name, value)| header(name, value)).collect();
-    Ok(Answer::simulated(status, headers, pieces))
+    Ok(OpenAnswer::simulated(status, headers, pieces))
 }
 
 fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -195,14 +195,16 @@ fn request_to_s3(operation: Operation) -> (Request, Kind) {
         (Request { method, path, query, headers: HeaderMap::new(), body: Bytes::new() }, kind)
     };
     match operation.what {
-        What::Get { key } => of(Method::GET, &key, String::new(), Kind::Get),
-        What::Head { key } => of(Method::HEAD, &key, String::new(), Kind::Head),
-        What::List { prefix, after } => {
+        S3Call::Get { key } => of(Method::GET, &key, String::new(), Kind::Get),
+        S3Call::Head { key } => of(Method::HEAD, &key, String::new(), Kind::Head),
+        S3Call::List { prefix, after } => {
             let after = after.map(|after| format!("&start-after={after}")).unwrap_or_default();
             of(Method::GET, "", format!("list-type=2&prefix={prefix}{after}"), Kind::List)
         }
-        What::Folders { prefix } => of(Method::GET, "", format!("list-type=2&prefix={prefix}&delimiter=/"), Kind::List),
-        What::Put { key, bytes, content_type, metadata, preconditions } => {
+        S3Call::Folders { prefix } => {
+            of(Method::GET, "", format!("list-type=2&prefix={prefix}&delimiter=/"), Kind::List)
+        }
+        S3Call::Put { key, bytes, content_type, metadata, preconditions } => {
             let (mut request, kind) = of(Method::PUT, &key, String::new(), Kind::Put);
             let metadata: BTreeMap<_, _> = metadata.iter().collect();
             let metadata = metadata.into_iter().map(|(name, held)| (format!("x-amz-meta-{name}"), Some(held.clone())));

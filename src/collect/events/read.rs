@@ -11,7 +11,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
 use crate::core::density::{asked, halves};
 use crate::core::intervals::Span;
-use crate::core::schedule::{Patience, Plan};
+use crate::core::schedule::{Patience, WindowPlan};
 use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
@@ -100,7 +100,7 @@ impl Collector<'_> {
         &self,
         facts: &'static Events,
         window: &OpenWindow,
-        plan: &Plan,
+        plan: &WindowPlan,
     ) -> Result<WindowReading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let tries = if plan.patience == Patience::Full { TRIES } else { 1 };
@@ -146,7 +146,7 @@ impl Collector<'_> {
         &self,
         facts: &'static Events,
         window: &OpenWindow,
-        plan: &Plan,
+        plan: &WindowPlan,
         count: Option<u64>,
         size: u64,
     ) -> Result<WindowReading, Unread> {
@@ -216,7 +216,7 @@ impl Collector<'_> {
         }
     }
 
-    async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &Plan, rows: u64) -> Result<(), Unread> {
+    async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &WindowPlan, rows: u64) -> Result<(), Unread> {
         let too_many = plan.too_many();
         if rows > too_many && self.may_be_cut(window).await? {
             return Err(Unread::TooDense { rows });
@@ -246,7 +246,7 @@ impl Collector<'_> {
 }
 
 /// Fails if the API has changed or answers another question. Then no row is set aside.
-fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Plan) -> Result<(), Unread> {
+fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &WindowPlan) -> Result<(), Unread> {
     let Span { from, to } = window.span();
     if reading.answers_another_question() {
         let why = format!("asked for {from} to {to}, the API answers with records of another time");

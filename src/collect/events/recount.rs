@@ -22,7 +22,7 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
-use crate::core::schedule::{Outcome, Patience, Schedule};
+use crate::core::schedule::{Outcome, Patience, WindowPlan};
 use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
@@ -159,7 +159,7 @@ impl Collector<'_> {
         // A request with other settings than today's can't be made for parts.
         let window =
             if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
-        match self.read(facts, &window, &Schedule::plan_of(span, self.sizes(facts))).await {
+        match self.read(facts, &window, &WindowPlan::of_left(span, self.sizes(facts))).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
             Err(Unread::Disagreed(why) | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),

@@ -18,7 +18,7 @@ use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Plan, Why};
+use crate::core::schedule::{Outcome, Why, WindowPlan};
 use crate::core::time::Millis;
 use crate::incydr::facts::{Events, Total};
 
@@ -31,7 +31,7 @@ impl Collector<'_> {
         &self,
         facts: &'static Events,
         window: &OpenWindow,
-        plan: &Plan,
+        plan: &WindowPlan,
     ) -> Result<Ended, Error> {
         let (span, began) = (window.span(), Millis::now());
         let reading = match self.read(facts, window, plan).await {
@@ -57,7 +57,7 @@ impl Collector<'_> {
     }
 
     /// Turns the reason why a window was not read into an outcome. Nothing of it was stored by this run.
-    async fn unread(&self, window: &OpenWindow, plan: &Plan, unread: Unread) -> Result<Outcome, Error> {
+    async fn unread(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why) = match unread {
             Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
@@ -142,7 +142,7 @@ impl Collector<'_> {
 
 /// The outcome if the time is up. The next run continues the window, which may be withdrawn if nothing of it was
 /// written.
-fn out_of_time(window: &OpenWindow, plan: &Plan, may_be_withdrawn: bool) -> Outcome {
+fn out_of_time(window: &OpenWindow, plan: &WindowPlan, may_be_withdrawn: bool) -> Outcome {
     let (window, rows, was_planned) = (window.window().clone(), plan.rows, plan.is_planned());
     Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn }
 }

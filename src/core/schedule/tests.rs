@@ -15,8 +15,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::core::checkpoint::Lease;
-use crate::core::density::asked;
-use crate::core::stuck::Stuck;
+use crate::core::density::{asked, halves};
+use crate::core::error_kind::ErrorType;
+use crate::core::stuck::{Stuck, StuckList};
+use crate::core::time::millis;
 
 /// Milliseconds, as all numbers of time here.
 const MINUTE: i64 = 60_000;
@@ -101,13 +103,13 @@ impl World {
             Step::Open(plan) => self.read(plan),
             Step::Resume { window, .. } => {
                 let sizes = Sizes { full_page: self.page };
-                self.read(&Schedule::plan_of(window.span, sizes))
+                self.read(&WindowPlan::of_left(window.span, sizes))
             }
             Step::Recount(_) | Step::Wait | Step::Done => unreachable!("{step:?}"),
         }
     }
 
-    fn read(&self, plan: &Plan) -> (Outcome, u64, i64) {
+    fn read(&self, plan: &WindowPlan) -> (Outcome, u64, i64) {
         let span = plan.span;
         let shown = self.rows_in(asked(span));
         let counted = (shown + u64::from(self.bad_in(span) == Some(Bad::Disagrees))).min(self.cap);
@@ -186,7 +188,7 @@ impl World {
                 step => {
                     run.steps += 1;
                     assert!(run.steps < 100_000, "each step must do something: {step:?}");
-                    let span = step.span();
+                    let span = step.span().expect("a step that is begun");
                     if let Step::Open(_) | Step::Resume { .. } = &step {
                         state.open.retain(|open| open.span != span);
                         state.open.push(window(span));
@@ -496,7 +498,7 @@ fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
 }
 
 /// What a run opens next, of what is stuck.
-fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, Plan) {
+fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, WindowPlan) {
     let mut schedule = Schedule::new(state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
     loop {
         match schedule.next(state, stuck, horizon, millis(MINUTE)) {

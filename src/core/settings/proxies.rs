@@ -17,12 +17,12 @@ pub struct Proxies {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Exception {
-    what: What,
+    what: Target,
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum Target {
     Everything,
     /// A name, and all below it.
     Name(String),
@@ -69,7 +69,7 @@ impl Exception {
             return None;
         }
         if held == "*" {
-            return Some(Self { what: What::Everything, port: None });
+            return Some(Self { what: Target::Everything, port: None });
         }
         if let Some(what) = network(&held) {
             return Some(Self { what, port: None });
@@ -79,7 +79,7 @@ impl Exception {
             _ => (held, None),
         };
         let name = name.trim_start_matches("*.").trim_matches('.');
-        Some(Self { what: network(name).unwrap_or_else(|| What::Name(name.to_owned())), port })
+        Some(Self { what: network(name).unwrap_or_else(|| Target::Name(name.to_owned())), port })
     }
 
     fn holds(&self, host: &str, address: Option<IpAddr>, port: Option<u16>) -> bool {
@@ -87,22 +87,22 @@ impl Exception {
             return false;
         }
         match &self.what {
-            What::Everything => true,
-            What::Name(name) => {
+            Target::Everything => true,
+            Target::Name(name) => {
                 host.strip_suffix(name.as_str()).is_some_and(|below| below.is_empty() || below.ends_with('.'))
             }
-            What::Network(network, bits) => address.is_some_and(|address| agree(*network, address, *bits)),
+            Target::Network(network, bits) => address.is_some_and(|address| agree(*network, address, *bits)),
         }
     }
 }
 
 /// `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `[::1]`.
-fn network(held: &str) -> Option<What> {
+fn network(held: &str) -> Option<Target> {
     let (address, bits) = held.split_once('/').map_or((held, None), |(address, bits)| (address, Some(bits)));
     let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.map_or(Ok(most), str::parse).ok().filter(|bits| *bits <= most)?;
-    Some(What::Network(address, bits))
+    Some(Target::Network(address, bits))
 }
 
 fn agree(a: IpAddr, b: IpAddr, bits: u8) -> bool {

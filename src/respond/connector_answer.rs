@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct ConnectorAnswer {
     pub status_code: u16,
     pub reason: String,
     pub response_headers: Map<String, Value>,
     pub json_body: Value,
 }
 
-impl Told {
+impl ConnectorAnswer {
     pub fn message(status_code: u16, reason: &str, message: &str) -> Self {
         Self {
             status_code,

@@ -1,0 +1,38 @@
+//! The end of the chain of manifests.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::manifest::{Index, Link, ReadingEntry};
+
+/// The end of the chain of manifests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifests {
+    pub head: Option<Link>,
+    /// Readings that are done, and that no manifest lists yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<ReadingEntry>,
+    /// The ends of the chains of merged shards that no manifest names yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Link>,
+    /// The last manifest of each day that is over and has no index yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unindexed: Vec<Link>,
+}
+
+impl Manifests {
+    /// The manifest `link` was written, which continues the chain, and these indexes.
+    pub fn go_on(&mut self, link: &Link, indexes: &[Index]) {
+        self.unindexed.retain(|last| indexes.iter().all(|index| index.last != *last));
+        if let Some(before) = self.head.replace(link.clone())
+            && before.day() != link.day()
+        {
+            self.unindexed.push(before);
+        }
+    }
+
+    /// How many entries the next manifest would have.
+    pub fn to_tell(&self) -> usize {
+        self.unlisted.len() + self.merged.len()
+    }
+}

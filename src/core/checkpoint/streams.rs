@@ -1,0 +1,97 @@
+//! One stream's part of the checkpoint, whatever class the stream is of.
+
+use serde_json::{Value, json};
+
+use super::stored::StoredState;
+use super::{Checkpoint, EventsState, InventoryState, RescannedState, VersionsState};
+use crate::core::stream::{Class, Stream};
+use crate::core::stuck::StuckList;
+use crate::core::time::Millis;
+
+impl Checkpoint {
+    pub fn stuck(&mut self, stream: Stream) -> &mut StuckList {
+        self.stuck.entry(stream).or_default()
+    }
+
+    /// An event stream's part, and its stuck list.
+    pub fn events_and_stuck(&mut self, stream: Stream) -> (&mut EventsState, &mut StuckList) {
+        (self.events.entry(stream).or_default(), self.stuck.entry(stream).or_default())
+    }
+
+    pub fn events(&mut self, stream: Stream) -> &mut EventsState {
+        self.events.entry(stream).or_default()
+    }
+
+    pub fn versions(&mut self, stream: Stream) -> &mut VersionsState {
+        self.versions.entry(stream).or_default()
+    }
+
+    pub fn rescanned(&mut self, stream: Stream) -> &mut RescannedState {
+        self.rescanned.entry(stream).or_default()
+    }
+
+    pub fn inventory(&mut self, stream: Stream) -> &mut InventoryState {
+        self.inventory.entry(stream).or_default()
+    }
+
+    /// The stored state of a stream that is read as one of this class.
+    pub fn stored(&mut self, stream: Stream, class: Class) -> &mut StoredState {
+        match class {
+            Class::Versions => &mut self.versions(stream).stored,
+            Class::Rescanned => &mut self.rescanned(stream).stored,
+            Class::Events | Class::Inventory | Class::Findings => &mut self.inventory(stream).stored,
+        }
+    }
+
+    /// The stored state of a stream, if a run has ever come to it.
+    pub fn snapshots(&self, stream: Stream) -> Option<&StoredState> {
+        Some(match stream.class() {
+            Class::Versions => &self.versions.get(&stream)?.stored,
+            Class::Rescanned => &self.rescanned.get(&stream)?.stored,
+            Class::Events | Class::Inventory | Class::Findings => &self.inventory.get(&stream)?.stored,
+        })
+    }
+
+    /// When the API last told that the stream is not permitted.
+    pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
+        match stream.class() {
+            Class::Events => &mut self.events(stream).not_permitted_at,
+            Class::Versions => &mut self.versions(stream).not_permitted_at,
+            Class::Rescanned => &mut self.rescanned(stream).not_permitted_at,
+            Class::Inventory | Class::Findings => &mut self.inventory(stream).not_permitted_at,
+        }
+    }
+
+    /// A value that changes with any progress of the stream.
+    pub fn progress(&self, stream: Stream) -> Value {
+        match stream.class() {
+            Class::Events => {
+                self.events.get(&stream).map_or(Value::Null, |events| json!([events.covered, events.expired]))
+            }
+            Class::Versions => self.versions.get(&stream).map_or(Value::Null, |versions| {
+                json!([versions.covered_to, versions.listed_to, versions.listing, versions.pending])
+            }),
+            Class::Rescanned => self
+                .rescanned
+                .get(&stream)
+                .map_or(Value::Null, |rescanned| json!([rescanned.covered_to, rescanned.sweeps])),
+            Class::Inventory | Class::Findings => self.inventory.get(&stream).map_or(Value::Null, |inventory| {
+                let at = inventory
+                    .pass
+                    .as_ref()
+                    .filter(|pass| !pass.is_at_beginning())
+                    .map(|pass| (pass.part, &pass.parent, pass.page));
+                json!([inventory.covered_to, at])
+            }),
+        }
+    }
+
+    pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
+        match stream.class() {
+            Class::Events => self.events.get(&stream)?.covered_to(),
+            Class::Versions => self.versions.get(&stream)?.covered_to,
+            Class::Rescanned => self.rescanned.get(&stream)?.covered_to,
+            Class::Inventory | Class::Findings => self.inventory.get(&stream)?.covered_to,
+        }
+    }
+}

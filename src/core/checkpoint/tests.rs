@@ -1,0 +1,89 @@
+use super::*;
+use crate::core::intervals::Span;
+
+fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
+    Identity {
+        tenant: tenant.map(str::to_owned),
+        base_url: "https://api.us.code42.com".into(),
+        bucket: "records".into(),
+        prefix: prefix.into(),
+    }
+}
+
+#[test]
+fn the_shards_of_each_plan_send_no_more_together_than_it_has_shards_at_once() {
+    let mut checkpoint = Checkpoint::new(identity("code42/", None));
+    let mut reserve = |shard: &str, at_once| {
+        let span = Span::new(Millis(0), Millis(1)).expect("not empty");
+        let reserved = Reserved { shard: shard.into(), span, requests_per_minute: 25, at_once, until: Millis(9) };
+        checkpoint.events(Stream::Audit).reserved.push(reserved);
+    };
+    for day in 1..=5 {
+        reserve(&format!("audit-2026110{day}-a"), Some(2));
+    }
+    reserve("audit-20261101-b", Some(4));
+    reserve("audit-20261101-c", None);
+    assert_eq!(checkpoint.requests_of_shards(), 25 * (2 + 1 + 1));
+}
+
+#[test]
+fn it_is_read_back_as_it_was_written() {
+    let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+    checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });
+    let events = checkpoint.events(Stream::Audit);
+    events.live_from = Some(Millis(0));
+    events.cover(Span::new(Millis(0), Millis(10)).expect("not empty"));
+    checkpoint.versions(Stream::Cases).pending.insert("7".into());
+    assert_eq!(Checkpoint::parse(&checkpoint.to_json()), Ok(checkpoint));
+}
+
+#[test]
+fn damage_a_newer_format_and_another_owner_are_told_apart() {
+    let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+    assert!(matches!(Checkpoint::parse(b"{"), Err(CheckpointError::Unreadable { .. })));
+    assert!(matches!(Checkpoint::parse(b"{}"), Err(CheckpointError::Unreadable { .. })));
+    assert!(matches!(Checkpoint::parse(br#"{"format_version":0}"#), Err(CheckpointError::Unreadable { .. })));
+    assert_eq!(Checkpoint::parse(br#"{"format_version":6,"new":[]}"#), Err(CheckpointError::Newer { found: 6 }));
+    let foreign = checkpoint.check_identity(&identity("other/", None)).expect_err("refused").to_string();
+    assert!(foreign.contains("S3_PREFIX") && foreign.contains("CHECKPOINT_KEY"), "{foreign}");
+    assert!(checkpoint.check_identity(&identity("code42/", Some("t-2"))).is_err());
+    assert_eq!(checkpoint.check_identity(&identity("code42/", None)), Ok(()));
+    checkpoint.identity.tenant = None;
+    assert_eq!(checkpoint.check_identity(&identity("other/", None)), Ok(()), "nothing was ever collected");
+    checkpoint.events(Stream::Audit).live_from = Some(Millis(0));
+    assert!(checkpoint.check_identity(&identity("other/", None)).is_err());
+}
+
+#[test]
+fn what_an_older_format_wrote_is_read_and_written_as_this_one() {
+    let checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
+    let json = String::from_utf8(checkpoint.to_json()).expect("text");
+    assert!(!json.contains("states") && !json.contains("health"), "what need not be written is not: {json}");
+    for version in [2, 3, 4] {
+        let older = json.replacen("\"format_version\": 5", &format!("\"format_version\": {version}"), 1);
+        assert_ne!(older, json);
+        assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
+    }
+}
+
+#[test]
+fn a_stream_begins_where_its_first_attempt_would_have_begun_and_such_a_checkpoint_is_anybody_s() {
+    let mut checkpoint = Checkpoint::new(identity("code42/", None));
+    assert!(checkpoint.attempt(Stream::Audit, Millis(100_000)));
+    assert!(!checkpoint.attempt(Stream::Audit, Millis(200_000)), "the first one counts");
+    assert!(checkpoint.is_blank());
+    checkpoint.begin_at_first_attempt(Stream::Audit, TimeDelta::minutes(1), Millis(300_000));
+    assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
+    assert!(!checkpoint.attempt(Stream::Audit, Millis(400_000)) && checkpoint.attempted.is_empty());
+    checkpoint.begin_at_first_attempt(Stream::Audit, TimeDelta::minutes(1), Millis(500_000));
+    assert_eq!(checkpoint.events(Stream::Audit).live_from, Some(Millis(40_000)));
+}
+
+#[test]
+fn a_misspelt_field_is_damage_and_not_ignored() {
+    let mut json = Checkpoint::new(identity("code42/", None)).to_json();
+    let at = String::from_utf8(json.clone()).expect("text").find("\"events\"").expect("there");
+    json.splice(at..at + 8, *b"\"evetns\"");
+    let error = Checkpoint::parse(&json).expect_err("refused").to_string();
+    assert!(error.contains("evetns"), "{error}");
+}

@@ -1,0 +1,28 @@
+//! Keeps what is known from run to run, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Known;
+use crate::core::checkpoint::StateObject;
+use crate::core::stream::Stream;
+
+/// What is known of the streams that every run reads, with the object that holds it. It lasts as long as the process.
+#[derive(Default)]
+pub struct Memory(Mutex<BTreeMap<Stream, (StateObject, Known)>>);
+
+impl Memory {
+    /// Hands over what was kept, if it is what the object `at` holds.
+    pub fn take(&self, stream: Stream, at: &StateObject) -> Option<Known> {
+        let (kept_at, known) = self.kept().remove(&stream)?;
+        (kept_at == *at).then_some(known)
+    }
+
+    pub fn keep(&self, stream: Stream, at: StateObject, known: Known) {
+        self.kept().insert(stream, (at, known));
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Stream, (StateObject, Known)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,156 @@
+//! Chooses the next step.
+
+use chrono::TimeDelta;
+
+use super::step::{Patience, Step, WindowPlan};
+use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
+use crate::core::checkpoint::{EventsState, Recount, Window};
+use crate::core::density::{Cut, first, halves};
+use crate::core::intervals::{Intervals, Span};
+use crate::core::stuck::{StuckList, What};
+use crate::core::time::Millis;
+
+impl Schedule {
+    /// The next step, which counts as under way until its outcome is reported. `left` is the run's time to read.
+    pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Step {
+        // An earlier run had too little time for one window: this one reads one at a time.
+        let is_scarce = state.window_rows.is_some() && !self.under_way.is_empty();
+        let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
+        let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
+        match chosen {
+            Some((task, mut step)) => {
+                if let Step::Open(plan) = &mut step {
+                    plan.is_suspected = stuck.is_suspected(plan.span);
+                    if let Some(expected) = plan.expected {
+                        self.density.planned(plan.span, expected);
+                    }
+                }
+                self.under_way.push(task);
+                step
+            }
+            None if self.under_way.is_empty() => Step::Done,
+            None => Step::Wait,
+        }
+    }
+
+    fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
+        if let Some(window) = self.take_left(stuck, now) {
+            return begin(TaskKind::Gap, false, Step::Resume { window, may_be_cut: true });
+        }
+        let gaps = self.gaps(state, stuck);
+        if self.doubt.is_open() {
+            return begin(TaskKind::Gap, false, self.clear_doubt(&gaps, state, stuck, now, left)?);
+        }
+        if let Some(gap) = gaps.first() {
+            let patience = if self.failures < PATIENCE_ENDS_AFTER { Patience::Full } else { Patience::Once };
+            return begin(TaskKind::Gap, false, self.plan(gap, state, patience, left)?);
+        }
+        // A step under way may leave a gap, which would come first.
+        if self.under_way.iter().any(|task| task.kind == TaskKind::Gap) {
+            return None;
+        }
+        if let Some(window) = self.take_died(stuck, now) {
+            let may_be_cut = window.resumed > 0;
+            return begin(TaskKind::Stuck, true, Step::Resume { window, may_be_cut });
+        }
+        if let Some(recount) = self.take_recount(stuck, now) {
+            return begin(TaskKind::Recount, false, Step::Recount(recount));
+        }
+        self.try_stuck(state, stuck, now, left)
+    }
+
+    fn take_left(&mut self, stuck: &StuckList, now: Millis) -> Option<Window> {
+        let at = self.left.iter().position(|window| stuck.is_due(&What::Span(window.span), now))?;
+        self.left.remove(at)
+    }
+
+    fn take_died(&mut self, stuck: &StuckList, now: Millis) -> Option<Window> {
+        if !self.under_way.is_empty() {
+            return None;
+        }
+        let at = self.died.iter().position(|window| stuck.is_due(&What::Span(window.span), now))?;
+        self.died.remove(at)
+    }
+
+    /// One recount at a time.
+    fn take_recount(&mut self, stuck: &StuckList, now: Millis) -> Option<Recount> {
+        if self.under_way.iter().any(|task| task.kind == TaskKind::Recount) {
+            return None;
+        }
+        let at = self.recounts.iter().position(|recount| stuck.is_due(&What::Recount(recount.span), now))?;
+        self.recounts.remove(at)
+    }
+
+    /// A stuck span that is due: first one that was never tried, of these the longest, of equally long ones the newest.
+    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
+        let unread = self.unread(state);
+        let due = stuck.iter().filter(|stuck| stuck.next_try <= now);
+        // Some windows of a long span may be read already.
+        let due = due.filter_map(|stuck| Some((stuck, unread.within(stuck.span()?).first()?)));
+        let due = due.filter(|(_, gap)| self.tried.within(*gap).is_empty());
+        let (stuck, gap) = due.max_by_key(|(stuck, gap)| (stuck.attempts == 0, gap.length(), gap.from))?;
+        if stuck.alone && !self.under_way.is_empty() {
+            return None;
+        }
+        begin(TaskKind::Stuck, stuck.alone, self.plan(gap, state, Patience::Once, left)?)
+    }
+
+    /// Time that is owed, that no step reads, and that is neither stuck nor in doubt.
+    pub(super) fn gaps(&self, state: &EventsState, stuck: &StuckList) -> Intervals {
+        self.unread(state).without(&stuck.spans()).without(&self.doubt.spans().collect())
+    }
+
+    /// Time that is owed and that no step reads.
+    pub(super) fn unread(&self, state: &EventsState) -> Intervals {
+        let owed = state.gaps(self.horizon);
+        let owed = match self.bounds {
+            Some(bounds) => owed.within(bounds),
+            None => owed,
+        };
+        owed.without(
+            &self.under_way.iter().filter(|task| task.kind != TaskKind::Recount).map(|task| task.span).collect(),
+        )
+    }
+
+    /// The first step at the beginning of a gap: a count, or a window. `None` while a step under way will tell where to
+    /// cut.
+    pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
+        let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
+        if let Some(longest) = self.uncounted {
+            let span = Span { to: gap.to.min(gap.from + longest), ..gap };
+            return Some(self.open(span, None, None, self.sizes.most(), patience));
+        }
+        let hint = state.window_rows.unwrap_or(u64::MAX).min(self.most_rows);
+        let mut most = self.sizes.most();
+        let cut = self.density.cut(gap, self.is_reading(), |rows| {
+            most = self.sizes.next(rows, left, self.pace).min(hint).max(1);
+            most
+        });
+        match cut {
+            Cut::Wait => None,
+            Cut::Count(span) => Some(Step::Count { span: first(span, self.longest_count), patience }),
+            Cut::Read { span, count, expected } => Some(self.open(span, count, expected, most, patience)),
+        }
+    }
+
+    /// `rows` is the maximum number of rows of the window.
+    pub(super) fn open(
+        &self,
+        span: Span,
+        count: Option<u64>,
+        expected: Option<u64>,
+        rows: u64,
+        patience: Patience,
+    ) -> Step {
+        // A window of minimum length can't be cut, so it gets all retries.
+        let is_last_try = patience == Patience::Once && halves(span).is_none() && self.failures < PATIENCE_ENDS_AFTER;
+        let patience = if is_last_try { Patience::Full } else { patience };
+        let too_many = self.sizes.too_many(rows);
+        let bytes = self.pace.bytes(expected.unwrap_or(0));
+        Step::Open(WindowPlan { span, count, expected, rows, bytes, patience, is_suspected: false, too_many })
+    }
+}
+
+fn begin(kind: TaskKind, is_alone: bool, step: Step) -> Option<(Task, Step)> {
+    Some((Task { kind, span: step.span()?, is_alone }, step))
+}

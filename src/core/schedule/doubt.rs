@@ -1,0 +1,119 @@
+//! Tells a span that fails by itself from an API that fails as a whole. After a new failure, short spans elsewhere are
+//! read. Where one of them can be read, the span that failed is stuck. Where none can, the API fails as a whole, and
+//! nothing is stuck.
+
+use chrono::TimeDelta;
+
+use super::step::{Patience, Step};
+use super::{Doubt, FAILURES_IN_A_ROW, Halt, Schedule};
+use crate::core::checkpoint::EventsState;
+use crate::core::density::SHORTEST;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::{Intervals, Span};
+use crate::core::stuck::{Stuck, StuckList};
+use crate::core::time::{Millis, SECOND, scaled};
+
+/// The API fails as a whole when 6 probes in a row fail.
+const PROBES: u32 = 6;
+
+impl Doubt {
+    pub fn is_open(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// The spans that failed.
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.failed.iter().map(|(span, _)| *span)
+    }
+}
+
+impl Schedule {
+    /// At the end of a run: the error of a failure that no other answer has explained, so that it is neither stuck nor the
+    /// API's as a whole.
+    pub fn unclear(&self) -> Option<&ErrorInfo> {
+        self.doubt.failed.first().map(|(_, error)| error)
+    }
+
+    /// The API failed for one span. Only a new failure raises the doubt.
+    pub(super) fn fail(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo, is_of_rows: bool) {
+        if stuck.holding(span).is_some() {
+            return self.split(stuck, now, span, error);
+        }
+        self.doubt.is_of_rows |= is_of_rows;
+        self.doubt.failures += 1;
+        if !self.doubt.spans().any(|failed| failed.intersection(span).is_some()) {
+            self.doubt.failed.push((span, error.clone()));
+        }
+        if self.uncounted.is_some() && self.doubt.failures >= FAILURES_IN_A_ROW {
+            self.verdict.get_or_insert(Halt::ApiFails(error));
+        }
+    }
+
+    /// The API answered, so each span that failed meanwhile fails by itself.
+    pub(super) fn works(&mut self, stuck: &mut StuckList, now: Millis) {
+        for (span, error) in std::mem::take(&mut self.doubt).failed {
+            self.split(stuck, now, span, error);
+        }
+    }
+
+    /// The API counted. That proves that it works where only counts had failed.
+    pub(super) fn counts(&mut self, stuck: &mut StuckList, now: Millis) {
+        if !self.doubt.is_of_rows {
+            self.works(stuck, now);
+        }
+    }
+
+    /// The next probe, or the verdict that the API fails.
+    pub(super) fn clear_doubt(
+        &mut self,
+        gaps: &Intervals,
+        state: &EventsState,
+        stuck: &StuckList,
+        now: Millis,
+        left: TimeDelta,
+    ) -> Option<Step> {
+        if self.is_reading() {
+            // The outcome of a step under way may clear the doubt.
+            return None;
+        }
+        if self.uncounted.is_some() {
+            let newest = gaps.iter().last()?;
+            return self.plan(newest, state, Patience::Once, left);
+        }
+        if self.doubt.probes >= PROBES {
+            let error = self.unclear().cloned()?;
+            self.verdict.get_or_insert(Halt::ApiFails(error));
+            return None;
+        }
+        let due = stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(Stuck::span);
+        let owed = self.unread(state);
+        let unread: Intervals =
+            due.flat_map(|span| owed.within(span).iter().collect::<Vec<_>>()).chain(gaps.iter()).collect();
+        let span = self.probe(&unread, now)?;
+        self.doubt.probes += 1;
+        Some(self.open(span, None, None, self.sizes.most(), Patience::Probe))
+    }
+
+    /// A span of minimum length out of all that is unread: the first two at its ends, then anywhere, and elsewhere in
+    /// another run.
+    fn probe(&self, unread: &Intervals, now: Millis) -> Option<Span> {
+        let unread: Intervals = unread.iter().chain(self.doubt.spans()).collect();
+        let length: TimeDelta = unread.iter().map(Span::length).sum();
+        let permille = match self.doubt.probes {
+            0 => 1_000,
+            1 => 0,
+            // Multiples of the golden ratio spread out.
+            n => (now.0 / 1_000 + i64::from(n)).rem_euclid(1_000).unsigned_abs() * 618 % 1_000,
+        };
+        let mut before = scaled(length, permille, 1_000);
+        for span in unread.iter() {
+            if before <= span.length() {
+                let offset = before.min(span.length() - SHORTEST).max(TimeDelta::zero());
+                let at = (span.from + offset).floor(SECOND).max(span.from);
+                return Some(Span { from: at, to: (at + SHORTEST).min(span.to) });
+            }
+            before -= span.length();
+        }
+        None
+    }
+}

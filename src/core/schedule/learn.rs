@@ -1,0 +1,186 @@
+//! Takes in the outcome of a step: changes the stream's part of the checkpoint and the stuck spans, and notes what the
+//! later steps of this run need to know.
+
+use super::outcome::{Outcome, Why};
+use super::{FAILURES_IN_A_ROW, Schedule};
+use crate::core::checkpoint::{EventsState, Window};
+use crate::core::density::{cut, halves};
+use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::intervals::Span;
+use crate::core::stuck::{StuckList, What};
+use crate::core::time::{Millis, millis};
+
+/// A window at which runs died is read in 4 parts.
+const DIED_IN: u64 = 4;
+
+impl Schedule {
+    /// Covering a window is up to the caller; everything else that follows for the checkpoint is done here.
+    pub fn took(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
+        self.under_way.retain(|task| !outcome.ends(task));
+        match outcome {
+            // The horizon was lowered meanwhile, so the count is of no use.
+            Outcome::Counted { span, .. } if span.to > self.horizon => self.counts(stuck, now),
+            Outcome::Counted { span, rows } => {
+                self.counts(stuck, now);
+                self.density.counted(span, rows);
+                if rows == 0 {
+                    // A span without rows is covered by its count.
+                    stuck.cut_out(span);
+                }
+            }
+            Outcome::TooLarge { span, rows } => self.too_large(state, stuck, now, span, rows),
+            Outcome::NotCounted { span, error } => self.fail(stuck, now, span, error, false),
+            Outcome::Read { span, rows, inside, bytes, took } => {
+                self.works(stuck, now);
+                if rows > 0 {
+                    self.failures = 0;
+                }
+                self.pace.note(rows, bytes, took);
+                self.density.read(span, inside, self.sizes.most());
+                stuck.cut_out(span);
+                state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < self.sizes.most());
+            }
+            Outcome::TooDense { span, rows } => {
+                self.counts(stuck, now);
+                withdraw(state, span);
+                self.density.too_dense(span, rows);
+            }
+            Outcome::Capped { span, cap } => {
+                self.works(stuck, now);
+                withdraw(state, span);
+                self.density.capped(cap);
+                self.density.counted(span, cap);
+            }
+            Outcome::TooHeavy { span, rows, bytes, total } => {
+                self.works(stuck, now);
+                withdraw(state, span);
+                self.pace.note(rows, bytes, millis(1));
+                self.density.too_dense(span, total);
+            }
+            Outcome::Unread { window, error, why } => self.not_read(state, stuck, now, window.span, error, why),
+            Outcome::Died { span } => {
+                withdraw(state, span);
+                stuck.split(span, cut(span, DIED_IN), &died(span), now, true);
+            }
+            Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn } => {
+                self.ran_out(state, &window, rows, was_planned, may_be_withdrawn);
+            }
+            Outcome::Recounted { span } => {
+                self.failed_recounts = 0;
+                self.works(stuck, now);
+                stuck.heal(&What::Recount(span));
+            }
+            Outcome::RecountCut { parts, .. } => {
+                self.works(stuck, now);
+                for part in parts.into_iter().rev() {
+                    self.recounts.push_front(part);
+                }
+            }
+            Outcome::RecountWaits { .. } => self.stop(),
+            Outcome::RecountGoesOn(recount) => self.recounts.push_back(recount),
+            Outcome::NotRecounted { span, error } => self.not_recounted(stuck, now, span, error),
+        }
+        self.leave_solid(stuck, now);
+    }
+
+    /// The next counts or windows are half as long. A span of minimum length fails like any other.
+    fn too_large(
+        &mut self,
+        state: &mut EventsState,
+        stuck: &mut StuckList,
+        now: Millis,
+        span: Span,
+        rows: Option<u64>,
+    ) {
+        withdraw(state, span);
+        match (halves(span), rows) {
+            (None, _) => self.fail(stuck, now, span, takes_too_long(span), rows.is_some()),
+            (Some([half, _]), None) => self.longest_count = half.length(),
+            (Some([half, _]), Some(rows)) => {
+                self.most_rows = self.most_rows.min((rows / 2).max(1));
+                self.uncounted = self.uncounted.map(|_| half.length());
+            }
+        }
+    }
+
+    /// A window that was not read is tried in parts, unless it keeps its bounds or has no readable row.
+    fn not_read(
+        &mut self,
+        state: &mut EventsState,
+        stuck: &mut StuckList,
+        now: Millis,
+        span: Span,
+        error: ErrorInfo,
+        why: Why,
+    ) {
+        if !matches!(why, Why::KeepsBounds) {
+            withdraw(state, span);
+        }
+        if matches!(why, Why::Unreadable { .. } | Why::Disagreed) {
+            self.works(stuck, now);
+        }
+        match why {
+            Why::KeepsBounds => stuck.fail(What::Span(span), error, now),
+            Why::Unreadable { is_mixed: true } | Why::Disagreed => self.split(stuck, now, span, error),
+            Why::Unreadable { is_mixed: false } => self.leave_stuck(stuck, now, span, error),
+            Why::Failed => self.fail(stuck, now, span, error, true),
+        }
+        if matches!(why, Why::Unreadable { .. }) {
+            stuck.suspect(span);
+        }
+    }
+
+    fn not_recounted(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
+        let is_new = stuck.get(&What::Recount(span)).is_none();
+        stuck.fail(What::Recount(span), error, now);
+        self.failed_recounts += u32::from(is_new);
+        if self.failed_recounts >= FAILURES_IN_A_ROW {
+            // The other recounts may fail for the same reason. The next run tries them.
+            self.recounts.clear();
+        }
+    }
+
+    /// The run's time was over before a window was read.
+    fn ran_out(&mut self, state: &mut EventsState, window: &Window, rows: u64, was_planned: bool, is_unstored: bool) {
+        self.stop();
+        if !is_unstored {
+            // It stays open as it is: some of it may be stored, or about to be.
+        } else if was_planned && state.window_rows.is_some() {
+            // It is already smaller than usual. The next run reads it first, without planning.
+            leave(state, window);
+        } else {
+            withdraw(state, window.span);
+        }
+        if self.pace.is_unknown() {
+            // Not even the first window fitted: the next run begins with one of half as many rows.
+            let before = state.window_rows;
+            state.window_rows = Some((before.unwrap_or(rows).min(rows) / 2).max(1));
+        }
+    }
+}
+
+/// Leaves a window of which nothing is stored to the next run.
+fn leave(state: &mut EventsState, window: &Window) {
+    for open in state.open.iter_mut().filter(|open| *open == window) {
+        open.opened_by = window.opened_by.clone().of_nobody();
+    }
+}
+
+/// Closes a window of which nothing is stored: its span is a gap again.
+fn withdraw(state: &mut EventsState, span: Span) {
+    state.open.retain(|window| window.span != span);
+}
+
+fn takes_too_long(span: Span) -> ErrorInfo {
+    ErrorInfo {
+        error_type: ErrorType::ThirdPartyGenericError,
+        message: format!("the API takes too long over {} to {}, and it can't be cut shorter", span.from, span.to),
+    }
+}
+
+fn died(span: Span) -> ErrorInfo {
+    ErrorInfo {
+        error_type: ErrorType::FirstPartyGenericError,
+        message: format!("more than one run died while it read {} to {}, so it is read in parts", span.from, span.to),
+    }
+}

@@ -1,0 +1,124 @@
+//! The outcomes of the schedule's steps.
+
+use chrono::TimeDelta;
+
+use super::{Task, TaskKind};
+use crate::core::checkpoint::{Recount, Window};
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::Span;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Counted {
+        span: Span,
+        rows: u64,
+    },
+    /// The API takes too long over this span. `rows` is the expected number of rows of a window; `None` for a count.
+    TooLarge {
+        span: Span,
+        rows: Option<u64>,
+    },
+    NotCounted {
+        span: Span,
+        error: ErrorInfo,
+    },
+    /// A window is stored and covered. `rows` were shown, of which `inside` lie in the window.
+    Read {
+        span: Span,
+        rows: u64,
+        inside: u64,
+        bytes: u64,
+        took: TimeDelta,
+    },
+    /// A window has more rows than it may have. Nothing of it is stored.
+    TooDense {
+        span: Span,
+        rows: u64,
+    },
+    /// The API showed more rows than it counts: its counts stop at `cap`. Nothing of the window is stored.
+    Capped {
+        span: Span,
+        cap: u64,
+    },
+    /// A window's records don't fit the memory. `rows` of the API's `total` made up `bytes`. Nothing of it is stored.
+    TooHeavy {
+        span: Span,
+        rows: u64,
+        bytes: u64,
+        total: u64,
+    },
+    /// A window was not read.
+    Unread {
+        window: Window,
+        error: ErrorInfo,
+        why: Why,
+    },
+    /// Two or more runs died at this window. Nothing of it is stored; it is read alone, and in parts.
+    Died {
+        span: Span,
+    },
+    /// The run's time was over before the window was read.
+    OutOfTime {
+        window: Window,
+        /// Maximum rows of the window.
+        rows: u64,
+        /// This run planned the window, and did not find it open.
+        was_planned: bool,
+        /// Nothing of it is stored, and no other run is storing it.
+        may_be_withdrawn: bool,
+    },
+    Recounted {
+        span: Span,
+    },
+    /// A recount is replaced by recounts of its parts.
+    RecountCut {
+        span: Span,
+        parts: Vec<Recount>,
+    },
+    /// The run had no time for the recount.
+    RecountWaits {
+        span: Span,
+    },
+    /// One slice of a recount was read. The rest comes after the other recounts.
+    RecountGoesOn(Recount),
+    NotRecounted {
+        span: Span,
+        error: ErrorInfo,
+    },
+}
+
+/// Why a window was not read, and whether it may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its rows don't agree with the API's count. Nothing of it is stored.
+    Disagreed,
+    /// Too many of its rows are unreadable. `is_mixed`: others are readable. Nothing of it is stored.
+    Unreadable { is_mixed: bool },
+    /// The API fails for it. Nothing of it is stored.
+    Failed,
+    /// Some of it may be stored under its own keys, so its bounds must not change.
+    KeepsBounds,
+}
+
+impl Outcome {
+    /// Whether this is the outcome of that task.
+    pub(super) fn ends(&self, task: &Task) -> bool {
+        let (span, is_recount) = match self {
+            Self::Counted { span, .. }
+            | Self::TooLarge { span, .. }
+            | Self::NotCounted { span, .. }
+            | Self::Read { span, .. }
+            | Self::TooDense { span, .. }
+            | Self::Capped { span, .. }
+            | Self::TooHeavy { span, .. }
+            | Self::Died { span } => (*span, false),
+            Self::Unread { window, .. } | Self::OutOfTime { window, .. } => (window.span, false),
+            Self::Recounted { span }
+            | Self::RecountCut { span, .. }
+            | Self::RecountWaits { span }
+            | Self::NotRecounted { span, .. } => (*span, true),
+            Self::RecountGoesOn(recount) => (recount.span, true),
+        };
+        task.span == span && (task.kind == TaskKind::Recount) == is_recount
+    }
+}

@@ -1,0 +1,66 @@
+//! Cuts a span that fails by itself, until only its bad part is stuck.
+
+use super::Schedule;
+use crate::core::density::{cut, halves};
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::{Intervals, Span};
+use crate::core::stuck::{StuckList, What};
+use crate::core::time::Millis;
+
+/// With 400 stuck spans none is cut any more, so that the checkpoint stays small.
+const MOST_STUCK: usize = 400;
+/// A part of a failing span is not tried by itself where 16 times its length fails on both sides of it: only the ends of
+/// the span are.
+const SOLID: i32 = 16;
+/// A span that an earlier run has tried, and that fails again, is tried in 4 parts.
+const RETRIED_IN: u64 = 4;
+
+impl Schedule {
+    /// A new failure is tried in halves, down to the minimum length, and then waits for a later run. A span that an
+    /// earlier run has tried is tried in a few parts, once.
+    pub(super) fn split(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
+        self.failures += 1;
+        let is_retry = stuck.holding(span).is_some_and(|held| held.attempts > 0);
+        let parts = match halves(span) {
+            Some(halves) if !is_retry => halves.to_vec(),
+            Some(_) if self.retried.within(span).is_empty() => cut(span, RETRIED_IN),
+            _ => Vec::new(),
+        };
+        if parts.is_empty() || stuck.len() >= MOST_STUCK {
+            return self.leave_stuck(stuck, now, span, error);
+        }
+        if is_retry {
+            self.retried.insert(span);
+        }
+        stuck.split(span, parts, &error, now, false);
+    }
+
+    /// A later run tries the span again.
+    pub(super) fn leave_stuck(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
+        stuck.split(span, vec![span], &error, now, false);
+        stuck.fail(What::Span(span), error, now);
+        self.tried.insert(span);
+    }
+
+    /// Counts the inner parts of a long failing span as tried.
+    pub(super) fn leave_solid(&mut self, stuck: &mut StuckList, now: Millis) {
+        let untried: Vec<(Span, ErrorInfo)> = stuck
+            .iter()
+            .filter(|stuck| stuck.attempts == 0)
+            .filter_map(|stuck| Some((stuck.span()?, stuck.error.clone())))
+            .collect();
+        let Some(longest) = untried.iter().map(|(span, _)| span.length()).max() else { return };
+        let whole = stuck.spans();
+        let inside = untried.into_iter().filter(|(span, _)| span.length() == longest && is_deep(*span, &whole));
+        for (span, error) in inside.collect::<Vec<_>>() {
+            stuck.fail(What::Span(span), error, now);
+            self.tried.insert(span);
+        }
+        stuck.merge_tried();
+    }
+}
+
+fn is_deep(span: Span, stuck: &Intervals) -> bool {
+    let around = stuck.iter().find(|around| around.contains(span.from));
+    around.is_some_and(|around| (span.from - around.from).min(around.to - span.to) >= span.length() * SOLID)
+}
