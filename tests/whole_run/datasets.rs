@@ -126,6 +126,10 @@ impl Stream {
     }
 }
 
+pub fn stream_named(name: &str) -> Stream {
+    STREAMS.into_iter().find(|stream| stream.name == name).unwrap()
+}
+
 async fn collected(rig: &Rig, stream: Stream) -> Value {
     let answer = rig.run().await;
     assert_eq!(answer["status"], "complete", "{answer}");

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use simulator::{Dataset, Fault, Record};
 
-use crate::datasets::{STREAMS, Stream, tombstones};
+use crate::datasets::{stream_named, tombstones};
 use crate::oracle::a_moment;
 use crate::rig::{Rig, sha256};
 use crate::stuck::assert_stuck;
@@ -48,10 +48,6 @@ impl Rig {
     async fn tombstones(&self, stream: &str) -> usize {
         tombstones(&self.stored(stream).await).len()
     }
-}
-
-fn stream_named(name: &str) -> Stream {
-    STREAMS.into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 async fn users(n: usize) -> (Rig, Vec<Record>) {

@@ -10,16 +10,16 @@ use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
 use crate::stuck::{any_answer, assert_stuck};
 
 /// The process's peak memory, in MiB.
-fn peak_of(rig: &Rig) -> u64 {
+pub fn peak_of(rig: &Rig) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", rig.lambda.pid().unwrap())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     peak.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
 }
 
-/// Reads so many records of 100 KB that gzip can't compress, with this page size.
-async fn large_records(rows: i64, page: &str) {
-    const LARGE: usize = 100_000;
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
+const LARGE: usize = 100_000;
+
+/// Adds file events of 100 KB that gzip can't compress, over most of the last hour.
+pub fn add_large(rig: &Rig, rows: i64) -> Vec<Record> {
     // Gzip would take the simulator longer than the collector.
     rig.sim.api.change(|behaviour| behaviour.gzip = false);
     let mut rng = fastrand::Rng::with_seed(rows.unsigned_abs());
@@ -32,6 +32,13 @@ async fn large_records(rows: i64, page: &str) {
             .world
             .push_file_event(format!(r#"{{"event":{{"id":"large-{n}","inserted":"{inserted}"}},"blob":"{blob}"}}"#));
     }
+    rig.sim.world.file_events()
+}
+
+/// Reads so many records of 100 KB, with this page size.
+async fn large_records(rows: i64, page: &str) {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
+    add_large(&rig, rows);
     let answer = rig.run().await;
     let peak = peak_of(&rig);
     println!("{rows} records of {LARGE} bytes: {peak} MiB");
@@ -51,20 +58,20 @@ async fn a_window_of_large_records_that_no_gzip_makes_smaller_takes_little_memor
     large_records(1_500, "375").await;
 }
 
-/// Settings for one event stream with windows of at most eighty rows.
-fn in_small_windows(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
+/// Settings for these streams, with windows of at most eighty rows.
+pub fn in_small_windows(lambda: LambdaBuilder, stream: &str) -> LambdaBuilder {
     lambda.env("STREAMS", stream).env("FE_PAGE_SIZE", "20").env("AUDIT_PAGE_SIZE", "20")
 }
 
 /// Whether a request reads rows, rather than only counting them.
-fn reads(request: &Request, at: DateTime<Utc>) -> bool {
+pub fn reads(request: &Request, at: DateTime<Utc>) -> bool {
     let body = request.json();
     let counts = body["pgSize"] == 1 || request.path.ends_with("/search-results-count");
     !counts && span_asked(&body).is_some_and(|[from, to]| from <= at && at <= to)
 }
 
 /// Makes a run that dies, after ending the last run's lease.
-async fn dies(rig: &Rig) {
+pub async fn dies(rig: &Rig) {
     for _ in 0..5 {
         rig.free_the_lease().await;
         match rig.invoke(json!({})).await {
@@ -117,6 +124,22 @@ async fn a_window_of_the_audit_log_of_which_two_runs_died_is_read_after_all_othe
     deadly_window("audit").await;
 }
 
+/// A run dies before it stores its third window of a stream, and somebody puts an object of their own under that window's
+/// key: the key, and the object's bytes.
+pub async fn foreign_object(rig: &Rig, stream: &str) -> (String, Vec<u8>) {
+    let (prefix, lambda) = (format!("code42/{stream}/"), rig.lambda.clone());
+    rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
+    dies(rig).await;
+    rig.sim.s3.faults.clear();
+    let puts = rig.sim.s3.requests();
+    let puts = puts.into_iter().filter(|put| put.method == "PUT" && put.key.starts_with(&prefix));
+    let key = puts.map(|put| put.key).nth(2).expect("a third window");
+    assert!(rig.sim.s3.object(rig.sim.bucket(), &key).await.is_none());
+    let foreign = b"\x00\xffnot gzip, and not ours".to_vec();
+    rig.sim.s3.put_raw(rig.sim.bucket(), &key, foreign.clone()).await;
+    (key, foreign)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_somebody_else_s_under_a_window_s_key_is_left_alone_and_holds_up_no_other() {
     for stream in ["file_events", "audit"] {
@@ -125,17 +148,7 @@ async fn an_object_of_somebody_else_s_under_a_window_s_key_is_left_alone_and_hol
             "audit" => rig.sim.world.add_audit(400, ago(3_400), ago(5)),
             _ => rig.sim.world.add_file_events(400, ago(3_400), ago(5)),
         };
-        // The run dies before it stores its third window. Then somebody puts another object under that key.
-        let (prefix, lambda) = (format!("code42/{stream}/"), rig.lambda.clone());
-        rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
-        dies(&rig).await;
-        rig.sim.s3.faults.clear();
-        let puts = rig.sim.s3.requests();
-        let puts = puts.into_iter().filter(|put| put.method == "PUT" && put.key.starts_with(&prefix));
-        let key = puts.map(|put| put.key).nth(2).expect("a third window");
-        assert!(rig.sim.s3.object(rig.sim.bucket(), &key).await.is_none());
-        let foreign = b"\x00\xffnot gzip, and not ours".to_vec();
-        rig.sim.s3.put_raw(rig.sim.bucket(), &key, foreign.clone()).await;
+        let (key, foreign) = foreign_object(&rig, stream).await;
         let mut answer = Value::Null;
         for _ in 0..3 {
             rig.free_the_lease().await;

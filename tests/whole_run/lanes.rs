@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
 
@@ -59,6 +60,42 @@ async fn a_backlog_that_comes_in_bursts_is_cut_anew_as_it_turns_out() {
     assert_eq!(answer["status"], "complete", "{answer:#}");
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     rig.assert_whole().await;
+}
+
+/// So many rows, from and to so many seconds ago.
+type Part = (usize, i64, i64);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_takes_few_more_requests_than_full_pages_however_its_rows_lie_in_time() {
+    const ROWS: u32 = 4_000;
+    const SECONDS: u32 = 8 * 3_600;
+    let profiles: [(&str, &[Part]); 6] = [
+        ("evenly", &[(4_000, 28_700, 5)]),
+        ("all in the last fifth", &[(4_000, 5_760, 5)]),
+        ("nine tenths in one hundredth", &[(200, 28_700, 15_000), (3_600, 14_990, 14_702), (200, 14_690, 5)]),
+        ("day and night", &[(3_900, 28_700, 14_400), (100, 14_390, 5)]),
+        ("at the two ends", &[(2_000, 28_700, 27_260), (2_000, 1_440, 5)]),
+        ("all within a minute", &[(4_000, 9_060, 9_000)]),
+    ];
+    join_all(profiles.into_iter().map(async |(name, parts)| {
+        let rig = Rig::with(|lambda| {
+            lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "100").env("LOOKBACK_MINUTES", "480")
+        })
+        .await;
+        for (rows, from, to) in parts {
+            rig.sim.world.add_file_events(*rows, ago(*from), ago(*to));
+        }
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{name}: {answer:#}");
+        let requests = u32::try_from(rig.sim.api.requests_to(Endpoint::FileEvents).len()).unwrap();
+        // A window that is under way in another lane when the density changes may have the wrong length.
+        let lanes = 3.0 * 5.0;
+        let bound = 1.25 * f64::from(ROWS / 100) + 2.0 * f64::from(SECONDS / 2).log2() + lanes;
+        println!("{name}: {requests} requests, at most {bound:.0}");
+        assert!(f64::from(requests) <= bound, "{name}: {requests} requests, at most {bound:.0}");
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

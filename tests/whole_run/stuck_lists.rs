@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, compact};
 
-use crate::datasets::{STREAMS, Stream, tombstones};
+use crate::datasets::{stream_named, tombstones};
 use crate::rig::{PREFIX, Rig, ago, assert_same};
 use crate::stuck::{assert_stuck, names};
 
@@ -16,10 +16,6 @@ const LISTS: [(&str, &str, &str); 3] = [
     ("alert_rules", "/v2/alert-rules", "users"),
     ("legal_hold", "/v1/legal-hold/matters", "custodians"),
 ];
-
-fn stream_named(name: &str) -> Stream {
-    STREAMS.into_iter().find(|stream| stream.name == name).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_refused_holds_up_no_other_and_tells_nobody_as_deleted() {

@@ -72,6 +72,39 @@ async fn a_session_whose_events_fail_is_tried_again_by_itself_when_no_sweep_meet
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_sessions_whose_events_are_never_answered_hold_up_none_of_the_others() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "session_events")).await;
+    let sessions = rig.sim.world.add_sessions(14, ago(3_400), ago(60), true);
+    for session in &sessions {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+    }
+    let (silent, others) = sessions.split_at(3);
+    for session in silent {
+        rig.sim.faults.ail_at(format!("/v1/sessions/{}/events", session.id), Fault::Hang);
+    }
+    // Each takes half of the time that its first run has left.
+    for _ in 0..8 {
+        rig.lambda.invoke(json!({}), Duration::from_secs(6)).await;
+        let stored = rig.stored("session_events").await.len();
+        if what_is_stuck(&rig, "session_events").await.len() == 3 && stored == 22 {
+            break;
+        }
+    }
+    let mut stuck = what_is_stuck(&rig, "session_events").await;
+    let mut expected: Vec<Value> = silent.iter().map(|session| json!({"id": *session.id})).collect();
+    for ids in [&mut stuck, &mut expected] {
+        ids.sort_by_key(ToString::to_string);
+    }
+    assert_eq!(stuck, expected);
+    let lines = |sessions: &[Record]| sessions.iter().flat_map(|session| events_of(&rig, session)).collect::<Vec<_>>();
+    assert_same("session_events", rig.stored("session_events").await, lines(others));
+    rig.sim.faults.clear();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_same("session_events", rig.stored("session_events").await, lines(&sessions));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_shows_fewer_events_than_it_counts_is_stuck_with_what_it_shows_stored() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "session_events")).await;
     let session = rig.sim.world.add_sessions(1, ago(3_000), ago(60), true).remove(0);
