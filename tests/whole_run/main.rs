@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod actor_profiles;
-mod all_at_once;
 mod api_faults;
 mod audit_export;
 mod back_off;
