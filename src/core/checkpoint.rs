@@ -261,7 +261,15 @@ impl Checkpoint {
     /// Takes over what a shard has come to, in one go with what tells of it.
     pub fn merge(&mut self, stream: Stream, shard: &str, mut theirs: Self) {
         self.identity.tenant = self.identity.tenant.take().or(theirs.identity.tenant);
-        self.events(stream).merge(shard, theirs.events.remove(&stream).unwrap_or_default());
+        let their_events = theirs.events.remove(&stream).unwrap_or_default();
+        let their_stuck = theirs.stuck.remove(&stream).unwrap_or_default();
+        let (state, stuck) = self.events_and_stuck(stream);
+        // A live run may have failed over it before it was left to the shard.
+        for done in their_events.covered.iter().chain(their_events.expired.iter()) {
+            stuck.cut_out(done);
+        }
+        stuck.take_over(their_stuck);
+        state.merge(shard, their_events);
         self.manifests.unlisted.append(&mut theirs.manifests.unlisted);
         self.manifests.merged.extend(theirs.manifests.head);
     }
@@ -375,7 +383,9 @@ fn same(what: &'static str, theirs: &str, ours: &str) -> Result<(), CheckpointEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::error_kind::{ErrorInfo, ErrorType};
     use crate::core::intervals::Span;
+    use crate::core::stuck::What;
 
     fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
         Identity {
@@ -400,6 +410,30 @@ mod tests {
         reserve("audit-20261101-b", Some(4));
         reserve("audit-20261101-c", None);
         assert_eq!(checkpoint.requests_of_shards(), 25 * (2 + 1 + 1));
+    }
+
+    #[test]
+    fn what_a_shard_has_read_is_stuck_no_longer_and_what_it_could_not_read_is_as_it_says() {
+        let span = |from, to| Span::new(Millis(from), Millis(to)).expect("not empty");
+        let error =
+            |message: &str| ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() };
+        let mut live = Checkpoint::new(identity("code42/", None));
+        live.events(Stream::Audit).reserved.push(Reserved {
+            shard: "a".into(),
+            span: span(0, 100),
+            requests_per_minute: 1,
+            at_once: None,
+            until: Millis(9),
+        });
+        live.stuck(Stream::Audit).fail(What::Span(span(0, 60)), error("500"), Millis(1));
+        live.stuck(Stream::Audit).fail(What::Span(span(200, 300)), error("500"), Millis(1));
+        let mut theirs = Checkpoint::new(identity("code42/", None));
+        theirs.events(Stream::Audit).cover(span(0, 50));
+        theirs.stuck(Stream::Audit).fail(What::Span(span(50, 100)), error("502"), Millis(5));
+        live.merge(Stream::Audit, "a", theirs);
+        assert_eq!(live.check(), Ok(()));
+        let stuck: Vec<_> = live.stuck(Stream::Audit).iter().map(|stuck| (stuck.span(), stuck.since)).collect();
+        assert_eq!(stuck, [(Some(span(200, 300)), Millis(1)), (Some(span(50, 100)), Millis(5))]);
     }
 
     #[test]
