@@ -174,13 +174,8 @@ pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
         let stored = versions(sim, tenant, stream).await?;
         let past = tenant.past();
         // One that is gone may have been stored before, or not.
-        let shown: BTreeSet<&str> = past
-            .histories
-            .get(stream.name)
-            .into_iter()
-            .flat_map(|history| history.shown())
-            .map(|(key, _)| key)
-            .collect();
+        let shown: BTreeSet<&str> =
+            past.histories.get(stream.name).into_iter().flat_map(History::shown).map(|(key, _)| key).collect();
         let last = |(key, lines): (String, Vec<Option<String>>)| {
             if !shown.contains(key.as_str()) {
                 return None;
