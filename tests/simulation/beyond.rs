@@ -242,7 +242,11 @@ impl Lasting {
             0 | 1 => Self::Undercounted(Endpoint::Users),
             2 => Self::SignIn(pick(random, &[How::Forbidden, How::TooManyRequests, How::Silent])),
             3 => Self::Case(how),
-            4 | 5 => Self::Endpoint(pick(random, &endpoints), how),
+            // Below a record of which nothing is known, "not found" says that there is no such list.
+            4 | 5 => {
+                let how = pick(random, &[How::InPart, How::TooManyRequests, How::Silent]);
+                Self::Endpoint(pick(random, &endpoints), how)
+            }
             _ => {
                 use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
                 Self::Endpoint(pick(random, &[FileEvents, AuditSearch, AuditCount, Users, CaseList, CaseDetail]), how)
