@@ -5,6 +5,7 @@
 //! the chain can't fork.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -19,6 +20,8 @@ use crate::core::time::Millis;
 
 /// A run writes a manifest before its end once this many readings are unlisted.
 const LONG: usize = 64;
+/// Where none can be written, so many readings are kept on the checkpoint: those of some days. Then nothing more is read.
+const MOST_UNTOLD: usize = 4_096;
 const READS_AT_ONCE: usize = 8;
 
 pub struct Chain<'a> {
@@ -28,11 +31,14 @@ pub struct Chain<'a> {
     dry_run: bool,
     /// Held while a manifest is written, because each names the one before it.
     writing: tokio::sync::Mutex<()>,
+    /// In this run.
+    has_failed: AtomicBool,
 }
 
 impl<'a> Chain<'a> {
     pub fn new(state: &'a Bucket, state_prefix: &'a str, ledger: &'a Ledger<'a>, dry_run: bool) -> Self {
-        Self { state, state_prefix, ledger, dry_run, writing: tokio::sync::Mutex::new(()) }
+        let (writing, has_failed) = (tokio::sync::Mutex::new(()), AtomicBool::new(false));
+        Self { state, state_prefix, ledger, dry_run, writing, has_failed }
     }
 
     /// Adds a finished reading to the unlisted ones and makes `change`, which records what it covered, in the same
@@ -46,10 +52,20 @@ impl<'a> Chain<'a> {
 
     /// Keeps the checkpoint small during a run that reads many windows.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
-        if self.ledger.read(|checkpoint| checkpoint.manifests.to_tell()) < LONG {
+        let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.to_tell());
+        if to_tell < LONG || to_tell < MOST_UNTOLD && self.has_failed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.write(Vec::new(), LONG, until).await
+        let written = self.write(Vec::new(), LONG, until).await;
+        if let Err(error) = &written
+            && to_tell < MOST_UNTOLD
+        {
+            // It is tried once more at the run's end, which fails by it.
+            warn!(%error, readings = to_tell, "no manifest can be written; what it would tell stays on the checkpoint");
+            self.has_failed.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        written
     }
 
     /// Called at a run's end. Writes a manifest of the remaining readings, and the index of a day that is over.

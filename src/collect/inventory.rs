@@ -48,11 +48,12 @@ impl Collector<'_> {
         if !is_due && due.is_empty() {
             return Ok(StreamOutcome::NotDue);
         }
-        let mut pass = state.pass.unwrap_or_else(|| Pass::new(self.run.api.now()));
+        let mut is_new = state.pass.is_none();
+        let mut pass = state.pass.unwrap_or_else(|| Pass::new(Millis::now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
         if pass.seen.is_some() && seen.count() == 0 {
             // The records seen by earlier runs are lost, so the pass begins again.
-            pass = Pass::new(self.run.api.now());
+            (pass, is_new) = (Pass::new(Millis::now()), true);
         }
         if is_due {
             self.inventory_state(|state| state.pass = Some(pass.clone()));
@@ -64,7 +65,11 @@ impl Collector<'_> {
             Box::pin(self.close_unfinished(reading, None)).await?;
             return read.map(|()| StreamOutcome::Complete);
         }
-        match self.read_parts(facts, &due, &mut reading).await {
+        let read = self.read_parts(facts, &due, &mut reading).await;
+        // In a warm container only now the API's clock is known.
+        let began = reading.pass.began;
+        reading.pass.began = if is_new { self.run.api.at(began) } else { began.min(self.run.api.now()) };
+        match read {
             Ok(()) => Box::pin(self.close_whole(facts, reading)).await,
             Err(error) => Box::pin(self.suspend(reading, error)).await,
         }

@@ -139,8 +139,16 @@ impl StuckList {
     /// Notes a failure. The next run tries it again. After that each pause is twice as long as the one before.
     pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
         let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
-            let (since, tried_at, next_try) = (now, now, now);
-            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone: false, unreadable: false });
+            // What was stuck of a window before is a part of it from now on.
+            let span = what.span();
+            let parts = || self.0.iter().filter(move |stuck| span.is_some_and(|span| stuck.meets(span)));
+            let since = parts().map(|stuck| stuck.since).min().unwrap_or(now);
+            let (alone, unreadable) = (parts().any(|stuck| stuck.alone), parts().any(|stuck| stuck.unreadable));
+            if let Some(span) = span {
+                self.cut_out(span);
+            }
+            let (tried_at, next_try) = (now, now);
+            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone, unreadable });
             return;
         };
         let pause = if stuck.attempts == 0 { TimeDelta::zero() } else { (now - stuck.tried_at) * 2 };
@@ -190,8 +198,7 @@ impl StuckList {
 
     /// Whether this span overlaps an entry with too many unreadable rows.
     pub fn is_suspected(&self, span: Span) -> bool {
-        let overlaps = |stuck: &Stuck| stuck.span().is_some_and(|held| held.intersection(span).is_some());
-        self.0.iter().any(|stuck| stuck.unreadable && overlaps(stuck))
+        self.0.iter().any(|stuck| stuck.unreadable && stuck.meets(span))
     }
 
     /// Keeps only recounts for which `is_due` holds: their window is still to be counted again.
@@ -203,6 +210,17 @@ impl StuckList {
     pub fn cut_out(&mut self, gone: Span) {
         let gone = Intervals::from(vec![gone]);
         self.keep_spans(|span| Intervals::from(vec![span]).without(&gone));
+    }
+
+    /// What another run found to be stuck, which knows better of those spans.
+    pub fn take_over(&mut self, theirs: Self) {
+        for stuck in theirs.0 {
+            match stuck.span() {
+                Some(span) => self.cut_out(span),
+                None => self.heal(&stuck.what),
+            }
+            self.0.push(stuck);
+        }
     }
 
     /// Keeps only those parts of the entries that lie in `spans`.
@@ -273,14 +291,23 @@ impl StuckList {
 impl Stuck {
     /// The span, if it is a gap.
     pub fn span(&self) -> Option<Span> {
-        match self.what {
-            What::Span(span) => Some(span),
-            _ => None,
-        }
+        self.what.span()
+    }
+
+    fn meets(&self, span: Span) -> bool {
+        self.span().is_some_and(|held| held.intersection(span).is_some())
     }
 }
 
 impl What {
+    /// Of time that is not covered.
+    fn span(&self) -> Option<Span> {
+        match self {
+            Self::Span(span) => Some(*span),
+            _ => None,
+        }
+    }
+
     /// The id, if it is a record.
     pub fn into_id(self) -> Option<String> {
         match self {
@@ -358,6 +385,17 @@ mod tests {
         assert_eq!(list.holding(span(70, 80)).and_then(Stuck::span), Some(span(60, 100)));
         list.keep_within(&[span(10, 20)].into_iter().collect());
         assert_eq!(list.spans(), [span(10, 20)].into_iter().collect());
+    }
+
+    #[test]
+    fn a_window_that_fails_takes_in_what_was_stuck_of_it() {
+        let mut list = StuckList::default();
+        list.fail(What::Span(span(0, 50)), error("500"), Millis(5));
+        list.fail(What::Span(span(90, 120)), error("500"), Millis(6));
+        list.fail(What::Span(span(0, 100)), error("it is left alone"), Millis(9));
+        let held: Vec<_> = list.iter().map(|stuck| (stuck.span(), stuck.since)).collect();
+        assert_eq!(held, [(Some(span(100, 120)), Millis(6)), (Some(span(0, 100)), Millis(5))]);
+        assert_eq!(list.summary().map(|summary| summary.error), Some(error("it is left alone")));
     }
 
     #[test]

@@ -27,6 +27,18 @@ pub struct Odds {
     pub lands: Duration,
     /// The seconds by which their clocks are ahead. Negative means behind.
     pub ahead: [i64; 2],
+    pub third: Option<Third>,
+}
+
+/// A third container's run, beside the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Third {
+    /// It begins so long after the round.
+    pub begins: Duration,
+    pub by_hand: bool,
+    pub deadline: Duration,
+    pub death: Option<u64>,
+    pub ahead: i64,
 }
 
 /// Faults that last while the world goes on. All runs meet them and nothing else.
@@ -68,6 +80,8 @@ pub enum Lasting {
     },
     /// The error of the API's clock, in hours.
     Date(i64),
+    /// The list counts fewer than it shows.
+    Undercounted(Endpoint),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,6 +95,12 @@ pub enum How {
     Dropped,
     /// 401: the credentials are wrong.
     Refused,
+    NotFound,
+    /// 206, with all of the page.
+    InPart,
+    TooManyRequests,
+    /// It accepts the connection and never answers.
+    Silent,
 }
 
 const HOWS: [How; 5] = [How::Forbidden, How::Firewall, How::ServerError, How::Html, How::Dropped];
@@ -97,7 +117,48 @@ impl Plan {
         }
         let odds = plan.rounds.iter().map(|round| Odds::of(round, &mut random)).collect();
         let siege = random.bool().then(|| Siege::of(&plan, &mut random));
-        Self { beyond: Beyond { odds, siege }, ..plan }
+        let mut beyond = Beyond { odds, siege };
+        beyond.goes_further(&plan, &mut Rng::with_seed(seed ^ 0x6c62_272e_07bb_0142));
+        Self { beyond, ..plan }
+    }
+}
+
+impl Beyond {
+    /// Drawn apart from the rest, in some schedules: a third container, clocks that are ahead, and more that lasts.
+    fn goes_further(&mut self, plan: &Plan, random: &mut Rng) {
+        if random.u8(0..4) > 0 {
+            return;
+        }
+        for (odds, round) in self.odds.iter_mut().zip(&plan.rounds) {
+            odds.third = random.bool().then(|| Third::of(random));
+            if odds.ahead == [0, 0] && round.clock_offset == 0 && !round.outliving() && random.u8(0..3) == 0 {
+                odds.ahead = [pick(random, &[3, 20, 120, 840]), pick(random, &[0, 20, -20])];
+            }
+        }
+        if let Some(siege) = &mut self.siege
+            && random.bool()
+        {
+            let lasting = Lasting::further(plan, random);
+            if let Lasting::Endpoint(_, How::NotFound) | Lasting::Case(How::NotFound) = lasting {
+                // What can't be found for a day is gone.
+                for phase in &mut siege.phases {
+                    phase.pause = phase.pause.min(2 * HOUR);
+                }
+            }
+            siege.lasting.push(lasting);
+        }
+    }
+}
+
+impl Third {
+    fn of(random: &mut Rng) -> Self {
+        Self {
+            begins: Duration::from_millis(random.u64(0..3_000)),
+            by_hand: random.bool(),
+            deadline: Duration::from_millis(random.u64(1_500..6_000)),
+            death: (random.u8(0..3) == 0).then(|| random.u64(1..500)),
+            ahead: pick(random, &[0, 0, 0, -20, 20]),
+        }
     }
 }
 
@@ -174,16 +235,37 @@ impl Lasting {
         }
     }
 
+    fn further(plan: &Plan, random: &mut Rng) -> Self {
+        let how = pick(random, &[How::NotFound, How::NotFound, How::InPart, How::TooManyRequests, How::Silent]);
+        let endpoints = plan.further.endpoints();
+        match random.u8(0..8) {
+            0 | 1 => Self::Undercounted(Endpoint::Users),
+            2 => Self::SignIn(pick(random, &[How::Forbidden, How::TooManyRequests, How::Silent])),
+            3 => Self::Case(how),
+            // Below a record of which nothing is known, "not found" says that there is no such list.
+            4 | 5 => {
+                let how = pick(random, &[How::InPart, How::TooManyRequests, How::Silent]);
+                Self::Endpoint(pick(random, &endpoints), how)
+            }
+            _ => {
+                use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
+                Self::Endpoint(pick(random, &[FileEvents, AuditSearch, AuditCount, Users, CaseList, CaseDetail]), how)
+            }
+        }
+    }
+
     /// Whether new records of a stream may stay unstored while this lasts.
     pub fn holds_up(self, stream: &str) -> bool {
         match self {
             Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
             Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
-            // Without manifests for a long time nothing more is read.
-            Self::SignIn(_) | Self::Store { class: None | Some("manifests"), .. } => true,
+            Self::SignIn(_) | Self::Store { class: None, .. } => true,
+            Self::Store { class: Some("manifests"), .. } => false,
             Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } => class == stream,
             Self::Date(_) => false,
+            // An answer with more rows than it counts is an error.
+            Self::Undercounted(_) => matches!(stream, "users" | "user_roles"),
             Self::Endpoint(endpoint, _) => reads(stream, endpoint),
         }
     }
@@ -191,7 +273,7 @@ impl Lasting {
     /// Whether no run can be complete while this lasts and everything keeps changing.
     pub fn must_be_told(self) -> bool {
         match self {
-            Self::Capped { .. } | Self::Date(_) => false,
+            Self::Capped { .. } | Self::Date(_) | Self::Undercounted(_) => false,
             // An inventory may have no changes, and then its known records stay the same.
             Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
             // After a while it counts as a missing permission, which is reported in another way.

@@ -17,6 +17,7 @@ pub const BEYOND_THE_LEASE: Duration = Duration::from_secs(6);
 /// The names in S3 requests that identify the container.
 pub const FIRST: &str = "first";
 pub const SECOND: &str = "second";
+pub const THIRD: &str = "third";
 
 /// Shared by the round and its hooks.
 #[derive(Default)]
@@ -35,6 +36,7 @@ pub struct Hooks {
     pub tenant: Arc<Tenant>,
     pub first: Lambda,
     pub second: Lambda,
+    pub third: Lambda,
     pub moment: Arc<Moment>,
 }
 
@@ -62,7 +64,12 @@ impl Happenings {
 
     pub fn to_s3(&self, happening: &Happening, request: &S3Request, place: Place) -> S3Fault {
         let is_second = is_from(request, SECOND);
-        let sender = if is_second { self.stage.second.clone() } else { self.stage.first.clone() };
+        let is_first = !is_second && !is_from(request, THIRD);
+        let sender = match (is_first, is_second) {
+            (true, _) => self.stage.first.clone(),
+            (false, true) => self.stage.second.clone(),
+            (false, false) => self.stage.third.clone(),
+        };
         match happening {
             Happening::DiesBefore => S3Fault::Unsent(self.stage.death("death before a request to S3", sender)),
             Happening::DiesAfter => S3Fault::After(self.stage.death("death after a request to S3", sender)),
@@ -73,7 +80,7 @@ impl Happenings {
             Happening::SecondBeginsAndFirstFreezes(lasts) => S3Fault::Before(self.is_overtaken(*lasts)),
             Happening::FreezesBeyondItsLease => {
                 // During its first write it has no other request, so none can be under way.
-                let is_alone = matches!(place, Place::S3 { ordinal: 1, .. }) && !is_second;
+                let is_alone = matches!(place, Place::S3 { ordinal: 1, .. }) && is_first;
                 S3Fault::Before(self.freezes(happening, sender, is_alone))
             }
             other => S3Fault::Before(self.to_the_world(other)),

@@ -9,7 +9,8 @@
 //! * [`schedule`]: plays a plan with its [`happenings`]; [`oracle`], [`chain`] and [`patience`] check the result; [`figures`] counts
 //!
 //! `SEED=n` replays one schedule and prints its plan, `SEED=n,m` replays several. `SCHEDULES=n` plays so many,
-//! `MINUTES=n` plays for so long in virtual time. `COLLECTOR` names another binary to run.
+//! `MINUTES=n` plays for so long in virtual time. `GUIDE=n,m` plays these in the guide's dialect. `COLLECTOR` names
+//! another binary to run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod backfill;
@@ -37,11 +38,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use figures::Figures;
-use oracle::{Wrong, wrong};
+use oracle::{Kept, Wrong, wrong};
 use plan::Plan;
 use schedule::Ground;
 
 const SCHEDULES: u64 = 100;
+const PLAYED_TWICE: usize = 8;
 /// A schedule spends most of its time waiting.
 const SIDE_BY_SIDE: usize = 40;
 
@@ -70,7 +72,7 @@ async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
     assert!(broken.is_empty(), "{} schedules failed:\n{}", broken.len(), broken.join("\n"));
 }
 
-async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<(), Wrong>) {
+async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<Kept, Wrong>) {
     let schedule = tokio::spawn(async move {
         let plan = Plan::of(seed);
         if schedule::is_named() {
@@ -80,6 +82,23 @@ async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<(), Wrong>) {
     });
     let result = schedule.await.unwrap_or_else(|panicked| Err(wrong("panicked", panicked.to_string())));
     (seed, result)
+}
+
+/// Schedules in which all that becomes of the tenant is decided beforehand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_leaves_the_same_records_whether_it_is_played_by_processes_or_in_memory() {
+    let figures = Arc::new(Figures::default());
+    let alike = (1..).map(Plan::of).filter(Plan::is_alike_everywhere).take(PLAYED_TWICE);
+    let mut running = JoinSet::new();
+    for plan in alike {
+        running.spawn(one(plan.seed, figures.clone()));
+    }
+    while let Some(ended) = running.join_next().await {
+        let (seed, by_processes) = ended.expect("a schedule's own panics are caught");
+        let in_memory = fast::played(&Plan::of(seed), &figures);
+        assert!(by_processes.is_ok(), "SEED={seed}: {by_processes:?}");
+        assert_eq!(by_processes, in_memory, "SEED={seed}");
+    }
 }
 
 /// The seeds that were named, or random ones: so many, or for so long.
@@ -92,8 +111,8 @@ enum Seeds {
 impl Seeds {
     /// `count` is the default. The time in the variable `minutes` counts instead, if there is such a variable.
     fn from_vars(count: u64, minutes: Option<&str>) -> Self {
-        if let Ok(named) = std::env::var("SEED") {
-            return Self::Named(named.split(',').map(|seed| seed.trim().parse().expect("SEED is a number")).collect());
+        if let Some(named) = named("SEED") {
+            return Self::Named(named);
         }
         match minutes.and_then(number) {
             Some(minutes) => Self::Until(Instant::now() + Duration::from_mins(minutes)),
@@ -112,6 +131,12 @@ impl Seeds {
             Self::Until(end) => (Instant::now() < *end).then(|| fastrand::u64(..)),
         }
     }
+}
+
+/// `1,2`: the seeds that a variable names.
+fn named(variable: &str) -> Option<Vec<u64>> {
+    let named = std::env::var(variable).ok()?;
+    Some(named.split(',').map(|seed| seed.trim().parse().expect("a seed is a number")).collect())
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -90,6 +90,10 @@ pub fn have_land_after(lands: Duration) {
     LANDS.set(lands);
 }
 
+pub fn lands_after() -> Duration {
+    LANDS.get()
+}
+
 /// The time that a request or answer takes: mostly a few milliseconds, rarely a second.
 fn on_its_way() -> Duration {
     let millis = match fastrand::u8(..) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Timelike, Utc};
 use flate2::read::MultiGzDecoder;
@@ -37,7 +38,7 @@ pub fn wrong(promise: &'static str, how: impl Into<String>) -> Wrong {
 pub type Found = Result<(), Wrong>;
 
 /// Each stored line, and how often it is stored.
-type Lines = BTreeMap<String, usize>;
+type Lines = BTreeMap<Arc<str>, usize>;
 
 /// Checks what must hold at any instant.
 pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
@@ -158,6 +159,38 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     Ok(())
 }
 
+/// Of each stream what is stored of its records as they are in the end, but for their times: those are another's
+/// wherever a schedule is played.
+pub type Kept = BTreeMap<&'static str, Vec<String>>;
+
+pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
+    let mut kept = Kept::new();
+    for dataset in EVENTS {
+        let lines = in_order(sim, tenant, stream(dataset)).await?;
+        let id = |line: &Arc<str>| serde_json::from_str::<Value>(line).unwrap_or_default()["event"]["id"].to_string();
+        kept.insert(stream(dataset), lines.iter().map(id).collect());
+    }
+    for stream in &streams::ALWAYS {
+        let stored = versions(sim, tenant, stream).await?;
+        let past = tenant.past();
+        // One that is gone may have been stored before, or not.
+        let shown: BTreeSet<&str> =
+            past.histories.get(stream.name).into_iter().flat_map(History::shown).map(|(key, _)| key).collect();
+        let last = |(key, lines): (String, Vec<Option<String>>)| {
+            if !shown.contains(key.as_str()) {
+                return None;
+            }
+            let last: Value = serde_json::from_str(&lines.into_iter().next_back()??).ok()?;
+            Some(format!("{key} {} {}", last["notes"], last["name"]))
+        };
+        kept.insert(stream.name, stored.into_iter().filter_map(last).collect());
+    }
+    for lines in kept.values_mut() {
+        lines.sort_unstable();
+    }
+    Ok(kept)
+}
+
 /// The number of stored records.
 pub async fn count(sim: &Simulator) -> u64 {
     (sim.stored_lines(PREFIX).await.len() - sim.stored_lines(HEALTH).await.len()) as u64
@@ -201,7 +234,7 @@ async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<S
         let Some(key) = stream.key_of(&record) else {
             return Err(wrong("altered", format!("{}: whose is {}", stream.name, excerpt(&line))));
         };
-        let version = (record["_deleted"] != true).then_some(line);
+        let version = (record["_deleted"] != true).then(|| line.to_string());
         stored.entry(key).or_default().push(version);
     }
     Ok(stored)
@@ -209,7 +242,7 @@ async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<S
 
 /// A stream's lines in the order of their readings. Checks that each object's metadata matches its content. Objects
 /// never change, so each is checked once.
-async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<String>, Wrong> {
+async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<Arc<str>>, Wrong> {
     let mut keys = sim.s3.keys(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
     // Records that a later reading added under the same key are in `-r1`, `-r2`, …
     keys.sort_by_cached_key(|key| {
@@ -231,13 +264,13 @@ async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<
     Ok(lines)
 }
 
-fn read(object: &Object, stream: &str) -> Result<Vec<String>, Wrong> {
+fn read(object: &Object, stream: &str) -> Result<Vec<Arc<str>>, Wrong> {
     let text = gunzipped(object)?;
     is_described(object, stream, &text)?;
     for line in text.lines() {
         is_in_its_place(&object.key, stream, line)?;
     }
-    Ok(text.lines().map(str::to_owned).collect())
+    Ok(text.lines().map(Arc::from).collect())
 }
 
 fn gunzipped(object: &Object) -> Result<String, Wrong> {
@@ -300,7 +333,7 @@ fn is_in_its_place(key: &str, stream: &str, line: &str) -> Found {
 }
 
 /// Equal audit rows are as many records. A file event has an id and is one.
-fn expected<'a>(dataset: Dataset, lines: impl Iterator<Item = &'a String>) -> Lines {
+fn expected<'a>(dataset: Dataset, lines: impl Iterator<Item = &'a Arc<str>>) -> Lines {
     let mut expected = Lines::new();
     for line in lines {
         let count = expected.entry(line.clone()).or_default();
@@ -311,7 +344,7 @@ fn expected<'a>(dataset: Dataset, lines: impl Iterator<Item = &'a String>) -> Li
 
 fn nothing_missing(promise: &'static str, dataset: Dataset, stored: &Lines, expected: &Lines) -> Found {
     let missing = |line: &str, count: usize| count > stored.get(line).copied().unwrap_or(0);
-    let missing: Vec<&String> =
+    let missing: Vec<&Arc<str>> =
         expected.iter().filter(|(line, count)| missing(line, **count)).map(|(line, _)| line).collect();
     match missing.first() {
         None => Ok(()),

@@ -11,6 +11,7 @@ use crate::further::Further;
 use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each yes or no")]
 pub struct Plan {
     pub seed: u64,
     pub pages: Pages,
@@ -19,6 +20,8 @@ pub struct Plan {
     pub beyond: Beyond,
     /// Old records are collected in shards.
     pub is_backfilled: bool,
+    /// It speaks as the Google `SecOps` guide prints it.
+    pub in_guide: bool,
     pub rounds: Vec<Round>,
     /// Whether the last dead run's lease is ended by hand before the calm, or expires.
     pub frees_last_lease: bool,
@@ -152,6 +155,11 @@ const MALFORMED: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::U
 
 impl Plan {
     pub fn of(seed: u64) -> Self {
+        Self::of_the_four(seed).with_further().with_backfill()
+    }
+
+    /// Without the streams that it picks.
+    fn of_the_four(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let random = &mut random;
         let pages = Pages {
@@ -177,6 +185,7 @@ impl Plan {
             further: Further::default(),
             beyond: Beyond::default(),
             is_backfilled: false,
+            in_guide: false,
             rounds,
             frees_last_lease: random.u8(0..4) > 0,
             ends_warm: random.bool(),
@@ -188,7 +197,36 @@ impl Plan {
             2 | 3 => plan.dies_telling(random),
             _ => {}
         }
-        plan.with_further().with_backfill()
+        plan
+    }
+
+    /// In the guide's dialect, which counts nothing: there is nothing by which a late record would be found.
+    pub fn in_guide(seed: u64) -> Self {
+        let mut plan = Self { in_guide: true, ..Self::of_the_four(seed) };
+        let is_late = |change: &Change| matches!(change, Change::LateFileEvent | Change::LateAudit);
+        for round in &mut plan.rounds {
+            round.weather.in_guide = true;
+            round.changes.retain(|change| !is_late(change));
+            for (_, happening) in &mut round.instants {
+                if let Happening::Changes(changes) = happening {
+                    changes.retain(|change| !is_late(change));
+                }
+            }
+        }
+        plan
+    }
+
+    /// Whether the same becomes of the tenant however fast the collector is: new events bring late ones along, where a
+    /// window waits to be counted again.
+    pub fn is_alike_everywhere(&self) -> bool {
+        let is_of_events = |change: &Change| {
+            use Change::{Audit, FileEvents, LateAudit, LateFileEvent};
+            matches!(change, LateFileEvent | LateAudit | FileEvents(_) | Audit(_))
+        };
+        let changes_in_mid_run =
+            |round: &Round| round.instants.iter().any(|(_, happening)| matches!(happening, Happening::Changes(_)));
+        !self.tenant.sign_ins_are_audited
+            && !self.rounds.iter().any(|round| changes_in_mid_run(round) || round.changes.iter().any(is_of_events))
     }
 
     /// A run dies when it writes its manifest, which is the last step before its commit.

@@ -1,22 +1,22 @@
 //! Plays one schedule: the plan's rounds, then calm until everything is collected. The oracle checks after each.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
-use simulator::{Behaviour, Dataset, Lambda, LambdaBuilder, Outcome, Simulator};
+use simulator::{Behaviour, Dataset, Endpoint, Lambda, LambdaBuilder, Outcome, Simulator};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backfill::{self, Step};
-use crate::beyond::Odds;
+use crate::beyond::{Odds, Third};
 use crate::chain;
 use crate::figures::Figures;
-use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, is_from, locked};
+use crate::happenings::{BEYOND_THE_LEASE, FIRST, Happenings, Hooks, Moment, SECOND, THIRD, is_from, locked};
 use crate::memory;
-use crate::oracle::{self, CHECKPOINT, PREFIX, STATE, Wrong, wrong};
+use crate::oracle::{self, CHECKPOINT, Kept, PREFIX, STATE, Wrong, wrong};
 use crate::plan::{Change, Place, Plan, Round, Second};
 use crate::streams::{self, Stream};
 use crate::tenant::Tenant;
@@ -26,6 +26,8 @@ use crate::weather::{CLASSES, OTHER_KNOWN, OTHER_SET_ASIDE};
 const CALM_DEADLINE: Duration = Duration::from_mins(1);
 /// The limit for collecting everything. A remaining lease lasts for 20 s at most.
 const CALM_AT_MOST: Duration = Duration::from_secs(90);
+/// What is on its way when its run ends arrives within this time, where nothing holds it up for longer.
+const LANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(2);
 
 pub struct Stage<'a> {
     pub plan: &'a Plan,
@@ -34,7 +36,11 @@ pub struct Stage<'a> {
     pub tenant: Arc<Tenant>,
     pub first: Lambda,
     pub second: Lambda,
+    /// Only in some schedules in memory.
+    pub third: Lambda,
     moment: Arc<Moment>,
+    /// What was sent by runs that came to no end may land until then.
+    unsettled_until: Mutex<Option<DateTime<Utc>>>,
     /// The span of the old records, for a backfill.
     old: backfill::Span,
     figures: &'a Figures,
@@ -49,7 +55,8 @@ pub enum Ground {
     Memory,
 }
 
-pub async fn run(plan: &Plan, ground: Ground, figures: &Figures) -> Result<(), Wrong> {
+/// Answers what is kept of the tenant's records in the end.
+pub async fn run(plan: &Plan, ground: Ground, figures: &Figures) -> Result<Kept, Wrong> {
     let stage = Stage::set(plan, ground, figures).await;
     let result = stage.play().await;
     if is_named() {
@@ -70,22 +77,25 @@ impl<'a> Stage<'a> {
         let first = builder(plan, &sim, FIRST);
         let first =
             if outliving { first.outliving_its_deadline(BEYOND_THE_LEASE + Duration::from_secs(2)) } else { first };
-        let second = builder(plan, &sim, SECOND);
-        let (first, second) = match ground {
-            Ground::Processes => (first.start(), second.start()),
-            Ground::Memory => (memory::start(first, &sim), memory::start(second, &sim)),
+        let start = |builder: LambdaBuilder| match ground {
+            Ground::Processes => builder.start(),
+            Ground::Memory => memory::start(builder, &sim),
         };
+        let (first, second) = (start(first), start(builder(plan, &sim, SECOND)));
+        let third = start(builder(plan, &sim, THIRD));
         let old = backfill::Span::of_old();
-        Self { plan, ground, sim, tenant, first, second, moment: Arc::default(), old, figures }
+        let (moment, unsettled_until) = (Arc::default(), Mutex::default());
+        Self { plan, ground, sim, tenant, first, second, third, moment, unsettled_until, old, figures }
     }
 
-    async fn play(&self) -> Result<(), Wrong> {
+    async fn play(&self) -> Result<Kept, Wrong> {
         for (n, round) in self.plan.rounds.iter().enumerate() {
             let in_round = |wrong: Wrong| Wrong { how: format!("round {}: {}", n + 1, wrong.how), ..wrong };
             if let Some(odds) = self.plan.beyond.odds.get(n) {
                 self.goes_beyond(odds).await;
             }
-            self.round(round).await.map_err(in_round)?;
+            let third = self.plan.beyond.odds.get(n).and_then(|odds| odds.third.as_ref());
+            self.round(round, third).await.map_err(in_round)?;
             oracle::at_any_instant(&self.sim, &self.tenant).await.map_err(in_round)?;
         }
         self.siege().await.map_err(|wrong| Wrong { how: format!("under siege: {}", wrong.how), ..wrong })?;
@@ -95,7 +105,7 @@ impl<'a> Stage<'a> {
         self.proves_itself().await?;
         self.what_was_sent_lands().await?;
         self.figures.add("records", oracle::count(&self.sim).await);
-        Ok(())
+        oracle::kept(&self.sim, &self.tenant).await
     }
 
     /// Applies the faults that only a world in memory can have.
@@ -138,7 +148,7 @@ impl<'a> Stage<'a> {
         oracle::at_the_end(&self.sim, &self.tenant).await
     }
 
-    async fn round(&self, round: &Round) -> Result<(), Wrong> {
+    async fn round(&self, round: &Round, third: Option<&Third>) -> Result<(), Wrong> {
         self.tenant.apply(&round.changes);
         self.late_ones(round).await;
         self.sim.api.change(|api| self.behave(api, round));
@@ -157,9 +167,11 @@ impl<'a> Stage<'a> {
             over.notify_one();
             outcome
         };
-        let (first, second) = tokio::join!(first, self.beside(round.second, doubled, &over));
+        let (first, second, third) =
+            tokio::join!(first, self.beside(round.second, doubled, &over), self.runs_third(third));
         first?;
         second?;
+        third?;
         if let Some(thawed) = locked(&self.moment.thawed).take() {
             self.sent_nothing_since(thawed)?;
         }
@@ -171,6 +183,7 @@ impl<'a> Stage<'a> {
         if round.cold_start_next {
             self.first.kill();
             self.second.kill();
+            self.third.kill();
         }
         if round.frees_lease {
             self.free_the_lease().await;
@@ -188,6 +201,18 @@ impl<'a> Stage<'a> {
         }
         self.figures.add("overlaps", 1);
         self.invoke(&self.second, step.unwrap_or_else(|| event(by_hand)), deadline).await
+    }
+
+    /// A third container's run.
+    async fn runs_third(&self, third: Option<&Third>) -> Result<(), Wrong> {
+        let Some(third) = third else { return Ok(()) };
+        self.third.set_clock_ahead(TimeDelta::seconds(third.ahead));
+        if let Some(steps) = third.death {
+            self.third.die_after(steps);
+        }
+        tokio::time::sleep(third.begins).await;
+        self.figures.add("overlaps", 1);
+        self.invoke(&self.third, event(third.by_hand), third.deadline).await
     }
 
     /// Returns the event of the backfill's next step, if there is one.
@@ -215,13 +240,13 @@ impl<'a> Stage<'a> {
     /// Makes a run. Returns its outcome, or an error if no run may end like that.
     pub async fn ask(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<Outcome, Wrong> {
         let deaths = *locked(&self.moment.deaths);
-        let (began, asked) = (simulator::clock::now(), event.to_string());
-        let outcome = lambda.invoke(event, deadline).await;
-        if is_named() {
-            let took = simulator::clock::now() - began;
-            println!("{} for {} ms: {asked}: {outcome:?}", began.format("%T%.3f"), took.num_milliseconds());
-        }
+        let outcome = tell(event, lambda, deadline).await;
         self.figures.add("runs", 1);
+        if !matches!(outcome, Outcome::Answer(_)) {
+            let lands = TimeDelta::from_std(memory::lands_after()).unwrap_or_default();
+            let until = simulator::clock::now() + lands + LANDS_AT_LEAST;
+            *locked(&self.unsettled_until) = Some(until);
+        }
         match &outcome {
             Outcome::Answer(_) => Ok(outcome),
             Outcome::TimedOut => {
@@ -260,7 +285,7 @@ impl<'a> Stage<'a> {
             (request.at, format!("{what}: {:?}", request.status))
         });
         let written = self.sim.s3.requests().into_iter().filter(|request| request.method == "PUT").map(|request| {
-            let who = if is_from(&request, FIRST) { FIRST } else { SECOND };
+            let who = [FIRST, SECOND, THIRD].into_iter().find(|name| is_from(&request, name)).unwrap_or_default();
             let heard = if request.answered { "" } else { ", unheard" };
             (request.at, format!("{who} PUT {}: {:?}{heard}", request.key, request.status))
         });
@@ -273,6 +298,8 @@ impl<'a> Stage<'a> {
 
     fn behave(&self, api: &mut Behaviour, round: &Round) {
         let tenant = &self.plan.tenant;
+        api.guide_endpoints = self.plan.in_guide;
+        api.guide_lists = self.plan.in_guide;
         api.edges = tenant.edges;
         api.token_end = tenant.token_end;
         api.token_after_full_page = tenant.token_after_full_page;
@@ -288,7 +315,7 @@ impl<'a> Stage<'a> {
     fn arm(&self, round: &Round) {
         let happenings = Happenings { round: round.clone(), stage: self.hooks() };
         self.sim.faults.decide(move |endpoint, ordinal, request| {
-            let happening = happenings.at(Place::Api(endpoint, ordinal));
+            let happening = happenings.at(Place::Api(meant(endpoint), ordinal));
             let hook = happening.map(|happening| happenings.to_api(happening));
             hook.or_else(|| happenings.round.weather.strikes_api(endpoint, ordinal, request))
         });
@@ -309,6 +336,7 @@ impl<'a> Stage<'a> {
             tenant: self.tenant.clone(),
             first: self.first.clone(),
             second: self.second.clone(),
+            third: self.third.clone(),
             moment: self.moment.clone(),
         }
     }
@@ -375,6 +403,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// With all the time that it needs.
+    async fn calmly(&self, container: &Lambda, event: Value) -> Outcome {
+        tell(event, container, CALM_DEADLINE).await
+    }
+
     /// Makes runs without faults until nothing is due.
     async fn calm(&self) -> Result<(), Wrong> {
         self.comes_to_rest();
@@ -429,16 +462,17 @@ impl<'a> Stage<'a> {
             // A run for everything that is due tries stuck records outside of the old span.
             let asks_old = owes_old && !matches!(last, Some(Outcome::Failed { .. }));
             let event = if asks_old { self.for_old() } else { event(true) };
-            let outcome = container.invoke(event, CALM_DEADLINE).await;
+            let outcome = self.calmly(container, event).await;
             let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
             if let Outcome::Failed { error_message, .. } = &outcome {
                 // Stuck records wait for their next try, and large deletions for a day, unless a person sends
                 // `restart`.
                 let accepts = error_message.contains("accept_deletions");
-                if error_message.contains("none of their requests can still arrive") {
+                let checkpoint = oracle::checkpoint(&self.sim).await;
+                if checkpoint["stuck"].to_string().contains("none of their requests can still arrive") {
                     self.let_what_was_sent_arrive().await;
                 }
-                container.invoke(json!({"action": "restart", "accept_deletions": accepts}), CALM_DEADLINE).await;
+                self.calmly(container, json!({"action": "restart", "accept_deletions": accepts})).await;
             }
             if owes_old {
                 owes_old = !(asks_old && is_complete);
@@ -463,7 +497,7 @@ impl<'a> Stage<'a> {
 
     /// Makes a backfill from plan to merge. Returns whether there was nothing left to plan.
     async fn backfill(&self, container: &Lambda) -> bool {
-        let ask = async |event| match container.invoke(event, CALM_DEADLINE).await {
+        let ask = async |event: Value| match self.calmly(container, event).await {
             Outcome::Answer(answer) => answer,
             _ => Value::Null,
         };
@@ -487,6 +521,10 @@ impl<'a> Stage<'a> {
 
     /// If the round has a late record, another one becomes visible in a window that waits for a recount.
     async fn late_ones(&self, round: &Round) {
+        // What a run that came to no end has sent may say yet that the window was counted for the last time.
+        if locked(&self.unsettled_until).is_some_and(|until| simulator::clock::now() < until) {
+            return;
+        }
         let checkpoint = oracle::checkpoint(&self.sim).await;
         for change in &round.changes {
             let dataset = match change {
@@ -530,6 +568,26 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Tells what comes of it, where a seed is played alone.
+async fn tell(event: Value, lambda: &Lambda, deadline: Duration) -> Outcome {
+    let (began, asked) = (simulator::clock::now(), event.to_string());
+    let outcome = lambda.invoke(event, deadline).await;
+    if is_named() {
+        let took = simulator::clock::now() - began;
+        println!("{} for {} ms: {asked}: {outcome:?}", began.format("%T%.3f"), took.num_milliseconds());
+    }
+    outcome
+}
+
+/// The guide's endpoints stand where the SDK's would.
+fn meant(endpoint: Endpoint) -> Endpoint {
+    match endpoint {
+        Endpoint::GuideAudit => Endpoint::AuditSearch,
+        Endpoint::GuideFileEvents => Endpoint::FileEvents,
+        other => other,
+    }
+}
+
 /// Whether a single seed was named. Then everything is printed.
 pub fn is_named() -> bool {
     std::env::var("SEED").is_ok_and(|named| !named.contains(','))
@@ -558,9 +616,13 @@ fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
     let default = ["audit", "file_events", "sessions", "cases", "users", "agents"];
     let further = plan.further.streams.iter().copied().filter(|name| !default.contains(name));
     let streams: Vec<&str> = default.into_iter().chain(further).collect();
+    let (streams, dialect) =
+        if plan.in_guide { ("audit,file_events,cases,users".to_owned(), "guide") } else { (streams.join(","), "sdk") };
     sim.lambda(&collector())
-        .env("STREAMS", streams.join(","))
+        .env("STREAMS", streams)
+        .env("INCYDR_API_DIALECT", dialect)
         .env("AWS_SDK_UA_APP_ID", name)
+        .env("GZIP_LEVEL", "1")
         .env("SETTLE_SECONDS", "0")
         .env("RECONCILE_MINUTES", "0")
         .env("INVENTORY_INTERVAL_MINUTES", "0")

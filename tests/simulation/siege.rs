@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use simulator::{Dataset, Endpoint, Fault, Outcome, S3Fault};
 
-use crate::beyond::{How, Lasting, Siege, event_stream};
+use crate::beyond::{How, Lasting, Siege};
 use crate::oracle::{self, Wrong, wrong};
 use crate::patience::Backoffs;
 use crate::plan::Change;
@@ -34,16 +34,8 @@ impl Stage<'_> {
                 Change::Case(n) => self.tenant.nth(Dataset::Cases, *n),
                 _ => None,
             });
-            let checkpoint = oracle::checkpoint(&self.sim).await;
             for lasting in &siege.lasting {
-                // If the cap is below the number of rows that a window had, nobody can tell which of them are late.
-                let waits = |audit| {
-                    let waiting = &checkpoint["events"][event_stream(audit)]["recount"];
-                    waiting.as_array().is_some_and(|waiting| !waiting.is_empty())
-                };
-                if !matches!(lasting, Lasting::Capped { audit, .. } if waits(*audit)) {
-                    self.arm_lasting(*lasting, case.as_deref());
-                }
+                self.arm_lasting(*lasting, case.as_deref());
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             if let Some(steps) = phase.death {
@@ -124,6 +116,7 @@ impl Stage<'_> {
                 s3.always("PUT", &part, S3Fault::Status(status));
             }
             Lasting::Date(hours) => self.sim.api.change(|api| api.clock_offset = TimeDelta::hours(hours)),
+            Lasting::Undercounted(endpoint) => faults.always(endpoint, Fault::TotalOff(-3)),
         }
     }
 
@@ -136,7 +129,7 @@ impl Stage<'_> {
             api.latency = Duration::ZERO;
             api.requests_per_minute = None;
         });
-        for lambda in [&self.first, &self.second] {
+        for lambda in [&self.first, &self.second, &self.third] {
             lambda.set_clock_ahead(TimeDelta::zero());
             lambda.die_after(u64::MAX);
         }
@@ -157,6 +150,10 @@ fn fault(how: How) -> Fault {
         How::Html => Fault::Html,
         How::Dropped => Fault::Dropped,
         How::Refused => Fault::Status(401, r#"{"error":"invalid_client"}"#.to_owned()),
+        How::NotFound => Fault::Status(404, "{}".to_owned()),
+        How::InPart => Fault::Under(206),
+        How::TooManyRequests => Fault::RateLimited { retry_after: None },
+        How::Silent => Fault::Hang,
     }
 }
 

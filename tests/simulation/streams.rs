@@ -148,7 +148,7 @@ impl Part {
     /// A record's key and line.
     pub fn stored(&self, record: &Record) -> (String, String) {
         let parent = record.parent.as_deref().unwrap_or_default();
-        let text = compact(&self.shows.map_or_else(|| record.raw.to_string(), |shows| shows(&record.raw)));
+        let text = self.shows.map_or_else(|| record.compact().to_string(), |shows| compact(&shows(&record.raw)));
         let line = match self.list {
             // A record that is a plain string.
             None if text.starts_with('"') => format!(r#"{{"name":{text}}}"#),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use simulator::{Dataset, Late, Record, WorldHandle, compact, with_member};
+use simulator::{Dataset, Late, Record, WorldHandle, with_member};
 
 use crate::happenings::locked;
 use crate::history::History;
@@ -27,7 +27,7 @@ pub struct Tenant {
     page: usize,
     most_removed: usize,
     /// The lines of objects that were checked before.
-    seen: Mutex<BTreeMap<String, Arc<Vec<String>>>>,
+    seen: Mutex<BTreeMap<String, Arc<Vec<Arc<str>>>>>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub struct Past {
     /// The unreadable rows by stream, as they are served.
     pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
     /// Event records that may be found long after their window was covered.
-    pub late: BTreeSet<String>,
+    pub late: BTreeSet<Arc<str>>,
     changes: u64,
 }
 
@@ -63,7 +63,12 @@ impl Tenant {
             workshop: WorldHandle::new(plan.seed),
             past: Mutex::default(),
             turn: Mutex::default(),
-            streams: streams::ALWAYS.iter().chain(plan.further.picked()).collect(),
+            // In the guide's dialect a case is its list item.
+            streams: streams::ALWAYS
+                .iter()
+                .chain(plan.further.picked())
+                .filter(|stream| !plan.in_guide || stream.name != "cases")
+                .collect(),
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
             seen: Mutex::default(),
@@ -92,11 +97,11 @@ impl Tenant {
     }
 
     /// The lines of an object that was checked before.
-    pub fn seen(&self, key: &str) -> Option<Arc<Vec<String>>> {
+    pub fn seen(&self, key: &str) -> Option<Arc<Vec<Arc<str>>>> {
         locked(&self.seen).get(key).cloned()
     }
 
-    pub fn note_seen(&self, key: &str, lines: Vec<String>) -> Arc<Vec<String>> {
+    pub fn note_seen(&self, key: &str, lines: Vec<Arc<str>>) -> Arc<Vec<Arc<str>>> {
         locked(&self.seen).entry(key.to_owned()).or_insert_with(|| Arc::new(lines)).clone()
     }
 
@@ -110,9 +115,9 @@ impl Tenant {
     }
 
     /// The API's records of a stream without the unreadable ones, in the form in which they must be stored.
-    pub fn records(&self, dataset: Dataset) -> Vec<(Record, String)> {
+    pub fn records(&self, dataset: Dataset) -> Vec<(Record, Arc<str>)> {
         let records = self.world.all(dataset).into_iter().map(|record| {
-            let line = compact(&record.raw);
+            let line = record.compact();
             (record, line)
         });
         let past = self.past();
@@ -222,7 +227,7 @@ impl Tenant {
     /// later. Only one count misses them, so any recount sees them.
     fn hide(&self, dataset: Dataset, records: &[Record]) {
         for record in records {
-            self.past().late.insert(compact(&record.raw));
+            self.past().late.insert(record.compact());
             self.world.late(dataset, &record.raw, Late::Requests(1));
         }
     }
@@ -233,7 +238,7 @@ impl Tenant {
             Dataset::FileEvents => self.world.add_file_events(1, at, at),
             _ => self.world.add_audit(1, at, at),
         };
-        self.past().late.extend(added.iter().map(|record| compact(&record.raw)));
+        self.past().late.extend(added.iter().map(Record::compact));
     }
 
     fn add_malformed(&self, dataset: Dataset) {

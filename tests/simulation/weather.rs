@@ -147,6 +147,8 @@ pub struct Weather {
     pub s3_storms: Vec<Storm<&'static str, S3Kind>>,
     /// The endpoints of the further streams.
     pub further: Vec<Endpoint>,
+    /// No list tells anything of itself.
+    pub in_guide: bool,
 }
 
 /// The faults of a schedule: a random selection of kinds, and rates from zero to very high.
@@ -214,7 +216,9 @@ impl Weather {
     pub fn strikes_api(&self, endpoint: Endpoint, ordinal: u64, request: &Request) -> Option<Fault> {
         let mut random = self.chance(&format!("{endpoint:?}"), ordinal);
         let is_further = self.further.contains(&endpoint);
-        let may_strike = |kind: &ApiKind| may_strike(*kind, endpoint, is_further, request);
+        let may_strike = |kind: &ApiKind| {
+            may_strike(*kind, endpoint, is_further, request) && (!self.in_guide || strikes_what_tells_nothing(*kind))
+        };
         let able: Vec<ApiKind> = self.api.iter().copied().filter(may_strike).collect();
         let by_chance = random.u64(..1_000) < self.api_rate && !able.is_empty();
         let kind = by_chance.then(|| pick(&mut random, &able));
@@ -255,7 +259,7 @@ fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
 
 /// Whether this endpoint can have this fault without a lie that nobody could detect.
 fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Request) -> bool {
-    use Endpoint::{AuditCount, AuditSearch, CaseList, FileEvents, SignIn, Users};
+    use Endpoint::{AuditCount, AuditSearch, CaseList, Custodians, FileEvents, Matters, Policies, SignIn, Users};
     let tells = if is_further { Tells::of(endpoint) } else { Tells::Nothing };
     match kind {
         ApiKind::RateLimited
@@ -266,8 +270,8 @@ fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Req
         | ApiKind::Dropped
         | ApiKind::Late
         | ApiKind::Hang => true,
-        // A refused sign-in would mean that the credentials are wrong.
-        ApiKind::Unauthorized => endpoint != SignIn,
+        // A refused sign-in would mean wrong credentials, and two refusals of a legal hold a missing permission.
+        ApiKind::Unauthorized => !matches!(endpoint, SignIn | Matters | Custodians | Policies),
         // Nobody can doubt a list's first page or its total.
         ApiKind::RepeatPage => !is_first_page(endpoint, request),
         ApiKind::ShiftPages | ApiKind::OldestFirst => {
@@ -282,6 +286,12 @@ fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Req
         ApiKind::InvalidPageToken | ApiKind::Problems => endpoint == FileEvents,
         ApiKind::TimedOut => matches!(endpoint, FileEvents | AuditSearch | AuditCount),
     }
+}
+
+/// Whether this is to be seen in any answer, whatever it should hold.
+fn strikes_what_tells_nothing(kind: ApiKind) -> bool {
+    use ApiKind::{BrokenJson, CutBody, Dropped, Hang, Html, Late, RateLimited, ServerError, Unauthorized};
+    matches!(kind, RateLimited | ServerError | CutBody | BrokenJson | Html | Dropped | Late | Hang | Unauthorized)
 }
 
 fn is_first_page(endpoint: Endpoint, request: &Request) -> bool {

@@ -82,12 +82,12 @@ impl Collector<'_> {
         }
         let span = recount.span;
         let count = self.count(facts, &recount.request, &self.patient(Patience::Full)).await?;
-        if count <= recount.count {
+        let is_as_asked = recount.request == self.request(facts, span);
+        if count == recount.count || count < recount.count && !is_as_asked {
             self.note_vanished(recount, recount.count - count);
             self.update_events(|state, _| counted(state, recount, count));
             return Ok(Outcome::Recounted { span });
         }
-        let is_as_asked = recount.request == self.request(facts, span);
         // Nothing of it can be stored, so its bounds may still change.
         let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
         if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
@@ -104,13 +104,18 @@ impl Collector<'_> {
         });
         self.commit().await?;
         match self.read_again(facts, span, recount, is_as_asked).await? {
+            // Fewer than before may be a cap on the count, so that only what is shown tells.
             Reread::All(reading) => {
                 let count = reading.total;
+                self.note_vanished(recount, recount.count.saturating_sub(count));
                 let done = self.add_late(recount, *reading, Some(count)).await?;
                 self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count));
                 Ok(Outcome::Recounted { span })
             }
-            Reread::TooMuch { .. } => Ok(self.go_on(recount, Slices { done_to: span.from, count })),
+            Reread::TooMuch { .. } => {
+                let count = count.max(recount.count);
+                Ok(self.go_on(recount, Slices { done_to: span.from, count }))
+            }
         }
     }
 

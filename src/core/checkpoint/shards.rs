@@ -25,7 +25,15 @@ impl Checkpoint {
     /// Takes over what a shard has covered, together with its manifests.
     pub fn merge(&mut self, stream: Stream, shard: &str, mut theirs: Self) {
         self.identity.tenant = self.identity.tenant.take().or(theirs.identity.tenant);
-        self.events(stream).merge(shard, theirs.events.remove(&stream).unwrap_or_default());
+        let their_events = theirs.events.remove(&stream).unwrap_or_default();
+        let their_stuck = theirs.stuck.remove(&stream).unwrap_or_default();
+        let (state, stuck) = self.events_and_stuck(stream);
+        // A live run may have failed to read it before it was reserved for the shard.
+        for done in their_events.covered.iter().chain(their_events.expired.iter()) {
+            stuck.cut_out(done);
+        }
+        stuck.take_over(their_stuck);
+        state.merge(shard, their_events);
         self.manifests.unlisted.append(&mut theirs.manifests.unlisted);
         self.manifests.merged.extend(theirs.manifests.head);
     }

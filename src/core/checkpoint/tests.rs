@@ -44,6 +44,30 @@ fn a_back_off_outlasts_the_container() {
 }
 
 #[test]
+fn spans_that_a_shard_has_read_are_stuck_no_longer_and_those_that_it_could_not_read_are_as_it_says() {
+    let span = |from, to| Span::new(Millis(from), Millis(to)).expect("not empty");
+    let error =
+        |message: &str| ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() };
+    let mut live = Checkpoint::new(identity("code42/", None));
+    live.events(Stream::Audit).reserved.push(Reserved {
+        shard: "a".into(),
+        span: span(0, 100),
+        requests_per_minute: 1,
+        at_once: None,
+        until: Millis(9),
+    });
+    live.stuck(Stream::Audit).fail(What::Span(span(0, 60)), error("500"), Millis(1));
+    live.stuck(Stream::Audit).fail(What::Span(span(200, 300)), error("500"), Millis(1));
+    let mut theirs = Checkpoint::new(identity("code42/", None));
+    theirs.events(Stream::Audit).cover(span(0, 50));
+    theirs.stuck(Stream::Audit).fail(What::Span(span(50, 100)), error("502"), Millis(5));
+    live.merge(Stream::Audit, "a", theirs);
+    assert_eq!(live.check(), Ok(()));
+    let stuck: Vec<_> = live.stuck(Stream::Audit).iter().map(|stuck| (stuck.span(), stuck.since)).collect();
+    assert_eq!(stuck, [(Some(span(200, 300)), Millis(1)), (Some(span(50, 100)), Millis(5))]);
+}
+
+#[test]
 fn it_is_read_back_as_it_was_written() {
     let mut checkpoint = Checkpoint::new(identity("code42/", Some("t-1")));
     checkpoint.lease = Some(Lease { run_id: "r".into(), until: Millis(5) });

@@ -28,6 +28,7 @@ pub struct Record {
     pub(super) sequence: u64,
     pub(super) hidden: Option<Late>,
     fields: Arc<OnceLock<Value>>,
+    compact: Arc<OnceLock<Arc<str>>>,
 }
 
 impl Record {
@@ -42,7 +43,21 @@ impl Record {
     ) -> Self {
         let id = id.unwrap_or_else(|| id_in(dataset, &raw).unwrap_or_else(|| format!("#{sequence}")));
         let time = time.or_else(|| time_in(dataset, &raw)).unwrap_or_default();
-        Self { id: id.into(), parent: None, time, raw: raw.into(), sequence, hidden, fields: Arc::default() }
+        Self {
+            id: id.into(),
+            parent: None,
+            time,
+            raw: raw.into(),
+            sequence,
+            hidden,
+            fields: Arc::default(),
+            compact: Arc::default(),
+        }
+    }
+
+    /// The text without blanks between its tokens, as it is to be stored.
+    pub fn compact(&self) -> Arc<str> {
+        self.compact.get_or_init(|| text::compact(&self.raw).into()).clone()
     }
 
     /// Distinguishes records that are equal in every byte.
