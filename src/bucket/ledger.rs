@@ -37,7 +37,7 @@ impl LedgerError {
     }
 }
 
-/// A checkpoint as it was loaded, with the ETag that its next write must match.
+/// A checkpoint as it was loaded, with the `ETag` that its next write must match.
 #[derive(Clone)]
 pub struct Found {
     pub checkpoint: Checkpoint,
@@ -68,7 +68,7 @@ struct HeldCheckpoint {
 
 /// The checkpoint as this run last wrote or loaded it.
 struct WrittenState {
-    /// The ETag that the next write must match. None if the object must not exist yet.
+    /// The `ETag` that the next write must match. None if the object must not exist yet.
     etag: Option<String>,
     /// The revision of the last write that was tried, even if it failed.
     revision: u64,

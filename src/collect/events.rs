@@ -172,7 +172,7 @@ impl Collector<'_> {
             schedule.took(state, stuck, now, outcome);
         };
         if let Some(span) = read.filter(|_| is_expired) {
-            self.tell_expired(Intervals::from(vec![span]));
+            self.tell_expired(&Intervals::from(vec![span]));
         }
         match done {
             Some(done) => self.note(done, |checkpoint| {
@@ -263,7 +263,7 @@ impl Collector<'_> {
             state.live_from.get_or_insert((self.run.api.now() - lookback).floor(SECOND));
         }
         if facts.retention.is_some() {
-            self.tell_expired(state.expire(horizon.min(self.kept_from(facts))));
+            self.tell_expired(&state.expire(horizon.min(self.kept_from(facts))));
         }
     }
 
@@ -273,7 +273,7 @@ impl Collector<'_> {
         (self.run.api.now() - retention).floor(SECOND)
     }
 
-    fn tell_expired(&self, gone: Intervals) {
+    fn tell_expired(&self, gone: &Intervals) {
         let mut expired = self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
         for span in gone.iter() {
             warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);

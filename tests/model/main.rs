@@ -18,7 +18,7 @@ const LOST_ANSWER: Bounds = Bounds { runs: 1, unanswered: 1, too_large: 0, taken
 /// What a run does that cuts a window.
 const CUT_WINDOW: Bounds = Bounds { runs: 1, unanswered: 0, too_large: 1, taken_out: None };
 
-/// These, or what RUNS, UNANSWERED and TOO_LARGE say.
+/// The defaults of `RUNS`, `UNANSWERED` and `TOO_LARGE`.
 fn bounds(usual: Bounds) -> Bounds {
     let number = |name: &str| -> Option<u8> {
         let text = std::env::var(name).ok()?;

@@ -46,8 +46,7 @@ fn a_back_off_outlasts_the_container() {
 #[test]
 fn spans_that_a_shard_has_read_are_stuck_no_longer_and_those_that_it_could_not_read_are_as_it_says() {
     let span = |from, to| Span::new(Millis(from), Millis(to)).expect("not empty");
-    let error =
-        |message: &str| ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() };
+    let error = |message: &str| ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() };
     let mut live = Checkpoint::new(identity("code42/", None));
     live.events(Stream::Audit).reserved.push(Reserved {
         shard: "a".into(),
