@@ -179,7 +179,9 @@ impl Work<'_> {
                 if is_stalled {
                     let runs = checkpoint.stalled.entry(*stream).or_default();
                     *runs += 1;
-                    if is_throttled && *runs >= STALLED {
+                    // A stream that got some answers may be served more in turn.
+                    let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
+                    if is_throttled && !is_answered && *runs >= STALLED {
                         *outcome = Err(Error::Throttled { runs: *runs });
                     }
                 } else {

@@ -102,6 +102,8 @@ async fn take_each<T>(
         }
     }
     let Some(error) = ended else { return Ok(()) };
+    // The API works, though there was no time for what it answered.
+    round.probed(has_answered);
     for (id, is_silent) in unanswered.into_iter().rev() {
         // The time may also have been up before all pages of a list that answered were read.
         if is_silent && error.is_out_of_time() && has_answered && is_of_one {

@@ -96,7 +96,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         while let Some(part) = facts.parts.get(reading.pass.part) {
             if part.parent.is_some() {
-                self.read_of_each(facts, part, due, reading).await?;
+                self.read_of_each(facts, part, reading).await?;
             } else if reading.pass.part == 0 {
                 let whole = self.read_list(facts, self.list_alone(facts, part, reading), reading).await?;
                 reading.note(&whole);
@@ -104,6 +104,30 @@ impl Collector<'_> {
                 self.read_further(facts, part, due, reading).await?;
             }
             reading.pass.next_part();
+        }
+        match self.read_lists_due(facts, due, reading).await {
+            // They stay stuck, and all else is read.
+            Err(error) if error.is_out_of_time() => Ok(()),
+            read => read,
+        }
+    }
+
+    /// Reads the records' lists that are stuck and due, after all others: one that never answers takes the rest of the run.
+    async fn read_lists_due(
+        &self,
+        facts: &'static Inventory,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
+        // If the pass is partial, a record may exist without being among the ids. If its list is stuck, it must be
+        // tried: nothing else would show that it is gone.
+        let is_partial = reading.pass.is_partial;
+        let may_be_there = |id: &&str| is_partial || all.contains(*id);
+        for part in facts.parts.iter().filter(|part| part.parent.is_some()) {
+            let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+            round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
+            self.read_lists(facts, part, &mut round, reading).await?;
         }
         Ok(())
     }
@@ -155,7 +179,6 @@ impl Collector<'_> {
         &self,
         facts: &'static Inventory,
         part: &'static Part,
-        due: &[What],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
@@ -164,10 +187,6 @@ impl Collector<'_> {
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
         }
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
-        // If the pass is partial, a record may exist without being among the ids. If its list is stuck, it must be
-        // tried: nothing else would show that it is gone.
-        let may_be_there = |id: &&str| reading.pass.is_partial || all.contains(*id);
-        round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
         let last = reading.pass.parent.clone();
         let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
         let parents = match part.every {
