@@ -259,7 +259,8 @@ impl Lasting {
         match self {
             Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
             Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
-            Self::SignIn(_) | Self::Store { class: None, .. } => true,
+            // A 429 pauses all requests of the process.
+            Self::SignIn(_) | Self::Store { class: None, .. } | Self::Endpoint(_, How::TooManyRequests) => true,
             Self::Store { class: Some("manifests"), .. } | Self::Date(_) => false,
             Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } => class == stream,

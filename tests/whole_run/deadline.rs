@@ -74,7 +74,7 @@ async fn a_run_stops_in_time_whatever_hangs() {
         let rig = Rig::new().await;
         rig.populate();
         rig.sim.faults.always(endpoint, Fault::Hang);
-        let (error_type, answer) = failure_of(rig.lambda.invoke(json!({}), Duration::from_secs(5)).await);
+        let (error_type, answer) = failure_of(rig.lambda.invoke(json!({}), Duration::from_secs(8)).await);
         assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains("gave no answer within"), "{message}");

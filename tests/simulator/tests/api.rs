@@ -181,7 +181,7 @@ async fn the_edges_of_a_span_are_cut_as_the_policy_says() {
         );
     }
     let client = Client::sign_in(&simulator).await;
-    let query = json!({"pgSize": 100, "groups": [{"filters": [
+    let query = json!({"pgSize": 100, "srtKey": "event.inserted", "srtDir": "asc", "groups": [{"filters": [
         {"term": "event.inserted", "operator": "ON_OR_AFTER", "value": from.to_rfc3339()},
         {"term": "event.inserted", "operator": "ON_OR_BEFORE", "value": (from + TimeDelta::milliseconds(400)).to_rfc3339()}]}]});
     let edges = |precision, from_inclusive, to_inclusive| EdgePolicy { precision, from_inclusive, to_inclusive };
