@@ -418,18 +418,6 @@ variable "file_event_query" {
   }
 }
 
-variable "audit_source" {
-  description = "By which endpoint the audit log is read. \"export\" reads a window in one answer, where make probe says that the API answers it."
-  type        = string
-  default     = "search"
-  nullable    = false
-
-  validation {
-    condition     = contains(["search", "export"], var.audit_source)
-    error_message = "audit_source must be one of search, export."
-  }
-}
-
 variable "file_event_page_size" {
   description = "File events in one request. 10000 suits a large tenant."
   type        = number
@@ -451,6 +439,18 @@ variable "file_events_retention_days" {
   validation {
     condition     = var.file_events_retention_days >= 1 && var.file_events_retention_days <= 3650
     error_message = "file_events_retention_days must be 1 to 3650."
+  }
+}
+
+variable "audit_source" {
+  description = "By which endpoint the audit log is read. \"export\" reads a window in one answer, where make probe says that the API answers it."
+  type        = string
+  default     = "search"
+  nullable    = false
+
+  validation {
+    condition     = contains(["search", "export"], var.audit_source)
+    error_message = "audit_source must be one of search, export."
   }
 }
 

@@ -136,8 +136,12 @@ MUTATIONS = [
         "recount",
         "records that become visible after their window was covered are found by a recount",
         "src/collect/events/recount.rs",
-        "if count <= recount.count {",
-        'if count <= recount.count || crate::mutant("recount") {',
+        "        if count == recount.count || ",
+        '        if crate::mutant("recount") {\n'
+        "            self.update_events(|state, _| counted(state, recount, count));\n"
+        "            return Ok(Outcome::Recounted { span });\n"
+        "        }\n"
+        "        if count == recount.count || ",
     ),
     Mutation(
         "told-when-committed",
@@ -207,7 +211,7 @@ MUTATIONS = [
     Mutation(
         "back-off-kept",
         "a back-off outlasts the container",
-        "src/core/checkpoint.rs",
+        "src/core/checkpoint/format.rs",
         "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
         '            FORMAT_VERSION if crate::mutant("back-off-kept") => {\n'
         "                let mut checkpoint: Self = serde_json::from_slice(bytes).map_err(unreadable)?;\n"
@@ -220,7 +224,7 @@ MUTATIONS = [
     Mutation(
         "stuck-last",
         "what is stuck is tried when nothing else is left to read",
-        "src/core/schedule.rs",
+        "src/core/schedule/choose.rs",
         "        if let Some(window) = self.take_left(stuck, now) {\n",
         '        if crate::mutant("stuck-last")\n'
         "            && let Some(step) = self.try_stuck(state, stuck, now, left)\n"
@@ -233,7 +237,7 @@ MUTATIONS = [
     Mutation(
         "new-failures",
         "only failures that are new count as those of the whole API",
-        "src/core/schedule.rs",
+        "src/core/schedule/doubt.rs",
         "        if stuck.holding(span).is_some() {\n            return self.split(",
         '        if stuck.holding(span).is_some() && !crate::mutant("new-failures") {\n            return self.split(',
         (
