@@ -215,7 +215,7 @@ MUTATIONS = [
         "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
         '            FORMAT_VERSION if crate::mutant("back-off-kept") => {\n'
         "                let mut checkpoint: Self = serde_json::from_slice(bytes).map_err(unreadable)?;\n"
-        "                checkpoint.stuck.values_mut().for_each(|stuck| stuck.try_now(Millis(0)));\n"
+        "                checkpoint.stuck.values_mut().for_each(|stuck| stuck.try_now(crate::core::time::Millis(0)));\n"
         "                Ok(checkpoint)\n"
         "            }\n"
         "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
