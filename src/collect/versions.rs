@@ -294,7 +294,9 @@ impl Collector<'_> {
                     continue;
                 }
                 Err(error) => {
-                    self.keep_list(&error, &listing, part, ids, odd.len() as u64);
+                    // The next run reads the page that failed, too.
+                    let page = listing.next_page().filter(|_| failed.is_none() && error.is_out_of_time());
+                    self.keep_list(page, part, ids, odd.len() as u64);
                     return Err(error);
                 }
             };
@@ -327,10 +329,10 @@ impl Collector<'_> {
         Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
     }
 
-    /// Notes the page of a list that ran out of time. The next run continues there.
-    fn keep_list(&self, error: &Error, listing: &Listing<'_>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
+    /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.
+    fn keep_list(&self, page: Option<u64>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
         self.versions_state(|state| state.pending.extend(ids.iter().cloned()));
-        if let (true, Some(page)) = (error.is_out_of_time(), listing.next_page()) {
+        if let Some(page) = page {
             self.versions_state(|state| {
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
                 state.listing = Some(PartOfList { began, page, seen: ids, odd: part.odd + odd });

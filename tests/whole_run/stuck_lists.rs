@@ -186,3 +186,20 @@ async fn a_matter_whose_custodians_never_answer_holds_up_none_of_the_others() {
         assert_eq!(stuck.as_array().map(Vec::len), Some(1), "{silent}: {stuck:#}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_failed_before_the_time_was_up_is_read_by_the_next_run_though_the_list_has_no_total() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "legal_hold").env("PAGE_SIZE", "5")).await;
+    let matters = rig.sim.world.add_records(Dataset::Matters, 30);
+    let page = |number: &'static str| {
+        move |request: &simulator::http::Request| request.parameter("page").as_deref() == Some(number)
+    };
+    rig.sim.faults.when(Endpoint::Matters, page("3"), Fault::Status(400, "{}".into()));
+    rig.sim.faults.when(Endpoint::Matters, page("5"), Fault::Hang);
+    let failed = rig.lambda.invoke(json!({}), Duration::from_secs(5)).await;
+    assert!(matches!(failed, simulator::Outcome::Failed { .. }), "the page is told: {failed:?}");
+    assert_eq!(rig.stored("legal_hold").await.len(), 15, "pages 1, 2 and 4");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.stored("legal_hold").await.len(), matters.len());
+}

@@ -185,14 +185,15 @@ impl Collector<'_> {
                 None => list.listing.rows(&self.caller()).await,
             };
             let page = match page.map_err(Error::from) {
-                // The pages after it are read, and the list fails at its end.
+                // The pages after it are read, and the list fails at its end, or when the time is up: the next run must not
+                // go on behind it, because not every list has a total that would miss it.
                 Err(error) if failed.is_none() && error.may_be_local() && list.listing.skip() => {
                     failed = Some(error);
                     continue;
                 }
                 page => page,
             };
-            let Some(rows) = page? else { break };
+            let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
