@@ -185,6 +185,7 @@ impl Collector<'_> {
         if !reading.pass.is_partial {
             // A record that is gone has no list, so nothing of it is stuck.
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
+            self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
         }
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
         let last = reading.pass.parent.clone();

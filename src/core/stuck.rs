@@ -29,6 +29,9 @@ pub struct Stuck {
     pub tried_at: Millis,
     pub next_try: Millis,
     pub error: ErrorInfo,
+    /// The last time that a list showed this record while it was stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_at: Option<Millis>,
     /// A run died while it read this. So nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
@@ -148,13 +151,22 @@ impl StuckList {
                 self.cut_out(span);
             }
             let (tried_at, next_try) = (now, now);
-            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, alone, unreadable });
+            let listed_at = None;
+            self.0.push(Stuck { what, since, attempts: 1, tried_at, next_try, error, listed_at, alone, unreadable });
             return;
         };
         let pause = if stuck.attempts == 0 { TimeDelta::zero() } else { (now - stuck.tried_at) * 2 };
         stuck.attempts += 1;
         (stuck.tried_at, stuck.next_try) = (now, now + pause.clamp(TimeDelta::zero(), LONGEST_PAUSE));
         stuck.error = error;
+    }
+
+    /// Notes that a list shows a record, if it is stuck.
+    pub fn listed(&mut self, id: &str, now: Millis) {
+        let is_it = |stuck: &&mut Stuck| matches!(&stuck.what, What::Id(of) if of == id);
+        if let Some(stuck) = self.0.iter_mut().find(is_it) {
+            stuck.listed_at = Some(now);
+        }
     }
 
     /// Removes a thing that was read or is gone.
@@ -246,7 +258,8 @@ impl StuckList {
         for part in parts {
             let (what, error) = (What::Span(part), error.clone());
             let (since, tried_at, next_try) = (now, now, now);
-            let new = Stuck { what, since, attempts: 0, tried_at, next_try, error, alone, unreadable: false };
+            let (listed_at, unreadable) = (None, false);
+            let new = Stuck { what, since, attempts: 0, tried_at, next_try, error, listed_at, alone, unreadable };
             self.0.push(match &held {
                 None => new,
                 Some(held) => Stuck {

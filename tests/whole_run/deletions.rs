@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use simulator::{Dataset, Fault, Record};
@@ -82,6 +82,40 @@ async fn a_list_that_cannot_be_found_is_not_an_empty_one() {
         rig.assert_heals(name).await;
         stream.assert_holds(&rig, &[]).await;
         assert_eq!(rig.run().await["streams"][name]["records"], 0, "their records were kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_never_found_is_stuck_for_a_day_and_then_empty_until_it_is_found() {
+    for (name, path, of, parts) in [
+        ("watchlists", "/v2/watchlists", "/members", Dataset::WatchlistMembers),
+        ("alert_rules", "/v2/alert-rules", "/users", Dataset::RuleUsers),
+        ("user_roles", "/v1/users", "/roles", Dataset::UserRoles),
+    ] {
+        let stream = stream_named(name);
+        let rig = stream.rig(50).await;
+        let records = stream.populate(&rig.sim.world, 3);
+        let bad = &records[2].id;
+        let missing = rig.sim.world.children(parts, bad).len();
+        let ailment = rig.sim.faults.ail_at(format!("{path}/{bad}{of}"), Fault::Status(404, "{}".into()));
+        for _ in 0..3 {
+            assert_stuck(&rig.stuck_run().await, name, 1);
+            rig.invoke(json!({"action": "restart"})).await.answer();
+        }
+        rig.edit_checkpoint(|checkpoint| {
+            let at = (Utc::now() - TimeDelta::hours(25)).to_rfc3339_opts(SecondsFormat::Millis, true);
+            checkpoint["stuck"][name][0]["since"] = json!(at);
+        })
+        .await;
+        for _ in 0..3 {
+            let answer = rig.run().await;
+            assert_eq!((&answer["status"], &answer["streams"][name]["records"]), (&json!("complete"), &json!(0)));
+        }
+        ailment.heal();
+        assert!(missing > 0);
+        assert_eq!(rig.run().await["streams"][name]["records"], missing, "{name}");
+        rig.sim.faults.ail_at(format!("{path}/{bad}{of}"), Fault::Status(404, "{}".into()));
+        assert_stuck(&rig.stuck_run().await, name, 1);
     }
 }
 

@@ -236,14 +236,53 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
     rig.sim.faults.clear();
     rig.run().await;
     assert_events(&rig).await;
-    // A session that was deleted before its events could be read has none. It takes two attempts to know that.
+    // A session that was deleted before its events could be read has none. No list shows it any more.
     let gone = alerted[1].id.to_string();
     rig.sim.world.change(Dataset::Sessions, &gone, |raw| with_member(raw, "highEvents", "7"));
     rig.sim.faults.ail_at(format!("/v1/sessions/{gone}/events"), Fault::Status(404, "{}".into()));
     rig.stuck_run().await;
     rig.stuck_run().await;
     rig.sim.world.remove(Dataset::Sessions, &gone);
+    rig.stuck_run().await;
+    listed_hours_ago(&rig, 8).await;
+    swept_hours_ago(&rig, "session_events", 7).await;
     rig.assert_heals("session_events").await;
+}
+
+/// Moves the times at which stuck sessions failed and were listed back by so many hours.
+async fn listed_hours_ago(rig: &Rig, hours: i64) {
+    let at = (Utc::now() - TimeDelta::hours(hours)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    rig.edit_checkpoint(|checkpoint| {
+        for stuck in checkpoint["stuck"]["session_events"].as_array_mut().expect("stuck sessions") {
+            (stuck["since"], stuck["listed_at"]) = (json!(at), json!(at));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_listed_and_can_never_be_found_is_stuck_in_every_run() {
+    let rig = rig_of("session_events").await;
+    let now = Utc::now();
+    let mut sessions = rig.sim.world.add_sessions(2, now - TimeDelta::minutes(50), now, true);
+    sessions.extend(rig.sim.world.add_sessions(2, now - TimeDelta::hours(9), now - TimeDelta::hours(5), true));
+    sessions.extend(rig.sim.world.add_sessions(2, now - TimeDelta::hours(60), now - TimeDelta::hours(50), true));
+    for session in &sessions {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+    }
+    for missing in [0, 2, 4] {
+        rig.sim.faults.ail_at(format!("/v1/sessions/{}", sessions[missing].id), Fault::Status(404, "{}".into()));
+    }
+    for hours in [0, 1, 2, 7, 8, 13] {
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        if hours > 0 {
+            listed_hours_ago(&rig, hours).await;
+            swept_hours_ago(&rig, "session_events", hours).await;
+        }
+        let answer = rig.stuck_run().await;
+        crate::stuck::assert_stuck(&answer, "session_events", 3);
+        assert_eq!(rig.stored("session_events").await.len(), 6, "{hours}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

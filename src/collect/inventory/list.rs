@@ -14,6 +14,7 @@ use super::pass::{PassReading, Whole};
 use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::ndjson::{self, Fingerprint};
+use crate::core::stuck::What;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
@@ -105,7 +106,13 @@ impl Collector<'_> {
                     self.check_gone(facts, &list, &error, reading)?;
                     Some(0)
                 }
-                read => read?,
+                read => {
+                    let total = read?;
+                    if let Some(parent) = &list.parent {
+                        self.inventory_state(|state| state.keep_empty(part.name, |empty| empty != parent));
+                    }
+                    total
+                }
             };
             if let Some(drifted) = list.drifted {
                 return Err(drifted);
@@ -144,8 +151,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Called if a list can't be found. That is not the same as an empty list: if it has known records, they count as
-    /// deleted only after it wasn't found for a day.
+    /// Called if a record is said to have no such list. A list that can't be found is not the same as an empty one: it
+    /// fails, until it wasn't found for a day. Then it counts as empty, and its known records as deleted.
     fn check_gone(
         &self,
         facts: &'static Inventory,
@@ -153,19 +160,25 @@ impl Collector<'_> {
         error: &ApiError,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let (name, parent) = (list.part.name, list.parent.as_deref());
-        let is_not_found = matches!(error, ApiError::Status { status: 404, .. });
-        let (count, since) = missed_since(facts, &reading.snapshot.known, name, parent);
-        let is_accepted = self.inventory_state(|state| state.accept_deletions > 0);
-        let is_gone = since.is_some_and(|since| is_believed(since, Millis::now()));
-        if !is_not_found || count == 0 || is_gone || is_accepted || !facts.tells_deleted {
+        let (name, Some(parent)) = (list.part.name, list.parent.as_deref()) else { return Ok(()) };
+        if !matches!(error, ApiError::Status { status: 404, .. }) {
             return Ok(());
         }
-        if let Some(parent) = parent {
-            reading.not_found.insert((name, parent.to_owned()));
+        let (count, missed_since) = missed_since(facts, &reading.snapshot.known, name, Some(parent));
+        let is_known = count > 0 && facts.tells_deleted;
+        let what = What::List { list: name.to_owned(), id: Some(parent.to_owned()) };
+        let failed_since = self.stuck(|stuck| stuck.get(&what).map(|stuck| stuck.since));
+        let since = if is_known { missed_since } else { failed_since };
+        let is_gone = since.is_some_and(|since| is_believed(since, Millis::now()));
+        let (is_accepted, counts_as_empty) =
+            self.inventory_state(|state| (state.accept_deletions > 0, state.counts_as_empty(name, parent)));
+        if is_gone || is_accepted || !is_known && counts_as_empty {
+            self.inventory_state(|state| state.believe_empty(name, parent));
+            return Ok(());
         }
+        reading.not_found.insert((name, parent.to_owned()));
         Err(Error::Totals(format!(
-            "{error}; {count} are known, and a list that can't be found is not an empty one: they count as deleted once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
+            "{error}; {count} are known, and a list that can't be found is not an empty one: it counts as empty once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
             self.stream
         )))
     }

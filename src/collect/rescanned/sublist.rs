@@ -8,6 +8,7 @@ use super::super::Collector;
 use super::sweep::{Changed, SweepReading};
 use crate::collect::compared::Record;
 use crate::collect::error::Error;
+use crate::core::checkpoint::Swept;
 use crate::core::ndjson;
 use crate::core::stuck::What;
 use crate::incydr::error::ApiError;
@@ -29,6 +30,8 @@ impl Collector<'_> {
         let changed: BTreeMap<String, Changed> =
             changed.into_iter().map(|record| (record.id.clone(), record)).collect();
         reading.round.add(changed.keys().cloned());
+        let now = self.run.api.now();
+        self.stuck(|stuck| changed.keys().for_each(|id| stuck.listed(id, now)));
         let is_record = |key: &&str| !key.starts_with('[');
         reading.round.set_witnesses(reading.snapshot.known.ids().filter(is_record));
         self.ask_sublists(sublist, &changed, reading).await
@@ -49,8 +52,8 @@ impl Collector<'_> {
         changed: &BTreeMap<String, Changed>,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let SweepReading { snapshot, round, .. } = reading;
-        let ask = async |id: &str, caller: &Caller<'_>| self.sublist_of(sublist, id, caller).await;
+        let SweepReading { snapshot, round, swept, .. } = reading;
+        let ask = async |id: &str, caller: &Caller<'_>| self.sublist_of(sublist, id, swept, caller).await;
         let take = async |id: &str, (rows, total): ListAnswer| {
             let record = changed.get(id);
             let began = record.map_or_else(|| self.run.api.now(), |record| record.began);
@@ -81,18 +84,36 @@ impl Collector<'_> {
     }
 
     /// Returns a record's list. A list that can't be found is not the same as an empty one. It counts as empty only if
-    /// it couldn't be found before and its record can't be found either: then the record is gone.
-    async fn sublist_of(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<ListAnswer, Error> {
+    /// its record is gone.
+    async fn sublist_of(
+        &self,
+        sublist: &'static Sublist,
+        id: &str,
+        swept: &Swept,
+        caller: &Caller<'_>,
+    ) -> Result<ListAnswer, Error> {
         let mut listing = Listing::new(self.run.api, &sublist.list, 0, Vec::new(), Value::Null).of(id);
         match listing.rows(caller).await {
             Ok(rows) => Ok((rows.unwrap_or_default(), listing.total())),
-            Err(error) if is_not_found(&error) && self.is_gone(sublist, id, caller).await? => Ok((Vec::new(), None)),
+            Err(error) if is_not_found(&error) && self.is_gone(sublist, id, swept, caller).await? => {
+                Ok((Vec::new(), None))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn is_gone(&self, sublist: &'static Sublist, id: &str, caller: &Caller<'_>) -> Result<bool, Error> {
-        if self.stuck(|stuck| stuck.get(&What::Id(id.to_owned())).is_none()) {
+    /// Whether a stuck record is neither listed nor found any more.
+    async fn is_gone(
+        &self,
+        sublist: &'static Sublist,
+        id: &str,
+        swept: &Swept,
+        caller: &Caller<'_>,
+    ) -> Result<bool, Error> {
+        let what = What::Id(id.to_owned());
+        let listed_at = self.stuck(|stuck| stuck.get(&what).map(|stuck| stuck.listed_at.unwrap_or(stuck.since)));
+        let Some(listed_at) = listed_at else { return Ok(false) };
+        if !self.rescanned_state(|state| state.has_swept_all_since(listed_at, self.run.settings.rescan, swept)) {
             return Ok(false);
         }
         let request = Request::get(format!("{}{}", sublist.detail, escape(id)));

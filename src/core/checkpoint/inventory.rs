@@ -1,5 +1,7 @@
 //! The state of an inventory on the checkpoint.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::{StateObject, StoredState};
@@ -19,6 +21,9 @@ pub struct InventoryState {
     /// The number of next readings that are believed, however much they lack, because a person said so.
     #[serde(skip_serializing_if = "is_default")]
     pub accept_deletions: u32,
+    /// Lists that could not be found for so long that they count as empty: the parents' ids, by the list's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_found: BTreeMap<String, BTreeSet<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
 }
@@ -58,6 +63,26 @@ pub struct Pass {
     /// The number of runs that ended before the reading did, since a list disagreed with its total and was begun again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_since_restart: Option<u32>,
+}
+
+impl InventoryState {
+    /// Whether this list of a record could not be found for so long that it counts as empty.
+    pub fn counts_as_empty(&self, list: &str, parent: &str) -> bool {
+        self.not_found.get(list).is_some_and(|parents| parents.contains(parent))
+    }
+
+    /// Notes that a list could not be found and counts as empty.
+    pub fn believe_empty(&mut self, list: &str, parent: &str) {
+        self.not_found.entry(list.to_owned()).or_default().insert(parent.to_owned());
+    }
+
+    /// Keeps only the lists of some parents.
+    pub fn keep_empty(&mut self, list: &str, keep: impl Fn(&str) -> bool) {
+        if let Some(parents) = self.not_found.get_mut(list) {
+            parents.retain(|parent| keep(parent));
+        }
+        self.not_found.retain(|_, parents| !parents.is_empty());
+    }
 }
 
 impl Pass {

@@ -103,6 +103,18 @@ impl RescannedState {
         (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
     }
 
+    /// Whether records of every age were read since, so that a record which no list has shown since then isn't listed any
+    /// more. `swept` is the progress of the present reading. The sweep of the oldest must have begun an hour later than
+    /// that, because then one of each other age was due with it.
+    pub fn has_swept_all_since(&self, listed_at: Millis, rescan: TimeDelta, swept: &Swept) -> bool {
+        let oldest_swept_at = match rescan {
+            _ if rescan > DAY => self.all_swept_at,
+            _ if rescan > FRESH => self.day_swept_at,
+            _ => swept.covered_to,
+        };
+        swept.sweeps.is_empty() && oldest_swept_at.is_some_and(|at| at >= listed_at + DAY_EVERY)
+    }
+
     /// Sets the time before which records need not be known, and returns it: `from`, or earlier if older records are
     /// still being read.
     pub fn forget_before(&mut self, from: Millis) -> Millis {
