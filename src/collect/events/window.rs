@@ -70,7 +70,12 @@ impl Collector<'_> {
             }
             Unread::Failed(error) if !error.may_be_local() => return Err(error),
             Unread::Failed(error) => (error, Why::Failed),
-            Unread::Disagreed(why) => (Error::Totals(why), Why::Disagreed),
+            Unread::Disagreed { why, shown } => match self.keep_shown(window, shown).await {
+                Err(error) if error.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
+                Err(error @ Error::Store(StoreError::Foreign { .. })) => (error, Why::KeepsBounds),
+                Err(error) => return Err(error),
+                Ok(()) => (Error::Totals(why), Why::Disagreed),
+            },
             Unread::Unreadable { why, rows, is_mixed } => {
                 // A mixed window is read again in halves, and counted there.
                 if !is_mixed || halves(span).is_none() {
@@ -81,6 +86,17 @@ impl Collector<'_> {
         };
         let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
+    }
+
+    /// Stores the rows that a window shows though it doesn't agree with its count. Called for a window that is not ours
+    /// alone: it can't be cut to find out where the missing rows lie, and must not hold up those that are there. It stays
+    /// open.
+    async fn keep_shown(&self, window: &OpenWindow, shown: Option<Box<WindowReading>>) -> Result<(), Error> {
+        let Some(shown) = shown else { return Ok(()) };
+        if !self.is_ours_alone(window).await? {
+            self.store(window, *shown).await?;
+        }
+        Ok(())
     }
 
     /// The reading of a span in which the API counts no rows.
