@@ -261,12 +261,6 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Returns the body of the next page unparsed.
-    pub async fn whole_answer(&self, caller: &Caller<'_>) -> Result<Bytes, ApiError> {
-        let Some(request) = self.next_request() else { return Ok(Bytes::new()) };
-        self.api.send(&request, caller, |body| Ok(body.clone())).await
-    }
-
     /// Goes past a page that fails, if it is one of several that have numbers. Returns false if there is no telling what
     /// comes after it.
     pub fn skip(&mut self) -> bool {
@@ -277,11 +271,6 @@ impl<'a> Listing<'a> {
             }
             _ => false,
         }
-    }
-
-    /// There is no further page, or the last one makes no sense.
-    pub fn is_over(&self) -> bool {
-        matches!(self.next, Next::End)
     }
 
     fn next_request(&self) -> Option<Request> {

@@ -92,22 +92,25 @@ async fn the_token_of_file_events_may_stand_in_an_object_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audit_answer_that_is_not_json_is_set_aside_whole() {
+async fn an_audit_answer_that_is_not_json_fails_the_window_which_is_read_again() {
     let rig = rig().await;
     rig.populate();
     rig.sim.faults.when(Endpoint::GuideAudit, |request| request.query.contains("pageToken=30"), Fault::Html);
-    let answer = rig.run().await;
-    assert_eq!(answer["streams"]["audit"]["set_aside"], 1, "{answer}");
-    assert_eq!(answer["streams"]["audit"]["status"], "complete", "{answer}");
-    assert_eq!(rig.stored("audit").await.len(), 30, "the pages before it");
-    let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/audit/").await;
-    let object = rig.sim.s3.object(rig.sim.bucket(), &kept[0]).await.expect("kept");
-    assert!(object.bytes.starts_with(b"<html>"));
+    for _ in 0..2 {
+        let (error, answer) = rig.failure(json!({})).await;
+        let audit = &answer["streams"]["audit"];
+        assert_eq!((error.as_str(), &audit["set_aside"]), ("ThirdPartyGenericError", &json!(0)), "{answer}");
+        assert_eq!(rig.stored("audit").await.len(), 0, "the window is stored as a whole");
+    }
+    rig.sim.faults.clear();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    rig.run().await;
+    assert_holds(&rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_answers_that_cannot_be_read_are_errors() {
-    let faults = [Fault::BrokenJson, Fault::NoList, Fault::Status(500, "{}".into())];
+    let faults = [Fault::Html, Fault::BrokenJson, Fault::NoList, Fault::Status(500, "{}".into())];
     join_all(faults.into_iter().map(async |fault| {
         let rig = rig().await;
         rig.populate();

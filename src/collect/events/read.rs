@@ -175,7 +175,7 @@ impl Collector<'_> {
         }
         let mut rows = Some(reading);
         let mut is_first = true;
-        while self.next_page(facts, &mut listing, &mut rows, &caller).await? {
+        while listing.page(&caller, &mut rows).await? {
             if let (true, Some(total)) = (std::mem::take(&mut is_first), listing.total()) {
                 self.refuse_if_too_dense(window, plan, total).await?;
             }
@@ -197,29 +197,6 @@ impl Collector<'_> {
             None => reading.total,
         };
         Ok(reading)
-    }
-
-    async fn next_page(
-        &self,
-        facts: &Events,
-        listing: &mut Listing<'_>,
-        rows: &mut Option<WindowReading>,
-        caller: &Caller<'_>,
-    ) -> Result<bool, Unread> {
-        match listing.page(caller, rows).await {
-            Err(error) if facts.keeps_what_is_not_json && !listing.is_over() => {
-                let body = listing.whole_answer(caller).await?;
-                let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-                match rows {
-                    Some(reading) if !is_json => {
-                        reading.set_aside.push((body, "the answer is not JSON".into()));
-                        Ok(false)
-                    }
-                    _ => Err(error.into()),
-                }
-            }
-            page => Ok(page?),
-        }
     }
 
     async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &WindowPlan, rows: u64) -> Result<(), Unread> {

@@ -47,7 +47,6 @@ const fn by(list: List) -> Events {
         total: Total::Endpoint { path: "/v1/audit/search-results-count", count: "totalResultCount" },
         has_id: false,
         retention: Some(TimeDelta::days(90)),
-        keeps_what_is_not_json: false,
     }
 }
 

@@ -33,7 +33,6 @@ pub static FACTS: Facts = Facts {
         total: Total::InPage,
         has_id: true,
         retention: None,
-        keeps_what_is_not_json: false,
     }),
 };
 

@@ -64,7 +64,6 @@ static AUDIT: Kind = Kind::Events(Events {
     total: Total::Nowhere { longest: DAY, has_end: false },
     has_id: false,
     retention: Some(TimeDelta::days(90)),
-    keeps_what_is_not_json: true,
 });
 
 /// The page token may also be inside an object `file_events`.
@@ -87,7 +86,6 @@ static FILE_EVENTS: Kind = Kind::Events(Events {
     total: Total::Nowhere { longest: HOUR, has_end: true },
     has_id: true,
     retention: None,
-    keeps_what_is_not_json: false,
 });
 
 fn file_event_request(query: &FileEventQuery, asked: Span) -> Value {

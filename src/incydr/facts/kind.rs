@@ -37,8 +37,6 @@ pub struct Events {
     pub has_id: bool,
     /// The time for which the API keeps a record.
     pub retention: Option<TimeDelta>,
-    /// Set a page that is not JSON aside as a whole, and end the list there.
-    pub keeps_what_is_not_json: bool,
 }
 
 /// The source of the API's count of a request's rows.
