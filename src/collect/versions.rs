@@ -359,7 +359,7 @@ impl Collector<'_> {
 }
 
 fn another(facts: &Versions, id: &str, told: &str) -> Error {
-    let why = format!("{id} was asked for, and the {} of the answer is {told}", facts.list.id());
+    let why = format!("the {} of the answer is {told}, not {id}", facts.list.id());
     ApiError::Unexpected { what: format!("GET {}{id}", facts.detail), why }.into()
 }
 

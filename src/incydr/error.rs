@@ -39,7 +39,7 @@ pub enum ApiError {
     )]
     QueryRefused { what: String, problem: &'static str },
     #[error(
-        "{what}: FE_QUERY_JSON names the saved search {id:?}, which is not there ({said}); the stream saved_searches shows which there are"
+        "{what}: FE_QUERY_JSON names the saved search {id:?}, which doesn't exist ({said}); the stream saved_searches lists those that do"
     )]
     NoSavedSearch { what: String, id: String, said: String },
     #[error("{what}: the page token is no longer valid")]

@@ -26,7 +26,7 @@ pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPa
         }
         let stream = Stream::parse(stream).map_err(refused)?;
         if matches!(stream.class(), Class::Events | Class::Findings) {
-            return Err(refused(format!("{stream} is not compared with what is known: each record is stored once")));
+            return Err(refused(format!("{stream} has no volatile fields: each of its records is stored once")));
         }
         fields.entry(stream).or_default().push(path);
     }
