@@ -33,8 +33,7 @@ impl Rig {
         requests.iter().map(|request| request.path.rsplit('/').next().unwrap().to_owned()).collect()
     }
 
-    /// Moves the times at which the profiles were requested back by so many hours, and those of the named actors by one
-    /// more.
+    /// Moves the times at which the profiles were requested back by `hours`, and those of the named actors by one more.
     async fn asked_earlier(&self, hours: i64, named: &[&Record]) {
         let named: BTreeSet<String> = named.iter().map(|record| record.id.to_string()).collect();
         self.edit_known(STREAM, |line| {

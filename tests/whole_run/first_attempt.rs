@@ -26,7 +26,7 @@ fn text(at: DateTime<Utc>) -> Value {
     json!(at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// Moves the noted attempts back by so many minutes.
+/// Moves the noted attempts back by `minutes`.
 async fn attempted_earlier(rig: &Rig, minutes: i64) {
     rig.edit_checkpoint(|checkpoint| {
         for at in checkpoint["attempted"].as_object_mut().expect("attempts").values_mut() {

@@ -10,7 +10,7 @@ use crate::oracle::{assert_one_finding, findings, millis, span_of};
 use crate::rig::{CHECKPOINT, Rig, ago, failure_of, time};
 use crate::verify::collected;
 
-/// Collects one record in each of so many hours.
+/// Collects one record in each of the last `hours`.
 async fn hourly(hours: i64) -> Rig {
     let rig =
         Rig::with(|lambda| lambda.env("STREAMS", "audit").env("LOOKBACK_MINUTES", (hours * 60).to_string())).await;
