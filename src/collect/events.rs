@@ -161,6 +161,8 @@ impl Collector<'_> {
         let done = done.filter(|_| !is_expired);
         let covered = read.filter(|_| !is_expired);
         let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done));
+        let set_aside = done.as_ref().map_or(0, |done| done.set_aside.len() as u64);
+        let readable = done.as_ref().map_or(0, |done| done.rows.saturating_sub(set_aside));
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
             if let Some(span) = read.filter(|_| is_expired) {
                 state.give_up(span);
@@ -168,6 +170,7 @@ impl Collector<'_> {
             if let Some(span) = covered {
                 state.cover(span);
                 state.count_again(recount);
+                state.note_rows(readable, set_aside);
             }
             schedule.took(state, stuck, now, outcome);
         };

@@ -18,6 +18,7 @@ mod datasets;
 mod deadline;
 mod deleted_cases;
 mod deletions;
+mod drift;
 mod fields;
 mod first_attempt;
 mod first_run;

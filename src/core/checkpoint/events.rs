@@ -37,6 +37,9 @@ pub struct EventsState {
     /// Set after a window didn't fit a run: the limit for the rows of a window is lower than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
+    /// The rows that were set aside since the last one that could be read.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unreadable_in_a_row: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
 }
@@ -109,6 +112,18 @@ impl Recount {
 }
 
 impl EventsState {
+    /// Notes how many rows of a covered window could be read, and how many were set aside.
+    pub fn note_rows(&mut self, readable: u64, set_aside: u64) {
+        let before = if readable > 0 { 0 } else { self.unreadable_in_a_row };
+        self.unreadable_in_a_row = before + if readable > 0 { 0 } else { set_aside };
+    }
+
+    /// Whether more than three rows in a row couldn't be read, window by window. Then the API has probably changed, and
+    /// a window is not covered, however few rows it has.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable_in_a_row > 3
+    }
+
     /// Returns the gaps before `horizon`, including those that shards read.
     pub fn owed(&self, horizon: Millis) -> Intervals {
         let mut owed = self.asked.clone();

@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-/// The nesting limit, which is that of `serde_json`.
-const DEEPEST: u32 = 127;
+use crate::core::ndjson::lenient::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -33,15 +32,18 @@ struct Scan<'a> {
     /// The number of keys of the path that lead to the innermost open container.
     matched: usize,
     field: Option<Range<usize>>,
-    /// One bit for each open container: 1 for an object, 0 for a list.
-    open: u128,
+    /// One bit for each of the innermost open containers, at most 64: 1 for an object, 0 for a list.
+    open: u64,
+    /// The bits of the other open containers, 64 at a time.
+    outer: Vec<u64>,
     depth: u32,
 }
 
 /// Scans the value that begins at `start`, and appends it to `line` without its blanks. If it has no blanks, nothing is
 /// copied, because its own bytes are the line.
 pub fn scan(bytes: &[u8], start: usize, path: &[&str], line: &mut Vec<u8>) -> Result<Scanned, Stop> {
-    let mut scan = Scan { bytes, at: start, copied: start, line, path, matched: 0, field: None, open: 0, depth: 0 };
+    let (field, outer) = (None, Vec::new());
+    let mut scan = Scan { bytes, at: start, copied: start, line, path, matched: 0, field, open: 0, outer, depth: 0 };
     scan.value()?;
     if scan.copied > start {
         scan.line.extend_from_slice(&bytes[scan.copied..scan.at]);
@@ -58,7 +60,7 @@ impl Scan<'_> {
             match self.peek()? {
                 b'"' => self.string()?,
                 b'{' => {
-                    self.enter(true)?;
+                    self.enter(true);
                     self.blanks();
                     if self.peek()? == b'}' {
                         self.leave();
@@ -68,7 +70,7 @@ impl Scan<'_> {
                     }
                 }
                 b'[' => {
-                    self.enter(false)?;
+                    self.enter(false);
                     self.blanks();
                     if self.peek()? == b']' {
                         self.leave();
@@ -117,7 +119,7 @@ impl Scan<'_> {
             return Err(self.not_json());
         }
         self.string()?;
-        let key = began + 1..self.at - 1;
+        let key = began..self.at;
         self.blanks();
         if self.peek()? != b':' {
             return Err(self.not_json());
@@ -127,7 +129,7 @@ impl Scan<'_> {
         if self.depth as usize != self.matched + 1 || self.matched >= self.path.len() {
             return Ok(false);
         }
-        if &self.bytes[key] != self.path[self.matched].as_bytes() {
+        if !is_key(&self.bytes[key], self.path[self.matched]) {
             return Ok(false);
         }
         self.field = None;
@@ -140,19 +142,23 @@ impl Scan<'_> {
         Ok(false)
     }
 
-    fn enter(&mut self, is_object: bool) -> Result<(), Stop> {
-        if self.depth == DEEPEST {
-            return Err(self.not_json());
+    fn enter(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(u64::BITS) {
+            self.outer.push(self.open);
         }
-        self.open = self.open << 1 | u128::from(is_object);
+        self.open = self.open << 1 | u64::from(is_object);
         self.depth += 1;
         self.at += 1;
-        Ok(())
     }
 
     fn leave(&mut self) {
         self.open >>= 1;
         self.depth -= 1;
+        if self.depth.is_multiple_of(u64::BITS)
+            && let Some(open) = self.outer.pop()
+        {
+            self.open = open;
+        }
         self.matched = self.matched.min(self.depth.saturating_sub(1) as usize);
         self.at += 1;
     }
@@ -255,6 +261,12 @@ impl Scan<'_> {
     }
 }
 
+/// Whether a quoted key is this name. Any of its letters may be escaped.
+fn is_key(key: &[u8], name: &str) -> bool {
+    let inner = &key[1..key.len() - 1];
+    inner == name.as_bytes() || inner.len() > name.len() && inner.contains(&b'\\') && text(key).as_deref() == Some(name)
+}
+
 /// Finds the next byte that ends a string, begins an escape, or is not allowed in a string.
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -316,6 +328,8 @@ mod tests {
             (r#"{"other":{"inserted":"1"},"event":{}}"#, None),
             (r#"{"event":{"inserted":{"x":1}}}"#, None),
             (r#"[{"event":{"inserted":"1"}}]"#, None),
+            (r#"{"ev\u0065nt":{"\u0069nserted":"1"}}"#, Some("\"1\"")),
+            (r#"{"ev\u0065nt":{"inserte\u0064\u0064":"1"},"ev\/nt":{}}"#, None),
         ] {
             assert_eq!(read(text, &path).expect(text).1.as_deref(), found, "{text}");
         }
@@ -342,8 +356,19 @@ mod tests {
         ] {
             assert_eq!(read(text, &[]), Err(Stop::NotJson { at }), "{text}");
         }
-        assert!(read(&format!("{}1{}", "[".repeat(127), "]".repeat(127)), &[]).is_ok());
-        assert!(matches!(read(&"[".repeat(128), &[]), Err(Stop::NotJson { .. })));
+    }
+
+    #[test]
+    fn a_record_may_be_nested_as_deep_as_it_likes() {
+        for depth in [63, 64, 65, 127, 128, 129, 1_000, 100_000] {
+            let (open, close) = (r#"{"a":["#.repeat(depth), "]}".repeat(depth));
+            let sent = format!(r#"{{"deep":{open}1{close},"event":{{"inserted":"x"}}}}"#);
+            let (line, field) = read(&sent, &["event", "inserted"]).expect("JSON");
+            assert!(line == sent && field.as_deref() == Some("\"x\""), "{depth}");
+            assert_eq!(read(&sent[..sent.len() - 1], &[]), Err(Stop::Incomplete));
+            let wrong = sent.replace(&close, &close.replacen(']', "}", 1));
+            assert!(matches!(read(&wrong, &[]), Err(Stop::NotJson { .. })), "{depth}");
+        }
     }
 
     /// Compares with serde's parser, for whole records and for random changes of them.

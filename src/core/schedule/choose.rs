@@ -20,7 +20,7 @@ impl Schedule {
         match chosen {
             Some((task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
-                    plan.is_suspected = stuck.is_suspected(plan.span);
+                    plan.is_suspected = state.is_unreadable() || stuck.is_suspected(plan.span);
                     if let Some(expected) = plan.expected {
                         self.density.planned(plan.span, expected);
                     }

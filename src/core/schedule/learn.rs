@@ -121,11 +121,11 @@ impl Schedule {
         }
         match why {
             Why::KeepsBounds => stuck.fail(What::Span(span), error, now),
-            Why::Unreadable { is_mixed: true } | Why::Disagreed => self.split(stuck, now, span, error),
-            Why::Unreadable { is_mixed: false } => self.leave_stuck(stuck, now, span, error),
+            Why::Unreadable { is_mixed: true, .. } | Why::Disagreed => self.split(stuck, now, span, error),
+            Why::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
             Why::Failed => self.fail(stuck, now, span, error, true),
         }
-        if matches!(why, Why::Unreadable { .. }) {
+        if matches!(why, Why::Unreadable { are_few: false, .. }) {
             stuck.suspect(span);
         }
     }

@@ -33,7 +33,8 @@ pub struct WindowPlan {
     /// Expected size, gzipped; 0 while the size of a row is unknown.
     pub bytes: u64,
     pub patience: Patience,
-    /// An earlier reading found too many unreadable rows in some part of the span.
+    /// An earlier reading found too many unreadable rows in some part of the span, or nothing but unreadable rows before
+    /// it.
     pub is_suspected: bool,
     pub(super) too_many: u64,
 }

@@ -559,7 +559,7 @@ fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule,
 #[test]
 fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected() {
     let horizon = Millis(MINUTE);
-    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true }, true)] {
+    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true, are_few: false }, true)] {
         let (mut state, mut stuck) = begun(0);
         let (mut schedule, plan) = opened(&state, &stuck, horizon);
         assert!(!plan.is_suspected, "it was never read");
