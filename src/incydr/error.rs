@@ -74,7 +74,9 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may succeed if repeated.
+    /// Whether the same request may succeed if repeated: no answer or only a part of one, a 2xx that isn't the expected
+    /// JSON, 408, 429 and 5xx. The API's own 403 is not among these. A caller with `retries_forbidden` retries it all the
+    /// same.
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,

@@ -36,7 +36,7 @@ impl Collector<'_> {
         let (span, began) = (window.span(), Millis::now());
         let reading = match self.read(facts, window, plan).await {
             Ok(reading) => reading,
-            Err(unread) => return Ok(self.unread(window, plan, unread).await?.into()),
+            Err(unread) => return Ok(self.outcome_of(window, plan, unread).await?.into()),
         };
         let (rows, inside) = (reading.rows, reading.inside);
         // After the first write the window keeps its bounds. Otherwise its records could be stored under another key
@@ -57,7 +57,7 @@ impl Collector<'_> {
     }
 
     /// Turns the reason why a window was not read into an outcome. Nothing of it was stored by this run.
-    async fn unread(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
+    async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why) = match unread {
             Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
@@ -81,13 +81,6 @@ impl Collector<'_> {
         };
         let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
-    }
-
-    /// The reading of a span in which the API counts no rows.
-    pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
-        let now = Millis::now();
-        let request = self.request(facts, span);
-        ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 
     /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the
@@ -137,6 +130,13 @@ impl Collector<'_> {
         };
         let kept: Vec<_> = reading.set_aside.iter().map(keep).collect();
         stream::iter(kept).buffered(SMALL_WRITES_AT_ONCE).try_collect().await
+    }
+
+    /// The reading of a span in which the API counts no rows.
+    pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
+        let now = Millis::now();
+        let request = self.request(facts, span);
+        ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 }
 
