@@ -198,6 +198,17 @@ async fn what_is_still_to_come_is_no_gap_and_a_day_without_a_run_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gap_at_the_beginning_of_a_stream_is_found_however_much_is_covered_after_it() {
+    let rig = hourly(12).await;
+    let covered_from = millis(ago(3 * 3_600));
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["covered"][0][0] = json!(covered_from)).await;
+    let begin = rig.checkpoint().await["events"]["audit"]["live_from"].as_str().unwrap().to_owned();
+    let verified = rig.verify().await;
+    assert_one_finding(&verified, "audit", &begin, "not covered");
+    assert_eq!(verified["findings"][0]["to"], json!(covered_from));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_lies_before_all_that_is_known_is_a_gap_when_it_is_asked_for() {
     let rig = collected().await;
     let from = millis(ago(7_200));

@@ -131,7 +131,7 @@ impl Collector<'_> {
         }
         let told = before.map(|reading| {
             format!(
-                " ({} rows were read, of which {} differ, and the API counts {})",
+                " ({} rows were read, {} of them distinct, and the API counts {})",
                 reading.rows, reading.unique, reading.total
             )
         });
