@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod actor_profiles;
+mod all_at_once;
 mod api_faults;
 mod audit_export;
 mod back_off;

@@ -42,8 +42,12 @@ pub enum Unread {
         bytes: u64,
         total: u64,
     },
-    /// Rows and count don't agree.
-    Disagreed(String),
+    /// Rows and count don't agree. `shown` holds the rows of the last reading. Equal rows may be one row that two pages
+    /// showed, so each is there once, unless two readings returned the same rows.
+    Disagreed {
+        why: String,
+        shown: Option<Box<WindowReading>>,
+    },
     /// Too many of its rows can't be read. `is_mixed` means that some can.
     Unreadable {
         rows: u64,
@@ -104,7 +108,7 @@ impl Collector<'_> {
     ) -> Result<WindowReading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let tries = if plan.patience == Patience::Full { TRIES } else { 1 };
-        let (mut count, mut before) = (plan.count, None::<WindowReading>);
+        let (mut count, mut before, mut is_stable) = (plan.count, None::<WindowReading>, false);
         for attempt in 0..tries {
             // Uses another page size for each try. Rows that are equal only because pages shifted then don't come out
             // equal twice.
@@ -123,23 +127,25 @@ impl Collector<'_> {
                 return Ok(reading);
             }
             debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "the rows don't agree with the API's count");
-            let is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
+            is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
             before = Some(reading);
             if is_stable {
                 break;
             }
         }
-        let told = before.map(|reading| {
+        let told = before.as_ref().map(|reading| {
             format!(
                 " ({} rows were read, {} of them distinct, and the API counts {})",
                 reading.rows, reading.unique, reading.total
             )
         });
         let Span { from, to } = window.span();
-        Err(Unread::Disagreed(format!(
+        let why = format!(
             "the window from {from} to {to} doesn't agree with the API's own count{}; it is read again by the next run",
             told.unwrap_or_default(),
-        )))
+        );
+        let shown = before.map(|reading| Box::new(if is_stable { reading } else { reading.distinct() }));
+        Err(Unread::Disagreed { why, shown })
     }
 
     async fn read_once(
@@ -238,10 +244,11 @@ impl Collector<'_> {
             return Ok(Unread::TooHeavy { rows, bytes, total });
         }
         let Span { from, to } = window.span();
-        Ok(Unread::Disagreed(format!(
+        let why = format!(
             "the records from {from} to {to} are more than {} MB, gzipped, and they can't be read in parts",
             bytes >> 20
-        )))
+        );
+        Ok(Unread::Disagreed { why, shown: None })
     }
 }
 

@@ -253,6 +253,12 @@ impl WindowReading {
         }
     }
 
+    /// The reading with each row once.
+    pub fn distinct(mut self) -> Self {
+        self.alike.clear();
+        self
+    }
+
     /// Returns the window's objects, each with its hour.
     pub fn objects(mut self) -> Vec<(Span, Packed)> {
         if !self.facts.has_id {

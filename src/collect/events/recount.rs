@@ -167,7 +167,7 @@ impl Collector<'_> {
         match self.read(facts, &window, &WindowPlan::of_left(span, self.sizes(facts))).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
-            Err(Unread::Disagreed(why) | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),
+            Err(Unread::Disagreed { why, .. } | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),
             Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
                 match halves(span) {
                     Some([shorter, _]) => Ok(Reread::TooMuch { shorter }),

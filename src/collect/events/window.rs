@@ -56,7 +56,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Turns the reason why a window was not read into an outcome. Nothing of it was stored by this run.
+    /// Turns the reason why a window was not read into an outcome. Of a window that disagrees with its count, the shown
+    /// rows may be stored: see `keep_shown`.
     async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why) = match unread {
@@ -70,7 +71,12 @@ impl Collector<'_> {
             }
             Unread::Failed(error) if !error.may_be_local() => return Err(error),
             Unread::Failed(error) => (error, Why::Failed),
-            Unread::Disagreed(why) => (Error::Totals(why), Why::Disagreed),
+            Unread::Disagreed { why, shown } => match self.keep_shown(window, shown).await {
+                Err(error) if error.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
+                Err(error @ Error::Store(StoreError::Foreign { .. })) => (error, Why::KeepsBounds),
+                Err(error) => return Err(error),
+                Ok(()) => (Error::Totals(why), Why::Disagreed),
+            },
             Unread::Unreadable { why, rows, is_mixed } => {
                 // A mixed window is read again in halves, and counted there.
                 if !is_mixed || halves(span).is_none() {
@@ -81,6 +87,17 @@ impl Collector<'_> {
         };
         let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
+    }
+
+    /// Stores the shown rows of a window that disagrees with its count, unless the window is ours alone. A window that
+    /// another run may be storing can't be cut to find the missing rows, and must not hold up the shown ones. It stays
+    /// open.
+    async fn keep_shown(&self, window: &OpenWindow, shown: Option<Box<WindowReading>>) -> Result<(), Error> {
+        let Some(shown) = shown else { return Ok(()) };
+        if !self.is_ours_alone(window).await? {
+            self.store(window, *shown).await?;
+        }
+        Ok(())
     }
 
     /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the
