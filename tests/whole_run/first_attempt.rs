@@ -108,6 +108,7 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     for record in notes {
         let note = record["note"].as_str().unwrap();
         assert!(record["state"] == "pending" && note.contains("is not known"), "{record:#}");
+        assert!(!note.contains("the checkpoint"), "an alert takes that for a lost checkpoint: {record:#}");
     }
 }
 
