@@ -69,7 +69,7 @@ echo "third-party S3: whole runs"
 if [ $# -eq 0 ]; then
     of_the_api_alone="actor_profiles api_faults audit_export back_off bad_input budget capped clock drift guide lanes lenient
         lying_counts metrics outages paging probe refusals refused_queries retention saved_searches sign_ins silence
-        stopped stuck stuck_ids stuck_lists stuck_records tls uncounted vendor_facts"
+        stopped stuck stuck_ids stuck_kinds stuck_lists stuck_records tls uncounted vendor_facts"
     for module in $of_the_api_alone; do set -- "$@" --skip "$module::"; done
     set -- "$@" --skip s3_errors::each_write_asks_for_the_encryption
 fi

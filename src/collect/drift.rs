@@ -14,6 +14,11 @@ pub struct Drift {
     why: String,
 }
 
+/// Whether so many rows can't be read that their form must have changed: more than a fifth, and more than three.
+pub fn is_drifted(unreadable: u64, rows: u64) -> bool {
+    unreadable > 3 && 5 * unreadable > rows
+}
+
 impl Collector<'_> {
     /// Returns the rows of a page that can't be read, if more than a fifth of the list, and more than three of its rows,
     /// can't be. `unreadable` and `shown` count the rows of the pages before; `total` is the API's count.
@@ -26,7 +31,7 @@ impl Collector<'_> {
         let in_page = 1 + of_page.count() as u64;
         let all = total.unwrap_or(0).max(shown + rows.len() as u64);
         let unreadable = unreadable + in_page;
-        if unreadable <= 3 || 5 * unreadable <= all {
+        if !is_drifted(unreadable, all) {
             return None;
         }
         self.tally.drift.fetch_add(in_page, Ordering::Relaxed);

@@ -70,7 +70,7 @@ impl Collector<'_> {
 
 /// Takes the answers, then ends the round if one of them was an error that is not about its own thing, such as the end
 /// of the run's time. `is_of_one` means that the wait was long: then a thing without an answer counts as stuck if
-/// others were answered. Otherwise it would use up as much of every run.
+/// others were answered, or if it was stuck before. Otherwise it would use up as much of every run.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,
@@ -101,12 +101,12 @@ async fn take_each<T>(
             }
         }
     }
-    let Some(error) = ended else { return Ok(()) };
-    // The API works, though there was no time for what it answered.
+    // The API works, though what it answered could not be used, or there was no time for it.
     round.probed(has_answered);
+    let Some(error) = ended else { return Ok(()) };
     for (id, is_silent) in unanswered.into_iter().rev() {
         // The time may also have been up before all pages of a list that answered were read.
-        if is_silent && error.is_out_of_time() && has_answered && is_of_one {
+        if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && is_of_one {
             let message = format!("{id}: no answer before the run's time was up");
             round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
         } else {

@@ -111,7 +111,7 @@ impl Error {
 
     /// Whether the error may be about the one record or list that was requested.
     pub fn may_be_of_one(&self) -> bool {
-        self.may_be_local() || self.is_forbidden()
+        self.may_be_local() || self.is_forbidden() || matches!(self, Self::Api(ApiError::Unauthorized { .. }))
     }
 
     /// Whether only new settings, a new secret or a `restart` can mend it. It isn't tried before that.

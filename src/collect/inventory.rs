@@ -8,6 +8,7 @@ mod pass;
 mod whole;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use self::deletions::Deletions;
 pub use self::key::key_of;
@@ -15,13 +16,16 @@ use self::key::{Member, with_member};
 use self::list::ListReading;
 use self::pass::PassReading;
 use super::compared::Counted;
+use super::drift::is_drifted;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{InventoryState, Pass};
+use crate::core::error_kind::ErrorInfo;
 use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::stream::Class;
 use crate::core::stuck::{StuckList, What};
+use crate::core::tally::PATIENCE;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use crate::incydr::request::Caller;
@@ -37,7 +41,7 @@ const MOST_RUNS: u32 = 5;
 struct HeldLists {
     /// The records whose lists are stuck.
     parents: BTreeSet<String>,
-    /// Stuck lists that belong to no record.
+    /// Stuck lists that belong to no record, and lists that are stuck for every record.
     lists: BTreeSet<String>,
 }
 
@@ -96,7 +100,9 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         while let Some(part) = facts.parts.get(reading.pass.part) {
             if part.parent.is_some() {
-                self.read_of_each(facts, part, reading).await?;
+                if self.stuck(|stuck| stuck.get(&alone(part)).is_none()) {
+                    self.read_of_each(facts, part, reading).await?;
+                }
             } else if reading.pass.part == 0 {
                 let whole = self.read_list(facts, self.list_alone(facts, part, reading), reading).await?;
                 reading.note(&whole);
@@ -112,7 +118,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads the records' lists that are stuck and due, after all others: one that never answers takes the rest of the run.
+    /// Reads the records' lists that are stuck and due, after all others: one that never answers takes the rest of the
+    /// run. Those that are stuck for every record come last.
     async fn read_lists_due(
         &self,
         facts: &'static Inventory,
@@ -128,6 +135,10 @@ impl Collector<'_> {
             let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
             round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
             self.read_lists(facts, part, &mut round, reading).await?;
+        }
+        for part in facts.parts.iter().filter(|part| part.parent.is_some() && due.contains(&alone(part))) {
+            reading.pass.parent = None;
+            self.read_of_each(facts, part, reading).await?;
         }
         Ok(())
     }
@@ -174,7 +185,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Reads the list of each record. Stuck ones come last.
+    /// Reads the list of each record. Stuck ones come last. If the list fails for every record, it is stuck as a whole,
+    /// and the other lists are read.
     async fn read_of_each(
         &self,
         facts: &'static Inventory,
@@ -195,12 +207,50 @@ impl Collector<'_> {
             None => parents,
         };
         round.add(parents.iter().cloned());
+        let asked_at = Millis::now();
+        let (rows, unreadable) = (reading.pass.rows, reading.unreadable);
         let read = self.read_lists(facts, part, &mut round, reading).await;
+        let (rows, unreadable) = (reading.pass.rows - rows, reading.unreadable - unreadable);
         let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
         if let Some(parent) = parents.iter().rev().find(is_read) {
             reading.pass.parent = Some(parent.clone());
         }
-        read
+        match read {
+            Err(error)
+                if !round.has_answered() && self.fails_for_every(facts, &error, reading.began, asked_at).await =>
+            {
+                let ErrorInfo { error_type, message } = error.told_of_one();
+                let message = format!("it can't be read for any of the {}: {message}", facts.parts[0].name);
+                reading.judged.list_failed(part.name, ErrorInfo { error_type, message });
+                if error.is_out_of_time() { Err(error) } else { Ok(()) }
+            }
+            Ok(()) if is_drifted(unreadable, rows) => {
+                self.tally.drift.fetch_add(unreadable, Ordering::Relaxed);
+                let message = format!("{unreadable} of {rows} rows can't be read, few of each {}", facts.parts[0].name);
+                reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Totals(message)));
+                Ok(())
+            }
+            Ok(()) => {
+                reading.judged.list_answered(part.name);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it is a list that fails for every record, and not the API: it answers otherwise, or it has answered in this
+    /// run and left this list unanswered for half of the stream's time. If the stream has no other list whose records are
+    /// stored, it is the stream that fails. `began` is when the stream was begun, `asked_at` when the list was asked for.
+    async fn fails_for_every(&self, facts: &'static Inventory, error: &Error, began: Millis, asked_at: Millis) -> bool {
+        let records = &facts.parts[0];
+        if records.is_index {
+            return false;
+        }
+        if error.is_out_of_time() {
+            let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
+            return self.run.api.has_told_time() && Millis::now().since(asked_at) >= patience;
+        }
+        error.may_be_of_one() && self.answers(records).await
     }
 
     async fn read_lists(
@@ -344,7 +394,7 @@ impl HeldLists {
     ) {
         let now = Millis::now();
         let is_held = |member: Member<'_>| match member.parent {
-            Some(parent) => self.parents.contains(parent),
+            Some(parent) => self.parents.contains(parent) || self.lists.contains(member.part.name),
             None => self.lists.contains(member.part.name),
         };
         let is_not_found = |member: Member<'_>| {
@@ -359,7 +409,7 @@ impl HeldLists {
     }
 }
 
-/// A list by itself.
+/// A list by itself, or the list of this name of every record.
 fn alone(part: &Part) -> What {
     What::List { list: part.name.to_owned(), id: None }
 }

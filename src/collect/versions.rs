@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tracing::info;
 
 use super::Collector;
@@ -347,20 +346,8 @@ impl Collector<'_> {
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
         let record = self.run.api.send(&request, caller, read).await?;
-        match ListRow::single(&record, facts.list.field) {
-            ListRow::Record { id: told, .. } if told != id => Err(another(facts, id, &told)),
-            // It is JSON, so the record's bytes are not damaged, and the next answer may be good.
-            ListRow::Unreadable { .. } if serde_json::from_slice::<&RawValue>(&record).is_ok() => {
-                Err(another(facts, id, "missing"))
-            }
-            row => Ok(row),
-        }
+        Ok(ListRow::asked_for(&record, facts.list.field, id, &request)?)
     }
-}
-
-fn another(facts: &Versions, id: &str, told: &str) -> Error {
-    let why = format!("the {} of the answer is {told}, not {id}", facts.list.id());
-    ApiError::Unexpected { what: format!("GET {}{id}", facts.detail), why }.into()
 }
 
 /// For example `{"number":7,"_deleted":true,…}`, with the id in the API's form.

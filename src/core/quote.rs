@@ -73,12 +73,22 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     told.trim_end().to_owned()
 }
 
-/// Removes the AWS credentials of this process. The message of a signature that doesn't match repeats the request.
+/// Removes the AWS credentials of this process, and signatures. The message of a signature that doesn't match repeats the
+/// request.
 pub fn without_aws_credentials(text: &str) -> String {
-    without_whole(
-        text,
-        &["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"].map(|name| std::env::var(name).unwrap_or_default()),
-    )
+    let secrets = ["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"].map(|name| std::env::var(name).unwrap_or_default());
+    without_signatures(&without_whole(text, &secrets))
+}
+
+/// Removes what follows `Signature=`, as in the header `Authorization`.
+fn without_signatures(text: &str) -> String {
+    const NAME: &str = "Signature=";
+    let mut parts = text.split(NAME);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |told, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        told + NAME + if rest.len() < part.len() { HIDDEN } else { "" } + rest
+    })
 }
 
 fn without_whole(text: &str, secrets: &[String]) -> String {
@@ -151,6 +161,14 @@ mod tests {
         let text = "User arn:aws:sts::1:assumed-role/CollectorRole-1A2B3C4D5E6F: 'x-amz-security-token:IQoJb3JpZ2luX2VjEJr/token=='";
         let told = "User arn:aws:sts::1:assumed-role/CollectorRole-1A2B3C4D5E6F: 'x-amz-security-token:<redacted>'";
         assert_eq!(without_whole(text, &secrets), told);
+    }
+
+    #[test]
+    fn a_signature_is_removed_and_the_header_around_it_is_kept() {
+        let header =
+            |signature: &str| format!("Authorization: AWS4-HMAC-SHA256 SignedHeaders=host, Signature={signature}, x");
+        assert_eq!(without_signatures(&header(&"0a1f".repeat(16))), header(HIDDEN));
+        assert_eq!(without_signatures("the Signature= is empty"), "the Signature= is empty");
     }
 
     #[test]

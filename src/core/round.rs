@@ -94,6 +94,16 @@ impl Round {
         self.witnesses = known.take(PROBES).map(str::to_owned).collect();
     }
 
+    /// Whether anything was answered.
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Whether those that are requested now were stuck before.
+    pub fn is_at_due(&self) -> bool {
+        self.is_at_due
+    }
+
     pub fn is_over(&self) -> bool {
         self.new.is_empty() && self.due.is_empty() && self.doubtful.is_empty()
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::core::json::count;
@@ -79,10 +80,26 @@ impl ListRow {
         }
     }
 
-    /// A record that was requested by itself.
-    pub fn single(record: &[u8], id: &'static [&'static str]) -> Self {
-        ndjson::row(record, id, Self::of)
+    /// A record that was requested by itself. An answer that is JSON and has another id or none is an error: its bytes
+    /// aren't damaged, and the next answer may be the right one.
+    pub fn asked_for(
+        record: &[u8],
+        field: &'static [&'static str],
+        asked: &str,
+        request: &Request,
+    ) -> Result<Self, ApiError> {
+        let told = match ndjson::row(record, field, Self::of) {
+            Self::Record { id, .. } if id != asked => id,
+            Self::Unreadable { .. } if is_json(record) => "missing".to_owned(),
+            row => return Ok(row),
+        };
+        let why = format!("{asked} was asked for, and the {} of the answer is {told}", field.join("."));
+        Err(ApiError::Unexpected { what: request.what(), why })
     }
+}
+
+pub fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
 /// Keeps only the first row.

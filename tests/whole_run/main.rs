@@ -58,6 +58,7 @@ mod stopped;
 mod store;
 mod stuck;
 mod stuck_ids;
+mod stuck_kinds;
 mod stuck_lists;
 mod stuck_records;
 mod stuck_together;

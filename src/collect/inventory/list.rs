@@ -18,7 +18,7 @@ use crate::core::stuck::What;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
-use crate::incydr::listing::{ListRow, Listing, escape};
+use crate::incydr::listing::{ListRow, Listing, escape, is_json};
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
@@ -90,6 +90,12 @@ impl Collector<'_> {
         ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, drifted: None, distinct }
     }
 
+    /// Whether the API answers with a list's first page now.
+    pub(super) async fn answers(&self, part: &'static Part) -> bool {
+        let caller = Caller { tries_once: true, ..self.caller() };
+        self.begin_list(part, None).listing.rows(&caller).await.is_ok()
+    }
+
     pub(super) async fn read_list(
         &self,
         facts: &'static Inventory,
@@ -120,18 +126,21 @@ impl Collector<'_> {
             let ids = list.ids.len() as u64;
             let distinct = list.distinct.len() as u64;
             let Some(total) = total else {
-                return Ok(Whole { rows: ids + list.set_aside, total, is_exact: list.set_aside == 0 });
+                let rows = ids + list.set_aside;
+                return Ok(Whole { rows, unreadable: list.set_aside, total, is_exact: list.set_aside == 0 });
             };
             // Several rows with one id may be two states of a record, because the paging shifted; then another record
             // is hidden. If they are still there in the last reading, the API itself has them.
             if ids + list.set_aside == total || tries == TRIES && distinct == total {
-                return Ok(Whole { rows: total, total: Some(total), is_exact: ids == total });
+                let (rows, unreadable) = (total, list.set_aside);
+                return Ok(Whole { rows, unreadable, total: Some(total), is_exact: ids == total });
             }
             // All pages were read and had more rows than the total: the total is wrong.
             if ids + list.set_aside > total {
                 let rows = ids + list.set_aside;
                 warn!(stream = %self.stream, list = part.name, rows, total, "the API shows more rows than it counts; the rows are believed");
-                return Ok(Whole { rows, total: None, is_exact: list.set_aside == 0 && rows == list.rows });
+                let unreadable = list.set_aside;
+                return Ok(Whole { rows, unreadable, total: None, is_exact: unreadable == 0 && rows == list.rows });
             }
             if tries == TRIES {
                 let whose = list.parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
@@ -248,6 +257,10 @@ impl Collector<'_> {
         for row in rows {
             let (line, id) = match row {
                 ListRow::Record { line, id } => (line, id),
+                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
+                ListRow::Unreadable { bytes, why } if part.every.is_some() && is_json(&bytes) => {
+                    return Err(ApiError::Unexpected { what: format!("GET {}", part.list.path), why }.into());
+                }
                 ListRow::Unreadable { bytes, why } => {
                     if distinct.insert(Fingerprint::of(&bytes)) {
                         if drift.is_none() {
@@ -300,10 +313,12 @@ impl Collector<'_> {
         let path = detail.path.replacen("{}", &escape(parent), 1).replacen("{}", &escape(&id), 1);
         let request = Request::get(path);
         let read = |body: &Bytes| match ndjson::single(body) {
-            Some(record) => Ok(ListRow::single(record, detail.id)),
+            Some(record) => Ok(record.to_vec()),
             None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
         };
-        Ok((id, self.run.api.send(&request, &self.caller(), read).await?))
+        let record = self.run.api.send(&request, &self.caller(), read).await?;
+        let row = ListRow::asked_for(&record, detail.id, &id, &request)?;
+        Ok((id, row))
     }
 }
 

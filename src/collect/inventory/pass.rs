@@ -11,9 +11,13 @@ use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
 pub struct PassReading {
+    /// The time at which this run began to read it, by our own clock.
+    pub began: Millis,
     /// Contains the records seen so far, by this run and earlier ones.
     pub snapshot: Snapshot,
     pub pass: Pass,
+    /// The rows that this run set aside.
+    pub unreadable: u64,
     /// The lists and records that answered, and those that failed.
     pub judged: Judged,
     /// Lists that this pass couldn't find: the part's name, and the record that the list belongs to.
@@ -23,6 +27,8 @@ pub struct PassReading {
 /// A list that was read to its end.
 pub struct Whole {
     pub rows: u64,
+    /// The rows that were set aside.
+    pub unreadable: u64,
     pub total: Option<u64>,
     /// The list is complete: a record that it lacks is gone. False if a record was set aside or is hidden, because it
     /// might be any of those missing.
@@ -31,11 +37,19 @@ pub struct Whole {
 
 impl PassReading {
     pub fn new(snapshot: Snapshot, pass: Pass) -> Self {
-        Self { snapshot, pass, judged: Judged::default(), not_found: BTreeSet::new() }
+        Self {
+            began: Millis::now(),
+            unreadable: 0,
+            snapshot,
+            pass,
+            judged: Judged::default(),
+            not_found: BTreeSet::new(),
+        }
     }
 
     pub fn note(&mut self, whole: &Whole) {
         self.pass.rows += whole.rows;
+        self.unreadable += whole.unreadable;
         self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
         self.pass.is_partial |= !whole.is_exact;
     }

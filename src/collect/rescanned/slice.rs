@@ -101,8 +101,9 @@ impl Collector<'_> {
                     return Ok(None);
                 }
                 let mut changed: Vec<Changed> = Vec::new();
-                let shown = (ids.len() + odd.len()) as u64;
-                let drift = self.drift(&rows, odd.len() as u64, shown, listing.total());
+                let (before, unreadable) = (reading.rows, reading.unreadable + odd.len() as u64);
+                let shown = before + (ids.len() + odd.len()) as u64;
+                let drift = self.drift(&rows, unreadable, shown, listing.total().map(|total| before + total));
                 if let Some(drift) = &drift {
                     reading.failed.get_or_insert_with(|| drift.error(self.stream.name()));
                 }
@@ -135,6 +136,7 @@ impl Collector<'_> {
             let shown = (ids.len() + odd.len()) as u64;
             if shown >= total {
                 reading.rows += shown;
+                reading.unreadable += odd.len() as u64;
                 reading.total += total;
                 return Ok(Some(shown));
             }

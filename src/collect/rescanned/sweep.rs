@@ -14,6 +14,8 @@ pub struct SweepReading {
     /// The requests for the records' lists.
     pub round: Round,
     pub rows: u64,
+    /// The rows that could not be read.
+    pub unreadable: u64,
     pub total: u64,
     /// The slices that were read. They are kept here because any stream may write the checkpoint, which must not cover
     /// what isn't stored yet.
@@ -40,7 +42,7 @@ pub struct Changed {
 
 impl SweepReading {
     pub fn new(snapshot: Snapshot, round: Round, swept: Swept) -> Self {
-        Self { snapshot, round, rows: 0, total: 0, swept, failed: None }
+        Self { snapshot, round, rows: 0, unreadable: 0, total: 0, swept, failed: None }
     }
 
     /// Moves on after a slice. A finished sweep is removed; if it was one of the youngest, the stream is covered up to
