@@ -81,7 +81,7 @@ struct Collector<'a> {
     has_worked: bool,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Mutex<Option<Error>>,
-    /// Which file events are wanted, once that is known.
+    /// The query that selects file events, once it was read.
     query: OnceLock<FileEventQuery>,
 }
 

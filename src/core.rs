@@ -1,15 +1,19 @@
 //! Plain values and decisions without I/O. They use no other layer.
 //!
-//! * [`time`], [`intervals`], [`times`], [`retry`]: instants, spans, what a run's time is for, when to try again; [`clock`]:
-//!   whose time it is
-//! * [`stream`]: what each stream is called; [`states`]: in which state it is; [`health_records`]: where that is told
-//! * [`sign_ins`], [`refusals`]: how the API takes the secret, and what it refuses
-//! * [`checkpoint`]: what is covered, what is being read, and who may write; [`identity`]: whose data it is
-//! * [`stuck`]: what can't be read; [`round`]: in which order a run asks for what may be stuck
-//! * [`manifest`]: what was read and where it is stored; [`known`]: what is known of records
-//! * [`ndjson`]: a page's bytes, cut into records, gzipped; [`json`]: state, as it is written
-//! * [`settings`], [`dialect`], [`audit_source`], [`version`]: what the operator says
-//! * [`tally`], [`error_kind`], [`quote`]: what a run counts, how an error is told, and what of the answer it is about
+//! * [`time`], [`intervals`]: instants and spans; [`times`]: the phases of a run; [`retry`]: the retry policies;
+//!   [`clock`]: the machine's clock, or a simulated one
+//! * [`stream`]: the streams' names and classes; [`states`]: their states; [`health_records`]: the reports of state
+//!   changes
+//! * [`sign_ins`], [`refusals`]: whether a refusal of the credentials, or of a stream, is believed
+//! * [`checkpoint`]: covered time, readings under way, the lease; [`identity`]: the tenant, bucket and prefix that it
+//!   belongs to
+//! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span
+//! * [`stuck`]: things that can't be read; [`round`]: the order in which single records are requested
+//! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
+//! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state
+//! * [`settings`], with [`dialect`], [`audit_source`] and [`version`]: the operator's configuration
+//! * [`tally`]: a run's counters; [`error_kind`]: the types of errors; [`quote`]: quotes an answer without secrets;
+//!   [`panics`]: turns a panic into a value
 
 pub mod audit_source;
 pub mod checkpoint;

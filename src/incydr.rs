@@ -1,10 +1,13 @@
 //! The API: its client, and the facts about each stream.
 //!
-//! * [`client`]: what asks, and asks again; [`listing`]: a list, page by page; [`page`]: a page as it arrives
-//! * [`connection`]: one try, within the [`budget`]; [`exchange`]: the way to the API and back; [`ca_bundle`]: whom its TLS trusts; [`lanes`]: how many windows are read at once
-//! * [`saved_search`]: which file events are wanted
-//! * [`sign_in`]: the secret, and the [`token`] that it is exchanged for
-//! * [`facts`]: one file a stream: where its records are, how it is paged and timed
+//! * [`listing`]: reads a list page by page; [`page`]: reads one page while it arrives
+//! * [`client`]: sends a request, with retries; [`connection`]: makes one attempt; [`exchange`]: carries it to the API
+//!   and back
+//! * [`budget`]: limits requests per minute; [`lanes`]: limits windows that are read at once
+//! * [`request`]: a request and its caller; [`http`]: the HTTP client and an answer; [`error`]: a request's errors;
+//!   [`ca_bundle`]: the operator's certificate authorities
+//! * [`sign_in`]: exchanges the secret for a [`token`]; [`saved_search`]: reads a saved query for file events
+//! * [`facts`]: one file for each stream: endpoints, paging, fields
 
 pub mod budget;
 pub mod ca_bundle;

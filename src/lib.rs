@@ -38,7 +38,7 @@
 //! | recount | the count of a covered window, once more and later, to find late records |
 //! | late | of a record: it became visible after its window was covered |
 //! | stuck | of a span, record or list: it can't be read, is tried again later, and holds up nothing else |
-//! | set aside | of a record that is no JSON: its bytes are stored outside of the prefix |
+//! | set aside | of a record that is not JSON: its bytes are stored outside of the prefix |
 //! | known | of a list's record: its hash is kept, to find changes and deletions |
 //! | tombstone | the record that says that a known record is deleted |
 //! | checkpoint | the one JSON object with all of this for every stream; `ledger` is the code that holds it in a run |

@@ -204,6 +204,6 @@ def views() -> Iterator[View]:
         ids = [Column(field.column, field.column, typed(field.path, field.kind).type)
                for field in fields() if field.stream == stream and field.path in named]  # fmt: skip
         yield View(
-            f"{stream}_deleted", f"The tombstones of what is gone from {stream}",
+            f"{stream}_deleted", f"The tombstones of the deleted records of {stream}",
             (*ids, same(DELETED[1]), *PLACE), f"{newest} AND deleted",
         )  # fmt: skip

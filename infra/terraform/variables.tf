@@ -407,7 +407,7 @@ variable "lookback_minutes" {
 }
 
 variable "file_event_query" {
-  description = "A file-event query in JSON, with groups and groupClause only, to collect fewer than all events; or {\"savedSearch\": \"<id>\"}, one that is kept in the console. Empty collects all."
+  description = "A file-event query in JSON, with groups and groupClause only, to collect fewer than all events; or {\"savedSearch\": \"<id>\"} for a search that is saved in the console. Empty collects all."
   type        = string
   default     = ""
   nullable    = false
@@ -443,7 +443,7 @@ variable "file_events_retention_days" {
 }
 
 variable "audit_source" {
-  description = "By which endpoint the audit log is read. \"export\" reads a window in one answer, where make probe says that the API answers it."
+  description = "The endpoint that reads the audit log. search reads a window page by page. export reads it in one answer, if make probe says that the API has it."
   type        = string
   default     = "search"
   nullable    = false
@@ -644,7 +644,7 @@ variable "ca_bundle_layer_arn" {
 }
 
 variable "notify" {
-  description = "Who is notified of each new object below S3Prefix: a queue (SQS), a topic (SNS), or a queue by way of EventBridge. For an existing bucket the queue or topic is created, and you add the bucket's notification."
+  description = "The receiver of a notice for each new object below S3Prefix: a queue (SQS), a topic (SNS), or a queue by way of EventBridge. For an existing bucket the queue or topic is created, and you add the bucket's notification."
   type        = string
   default     = "NONE"
   nullable    = false

@@ -39,7 +39,7 @@ impl Work<'_> {
                 );
             } else {
                 checkpoint.attempt(stream, self.began);
-                checkpoint.health.note(stream, "collection begins LOOKBACK_MINUTES before this run, the first on the checkpoint; whether an earlier run failed without writing the checkpoint is not known");
+                checkpoint.health.note(stream, "collection begins LOOKBACK_MINUTES before this run, the first that is noted; whether an earlier run failed before it could be noted is not known");
             }
         }
     }

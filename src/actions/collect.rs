@@ -48,7 +48,7 @@ pub async fn collect(
     }
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Makes one run, in this order:
     ///
     /// 1. Take the lease. If another run holds it, this run is `skipped`; a run by hand waits for it first.
@@ -62,26 +62,9 @@ impl Work<'_> {
     async fn run(&self) -> Result<Answer, Error> {
         self.clients.api.begin_run(self.settings.requests_per_minute).await;
         let state = Bucket::of_state(self.settings, &self.clients.s3);
-        let ledger = if self.asked.dry_run {
-            let found = self.load(&state).await?;
-            let identity = self.admit_dry(found.as_ref()).await?;
-            Ledger::unwritten(&state, &self.settings.checkpoint_key, found, identity, self.lease())
-        } else {
-            let admit = async |found: Option<&Found>| Box::pin(self.admit_or_tell(&state, found)).await;
-            match Box::pin(self.take_lease(&state, admit, |checkpoint| self.open_with(checkpoint))).await? {
-                Some(ledger) => ledger,
-                None => return Ok(Answer::skipped(self.run_id)),
-            }
-        };
+        let Some(ledger) = self.begin(&state).await? else { return Ok(Answer::skipped(self.run_id)) };
         self.forget_attempt();
-        if let Err(error) = self.catch_up(&state, &ledger).await {
-            // Later runs may have stored records that this checkpoint doesn't know. Without their manifests nothing may
-            // be collected.
-            if let Err(failed) = ledger.release(self.times.commit_until).await {
-                warn!(error = %failed, "the lease is not given back");
-            }
-            return Err(error);
-        }
+        self.catch_up_or_release(&state, &ledger).await?;
         self.leave_to_shards(&ledger);
         self.tell_what_is_left(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
@@ -96,6 +79,33 @@ impl Work<'_> {
             not_merged(&mut collected, &ledger, &error);
         }
         self.finish(&ledger, &chain, collected).await
+    }
+
+    /// Loads the checkpoint and takes the lease. Returns none if another run holds it. A dry run takes no lease.
+    async fn begin<'l>(&self, state: &'l Bucket) -> Result<Option<Ledger<'l>>, Error>
+    where
+        'a: 'l,
+    {
+        if self.asked.dry_run {
+            let found = self.load(state).await?;
+            let identity = self.admit_dry(found.as_ref()).await?;
+            let key = &self.settings.checkpoint_key;
+            return Ok(Some(Ledger::unwritten(state, key, found, identity, self.lease())));
+        }
+        let admit = async |found: Option<&Found>| Box::pin(self.admit_or_tell(state, found)).await;
+        Box::pin(self.take_lease(state, admit, |checkpoint| self.open_with(checkpoint))).await
+    }
+
+    /// Follows the manifests that are later than the checkpoint. If they can't be read, gives the lease back and ends the
+    /// run: later runs may have stored records that this checkpoint doesn't know.
+    async fn catch_up_or_release(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
+        let caught_up = self.catch_up(state, ledger).await;
+        if caught_up.is_err()
+            && let Err(failed) = ledger.release(self.times.commit_until).await
+        {
+            warn!(error = %failed, "the lease is not given back");
+        }
+        caught_up
     }
 
     /// Lowers the request budget by what the shards of a backfill may use meanwhile, but not below a fifth.

@@ -86,12 +86,12 @@ pub struct Seen {
     pub newest: Option<Millis>,
     /// The duration of the slowest request, with its waits and retries.
     pub latency_ms: Option<u64>,
-    /// Of the audit log: whether one request may read what takes several pages (`AUDIT_SOURCE=export`).
+    /// Only for the audit log: whether its search for large result sets works (`AUDIT_SOURCE=export`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
 }
 
-/// What the audit log's search for large result sets made of one second.
+/// The answer of the audit log's search for large result sets, for a span of one second.
 #[derive(Debug, Serialize)]
 pub struct Export {
     pub answers: bool,
@@ -200,7 +200,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Asks for the second of the newest event, or for the last one where there is none.
+    /// Searches the second of the newest event, or the last second if there is no event.
     async fn export(&self, newest: Option<Millis>, until: Millis, asked: &Asked) -> Export {
         let from = newest.unwrap_or(Millis::now() - SECOND).floor(SECOND);
         let span = Span { from, to: from + SECOND };

@@ -37,7 +37,7 @@ const UNKNOWN: [&str; 4] = [
     "the shards of a backfill that were not merged",
 ];
 
-/// The answer.
+/// The answer to `recover`.
 #[derive(Debug, Serialize)]
 pub struct Recovered {
     pub action: &'static str,

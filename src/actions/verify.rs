@@ -216,10 +216,10 @@ impl Verification<'_> {
         let spans = [state.covered.first(), state.expired.first(), state.asked.first()];
         // A window may be open before all covered time, if a recovery found that its objects are missing.
         let open = state.open.iter().map(|window| window.span);
-        let oldest = spans.into_iter().flatten().chain(open).map(|span| span.from).min();
+        let begins = spans.into_iter().flatten().chain(open).map(|span| span.from);
         let due = self.now - self.settings.settle(stream) - NEXT_TICK;
         let end = state.covered.end().unwrap_or(due);
-        (oldest.or(state.live_from), if self.asked.to.is_some() { end.max(due) } else { end })
+        (begins.chain(state.live_from).min(), if self.asked.to.is_some() { end.max(due) } else { end })
     }
 
     /// Returns the uncovered parts of a span, and the covered parts that no manifest lists.

@@ -33,16 +33,23 @@ const LEASE_POLL: Duration = Duration::from_millis(500);
 /// A span that has been due for this long should have been covered by an earlier run.
 pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
 
+/// One run. Built from the invocation at its beginning; the cells are filled while it goes on.
 pub struct Work<'a> {
     pub settings: &'a Settings,
     pub clients: &'a Clients,
     pub run_id: &'a str,
+    /// Somebody asked for this run. It waits for another run's lease instead of being skipped.
     pub by_hand: bool,
+    /// The arguments of `collect`. Empty for a scheduled run.
     pub asked: &'a Collect,
+    /// The streams that were asked for, or else the enabled ones.
     pub streams: &'a [Stream],
     pub began: Millis,
+    /// Lambda ends the process at this instant.
     pub deadline: Millis,
+    /// The ends of the run's phases, all before the deadline.
     pub times: Times,
+    /// Empty until the sign-in succeeded.
     pub signed_in_at: OnceLock<Millis>,
     /// The version of the secret that this run's token was granted for.
     pub granted_to: OnceLock<Option<String>>,

@@ -20,7 +20,8 @@ use crate::core::time::Millis;
 
 /// A run writes a manifest before its end once this many readings are unlisted.
 const LONG: usize = 64;
-/// Where none can be written, so many readings are kept on the checkpoint: those of some days. Then nothing more is read.
+/// If no manifest can be written, at most this many readings wait on the checkpoint: those of a few days. Beyond that
+/// no more windows are read.
 const MOST_UNTOLD: usize = 4_096;
 const READS_AT_ONCE: usize = 8;
 
@@ -31,7 +32,7 @@ pub struct Chain<'a> {
     dry_run: bool,
     /// Held while a manifest is written, because each names the one before it.
     writing: tokio::sync::Mutex<()>,
-    /// In this run.
+    /// Set once a manifest could not be written in this run.
     has_failed: AtomicBool,
 }
 
@@ -61,7 +62,7 @@ impl<'a> Chain<'a> {
             && to_tell < MOST_UNTOLD
         {
             // It is tried once more at the run's end, which fails by it.
-            warn!(%error, readings = to_tell, "no manifest can be written; what it would tell stays on the checkpoint");
+            warn!(%error, readings = to_tell, "no manifest can be written; its readings stay on the checkpoint");
             self.has_failed.store(true, Ordering::Relaxed);
             return Ok(());
         }

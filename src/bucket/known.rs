@@ -79,7 +79,7 @@ impl Known {
     }
 }
 
-/// `2026-11`.
+/// For example `2026-11`.
 fn this_month() -> impl fmt::Display {
     Millis::now().date_time().format("%Y-%m")
 }

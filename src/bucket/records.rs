@@ -225,7 +225,11 @@ impl Records<'_> {
             return Ok(Creation::Done(Placed { object: ours, is_new }));
         }
         let Some(stored) = self.bucket.get(key, until).await? else {
-            return Err(self.bucket.failed("PutObject", key, "it is refused as existing, but there is nothing".into()));
+            return Err(self.bucket.failed(
+                "PutObject",
+                key,
+                "S3 refuses the key as taken, but no object is there".into(),
+            ));
         };
         let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
         let written = Placed { object: ours, is_new: true };

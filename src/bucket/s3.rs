@@ -144,7 +144,8 @@ impl Bucket {
         }
     }
 
-    /// The error when the time is up: of S3 if it hasn't answered since the run began, else just `OutOfTime`.
+    /// The error when the time is up. It blames S3 if S3 hasn't answered since the run began; otherwise it is
+    /// `OutOfTime`.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
         let patience = if self.s3.is_heard.load(Ordering::Relaxed) { LONG_PATIENCE } else { PATIENCE };
         if waited < patience {

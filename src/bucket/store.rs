@@ -335,7 +335,7 @@ impl OneBucket<'_> {
 }
 
 impl Default for Refused {
-    /// No answer.
+    /// An operation without any answer.
     fn default() -> Self {
         Self { status: None, code: None }
     }

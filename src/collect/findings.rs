@@ -12,40 +12,48 @@ use crate::core::ndjson::{Packed, Packer};
 use crate::core::time::Millis;
 use crate::incydr::facts::Findings;
 
+/// The reading that an earlier run left open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LeftOpen {
+    Nothing,
+    /// A day without findings, so nothing was stored. It is open because a write of a run that died may still arrive.
+    WithoutFindings,
+    /// A run that died has stored the day's findings, or not.
+    Unfinished {
+        is_stored: bool,
+    },
+}
+
 impl Collector<'_> {
     pub(super) async fn findings(&self, facts: &'static Findings) -> Result<StreamOutcome, Error> {
-        let state = self.inventory_state(|state| state.clone());
-        let is_due = state.covered_to.is_none_or(|at| Millis::now() >= at + facts.every - EARLY);
-        let left_open = state.stored.open;
-        let is_stored = match left_open {
-            Some(at) => self.is_stored(at).await?,
-            None => false,
-        };
-        // There were no findings, and nothing is stored. A run that died may still store its findings.
-        let only_waits = left_open.is_some() && state.covered_to >= left_open && !is_stored;
-        if only_waits {
+        let covered_to = self.inventory_state(|state| state.covered_to);
+        let is_due = covered_to.is_none_or(|at| Millis::now() >= at + facts.every - EARLY);
+        let left_open = self.left_open().await?;
+        if left_open == LeftOpen::WithoutFindings {
             let (by, now) = (&self.run.ledger.lease, Millis::now());
             self.inventory_state(|state| state.stored.close(by, WriteOutcome::Nothing, 0, now));
         }
-        if !is_due && (left_open.is_none() || only_waits) {
+        if !is_due && !matches!(left_open, LeftOpen::Unfinished { .. }) {
             return Ok(StreamOutcome::NotDue);
         }
         let at = self.inventory_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
         self.commit().await?;
         let opened_at = Millis::now();
-        let packed = if is_stored {
-            Packer::new(&self.run.settings.packing).finish()
-        } else {
-            health::pack(self.run.settings, self.run.api, &self.caller(), at).await?
+        let packed = match left_open {
+            LeftOpen::Unfinished { is_stored: true } => Packer::new(&self.run.settings.packing).finish(),
+            _ => health::pack(self.run.settings, self.run.api, &self.caller(), at).await?,
         };
         self.store_findings(at, opened_at, packed).await?;
         Ok(StreamOutcome::Complete)
     }
 
-    /// Whether a run that died has stored the reading that it left open.
-    async fn is_stored(&self, at: Millis) -> Result<bool, Error> {
+    async fn left_open(&self) -> Result<LeftOpen, Error> {
+        let (open, covered_to) = self.inventory_state(|state| (state.stored.open, state.covered_to));
+        let Some(at) = open else { return Ok(LeftOpen::Nothing) };
         let stored = self.run.records.stored_at(self.stream, at, 0, self.run.times.store_until).await?;
-        Ok(!stored.is_empty())
+        let is_stored = !stored.is_empty();
+        let is_covered = covered_to >= open;
+        Ok(if is_covered && !is_stored { LeftOpen::WithoutFindings } else { LeftOpen::Unfinished { is_stored } })
     }
 
     async fn store_findings(&self, at: Millis, opened_at: Millis, packed: Packed) -> Result<(), Error> {

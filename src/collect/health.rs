@@ -1,4 +1,4 @@
-//! How agents, users and observers are: what is read, and what is found in it. Reads only.
+//! Derives findings about agents, users and observers from lists that it reads. Writes nothing.
 
 mod deployment;
 pub mod finding;
@@ -21,8 +21,9 @@ use crate::core::time::Millis;
 use crate::incydr::client::Api;
 use crate::incydr::request::Caller;
 
-/// All findings of now, packed for the stream. Fails where something can't be told that may be told the next time, so
-/// that a day's findings are all of them.
+/// Returns all present findings, packed for the stream `environment_health`. Fails if a list can't be read now and
+/// another try may succeed, so that the one object of a day has all findings. Leaves a check out if its list isn't
+/// permitted.
 pub async fn pack(settings: &Settings, api: &Api, caller: &Caller<'_>, at: Millis) -> Result<Packed, Error> {
     let sources = Box::pin(Sources::read(settings, api, caller, at)).await;
     if sources.is_nothing() || sources.errors().any(|(_, error)| !is_lasting(error)) {

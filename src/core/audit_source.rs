@@ -1,4 +1,4 @@
-//! By which endpoint the audit log is read.
+//! `AUDIT_SOURCE`: the endpoint that reads the audit log.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditSource {

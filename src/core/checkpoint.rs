@@ -74,7 +74,7 @@ pub struct Checkpoint {
     /// The streams whose last answer was a 403.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Stream, Refusals>,
-    /// When the first run of an event stream was attempted, where none has come to it yet.
+    /// The instants at which the first run of an event stream was attempted, for streams that no run has come to yet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attempted: BTreeMap<Stream, Millis>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

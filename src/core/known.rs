@@ -1,4 +1,4 @@
-//! What is known of a stream's records: the fingerprints of the versions that are stored, by the record's id.
+//! The known records of a stream: for each id, the fingerprints of the versions that are stored.
 
 mod gone;
 mod lines;
@@ -18,19 +18,20 @@ use crate::core::time::Millis;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known(BTreeMap<String, KnownRecord>);
 
-/// It has several versions where the API shows several records under one id.
+/// The stored versions under one id. There are several if the API shows several records under it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct KnownRecord {
     seen: Vec<Version>,
-    /// How many whole readings in a row have missed the record, and since when it is missed.
+    /// The number of whole readings in a row that lacked the record, and the instant of the first of them.
     missed: u32,
     missed_since: Option<Millis>,
-    /// When the record began, for streams that forget records by that.
+    /// The record's own begin. Set for streams that forget records by age.
     began: Option<Millis>,
     asked: Option<Asked>,
 }
 
-/// When the whole of a record was requested of which a list shows a summary, and the fingerprint of that summary.
+/// The last request for a whole record, of which the list shows only a summary: its instant, and the fingerprint of
+/// the summary at that time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Asked {
     of: Fingerprint,
@@ -38,7 +39,7 @@ struct Asked {
 }
 
 impl KnownRecord {
-    /// Fingerprint of all versions under the id, whatever their order, without volatile fields.
+    /// The fingerprint of all versions under the id, without volatile fields. It doesn't depend on their order.
     fn shown(&self) -> Fingerprint {
         let of = |version: &Version| version.steady.map_or(version.full, |(steady, _)| steady).0;
         Fingerprint(self.seen.iter().map(of).fold(0, |all, one| all ^ one))
@@ -46,13 +47,13 @@ impl KnownRecord {
 }
 
 impl Known {
-    /// How many records are known.
+    /// The number of known records.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The stored version that this record equals; `None` for a new record, or a changed one. An older collector knew a
-    /// record by its bytes: such a version equals, too.
+    /// Returns the stored version that this record equals, or none if the record is new or has changed. Older
+    /// checkpoints have the fingerprint of a record's bytes, which is compared as well.
     pub fn stored(&self, id: &str, line: &str, version: &Version) -> Option<Version> {
         let entry = self.0.get(id)?;
         let said = entry.seen.iter().find(|stored| version.is_same(stored));
@@ -94,27 +95,27 @@ impl Known {
         }
     }
 
-    /// The record under this id has changed to this version. A change back to an earlier version is a change again.
-    /// `began` is set for streams that forget records by that.
+    /// Replaces all versions under this id by a new one. A change back to an earlier version is a change, too. `began`
+    /// is the record's own begin, for streams that forget records by age.
     pub fn replace(&mut self, id: &str, record: Version, began: Option<Millis>) {
         let record = KnownRecord { seen: vec![record], began, ..KnownRecord::default() };
         self.0.insert(id.to_owned(), record);
     }
 
-    /// Notes that the whole of the record was requested `at` this instant.
+    /// Notes that the whole record was requested `at` this instant.
     pub fn note_asked(&mut self, id: &str, at: Millis) {
         if let Some(entry) = self.0.get_mut(id) {
             entry.asked = Some(Asked { of: entry.shown(), at });
         }
     }
 
-    /// When the whole of the record was last requested; `None` where the list has shown another summary since.
+    /// The instant at which the whole record was last requested, or none if its summary has changed since.
     pub fn asked_at(&self, id: &str) -> Option<Millis> {
         let entry = self.0.get(id)?;
         entry.asked.filter(|asked| asked.of == entry.shown()).map(|asked| asked.at)
     }
 
-    /// Takes over from `known` when the whole of the record was last requested.
+    /// Copies from `known` the last request for the whole record.
     pub fn keep_asked(&mut self, id: &str, known: &Self) {
         let asked = known.0.get(id).and_then(|entry| entry.asked);
         if let Some(entry) = self.0.get_mut(id) {
@@ -122,8 +123,8 @@ impl Known {
         }
     }
 
-    /// Keeps a record that is still shown from being forgotten: if it began before `from`, it counts as begun `at` this
-    /// instant. So do the records whose keys begin with `below`.
+    /// Keeps a record that the API still shows from being forgotten. If it began before `from`, it counts as begun `at`
+    /// this instant, and so do the records whose keys begin with `below`.
     pub fn keep_from(&mut self, id: &str, below: &str, from: Millis, at: Millis) {
         let is_old = |entry: &KnownRecord| entry.began.is_some_and(|began| began < from);
         if !self.0.get(id).is_some_and(is_old) {
@@ -148,15 +149,15 @@ impl Known {
         self.0.retain(|_, entry| entry.began.is_none_or(|began| began >= from));
     }
 
-    /// Takes a record over from `known`: the list still has it.
+    /// Copies a record from `known`, because the list still has it.
     pub fn keep(&mut self, id: &str, known: &Self) {
         if let Some(entry) = known.0.get(id) {
             self.0.insert(id.to_owned(), KnownRecord { missed: 0, missed_since: None, ..entry.clone() });
         }
     }
 
-    /// Takes a record over from `known` where this reading can't tell whether the list still has it. `missed_at` is set
-    /// where it may be gone.
+    /// Copies a record from `known` if this reading can't tell whether the list still has it. `missed_at` is set if the
+    /// record may be gone.
     pub fn hold(&mut self, id: &str, known: &Self, missed_at: Option<Millis>) {
         if let Some(entry) = known.0.get(id) {
             let missed_since = entry.missed_since.or(missed_at);
@@ -179,7 +180,7 @@ impl Known {
         self.0.keys().map(String::as_str)
     }
 
-    /// Takes in a line that was stored `at` an instant: the record's current version, or its tombstone.
+    /// Applies a line that was stored `at` an instant: a new version of the record, or its tombstone.
     pub fn apply(&mut self, id: &str, line: &str, volatile: &[FieldPath], at: Millis) {
         if is_tombstone(line) {
             self.remove(id);
@@ -188,15 +189,15 @@ impl Known {
         }
     }
 
-    /// After an incomplete reading: `seen` is known, and nothing counts as missed.
+    /// After an incomplete reading: adds the records that it saw. None counts as missed.
     #[must_use]
     pub fn updated_with(mut self, seen: Self) -> Self {
         self.0.extend(seen.0);
         self
     }
 
-    /// After a whole reading that saw `seen`: every other record is missed once more. Also returns the records that were
-    /// missed twice or more.
+    /// After a whole reading that saw `seen`: counts every other record as missed once more. Also returns the records
+    /// that were missed at least twice in a row.
     pub fn after_whole_reading(&self, seen: Self, at: Millis) -> (Self, Vec<Missing>) {
         let mut next = seen;
         let mut gone = Vec::new();

@@ -1,5 +1,5 @@
-//! A page's bytes, cut into records as they arrive, checked, and packed as gzipped NDJSON. No record is ever built as a
-//! value and written again: numbers, key order, escapes and unknown fields survive byte for byte.
+//! Cuts a page into records while it arrives, checks them, and packs them as gzipped NDJSON. No record is parsed into a
+//! value and serialised again, so its numbers, key order, escapes and unknown fields survive byte for byte.
 
 mod canonical;
 mod cut;
@@ -14,7 +14,7 @@ pub use find::{member, single};
 pub use lenient::lenient;
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};
 
-/// The string or number at `path` of a record that is JSON.
+/// Returns the string or number at `path` of a record, which must be valid JSON.
 pub fn field(record: &str, path: &[&str]) -> Option<String> {
     let scanned = scan::scan(record.as_bytes(), 0, path, &mut Vec::new()).ok()?;
     lenient::text(record.as_bytes().get(scanned.field?)?).map(std::borrow::Cow::into_owned)

@@ -88,7 +88,7 @@ enum TaskKind {
     Stuck,
 }
 
-/// Why the run begins no further step.
+/// The reason for which the run begins no further step.
 #[derive(Debug, PartialEq)]
 enum Halt {
     ApiFails(ErrorInfo),

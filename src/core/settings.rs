@@ -36,8 +36,7 @@ use crate::core::ndjson::{FieldPath, Packing};
 use crate::core::stream::Stream;
 use crate::core::version::Version;
 
-/// With fewer requests a minute hardly any audit window is read: it needs a count, a page, and another page where that one
-/// is full.
+/// An audit window takes up to 3 requests: a count, a page, and another page if the first is full.
 pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;
 
 #[derive(Clone, Debug)]
@@ -57,12 +56,12 @@ pub struct Settings {
     pub file_event_query: QuerySource,
     pub audit_source: AuditSource,
     pub settle: Settle,
-    /// How long after it was covered a window is counted again, the shortest time first.
+    /// The times from covering a window until its recounts, the shortest first.
     pub reconcile: Vec<TimeDelta>,
-    /// How far back records that change are read again.
+    /// Records that change are read again if they began within this time before now.
     pub rescan: TimeDelta,
     pub inventory_interval: TimeDelta,
-    /// How long the tenant keeps file events.
+    /// The time for which the tenant keeps file events.
     pub file_events_retention: TimeDelta,
     /// Fields that only tell that a record was seen again.
     volatile: BTreeMap<Stream, Vec<FieldPath>>,
@@ -94,7 +93,7 @@ pub struct PageSizes {
 }
 
 impl Settings {
-    /// Whose data is collected. `tenant` is what the API's token tells.
+    /// Returns the identity of the collected data. `tenant` is the one that the API's token names.
     pub fn identity(&self, tenant: Option<String>) -> Identity {
         Identity { tenant, base_url: self.base_url.clone(), bucket: self.bucket.clone(), prefix: self.prefix.clone() }
     }
@@ -150,7 +149,7 @@ impl Settings {
             },
             audit_source: audit_source(&vars.or("AUDIT_SOURCE", "search"), dialect)?,
             settle: settle(vars.get("SETTLE_SECONDS"))?,
-            // Set to nothing it means never; not set, the default.
+            // An empty value means never. If it is not set, the default holds.
             reconcile: match vars.raw("RECONCILE_MINUTES") {
                 Some(held) if held.is_empty() => Vec::new(),
                 held => reconcile(held.as_deref().unwrap_or("60,1440"))?,
@@ -158,7 +157,7 @@ impl Settings {
             rescan: TimeDelta::hours(vars.number("SESSIONS_RESCAN_HOURS", 72, 1, 90 * 24)?),
             inventory_interval: TimeDelta::minutes(vars.number("INVENTORY_INTERVAL_MINUTES", 60, 0, 366 * 24 * 60)?),
             file_events_retention: TimeDelta::days(vars.number("FILE_EVENTS_RETENTION_DAYS", 90, 1, 3_650)?),
-            // Set to nothing it means no fields; not set, the default.
+            // An empty value means no fields. If it is not set, the default holds.
             volatile: volatile_fields(
                 vars.raw("VOLATILE_FIELDS").as_deref().unwrap_or("agents.lastConnected,devices.lastConnected"),
             )?,
@@ -193,7 +192,7 @@ impl Settings {
         self.volatile.get(&stream).map_or(&[], Vec::as_slice)
     }
 
-    /// How long before now a window ends at the latest.
+    /// Returns how far behind now a window must end.
     pub fn settle(&self, stream: Stream) -> TimeDelta {
         match stream {
             Stream::FileEvents => self.settle.file_events,

@@ -142,7 +142,7 @@ impl StuckList {
     /// Notes a failure. The next run tries it again. After that each pause is twice as long as the one before.
     pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
         let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
-            // What was stuck of a window before is a part of it from now on.
+            // Entries for parts of the window become part of this one.
             let span = what.span();
             let parts = || self.0.iter().filter(move |stuck| span.is_some_and(|span| stuck.meets(span)));
             let since = parts().map(|stuck| stuck.since).min().unwrap_or(now);
@@ -224,7 +224,7 @@ impl StuckList {
         self.keep_spans(|span| Intervals::from(vec![span]).without(&gone));
     }
 
-    /// What another run found to be stuck, which knows better of those spans.
+    /// Takes over the stuck things of another run. For the same spans its entries replace these.
     pub fn take_over(&mut self, theirs: Self) {
         for stuck in theirs.0 {
             match stuck.span() {

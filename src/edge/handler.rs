@@ -33,10 +33,12 @@ use crate::incydr::{ca_bundle, http};
 
 /// Lives as long as the process. The first event that needs the clients builds them.
 pub struct Handler {
+    /// A bad setting is the error of every event.
     settings: Result<Settings, SettingsError>,
     clients: OnceCell<Clients>,
 }
 
+/// The answer of an action. In JSON it is the bare answer.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answered {
@@ -68,34 +70,19 @@ impl Handler {
         self.handle_as(&Uuid::new_v4().to_string(), event, deadline).await
     }
 
-    /// `run_id` must be unique.
+    /// Handles an event under a run's id, which must be unique.
     pub async fn handle_as(&self, run_id: &str, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
         let began = Instant::now();
         let answered = self.answer(run_id, event, deadline).await;
         if let Answered::Run(answer) = &answered
-            && answer.action.is_none()
-            && !matches!(event, Event::Read(event) if event["dry_run"] == true)
+            && is_measured(answer, event)
         {
             metrics::tell(answer, began.elapsed());
         }
-        match answered {
-            Answered::Run(answer) if answer.status == Status::Failed => {
-                let told = answer.error.as_ref();
-                let error_type = told.map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
-                error!(run_id, %error_type, error = told.map(|told| &told.message), "the run failed");
-                Err(Diagnostic {
-                    error_type: error_type.to_string(),
-                    error_message: serde_json::to_string(&answer).unwrap_or_default(),
-                })
-            }
-            Answered::Run(answer) => {
-                info!(run_id, status = %answer.status, "the run ended");
-                Ok(Answered::Run(answer))
-            }
-            answered => Ok(answered),
-        }
+        function_result(run_id, answered)
     }
 
+    /// Parses the event and runs its action. Every failure is an answer, a panic too.
     async fn answer(&self, run_id: &str, event: &Event, deadline: Millis) -> Answered {
         let invocation = match event.invocation(Millis::now()) {
             Ok(invocation) => invocation,
@@ -146,6 +133,33 @@ impl Handler {
             Invocation::Shard(id) => Box::pin(shard(settings, clients, run_id, id, deadline)).await.into(),
             Invocation::Merge => Answered::Backfill(Box::pin(merge(settings, clients, run_id, deadline)).await?),
         })
+    }
+}
+
+/// Whether a run counts in the metrics: only one that collects into the live prefix. A replay, a shard or a dry run would
+/// hide the live runs' lag and gaps.
+fn is_measured(answer: &Answer, event: &Event) -> bool {
+    let is_dry_run = matches!(event, Event::Read(event) if event["dry_run"] == true);
+    answer.action.is_none() && !is_dry_run
+}
+
+/// Turns the answer of a failed run into a function error, and logs how the run ended.
+fn function_result(run_id: &str, answered: Answered) -> Result<Answered, Diagnostic> {
+    match answered {
+        Answered::Run(answer) if answer.status == Status::Failed => {
+            let told = answer.error.as_ref();
+            let error_type = told.map_or(ErrorType::ThirdPartyGenericError, |told| told.error_type);
+            error!(run_id, %error_type, error = told.map(|told| &told.message), "the run failed");
+            Err(Diagnostic {
+                error_type: error_type.to_string(),
+                error_message: serde_json::to_string(&answer).unwrap_or_default(),
+            })
+        }
+        Answered::Run(answer) => {
+            info!(run_id, status = %answer.status, "the run ended");
+            Ok(Answered::Run(answer))
+        }
+        answered => Ok(answered),
     }
 }
 

@@ -2,6 +2,7 @@
 //! read or a search and so is safe to repeat.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -9,7 +10,7 @@ use secrecy::ExposeSecret;
 use tracing::debug;
 
 use crate::core::error_kind::chain;
-use crate::core::retry::{self, sleep_within};
+use crate::core::retry::{self, Attempts, sleep_within};
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
@@ -139,7 +140,7 @@ impl Api {
                 }
                 Err(whole_answer(response).await?.refused(&what))
             });
-            let (error, pause) = match asked.await {
+            let (error, retry_after) = match asked.await {
                 Ok(read) => {
                     caller.calls.answers.fetch_add(1, Ordering::Relaxed);
                     return Ok(read);
@@ -156,13 +157,9 @@ impl Api {
             if matches!(error, ApiError::OutOfTime) {
                 return Err(real_error(error, last));
             }
-            let is_final = caller.tries_once && !matches!(error, ApiError::RateLimited { .. });
-            let may_be_retried =
-                error.may_be_retried() || caller.retries_forbidden && matches!(error, ApiError::Forbidden { .. });
-            let pause = if may_be_retried && !is_final { attempts.pause(pause) } else { None };
-            let time_to_retry = caller.retry_until.since(Millis::now());
-            let is_throttled = matches!(error, ApiError::RateLimited { .. });
-            let Some(pause) = pause.filter(|pause| is_throttled || *pause < time_to_retry) else { return Err(error) };
+            let Some(pause) = pause_before_retry(&error, retry_after, &mut attempts, caller) else {
+                return Err(error);
+            };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
                 return Err(real_error(ApiError::OutOfTime, Some(error)));
@@ -180,4 +177,23 @@ impl Api {
         };
         builder.bearer_auth(token.bearer.expose_secret()).header(reqwest::header::ACCEPT, "application/json")
     }
+}
+
+/// Returns the pause before the next attempt. None if the error can't pass, the caller tries once, or the attempts or
+/// the caller's time for retries are used up. A 429 says nothing about the request, so neither that time nor `tries_once`
+/// ends its retries.
+fn pause_before_retry(
+    error: &ApiError,
+    retry_after: Option<Duration>,
+    attempts: &mut Attempts,
+    caller: &Caller<'_>,
+) -> Option<Duration> {
+    let is_throttled = matches!(error, ApiError::RateLimited { .. });
+    let is_forbidden = matches!(error, ApiError::Forbidden { .. });
+    let may_pass = error.may_be_retried() || is_forbidden && caller.retries_forbidden;
+    if !may_pass || caller.tries_once && !is_throttled {
+        return None;
+    }
+    let pause = attempts.pause(retry_after)?;
+    (is_throttled || pause < caller.retry_until.since(Millis::now())).then_some(pause)
 }

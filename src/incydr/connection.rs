@@ -143,7 +143,7 @@ impl Connection {
         while let Err(wait) = self.budget.take(Millis::now(), caller.stream) {
             had_to = true;
             if !sleep_within(wait, caller.until).await {
-                info!(wait_ms = wait.as_millis(), "the request budget is spent for longer than the run has time");
+                info!(wait_ms = wait.as_millis(), "the request budget is used up until after the run's end");
                 return Err(ApiError::OutOfTime);
             }
         }

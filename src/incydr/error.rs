@@ -39,7 +39,7 @@ pub enum ApiError {
     )]
     QueryRefused { what: String, problem: &'static str },
     #[error(
-        "{what}: FE_QUERY_JSON names the saved search {id:?}, which is not there ({said}); the stream saved_searches shows which there are"
+        "{what}: FE_QUERY_JSON names the saved search {id:?}, which doesn't exist ({said}); the stream saved_searches lists those that do"
     )]
     NoSavedSearch { what: String, id: String, said: String },
     #[error("{what}: the page token is no longer valid")]
@@ -74,7 +74,9 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may succeed if repeated.
+    /// Whether the same request may succeed if repeated: no answer or only a part of one, a 2xx that isn't the expected
+    /// JSON, 408, 429 and 5xx. The API's own 403 is not among these. A caller with `retries_forbidden` retries it all the
+    /// same.
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,

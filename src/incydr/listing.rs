@@ -93,7 +93,7 @@ impl ListRow {
             Self::Unreadable { .. } if is_json(record) => "missing".to_owned(),
             row => return Ok(row),
         };
-        let why = format!("{asked} was asked for, and the {} of the answer is {told}", field.join("."));
+        let why = format!("the {} of the answer is {told}, not {asked}", field.join("."));
         Err(ApiError::Unexpected { what: request.what(), why })
     }
 }

@@ -1,4 +1,4 @@
-//! The query for file events that the settings give, or that somebody keeps in the console.
+//! The query for file events: from the settings, or from a search that is saved in the console.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::incydr::listing::escape;
 use crate::incydr::request::{Caller, Request};
 
 impl Api {
-    /// A saved search is asked for anew each time, for somebody may have changed it.
+    /// Returns the query. A saved search is requested each time, because somebody may have changed it.
     pub async fn file_event_query<'q>(
         &self,
         source: &'q QuerySource,
@@ -25,7 +25,8 @@ impl Api {
         }
     }
 
-    /// The answer is a list that holds the one (SDK, `file_events/client.py`); a 404 where there is none (`OpenAPI`).
+    /// Requests a saved search. The answer is a list with one element (SDK, `file_events/client.py`), or a 404 if there
+    /// is no such search (`OpenAPI`).
     async fn saved_search(&self, id: &str, caller: &Caller<'_>) -> Result<FileEventQuery, ApiError> {
         let request = Request::get(format!("{PATH}/{}", escape(id)));
         let unexpected = |why: String| ApiError::Unexpected { what: request.what(), why };
@@ -49,7 +50,7 @@ impl Api {
             return Err(missing("the API's answer is empty".into()));
         }
         let search = searches.iter().find(|search| search["id"] == id);
-        let search = search.ok_or_else(|| unexpected(format!("the answer is about another than {id:?}")))?;
+        let search = search.ok_or_else(|| unexpected(format!("the answer has another id than {id:?}")))?;
         FileEventQuery::of_saved_search(search).map_err(|why| unexpected(format!("the saved search {id:?}: {why}")))
     }
 }

@@ -7,7 +7,7 @@ use simulator::WorldHandle;
 /// The size of a piece as it arrives from a socket.
 const PIECE: usize = 64 * 1024;
 
-/// A page of so many file events, always the same ones.
+/// A page with a number of file events, always the same ones.
 pub fn page(records: usize) -> Vec<u8> {
     let world = WorldHandle::new(42);
     let now = Millis(1_795_000_000_000).date_time();

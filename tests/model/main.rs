@@ -13,9 +13,9 @@ use world::TakenOut;
 
 /// All that time, death and late arrivals can do to two runs.
 const TWO_RUNS: Bounds = Bounds { runs: 2, unanswered: 0, too_large: 0, taken_out: None };
-/// What a run does that hears no answer.
+/// A run one of whose writes gets no answer.
 const LOST_ANSWER: Bounds = Bounds { runs: 1, unanswered: 1, too_large: 0, taken_out: None };
-/// What a run does that cuts a window.
+/// A run that cuts a window, because the API takes too long over it.
 const CUT_WINDOW: Bounds = Bounds { runs: 1, unanswered: 0, too_large: 1, taken_out: None };
 
 /// The defaults of `RUNS`, `UNANSWERED` and `TOO_LARGE`.

@@ -1,5 +1,5 @@
-//! One run of the collector, whose requests wait until they are answered one by one: the real action, in a world that is
-//! functions. What it asks next follows from what it was answered alone, so that a run can be made again from its answers.
+//! One run of the real collector, whose requests to the API and S3 are answered one by one by the search. The answers
+//! alone decide what the run requests next, so a run can be repeated from its answers.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -66,7 +66,7 @@ pub struct Object {
     pub etag: String,
 }
 
-/// Requests by the order in which they were made.
+/// The unanswered requests, each with its number in the order in which they were made.
 pub type Waiting = Vec<(u32, Arc<Asked>)>;
 
 #[derive(Default)]
@@ -88,11 +88,11 @@ thread_local! {
     static NOW: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Runs have so much time.
+/// The time of a run, in milliseconds.
 pub const DEADLINE: i64 = 60_000;
 
 impl Run {
-    /// The n-th run, begun at this instant.
+    /// Begins the n-th run at this instant.
     pub fn begin(n: usize, began: i64) -> Self {
         NOW.set(began);
         clock::simulate(|| NOW.get());
@@ -121,12 +121,12 @@ impl Run {
         NOW.set(now);
         let waiting = self.desk.lock().expect("a desk").waiting.remove(&nth);
         let (_, sender) = waiting.expect("it waits for that");
-        // Who gave up waiting hears nothing.
+        // Fails if the run has dropped the request. Then nobody needs the answer.
         let _ = sender.send(answered);
         self.go_on();
     }
 
-    /// Until it asks for something, or has ended. A pause before another try is over at once.
+    /// Continues the run until it makes a request or ends. Its pauses before retries take no time.
     fn go_on(&mut self) {
         let Self { future, desk, has_ended, runtime } = self;
         runtime.block_on(async {
@@ -165,7 +165,7 @@ pub fn settings() -> &'static Settings {
     &SETTINGS
 }
 
-/// It only makes requests.
+/// The HTTP client, which only builds requests.
 fn http_client() -> reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| http::client(settings(), None).expect("a client"));
     CLIENT.clone()

@@ -1,4 +1,4 @@
-//! All that can happen, breadth first: so the first fault that is found is one of the shortest.
+//! Searches all interleavings breadth first, so the first fault that it finds has as few steps as possible.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,27 +7,27 @@ use std::sync::Arc;
 use crate::seams::{Answered, Asked, DEADLINE, Run, Waiting, Write};
 use crate::world::{self, Objects, TakenOut};
 
-/// What may happen, and how often.
+/// The limits of the search.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// So many runs begin, of which two are alive at a time.
+    /// The number of runs. Two are alive at a time.
     pub runs: usize,
-    /// So many writes get no answer, and their run goes on.
+    /// The number of writes that get no answer while their run goes on.
     pub unanswered: u8,
-    /// So many times the API takes too long over a window, which is cut then.
+    /// The number of times that the API takes too long over a window, which makes the run cut it.
     pub too_large: u8,
     pub taken_out: Option<TakenOut>,
 }
 
-/// What was found.
+/// The result of a search.
 pub struct Explored {
     pub states: usize,
     pub steps: usize,
-    /// How often a run could be in another position.
+    /// The number of different positions of runs.
     pub positions: usize,
-    /// How many different buckets there were.
+    /// The number of different contents of the bucket.
     pub buckets: usize,
-    /// How many of them were left by runs that had all ended, and made whole by runs that nothing disturbed.
+    /// The number of contents that were left when all runs had ended. Undisturbed runs completed each of them.
     pub ends: usize,
     pub fault: Option<Fault>,
 }
@@ -42,7 +42,7 @@ struct State {
     now: i64,
     runs: Vec<Phase>,
     objects: Arc<Objects>,
-    /// On their way, with the run that sent them.
+    /// Writes that were sent and have not arrived, with the number of their run.
     flying: Vec<(usize, Arc<Write>)>,
     unanswered: u8,
     too_large: u8,
@@ -51,11 +51,11 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Phase {
     began: i64,
-    /// Where it stands; none once it is over.
+    /// The run's position, or none once it has ended.
     position: Option<u32>,
 }
 
-/// A run after some answers. Where it stands is decided by them alone.
+/// The position of a run, which its answers so far determine.
 struct Position {
     before: Option<(u32, u32, Answered, i64)>,
     nth_run: usize,
@@ -64,7 +64,7 @@ struct Position {
     has_ended: bool,
 }
 
-/// What happens.
+/// A step of the search.
 enum Step {
     Begins(usize),
     Answered { n: usize, asked: Arc<Asked>, is_refused: bool },
@@ -81,11 +81,11 @@ struct Positions {
     all: Vec<Position>,
     after: HashMap<(u32, u32, u64, i64), u32>,
     first: HashMap<(usize, i64), u32>,
-    /// Runs at the positions that were made last: who goes on from one of them need not begin anew.
+    /// The runs at the latest positions. A run that continues from one of them need not be repeated from its beginning.
     kept: VecDeque<(u32, Run)>,
 }
 
-/// In milliseconds, as all time here.
+/// In milliseconds, like all times in the search.
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -109,7 +109,7 @@ pub fn explore(bounds: Bounds) -> Explored {
         too_large: bounds.too_large,
     };
     let mut seen = HashSet::from([hash(&first)]);
-    // By state, the one before it, and which of its steps it was.
+    // For each state: the state before it, and the index of the step between them.
     let mut came_from: Vec<(u32, u16)> = vec![(0, 0)];
     let mut queue = VecDeque::from([(0_u32, first.clone())]);
     let mut steps = 0;
@@ -145,15 +145,15 @@ pub fn explore(bounds: Bounds) -> Explored {
 struct Search {
     bounds: Bounds,
     positions: Positions,
-    /// Buckets in which nothing is wrong.
+    /// Hashes of contents without a fault.
     sound: HashSet<u128>,
-    /// Buckets that undisturbed runs made whole.
+    /// Hashes of contents that undisturbed runs completed.
     whole: HashSet<u128>,
 }
 
 impl Search {
-    /// All that can happen next. Where a run waits for the API, or for what is not of the protocol, that comes first: no
-    /// other run can tell when it did.
+    /// Returns all next steps. If a run waits for an answer of the API, or for an object outside of the protocol, that
+    /// answer is the only next step: its order makes no difference to the other run.
     fn steps(&mut self, state: &State) -> Steps {
         let mut steps = Vec::new();
         for n in 0..state.runs.len() {
@@ -203,7 +203,7 @@ impl Search {
         if !matches!(*asked, Asked::Api { .. }) {
             return;
         }
-        // Frozen until its time to read is over.
+        // The run is frozen until its time to read is over.
         if let Some(next) = state.later().filter(|next| next.now == reads_until(state.runs[n].began)) {
             steps.push((Step::GoesBy { seconds: (next.now - state.now) / 1_000 }, next));
         }
@@ -256,7 +256,7 @@ impl Search {
         None
     }
 
-    /// Runs that nothing disturbs, long after all others, must store what is left.
+    /// Returns a fault if undisturbed runs, long after all others, don't store the rest.
     fn fault_in_the_end(&self, state: &State) -> Option<String> {
         let mut objects = (*state.objects).clone();
         for n in 0..3 {
@@ -279,7 +279,7 @@ impl Search {
         Some("three later runs don't make it whole".to_owned())
     }
 
-    /// The steps to a state.
+    /// Describes the steps to a state.
     fn way_to(&mut self, first: &State, came_from: &[(u32, u16)], to: u32) -> Vec<String> {
         let mut way = Vec::new();
         let mut at = to;
@@ -307,7 +307,7 @@ fn comes_first(asked: &Asked) -> bool {
     }
 }
 
-/// What a run has sent that ends now.
+/// The writes that a run has sent without an answer when it ends.
 fn sent(n: usize, waiting: &Waiting) -> Vec<(usize, Arc<Write>)> {
     let write = |asked: &Asked| if let Asked::Put(write) = asked { Some(write.clone()) } else { None };
     waiting.iter().filter_map(|(_, asked)| Some((n, write(asked)?))).collect()
@@ -330,23 +330,23 @@ impl Step {
     }
 }
 
-/// From this instant on a run reads no longer.
+/// The end of a run's time to read.
 fn reads_until(began: i64) -> i64 {
     began + DEADLINE - 10_000 + 1
 }
 
-/// Its lease is over then.
+/// The end of a run's lease.
 fn leased_until(began: i64) -> i64 {
     began + DEADLINE + 5_000 + 1
 }
 
-/// Nothing that it sent can arrive any more.
+/// After this instant none of a run's writes can arrive.
 fn arrives_until(began: i64) -> i64 {
     leased_until(began) + 15 * MINUTE
 }
 
 impl State {
-    /// The next instant at which anything is another for anybody.
+    /// Moves the time to the next instant at which a run's time to read, its lease or its writes on their way end.
     fn later(&self) -> Option<Self> {
         let instants = |run: &Phase| [reads_until(run.began), leased_until(run.began), arrives_until(run.began)];
         let now = self.runs.iter().flat_map(instants).filter(|at| *at > self.now).min()?;
@@ -392,7 +392,7 @@ impl Positions {
         position
     }
 
-    /// A run that stands there: one that was kept, or one that is made again.
+    /// Returns a run at this position: a kept one, or one that is repeated from its answers.
     fn take(&mut self, position: u32) -> Run {
         if let Some(at) = self.kept.iter().position(|(kept, _)| *kept == position)
             && let Some((_, run)) = self.kept.remove(at)
@@ -444,7 +444,7 @@ fn hash_of(objects: &Objects) -> u128 {
     twice(|hasher| objects.iter().for_each(|(key, object)| (key, &object.etag, &object.metadata).hash(hasher)))
 }
 
-/// Two hashes of 64 bits.
+/// A hash of 128 bits, made of two of 64 bits.
 fn twice(hash: impl Fn(&mut DefaultHasher)) -> u128 {
     let of = |first: u8| {
         let mut hasher = DefaultHasher::new();

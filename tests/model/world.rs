@@ -1,4 +1,4 @@
-//! What there is beside the runs: three records at the API, and S3. Both know what they are asked and nothing of the runs.
+//! The world around the runs: an API with three records, and S3. Their answers depend on the request alone.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,23 +16,23 @@ use crate::seams::{Answered, Asked, Object, Write, settings};
 
 /// 2026-11-21T13:30:00Z
 pub const BEGIN: i64 = 1_795_267_800_000;
-/// What was collected before lies between two gaps, so that the first run finds two windows; the second of them ends
-/// where each run says that it does.
+/// A span in the middle was collected before, so the first run finds a gap on each side of it and opens a window for
+/// each. The second window ends at the horizon of the run.
 const FROM: i64 = BEGIN - 60_000;
 const COVERED: (i64, i64) = (BEGIN - 50_000, BEGIN - 40_000);
-/// Two in the first gap, one in the second.
+/// The API's records: two in the first gap, one in the second.
 const RECORDS: [(&str, i64); 3] = [("a", BEGIN - 58_000), ("b", BEGIN - 53_000), ("c", BEGIN - 35_000)];
 
-/// What is taken out of the protocol.
+/// A rule that is taken out of the protocol, to see that the search finds the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenOut {
-    /// S3 heeds no `If-None-Match` of a record's object.
+    /// S3 ignores `If-None-Match` for objects of records.
     CreateOnly,
-    /// A window that is opened stands on the checkpoint when it is covered, and not before.
+    /// A window is not on the checkpoint before it is covered.
     OpenBeforeRead,
-    /// S3 heeds no `If-Match`.
+    /// S3 ignores `If-Match`.
     IfMatch,
-    /// Who reads the checkpoint sees no leases: neither that of the run that holds it, nor those of who opened windows.
+    /// A run that reads the checkpoint finds no leases: neither the present one nor those of runs that opened windows.
     Lease,
 }
 
@@ -46,7 +46,8 @@ fn records_prefix() -> String {
     format!("{}audit/", settings().prefix)
 }
 
-/// Whether the order of this and other requests matters. Health records and manifests are written at once.
+/// Whether the key belongs to the protocol: the checkpoint, or an object of records. The order of all other requests,
+/// such as those for manifests, makes no difference, so they are answered at once.
 pub fn is_of_the_protocol(key: &str) -> bool {
     key == checkpoint_key() || key.starts_with(&records_prefix())
 }
@@ -66,7 +67,7 @@ fn object(bytes: &[u8], metadata: BTreeMap<String, String>) -> Object {
     Object { bytes: bytes.to_vec().into(), metadata, etag: format!("{:016x}", hasher.finish()) }
 }
 
-/// The API's answer.
+/// Returns the API's answer.
 pub fn api(path: &str, body: &Value) -> Answered {
     let millis = |name: &str| (body["dateRange"][name].as_f64().expect("a time") * 1_000.0).round() as i64;
     let (from, to) = (millis("startTime"), millis("endTime"));
@@ -102,7 +103,7 @@ pub fn read(objects: &Objects, asked: &Asked, taken_out: Option<TakenOut>) -> An
     }
 }
 
-/// Writes, under the conditions that the request names.
+/// Writes an object if its conditions hold.
 pub fn write(objects: &mut Objects, write: &Write, taken_out: Option<TakenOut>) -> Answered {
     let there = objects.get(&write.key);
     let is_record = write.key.starts_with(&records_prefix());
@@ -147,19 +148,19 @@ fn without_leases(found: &Object) -> Arc<Object> {
     Arc::new(Object { bytes: checkpoint.to_json().into(), metadata, etag })
 }
 
-/// What is wrong with what is stored, or became of it.
+/// Returns a fault of the bucket, or of the change from `was` to `now`.
 pub fn fault(now: &Objects, was: &Objects) -> Option<String> {
     replaced(now, was).or_else(|| wrong(now))
 }
 
-/// An object below the prefix became another one.
+/// Returns a fault if an object below the prefix was replaced.
 pub fn replaced(now: &Objects, was: &Objects) -> Option<String> {
     let below = was.iter().filter(|(key, _)| key.starts_with(&settings().prefix));
     let mut replaced = below.filter(|(key, object)| now.get(*key).is_none_or(|now| !Arc::ptr_eq(now, object)));
     replaced.next().map(|(key, _)| format!("{key} is replaced"))
 }
 
-/// What is wrong with what is stored.
+/// Returns a fault of the stored records or of the checkpoint.
 pub fn wrong(objects: &Objects) -> Option<String> {
     let stored = stored(objects);
     for (id, _) in RECORDS {
@@ -177,7 +178,7 @@ pub fn wrong(objects: &Objects) -> Option<String> {
     missing.map(|(id, _)| format!("record {id} is covered, and not stored"))
 }
 
-/// Whether all is stored and covered up to this instant.
+/// Whether all records are stored, and all time is covered up to this instant.
 pub fn is_complete(objects: &Objects, to: i64) -> bool {
     let mut checkpoint = parsed(&objects[checkpoint_key()].bytes);
     let is_covered = checkpoint.events(Stream::Audit).has_covered(Span { from: Millis(FROM), to: Millis(to) });
@@ -197,7 +198,7 @@ fn stored(objects: &Objects) -> Vec<String> {
     ids
 }
 
-/// As a step names it.
+/// Describes a request for the list of steps.
 pub fn told(asked: &Asked) -> String {
     let short = |key: &str| {
         let name = key.rsplit('/').next().unwrap_or(key);

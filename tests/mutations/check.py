@@ -249,17 +249,17 @@ MUTATIONS = [
 
 # By mutation, the seeds that see it. `--find` writes them.
 SEEDS = Path(__file__).with_name("seeds.json")
-# So many of them must; all, where fewer were found.
+# The number of a mutation's seeds that must see it. If it has fewer, all of them must.
 ENOUGH = 5
-# Where fewer do, random ones are played for so long: a mutation that none of them sees either is not seen.
+# If fewer do, random ones are played for this time. A mutation that none of them sees either is not seen.
 SECONDS = 60
-# `make simulation` plays the first so many seeds.
+# `make simulation` plays seeds 1 to this.
 PLAYED = 250
-# `--find` tries the first so many.
+# `--find` tries seeds 1 to this.
 TRIED = 2000
 AT_ONCE = 50
 
-# Asked wherever a mutation is, in the copy alone.
+# Appended to `src/lib.rs` of the copy. Every mutation calls it.
 ASKS = '''
 /// Whether this mutation is played.
 pub fn mutant(name: &str) -> bool {
@@ -323,7 +323,7 @@ def copy_sources() -> None:
         if is_new or copy.read_bytes() != text:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(text)
-            # What was built of it in the first tree is found again in the second.
+            # Cargo finds the copy's build of the first tree again in the second.
             if is_new and text == original.read_bytes():
                 shutil.copystat(original, copy)
     for copy in COPY.rglob("*.rs"):

@@ -33,7 +33,7 @@ pub struct Odds {
 /// A third container's run, beside the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Third {
-    /// It begins so long after the round.
+    /// The time from the round's beginning until this run begins.
     pub begins: Duration,
     pub by_hand: bool,
     pub deadline: Duration,
@@ -140,7 +140,7 @@ impl Beyond {
         {
             let lasting = Lasting::further(plan, random);
             if let Lasting::Endpoint(_, How::NotFound) | Lasting::Case(How::NotFound) = lasting {
-                // What can't be found for a day is gone.
+                // A list that can't be found for a day counts as gone.
                 for phase in &mut siege.phases {
                     phase.pause = phase.pause.min(2 * HOUR);
                 }
@@ -242,7 +242,7 @@ impl Lasting {
             0 | 1 => Self::Undercounted(Endpoint::Users),
             2 => Self::SignIn(pick(random, &[How::Forbidden, How::TooManyRequests, How::Silent])),
             3 => Self::Case(how),
-            // Below a record of which nothing is known, "not found" says that there is no such list.
+            // For a record without known entries, "not found" means that it has no such list.
             4 | 5 => {
                 let how = pick(random, &[How::InPart, How::TooManyRequests, How::Silent]);
                 Self::Endpoint(pick(random, &endpoints), how)

@@ -25,7 +25,7 @@ impl Further {
         random.shuffle(&mut names);
         names.truncate(random.usize(2..=4));
         let (records, old_sessions) = (random.usize(6..16), pick(&mut random, &[0, 5, 20]));
-        // Drawn apart, so that most seeds play what they played before there was one of these.
+        // Drawn apart, so that most seeds play the same as before there were such streams.
         let mut apart = Rng::with_seed(seed ^ 0xd1b5_4a32_d192_ed03);
         names.extend(streams::LATER.iter().filter(|_| apart.u8(0..6) == 0).map(|stream| stream.name));
         (Self { streams: names, records, old_sessions }, random)

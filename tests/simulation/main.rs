@@ -84,7 +84,7 @@ async fn one(seed: u64, figures: Arc<Figures>) -> (u64, Result<Kept, Wrong>) {
     (seed, result)
 }
 
-/// Schedules in which all that becomes of the tenant is decided beforehand.
+/// Plays schedules in which the tenant's changes don't depend on the collector's speed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_leaves_the_same_records_whether_it_is_played_by_processes_or_in_memory() {
     let figures = Arc::new(Figures::default());
@@ -101,7 +101,7 @@ async fn a_schedule_leaves_the_same_records_whether_it_is_played_by_processes_or
     }
 }
 
-/// The seeds that were named, or random ones: so many, or for so long.
+/// The seeds that were named, or a number of random ones, or random ones for a time.
 enum Seeds {
     Named(Vec<u64>),
     Count(u64),
@@ -133,7 +133,7 @@ impl Seeds {
     }
 }
 
-/// `1,2`: the seeds that a variable names.
+/// The seeds in a variable, such as `1,2`.
 fn named(variable: &str) -> Option<Vec<u64>> {
     let named = std::env::var(variable).ok()?;
     Some(named.split(',').map(|seed| seed.trim().parse().expect("a seed is a number")).collect())

@@ -159,8 +159,8 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     Ok(())
 }
 
-/// Of each stream what is stored of its records as they are in the end, but for their times: those are another's
-/// wherever a schedule is played.
+/// The stored lines of each stream's present records. Without their times, which differ between two plays of a
+/// schedule.
 pub type Kept = BTreeMap<&'static str, Vec<String>>;
 
 pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
@@ -173,7 +173,7 @@ pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
     for stream in &streams::ALWAYS {
         let stored = versions(sim, tenant, stream).await?;
         let past = tenant.past();
-        // One that is gone may have been stored before, or not.
+        // A record that is gone now may have been stored or not.
         let shown: BTreeSet<&str> =
             past.histories.get(stream.name).into_iter().flat_map(History::shown).map(|(key, _)| key).collect();
         let last = |(key, lines): (String, Vec<Option<String>>)| {

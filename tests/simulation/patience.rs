@@ -1,4 +1,4 @@
-//! What is stuck is tried no sooner than its back-off says, whichever container runs.
+//! Checks that nothing stuck is tried before the end of its back-off, whichever container runs.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -14,7 +14,7 @@ impl Backoffs {
         Self(oracle::checkpoint(sim).await["stuck"].take())
     }
 
-    /// Of what was to be tried after this run at the earliest, nothing was tried in it.
+    /// Checks that this run tried nothing whose next try was later.
     pub async fn are_kept(&self, sim: &Simulator) -> Found {
         let (now, after) = (simulator::clock::now(), oracle::checkpoint(sim).await["stuck"].take());
         for (stream, entries) in self.0.as_object().into_iter().flatten() {

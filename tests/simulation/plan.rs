@@ -23,7 +23,7 @@ pub struct Plan {
     /// It speaks as the Google `SecOps` guide prints it.
     pub in_guide: bool,
     pub rounds: Vec<Round>,
-    /// Whether the last dead run's lease is ended by hand before the calm, or expires.
+    /// Whether the last dead run's lease is ended by hand before the calm. Otherwise it expires.
     pub frees_last_lease: bool,
     /// Whether an existing container makes the last runs.
     pub ends_warm: bool,
@@ -158,7 +158,7 @@ impl Plan {
         Self::of_the_four(seed).with_further().with_backfill()
     }
 
-    /// Without the streams that it picks.
+    /// The plan of a seed without further streams.
     fn of_the_four(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let random = &mut random;
@@ -200,7 +200,8 @@ impl Plan {
         plan
     }
 
-    /// In the guide's dialect, which counts nothing: there is nothing by which a late record would be found.
+    /// The plan of a seed in the guide's dialect. It has no late records: the dialect counts nothing, so none would be
+    /// found.
     pub fn in_guide(seed: u64) -> Self {
         let mut plan = Self { in_guide: true, ..Self::of_the_four(seed) };
         let is_late = |change: &Change| matches!(change, Change::LateFileEvent | Change::LateAudit);
@@ -216,8 +217,8 @@ impl Plan {
         plan
     }
 
-    /// Whether the same becomes of the tenant however fast the collector is: new events bring late ones along, where a
-    /// window waits to be counted again.
+    /// Whether the tenant's records are the same however fast the collector is. A new event brings late ones along if a
+    /// window waits for a recount, which depends on the speed.
     pub fn is_alike_everywhere(&self) -> bool {
         let is_of_events = |change: &Change| {
             use Change::{Audit, FileEvents, LateAudit, LateFileEvent};

@@ -26,7 +26,7 @@ use crate::weather::{CLASSES, OTHER_KNOWN, OTHER_SET_ASIDE};
 const CALM_DEADLINE: Duration = Duration::from_mins(1);
 /// The limit for collecting everything. A remaining lease lasts for 20 s at most.
 const CALM_AT_MOST: Duration = Duration::from_secs(90);
-/// What is on its way when its run ends arrives within this time, where nothing holds it up for longer.
+/// A write that is on its way when its run ends arrives within this time, unless a fault delays it for longer.
 const LANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(2);
 
 pub struct Stage<'a> {
@@ -39,7 +39,7 @@ pub struct Stage<'a> {
     /// Only in some schedules in memory.
     pub third: Lambda,
     moment: Arc<Moment>,
-    /// What was sent by runs that came to no end may land until then.
+    /// Until then, writes of runs that died may still arrive.
     unsettled_until: Mutex<Option<DateTime<Utc>>>,
     /// The span of the old records, for a backfill.
     old: backfill::Span,
@@ -55,7 +55,7 @@ pub enum Ground {
     Memory,
 }
 
-/// Answers what is kept of the tenant's records in the end.
+/// Plays a plan. Returns the records that are stored at its end.
 pub async fn run(plan: &Plan, ground: Ground, figures: &Figures) -> Result<Kept, Wrong> {
     let stage = Stage::set(plan, ground, figures).await;
     let result = stage.play().await;
@@ -403,7 +403,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// With all the time that it needs.
+    /// Makes a run without faults, with enough time.
     async fn calmly(&self, container: &Lambda, event: Value) -> Outcome {
         tell(event, container, CALM_DEADLINE).await
     }
@@ -521,7 +521,7 @@ impl<'a> Stage<'a> {
 
     /// If the round has a late record, another one becomes visible in a window that waits for a recount.
     async fn late_ones(&self, round: &Round) {
-        // What a run that came to no end has sent may say yet that the window was counted for the last time.
+        // A write of a run that died may still arrive, and say that the window was counted for the last time.
         if locked(&self.unsettled_until).is_some_and(|until| simulator::clock::now() < until) {
             return;
         }
@@ -568,7 +568,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Tells what comes of it, where a seed is played alone.
+/// Makes a run, and prints its outcome if a single seed is played.
 async fn tell(event: Value, lambda: &Lambda, deadline: Duration) -> Outcome {
     let (began, asked) = (simulator::clock::now(), event.to_string());
     let outcome = lambda.invoke(event, deadline).await;

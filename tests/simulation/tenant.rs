@@ -13,7 +13,8 @@ use crate::history::History;
 use crate::plan::{Change, Plan};
 use crate::streams::{self, Part, Stream, key};
 
-/// The old records: older than a first run's lookback (`LOOKBACK_MINUTES`), from and to so many seconds ago.
+/// The ends of the old records' span, in seconds before now. They are older than a first run's lookback
+/// (`LOOKBACK_MINUTES`).
 pub const OLD: (i64, i64) = (10_000, 4_000);
 
 pub struct Tenant {

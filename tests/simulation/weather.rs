@@ -3,7 +3,6 @@
 //!
 //! A fault may be odd, but must not be a lie that nobody could detect. A page that is the whole answer to another
 //! question, or a total that is too small, would look like the truth.
-//! another question, or a total that is too small, would pass for the truth.
 
 use std::time::Duration;
 
@@ -125,7 +124,7 @@ const S3_STORMS: [S3Kind; 5] =
 /// The same fault for several requests in a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Storm<Place, Kind> {
-    /// None: everywhere.
+    /// None means everywhere.
     pub place: Option<Place>,
     pub from: u64,
     pub length: u64,
@@ -147,7 +146,7 @@ pub struct Weather {
     pub s3_storms: Vec<Storm<&'static str, S3Kind>>,
     /// The endpoints of the further streams.
     pub further: Vec<Endpoint>,
-    /// No list tells anything of itself.
+    /// No list has a total.
     pub in_guide: bool,
 }
 
@@ -288,7 +287,7 @@ fn may_strike(kind: ApiKind, endpoint: Endpoint, is_further: bool, request: &Req
     }
 }
 
-/// Whether this is to be seen in any answer, whatever it should hold.
+/// Whether every client can detect this fault, whatever the answer should contain.
 fn strikes_what_tells_nothing(kind: ApiKind) -> bool {
     use ApiKind::{BrokenJson, CutBody, Dropped, Hang, Html, Late, RateLimited, ServerError, Unauthorized};
     matches!(kind, RateLimited | ServerError | CutBody | BrokenJson | Html | Dropped | Late | Hang | Unauthorized)

@@ -33,8 +33,7 @@ impl Rig {
         requests.iter().map(|request| request.path.rsplit('/').next().unwrap().to_owned()).collect()
     }
 
-    /// Moves the times at which the profiles were requested back by so many hours, and those of the named actors by one
-    /// more.
+    /// Moves the times at which the profiles were requested back by `hours`, and those of the named actors by one more.
     async fn asked_earlier(&self, hours: i64, named: &[&Record]) {
         let named: BTreeSet<String> = named.iter().map(|record| record.id.to_string()).collect();
         self.edit_known(STREAM, |line| {
@@ -127,7 +126,7 @@ async fn an_answer_about_somebody_else_is_no_profile() {
     let answer = rig.stuck_run().await;
     let told = assert_stuck(&answer, STREAM, 1);
     let message = told["error"]["message"].as_str().unwrap();
-    assert!(message.contains(&format!("{} was asked for, and {} answered", asked.id, other.id)), "{message}");
+    assert!(message.contains(&format!("the answer is record {}, not {}", other.id, asked.id)), "{message}");
     let stored = rig.stored(STREAM).await;
     assert_eq!(stored.iter().filter(|line| **line == compact(&other.raw)).count(), 1);
     assert_eq!(stored.len(), 8);

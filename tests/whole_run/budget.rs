@@ -7,7 +7,7 @@ use simulator::Endpoint;
 
 use crate::rig::{Rig, ago};
 
-/// Makes runs with a budget of so many requests, each in a new container, until one is complete. Returns their number.
+/// Makes runs with a budget of `requests`, each in a new container, until one is complete. Returns their number.
 async fn runs_until_complete(rig: &Rig, streams: Option<&str>, requests: &str) -> usize {
     for run in 1..=40 {
         let container = rig.container(|lambda| {

@@ -1,4 +1,4 @@
-//! Which records missing from a list count as deleted.
+//! Records that are missing from a list: when they count as deleted, and when they don't.
 
 use std::io::Write;
 
@@ -34,7 +34,7 @@ impl Rig {
         self.edit_checkpoint(of_checkpoint).await;
     }
 
-    /// Moves the times since which records are missed back by so many hours.
+    /// Moves the times since which records are missed back by `hours`.
     async fn missed_for(&self, stream: &str, hours: i64) {
         self.edit_known(stream, |line| {
             if let Some(since) = line["missed_since"].as_str().map(str::to_owned) {

@@ -26,7 +26,7 @@ fn text(at: DateTime<Utc>) -> Value {
     json!(at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// Moves the noted attempts back by so many minutes.
+/// Moves the noted attempts back by `minutes`.
 async fn attempted_earlier(rig: &Rig, minutes: i64) {
     rig.edit_checkpoint(|checkpoint| {
         for at in checkpoint["attempted"].as_object_mut().expect("attempts").values_mut() {
@@ -108,6 +108,7 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     for record in notes {
         let note = record["note"].as_str().unwrap();
         assert!(record["state"] == "pending" && note.contains("is not known"), "{record:#}");
+        assert!(!note.contains("the checkpoint"), "an alert takes that for a lost checkpoint: {record:#}");
     }
 }
 

@@ -35,7 +35,7 @@ pub fn add_large(rig: &Rig, rows: i64) -> Vec<Record> {
     rig.sim.world.file_events()
 }
 
-/// Reads so many records of 100 KB, with this page size.
+/// Reads `rows` records of 100 KB, in pages of `page`.
 async fn large_records(rows: i64, page: &str) {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
     add_large(&rig, rows);

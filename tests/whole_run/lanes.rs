@@ -8,7 +8,7 @@ use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
 
 use crate::rig::{DEADLINE, Rig, ago, time};
 
-/// A backlog of so many full pages of 100 file events each, behind an API with this latency.
+/// A backlog of `pages` full pages of 100 file events each, behind an API with this latency.
 async fn backlog(pages: usize, latency: u64) -> Rig {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "100")).await;
     rig.sim.world.add_file_events(100 * pages, ago(3_400), ago(5));
@@ -62,7 +62,7 @@ async fn a_backlog_that_comes_in_bursts_is_cut_anew_as_it_turns_out() {
     rig.assert_whole().await;
 }
 
-/// So many rows, from and to so many seconds ago.
+/// A number of rows, and the ends of their span in seconds before now.
 type Part = (usize, i64, i64);
 
 #[tokio::test(flavor = "multi_thread")]

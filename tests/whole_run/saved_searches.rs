@@ -1,5 +1,5 @@
-//! `FE_QUERY_JSON` names a search that is kept in the console: what it finds is stored, and a change of it counts from the
-//! next window on.
+//! `FE_QUERY_JSON` names a search that is saved in the console: the events that match it are stored, and a change of it
+//! takes effect with the next window.
 
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Record, S3Fault, text_at};
@@ -17,7 +17,7 @@ fn filter(severity: &str) -> Value {
     json!({"filterClause": "AND", "filters": [{"term": "risk.severity", "operator": "IS", "value": severity}]})
 }
 
-/// As the console keeps it, with much that is none of the query.
+/// A saved search in the console's form, with many members besides the query.
 fn search(groups: &Value, clause: &Value) -> String {
     json!({"apiVersion": 2, "columns": ["@timestamp"], "groupClause": clause, "groups": groups, "id": ID, "name": "Ours",
         "notes": null, "srtDir": "desc", "srtKey": "event.id"})
@@ -63,7 +63,7 @@ async fn what_a_saved_search_finds_is_stored_and_a_change_of_it_counts_from_the_
     rig.assert_holds("file_events", &expected).await;
     assert_eq!(rig.sim.api.requests_to(Endpoint::SavedSearch).len(), 1, "once a run");
     rig.keep(&json!([filter("HIGH"), filter("CRITICAL")]), &json!("OR"));
-    // Later than what is covered.
+    // The new events must be later than the covered time.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let all = rig.add_events(2, 1);
     let new: Vec<Record> = all.into_iter().filter(|event| before.iter().all(|old| old.id != event.id)).collect();

@@ -31,7 +31,7 @@ async fn collected(rig: &Rig) -> Value {
     answer["streams"]["sessions"].clone()
 }
 
-/// Moves the times of the last sweeps back by so many hours.
+/// Moves the times of the last sweeps back by `hours`.
 async fn swept_hours_ago(rig: &Rig, stream: &str, hours: i64) {
     let mut checkpoint = rig.checkpoint().await;
     for name in ["day_swept_at", "all_swept_at"] {
@@ -249,7 +249,7 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
     rig.assert_heals("session_events").await;
 }
 
-/// Moves the times at which stuck sessions failed and were listed back by so many hours.
+/// Moves the times at which stuck sessions failed and were listed back by `hours`.
 async fn listed_hours_ago(rig: &Rig, hours: i64) {
     let at = (Utc::now() - TimeDelta::hours(hours)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     rig.edit_checkpoint(|checkpoint| {

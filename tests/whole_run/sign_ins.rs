@@ -19,7 +19,7 @@ impl Rig {
         self.failure(json!({})).await
     }
 
-    /// Moves the beginning of the refusals back by so many seconds.
+    /// Moves the beginning of the refusals back by `seconds`.
     async fn refused_since(&self, seconds: i64) {
         self.edit_checkpoint(|checkpoint| checkpoint["sign_ins"]["refused"]["since"] = json!(millis(ago(seconds))))
             .await;

@@ -128,7 +128,7 @@ async fn another_setting_starts_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_starts_it_again_and_asks_nothing_of_the_api() {
     let rig = stopped().await;
-    // Corrected at the API, which nobody tells the collector.
+    // The credentials are valid again. The collector can't notice that.
     rig.sim.api.set_credentials("key-1", "hunter2-hunter2");
     assert_stays_stopped(&rig, json!({})).await;
     let asked = rig.sim.api.requests().len();

@@ -15,7 +15,7 @@ fn is_member_list(request: &Request) -> bool {
     request.path.ends_with("/members")
 }
 
-/// How often members were asked for, of watchlists with this in their id.
+/// The number of requests for members of watchlists with this in their id.
 fn members_asked(rig: &Rig, id: &str) -> usize {
     let asked = rig.sim.api.requests();
     asked.iter().filter(|request| request.path.ends_with("/members") && request.path.contains(id)).count()

@@ -1,6 +1,6 @@
-//! What the vendor says of each endpoint, beside what whole runs ask of it and what the simulator answers: nothing is
-//! asked that isn't there, with no parameter that isn't, and no page is larger than it may be; each answer has its list
-//! where the vendor has it, pages are as large as they are there, and what is refused there is refused here.
+//! Compares the vendor's description of each endpoint with the requests of whole runs and with the simulator's answers.
+//! No run requests an endpoint, a parameter or a page size that the vendor doesn't have. The simulator's answers have
+//! the vendor's members and page sizes, and it refuses what the vendor refuses.
 
 use std::collections::BTreeSet;
 
@@ -23,19 +23,19 @@ struct Fact {
     takes: &'static [&'static str],
     /// The parameter for the page size, and its greatest value.
     size: Option<(&'static str, u64)>,
-    /// How many a page has where nobody says, and whether a larger page than there may be is refused.
+    /// The page size if a request names none, and whether a page size above the greatest is refused.
     default: Option<(u64, bool)>,
     answers: Answers,
     /// The source: the vendor's `OpenAPI` of 2024-08-30, its later edition (2024-09-13), or the SDK's file.
     source: &'static str,
 }
 
-/// What an answer holds, with members that each row, or the record, has.
+/// The form of an answer, with the members that each row, or the record, has.
 #[derive(Clone, Copy)]
 enum Answers {
-    /// A list under these keys, and beside it the total.
+    /// A list under one of these keys, the key of the total, and the members of a row.
     List(&'static [&'static str], Option<&'static str>, &'static [&'static str]),
-    /// The answer is the list.
+    /// The answer is the list itself.
     Bare(&'static [&'static str]),
     Record(&'static [&'static str]),
 }
@@ -69,12 +69,12 @@ impl Fact {
         Self { answers, ..self }
     }
 
-    /// So many rows a page; a larger one than there may be is answered all the same.
+    /// Pages of `rows` by default. A page size above the greatest is accepted.
     const fn usually(self, rows: u64) -> Self {
         Self { default: Some((rows, false)), ..self }
     }
 
-    /// The same, where a larger one is refused.
+    /// Pages of `rows` by default. A page size above the greatest is refused.
     const fn strictly(self, rows: u64) -> Self {
         Self { default: Some((rows, true)), ..self }
     }
@@ -308,7 +308,7 @@ const FACTS: [Fact; 37] =
             .answers(Answers::List(&["custodians"], None, &["userId", "username"]))
             .usually(500),
     ];
-/// Not paged, whatever other lists of legal hold are.
+/// Not paged, unlike the other lists of legal hold.
 const POLICIES: Fact =
     get("/v1/legal-hold/policies", &[], OPENAPI).answers(Answers::List(&["policies"], None, &["policyId", "name"]));
 
@@ -340,7 +340,7 @@ impl Fact {
 }
 
 impl Fact {
-    /// What the simulator answered is of the form that the vendor says.
+    /// Checks that the simulator's answer has the form that the vendor describes.
     fn check_answer(&self, told: &str, answer: &Value) {
         let (rows, has) = match self.answers {
             Answers::Record(has) => (vec![answer], has),
@@ -471,7 +471,7 @@ impl Client {
     }
 }
 
-/// What adds rows to a list, and where the list is then.
+/// Adds rows to the list of a path. Returns the list's path, or none if rows can't be added to it.
 fn crowd(rig: &Rig, path: &str, rows: usize) -> Option<String> {
     let world = &rig.sim.world;
     let dataset = match path {
@@ -535,7 +535,7 @@ async fn the_simulator_refuses_what_the_vendor_does_not_enumerate() {
     let rig = Rig::new().await;
     fill(&rig);
     let client = Client::of(&rig).await;
-    // OpenAPI 2024-08-30 and 2024-09-13; a value that is enumerated, and one that is not.
+    // A parameter with an enumerated value and with another one (OpenAPI 2024-08-30 and 2024-09-13).
     for (path, name, good, bad) in [
         ("/v1/agents", "srtKey", "LAST_CONNECTED", "VERSION"),
         ("/v1/agents", "srtDir", "DESC", "DOWN"),

@@ -10,7 +10,7 @@ use crate::oracle::{assert_one_finding, findings, millis, span_of};
 use crate::rig::{CHECKPOINT, Rig, ago, failure_of, time};
 use crate::verify::collected;
 
-/// Collects one record in each of so many hours.
+/// Collects one record in each of the last `hours`.
 async fn hourly(hours: i64) -> Rig {
     let rig =
         Rig::with(|lambda| lambda.env("STREAMS", "audit").env("LOOKBACK_MINUTES", (hours * 60).to_string())).await;
@@ -195,6 +195,17 @@ async fn what_is_still_to_come_is_no_gap_and_a_day_without_a_run_is_one() {
     let verified = rig.verify_with(json!({"to": millis(ago(0))})).await;
     assert_one_finding(&verified, "audit", &stopped, "not covered");
     assert!(time(&verified["findings"][0]["to"]) > ago(20 * 60), "{verified:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_at_the_beginning_of_a_stream_is_found_however_much_is_covered_after_it() {
+    let rig = hourly(12).await;
+    let covered_from = millis(ago(3 * 3_600));
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["covered"][0][0] = json!(covered_from)).await;
+    let begin = rig.checkpoint().await["events"]["audit"]["live_from"].as_str().unwrap().to_owned();
+    let verified = rig.verify().await;
+    assert_one_finding(&verified, "audit", &begin, "not covered");
+    assert_eq!(verified["findings"][0]["to"], json!(covered_from));
 }
 
 #[tokio::test(flavor = "multi_thread")]

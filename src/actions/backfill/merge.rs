@@ -14,7 +14,7 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
 const SEALED_AT_ONCE: usize = 8;
-/// The lease's end on a sealed checkpoint: the last instant that RFC 3339 can express.
+/// The end of the lease on a sealed checkpoint: the last instant that RFC 3339 can express.
 const FOR_EVER: Millis = Millis(253_402_300_799_999);
 
 impl Work<'_> {

@@ -135,7 +135,7 @@ impl Collector<'_> {
         }
         let told = before.as_ref().map(|reading| {
             format!(
-                " ({} rows were read, of which {} differ, and the API counts {})",
+                " ({} rows were read, {} of them distinct, and the API counts {})",
                 reading.rows, reading.unique, reading.total
             )
         });

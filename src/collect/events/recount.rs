@@ -67,7 +67,7 @@ impl Collector<'_> {
             Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
             Err(error) if !error.may_be_local() => return Err(error),
             Err(error) if span.to < self.kept_from(facts) => {
-                warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "a window could not be counted again before the API stopped keeping it: given up");
+                warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "this window's recount is given up, because the API no longer keeps its records; any late ones are lost");
                 self.update_events(|state, _| counted(state, &recount, recount.count));
                 Outcome::Recounted { span }
             }
@@ -104,7 +104,7 @@ impl Collector<'_> {
         });
         self.commit().await?;
         match self.read_again(facts, span, recount, is_as_asked).await? {
-            // Fewer than before may be a cap on the count, so that only what is shown tells.
+            // A count below the last one may be capped, so the rows that are shown decide.
             Reread::All(reading) => {
                 let count = reading.total;
                 self.note_vanished(recount, recount.count.saturating_sub(count));

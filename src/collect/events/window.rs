@@ -36,7 +36,7 @@ impl Collector<'_> {
         let (span, began) = (window.span(), Millis::now());
         let reading = match self.read(facts, window, plan).await {
             Ok(reading) => reading,
-            Err(unread) => return Ok(self.unread(window, plan, unread).await?.into()),
+            Err(unread) => return Ok(self.outcome_of(window, plan, unread).await?.into()),
         };
         let (rows, inside) = (reading.rows, reading.inside);
         // After the first write the window keeps its bounds. Otherwise its records could be stored under another key
@@ -56,8 +56,9 @@ impl Collector<'_> {
         }
     }
 
-    /// Turns the reason why a window was not read into an outcome. Nothing of it was stored by this run.
-    async fn unread(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
+    /// Turns the reason why a window was not read into an outcome. Of a window that disagrees with its count, the shown
+    /// rows may be stored: see `keep_shown`.
+    async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why) = match unread {
             Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
@@ -88,8 +89,8 @@ impl Collector<'_> {
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
     }
 
-    /// Stores the rows that a window shows though it doesn't agree with its count. Called for a window that is not ours
-    /// alone: it can't be cut to find out where the missing rows lie, and must not hold up those that are there. It stays
+    /// Stores the shown rows of a window that disagrees with its count, unless the window is ours alone. A window that
+    /// another run may be storing can't be cut to find the missing rows, and must not hold up the shown ones. It stays
     /// open.
     async fn keep_shown(&self, window: &OpenWindow, shown: Option<Box<WindowReading>>) -> Result<(), Error> {
         let Some(shown) = shown else { return Ok(()) };
@@ -97,13 +98,6 @@ impl Collector<'_> {
             self.store(window, *shown).await?;
         }
         Ok(())
-    }
-
-    /// The reading of a span in which the API counts no rows.
-    pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
-        let now = Millis::now();
-        let request = self.request(facts, span);
-        ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 
     /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the
@@ -153,6 +147,13 @@ impl Collector<'_> {
         };
         let kept: Vec<_> = reading.set_aside.iter().map(keep).collect();
         stream::iter(kept).buffered(SMALL_WRITES_AT_ONCE).try_collect().await
+    }
+
+    /// The reading of a span in which the API counts no rows.
+    pub(super) fn empty(&self, facts: &Events, span: Span) -> ReadingEntry {
+        let now = Millis::now();
+        let request = self.request(facts, span);
+        ReadingEntry { request, total: Some(0), ..ReadingEntry::of_window(self.stream, span, now) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Agents whose deployment went wrong, as far as the list of agents tells.
+//! Finds agents whose deployment went wrong, by the list of agents alone.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::collect::health::records::Agent;
 use crate::collect::health::rules::{Agents, Rules, active, is_fresh};
 use crate::core::time::{DAY, Millis};
 
-/// As `issue` names them.
+/// The values of a finding's `issue`.
 const NO_USER: &str = "NO_USER";
 const NEVER_CONNECTED: &str = "NEVER_CONNECTED";
 const SAME_DEVICE: &str = "SAME_DEVICE";
@@ -39,15 +39,14 @@ pub fn deployments(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut imp
     }
 }
 
-/// The age in days of an agent that never connected, if that is longer than a deployment takes, and not so long that the
-/// agent is stale.
+/// The age in days of an agent that never connected. None within its first day, and once it is stale.
 fn never_connected(agent: &Agent, rules: &Rules) -> Option<i64> {
     let age = |created: Millis| rules.now - created;
     let age = agent.created.map(age).filter(|age| (DAY..rules.stale).contains(age))?;
     agent.last_connected.is_none().then_some(age.num_days())
 }
 
-/// The agents on each device that connect; one that doesn't any more was superseded, most likely.
+/// The fresh agents on each device. An agent that doesn't connect any more was most likely superseded.
 fn devices<'a>(agents: &'a Agents, rules: &Rules) -> HashMap<&'a (String, String), Vec<&'a str>> {
     let mut devices = HashMap::<_, Vec<&str>>::new();
     for (id, agent) in active(agents).filter(|(_, agent)| is_fresh(agent, rules)) {

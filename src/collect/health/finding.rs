@@ -1,10 +1,10 @@
-//! One finding, as it is answered and stored.
+//! One finding, in the form in which it is answered and stored.
 
 use serde::Serialize;
 
 use crate::collect::health::records::Agent;
 
-/// What is looked for.
+/// The checks. Each yields findings of its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
@@ -21,7 +21,7 @@ pub enum FindingKind {
     SilentObserver,
 }
 
-/// With the ids to act on.
+/// A finding, with the ids to act on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -36,7 +36,7 @@ pub struct Finding {
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_hostname: Option<String>,
-    /// As the API tells it.
+    /// The time in the API's own form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_connected: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,26 +47,27 @@ pub struct Finding {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observer: Option<String>,
-    /// Of several connections of one kind, which.
+    /// The connection, if the observer has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detector: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matter_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case_number: Option<u64>,
-    /// How many an observer sent before it fell silent.
+    /// The number of file events that an observer sent before it fell silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
-    /// When it began, as far as that is known: the last connection, the last change, the end of who left.
+    /// The beginning of what was found, if it is known: for example the last connection, or the date on which a person
+    /// left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     pub why: String,
-    /// What to do about it. Never what legal hold or a case forbids.
+    /// The action to take. It never deactivates a user or agent that legal hold or a case protects.
     #[serde(rename = "do")]
     pub advice: String,
 }
 
-/// What could not be looked for.
+/// A check that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     pub check: FindingKind,

@@ -1,4 +1,4 @@
-//! From what was read to what is found: no requests, no clock.
+//! The checks: plain functions from the lists to findings, without requests or a clock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::core::time::DAY;
 use crate::core::version::Version;
 use crate::incydr::facts::file_events;
 
-/// Tells what is found, and answers what could not be looked for.
+/// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made.
 pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) -> Vec<LeftOut> {
     let mut left_out = LeftOuts(Vec::new());
     let agents = sources.agents.as_ref().map_err(|error| why(Stream::Agents, error));
@@ -101,7 +101,8 @@ fn by_id<'r, T>(rows: &Result<&'r Listed<T>, String>) -> Option<&'r BTreeMap<Str
     rows.as_ref().ok().map(|rows| &rows.by_id)
 }
 
-/// One of a user who has a fresh agent is most likely that of a device that was replaced.
+/// Finds agents that have not connected for too long. If their user has a fresh agent, they are superseded: most likely
+/// the device was replaced.
 fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl FnMut(Finding)) {
     let fresh: HashMap<&str, &str> = active(agents)
         .filter(|(_, agent)| is_fresh(agent, rules))
@@ -140,7 +141,7 @@ fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl F
     }
 }
 
-/// One for each of its issues.
+/// Finds the health issues of agents, one finding for each issue.
 fn unhealthy_agents(agents: &Agents, tell: &mut impl FnMut(Finding)) {
     for (id, agent) in active(agents) {
         for issue in &agent.issues {
@@ -155,7 +156,7 @@ fn unhealthy_agents(agents: &Agents, tell: &mut impl FnMut(Finding)) {
     }
 }
 
-/// As the vendor names the issues (SDK, `agents/models.py`).
+/// The advice on a health issue, by its name (SDK, `agents/models.py`).
 fn advice_on(issue: &str) -> &'static str {
     match issue {
         "NOT_CONNECTING" => {
@@ -175,8 +176,8 @@ fn advice_on(issue: &str) -> &'static str {
     }
 }
 
-/// The vendor doesn't say that an event's `user.deviceUid` is the agent's id. Where none ever is, it is something else,
-/// and nobody is silent.
+/// Finds agents that connect and report no file events. An event's `user.deviceUid` is taken for the agent's id, which
+/// the vendor doesn't document. So the check is left out if no event has an agent's id there.
 fn silent_agents(
     agents: &Agents,
     reporting: &Counts,
@@ -192,7 +193,7 @@ fn silent_agents(
     let days = rules.silence.num_days();
     for (id, agent) in active(agents) {
         let connects = age(agent.last_connected.as_deref(), rules.now).is_some_and(|age| age < rules.silence);
-        // What was installed today may not have had anything to report.
+        // An agent that was installed today may have had nothing to report.
         let is_new = agent.created.is_some_and(|created| rules.now - created < DAY);
         if connects && !is_new && !reporting.contains_key(id) {
             let why = format!("it connects, but has reported no file event for {days} days");
@@ -206,7 +207,7 @@ fn silent_agents(
     Ok(())
 }
 
-/// Behind the newest of those alike, or behind what is demanded.
+/// Finds agents with an older version than the newest comparable agent, or than `MINIMUM_AGENT_VERSION`.
 fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding)) {
     let mut newest = HashMap::<(&str, &str), Version>::new();
     let of = |agent: &Agent| agent.version.as_deref().and_then(Version::parse);
@@ -236,12 +237,12 @@ fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding
     }
 }
 
-/// Only agents for the same system and of the same type have versions that compare.
+/// Operating system and agent type. The versions of two agents are comparable only if both are the same.
 fn alike(agent: &Agent) -> Option<(&str, &str)> {
     Some((agent.os.as_deref()?, agent.kind.as_deref()?))
 }
 
-/// Administrators and analysts need none.
+/// Finds active users without an active agent, except administrators and analysts.
 fn users_without_agent(agents: &Agents, users: &Users, roles: &Roles, tell: &mut impl FnMut(Finding)) {
     for id in without_agent(agents, users).into_iter().filter(|id| !roles.spared.contains(id)) {
         let Some(user) = users.get(&id) else { continue };
@@ -277,7 +278,7 @@ fn deactivated_users_with_agents(agents: &Agents, users: &Users, holds: &Holds, 
     }
 }
 
-/// An actor and a user are the same person where they have the same name.
+/// Finds active users whose actor has left or is inactive. An actor and a user of the same name are the same person.
 fn left_but_active(
     actors: &BTreeMap<String, Actor>,
     users: &Users,
@@ -308,7 +309,7 @@ fn left_but_active(
     }
 }
 
-/// The user, and each agent of theirs.
+/// Finds users in legal hold or in an open case, and each of their agents.
 fn must_not_be_deactivated(
     held: &[Held],
     holds: &Holds,
@@ -355,8 +356,8 @@ fn must_not_be_deactivated(
     }
 }
 
-/// The nearest thing to the state of a data connection, which the API doesn't tell: an observer as a whole, or one of its
-/// connections, where others of the kind still send something.
+/// Finds data connections that send nothing any more. The API doesn't tell their state, so the numbers of their events
+/// stand in for it: those of a whole observer, or of one connection if others of the same observer still send.
 fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(Finding)) {
     let days = rules.silence.num_days();
     let mut told = |observer: &str, detector: Option<&str>, records: u64| {
@@ -381,7 +382,7 @@ fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(
     }
 }
 
-/// What was counted before and is not any more.
+/// Returns the names that were counted in the time before and are not any more, with their old counts.
 fn gone<'c>(last: &Counts, before: &'c Counts) -> Vec<(&'c str, u64)> {
     let is_gone = |(name, _): &(&String, &u64)| !last.contains_key(*name);
     let mut gone: Vec<_> = before.iter().filter(is_gone).map(|(name, records)| (name.as_str(), *records)).collect();

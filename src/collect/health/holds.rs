@@ -1,22 +1,22 @@
-//! Who must not be deactivated, and so nobody may be told to.
+//! The users that must not be deactivated, because of legal hold or an open case.
 
 use std::collections::HashMap;
 
 use crate::collect::health::records::{Held, Hold};
 use crate::collect::health::sources::Sources;
 
-/// The users in legal hold, and those whom an open case is about.
+/// The users in legal hold, and the subjects of open cases.
 pub struct Holds {
-    /// By a user's id: why.
+    /// The reason, by the user's id.
     by_user: HashMap<String, String>,
-    /// By a held one's id, where that is not a user's: the user.
+    /// The user's id, by the id in the hold if that is an actor's.
     users: HashMap<String, String>,
-    /// Both legal hold and cases were read.
+    /// False if legal hold or cases could not be read.
     are_known: bool,
 }
 
 impl Holds {
-    /// A case names its subject by an actor's id, or a user's; the user is found by the name then.
+    /// A case names its subject by the id of a user or of an actor. A user is found by an actor's name.
     pub fn of(sources: &Sources) -> Self {
         let users = sources.users.as_ref().ok().map(|users| &users.by_id);
         let listed = users.into_iter().flatten();
@@ -42,26 +42,24 @@ impl Holds {
         holds
     }
 
-    /// The user's id, as far as it can be told.
+    /// Returns the user's id, or the id in the hold if no user was found.
     pub fn user_of<'h>(&'h self, held: &'h Held) -> &'h str {
         self.users.get(&held.user_id).unwrap_or(&held.user_id)
     }
 
-    /// What to do where that may end in a deactivation.
+    /// Returns the advice `otherwise`, unless it may end in the deactivation of a user that must be kept.
     pub fn before_deactivation(&self, user: Option<&str>, otherwise: &str) -> String {
         match user.and_then(|user| self.by_user.get(user)) {
             Some(reason) => format!("deactivate nothing: the user is {reason}"),
             None if !self.are_known => {
-                format!(
-                    "{otherwise}; but first look whether legal hold or a case forbids it, for these could not be read"
-                )
+                format!("{otherwise}; but first check legal hold and cases, which could not be read")
             }
             None => otherwise.to_owned(),
         }
     }
 }
 
-/// `a custodian of the legal hold matter "Doe v. Roe"`.
+/// For example `a custodian of the legal hold matter "Doe v. Roe"`.
 pub fn reason_of(by: &Hold) -> String {
     let quoted = |name: &Option<String>| name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
     match by {

@@ -1,4 +1,4 @@
-//! Of each record what the findings need, and no more.
+//! The fields of records that the findings need.
 
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ pub struct Agent {
     pub last_connected: Option<String>,
     pub created: Option<Millis>,
     pub issues: Vec<String>,
-    /// When these last changed.
+    /// The time at which the issues last changed.
     pub health_changed: Option<String>,
-    /// The serial number and the machine's id, where both are told.
+    /// The serial number and the machine's id, if the record has both.
     pub device: Option<(String, String)>,
 }
 
@@ -32,17 +32,17 @@ pub struct User {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Actor {
-    /// Most often the user's name.
+    /// In most tenants the user's name.
     pub name: Option<String>,
     pub is_inactive: bool,
-    /// A date, where the list shows one.
+    /// The date on which the person leaves, if the list has one.
     pub end: Option<String>,
 }
 
-/// Somebody whom something holds.
+/// A user in legal hold, or the subject of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// A user's; a case may name an actor's instead (`OpenAPI`).
+    /// The id of a user. In a case it may be an actor's (`OpenAPI`).
     pub user_id: String,
     pub username: Option<String>,
     pub by: Hold,
@@ -56,7 +56,7 @@ pub enum Hold {
 }
 
 impl Agent {
-    /// Whatever is missing or odd in it is left out.
+    /// Fields that are missing or malformed are left out.
     pub fn of(record: &Value) -> Self {
         let issues = match &record["agentHealthIssueTypes"] {
             Value::Array(issues) => issues.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -148,7 +148,7 @@ impl Case {
         }
     }
 
-    /// A case need not have a subject.
+    /// The subject of an open case, if it has one.
     pub fn held(self, number: &str) -> Option<Held> {
         let by = Hold::Case { number: number.parse().ok()?, name: self.name };
         let user_id = self.subject.filter(|_| self.is_open)?;
@@ -156,12 +156,12 @@ impl Case {
     }
 }
 
-/// What doesn't say so counts as active.
+/// A record counts as active unless `active` is false.
 fn is_inactive(record: &Value) -> bool {
     record["active"] == false
 }
 
-/// Text, or a number as text; nothing where it is empty.
+/// Returns a text, or a number as text. None if it is missing or empty.
 pub fn text(record: &Value, key: &str) -> Option<String> {
     match &record[key] {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! What the findings are made of, read as whole lists.
+//! Reads the lists from which findings are derived, each as a whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,56 +22,57 @@ use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
 const LISTS_AT_ONCE: usize = 4;
-/// The roles of so many users are read at most, one request each.
+/// Limit for the users whose roles are read, with one request each.
 const MOST_ROLES: usize = 300;
-/// The API keeps file events for 90 days on most plans, and the days before are looked at, too.
+/// Half of the 90 days for which most plans keep file events: an observer's events are counted in the silent time and
+/// in as long a time before.
 const LONGEST_SILENCE: TimeDelta = TimeDelta::days(45);
 
-/// Each is there, or the reason why not.
+/// The lists, each with its records or the error for which it is missing.
 pub struct Sources {
     pub agents: Result<Listed<Agent>, Error>,
     pub users: Result<Listed<User>, Error>,
-    /// In legal hold, and subjects of open cases.
+    /// The users in legal hold.
     pub custodians: Result<Vec<Held>, Error>,
     pub subjects: Result<Vec<Held>, Error>,
-    /// How many file events name a device, over the last so many days.
+    /// The number of file events of each device within the last `longest_silence`.
     pub reporting: Result<Counts, Error>,
-    /// The same of an observer, and over as many days before.
+    /// The numbers of file events of each observer.
     pub observers: Result<Observers, Error>,
     pub actors: Result<Listed<Actor>, Error>,
-    /// Of those active users who have no active agent.
+    /// The roles of the active users who have no active agent.
     pub roles: Roles,
 }
 
-/// How many file events each sent: over the last so many days, and over as many before.
+/// The number of file events of each observer within the last `longest_silence`, and within as long a time before.
 #[derive(Debug, Default)]
 pub struct Observers {
     pub last: Counts,
     pub before: Counts,
-    /// The same of the connections of an observer that still sends something.
+    /// The same numbers of each connection, for observers that still send events.
     pub detectors: BTreeMap<String, (Counts, Counts)>,
 }
 
-/// What the roles of some users show.
+/// The roles of some users.
 #[derive(Debug, Default)]
 pub struct Roles {
     /// Administrators and analysts, who need no agent.
     pub spared: HashSet<String>,
-    /// Whose roles were not read.
+    /// Users whose roles were not read.
     pub unread: HashSet<String>,
 }
 
-/// By their ids.
+/// The records of a list, by their ids.
 #[derive(Debug)]
 pub struct Listed<T> {
     pub by_id: BTreeMap<String, T>,
-    /// So many more are there, which are no JSON or have no id.
+    /// The number of further rows, which are not JSON or have no id.
     pub unreadable: u64,
 }
 
 pub type Counts = HashMap<String, u64>;
 
-/// How long an agent or an observer may send nothing.
+/// The time after which an agent or an observer that sends nothing is silent.
 pub fn longest_silence(settings: &Settings) -> TimeDelta {
     settings.stale_agent.min(LONGEST_SILENCE)
 }
@@ -96,7 +97,7 @@ impl Sources {
         Self { agents, users, custodians, subjects, reporting, observers, actors, roles }
     }
 
-    /// Why each that is not there isn't, with the stream whose permission it needs.
+    /// Returns the error of each missing list, with the stream whose permission the list needs.
     pub fn errors(&self) -> impl Iterator<Item = (Stream, &Error)> {
         let errors = [
             (Stream::Agents, self.agents.as_ref().err()),
@@ -110,12 +111,12 @@ impl Sources {
         errors.into_iter().filter_map(|(stream, error)| Some((stream, error?)))
     }
 
-    /// Whether there is nothing at all to look at.
+    /// Whether all lists are missing.
     pub fn is_nothing(&self) -> bool {
         self.errors().count() == 7
     }
 
-    /// Of what is not there: the first error that is worth another try, else the first of all.
+    /// Returns the first error after which another try may succeed, or else the first of all.
     pub fn into_error(self) -> Error {
         let all = [
             self.agents.err(),
@@ -131,7 +132,7 @@ impl Sources {
     }
 }
 
-/// Not permitted, or not there: another try changes nothing.
+/// Whether another try changes nothing: the list is not permitted, or the API doesn't have it.
 pub fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Api(ApiError::Forbidden { .. }) => true,
@@ -140,7 +141,7 @@ pub fn is_lasting(error: &Error) -> bool {
     }
 }
 
-/// The active users who have no active agent, by their ids.
+/// Returns the ids of the active users who have no active agent.
 pub fn without_agent(agents: &BTreeMap<String, Agent>, users: &BTreeMap<String, User>) -> Vec<String> {
     let active = agents.values().filter(|agent| !agent.is_inactive);
     let with: HashSet<&str> = active.filter_map(|agent| agent.user_id.as_deref()).collect();
@@ -155,7 +156,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A whole list, read until it agrees with the API's own total.
+    /// Reads a whole list until it agrees with the API's own total.
     async fn rows<T>(
         &self,
         stream: Stream,
@@ -181,13 +182,13 @@ impl Reader<'_> {
                 }
                 if rows.count() == before {
                     if listing.total().is_none() && count >= size {
-                        let why = "the pages repeat, so that there is no telling what is left".to_owned();
+                        let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                         return Err(ApiError::Unexpected { what: format!("GET {}", list.path), why }.into());
                     }
                     break;
                 }
             }
-            // Several records under one id may be the API's own, where they keep being there.
+            // If several records have one id in every try, the API itself has them.
             let is_last = tried == TRIES;
             if listing.total().is_none_or(|total| rows.count() >= total || is_last && shown >= total) {
                 return Ok(rows);
@@ -204,7 +205,7 @@ impl Reader<'_> {
         let of_matter = |(id, matter): (String, Matter)| async move {
             let rows = self.rows(Stream::LegalHold, &legal_hold::CUSTODIANS, Some(&id), &[], Custodian::of).await;
             match rows {
-                // Gone since it was listed.
+                // The matter was deleted since it was listed.
                 Err(Error::Api(ApiError::Status { status: 404, .. })) => Ok(Vec::new()),
                 rows => Ok(rows?
                     .by_id
@@ -228,7 +229,7 @@ impl Reader<'_> {
         Ok(open.by_id.into_iter().filter_map(|(number, case)| case.held(&number)).collect())
     }
 
-    /// Of an observer that sends nothing any more its connections needn't be told apart.
+    /// Counts the file events of each observer. Only for observers that still send events it counts each connection.
     async fn observers(&self, days: TimeDelta, now: Millis) -> Result<Observers, Error> {
         let both = async |term: &str, only: Option<(&str, &str)>| {
             let (last, before) = futures::join!(
@@ -246,7 +247,7 @@ impl Reader<'_> {
         Ok(Observers { last, before, detectors })
     }
 
-    /// Who is an administrator or an analyst. What can't be read spares nobody.
+    /// Reads which of these users are administrators or analysts. A user whose roles can't be read is not spared.
     async fn roles(&self, users: Vec<String>) -> Roles {
         let mut roles = Roles::default();
         let Kind::Inventory(facts) = Stream::UserRoles.kind() else { return roles };
@@ -274,8 +275,8 @@ impl Reader<'_> {
         roles
     }
 
-    /// How many file events of a span have each value of a term. Counted by the API, whatever `FE_QUERY_JSON` leaves
-    /// out.
+    /// Returns the number of file events in a span for each value of a term. The API counts them without
+    /// `FE_QUERY_JSON`.
     async fn counts(&self, term: &str, only: Option<(&str, &str)>, from: Millis, to: Millis) -> Result<Counts, Error> {
         let Some(span) = Span::new(from, to) else { return Ok(Counts::new()) };
         let request = Request::post(file_events::GROUPING, file_events::grouping(term, span, only));
@@ -285,7 +286,7 @@ impl Reader<'_> {
             match &answer["problems"] {
                 Value::Null => {}
                 Value::Array(problems) if problems.is_empty() => {}
-                problems => return Err(unexpected(&format!("the answer tells problems: {problems}"))),
+                problems => return Err(unexpected(&format!("the answer reports problems: {problems}"))),
             }
             let groups = answer["groups"].as_array().ok_or_else(|| unexpected("the answer has no \"groups\""))?;
             Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, count(&group["docCount"])?))).collect())

@@ -138,7 +138,7 @@ impl Collector<'_> {
             // All pages were read and had more rows than the total: the total is wrong.
             if ids + list.set_aside > total {
                 let rows = ids + list.set_aside;
-                warn!(stream = %self.stream, list = part.name, rows, total, "the API counts fewer than it shows; the rows are believed");
+                warn!(stream = %self.stream, list = part.name, rows, total, "the API shows more rows than it counts; the rows are believed");
                 let unreadable = list.set_aside;
                 return Ok(Whole { rows, unreadable, total: None, is_exact: unreadable == 0 && rows == list.rows });
             }
@@ -273,7 +273,7 @@ impl Collector<'_> {
             };
             if let Some(asked) = parent.filter(|parent| part.every.is_some() && **parent != *id) {
                 let (what, why) =
-                    (format!("GET {}", part.list.path), format!("{asked} was asked for, and {id} answered"));
+                    (format!("GET {}", part.list.path), format!("the answer is record {id}, not {asked}"));
                 return Err(ApiError::Unexpected { what, why }.into());
             }
             distinct.insert(Fingerprint::of(line.as_bytes()));

@@ -9,8 +9,8 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 
-/// If this many windows wait for a recount, windows long past get none: records that late would be late for every
-/// window.
+/// If this many windows wait for a recount, a window gets none if it ended longer before it was covered than its last
+/// recount is after that: by then its late records had become visible.
 const MANY_RECOUNTS: usize = 600;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ impl Manifests {
         }
     }
 
-    /// How many entries the next manifest would have.
+    /// The number of entries that the next manifest would have.
     pub fn to_tell(&self) -> usize {
         self.unlisted.len() + self.merged.len()
     }

@@ -52,7 +52,7 @@ impl Checkpoint {
         })
     }
 
-    /// When the API last told that the stream is not permitted.
+    /// The instant at which the API last said that the stream is not permitted.
     pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
         match stream.class() {
             Class::Events => &mut self.events(stream).not_permitted_at,

@@ -79,8 +79,8 @@ impl Checkpoint {
         }
     }
 
-    /// Opens a window again of which objects are missing. It keeps its bounds, so that the objects that are still there are
-    /// not stored twice under other keys.
+    /// Opens a window again if some of its objects are missing. It keeps its bounds, so the objects that are still
+    /// there are not stored again under other keys.
     pub fn reopen_window(&mut self, entry: &ReadingEntry, run_id: &str) {
         let Some(span) = entry.window else { return };
         let (state, _) = self.events_and_stuck(entry.stream);

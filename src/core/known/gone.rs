@@ -1,15 +1,15 @@
-//! Which missed records count as deleted.
+//! Decides which missed records count as deleted.
 
 use chrono::TimeDelta;
 
 use crate::core::time::{DAY, Millis};
 
-/// More than one in 5 records of a list, gone at once, is doubted.
+/// If more than one in 5 records of a list is missed at once, the list is doubted.
 const ONE_IN: usize = 5;
-/// After a day in which every reading missed them, records are gone, however many they are.
+/// Records that every reading of this time missed count as deleted, however many they are.
 pub const BELIEVED_AFTER: TimeDelta = DAY;
 
-/// A record that two or more whole readings in a row have missed, and since when.
+/// A record that at least two whole readings in a row have missed. The first of them was at `since`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub id: String,
@@ -20,13 +20,14 @@ pub struct Missing {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     pub believed: Vec<String>,
-    /// How many records would be gone at once, where they are too many to believe it.
+    /// The number of records that are missed at once, if they are too many to be believed.
     pub doubted: usize,
 }
 
 impl Gone {
-    /// `known` is how many records of the list were known before. If more than a fifth of them would be gone at once, the
-    /// list is wrong, unless all readings of a day agree. A single record may always go.
+    /// `known` is the number of records of the list that were known before. If more than a fifth of them are missed at
+    /// once, none of these counts as deleted until all readings of a day have missed it. A single record is always
+    /// believed.
     pub fn of(missing: Vec<Missing>, known: usize, now: Millis) -> Self {
         let (old, new): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|missing| missing.since + BELIEVED_AFTER <= now);

@@ -1,4 +1,4 @@
-//! Writes and reads what is known: one line a record, `{"id":"42","seen":["<hex>"],"missed":1}`.
+//! Formats and parses the known records, one per line: `{"id":"42","seen":["<hex>"],"missed":1}`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::core::time::Millis;
 struct Line {
     id: String,
     seen: Vec<String>,
-    /// One for each of `seen`; empty where no version has one.
+    /// One for each of `seen`, or empty if no version has one.
     #[serde(default, skip_serializing_if = "is_default")]
     steady: Vec<Option<(String, Millis)>>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -26,12 +26,12 @@ struct Line {
 }
 
 impl Known {
-    /// `None` where a line is not a record's.
+    /// None if a line is not a record's.
     pub fn of_lines(lines: &[String]) -> Option<Self> {
         lines.iter().map(|line| Self::entry(line)).collect::<Option<_>>().map(Self)
     }
 
-    /// One line a record.
+    /// One line for each record.
     pub fn packed(&self) -> Packed {
         let mut lines = Packer::new(&Packing::default());
         for (id, KnownRecord { seen, missed, missed_since, began, asked }) in &self.0 {

@@ -1,4 +1,4 @@
-//! Keeps what is known from run to run, in memory.
+//! Keeps the known records in memory from run to run.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,13 @@ use super::Known;
 use crate::core::checkpoint::StateObject;
 use crate::core::stream::Stream;
 
-/// What is known of the streams that every run reads, with the object that holds it. It lasts as long as the process.
+/// The known records of the streams that every run reads, and the state object that holds the same. It lasts as long as
+/// the process.
 #[derive(Default)]
 pub struct Memory(Mutex<BTreeMap<Stream, (StateObject, Known)>>);
 
 impl Memory {
-    /// Hands over what was kept, if it is what the object `at` holds.
+    /// Hands over the records of a stream if they are those of the state object `at`.
     pub fn take(&self, stream: Stream, at: &StateObject) -> Option<Known> {
         let (kept_at, known) = self.kept().remove(&stream)?;
         (kept_at == *at).then_some(known)

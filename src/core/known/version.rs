@@ -1,19 +1,20 @@
-//! One version of a record, by its fingerprints.
+//! The fingerprints of one version of a record.
 
 use chrono::TimeDelta;
 
 use crate::core::ndjson::{FieldPath, Fingerprint, canonical};
 use crate::core::time::{DAY, Millis};
 
-/// A record of which only volatile fields change is stored again after a day.
+/// A record of which only volatile fields change is stored again once a day.
 const STEADY_FOR: TimeDelta = DAY;
 
 /// A version of a record, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Version {
-    /// Fingerprint of the whole record, whatever the order of its fields.
+    /// The fingerprint of the whole record. It doesn't depend on the order of its fields.
     pub(super) full: Fingerprint,
-    /// Fingerprint without the volatile fields, and when it was stored; `None` for a stream without such fields.
+    /// The fingerprint without the volatile fields, and the instant at which it was stored. None for a stream without
+    /// such fields.
     pub(super) steady: Option<(Fingerprint, Millis)>,
 }
 
@@ -24,8 +25,8 @@ impl Version {
         Self { full: of(&[]), steady: (!volatile.is_empty()).then(|| (of(volatile), at)) }
     }
 
-    /// Whether storing this version would be no change: it equals the stored one, or differs only in volatile fields within
-    /// a day.
+    /// Whether this version need not be stored: it equals the stored one, or differs only in volatile fields and the
+    /// stored one is less than a day old.
     pub(super) fn is_same(&self, stored: &Self) -> bool {
         let moved = self.steady.zip(stored.steady);
         self.full == stored.full || moved.is_some_and(|(now, then)| now.0 == then.0 && now.1 < then.1 + STEADY_FOR)

@@ -1,16 +1,16 @@
-//! What a record says, whatever the order in which it says it.
+//! The canonical form of a record, by which two versions of it are compared.
 
 use crate::core::ndjson::find::{elements, members};
 
-/// What is nested deeper is compared as it stands.
+/// Values that are nested deeper are compared byte by byte.
 const DEEPEST: usize = 128;
 
-/// A field of a record, from the outermost key inwards. A list on the way stands for each of its elements.
+/// The path of a field in a record, from the outermost key inwards. On the way it goes through every element of a list.
 pub type FieldPath = Vec<String>;
 
-/// The same bytes for all records that differ only in the order of keys, in that of a list's elements, in blanks, and in
-/// how text is escaped; or in the fields `but_for`. The lists of all records that are compared are sets: what has an order
-/// carries its own time.
+/// Returns the same bytes for all records that differ only in the order of keys or list elements, in blanks, in the
+/// escapes of text, or in the fields `but_for`. The order of elements has no meaning, because all lists in these
+/// records are sets: elements with an order carry their own time.
 pub fn canonical(record: &[u8], but_for: &[FieldPath]) -> Vec<u8> {
     let but_for: Vec<&[String]> = but_for.iter().map(Vec::as_slice).collect();
     let mut written = Vec::with_capacity(record.len());
@@ -30,7 +30,7 @@ fn write(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8
     }
 }
 
-/// `None`, and nothing written, where it isn't shaped like one.
+/// Writes nothing and returns none if it isn't shaped like an object.
 fn object(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>) -> Option<()> {
     let mut found: Vec<(String, Vec<u8>)> = Vec::new();
     members(value, |name, range| {

@@ -11,40 +11,40 @@ use crate::core::ndjson::find::{skip_blanks, value_end};
 use crate::core::ndjson::lenient::{lenient, text};
 use crate::core::ndjson::scan::{Scanned, Stop, scan};
 
-/// An incomplete record is looked at again after 16 KB more, or once the buffer is twice as long.
+/// An incomplete record is scanned again after 16 KB more have arrived, or once the buffer is twice as long.
 const MORE: usize = 16 * 1024;
 
-/// Cuts the records out of a page while it arrives. It keeps one unfinished record at most. The end of a record is found
-/// by its quotes and brackets alone, so that a record with a bad escape, which no JSON parser reads, harms no other (the
-/// vendor sends `"\Everyone"`; SDK, `TEST_BAD_EVENT_JSON`).
+/// Cuts a page into its records while it arrives. It keeps at most one incomplete record. It finds the end of a record
+/// by quotes and brackets alone. So a record with a bad escape, which no JSON parser reads, does no harm to the others
+/// (the vendor sends `"\Everyone"`; SDK, `TEST_BAD_EVENT_JSON`).
 pub struct Cutter {
     place: Place,
     /// The path of the field whose text is handed over with each record.
     field: &'static [&'static str],
     /// Bytes that have arrived and are not used up.
     buffer: Vec<u8>,
-    /// How many bytes were used up.
+    /// The number of bytes that were used up.
     before: usize,
-    /// The buffer is looked at again when it has this length, or when the row at its beginning is whole.
+    /// The buffer is scanned again when it has this length, or when the row at its beginning is whole.
     again_at: usize,
     unfinished: Option<Unended>,
     expects: Expects,
     /// The next member stands in the object around the list.
     is_within: bool,
     has_list: bool,
-    /// The answer is the list.
+    /// The answer is the list itself.
     is_bare: bool,
     /// All members of the answer but the list.
     envelope: Map<String, Value>,
-    /// The last value that was scanned, without blanks between tokens; empty where it has none.
+    /// The last scanned value without the blanks between its tokens. Empty if it has no blanks.
     line: Vec<u8>,
 }
 
-/// A page whose rows were all handed over.
+/// The rest of a page, after all its rows were handed over.
 pub struct Cut {
-    /// All its members but the list.
+    /// All members of the answer but the list.
     pub envelope: Map<String, Value>,
-    /// Whether there was a list, which may be null, or the one record.
+    /// Whether the answer had a list, which may be null, or was one record.
     pub has_list: bool,
 }
 
@@ -79,7 +79,7 @@ impl Cutter {
         }
     }
 
-    /// Takes bytes that have arrived; calls `row` with each row as soon as it is whole.
+    /// Takes the next bytes of the page. Calls `row` with each row as soon as it is whole.
     pub fn feed(&mut self, bytes: &[u8], mut row: impl FnMut(Row<'_>)) -> Result<(), PageError> {
         self.buffer.extend_from_slice(bytes);
         let may_go_on = match &mut self.unfinished {
@@ -89,7 +89,7 @@ impl Cutter {
         if may_go_on { self.use_up(&mut row) } else { Ok(()) }
     }
 
-    /// All bytes have arrived. A page past the end may lack its list, or hold null.
+    /// Called when all bytes have arrived. A page past the end may lack its list, or have null in its place.
     pub fn finish(mut self, mut row: impl FnMut(Row<'_>)) -> Result<Cut, PageError> {
         self.use_up(&mut row)?;
         match self.expects {
@@ -121,7 +121,7 @@ impl Cutter {
         went
     }
 
-    /// Reads one token of the page's own, one member, or one row. Returns where it ends; `None` while it is not whole.
+    /// Reads one bracket or comma of the page, one member, or one row. Returns its end, or none while it is incomplete.
     fn step(&mut self, bytes: &[u8], at: usize, row: &mut impl FnMut(Row<'_>)) -> Result<Option<usize>, PageError> {
         let at = skip_blanks(bytes, at);
         let Some(byte) = bytes.get(at) else { return Ok(None) };
@@ -152,7 +152,7 @@ impl Cutter {
         Ok(Some(next))
     }
 
-    /// Reads a key, and its value where that is not the list.
+    /// Reads a key, and its value unless that is the list.
     fn member(&mut self, bytes: &[u8], at: usize) -> Result<Option<usize>, PageError> {
         let Some((key, end)) = self.value(bytes, at)? else { return Ok(None) };
         let colon = skip_blanks(bytes, end);
@@ -184,7 +184,7 @@ impl Cutter {
         Ok(Some(end))
     }
 
-    /// A value and where it ends; `None` while it is not whole.
+    /// Reads a value. Returns it and its end, or none while it is incomplete.
     fn value(&mut self, bytes: &[u8], at: usize) -> Result<Option<(Value, usize)>, PageError> {
         self.line.clear();
         match scan(bytes, at, &[], &mut self.line) {
@@ -197,7 +197,7 @@ impl Cutter {
         }
     }
 
-    /// Hands one row over. Returns where it ends; `None` while it is not whole.
+    /// Hands one row over. Returns its end, or none while it is incomplete.
     fn row(&mut self, bytes: &[u8], at: usize, row: &mut impl FnMut(Row<'_>)) -> Option<usize> {
         self.line.clear();
         let end = match scan(bytes, at, self.field, &mut self.line) {
@@ -221,7 +221,7 @@ impl Cutter {
         if self.is_bare { Expects::End } else { Expects::NextMember }
     }
 
-    /// The row of a value that was scanned into `line`.
+    /// Makes a row of a value that was scanned into `line`.
     fn whole<'a>(&'a self, bytes: &'a [u8], field: Option<&'a [u8]>) -> Row<'a> {
         let unreadable = |why: String| Row::Unreadable { bytes, why };
         let line = if self.line.is_empty() { bytes } else { &self.line };

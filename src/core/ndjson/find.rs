@@ -1,10 +1,11 @@
-//! Where things stand in JSON that need not be sound everywhere: only quotes and brackets count.
+//! Finds values in JSON that may be damaged elsewhere: only quotes and brackets count.
 
 use std::ops::Range;
 
 use serde_json::Value;
 
-/// A body that is one record, without the blanks around it, if it is shaped like one object at all.
+/// Returns the one record that a body consists of, without the blanks around it. None if the body isn't shaped like one
+/// object.
 pub fn single(body: &[u8]) -> Option<&[u8]> {
     let start = skip_blanks(body, 0);
     if body.get(start) != Some(&b'{') {
@@ -14,7 +15,7 @@ pub fn single(body: &[u8]) -> Option<&[u8]> {
     (skip_blanks(body, end) == body.len()).then(|| &body[start..end])
 }
 
-/// The text or number under a key of a record that need not be JSON elsewhere.
+/// Returns the text or number under a key of a record, which may be damaged elsewhere.
 pub fn member(record: &[u8], key: &str) -> Option<String> {
     let mut found = None;
     members(record, |name, value| {
@@ -29,7 +30,7 @@ pub fn member(record: &[u8], key: &str) -> Option<String> {
     found
 }
 
-/// Calls `member` with each key and the range of its value. `None` where it is not shaped like an object.
+/// Calls `member` with each key and the range of its value. None if the bytes aren't shaped like an object.
 pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<()> {
     if bytes.first() != Some(&b'{') {
         return None;
@@ -57,7 +58,7 @@ pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) 
     }
 }
 
-/// The same with the range of each element of a list.
+/// Calls `element` with the range of each element of a list. None if the bytes aren't shaped like a list.
 pub(super) fn elements(bytes: &[u8], mut element: impl FnMut(Range<usize>)) -> Option<()> {
     if bytes.first() != Some(&b'[') {
         return None;
@@ -83,7 +84,7 @@ pub fn skip_blanks(bytes: &[u8], from: usize) -> usize {
     from + bytes[from..].iter().take_while(|byte| blank(byte)).count()
 }
 
-/// Where the string that begins at `start` ends, its closing quote included.
+/// Returns the end of the string that begins at `start`, after its closing quote.
 fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     if bytes.get(start) != Some(&b'"') {
         return None;
@@ -94,11 +95,11 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
         if bytes[at] == b'"' {
             return Some(at + 1);
         }
-        at += 2; // a backslash and whatever it escapes
+        at += 2; // a backslash, and the character that it escapes
     }
 }
 
-/// Where the value that begins at `start` ends; `None` when it breaks off or there is none.
+/// Returns the end of the value that begins at `start`. None if it is incomplete or missing.
 pub fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
         b'"' => string_end(bytes, start),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Parses JSON. A lone surrogate, and bytes that are not UTF-8, become U+FFFD: this is for values that the collector reads
-/// and does not store.
+/// Parses JSON. A lone surrogate, and bytes that are not UTF-8, become U+FFFD. So this is only for values that the
+/// collector reads and does not store.
 pub fn lenient(json: &[u8]) -> Option<Value> {
     if let Ok(value) = serde_json::from_slice(json) {
         return Some(value);

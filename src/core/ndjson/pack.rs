@@ -1,4 +1,4 @@
-//! Gzipped NDJSON in memory, with what its metadata says of it.
+//! Packs records as gzipped NDJSON in memory, and computes the object's metadata.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -17,12 +17,13 @@ use crate::core::time::Millis;
 
 const AT_ONCE: usize = 32 * 1024;
 
-/// Tells records apart by their bytes: the first half of their SHA-256.
+/// Identifies a record by its bytes: the first half of their SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u128);
 
 impl Fingerprint {
-    /// The same for one process's own use: keyed by chance, so that nobody can make two records alike on purpose.
+    /// A faster fingerprint for use within one process. Its keys are random, so nobody can craft two records with the
+    /// same one.
     pub fn quick(record: &[u8]) -> Self {
         static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::default(), RandomState::default()]);
         let [high, low] = [0, 1].map(|n| u128::from(KEYS[n].hash_one(record)));
@@ -37,12 +38,12 @@ impl Fingerprint {
     }
 }
 
-/// How records become an object.
+/// The settings for packing records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packing {
-    /// Gzip's, from 1 to 9.
+    /// The gzip level, 1 to 9.
     pub level: u32,
-    /// What each record ends with before its closing brace: `,"_fields":{"environment":"production"}`, or nothing.
+    /// Text before each record's closing brace, such as `,"_fields":{"environment":"production"}`. May be empty.
     pub suffix: String,
 }
 
@@ -52,9 +53,9 @@ impl Default for Packing {
     }
 }
 
-/// Records on their way into one object.
+/// Collects the records of one object.
 pub struct Packer {
-    /// Lines that are still to be hashed and compressed, so many at once that a call costs nothing beside its bytes.
+    /// Lines that are not hashed and compressed yet. That is done 32 KB at a time, so that the calls cost little.
     waiting: Vec<u8>,
     gzip: GzEncoder<Vec<u8>>,
     sha256: Sha256,
@@ -63,14 +64,14 @@ pub struct Packer {
     packing: Packing,
 }
 
-/// One object's bytes.
+/// An object's content.
 #[derive(Clone)]
 pub struct Packed {
     pub gzip: Bytes,
     pub records: u64,
-    /// Of the uncompressed bytes, in hex.
+    /// The SHA-256 of the uncompressed bytes, in hex.
     pub sha256: String,
-    /// The first and the last of the records' times.
+    /// The times of the first and the last record.
     pub times: Option<(Millis, Millis)>,
     level: u32,
 }
@@ -80,8 +81,8 @@ impl Packer {
         Self::with_capacity(packing, 0)
     }
 
-    /// With room for about so many bytes, gzipped: a buffer that doubles is copied, and leaves holes where it was. Those
-    /// that come after it fit where their sizes are few.
+    /// Preallocates about `bytes` gzipped bytes, because a buffer that grows is copied and fragments memory. Sizes are
+    /// rounded up to 1 MiB, so that later buffers fit into freed ones.
     pub fn with_capacity(packing: &Packing, bytes: usize) -> Self {
         let buffer = Vec::with_capacity(bytes.next_multiple_of(1 << 20));
         let gzip = GzEncoder::new(buffer, Compression::new(packing.level));
@@ -89,7 +90,7 @@ impl Packer {
         Self { waiting: Vec::new(), gzip, sha256: Sha256::new(), records: 0, times: None, packing }
     }
 
-    /// A record with its own time.
+    /// Adds a record with its own time.
     pub fn push_at(&mut self, time: Millis, line: &str) {
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
@@ -119,7 +120,7 @@ impl Packer {
         self.waiting.clear();
     }
 
-    /// How large the object has become so far, gzipped.
+    /// The gzipped size so far.
     pub fn bytes(&self) -> u64 {
         self.gzip.get_ref().len() as u64
     }
@@ -133,7 +134,8 @@ impl Packer {
 }
 
 impl Packed {
-    /// The same without as many of each record as `stored` counts, which it counts down. `time` reads a record's own.
+    /// Returns the object without the records that are `stored`. Of each record as many are left out as `stored`
+    /// counts, and that count is reduced. `time` returns a record's own time.
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,
@@ -153,7 +155,7 @@ impl Packed {
     }
 }
 
-/// A record as the API sent it: without the fields that an operator adds, whichever these were.
+/// Returns a record as the API sent it, without the fields that an operator's `FIELDS` added, whatever they were.
 pub fn bare(line: &str) -> Cow<'_, str> {
     const KEY: &str = ",\"_fields\":";
     let added = line.rfind(KEY).and_then(|at| {
@@ -163,12 +165,12 @@ pub fn bare(line: &str) -> Cow<'_, str> {
     added.map_or(Cow::Borrowed(line), |at| Cow::Owned(format!("{}}}", &line[..at])))
 }
 
-/// The records of an object.
+/// Unpacks the records of an object.
 pub fn lines(gzip: &[u8]) -> io::Result<Vec<String>> {
     BufReader::new(MultiGzDecoder::new(gzip)).lines().collect()
 }
 
-/// Of records as they stand in an object, in hex.
+/// The SHA-256 of an object's uncompressed bytes, in hex, computed from its records.
 pub fn sha256_of(lines: &[String]) -> String {
     let mut sha256 = Sha256::new();
     for line in lines {

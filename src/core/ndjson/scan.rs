@@ -1,5 +1,5 @@
-//! One pass over a record: where it ends, whether it is JSON, its text without the blanks between tokens, and one
-//! field of it. No value is built.
+//! Scans a record once, without building a value. Finds its end and one of its fields, checks that it is JSON, and
+//! copies it without the blanks between tokens.
 
 use std::ops::Range;
 
@@ -9,38 +9,38 @@ use crate::core::ndjson::lenient::text;
 pub enum Stop {
     /// The bytes end before the value does.
     Incomplete,
-    /// It is not JSON, as of this byte.
+    /// It is not JSON. The first wrong byte is at `at`.
     NotJson { at: usize },
 }
 
-/// A value that was read.
+/// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
-    /// Where it ends.
+    /// The index after the value's last byte.
     pub end: usize,
-    /// Where the field's value stands, quotes and all. Where a key stands twice, the last one counts.
+    /// The range of the field's value, quotes included. If a key stands twice, the last one counts.
     pub field: Option<Range<usize>>,
 }
 
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// What is still to be copied begins here.
+    /// Bytes from here to `at` are not copied yet.
     copied: usize,
     line: &'a mut Vec<u8>,
     path: &'a [&'a str],
-    /// How many keys of the path lead to the innermost container.
+    /// The number of keys of the path that lead to the innermost open container.
     matched: usize,
     field: Option<Range<usize>>,
-    /// A bit for each of the innermost open containers, at most 64: 1 is an object.
+    /// One bit for each of the innermost open containers, at most 64: 1 for an object, 0 for a list.
     open: u64,
-    /// The bits of the others, 64 at a time.
+    /// The bits of the other open containers, 64 at a time.
     outer: Vec<u64>,
     depth: u32,
 }
 
-/// Reads the value that begins at `start`, and appends it to `line` without its blanks. Where it has none nothing is
-/// copied: its own bytes are the line.
+/// Scans the value that begins at `start`, and appends it to `line` without its blanks. If it has no blanks, nothing is
+/// copied, because its own bytes are the line.
 pub fn scan(bytes: &[u8], start: usize, path: &[&str], line: &mut Vec<u8>) -> Result<Scanned, Stop> {
     let (field, outer) = (None, Vec::new());
     let mut scan = Scan { bytes, at: start, copied: start, line, path, matched: 0, field, open: 0, outer, depth: 0 };
@@ -112,7 +112,7 @@ impl Scan<'_> {
         }
     }
 
-    /// A key with its colon; answers whether the field's value follows.
+    /// Scans a key and its colon. Returns whether the field's value follows.
     fn key(&mut self) -> Result<bool, Stop> {
         let began = self.at;
         if self.peek()? != b'"' {
@@ -206,7 +206,7 @@ impl Scan<'_> {
             b'1'..=b'9' => self.digits()?,
             _ => return Err(self.not_json()),
         }
-        // A number's end shows only in what follows it: in a container there is something.
+        // Only the next byte shows that a number has ended. Within a container there always is one.
         if self.peek()? == b'.' {
             self.at += 1;
             self.digits()?;
@@ -221,7 +221,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// At least one.
+    /// Scans at least one digit.
     fn digits(&mut self) -> Result<(), Stop> {
         let count = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         if count == 0 {
@@ -236,7 +236,7 @@ impl Scan<'_> {
         self.bytes.get(self.at).copied().ok_or(Stop::Incomplete)
     }
 
-    /// Leaves blanks out of the line. Mostly there are none.
+    /// Leaves blanks out of the line. Most records have none.
     #[inline]
     fn blanks(&mut self) {
         if self.bytes.get(self.at).is_some_and(|byte| *byte <= b' ') {
@@ -261,13 +261,13 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a key, in its quotes, is this name. Any letter of it may be escaped.
+/// Whether a quoted key is this name. Any of its letters may be escaped.
 fn is_key(key: &[u8], name: &str) -> bool {
     let inner = &key[1..key.len() - 1];
     inner == name.as_bytes() || inner.len() > name.len() && inner.contains(&b'\\') && text(key).as_deref() == Some(name)
 }
 
-/// The next byte that ends a string, escapes, or may not stand in one.
+/// Finds the next byte that ends a string, begins an escape, or is not allowed in a string.
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -371,7 +371,7 @@ mod tests {
         }
     }
 
-    /// Serde's parser is the judge: of whole records, and of what random changes make of them.
+    /// Compares with serde's parser, for whole records and for random changes of them.
     #[test]
     fn it_takes_what_a_json_parser_takes_and_nothing_else() {
         let whole = r#"{"a":[1,-0.5e-7,"x\n\u00e9é",{"b":null}],"c d":true,"":[],"e":{},"f":[[false]], "g" : "\\" }"#;
@@ -388,7 +388,7 @@ mod tests {
                     _ => drop(text.remove(at)),
                 }
             }
-            // In a list, so that what follows the value is there.
+            // In a list, so that a byte follows the value.
             let text = format!("[{}]", String::from_iter(text));
             let judged = serde_json::from_str::<&RawValue>(&text).is_ok();
             let mut line = Vec::new();

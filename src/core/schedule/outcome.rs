@@ -87,7 +87,7 @@ pub enum Outcome {
     },
 }
 
-/// Why a window was not read, and whether it may be cut.
+/// The reason for which a window was not read. It decides whether the window may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// Its rows don't agree with the API's count. Nothing of it is stored.

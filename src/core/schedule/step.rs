@@ -39,7 +39,7 @@ pub struct WindowPlan {
     pub(super) too_many: u64,
 }
 
-/// How often a step tries.
+/// The number of attempts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     /// As often as the retry policy allows, and until the rows agree with the count.

@@ -1,4 +1,4 @@
-//! The schedule against a simulated API, without I/O: events in memory, time as a number.
+//! Tests the schedule against a simulated API without I/O. Events are in memory, and time is a number.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -20,13 +20,13 @@ use crate::core::error_kind::ErrorType;
 use crate::core::stuck::{Stuck, StuckList, What};
 use crate::core::time::millis;
 
-/// Milliseconds, as all numbers of time here.
+/// In milliseconds, like all times in these tests.
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// One exchange with the API.
+/// The duration of one exchange with the API.
 const LATENCY: i64 = 200;
-/// What the retries of a request that fails take.
+/// The duration of all retries of a request that fails.
 const RETRIES: i64 = 6_000;
 
 #[derive(Clone, Debug)]
@@ -36,24 +36,24 @@ struct World {
     bad: Vec<(Span, Bad)>,
     page: u64,
     lanes: usize,
-    /// How far a count goes.
+    /// The greatest number that the API counts to.
     cap: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bad {
-    /// Rows are counted that are never shown.
+    /// The API counts rows that it never shows.
     Disagrees,
-    /// Neither counts nor pages are answered.
+    /// The API answers neither counts nor pages.
     Fails,
-    /// Pages are not answered.
+    /// The API answers counts, but no pages.
     PagesFail,
 }
 
 #[derive(Debug, Default)]
 struct Run {
     requests: u64,
-    /// Of these, those for spans in which something is bad.
+    /// The number of these that were for bad spans.
     on_bad: u64,
     busiest: usize,
     steps: u64,
@@ -77,7 +77,7 @@ impl World {
         self.bad.iter().find(|(span, _)| span.intersection(asked(window)).is_some()).map(|(_, bad)| *bad)
     }
 
-    /// With pages so large that the densest of the shortest windows fits a run.
+    /// Makes pages so large that the densest window of minimum length fits a run.
     fn that_fits(mut self, lasts: i64) -> Self {
         let in_short = |from: i64| self.rows_in(Span { from: Millis(from), to: Millis(from + 4_000) });
         let densest = self.rows.iter().map(|from| in_short(*from)).max().unwrap_or(0);
@@ -86,7 +86,7 @@ impl World {
         self
     }
 
-    /// What a step comes to: its outcome, the requests it takes, and how long.
+    /// Returns the outcome of a step, the number of its requests, and its duration.
     fn answer(&self, step: &Step) -> (Outcome, u64, i64) {
         match step {
             Step::Count { span, patience } => match self.bad_in(*span) {
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// One run from `horizon` on.
+    /// Plays one run at the instant `horizon`.
     fn run(&self, state: &mut EventsState, stuck: &mut StuckList, horizon: Millis, lasts: i64) -> Run {
         self.run_at(state, stuck, horizon, horizon, lasts)
     }
@@ -321,7 +321,8 @@ fn profiles(rows: u64, length: i64, random: &mut fastrand::Rng) -> Vec<(&'static
     ]
 }
 
-/// The same in each run of the checks, which must not fail by chance. `SEED` replays one, `RANDOM` plays others.
+/// The seeds to play. They are always the same, because the checks must not fail by chance. `SEED` replays one,
+/// `RANDOM` plays random ones.
 fn seeds(count: u64) -> Vec<u64> {
     match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => vec![seed],
@@ -356,7 +357,7 @@ fn a_long_span_takes_few_more_requests_than_full_pages_however_its_rows_lie() {
     }
 }
 
-/// How often the density changes at once, beyond twice.
+/// Weighs the sudden changes of density in a profile: each makes the schedule search for the right length again.
 fn edges(name: &str) -> f64 {
     match name {
         "five bursts" => 4.0,
@@ -366,7 +367,7 @@ fn edges(name: &str) -> f64 {
     }
 }
 
-/// Windows that were under way when the density changed are too long, or too short.
+/// The additional requests for windows that were under way when the density changed, and so have the wrong length.
 fn several_lanes(name: &str, lanes: usize) -> f64 {
     if name == "90 % in one hundredth" { 3.0 * lanes as f64 } else { 0.0 }
 }
@@ -392,27 +393,28 @@ fn bad_spans(random: &mut fastrand::Rng, length: i64) -> Vec<(Span, Bad)> {
         .collect()
 }
 
-/// What surrounds a bad span may be as bad, as far as the shortest windows and their margins reach.
+/// The bad spans and their surroundings, which can't be read either: windows of minimum length and their margins.
 fn near(world: &World) -> Intervals {
     let around = TimeDelta::seconds(6);
     world.bad.iter().map(|(span, _)| Span { from: span.from - around, to: span.to + around }).collect()
 }
 
-/// How many runs, one every 5 minutes, it takes until all that is sound is covered.
+/// Plays one run every 5 minutes until everything outside of the bad spans is covered.
 fn runs_until_whole(world: &World, horizon: Millis, lasts: i64, most: usize) -> (Vec<Run>, EventsState, StuckList) {
     let (mut state, mut stuck) = begun(0);
     let mut runs = Vec::new();
     let near = near(world);
     while !state.gaps(horizon).without(&near).is_empty() {
         assert!(runs.len() < most, "not whole after {most} runs");
-        // Time goes on between the runs, and what is new in it is sound.
+        // New events appear between the runs. All of them can be read.
         let began = horizon + millis(i64::try_from(runs.len()).unwrap() * lasts.max(5 * MINUTE));
         runs.push(world.run_at(&mut state, &mut stuck, began, began, lasts));
     }
     (runs, state, stuck)
 }
 
-/// What it may take to find the edges of all that is bad: the halves of ever shorter spans, and the retries of the first.
+/// The most requests for finding the edges of all bad spans: for halving each down to the minimum length, and for
+/// retries.
 fn isolation(world: &World, length: i64) -> u64 {
     let steps = |span: i64| u64::from((span.max(2_000) / 2_000).ilog2()) + 1;
     let spans =
@@ -432,7 +434,7 @@ fn what_fails_for_good_holds_up_nothing_that_is_sound() {
         let horizon = Millis(length);
         let (plain, ..) = runs_until_whole(&sound, horizon, lasts, 1_000);
         let (runs, _, stuck) = runs_until_whole(&bad, horizon, lasts, 2_000);
-        // One lane's share of a run: half of it may pass before retries give up.
+        // The requests that one lane has time for in a run. Half of it may pass with retries.
         let a_run = u64::try_from(lasts / LATENCY).unwrap() / 2;
         let later = if isolation(&bad, length) <= a_run { 1 } else { 1 + isolation(&bad, length).div_ceil(a_run) };
         let told = format!(
@@ -458,7 +460,7 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
         let horizon = Millis(length);
         let (runs, mut state, mut stuck) = runs_until_whole(&bad, horizon, 15 * MINUTE, 50);
         let mut now = horizon + millis(i64::try_from(runs.len()).unwrap() * 15 * MINUTE);
-        // Its back-off doubles: within a day it is tried a dozen times.
+        // The back-off doubles, so each span is tried about a dozen times in a day.
         let mut requests = 0;
         for _ in 0..96 {
             requests += bad.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE).requests;
@@ -539,7 +541,7 @@ fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
     }
 }
 
-/// What a run opens next, of what is stuck.
+/// Returns the next window that a run opens of the stuck spans.
 fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, WindowPlan) {
     let mut schedule = Schedule::new(state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
     loop {
@@ -564,7 +566,7 @@ fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected()
         let unread = Outcome::Unread { window: window(plan.span), error: error(), why };
         schedule.took(&mut state, &mut stuck, horizon, unread);
         assert!(stuck.len() > 1, "it is tried in parts");
-        // What the next run finds on the checkpoint.
+        // The next run reads the stuck spans from the checkpoint.
         let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
         let (_, part) = opened(&state, &stuck, horizon);
         assert_eq!((part.patience, part.is_suspected), (Patience::Once, is_suspected), "{why:?}");

@@ -1,4 +1,4 @@
-//! What a single variable may hold.
+//! Checks the values of single variables.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::core::settings::file_event_query::QuerySource;
 use crate::core::stream::{Class, Stream};
 use crate::core::version::Version;
 
-/// What lies beside the checkpoint.
+/// The prefixes beside the checkpoint under which other state is stored.
 pub(super) const STATE: [&str; 5] = ["backfill", "known", "manifests", "replay", "set-aside"];
 pub(super) const BASE_URL_TAKES: &str = "https://api.<region>.code42.com";
 
@@ -35,7 +35,8 @@ pub(super) fn check(
     if holds { Ok(()) } else { Err(bad(name, held, why())) }
 }
 
-/// Credentials are sent to this address, so that it must be https; a loopback host is a test's or a demo's.
+/// Parses `INCYDR_BASE_URL`. It must be https, because credentials are sent to it. Only a loopback host may be http,
+/// for tests and the demo.
 pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
     let name = "INCYDR_BASE_URL";
     let takes = || format!("it takes {BASE_URL_TAKES}");
@@ -57,11 +58,11 @@ pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
     if host.starts_with("console.") && host.ends_with(".code42.com") {
         return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
     }
-    // In small letters, and without a port that goes without saying: the same tenant is the same text.
+    // Lower case, and without the default port, so that one tenant always has the same text.
     Ok(url.origin().ascii_serialization())
 }
 
-/// The AWS SDK would repeat what it can't read, and that may hold a password.
+/// Checks an AWS endpoint. The AWS SDK's own error would quote a bad one, which may hold a password.
 pub(super) fn aws_endpoint(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
     let Some(held) = held else { return Ok(()) };
     if Url::parse(&held).is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")) {
@@ -86,7 +87,7 @@ pub(super) fn bucket_owner(held: Option<String>) -> Result<Option<String>, Setti
     Ok(held)
 }
 
-/// Below `S3_PREFIX` lie records and nothing else: neither the checkpoint nor what lies beside it.
+/// Checks that neither the checkpoint nor the state beside it lies below `S3_PREFIX`, where only records may be.
 pub(super) fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
     let name = "CHECKPOINT_KEY";
     check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
@@ -120,7 +121,7 @@ pub(super) fn streams(held: &str, dialect: Dialect) -> Result<Vec<Stream>, Setti
     Ok(streams)
 }
 
-/// `file_events=120,audit=330`, or one number for all streams that settle.
+/// Parses `SETTLE_SECONDS`: `file_events=120,audit=330`, or one number for both streams.
 pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
     let mut settle = Settle { file_events: TimeDelta::seconds(120), audit: TimeDelta::seconds(330) };
     let Some(held) = held else { return Ok(settle) };
@@ -165,7 +166,7 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
     Ok(settle)
 }
 
-/// Minutes, as many as one likes.
+/// Parses `RECONCILE_MINUTES`: any number of delays in minutes, such as `60,1440`.
 pub(super) fn reconcile(held: &str) -> Result<Vec<TimeDelta>, SettingsError> {
     let minutes = |text: &str| match text.trim().parse::<i64>() {
         Ok(minutes @ 0..=129_600) => Ok(TimeDelta::minutes(minutes)),

@@ -1,20 +1,20 @@
-//! How S3 is told to encrypt what is written.
+//! The server-side encryption that S3 is asked for: `S3_SSE` and its keys.
 
 use crate::core::settings::checks::{bad, check};
 use crate::core::settings::error::SettingsError;
 
-/// By what each write asks to be encrypted.
+/// The encryption that each write asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Encryption {
-    /// As the bucket does by default: no header is sent.
+    /// The bucket's default. No header is sent.
     #[default]
     OfBucket,
     Aes256,
-    /// Under this key, or else AWS's own.
+    /// KMS with this key, or with the AWS managed key if none is set.
     Kms(Option<String>),
 }
 
-/// That of the records, and that of the state.
+/// Returns the encryption of the records, and that of the state.
 pub(super) fn encryption(
     held: Option<&str>,
     key: Option<String>,

@@ -1,4 +1,4 @@
-//! What an operator adds to the objects, and to their records: source category, environment, …
+//! `FIELDS`: fields that an operator adds to objects and to their records, such as the environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +9,15 @@ use serde_json::Value;
 use crate::core::settings::checks::{bad, check};
 use crate::core::settings::error::SettingsError;
 
-/// The collector's own metadata.
+/// Names that are taken by the collector's own metadata.
 const TAKEN: [&str; 4] = ["stream", "records", "sha256", "run-id"];
-/// S3 takes 2 KB of metadata with an object, the collector's own included.
+/// S3 allows 2 KB of metadata for an object. The rest is for the collector's own.
 const MOST_BYTES: usize = 1_536;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObjectFields {
     pub metadata: BTreeMap<String, String>,
-    /// A record's last member, with the comma before it; empty where records stay as the API sent them.
+    /// The last member of each record, with the comma before it. Empty if records stay as the API sent them.
     pub in_records: String,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
         .map_err(|error| bad("FIELDS", held, format!("it takes a JSON object of strings ({error})")))?;
     let mut metadata = BTreeMap::<String, String>::new();
     for (name, value) in members {
-        // S3 makes no difference between capitals and small letters.
+        // S3 ignores the case of names.
         let twice = metadata.keys().find(|before| before.eq_ignore_ascii_case(&name));
         if let Some(before) = twice {
             return Err(bad("FIELDS", held, format!("it has both {before:?} and {name:?}, which are one name to S3")));
@@ -68,7 +68,7 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
     Ok(ObjectFields { metadata, in_records })
 }
 
-/// All members of a JSON object, as often as they stand there.
+/// All members of a JSON object, repeated ones included.
 struct Members(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Members {

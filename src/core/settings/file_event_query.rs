@@ -1,8 +1,8 @@
-//! `FE_QUERY_JSON`: which file events are wanted.
+//! `FE_QUERY_JSON`: the query that selects the file events to collect.
 
 use serde_json::{Map, Value, json};
 
-/// What the variable gives: the query itself, or the id of one that is kept in the console.
+/// The variable's value: the query itself, or the id of a search that is saved in the console.
 #[derive(Clone, Debug, PartialEq)]
 pub enum QuerySource {
     Given(FileEventQuery),
@@ -18,7 +18,7 @@ pub struct FileEventQuery {
 const SAVED_SEARCH: &str = "savedSearch";
 
 impl QuerySource {
-    /// Reads `FE_QUERY_JSON`; an error says what the variable takes.
+    /// Parses `FE_QUERY_JSON`. The error says which values it takes.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut query: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| format!("it is not a JSON object ({error})"))?;
@@ -56,7 +56,7 @@ impl FileEventQuery {
         }
     }
 
-    /// Of a saved search only its groups count, and how they are joined: it may have none, and its clause may be null.
+    /// Takes the groups and the group clause of a saved search. It may have no groups, and its clause may be null.
     pub fn of_saved_search(search: &Value) -> Result<Self, String> {
         if search["groups"].as_array().is_some_and(Vec::is_empty) {
             return Ok(Self::default());

@@ -1,5 +1,5 @@
-//! Which proxy a request goes through: one rule for all clients, as curl has it. A loopback address is reached directly,
-//! whatever is set.
+//! Chooses the proxy for a request, by the same rules as curl and for all clients alike. Loopback addresses are never
+//! reached through a proxy.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::core::settings::error::SettingsError;
 pub struct Proxies {
     https: Option<Url>,
     http: Option<Url>,
-    /// What is reached directly.
+    /// Hosts that are reached directly.
     except: Vec<Exception>,
 }
 
@@ -24,15 +24,15 @@ struct Exception {
 #[derive(Clone, Debug, PartialEq)]
 enum Target {
     Everything,
-    /// A name, and all below it.
+    /// A domain and its subdomains.
     Name(String),
-    /// Addresses that agree in so many bits.
+    /// The addresses that share this many leading bits.
     Network(IpAddr, u8),
 }
 
 impl Proxies {
-    /// `HTTPS_PROXY` for https, `HTTP_PROXY` for http, `ALL_PROXY` for what has none, `NO_PROXY`; each also in small
-    /// letters, which come first.
+    /// Reads `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` (for a scheme without its own) and `NO_PROXY`. The same names in
+    /// lower case take precedence.
     pub fn from_vars(look_up: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let find = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, look_up(name)?)));
         let read = |names| find(names).map(|(name, held)| proxy(name, &held)).transpose();
@@ -45,7 +45,7 @@ impl Proxies {
         })
     }
 
-    /// The one for a URL, if there is one.
+    /// Returns the proxy for a URL, or none if it is reached directly.
     pub fn of(&self, url: &Url) -> Option<&Url> {
         let proxy = if url.scheme() == "https" { self.https.as_ref() } else { self.http.as_ref() }?;
         let host = url.host_str()?.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
@@ -56,7 +56,7 @@ impl Proxies {
         (!is_direct).then_some(proxy)
     }
 
-    /// All that there are.
+    /// Returns all proxies.
     pub fn all(&self) -> impl Iterator<Item = &Url> {
         self.https.iter().chain(&self.http)
     }
@@ -96,7 +96,7 @@ impl Exception {
     }
 }
 
-/// `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `[::1]`.
+/// Parses an address or a network: `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `[::1]`.
 fn network(held: &str) -> Option<Target> {
     let (address, bits) = held.split_once('/').map_or((held, None), |(address, bits)| (address, Some(bits)));
     let address: IpAddr = address.trim_matches(['[', ']']).parse().ok()?;
@@ -114,7 +114,7 @@ fn agree(a: IpAddr, b: IpAddr, bits: u8) -> bool {
     differ.leading_zeros() >= u32::from(bits)
 }
 
-/// It may hold a password, and is not told.
+/// Parses a proxy's URL. The error doesn't quote it, because it may hold a password.
 fn proxy(name: &'static str, held: &str) -> Result<Url, SettingsError> {
     let url = if held.contains("://") { Url::parse(held) } else { Url::parse(&format!("http://{held}")) };
     url.ok().filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https")).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Looks variables up, and notes which are set.
+//! Looks environment variables up, and remembers those that are set.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,25 +21,25 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
         Self { var, set: RefCell::default() }
     }
 
-    /// `None` also for a variable that is set to nothing.
+    /// Returns a variable's value, or none if it is not set or empty.
     pub fn get(&self, name: &str) -> Option<String> {
         self.raw(name).filter(|held| !held.is_empty())
     }
 
-    /// The same, with `Some("")` for a variable that is set to nothing.
+    /// Returns a variable's value. An empty one is `Some("")`.
     pub fn raw(&self, name: &str) -> Option<String> {
         let held = (self.var)(name)?.trim().to_owned();
         self.set.borrow_mut().insert(name.to_owned(), held.clone());
         Some(held)
     }
 
-    /// `get` for a variable that is no part of the hash.
+    /// Like `get`, for a variable that is not part of the hash.
     pub fn look_up(&self, name: &str) -> Option<String> {
         (self.var)(name).map(|held| held.trim().to_owned()).filter(|held| !held.is_empty())
     }
 
-    /// SHA-256, in hex, of the variables that are set. An empty one counts as absent, but for those that may be set to
-    /// nothing.
+    /// The SHA-256, in hex, of the variables that are set. An empty one counts as absent, except for the two to which
+    /// an empty value means something.
     pub fn hash(&self) -> String {
         let mut set = self.set.borrow().clone();
         set.retain(|name, held| !held.is_empty() || ["RECONCILE_MINUTES", "VOLATILE_FIELDS"].contains(&name.as_str()));

@@ -1,4 +1,4 @@
-//! `VOLATILE_FIELDS`: what only says that a record was seen again.
+//! `VOLATILE_FIELDS`: the fields that only say that a record was seen again.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::core::settings::checks::bad;
 use crate::core::settings::error::SettingsError;
 use crate::core::stream::{Class, Stream};
 
-/// `<stream>.<field>`, or a field within another one, `<stream>.<field>.<field>`, separated by commas; or nothing.
+/// Parses `<stream>.<field>` or, for nested fields, `<stream>.<field>.<field>`, separated by commas. May be empty.
 pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPath>>, SettingsError> {
     let mut fields: BTreeMap<Stream, Vec<FieldPath>> = BTreeMap::new();
     if held.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPa
         }
         let stream = Stream::parse(stream).map_err(refused)?;
         if matches!(stream.class(), Class::Events | Class::Findings) {
-            return Err(refused(format!("{stream} is not compared with what is known: each record is stored once")));
+            return Err(refused(format!("{stream} has no volatile fields: each of its records is stored once")));
         }
         fields.entry(stream).or_default().push(path);
     }

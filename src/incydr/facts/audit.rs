@@ -28,8 +28,8 @@ const SEARCH: List = List {
     refuses_with_401: false,
 };
 
-/// The same filter, "specifically for large result sets", without paging (`OpenAPI`, which says no more of the answer
-/// than that it is JSON or CSV; no tenant was seen). So it may be the list itself, or hold it as the search's does.
+/// The search "specifically for large result sets", in one answer. The `OpenAPI` says only that it is JSON or CSV, and it
+/// was not tried on a real tenant. So the collector takes a list, or an object like the answer of the ordinary search.
 pub static EXPORT: Kind = Kind::Events(by(EXPORTED));
 
 pub const EXPORTED: List = List {

@@ -4,12 +4,12 @@ use crate::core::ndjson::Place;
 use crate::incydr::facts::kind::{Facts, Inventory, Kind, Part};
 use crate::incydr::facts::list::{List, Paging};
 
-/// One of them stands below it, under its id (`OpenAPI`; SDK, `file_events/client.py`).
+/// The path of all saved searches. One of them has its id appended (`OpenAPI`; SDK, `file_events/client.py`).
 pub const PATH: &str = "/v2/file-events/saved-searches";
-/// Where it stands in the answer, which is a list also for one.
+/// The key of the list in the answer. An answer about one saved search has a list, too.
 pub const SEARCHES: &str = "searches";
 
-/// All at once, and without a total. The list may be null (`OpenAPI`).
+/// One page without a total. The list may be null (`OpenAPI`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[Part::alone(

@@ -13,12 +13,12 @@ fn rules() -> Rules {
     Rules { now, stale: TimeDelta::days(30), silence: TimeDelta::days(30), minimum_version: None }
 }
 
-/// So many days before now.
+/// The time `days` before now.
 fn ago(days: i64) -> String {
     (rules().now - TimeDelta::days(days)).to_string()
 }
 
-/// An agent that nothing is wrong with, but for these fields.
+/// A healthy agent with some fields changed.
 fn agent(changes: &Value) -> Agent {
     let mut record = json!({"userId": "u1", "name": "n", "osHostname": "h", "osName": "Mac", "agentType": "COMBINED",
         "active": true, "agentHealthIssueTypes": [], "productVersion": "2.0", "lastConnected": ago(1),
@@ -45,7 +45,7 @@ fn observers(last: &[(&str, u64)], before: &[(&str, u64)]) -> Observers {
     Observers { last: counts(last), before: counts(before), ..Observers::default() }
 }
 
-/// One user with one agent, and all is well.
+/// One user with one agent, without any finding.
 fn well() -> Sources {
     Sources {
         agents: Ok(rows([("a1", agent(&json!({})))])),
@@ -65,7 +65,7 @@ fn found(sources: &Sources, rules: &Rules) -> (Vec<Finding>, Vec<LeftOut>) {
     (findings, left_out)
 }
 
-/// What is found of one agent.
+/// The findings about one agent.
 fn of_agent(changes: &Value) -> Vec<Finding> {
     let (findings, left_out) = found(&Sources { agents: Ok(rows([("a1", agent(changes))])), ..well() }, &rules());
     assert_eq!(left_out, []);
@@ -290,7 +290,7 @@ fn administrators_and_analysts_need_no_agent() {
     );
 }
 
-/// Of all findings about one who is held, whatever is wrong with them.
+/// Looks at all findings about a user in legal hold or a case, with every kind of fault.
 #[test]
 fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
     let matter = || Hold::Matter { id: "m1".into(), name: None };
@@ -314,7 +314,7 @@ fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
     };
     let free = worlds(Ok(Vec::new()), Ok(Vec::new()));
     assert!(advice(&free).iter().all(|advice| advice.contains("deactivate")));
-    // By the user's id, by the name, and by the actor's.
+    // The user is named by id, by name, and by the actor's id.
     for (custodians, subjects) in [
         (held("u1", None, matter()), Ok(Vec::new())),
         (Ok(Vec::new()), held("u1", None, case())),
@@ -325,7 +325,7 @@ fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
         assert!(told.iter().all(|advice| advice.starts_with("deactivate nothing: the user is ")), "{told:#?}");
     }
     let unknown = worlds(Err(Error::Totals("it differs".into())), Ok(Vec::new()));
-    assert!(advice(&unknown).iter().all(|advice| advice.contains("but first look whether legal hold or a case")));
+    assert!(advice(&unknown).iter().all(|advice| advice.contains("but first check legal hold and cases")));
 }
 
 #[test]

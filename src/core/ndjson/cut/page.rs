@@ -1,10 +1,10 @@
-//! The parts of an answer: where its records stand, one row, and the errors of the answer as a whole.
+//! The parts of an answer: the place of its records, one row, and the errors of the answer as a whole.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Where an answer holds its records.
+/// The place of the records in an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
     /// In a list under one of these keys: at the top, or in the object under the key `within`.

@@ -4,7 +4,7 @@ use crate::core::ndjson::lenient::lenient;
 
 #[derive(Debug, PartialEq, Eq)]
 enum CutRow {
-    /// Its line and field.
+    /// The row's line and field.
     Record(String, String),
     Odd(Vec<u8>),
 }
@@ -141,7 +141,7 @@ fn a_long_record_is_not_read_again_with_every_piece() {
     let long = format!(r#"{{"rows":[{{"id":"{}","list":[{rows}0]}},{{"id":2}}]}}"#, "x".repeat(1 << 20));
     let page = cut_in(ROWS, long.as_bytes().chunks(100)).expect("a page");
     assert_eq!(page.rows.len(), 2);
-    // Looked at once for its end, byte by byte, and once as JSON.
+    // Each byte is scanned once for the end of the row, and once as JSON.
     let mut unended = Unended::at(&long.as_bytes()[9..1_000]).expect("no end yet");
     for end in (1_000..long.len() - 12).step_by(1_000) {
         assert!(!unended.ends_in(&long.as_bytes()[9..end]) && unended.at + 2 >= end - 9, "{end}");

@@ -1,9 +1,8 @@
-//! Finds the end of a row that arrives piece by piece.
+//! Finds the end of a row that arrives in pieces.
 
 use crate::core::ndjson::find::skip_blanks;
 
-/// The search for the end of a row that has not arrived as a whole. It goes on where it stopped, so that no byte is
-/// searched twice.
+/// The search for the end of an incomplete row. It continues where it stopped, so no byte is searched twice.
 pub struct Unended {
     pub(super) at: usize,
     depth: usize,
@@ -11,14 +10,15 @@ pub struct Unended {
 }
 
 impl Unended {
-    /// `None` where the row ends in `bytes`, or is no object or array: other values are short.
+    /// Begins a search at the first byte of a row. None if the row ends within `bytes`, or is neither object nor array:
+    /// other values are short.
     pub fn at(bytes: &[u8]) -> Option<Self> {
         let at = skip_blanks(bytes, 0);
         let mut unended = Self { at, depth: 0, in_string: false };
         (matches!(bytes.get(at), Some(b'{' | b'[')) && !unended.ends_in(bytes)).then_some(unended)
     }
 
-    /// Whether the row ends in `bytes`, which begin as they did before.
+    /// Whether the row ends within `bytes`: the bytes of the last call and those that have arrived since.
     pub fn ends_in(&mut self, bytes: &[u8]) -> bool {
         while let Some(rest) = bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
             if self.in_string {

@@ -37,7 +37,7 @@ pub struct Behaviour {
     pub sign_ins_are_audited: bool,
     /// Answers to clients that accept gzip are gzipped.
     pub gzip: bool,
-    /// Gzips each so many bytes as a member of their own, like a server that flushes.
+    /// Gzips the body in members of this many bytes, like a server that flushes.
     pub gzip_member: Option<usize>,
     /// The value of the `Content-Encoding` header.
     pub gzip_name: &'static str,
@@ -51,17 +51,17 @@ pub struct Behaviour {
     pub token_after_full_page: bool,
     /// Limits the rows of every page, whatever the request asks for. Pages are numbered by this size.
     pub page_cap: Option<usize>,
-    /// The log keeps what was answered.
+    /// The log keeps the answers.
     pub keeps_answers: bool,
     /// The audit log's export is a bare list.
     pub export_is_bare: bool,
     pub latency: Duration,
     /// Limits the requests in any 60 seconds. The vendor allows a tenant 120.
     pub requests_per_minute: Option<usize>,
-    /// Whether the endpoints exist that only the guide prints.
+    /// The endpoints exist that only the guide prints.
     pub guide_endpoints: bool,
-    /// Whether, with these, `GET /v1/users` and `GET /v1/cases` without a page's number speak the guide's dialect:
-    /// `pageToken` and `nextPageToken`, no total. The real ones ignore the token.
+    /// If these exist, `GET /v1/users` and `GET /v1/cases` without a page number speak the guide's dialect: `pageToken`
+    /// and `nextPageToken`, no total. The real API ignores the token.
     pub guide_lists: bool,
     /// Names the member `next_page_token` in the guide's dialect.
     pub guide_snake_case: bool,

@@ -13,7 +13,7 @@ use crate::{
     world::{Dataset, Record, WorldHandle, text_at, without_members},
 };
 
-/// As large as a page can be, and as it is where nobody says (`OpenAPI`).
+/// The greatest page, which is also the default (`OpenAPI`).
 const MAX_PAGE: usize = 2_147_483_647;
 
 const STATUSES: [&str; 3] = ["OPEN", "CLOSED", "ARCHIVED"];

@@ -117,7 +117,7 @@ struct Sorting {
 }
 
 impl Sorting {
-    /// Descending where nobody says how (`OpenAPI`).
+    /// Returns the order that a query asks for. The default direction is descending (`OpenAPI`).
     fn of(body: &Value, twist: Twist) -> Option<Self> {
         let inserted = |descending| Self { term: "event.inserted".to_owned(), descending };
         let term = body["srtKey"].as_str().unwrap_or("event.id");

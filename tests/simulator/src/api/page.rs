@@ -45,7 +45,7 @@ impl Twist {
         }
     }
 
-    /// Returns how many rows a page has if so many were requested.
+    /// Returns the number of rows in a page for which `asked` rows were requested.
     pub(crate) fn size(self, asked: usize) -> usize {
         self.cap.map_or(asked, |cap| asked.min(cap))
     }
@@ -92,8 +92,8 @@ pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<us
     text.parse().map_err(|_| problem(400, &format!("{name} must be a number"), request))
 }
 
-/// A query parameter that is one of these; 400 where it is another. Capitals count for nothing in `ASC` and `DESC` alone,
-/// which the SDK sends in small letters.
+/// Checks that a query parameter has one of these values, or returns 400. Only for `ASC` and `DESC` case is ignored,
+/// because the SDK sends them in lower case.
 pub(crate) fn one_of(request: &Request, name: &str, known: &[&str]) -> Result<(), Reply> {
     let is_known = |value: &str| {
         let is_direction = ["asc", "desc"].iter().any(|direction| value.eq_ignore_ascii_case(direction));
@@ -108,7 +108,7 @@ pub(crate) fn one_of(request: &Request, name: &str, known: &[&str]) -> Result<()
     }
 }
 
-/// A query parameter that is true or false; 400 where it is neither.
+/// Parses a query parameter as true or false, or returns 400.
 pub(crate) fn flag(request: &Request, name: &str) -> Result<Option<bool>, Reply> {
     let held = request.parameter(name).map(|text| text.to_lowercase());
     held.map(|text| text.parse().map_err(|_| problem(400, &format!("{name} must be true or false"), request)))

@@ -43,7 +43,7 @@ enum Operator {
     WithinTheLast,
 }
 
-/// What is wrong with a query, in a word of `QueryProblem` (`OpenAPI`) and in a sentence.
+/// An error in a query: the type of a `QueryProblem` (`OpenAPI`), and a sentence.
 #[derive(Debug)]
 pub(crate) struct Wrong {
     pub(crate) kind: &'static str,

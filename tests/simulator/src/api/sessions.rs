@@ -18,7 +18,7 @@ pub(super) const EVENTS: &str = "/v1/sessions/{}/events";
 /// A greater page size is refused (SDK: "between 1 and 50 inclusive").
 const MAX_PAGE: usize = 50;
 
-/// `OpenAPI`, and what the SDK adds.
+/// The states of the `OpenAPI`, and those that the SDK adds.
 const STATES: [&str; 7] =
     ["OPEN", "IN_PROGRESS", "CLOSED", "CLOSED_TP", "CLOSED_FP", "OPEN_NEW_DATA", "CLOSED_TP_BENIGN"];
 const INSPECTED: [&str; 6] = ["PENDING", "PII_NOT_FOUND", "PII_FOUND", "UNPROCESSED", "FOUND", "NOT_FOUND"];

@@ -1,4 +1,4 @@
-//! What a file-event query may be about (`OpenAPI`, enumeration of `term`, `srtKey` and `groupingTerm`; SDK,
+//! The terms that a file-event query may use (`OpenAPI`, enumeration of `term`, `srtKey` and `groupingTerm`; SDK,
 //! `enums/file_events.py`).
 
 pub(super) const TERMS: [&str; 159] = [

@@ -6,7 +6,7 @@ use crate::{
     world::{Dataset, Record, WorldHandle},
 };
 
-/// A larger page is cut to this, which is what there is where nobody says (`OpenAPI`: the default; py42 sends 500).
+/// A larger page is cut to this. It is also the default (`OpenAPI`; py42 sends 500).
 const MAX_PAGE: usize = 500;
 
 /// Takes `active`, `blocked`, `username` (exact), `page` and `pageSize`, both from 1; anything else is ignored, above

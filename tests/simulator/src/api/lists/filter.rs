@@ -28,8 +28,8 @@ pub(in crate::api) enum Asks {
     Empty,
     /// One of the values of the parameter, which is repeated or has commas, in the list.
     AnyOf,
-    /// A time in the last so many days, which begin at midnight (SDK, `agents/client.py`); below, a time outside of
-    /// them.
+    /// A time within a number of days before now, which begin at midnight (SDK, `agents/client.py`); below, a time
+    /// outside of them.
     Within,
     NotWithin,
 }

@@ -45,7 +45,7 @@ const PLAIN: List = List {
     shows: |record| record.raw.to_string(),
 };
 
-/// Where nobody names a largest page.
+/// The greatest page of lists for which the vendor publishes none.
 const MAX_PAGE: Most = Most::Cut(500);
 
 /// `page` from 1 and `pageSize`, or `page_size`.

@@ -1,4 +1,4 @@
-//! What is trusted, which rules are on, and a saved search.
+//! Trusted activities, alert rules, and a saved search.
 
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ fn now() -> String {
     clock::now().to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// In a list, as if there were several (`OpenAPI`; SDK, `file_events/client.py`).
+/// One saved search, in a list with one element (`OpenAPI`; SDK, `file_events/client.py`).
 pub(super) fn saved_search(world: &WorldHandle, _: &Request, path: Ids<'_>) -> Answered {
     match found(world, Dataset::SavedSearches, &path[0]) {
         Ok(search) => Ok(Reply::json(200, format!(r#"{{"searches":[{}]}}"#, search.raw))),

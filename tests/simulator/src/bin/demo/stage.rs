@@ -189,7 +189,7 @@ impl Stage {
                 failed => format!(", {failed} of them answered with 500"),
             };
             format!(
-                "{:.1} s: {} API requests{failed}, {} objects written",
+                "{:.1} s: {} API requests{failed}; objects written: {}",
                 began.elapsed().as_secs_f64(),
                 self.sim.api.requests().len() - requests,
                 self.writes() - writes,
