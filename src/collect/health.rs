@@ -1,6 +1,7 @@
 //! How agents, users and observers are: what is read, and what is found in it. Reads only.
 
 mod deployment;
+mod ends;
 pub mod finding;
 pub mod findings;
 mod holds;

@@ -16,12 +16,12 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::{Kind, List, actors, agents, cases, file_events, legal_hold, users};
+use crate::incydr::facts::{Kind, List, Part, actors, agents, cases, file_events, legal_hold, users};
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
-const LISTS_AT_ONCE: usize = 4;
+pub(super) const LISTS_AT_ONCE: usize = 4;
 /// The roles of so many users are read at most, one request each.
 const MOST_ROLES: usize = 300;
 /// The API keeps file events for 90 days on most plans, and the days before are looked at, too.
@@ -41,6 +41,8 @@ pub struct Sources {
     pub actors: Result<Listed<Actor>, Error>,
     /// Of those active users who have no active agent.
     pub roles: Roles,
+    /// Of those active actors whose users are active.
+    pub ends: Ends,
 }
 
 /// How many file events each sent: over the last so many days, and over as many before.
@@ -59,6 +61,15 @@ pub struct Roles {
     pub spared: HashSet<String>,
     /// Whose roles were not read.
     pub unread: HashSet<String>,
+}
+
+/// What the profiles of actors show.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// The end dates, by actor id.
+    pub by_actor: HashMap<String, String>,
+    /// Why the profiles of some actors were not read.
+    pub unread: Option<String>,
 }
 
 /// By their ids.
@@ -93,7 +104,11 @@ impl Sources {
             (Ok(agents), Ok(users)) => reader.roles(without_agent(&agents.by_id, &users.by_id)).await,
             _ => Roles::default(),
         };
-        Self { agents, users, custodians, subjects, reporting, observers, actors, roles }
+        let ends = match (&actors, &users) {
+            (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id).await,
+            _ => Ends::default(),
+        };
+        Self { agents, users, custodians, subjects, reporting, observers, actors, roles, ends }
     }
 
     /// Why each that is not there isn't, with the stream whose permission it needs.
@@ -148,7 +163,13 @@ pub fn without_agent(agents: &BTreeMap<String, Agent>, users: &BTreeMap<String, 
     without.map(|(id, _)| id.clone()).collect()
 }
 
-struct Reader<'a> {
+/// The part of a stream that is read once for each record of another one.
+pub(super) fn part(stream: Stream) -> Option<&'static Part> {
+    let Kind::Inventory(facts) = stream.kind() else { return None };
+    facts.parts.iter().find(|part| part.parent.is_some())
+}
+
+pub(super) struct Reader<'a> {
     settings: &'a Settings,
     api: &'a Api,
     caller: &'a Caller<'a>,
@@ -156,7 +177,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// A whole list, read until it agrees with the API's own total.
-    async fn rows<T>(
+    pub(super) async fn rows<T>(
         &self,
         stream: Stream,
         list: &'static List,
@@ -249,8 +270,7 @@ impl Reader<'_> {
     /// Who is an administrator or an analyst. What can't be read spares nobody.
     async fn roles(&self, users: Vec<String>) -> Roles {
         let mut roles = Roles::default();
-        let Kind::Inventory(facts) = Stream::UserRoles.kind() else { return roles };
-        let Some(part) = facts.parts.iter().find(|part| part.parent.is_some()) else { return roles };
+        let Some(part) = part(Stream::UserRoles) else { return roles };
         let (users, rest) = users.split_at(users.len().min(MOST_ROLES));
         roles.unread.extend(rest.iter().cloned());
         let name = |role: &Value| text(role, "roleName").unwrap_or_default().to_lowercase();
