@@ -546,7 +546,7 @@ variable "log_retention_days" {
 }
 
 variable "timeout" {
-  description = "Seconds that a run may take. The next run does what doesn't fit. Keep it below Interval."
+  description = "Seconds that a run may take. The next run does what doesn't fit. Keep it shorter than Interval (5 minutes are 300)."
   type        = number
   default     = 240
   nullable    = false

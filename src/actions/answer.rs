@@ -37,6 +37,9 @@ pub struct Answer {
     /// The clocks' difference, if it is too great to believe the API's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<DoubtedClock>,
+    /// If the checkpoint, or the known records of a list, were found gone, older or altered: what that means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_lost: Option<String>,
     /// The error that failed the run. Of several errors, the first in the order of their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
@@ -186,7 +189,8 @@ impl Answer {
 
     fn new(run_id: &str, status: Status) -> Self {
         let run_id = run_id.to_owned();
-        Self { action: None, run_id, status, streams: BTreeMap::new(), manifest: None, clock: None, error: None }
+        let streams = BTreeMap::new();
+        Self { action: None, run_id, status, streams, manifest: None, clock: None, state_lost: None, error: None }
     }
 
     /// The answer of a run that failed before it reached its streams. `of_stream` returns each stream's error and

@@ -140,6 +140,11 @@ impl Work<'_> {
         let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
             return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
         };
+        if ledger.read(|checkpoint| checkpoint.recovery.is_some()) {
+            ledger.release(self.times.commit_until).await?;
+            let why = "the checkpoint is being recovered, and which time is covered is not known yet: send {\"action\": \"recover\"} until it is \"complete\"";
+            return Err(Error::InvalidEvent(why.to_owned()));
+        }
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);

@@ -43,7 +43,9 @@ pub async fn collect(
         Ok(answer) => answer,
         Err(error) => {
             work.remember_attempt();
-            Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told))
+            let answer =
+                Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told));
+            Answer { state_lost: work.state_lost.get().cloned(), ..answer }
         }
     }
 }
@@ -224,6 +226,9 @@ impl<'a> Work<'a> {
         if let Err(error) = released.as_ref().and(told.as_ref()) {
             not_committed(&mut collected, error);
         }
+        let damaged =
+            collected.iter().find_map(|(_, _, outcome)| outcome.as_ref().err().filter(|error| error.is_damage()));
+        let state_lost = self.state_lost.get().cloned().or_else(|| damaged.map(|error| ErrorInfo::from(error).message));
         let streams: BTreeMap<Stream, StreamAnswer> = collected
             .into_iter()
             .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome, released.is_ok())))
@@ -232,7 +237,7 @@ impl<'a> Work<'a> {
             .read(|checkpoint| checkpoint.manifests.head.clone())
             .filter(|_| !self.asked.dry_run && released.is_ok());
         let clock = self.clients.api.doubted_clock();
-        Ok(Answer { manifest, clock, ..Answer::of_streams(self.run_id, streams) })
+        Ok(Answer { manifest, clock, state_lost, ..Answer::of_streams(self.run_id, streams) })
     }
 
     fn answer(

@@ -1,40 +1,38 @@
 //! Restores a checkpoint that is gone, or that was replaced by an older version of itself: takes over what the
 //! manifests list, so that nothing is stored twice, and reports it.
 
+mod taking;
+
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::PoisonError;
 
 use serde::Serialize;
 use tracing::warn;
 
+use self::taking::Taken;
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
 use crate::actions::request::Collect;
 use crate::actions::work::Work;
 use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
-use crate::bucket::ledger::{Found, Ledger, LedgerError};
-use crate::bucket::s3::{Bucket, StoreError};
+use crate::bucket::ledger::{Found, Ledger};
+use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
-use crate::collect::keys::known_key;
-use crate::core::checkpoint::Checkpoint;
-use crate::core::identity::normalised;
+use crate::core::checkpoint::{Checkpoint, Recovery};
 use crate::core::intervals::Intervals;
-use crate::core::known::Known;
-use crate::core::manifest::{Manifest, ReadingEntry, StoredObject};
-use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 /// If the checkpoint is gone, this many manifests are searched for each stream's end.
 const LOOKED_AT: usize = 50;
+/// The answer names so many missing keys of a kind.
+const MOST_NAMED: usize = 100;
 /// Facts that no manifest holds, so that they can't be recovered. Part of the answer.
-const UNKNOWN: [&str; 4] = [
-    "records that a run stored before it died without writing a manifest: their windows are cut anew, so they may be stored twice",
-    "open readings, stuck spans and records, ids still to be fetched, and recounts",
-    "records that one reading of a list lacked, and so might be deleted",
-    "the shards of a backfill that were not merged",
+const UNKNOWN: [&str; 3] = [
+    "stuck spans and records, and ids still to be fetched: whatever can't be read is noticed and noted again",
+    "records that one reading of a list lacked, and so might be deleted: it takes two more readings",
+    "the shards of a backfill that were not merged: plan the span again, of which records may then be stored twice",
 ];
 
 /// The answer to `recover`.
@@ -42,16 +40,20 @@ const UNKNOWN: [&str; 4] = [
 pub struct Recovered {
     pub action: &'static str,
     pub run_id: String,
+    /// `Partial` if the time was over before the last manifest. The same call continues.
     pub status: Status,
+    /// The number of manifests that this call took over.
     pub manifests: u64,
     /// The time of the event streams that is covered now.
     pub covered: BTreeMap<Stream, Intervals>,
-    /// Objects that a manifest lists and that don't exist. Their windows are not taken over.
+    /// Objects that a manifest lists and that don't exist: the first of them. Their windows are read again.
     pub missing: Vec<String>,
-    pub unknown: Vec<&'static str>,
+    /// Manifests that another one names and that don't exist: the first of them.
+    pub missing_manifests: Vec<String>,
+    pub unknown: Vec<String>,
 }
 
-/// Takes over the whole chain of manifests, oldest first. Sends no request to the API.
+/// Takes over all manifests, oldest first, or those that an earlier call left. Sends no request to the API.
 pub async fn recover(
     settings: &Settings,
     clients: &Clients,
@@ -62,60 +64,110 @@ pub async fn recover(
     let work = Work::new(settings, clients, run_id, true, &asked, deadline);
     let state = Bucket::of_state(settings, &clients.s3);
     let admit = async |_: Option<&Found>| Ok(settings.identity(None));
-    let nothing = |status| Recovered {
-        action: "recover",
-        run_id: run_id.to_owned(),
-        status,
-        manifests: 0,
-        covered: BTreeMap::new(),
-        missing: Vec::new(),
-        unknown: UNKNOWN.to_vec(),
+    let begin = |checkpoint: &mut Checkpoint| {
+        checkpoint.recovery.get_or_insert_with(Recovery::afresh);
     };
-    let Some(ledger) = work.take_lease(&state, admit, |_: &mut Checkpoint| ()).await? else {
-        return Ok(nothing(Status::Skipped));
+    let Some(ledger) = work.take_lease(&state, admit, begin).await? else {
+        return Ok(Recovered::of(run_id, Status::Skipped, &Taken::default(), BTreeMap::new()));
     };
-    let taken = work.take_over_all(&state, &ledger).await;
+    let (taken, done) = work.continue_recovery(&state, &ledger).await;
     ledger.release(work.times.commit_until).await?;
-    let status = match &taken {
-        Ok(_) => Status::Complete,
+    let status = match done {
+        Ok(()) => Status::Complete,
         Err(error) if error.is_out_of_time() => Status::Partial,
-        Err(_) => Status::Failed,
-    };
-    let (manifests, missing) = match taken {
-        Err(error) if !error.is_out_of_time() => return Err(error),
-        taken => taken.unwrap_or_default(),
+        Err(error) => return Err(error),
     };
     let covered = ledger
         .read(|checkpoint| checkpoint.events.iter().map(|(stream, state)| (*stream, state.covered.clone())).collect());
-    Ok(Recovered { manifests, covered, missing, ..nothing(status) })
+    Ok(Recovered::of(run_id, status, &taken, covered))
+}
+
+impl Recovered {
+    fn of(run_id: &str, status: Status, taken: &Taken, covered: BTreeMap<Stream, Intervals>) -> Self {
+        let mut unknown: Vec<String> = UNKNOWN.iter().map(|fact| (*fact).to_owned()).collect();
+        if let Some(at) = taken.begins_at {
+            unknown.push(format!(
+                "the time before the oldest manifest, of {at}: it is neither covered nor a gap, and lists that were stored before may be stored again"
+            ));
+        }
+        if taken.not_opened > 0 {
+            unknown.push(format!(
+                "the windows of {} objects that no manifest lists: there are too many for the checkpoint, and their records may be stored twice",
+                taken.not_opened
+            ));
+        }
+        if taken.missing.len() > MOST_NAMED || taken.missing_manifests.len() > MOST_NAMED {
+            unknown.push(format!(
+                "of {} missing objects and {} missing manifests the first {MOST_NAMED} are named",
+                taken.missing.len(),
+                taken.missing_manifests.len()
+            ));
+        }
+        Self {
+            action: "recover",
+            run_id: run_id.to_owned(),
+            status,
+            manifests: taken.manifests,
+            covered,
+            missing: taken.missing.iter().take(MOST_NAMED).cloned().collect(),
+            missing_manifests: taken.missing_manifests.iter().take(MOST_NAMED).map(|link| link.key.clone()).collect(),
+            unknown,
+        }
+    }
 }
 
 impl Work<'_> {
-    /// Compares the checkpoint with the last one that this process wrote. If they differ, the checkpoint may be an
-    /// older version, or gone, and the manifests are followed.
+    /// Continues a recovery that an earlier run left. Otherwise compares the checkpoint with the last one that this process
+    /// wrote. If they differ, the checkpoint may be an older version, or gone, and the manifests are followed.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         if ledger.read(|checkpoint| self.knows(checkpoint)) || !self.keeps_states() {
             return Ok(());
         }
-        if ledger.read(Checkpoint::knows_nothing) {
-            return self.begin_after_manifests(state, ledger).await;
+        if ledger.read(|checkpoint| checkpoint.recovery.is_none()) {
+            if ledger.read(Checkpoint::knows_nothing) {
+                return self.begin_after_manifests(state, ledger).await;
+            }
+            if !self.is_older(state, ledger).await? {
+                return Ok(());
+            }
+            ledger.update(|checkpoint| checkpoint.recovery = Some(checkpoint.recovery_of_older()));
         }
-        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
+        self.continue_recovery(state, ledger).await.1
+    }
+
+    /// Whether the checkpoint is an older version of itself.
+    async fn is_older(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<bool, Error> {
         let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
+        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let mut later = read_after(state, prefix, head.as_ref(), until).await?;
         later.retain(|found| self.is_ours(&found.manifest));
-        let chain = following(&later, head.as_ref(), false);
-        if !chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))) {
-            return Ok(());
+        let mut chain = following(&later, head.as_ref());
+        if chain.is_empty() {
+            // One between is missing.
+            chain = later;
         }
-        let (manifests, missing) = self.take_over(state, ledger, &chain, false).await?;
-        let note = format!(
-            "the checkpoint was an older version of itself, and {manifests} later manifests were taken over{}",
-            told(&missing)
-        );
+        Ok(chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))))
+    }
+
+    /// Continues the checkpoint's recovery, and reports it.
+    async fn continue_recovery(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
+        let is_afresh = ledger.read(|checkpoint| checkpoint.recovery.as_ref().is_some_and(|recovery| recovery.afresh));
+        let (taken, done) = self.take_over(state, ledger).await;
+        let manifests = taken.manifests;
+        let note = match (&done, is_afresh) {
+            (Ok(()), true) => format!("the checkpoint was recovered from {manifests} manifests{}", told(&taken)),
+            (Ok(()), false) => format!(
+                "the checkpoint was an older version of itself, and {manifests} later manifests were taken over{}",
+                told(&taken)
+            ),
+            (Err(error), _) => format!(
+                "the checkpoint is being recovered, {manifests} manifests were taken over{}, and the next run continues: {error}",
+                told(&taken)
+            ),
+        };
         warn!("{note}");
-        self.note_all(ledger, &note);
-        Ok(ledger.commit(until).await?)
+        self.note_loss(ledger, &note);
+        (taken, done)
     }
 
     /// Remembers this run's last write, so that the process's next run can recognise the checkpoint.
@@ -169,177 +221,27 @@ impl Work<'_> {
             }
             checkpoint.manifests.head = Some(newest.link);
         });
-        self.note_all(ledger, &note);
+        self.note_loss(ledger, &note);
         Ok(ledger.commit(until).await?)
     }
 
-    async fn take_over_all(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(u64, Vec<String>), Error> {
-        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let all = read_after(state, prefix, None, until).await?;
-        let (ours, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(|found| self.is_ours(&found.manifest));
-        if let (true, Some(other)) = (ours.is_empty(), theirs.first()) {
-            // Somebody did collect, so an empty result would be wrong.
-            let theirs = &other.manifest.identity;
-            return Err(Error::InvalidEvent(format!("the manifests belong to another collector ({theirs:?})")));
-        }
-        let chain = following(&ours, None, true);
-        let taken = self.take_over(state, ledger, &chain, true).await?;
-        let note = format!("recovered from {} manifests{}", taken.0, told(&taken.1));
-        warn!("{note}");
-        self.note_all(ledger, &note);
-        Ok(taken)
-    }
-
-    /// Takes over a chain, oldest first. With `afresh` the known records on the checkpoint are ignored. Returns the
-    /// number of manifests, and the objects that don't exist.
-    async fn take_over(
-        &self,
-        state: &Bucket,
-        ledger: &Ledger<'_>,
-        chain: &[LinkedManifest],
-        afresh: bool,
-    ) -> Result<(u64, Vec<String>), Error> {
-        let records = Bucket::of_records(self.settings, &self.clients.s3);
-        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let mut known: BTreeMap<Stream, Known> = BTreeMap::new();
-        let before = ledger.read(Checkpoint::clone);
-        let mut changed = before.clone();
-        let (mut missing, mut damaged) = (Vec::new(), Vec::new());
-        for found in chain {
-            let entries = self.entries_of(state, &found.manifest).await?;
-            for entry in entries.iter().filter(|entry| afresh || before.lacks(entry)) {
-                let (stream, class) = (entry.stream, entry.stream.class());
-                if entry.window.is_some() {
-                    let lacking = lacking(&records, entry, until).await?;
-                    if lacking.is_empty() {
-                        changed.take_over_window(entry, &self.settings.reconcile);
-                    } else {
-                        damaged.push(entry.clone());
-                    }
-                    missing.extend(lacking);
-                } else if let Some(at) = entry.at {
-                    let of_stream = match known.entry(stream) {
-                        Entry::Occupied(loaded) => loaded.into_mut(),
-                        Entry::Vacant(vacant) => match self.known_before(state, &mut changed, stream, afresh).await {
-                            // The stream notices the damage itself, and stores the whole list again.
-                            Err(StoreError::Damaged { .. }) => continue,
-                            known => vacant.insert(known?),
-                        },
-                    };
-                    missing.extend(self.apply_snapshot(&records, entry, at, of_stream).await?);
-                    changed.take_over_snapshot(stream, class, at);
-                }
-            }
-            changed.take_over_manifest(&found.link, &found.manifest);
-        }
-        // A later reading of the same window may have all its objects.
-        for entry in &damaged {
-            changed.reopen_window(entry, self.run_id);
-        }
-        if afresh {
-            changed.begin_where_covered();
-        }
-        for (stream, of_stream) in known {
-            let (_, at) = of_stream.store(state, prefix, stream, None, until).await?;
-            changed.stored(stream, stream.class()).known = at;
-        }
-        ledger.update(|checkpoint| *checkpoint = changed);
-        ledger.commit(until).await?;
-        Ok((chain.len() as u64, missing))
-    }
-
-    /// Whether the manifest is this collector's. Others may keep their state beside it.
-    fn is_ours(&self, manifest: &Manifest) -> bool {
-        let (theirs, ours) = (&manifest.identity, self.settings.identity(None));
-        (normalised(&theirs.base_url), &theirs.bucket, &theirs.prefix) == (ours.base_url, &ours.bucket, &ours.prefix)
-    }
-
-    /// Returns the readings of a manifest, after those of the shards' chains that it merged.
-    async fn entries_of(&self, state: &Bucket, manifest: &Manifest) -> Result<Vec<ReadingEntry>, Error> {
-        let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let mut entries: Vec<ReadingEntry> = Vec::new();
-        for end in &manifest.merged {
-            let mut next = read(state, prefix, &end.key, until).await?;
-            while let Some(LinkedManifest { manifest, .. }) = next {
-                entries.extend(manifest.readings);
-                next = match manifest.previous {
-                    Some(previous) => read(state, prefix, &previous.key, until).await?,
-                    None => None,
-                };
-            }
-        }
-        entries.extend(manifest.readings.iter().cloned());
-        Ok(entries)
-    }
-
-    /// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since.
-    /// Empty with `afresh`.
-    async fn known_before(
-        &self,
-        state: &Bucket,
-        checkpoint: &mut Checkpoint,
-        stream: Stream,
-        afresh: bool,
-    ) -> Result<Known, StoreError> {
-        if afresh {
-            return Ok(Known::default());
-        }
-        let until = self.times.store_until;
-        let known = Known::load(state, checkpoint.stored(stream, stream.class()).known.as_ref(), until).await?;
-        let pass = checkpoint.inventory.get(&stream).and_then(|state| state.pass.as_ref());
-        Ok(known.updated_with(Known::load(state, pass.and_then(|pass| pass.seen.as_ref()), until).await?))
-    }
-
-    /// Applies the stored records of a snapshot to the known records. Returns the objects that don't exist.
-    async fn apply_snapshot(
-        &self,
-        records: &Bucket,
-        entry: &ReadingEntry,
-        at: Millis,
-        known: &mut Known,
-    ) -> Result<Vec<String>, StoreError> {
-        // `-r1` sorts before its base but was stored after it.
-        let mut objects: Vec<&StoredObject> = entry.objects.iter().collect();
-        objects.sort_by_key(|object| (object.key.len(), &object.key));
-        let mut missing = Vec::new();
-        for object in objects {
-            let Some(stored) = records.get(&object.key, self.times.store_until).await? else {
-                missing.push(object.key.clone());
-                continue;
-            };
-            for line in ndjson::lines(&stored.bytes).unwrap_or_default() {
-                let line = ndjson::bare(&line);
-                if let Some(key) = known_key(self.settings.dialect, entry.stream, &line) {
-                    known.apply(&key, &line, self.settings.volatile(entry.stream), at);
-                }
-            }
-        }
-        Ok(missing)
-    }
-
-    fn note_all(&self, ledger: &Ledger<'_>, note: &str) {
+    /// Puts a note into each stream's next health record, and into the run's answer.
+    fn note_loss(&self, ledger: &Ledger<'_>, note: &str) {
         ledger.update(|checkpoint| {
             for stream in &self.settings.streams {
                 checkpoint.health.note(*stream, note);
             }
         });
+        let _ = self.state_lost.set(note.to_owned());
     }
 }
 
-/// Returns the objects of a reading that don't exist.
-async fn lacking(records: &Bucket, entry: &ReadingEntry, until: Millis) -> Result<Vec<String>, LedgerError> {
-    let mut lacking = Vec::new();
-    for object in &entry.objects {
-        if !records.exists(&object.key, until).await? {
-            lacking.push(object.key.clone());
-        }
-    }
-    Ok(lacking)
-}
-
-fn told(missing: &[String]) -> String {
-    match missing.first() {
-        None => String::new(),
-        Some(first) => format!(", without {} objects that no longer exist, among them {first}", missing.len()),
-    }
+fn told(taken: &Taken) -> String {
+    let of = |count: usize, what: &str, first: &str| match count {
+        0 => String::new(),
+        count => format!(", without {count} {what} that no longer exist, among them {first}"),
+    };
+    let objects = of(taken.missing.len(), "objects", taken.missing.first().map_or("", String::as_str));
+    let first = taken.missing_manifests.first().map_or("", |link| &link.key);
+    objects + &of(taken.missing_manifests.len(), "manifests", first)
 }

@@ -59,6 +59,8 @@ pub struct Work<'a> {
     pub stopped: Mutex<Stopped>,
     /// The gaps that expire soon, on the checkpoint when it was last loaded.
     pub expiring: Mutex<BTreeMap<Stream, Span>>,
+    /// If the checkpoint was found gone or older: the report.
+    pub state_lost: OnceLock<String>,
 }
 
 /// The stopped streams, and when they are next tried without a change, if at all.
@@ -97,6 +99,7 @@ impl<'a> Work<'a> {
             states: Mutex::default(),
             stopped: Mutex::default(),
             expiring: Mutex::default(),
+            state_lost: OnceLock::new(),
         }
     }
 

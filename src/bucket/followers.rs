@@ -1,12 +1,13 @@
 //! Manifests that the checkpoint doesn't name. If the checkpoint was replaced by an older version of itself, these are
 //! the ones after its newest manifest. If it is gone, these are all manifests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::bucket::s3::{Bucket, StoreError};
-use crate::core::manifest::{Link, Manifest, sha256};
+use crate::core::manifest::{Link, Manifest, day_prefix, sha256};
+use crate::core::ndjson;
 use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
@@ -65,6 +66,77 @@ pub async fn read_newest(
     Ok(None)
 }
 
+/// Returns the days that have manifests, for example `2026-11-21`, each with the keys of its indexes.
+pub async fn days(
+    state: &Bucket,
+    state_prefix: &str,
+    until: Millis,
+) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
+    let prefix = format!("{state_prefix}manifests/");
+    let mut days: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for folder in state.list_folders(&prefix, until).await? {
+        if let Some(day) = folder.strip_prefix(&prefix).and_then(|folder| folder.strip_prefix("dt=")) {
+            days.entry(day.trim_end_matches('/').to_owned()).or_default();
+        }
+    }
+    let prefix = format!("{prefix}index/");
+    for key in state.list(&prefix, until).await? {
+        let day = key.strip_prefix(&prefix).and_then(|name| Some(name.rsplit_once('-')?.0.to_owned()));
+        if let Some(day) = day {
+            days.entry(day).or_default().push(key);
+        }
+    }
+    Ok(days)
+}
+
+/// Returns the manifests of a day, by number and then by time: those in its indexes, and those that have an object of
+/// their own. An index that can't be read leaves these.
+pub async fn read_day(
+    state: &Bucket,
+    state_prefix: &str,
+    day: &str,
+    indexes: &[String],
+    until: Millis,
+) -> Result<Vec<LinkedManifest>, StoreError> {
+    let mut found = Vec::new();
+    for key in indexes {
+        let stored = match state.get(key, until).await {
+            Err(StoreError::Archived { .. }) => None,
+            stored => stored?,
+        };
+        let lines = stored.and_then(|stored| ndjson::lines(&stored.bytes).ok()).unwrap_or_default();
+        found.extend(lines.iter().filter_map(|line| linked(state_prefix, line.as_bytes())));
+    }
+    let mut keys: Vec<String> = state.list(&day_prefix(state_prefix, day), until).await?;
+    let indexed: HashSet<&str> = found.iter().map(|found: &LinkedManifest| found.link.key.as_str()).collect();
+    keys.retain(|key| !indexed.contains(key.as_str()));
+    let others: Vec<LinkedManifest> = stream::iter(keys)
+        .map(|key| async move { read(state, state_prefix, &key, until).await })
+        .buffer_unordered(READS_AT_ONCE)
+        .try_filter_map(async |found| Ok(found))
+        .try_collect()
+        .await?;
+    found.extend(others);
+    found.retain(|found| found.link.day() == day);
+    found.sort_by(|a, b| {
+        let order = |link: &Link| (link.number, link.written_at);
+        order(&a.link).cmp(&order(&b.link)).then_with(|| a.link.sha256.cmp(&b.link.sha256))
+    });
+    found.dedup_by(|a, b| a.link == b.link);
+    Ok(found)
+}
+
+/// Whether a day's manifest is not on the chain: another one has its number, and the next one names that one, or that one
+/// was written later. A run that died may leave such a manifest.
+pub fn is_orphan(found: &LinkedManifest, of_day: &[LinkedManifest]) -> bool {
+    let is_named = |other: &LinkedManifest| {
+        let mut previous = of_day.iter().filter_map(|next| next.manifest.previous.as_ref());
+        previous.any(|previous| previous.sha256 == other.link.sha256)
+    };
+    let mut others = of_day.iter().filter(|other| other.link.number == found.link.number && other.link != found.link);
+    !is_named(found) && others.any(|other| is_named(other) || other.link.written_at > found.link.written_at)
+}
+
 /// Returns none if the object is missing, is no manifest, or is not the manifest that its key names.
 pub async fn read(
     state: &Bucket,
@@ -73,19 +145,25 @@ pub async fn read(
     until: Millis,
 ) -> Result<Option<LinkedManifest>, StoreError> {
     let Some(stored) = state.get(key, until).await? else { return Ok(None) };
-    let Ok(manifest) = serde_json::from_slice::<Manifest>(&stored.bytes) else { return Ok(None) };
-    let link = Link {
-        number: manifest.number,
-        key: key.to_owned(),
-        sha256: sha256(&stored.bytes),
-        written_at: manifest.written_at,
-    };
-    let is_named = manifest.link(state_prefix, &String::from_utf8_lossy(&stored.bytes)).key == key;
-    Ok(is_named.then_some(LinkedManifest { link, manifest }))
+    Ok(linked(state_prefix, &stored.bytes).filter(|found| found.link.key == key))
 }
 
-/// Returns the longest chain that follows `head`, oldest first. With `any_beginning` the chain may begin anywhere.
-pub fn following(all: &[LinkedManifest], head: Option<&Link>, any_beginning: bool) -> Vec<LinkedManifest> {
+/// Returns the manifest that a link names; none if the object is missing, or has another hash.
+pub async fn read_named(state: &Bucket, link: &Link, until: Millis) -> Result<Option<Manifest>, StoreError> {
+    let Some(stored) = state.get(&link.key, until).await? else { return Ok(None) };
+    Ok(serde_json::from_slice(&stored.bytes).ok().filter(|_| sha256(&stored.bytes) == link.sha256))
+}
+
+/// Returns the manifest with its link; none if the bytes are no manifest.
+fn linked(state_prefix: &str, bytes: &[u8]) -> Option<LinkedManifest> {
+    let manifest: Manifest = serde_json::from_slice(bytes).ok()?;
+    let Link { key, .. } = manifest.link(state_prefix, &String::from_utf8_lossy(bytes));
+    let link = Link { number: manifest.number, key, sha256: sha256(bytes), written_at: manifest.written_at };
+    Some(LinkedManifest { link, manifest })
+}
+
+/// Returns the longest chain that follows `head`, oldest first.
+pub fn following(all: &[LinkedManifest], head: Option<&Link>) -> Vec<LinkedManifest> {
     let named: HashSet<String> =
         all.iter().filter_map(|found| Some(found.manifest.previous.as_ref()?.sha256.clone())).collect();
     let by_hash: HashMap<&str, &LinkedManifest> = all.iter().map(|found| (found.link.sha256.as_str(), found)).collect();
@@ -98,7 +176,7 @@ pub fn following(all: &[LinkedManifest], head: Option<&Link>, any_beginning: boo
             chain.push((*before).clone());
             previous = before.manifest.previous.as_ref();
         }
-        if any_beginning || previous.map(|link| &link.sha256) == head.map(|head| &head.sha256) {
+        if previous.map(|link| &link.sha256) == head.map(|head| &head.sha256) {
             chain.reverse();
             return chain;
         }
@@ -138,10 +216,22 @@ mod tests {
         let all = vec![third.clone(), orphan.clone(), other.clone(), second.clone()];
         let runs =
             |chain: Vec<LinkedManifest>| chain.into_iter().map(|found| found.manifest.run_id).collect::<Vec<_>>();
-        assert_eq!(runs(following(&all, Some(&head.link), false)), ["b", "c"]);
-        assert_eq!(runs(following(&[orphan, other], Some(&head.link), false)), ["dead"]);
-        assert!(following(std::slice::from_ref(&third), Some(&head.link), false).is_empty(), "one between is missing");
-        assert_eq!(runs(following(&[third], None, true)), ["c"]);
-        assert!(following(&[], None, true).is_empty());
+        assert_eq!(runs(following(&all, Some(&head.link))), ["b", "c"]);
+        assert_eq!(runs(following(&[orphan, other], Some(&head.link))), ["dead"]);
+        assert!(following(std::slice::from_ref(&third), Some(&head.link)).is_empty(), "one between is missing");
+        assert!(following(&[], None).is_empty());
+    }
+
+    #[test]
+    fn the_manifest_of_a_dead_run_is_told_from_the_one_that_the_next_run_wrote() {
+        let head = manifest(None, "a");
+        let (mut orphan, mut second) = (manifest(Some(&head), "dead"), manifest(Some(&head), "b"));
+        let third = manifest(Some(&second), "c");
+        let of_day = [head.clone(), orphan.clone(), second.clone(), third.clone()];
+        let orphans: Vec<bool> = of_day.iter().map(|found| is_orphan(found, &of_day)).collect();
+        assert_eq!(orphans, [false, true, false, false], "the third names the second");
+        (orphan.link.written_at, second.link.written_at) = (Millis(5), Millis(6));
+        let of_day = [head, orphan.clone(), second.clone()];
+        assert!(is_orphan(&orphan, &of_day) && !is_orphan(&second, &of_day), "the later one is the chain's end");
     }
 }

@@ -281,6 +281,15 @@ pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Mill
     format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
 }
 
+/// Returns the beginning and the end of the span that a key names.
+pub fn bounds_of(key: &str) -> Option<(Millis, Millis)> {
+    let mut bounds = key.rsplit('/').next()?.split(['-', '.']).map(|bound| {
+        let bound = chrono::NaiveDateTime::parse_from_str(bound, "%Y%m%dT%H%M%S%3fZ").ok()?;
+        Some(Millis(bound.and_utc().timestamp_millis()))
+    });
+    Some((bounds.next()??, bounds.next()??))
+}
+
 /// Returns the records of `packed` that aren't among `lines`.
 fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
     let mut counts = HashMap::<Fingerprint, u64>::new();
@@ -326,6 +335,18 @@ mod tests {
         let cut: Vec<String> =
             hours(window).map(|hour| format!("{}-{}", hour.from.compact(), hour.to.compact())).collect();
         assert_eq!(cut, ["20261121T135930000Z-20261121T140000000Z", "20261121T140000000Z-20261121T150000000Z"]);
+    }
+
+    #[test]
+    fn a_key_tells_its_bounds() {
+        let span = Span::new(Millis(1_000), Millis(2_001)).expect("not empty");
+        let base = base("code42/", Stream::Audit, span.from, span.to);
+        for n in [0, 2] {
+            assert_eq!(bounds_of(&nth(&base, n)), Some((span.from, span.to)));
+        }
+        for other in ["code42/audit/dt=1970-01-01/hour=00/note.txt", "", "19700101T000001000Z.ndjson.gz"] {
+            assert_eq!(bounds_of(other), None);
+        }
     }
 
     #[test]

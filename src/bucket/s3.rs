@@ -105,7 +105,17 @@ impl Bucket {
 
     /// Returns the folders directly below a prefix, each with its slash at the end.
     pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
-        self.retrying("ListObjectsV2", prefix, until, || self.once().folders_once(prefix)).await
+        let mut folders = Vec::new();
+        let mut next = None;
+        loop {
+            let attempt = || self.once().folders_once(prefix, next.as_deref());
+            let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
+            folders.extend(page.keys);
+            next = page.next;
+            if next.is_none() {
+                return Ok(folders);
+            }
+        }
     }
 
     /// Returns all keys with a prefix that come after another key.

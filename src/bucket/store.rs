@@ -282,16 +282,19 @@ impl OneBucket<'_> {
         }
     }
 
-    /// Returns the folders directly below a prefix, each with its slash at the end: at most the first 1,000.
-    pub(super) async fn folders_once(self, prefix: &str) -> Result<Vec<String>, Failure> {
+    /// Returns one page of the folders directly below a prefix, each with its slash at the end, starting at the token
+    /// `next`.
+    pub(super) async fn folders_once(self, prefix: &str, next: Option<&str>) -> Result<ListedPage, Failure> {
         match self.store {
             Store::Aws(client) => {
                 let request = client.list_objects_v2().bucket(self.name).prefix(prefix).delimiter("/");
-                let folders = self.listed(request).await?.common_prefixes.unwrap_or_default();
-                Ok(folders.into_iter().filter_map(|folder| folder.prefix).collect())
+                let page = self.listed(request.set_continuation_token(next.map(str::to_owned))).await?;
+                let folders = page.common_prefixes.unwrap_or_default();
+                let keys = folders.into_iter().filter_map(|folder| folder.prefix).collect();
+                Ok(ListedPage { keys, next: page.next_continuation_token })
             }
             Store::Simulated(answer) => {
-                Ok(self.simulated_list(answer, S3Call::Folders { prefix: prefix.to_owned() }).await?.keys)
+                self.simulated_list(answer, S3Call::Folders { prefix: prefix.to_owned() }).await
             }
         }
     }

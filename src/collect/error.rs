@@ -88,6 +88,11 @@ impl Error {
         )
     }
 
+    /// Whether the known records of a list were found gone or altered.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Damaged { .. }))
+    }
+
     /// Whether other windows or lists may succeed: the API fails for this one, or contradicts itself about it.
     pub fn may_be_local(&self) -> bool {
         match self {

@@ -219,7 +219,9 @@ impl Collector<'_> {
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
             return Ok(Outcome::Unread { window, error, why: Why::KeepsBounds }.into());
         }
-        let window = self.note_resumed(window).await?;
+        // A recovery opens windows without a request.
+        let request = if window.request.is_null() { self.request(facts, span) } else { window.request.clone() };
+        let window = self.note_resumed(window, request).await?;
         if may_be_cut && self.may_be_cut(&window).await? {
             return Ok(Outcome::Died { span }.into());
         }

@@ -1,6 +1,7 @@
 //! Derives findings about agents, users and observers from lists that it reads. Writes nothing.
 
 mod deployment;
+mod ends;
 pub mod finding;
 pub mod findings;
 mod holds;

@@ -7,6 +7,7 @@ mod format;
 mod inventory;
 mod lease;
 mod manifests;
+mod recovery;
 mod rescanned;
 mod shards;
 mod stored;
@@ -24,6 +25,7 @@ pub use format::CheckpointError;
 pub use inventory::{InventoryState, Pass};
 pub use lease::Lease;
 pub use manifests::Manifests;
+pub use recovery::Recovery;
 pub use rescanned::{RescannedState, Sweep, Swept, Tier};
 pub use stored::{StateObject, StoredState, WriteOutcome};
 pub use versions::{PartOfList, VersionsState};
@@ -66,6 +68,9 @@ pub struct Checkpoint {
     pub stuck: BTreeMap<Stream, StuckList>,
     #[serde(default)]
     pub manifests: Manifests,
+    /// A recovery that is not finished. The next run continues it before it collects anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// For how many runs in a row a stream ran out of time without any progress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stalled: BTreeMap<Stream, u32>,
@@ -104,6 +109,7 @@ impl Checkpoint {
             inventory: BTreeMap::new(),
             stuck: BTreeMap::new(),
             manifests: Manifests::default(),
+            recovery: None,
             stalled: BTreeMap::new(),
             sign_ins: SignIns::default(),
             refused: BTreeMap::new(),

@@ -30,6 +30,7 @@ fn lines(answer: &Answer, function: &str, took: Duration, now: Millis) -> Vec<Va
         ("RunDuration", "Milliseconds", u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         ("ConfigErrors", "Count", u64::from(is_config)),
         ("ClockNotBelieved", "Count", u64::from(answer.clock.is_some())),
+        ("StateLost", "Count", u64::from(answer.state_lost.is_some())),
     ];
     let of_streams = answer.streams.iter().map(|(stream, told)| (Some(*stream), of_stream(told)));
     let all = std::iter::once((None, of_run.to_vec())).chain(of_streams);

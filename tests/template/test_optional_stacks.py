@@ -32,7 +32,7 @@ OF_STREAMS = {
     "Expiring": "Count",
     "Expired": "Count",
 }
-OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count"}
+OF_RUNS = {"RunDuration": "Milliseconds", "Runs": "Count", "ClockNotBelieved": "Count", "StateLost": "Count"}
 # The calls by which Step Functions sets up the delivery of its logs.
 LOGS_OTHERS = {"DescribeLogGroups", "DescribeResourcePolicies", "PutResourcePolicy"}
 BACKFILLER = "arn:aws:lambda:us-east-1:123456789012:function:backfiller"
@@ -120,7 +120,7 @@ def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitori
 def test_what_matters_has_an_alarm(monitoring):
     watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
     assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring", "Expired"}
-    assert watched >= {"Stuck", "SetAside", "NotPermitted", "Drift", "ClockNotBelieved", "Stalled"}
+    assert watched >= {"Stuck", "SetAside", "NotPermitted", "Drift", "ClockNotBelieved", "Stalled", "StateLost"}
     assert "ApproximateNumberOfMessagesVisible" in watched
 
 

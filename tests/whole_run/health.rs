@@ -33,6 +33,12 @@ fn user(sim: &Simulator, id: &str, changes: &Value) {
     sim.world.push_user(with(record, changes));
 }
 
+/// As the profile shows it. The list of actors leaves the end date out.
+fn actor(sim: &Simulator, id: &str, name: &str, end: Option<&str>) {
+    let record = json!({"actorId": id, "name": name, "active": true, "parentActorId": null, "endDate": end});
+    sim.world.push_record(Dataset::Actors, record.to_string());
+}
+
 fn event(sim: &Simulator, device: &str, observer: &str, days: i64) {
     let id = format!("{device}-{observer}-{days}");
     let record = json!({"event": {"id": id, "inserted": days_ago(days), "observer": observer},
@@ -80,7 +86,7 @@ async fn where_all_is_well_nothing_is_found_and_nothing_written() {
 #[allow(clippy::too_many_lines, reason = "a list of worlds")]
 async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
     type Change = fn(&Simulator);
-    let worlds: [(Change, &[&str]); 14] = [
+    let worlds: [(Change, &[&str]); 15] = [
         (
             |sim| {
                 agent(sim, "a2", &json!({"userId": null}));
@@ -106,6 +112,14 @@ async fn each_finding_is_found_in_a_world_that_has_exactly_that() {
             |sim| {
                 let actor = json!({"actorId": "x1", "name": "U1@example.com", "active": false, "parentActorId": null});
                 sim.world.push_record(Dataset::Actors, actor.to_string());
+            },
+            &["left_but_active"],
+        ),
+        (
+            |sim| {
+                actor(sim, "x1", "u1@example.com", Some(&days_ago(5)[..10]));
+                actor(sim, "x2", "u1@example.com", Some(&days_ago(-5)[..10]));
+                actor(sim, "x3", "u1@example.com", None);
             },
             &["left_but_active"],
         ),
@@ -430,4 +444,30 @@ async fn a_reading_that_may_miss_findings_is_not_stored_but_tried_again() {
     let (error_type, answer) = refused.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyConfigError", "nothing at all is permitted");
     assert_eq!(answer["streams"]["environment_health"]["status"], "not_permitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_actors_only_those_on_a_watchlist_of_people_who_leave_are_asked_for_their_end_dates() {
+    let rig = well().await;
+    for n in 0..301 {
+        let id = format!("m{n}");
+        user(&rig.sim, &id, &json!({}));
+        agent(&rig.sim, &format!("a-{id}"), &json!({"userId": id}));
+        event(&rig.sim, &format!("a-{id}"), "Endpoint", 1);
+        actor(&rig.sim, &format!("x-{id}"), &format!("{id}@example.com"), Some(&days_ago(5)[..10]));
+    }
+    for (list, kind, member) in [("w1", "DEPARTING_EMPLOYEE", "x-m7"), ("w2", "FLIGHT_RISK", "x-m8")] {
+        let watchlist = json!({"watchlistId": list, "listType": kind, "title": list});
+        rig.sim.world.push_record(Dataset::Watchlists, watchlist.to_string());
+        let member = json!({"actorId": member, "actorname": member, "addedTime": days_ago(9)});
+        rig.sim.world.push_child(Dataset::WatchlistMembers, list, member.to_string());
+    }
+    let answer = rig.health().await;
+    let left: Vec<&Value> = answer["findings"].as_array().unwrap().iter().collect();
+    assert_eq!(left.len(), 1, "{answer:#}");
+    assert_eq!((&left[0]["finding"], &left[0]["userId"]), (&json!("left_but_active"), &json!("m7")));
+    assert!(left[0]["why"].as_str().unwrap().contains("and left on"), "{answer:#}");
+    let out = &answer["left_out"][0];
+    assert_eq!(out["check"], "left_but_active");
+    assert!(out["why"].as_str().unwrap().starts_with("the end dates of 300 of 301 active actors"), "{answer:#}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
 
-use crate::rig::{Rig, ago, failure_of, logs_with};
+use crate::rig::{CHECKPOINT, Rig, ago, failure_of, logs_with};
 
 /// The metric lines so far, of runs and streams.
 pub async fn told(rig: &Rig) -> Vec<Value> {
@@ -71,6 +71,41 @@ async fn what_is_stuck_set_aside_or_not_permitted_is_counted_for_whoever_is_on_d
     assert_eq!(line_of(&rig, "audit", 1).await["SetAside"], 1);
     assert_eq!(line_of(&rig, "users", 1).await["NotPermitted"], 1);
     assert_eq!(line_of(&rig, "cases", 1).await["Stuck"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_gone_or_older_and_altered_known_records_are_counted_once_each() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        rig.populate();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        rig.run().await;
+        versions.push(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes);
+    }
+    let lost = || async {
+        let lines = told(&rig).await;
+        lines.iter().filter(|line| line["StateLost"] == 1 && line["Stream"].is_null()).count()
+    };
+    assert_eq!(lost().await, 0);
+    let (bucket, s3) = (rig.sim.bucket(), &rig.sim.s3);
+    s3.put_raw(bucket, CHECKPOINT, versions[0].clone()).await;
+    let answer = rig.run().await;
+    assert!(answer["state_lost"].to_string().contains("an older version of itself"), "{answer:#}");
+    s3.delete_raw(bucket, CHECKPOINT).await;
+    let answer = rig.run().await;
+    assert!(answer["state_lost"].to_string().contains("the checkpoint is gone"), "{answer:#}");
+    let known = rig.checkpoint().await["inventory"]["users"]["stored"]["known"]["key"].as_str().unwrap().to_owned();
+    s3.delete_raw(bucket, &known).await;
+    rig.lambda.kill();
+    let (_, answer) = rig.failure(json!({})).await;
+    assert!(answer["state_lost"].to_string().contains("which holds the known records"), "{answer:#}");
+    let answer = rig.run().await;
+    assert!(answer.get("state_lost").is_none(), "{answer:#}");
+    while lost().await < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(lost().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
-use crate::bucket::records::{base, hours};
+use crate::bucket::records::{base, bounds_of, hours};
 use crate::bucket::s3::StoreError;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::intervals::{Intervals, Span};
@@ -78,8 +78,9 @@ impl History {
 
     /// Whether an object under this key may not be listed yet.
     pub fn is_open(&self, stream: Stream, key: &str) -> bool {
-        let is_reserved =
-            |(other, span): &(Stream, Span)| *other == stream && begin_of(key).is_some_and(|at| span.contains(at));
+        let is_reserved = |(other, span): &(Stream, Span)| {
+            *other == stream && bounds_of(key).is_some_and(|(at, _)| span.contains(at))
+        };
         self.open.iter().any(|open| key.starts_with(open)) || self.reserved.iter().any(is_reserved)
     }
 
@@ -135,13 +136,6 @@ impl History {
             self.open.extend(stored.open.map(|at| base(prefix, *stream, at, at)));
         }
     }
-}
-
-/// Returns the beginning of the span that the key names.
-pub fn begin_of(key: &str) -> Option<Millis> {
-    let begin = key.rsplit('/').next()?.split('-').next()?;
-    let begin = chrono::NaiveDateTime::parse_from_str(begin, "%Y%m%dT%H%M%S%3fZ").ok()?;
-    Some(Millis(begin.and_utc().timestamp_millis()))
 }
 
 /// Finds a reading whose rows differ from the API's count. Such a reading should never have been finished.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::actions::verify::history::{History, ListedObject, begin_of};
+use crate::actions::verify::history::{History, ListedObject};
 use crate::actions::verify::verification::{Discrepancy, Progress, Verification};
+use crate::bucket::records::bounds_of;
 use crate::bucket::s3::{StoreError, Stored};
 use crate::core::clock::off_thread;
 use crate::core::intervals::Span;
@@ -161,5 +162,5 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
 
 /// By the beginning that the key names. A key that names none counts as within: it can't be the collector's.
 fn is_within(key: &str, span: Span) -> bool {
-    begin_of(key).is_none_or(|begin| span.contains(begin))
+    bounds_of(key).is_none_or(|(begin, _)| span.contains(begin))
 }

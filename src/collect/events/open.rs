@@ -1,6 +1,8 @@
 //! Opens windows on the checkpoint before their records are requested. A later run then knows the keys under which they
 //! may be stored, and who may be storing them.
 
+use serde_json::Value;
+
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
@@ -60,11 +62,11 @@ impl Collector<'_> {
 
     /// Notes that another run continues a window whose opener died. If this run dies as well, the next one knows that,
     /// and that this one's requests may still arrive.
-    pub(super) async fn note_resumed(&self, window: Window) -> Result<OpenWindow, Error> {
+    pub(super) async fn note_resumed(&self, window: Window, request: Value) -> Result<OpenWindow, Error> {
         let was_abandoned = window.is_abandoned(Millis::now());
         let last = [&window.opened_by, &self.run.ledger.lease].into_iter().max_by_key(|lease| lease.until);
         let opened_by = last.unwrap_or(&window.opened_by).clone();
-        let resumed = Window { resumed: window.resumed + 1, opened_by, ..window.clone() };
+        let resumed = Window { request, resumed: window.resumed + 1, opened_by, ..window.clone() };
         self.replace_open(&window, &resumed);
         self.commit().await?;
         Ok(OpenWindow::Foreign { window: resumed, was_abandoned })

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::collect::error::Error;
 use crate::collect::health::deployment::deployments;
+use crate::collect::health::ends::active_by_name;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::holds::{Holds, reason_of};
 use crate::collect::health::records::{Actor, Agent, Held, Hold};
 use crate::collect::health::rules::{Agents, Rules, Users, active, age, is_fresh};
-use crate::collect::health::sources::{Counts, Listed, Observers, Roles, Sources, without_agent};
+use crate::collect::health::sources::{Counts, Ends, Listed, Observers, Roles, Sources, without_agent};
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::time::DAY;
@@ -65,7 +66,12 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
         }
     }
     match (&sources.actors, &users) {
-        (Ok(actors), Ok(users)) => left_but_active(&actors.by_id, &users.by_id, rules, &holds, tell),
+        (Ok(actors), Ok(users)) => {
+            left_but_active(&actors.by_id, &sources.ends, &users.by_id, rules, &holds, tell);
+            if let Some(why) = &sources.ends.unread {
+                left_out.note(FindingKind::LeftButActive, why);
+            }
+        }
         (Err(error), _) => left_out.note(FindingKind::LeftButActive, &why(Stream::Actors, error)),
         (_, Err(why)) => left_out.note(FindingKind::LeftButActive, why),
     }
@@ -281,19 +287,19 @@ fn deactivated_users_with_agents(agents: &Agents, users: &Users, holds: &Holds, 
 /// Finds active users whose actor has left or is inactive. An actor and a user of the same name are the same person.
 fn left_but_active(
     actors: &BTreeMap<String, Actor>,
+    ends: &Ends,
     users: &Users,
     rules: &Rules,
     holds: &Holds,
     tell: &mut impl FnMut(Finding),
 ) {
-    let active = users.iter().filter(|(_, user)| !user.is_inactive);
-    let by_name: HashMap<String, &String> =
-        active.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect();
+    let by_name = active_by_name(users);
     let today = rules.now.date_time().date_naive().to_string();
-    for actor in actors.values() {
+    for (actor_id, actor) in actors {
         let Some(name) = &actor.name else { continue };
         let Some(id) = by_name.get(&name.to_lowercase()) else { continue };
-        let left = actor.end.as_deref().filter(|end| *end < today.as_str());
+        let end = actor.end.as_ref().or_else(|| ends.by_actor.get(actor_id));
+        let left = end.map(String::as_str).filter(|end| *end < today.as_str());
         let why = match left {
             Some(end) => format!("the user is active, and left on {end}"),
             None if actor.is_inactive => "the user is active, and the actor of that name is not".to_owned(),

@@ -16,12 +16,12 @@ use crate::core::stream::Stream;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::{Kind, List, actors, agents, cases, file_events, legal_hold, users};
+use crate::incydr::facts::{Kind, List, Part, actors, agents, cases, file_events, legal_hold, users};
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
-const LISTS_AT_ONCE: usize = 4;
+pub(super) const LISTS_AT_ONCE: usize = 4;
 /// Limit for the users whose roles are read, with one request each.
 const MOST_ROLES: usize = 300;
 /// Half of the 90 days for which most plans keep file events: an observer's events are counted in the silent time and
@@ -42,6 +42,8 @@ pub struct Sources {
     pub actors: Result<Listed<Actor>, Error>,
     /// The roles of the active users who have no active agent.
     pub roles: Roles,
+    /// Of those active actors whose users are active.
+    pub ends: Ends,
 }
 
 /// The number of file events of each observer within the last `longest_silence`, and within as long a time before.
@@ -60,6 +62,15 @@ pub struct Roles {
     pub spared: HashSet<String>,
     /// Users whose roles were not read.
     pub unread: HashSet<String>,
+}
+
+/// The end dates in the profiles of actors.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// The end dates, by actor id.
+    pub by_actor: HashMap<String, String>,
+    /// The reason why the profiles of some actors were not read.
+    pub unread: Option<String>,
 }
 
 /// The records of a list, by their ids.
@@ -94,7 +105,11 @@ impl Sources {
             (Ok(agents), Ok(users)) => reader.roles(without_agent(&agents.by_id, &users.by_id)).await,
             _ => Roles::default(),
         };
-        Self { agents, users, custodians, subjects, reporting, observers, actors, roles }
+        let ends = match (&actors, &users) {
+            (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id).await,
+            _ => Ends::default(),
+        };
+        Self { agents, users, custodians, subjects, reporting, observers, actors, roles, ends }
     }
 
     /// Returns the error of each missing list, with the stream whose permission the list needs.
@@ -149,7 +164,13 @@ pub fn without_agent(agents: &BTreeMap<String, Agent>, users: &BTreeMap<String, 
     without.map(|(id, _)| id.clone()).collect()
 }
 
-struct Reader<'a> {
+/// The part of a stream that is read once for each record of another one.
+pub(super) fn part(stream: Stream) -> Option<&'static Part> {
+    let Kind::Inventory(facts) = stream.kind() else { return None };
+    facts.parts.iter().find(|part| part.parent.is_some())
+}
+
+pub(super) struct Reader<'a> {
     settings: &'a Settings,
     api: &'a Api,
     caller: &'a Caller<'a>,
@@ -250,8 +271,7 @@ impl Reader<'_> {
     /// Reads which of these users are administrators or analysts. A user whose roles can't be read is not spared.
     async fn roles(&self, users: Vec<String>) -> Roles {
         let mut roles = Roles::default();
-        let Kind::Inventory(facts) = Stream::UserRoles.kind() else { return roles };
-        let Some(part) = facts.parts.iter().find(|part| part.parent.is_some()) else { return roles };
+        let Some(part) = part(Stream::UserRoles) else { return roles };
         let (users, rest) = users.split_at(users.len().min(MOST_ROLES));
         roles.unread.extend(rest.iter().cloned());
         let name = |role: &Value| text(role, "roleName").unwrap_or_default().to_lowercase();

@@ -1,8 +1,11 @@
 //! Takes over from manifests what the checkpoint lacks because it is an older version of itself or was begun anew.
 
-use chrono::TimeDelta;
+use std::collections::BTreeSet;
 
-use crate::core::checkpoint::{Checkpoint, EventsState, Lease, Recount, Window};
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use crate::core::checkpoint::{Checkpoint, EventsState, Lease, Recount, Recovery, Window};
 use crate::core::intervals::Span;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::stream::{Class, Stream};
@@ -16,6 +19,17 @@ impl Checkpoint {
         let is_open = |stream: &Stream| self.snapshots(*stream).is_some_and(|stored| stored.last.is_some());
         self.found().is_none()
             || (self.manifests.head.is_none() && self.events.values().all(is_blank) && !Stream::ALL.iter().any(is_open))
+    }
+
+    /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken over.
+    pub fn recovery_of_older(&self) -> Recovery {
+        let is_list = |stream: &&Stream| !matches!(stream.class(), Class::Events | Class::Findings);
+        let last = |stream: &Stream| Some((*stream, self.snapshots(*stream)?.last?));
+        Recovery {
+            after: self.manifests.head.clone(),
+            lists: Stream::ALL.iter().filter(is_list).filter_map(last).collect(),
+            ..Recovery::default()
+        }
     }
 
     /// Whether a manifest lists a stored reading that this checkpoint can't have been there for. Then the checkpoint is
@@ -34,11 +48,10 @@ impl Checkpoint {
     /// Whether the checkpoint lacks a reading that a manifest lists.
     pub fn lacks(&self, entry: &ReadingEntry) -> bool {
         match (entry.window, entry.at) {
-            (Some(window), _) => self.events.get(&entry.stream).is_none_or(|state| {
-                let is_left_to_a_shard =
-                    state.reserved.iter().any(|reserved| reserved.span.intersection(window).is_some());
-                !is_left_to_a_shard && !state.has_covered(window)
-            }),
+            (Some(window), _) => self
+                .events
+                .get(&entry.stream)
+                .is_none_or(|state| !self.is_left_to_a_shard(entry.stream, window) && !state.has_covered(window)),
             // A reading that stored nothing can be repeated.
             (None, Some(_)) if entry.objects.is_empty() => false,
             (None, Some(at)) => {
@@ -46,6 +59,12 @@ impl Checkpoint {
             }
             (None, None) => false,
         }
+    }
+
+    /// Whether any of the window is left to a shard of a backfill.
+    pub fn is_left_to_a_shard(&self, stream: Stream, window: Span) -> bool {
+        let reserved = self.events.get(&stream).into_iter().flat_map(|state| &state.reserved);
+        reserved.map(|reserved| reserved.span).any(|span| span.intersection(window).is_some())
     }
 
     /// Whether the entry's reading is open here. A window may have been cut, so an open part of it is enough.
@@ -92,6 +111,31 @@ impl Checkpoint {
         state.open.push(Window { span, request, opened_at, opened_by, resumed: 0 });
     }
 
+    /// Opens the windows of objects that lie in gaps, with the bounds that their keys tell: a run stored them, and no
+    /// manifest lists them. They are read again and stored under the same keys, so nothing is stored twice. The run that
+    /// reads them makes the request. Returns how many more there were than `most`.
+    pub fn open_stored(&mut self, stream: Stream, stored: &BTreeSet<Span>, most: usize, opened_by: &Lease) -> usize {
+        let now = Millis::now();
+        let Some(state) = self.events.get_mut(&stream) else { return 0 };
+        let mut gaps = state.gaps(now);
+        let (mut opened, mut left) = (0, 0);
+        for span in stored {
+            let is_in_a_gap = gaps.within(*span).first() == Some(*span);
+            if !is_in_a_gap {
+                continue;
+            }
+            gaps.remove(*span);
+            if opened == most {
+                left += 1;
+                continue;
+            }
+            opened += 1;
+            let (request, opened_by) = (Value::Null, opened_by.clone());
+            state.open.push(Window { span: *span, request, opened_at: now, opened_by, resumed: 0 });
+        }
+        left
+    }
+
     /// Notes that the snapshot `at` an instant is known. A snapshot that is open here from before has been closed
     /// since.
     pub fn take_over_snapshot(&mut self, stream: Stream, class: Class, at: Millis) {
@@ -120,10 +164,15 @@ impl Checkpoint {
 
     /// Continues the chain after this manifest.
     pub fn take_over_manifest(&mut self, link: &Link, manifest: &Manifest) {
+        self.forget_listed(manifest);
+        self.manifests.go_on(link, &manifest.indexes);
+    }
+
+    /// Forgets the readings that waited for a manifest and that this one lists.
+    pub fn forget_listed(&mut self, manifest: &Manifest) {
         let manifests = &mut self.manifests;
         manifests.unlisted.retain(|entry| !manifest.readings.contains(entry));
         manifests.merged.retain(|end| !manifest.merged.contains(end));
-        manifests.go_on(link, &manifest.indexes);
     }
 }
 
@@ -133,7 +182,6 @@ mod tests {
     use crate::core::checkpoint::Reserved;
     use crate::core::identity::Identity;
     use crate::core::manifest::{FORMAT_VERSION, StoredObject};
-    use serde_json::Value;
 
     fn identity() -> Identity {
         Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() }
@@ -206,5 +254,22 @@ mod tests {
         assert!(is_behind(&checkpoint, of_agents(6)));
         checkpoint.inventory(Stream::Agents).stored.open = None;
         assert!(!is_behind(&checkpoint, of_agents(5)) && !checkpoint.lacks(&of_agents(5)), "it is closed");
+    }
+
+    #[test]
+    fn a_window_of_an_object_that_no_manifest_lists_is_opened_with_the_bounds_of_its_key_if_it_lies_in_a_gap() {
+        let lease = Lease { run_id: "recover".into(), until: Millis(0) };
+        let mut checkpoint = Checkpoint::new(identity());
+        let state = checkpoint.events(Stream::Audit);
+        state.cover(span(0, 10));
+        state.cover(span(20, 30));
+        state.live_from = Some(Millis(0));
+        let stored = [(0, 10), (5, 15), (10, 15), (12, 18), (15, 20), (28, 32), (30, 40), (40, 50)];
+        let stored: BTreeSet<Span> = stored.into_iter().map(|(from, to)| span(from, to)).collect();
+        assert_eq!(checkpoint.open_stored(Stream::Audit, &stored, 3, &lease), 1);
+        let open: Vec<Span> = checkpoint.events[&Stream::Audit].open.iter().map(|window| window.span).collect();
+        assert_eq!(open, [span(10, 15), span(15, 20), span(30, 40)]);
+        assert_eq!(checkpoint.check(), Ok(()));
+        assert_eq!(checkpoint.open_stored(Stream::Cases, &stored, 3, &lease), 0);
     }
 }

@@ -56,6 +56,7 @@ fn well() -> Sources {
         observers: Ok(observers(&[("Endpoint", 5)], &[("Endpoint", 7)])),
         actors: Ok(rows([])),
         roles: Roles::default(),
+        ends: Ends::default(),
     }
 }
 
@@ -259,6 +260,14 @@ fn who_left_and_has_an_active_user_is_found_by_the_name() {
     let left = |since| vec![(FindingKind::LeftButActive, Some("u1".to_owned()), since)];
     assert_eq!(of(actor("Ann@Example.com", true, None)), left(None));
     assert_eq!(of(actor("ann@example.com", false, Some(3))), left(Some(ago(3)[..10].to_owned())));
+    let by_profile = |end: i64| {
+        let ends = Ends { by_actor: [("x1".to_owned(), ago(end)[..10].to_owned())].into(), unread: None };
+        let actors = Ok(rows([("x1", actor("ann@example.com", false, None))]));
+        kinds(&found(&Sources { actors, ends, ..well() }, &rules()).0)
+    };
+    assert_eq!((by_profile(3), by_profile(0), by_profile(-9)), (vec![FindingKind::LeftButActive], vec![], vec![]));
+    let ends = Ends { unread: Some("too many".into()), ..Ends::default() };
+    assert_eq!(found(&Sources { ends, ..well() }, &rules()).1[0].check, FindingKind::LeftButActive);
     for other in
         [actor("ann@example.com", false, Some(0)), actor("ann@example.com", false, Some(-9)), actor("bob", true, None)]
     {

@@ -1,0 +1,130 @@
+//! The end dates of people who may have left: the list of actors doesn't show them, only an actor's profile does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::stream::{self, StreamExt};
+
+use crate::collect::error::Error;
+use crate::collect::health::records::{Actor, User, text};
+use crate::collect::health::sources::{Ends, LISTS_AT_ONCE, Listed, Reader, part};
+use crate::core::stream::Stream;
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::Kind;
+
+/// The profiles of so many actors are read at most, one request each.
+const MOST_PROFILES: usize = 300;
+/// The watchlists that hold people who leave (SDK, `WatchlistType`).
+const DEPARTING: &str = "DEPARTING_EMPLOYEE";
+
+/// The active users by name. An actor and a user are the same person if they have the same name.
+pub fn active_by_name(users: &BTreeMap<String, User>) -> HashMap<String, &String> {
+    let active = users.iter().filter(|(_, user)| !user.is_inactive);
+    active.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect()
+}
+
+/// The actors whose end date matters and is not known: they are active, and so is their user.
+fn in_question(actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>) -> BTreeSet<String> {
+    let by_name = active_by_name(users);
+    let is_user = |actor: &Actor| actor.name.as_ref().is_some_and(|name| by_name.contains_key(&name.to_lowercase()));
+    let matters = |actor: &Actor| !actor.is_inactive && actor.end.is_none() && is_user(actor);
+    actors.iter().filter(|(_, actor)| matters(actor)).map(|(id, _)| id.clone()).collect()
+}
+
+impl Reader<'_> {
+    /// Reads the profiles of the actors in question, if there are few. If there are many, reads those on the watchlists
+    /// of people who leave.
+    pub(super) async fn ends(&self, actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>) -> Ends {
+        let mut asked = in_question(actors, users);
+        let all = asked.len();
+        let mut unread = None;
+        if all > MOST_PROFILES {
+            let departing = match self.departing().await {
+                Ok(departing) => departing,
+                Err(error) => {
+                    let why = if error.is_forbidden() { "may not be read".to_owned() } else { error.to_string() };
+                    unread = Some(format!("watchlists: {why}"));
+                    BTreeSet::new()
+                }
+            };
+            asked = asked.intersection(&departing).take(MOST_PROFILES).cloned().collect();
+        }
+        let Some(part) = part(Stream::ActorProfiles) else { return Ends::default() };
+        let of_actor = |actor: &String| {
+            let actor = actor.clone();
+            async move {
+                let end = |profile: &_| text(profile, "endDate");
+                (self.rows(Stream::ActorProfiles, &part.list, Some(&actor), &[], end).await, actor)
+            }
+        };
+        let mut ends = Ends::default();
+        let (mut read, mut failed) = (0, None);
+        let mut answers = stream::iter(asked.iter()).map(of_actor).buffered(LISTS_AT_ONCE);
+        while let Some((answer, actor)) = answers.next().await {
+            let answer: Result<Listed<Option<String>>, Error> = answer;
+            match answer {
+                Ok(profile) => {
+                    read += 1;
+                    if let Some(end) = profile.by_id.into_values().next().flatten() {
+                        ends.by_actor.insert(actor, end);
+                    }
+                }
+                // Gone since it was listed.
+                Err(Error::Api(ApiError::Status { status: 404, .. })) => read += 1,
+                Err(error) => drop(failed.get_or_insert(error.to_string())),
+            }
+        }
+        let left = all - read;
+        if left > 0 {
+            let why = failed.or(unread).map(|why| format!(" ({why})")).unwrap_or_default();
+            let rule = format!(
+                "each is one request, and of more than {MOST_PROFILES} only those on a watchlist of type {DEPARTING} are asked for"
+            );
+            ends.unread = Some(format!("the end dates of {left} of {all} active actors were not read{why}: {rule}"));
+        }
+        ends
+    }
+
+    /// The ids of the actors on the watchlists of people who leave.
+    async fn departing(&self) -> Result<BTreeSet<String>, Error> {
+        let Kind::Inventory(facts) = Stream::Watchlists.kind() else { return Ok(BTreeSet::new()) };
+        let [lists, members, ..] = facts.parts else { return Ok(BTreeSet::new()) };
+        let kind = |watchlist: &_| text(watchlist, "listType");
+        let watchlists = self.rows(Stream::Watchlists, &lists.list, None, &[], kind).await?;
+        let mut departing = BTreeSet::new();
+        for (id, kind) in watchlists.by_id {
+            if kind.as_deref() == Some(DEPARTING) {
+                match self.rows(Stream::Watchlists, &members.list, Some(&id), &[], |_| ()).await {
+                    Ok(members) => departing.extend(members.by_id.into_keys()),
+                    // Gone since it was listed.
+                    Err(Error::Api(ApiError::Status { status: 404, .. })) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(departing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_active_actors_of_active_users_whose_end_the_list_does_not_show_are_asked_for() {
+        let actor = |name: &str, changes: (bool, Option<&str>)| {
+            Actor::of(&json!({"name": name, "active": changes.0, "endDate": changes.1}))
+        };
+        let actors = BTreeMap::from([
+            ("a".to_owned(), actor("Ann@example.com", (true, None))),
+            ("b".to_owned(), actor("ann@example.com", (false, None))),
+            ("c".to_owned(), actor("ann@example.com", (true, Some("2026-01-01")))),
+            ("d".to_owned(), actor("bob@example.com", (true, None))),
+            ("e".to_owned(), actor("nobody@example.com", (true, None))),
+        ]);
+        let user = |name: &str, active: bool| User::of(&json!({"username": name, "active": active}));
+        let users = [("1".to_owned(), user("ann@example.com", true)), ("2".to_owned(), user("bob@example.com", false))];
+        assert_eq!(in_question(&actors, &users.into()), BTreeSet::from(["a".to_owned()]));
+    }
+}
