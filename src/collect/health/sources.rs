@@ -178,7 +178,7 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads a whole list until it agrees with the API's own total.
-    async fn rows<T>(
+    pub(super) async fn rows<T>(
         &self,
         stream: Stream,
         list: &'static List,
