@@ -19,6 +19,8 @@ pub struct Calls {
     pub throttles: AtomicU64,
     /// The longest wait for an answer that the end of the time cut off, in milliseconds.
     pub silence: AtomicU64,
+    /// The longest wait for an answer that came, in milliseconds.
+    pub wait: AtomicU64,
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.
@@ -28,6 +30,17 @@ impl Calls {
     pub fn note_silence(&self, waited: Duration) {
         let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
         self.silence.fetch_max(waited, Ordering::Relaxed);
+    }
+
+    pub fn note_wait(&self, waited: Duration) {
+        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        self.wait.fetch_max(waited.max(1), Ordering::Relaxed);
+    }
+
+    /// The longest wait for an answer. None if none has come yet.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        let waited = Duration::from_millis(self.wait.load(Ordering::Relaxed));
+        (!waited.is_zero()).then_some(waited)
     }
 
     /// The longest wait, if the API answered nothing at all.

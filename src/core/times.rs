@@ -9,6 +9,7 @@ const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
 /// The ends of a run's phases: reading, storing, writing the manifest and health records, committing.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
+    pub began: Millis,
     pub read_until: Millis,
     pub store_until: Millis,
     pub tell_until: Millis,
@@ -20,6 +21,7 @@ impl Times {
     pub fn new(began: Millis, deadline: Millis) -> Self {
         let kept = ((deadline - began) / 5).clamp(TimeDelta::zero(), MOST_KEPT);
         Self {
+            began,
             read_until: deadline - kept,
             store_until: deadline - kept / 2,
             tell_until: deadline - kept * 3 / 10,

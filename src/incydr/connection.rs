@@ -110,9 +110,18 @@ impl Connection {
         caller.calls.requests.fetch_add(1, Ordering::Relaxed);
         let (sent_at, began) = (Millis::now(), Instant::now());
         let answered = async {
-            let response = self.exchange.send(request).await.map_err(broke_off)?;
+            let sent = self.exchange.send(request);
+            let response = match caller.silent_for {
+                Some(longest) => tokio::time::timeout(longest, sent).await.map_err(|_| {
+                    caller.calls.note_silence(longest);
+                    ApiError::Silent { what: String::new(), waited_ms: longest.as_millis() }
+                })?,
+                None => sent.await,
+            };
+            let response = response.map_err(broke_off)?;
             self.note_date(&response.headers);
             let waited = began.elapsed();
+            caller.calls.note_wait(waited);
             let answer = read(response).await;
             let broke_off =
                 answer.as_ref().is_err_and(|failed: &FailedAttempt| matches!(failed.error, ApiError::Transport { .. }));

@@ -31,6 +31,9 @@ pub enum ApiError {
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
     Transport { what: String, source: BrokenOff },
+    /// It answers others, or this took half of the run.
+    #[error("{what}: no answer within {waited_ms} ms")]
+    Silent { what: String, waited_ms: u128 },
     #[error("{what}: the query takes the API too long")]
     TooLarge { what: String },
     /// The same for every window. Only the setting can be changed.
@@ -123,6 +126,7 @@ impl ApiError {
     pub(super) fn about(self, request: &str) -> Self {
         match self {
             Self::Transport { source, .. } => Self::Transport { what: request.to_owned(), source },
+            Self::Silent { waited_ms, .. } => Self::Silent { what: request.to_owned(), waited_ms },
             Self::Unexpected { what, why } if what.is_empty() => Self::Unexpected { what: request.to_owned(), why },
             other => other,
         }

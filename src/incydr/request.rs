@@ -1,5 +1,7 @@
 //! A request, and its caller.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::core::stream::Stream;
@@ -28,11 +30,14 @@ pub struct Caller<'a> {
     pub retries_forbidden: bool,
     /// No retry begins later than this.
     pub retry_until: Millis,
+    /// The longest wait for the beginning of an answer. None if only the run's time limits it.
+    pub silent_for: Option<Duration>,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(until: Millis, calls: &'a Calls) -> Self {
-        Self { until, calls, stream: None, tries_once: false, retries_forbidden: false, retry_until: until }
+        let (tries_once, retries_forbidden) = (false, false);
+        Self { until, calls, stream: None, tries_once, retries_forbidden, retry_until: until, silent_for: None }
     }
 }
 

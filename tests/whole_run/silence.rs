@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, S3Fault, SecretsFault};
+use simulator::http::Request;
+use simulator::{Endpoint, Fault, S3Fault, SecretsFault, span_asked};
 
-use crate::rig::{Rig, failure_of};
+use crate::rig::{Rig, ago, failure_of};
 
 async fn failure_within(rig: &Rig, seconds: u64) -> (String, Value, String) {
     let (error_type, answer) = failure_of(rig.lambda.invoke(json!({}), Duration::from_secs(seconds)).await);
@@ -100,4 +103,31 @@ async fn retry_after_of_nothing_or_a_fraction_is_no_shorter_than_our_own_pause()
         }
         assert!(retry_after != "0.5" || pauses[0] >= 500, "{pauses:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_span_that_is_never_answered_holds_up_none_of_the_others() {
+    join_all(["file_events", "audit"].into_iter().map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream)).await;
+        let records = match stream {
+            "audit" => rig.sim.world.add_audit(40, ago(3_000), ago(60)),
+            _ => rig.sim.world.add_file_events(40, ago(3_000), ago(60)),
+        };
+        let bad = ago(1_234);
+        let asks_for_it =
+            move |request: &Request| span_asked(&request.json()).is_some_and(|[from, to]| from <= bad && bad <= to);
+        rig.sim.faults.when(Endpoint::Any, asks_for_it, Fault::Hang);
+        for _ in 0..2 {
+            rig.any_run(Duration::from_secs(10)).await;
+        }
+        let near = records.iter().filter(|record| (record.time - bad).abs() < TimeDelta::minutes(3)).count();
+        let stored = rig.stored(stream).await.len();
+        assert!(stored + near >= records.len(), "{stream}: {stored} of {}, and {near} are near", records.len());
+        let answer = rig.any_run(Duration::from_secs(10)).await;
+        assert!(answer["streams"][stream]["stuck"]["count"].as_u64() > Some(0), "{stream}: {answer:#}");
+        rig.sim.faults.clear();
+        rig.assert_heals(stream).await;
+        rig.assert_holds(stream, &records).await;
+    }))
+    .await;
 }
