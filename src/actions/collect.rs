@@ -195,6 +195,8 @@ impl<'a> Work<'a> {
                     let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
                     if is_throttled && !is_answered && *runs >= STALLED {
                         *outcome = Err(Error::Throttled { runs: *runs });
+                    } else if is_answered && *runs >= 2 * STALLED {
+                        *outcome = Err(Error::NoProgress { runs: *runs });
                     }
                 } else {
                     checkpoint.stalled.remove(stream);

@@ -47,6 +47,10 @@ pub enum Error {
         "{runs} runs in a row made no progress: the API still answers 429 (too many requests); other clients use up the tenant's limit, or REQUESTS_PER_MINUTE is too high"
     )]
     Throttled { runs: u32 },
+    #[error(
+        "{runs} runs in a row were answered and made no progress: not even the smallest window fits a run; raise the function's Timeout, or REQUESTS_PER_MINUTE if the budget is used up"
+    )]
+    NoProgress { runs: u32 },
     #[error("a fault of the collector itself: {0}")]
     Panicked(String),
     #[error("the backfill's shard {shard} can't be merged: {why}")]
@@ -74,7 +78,7 @@ impl Error {
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
             Self::Told(told) => told.error_type,
-            Self::Totals(_) | Self::Throttled { .. } => ErrorType::ThirdPartyGenericError,
+            Self::Totals(_) | Self::Throttled { .. } | Self::NoProgress { .. } => ErrorType::ThirdPartyGenericError,
         }
     }
 

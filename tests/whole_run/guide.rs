@@ -1,5 +1,7 @@
 //! The endpoints as the Google `SecOps` guide prints them.
 
+use std::time::Duration;
+
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::json;
@@ -216,4 +218,37 @@ async fn an_audit_log_whose_page_token_repeats_is_an_error_and_not_the_end() {
     rig.any_run(crate::rig::DEADLINE).await;
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_does_not_fit_a_run_is_shorter_in_the_next_one() {
+    let rig = Rig::with(|lambda| guide(lambda).env("STREAMS", "file_events").env("FE_PAGE_SIZE", "7")).await;
+    rig.sim.api.change(|behaviour| {
+        behaviour.guide_endpoints = true;
+        behaviour.latency = Duration::from_millis(150);
+    });
+    let events = rig.sim.world.add_file_events(300, Utc::now() - TimeDelta::minutes(58), Utc::now());
+    let mut stored = 0;
+    let mut runs = 0;
+    while stored < events.len() && runs < 20 {
+        rig.any_run(Duration::from_secs(4)).await;
+        (stored, runs) = (rig.stored("file_events").await.len(), runs + 1);
+    }
+    rig.assert_holds("file_events", &events).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_log_that_never_fits_a_run_is_told() {
+    let rig = Rig::with(|lambda| guide(lambda).env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "2")).await;
+    rig.sim.api.change(|behaviour| {
+        behaviour.guide_endpoints = true;
+        behaviour.latency = Duration::from_millis(300);
+    });
+    rig.sim.world.add_audit(100, Utc::now() - TimeDelta::minutes(58), Utc::now());
+    let mut answer = json!(null);
+    for _ in 0..8 {
+        answer = rig.any_run(Duration::from_secs(3)).await;
+    }
+    let told = answer["streams"]["audit"]["error"]["message"].as_str().unwrap_or_default();
+    assert!(told.contains("made no progress: not even the smallest window fits a run"), "{answer:#}");
 }

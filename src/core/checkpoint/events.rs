@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::core::checkpoint::lease::Lease;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
-use crate::core::time::Millis;
+use crate::core::time::{Millis, as_millis};
 
 /// If this many windows wait for a recount, a window gets none if it ended longer before it was covered than its last
 /// recount is after that: by then its late records had become visible.
@@ -37,6 +37,9 @@ pub struct EventsState {
     /// Set after a window didn't fit a run: the limit for the rows of a window is lower than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
+    /// The same for a stream whose rows the API doesn't count: the limit for the length of a window. Zero is the usual.
+    #[serde(with = "as_millis", skip_serializing_if = "TimeDelta::is_zero")]
+    pub window_length: TimeDelta,
     /// The rows that were set aside since the last one that could be read.
     #[serde(skip_serializing_if = "is_default")]
     pub unreadable_in_a_row: u64,

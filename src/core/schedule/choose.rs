@@ -14,7 +14,8 @@ impl Schedule {
     /// The next step, which counts as under way until its outcome is reported. `left` is the run's time to read.
     pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Step {
         // An earlier run had too little time for one window: this one reads one at a time.
-        let is_scarce = state.window_rows.is_some() && !self.under_way.is_empty();
+        let is_small = state.window_rows.is_some() || !state.window_length.is_zero();
+        let is_scarce = is_small && !self.under_way.is_empty();
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
         let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
         match chosen {
@@ -117,6 +118,7 @@ impl Schedule {
     pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         if let Some(longest) = self.uncounted {
+            let longest = if state.window_length.is_zero() { longest } else { longest.min(state.window_length) };
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
             return Some(self.open(span, None, None, self.sizes.most(), patience));
         }

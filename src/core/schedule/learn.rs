@@ -1,10 +1,12 @@
 //! Takes in the outcome of a step: changes the stream's part of the checkpoint and the stuck spans, and notes what the
 //! later steps of this run need to know.
 
+use chrono::TimeDelta;
+
 use super::outcome::{Outcome, Why};
 use super::{FAILURES_IN_A_ROW, Schedule};
 use crate::core::checkpoint::{EventsState, Window};
-use crate::core::density::{cut, halves};
+use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::stuck::{StuckList, What};
@@ -39,6 +41,9 @@ impl Schedule {
                 self.density.read(span, inside, self.sizes.most());
                 stuck.cut_out(span);
                 state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < self.sizes.most());
+                let length = state.window_length * 2;
+                let is_usual = self.uncounted.is_none_or(|longest| length >= longest);
+                state.window_length = if is_usual { TimeDelta::zero() } else { length };
             }
             Outcome::TooDense { span, rows } => {
                 self.counts(stuck, now);
@@ -152,9 +157,12 @@ impl Schedule {
             withdraw(state, window.span);
         }
         if self.pace.is_unknown() {
-            // Not even the first window fitted: the next run begins with one of half as many rows.
+            // Not even the first window fitted: the next run begins with one of half as many rows, or half as long.
             let before = state.window_rows;
             state.window_rows = Some((before.unwrap_or(rows).min(rows) / 2).max(1));
+            if self.uncounted.is_some() {
+                state.window_length = (window.span.length() / 2).max(SHORTEST);
+            }
         }
     }
 }
