@@ -473,3 +473,44 @@ async fn a_session_with_more_events_than_one_answer_shows_is_stuck_and_told() {
         assert_eq!(rig.stored("session_events").await.len(), 9, "rows shown are stored once");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_the_two_lists_that_fails_for_good_does_not_hold_up_the_other() {
+    for (value, fault) in [
+        ("false", Fault::Forbidden),
+        ("false", Fault::Status(500, "{}".into())),
+        ("true", Fault::Status(400, "{}".into())),
+    ] {
+        let rig = rig().await;
+        let now = Utc::now();
+        let with_alerts = rig.sim.world.add_sessions(3, now - TimeDelta::hours(1), now, true);
+        let without = rig.sim.world.add_sessions(4, now - TimeDelta::hours(1), now, false);
+        let is_it = move |request: &simulator::http::Request| request.parameter("has_alerts").as_deref() == Some(value);
+        rig.sim.faults.when(Endpoint::Sessions, is_it, fault);
+        let healthy = if value == "false" { with_alerts } else { without };
+        for _ in 0..2 {
+            let (error, answer) = rig.failure(json!({})).await;
+            assert_eq!(answer["streams"]["sessions"]["status"], "failed", "{error}: {answer:#}");
+            rig.assert_holds("sessions", &healthy).await;
+        }
+        rig.sim.faults.clear();
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        collected(&rig).await;
+        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_fails_for_good_does_not_hold_up_those_behind_it() {
+    let rig = rig().await;
+    let now = Utc::now();
+    rig.sim.world.add_sessions(170, now - TimeDelta::hours(1), now, true);
+    let second = |request: &simulator::http::Request| request.parameter("page_number").as_deref() == Some("1");
+    rig.sim.faults.when(Endpoint::Sessions, second, Fault::Status(500, "{}".into()));
+    let (error, answer) = rig.failure(json!({})).await;
+    assert_eq!(error, "ThirdPartyGenericError", "{answer:#}");
+    assert_eq!(rig.stored("sessions").await.len(), 120, "all but the second page of fifty");
+    rig.sim.faults.clear();
+    collected(&rig).await;
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}

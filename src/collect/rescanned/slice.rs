@@ -59,7 +59,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Returns the number of rows. None if there are too many for one slice and it may be cut.
+    /// Returns the number of rows. None if there are too many for one slice and it may be cut. If one of the lists fails,
+    /// the other one is read all the same.
     async fn read_passes(
         &self,
         facts: &'static Rescanned,
@@ -67,16 +68,23 @@ impl Collector<'_> {
         may_be_cut: bool,
         reading: &mut SweepReading,
     ) -> Result<Option<u64>, Error> {
-        let mut rows = 0;
+        let (mut rows, mut failed, mut has_answered) = (0, None, false);
         for value in facts.passes.1 {
             let mut query = vec![(facts.passes.0.to_owned(), (*value).to_owned())];
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
                 query.push((name.to_owned(), at.0.to_string()));
             }
-            match self.read_pass(facts, asked, &query, may_be_cut, reading).await? {
-                Some(count) => rows += count,
-                None => return Ok(None),
+            match self.read_pass(facts, asked, &query, may_be_cut, reading).await {
+                Ok(Some(count)) => (rows, has_answered) = (rows + count, true),
+                Ok(None) => return Ok(None),
+                Err(error) if error.may_be_of_one() && failed.is_none() => failed = Some(error),
+                Err(error) => return Err(error),
             }
+        }
+        match failed {
+            Some(error) if !has_answered => return Err(error),
+            Some(error) => drop(reading.failed.get_or_insert(error.of_one())),
+            None => {}
         }
         Ok(Some(rows))
     }
@@ -96,7 +104,18 @@ impl Collector<'_> {
         let mut total = 0;
         for _ in 0..TRIES {
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
-            while let Some(rows) = listing.rows(&self.caller()).await? {
+            let mut failed = None;
+            loop {
+                let rows = match listing.rows(&self.caller()).await.map_err(Error::from) {
+                    Ok(Some(rows)) => rows,
+                    Ok(None) => break,
+                    // The pages after it are read.
+                    Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => {
+                        failed = Some(error);
+                        continue;
+                    }
+                    Err(error) => return Err(failed.filter(|_| error.may_be_local()).unwrap_or(error)),
+                };
                 if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
                     return Ok(None);
                 }
@@ -130,6 +149,11 @@ impl Collector<'_> {
                         }
                     }
                 }
+            }
+            if let Some(error) = failed {
+                reading.failed.get_or_insert(error);
+                reading.rows += ids.len() as u64;
+                return Ok(Some(ids.len() as u64));
             }
             total = listing.total().unwrap_or(0);
             // If the list has more rows than its total, the total is wrong.
