@@ -1,5 +1,6 @@
 //! Where things stand in JSON that need not be sound everywhere: only quotes and brackets count.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -30,7 +31,7 @@ pub fn member(record: &[u8], key: &str) -> Option<String> {
 }
 
 /// Calls `member` with each key and the range of its value. `None` where it is not shaped like an object.
-pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<()> {
+pub(super) fn members<'a>(bytes: &'a [u8], mut member: impl FnMut(Cow<'a, str>, Range<usize>)) -> Option<()> {
     if bytes.first() != Some(&b'{') {
         return None;
     }
@@ -40,14 +41,14 @@ pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) 
     }
     loop {
         let key_end = string_end(bytes, at)?;
-        let key: String = serde_json::from_slice(&bytes[at..key_end]).ok()?;
+        let key = unquoted(&bytes[at..key_end])?;
         let colon = skip_blanks(bytes, key_end);
         if bytes.get(colon) != Some(&b':') {
             return None;
         }
         let value = skip_blanks(bytes, colon + 1);
         let end = value_end(bytes, value)?;
-        member(&key, value..end);
+        member(key, value..end);
         at = skip_blanks(bytes, end);
         match bytes.get(at) {
             Some(b',') => at = skip_blanks(bytes, at + 1),
@@ -55,6 +56,15 @@ pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) 
             _ => return None,
         }
     }
+}
+
+/// The text of a JSON string, which is mostly what stands between its quotes. `None` where it isn't sound.
+pub(super) fn unquoted(string: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = string.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inner.iter().any(|byte| matches!(byte, ..b' ' | b'"' | b'\\')) {
+        return serde_json::from_slice(string).ok().map(Cow::Owned);
+    }
+    std::str::from_utf8(inner).ok().map(Cow::Borrowed)
 }
 
 /// The same with the range of each element of a list.
