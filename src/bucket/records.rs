@@ -281,7 +281,7 @@ pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Mill
 fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
     let mut counts = HashMap::<Fingerprint, u64>::new();
     for line in lines {
-        *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
+        *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
     }
     packed.without(&mut counts, |line| stream.time_of(line))
 }

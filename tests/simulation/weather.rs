@@ -3,7 +3,6 @@
 //!
 //! A fault may be odd, but must not be a lie that nobody could detect. A page that is the whole answer to another
 //! question, or a total that is too small, would look like the truth.
-//! another question, or a total that is too small, would pass for the truth.
 
 use std::time::Duration;
 
@@ -245,7 +244,7 @@ impl Weather {
     }
 }
 
-fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
+pub fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
     storms: &[Storm<Place, Kind>],
     place: Other,
     ordinal: u64,
