@@ -15,7 +15,7 @@ pub struct Clients {
     /// The beginning of the first run that could not write the checkpoint, since the last run that could.
     pub attempted: Mutex<Option<Millis>>,
     /// The last write of the checkpoint by this process.
-    pub written: Mutex<Option<Write>>,
+    pub written: Mutex<Option<(Write, Millis)>>,
 }
 
 impl Clients {

@@ -6,6 +6,7 @@ mod taking;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use tracing::warn;
 
@@ -24,6 +25,8 @@ use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
+/// A process knows its own last write again for this long.
+const KNOWN_FOR: TimeDelta = TimeDelta::minutes(15);
 /// If the checkpoint is gone, this many manifests are searched for each stream's end.
 const LOOKED_AT: usize = 50;
 /// The answer names so many missing keys of a kind.
@@ -172,13 +175,16 @@ impl Work<'_> {
 
     /// Remembers this run's last write, so that the process's next run can recognise the checkpoint.
     pub(super) async fn remember_written(&self, ledger: &Ledger<'_>) {
-        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger.last_write().await);
+        let written = (ledger.last_write().await, Millis::now());
+        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
     }
 
-    /// Whether the checkpoint is the one that this process wrote last.
+    /// Whether the checkpoint is the one that this process wrote last, a short time ago. Later that says nothing: others may
+    /// have written since, and that very version may have been put back.
     pub(super) fn knows(&self, checkpoint: &Checkpoint) -> bool {
         let written = self.clients.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.is_some() && *written == checkpoint.found()
+        let known = written.as_ref().filter(|(_, at)| Millis::now() - *at < KNOWN_FOR).map(|(write, _)| write.clone());
+        known.is_some() && known == checkpoint.found()
     }
 
     /// Called if the checkpoint is gone and manifests exist. The event streams begin where the newest manifests end.

@@ -294,7 +294,7 @@ pub fn bounds_of(key: &str) -> Option<(Millis, Millis)> {
 fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
     let mut counts = HashMap::<Fingerprint, u64>::new();
     for line in lines {
-        *counts.entry(Fingerprint::of(ndjson::bare(line).as_bytes())).or_default() += 1;
+        *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
     }
     packed.without(&mut counts, |line| stream.time_of(line))
 }

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use simulator::Endpoint;
+use simulator::{Dataset, Endpoint};
 
-use crate::plan::{Change, Plan, Round};
+use crate::oddities;
+use crate::plan::{Change, Happening, Plan, Round};
 use crate::streams;
 use crate::weather::pick;
 
@@ -82,6 +83,19 @@ pub enum Lasting {
     Date(i64),
     /// The list counts fewer than it shows.
     Undercounted(Endpoint),
+    /// The rows' times have another name; below, they are numbers.
+    Renamed {
+        audit: bool,
+    },
+    Epoch {
+        audit: bool,
+    },
+    /// Each page of file events is empty and names a next one.
+    EmptyPages,
+    /// The list shows, and counts, half of the users.
+    Halved,
+    /// The answers come from a cache, whose `Date` is so many hours old.
+    Aged(i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -119,7 +133,33 @@ impl Plan {
         let siege = random.bool().then(|| Siege::of(&plan, &mut random));
         let mut beyond = Beyond { odds, siege };
         beyond.goes_further(&plan, &mut Rng::with_seed(seed ^ 0x6c62_272e_07bb_0142));
-        Self { beyond, ..plan }
+        if oddities::SEEDS.contains(&seed) {
+            beyond.lasts_oddly(&mut Rng::with_seed(seed ^ 0xe703_7ed1_a0b4_28db));
+        }
+        let plan = Self { beyond, ..plan };
+        plan.with_sound_rows_where_all_are_doubted()
+    }
+}
+
+impl Plan {
+    /// A row that no parser reads stays stuck, and is not set aside, where most rows around it could not be read for a
+    /// while. So there is none where that lasts.
+    fn with_sound_rows_where_all_are_doubted(mut self) -> Self {
+        let lasting = self.beyond.siege.iter().flat_map(|siege| siege.lasting.clone());
+        for audit in lasting.filter_map(Lasting::doubted).collect::<Vec<_>>() {
+            let doubted = if audit { Dataset::Audit } else { Dataset::FileEvents };
+            let is_sound = |change: &Change| !matches!(change, Change::Malformed(dataset) if *dataset == doubted);
+            self.tenant.malformed.retain(|dataset| *dataset != doubted);
+            for round in &mut self.rounds {
+                round.changes.retain(is_sound);
+                for (_, happening) in &mut round.instants {
+                    if let Happening::Changes(changes) = happening {
+                        changes.retain(is_sound);
+                    }
+                }
+            }
+        }
+        self
     }
 }
 
@@ -138,14 +178,27 @@ impl Beyond {
         if let Some(siege) = &mut self.siege
             && random.bool()
         {
-            let lasting = Lasting::further(plan, random);
-            if let Lasting::Endpoint(_, How::NotFound) | Lasting::Case(How::NotFound) = lasting {
-                // A list that can't be found for a day counts as gone.
-                for phase in &mut siege.phases {
-                    phase.pause = phase.pause.min(2 * HOUR);
+            siege.lasts_too(Lasting::further(plan, random));
+        }
+    }
+
+    /// Of the seeds that have oddities, half of the sieges have one that lasts.
+    fn lasts_oddly(&mut self, random: &mut Rng) {
+        if let Some(siege) = &mut self.siege
+            && random.bool()
+        {
+            let lasting = Lasting::odd(random);
+            if random.bool() {
+                siege.lasting.clear();
+            }
+            siege.lasts_too(lasting);
+            let is_unreadable = lasting.doubted().is_some();
+            for change in siege.phases.iter_mut().flat_map(|phase| &mut phase.changes).filter(|_| is_unreadable) {
+                // More than are set aside one by one.
+                if let Change::FileEvents(count) | Change::Audit(count) = change {
+                    *count += 10;
                 }
             }
-            siege.lasting.push(lasting);
         }
     }
 }
@@ -209,7 +262,34 @@ impl Siege {
     }
 }
 
+impl Siege {
+    fn lasts_too(&mut self, lasting: Lasting) {
+        if let Lasting::Endpoint(_, How::NotFound) | Lasting::Case(How::NotFound) | Lasting::Halved = lasting {
+            // What can't be found for a day is gone.
+            for phase in &mut self.phases {
+                phase.pause = phase.pause.min(2 * HOUR);
+            }
+        }
+        self.lasting.push(lasting);
+    }
+}
+
 impl Lasting {
+    fn odd(random: &mut Rng) -> Self {
+        let audit = random.bool();
+        match random.u8(0..8) {
+            0 | 1 => Self::Renamed { audit },
+            2 => Self::Epoch { audit },
+            3 => Self::EmptyPages,
+            4 => Self::Halved,
+            5 => Self::Aged(pick(random, &[1, 6, 30])),
+            // In 1970.
+            6 => Self::Date(-499_000),
+            // A count of none is believed. So windows are no place for this.
+            _ => Self::Undercounted(Endpoint::CaseList),
+        }
+    }
+
     fn of(plan: &Plan, random: &mut Rng) -> Self {
         let audit = random.bool();
         match random.u8(0..10) {
@@ -254,31 +334,48 @@ impl Lasting {
         }
     }
 
+    /// The event stream of which no row can be read.
+    fn doubted(self) -> Option<bool> {
+        match self {
+            Self::Renamed { audit } | Self::Epoch { audit } => Some(audit),
+            _ => None,
+        }
+    }
+
     /// Whether new records of a stream may stay unstored while this lasts.
     pub fn holds_up(self, stream: &str) -> bool {
         match self {
-            Self::NeverAgrees { audit, .. } | Self::Capped { audit, .. } => stream == event_stream(audit),
+            Self::NeverAgrees { audit, .. }
+            | Self::Capped { audit, .. }
+            | Self::Renamed { audit }
+            | Self::Epoch { audit } => stream == event_stream(audit),
+            Self::EmptyPages => stream == "file_events",
+            Self::Halved => matches!(stream, "users" | "user_roles"),
             Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
             // A 429 pauses all requests of the process.
             Self::SignIn(_) | Self::Store { class: None, .. } | Self::Endpoint(_, How::TooManyRequests) => true,
-            Self::Store { class: Some("manifests"), .. } | Self::Date(_) => false,
+            Self::Store { class: Some("manifests"), .. } | Self::Date(_) | Self::Aged(_) => false,
             Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } => class == stream,
             // An answer with more rows than it counts is an error.
-            Self::Undercounted(_) => matches!(stream, "users" | "user_roles"),
-            Self::Endpoint(endpoint, _) => reads(stream, endpoint),
+            Self::Undercounted(endpoint) | Self::Endpoint(endpoint, _) => reads(stream, endpoint),
         }
     }
 
     /// Whether no run can be complete while this lasts and everything keeps changing.
     pub fn must_be_told(self) -> bool {
         match self {
-            Self::Capped { .. } | Self::Date(_) | Self::Undercounted(_) => false,
+            Self::Capped { .. } | Self::Date(_) | Self::Aged(_) | Self::Undercounted(_) | Self::Halved => false,
             // An inventory may have no changes, and then its known records stay the same.
             Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
             // After a while it counts as a missing permission, which is reported in another way.
             Self::Endpoint(endpoint, how) => how != How::Forbidden && is_always_asked(endpoint),
-            Self::NeverAgrees { .. } | Self::Case(_) | Self::SignIn(_) => true,
+            Self::NeverAgrees { .. }
+            | Self::Case(_)
+            | Self::SignIn(_)
+            | Self::Renamed { .. }
+            | Self::Epoch { .. }
+            | Self::EmptyPages => true,
         }
     }
 }

@@ -12,10 +12,12 @@ use crate::oracle::Kept;
 use crate::oracle::{Wrong, wrong};
 use crate::plan::Plan;
 use crate::schedule::{self, Ground};
-use crate::{Seeds, memory, named};
+use crate::{Seeds, memory, named, oddities};
 
-/// Seeds 1 to this are played in every check. `MINUTES` (a soak) and `SCHEDULES` play new ones.
+/// Seeds 1 to this are played in every check, and so many that have oddities. `MINUTES` (a soak) and `SCHEDULES` play
+/// new ones.
 const SCHEDULES: u64 = 250;
+const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
 const FOUND: [u64; 19] = [
     // A window was cut again while a write of another run that had resumed it was under way.
@@ -51,6 +53,9 @@ const FOUND: [u64; 19] = [
     1_092,
 ];
 
+/// So many of each sort are played twice.
+const REPLAYED: u64 = 10;
+
 /// Played in the guide's dialect.
 const IN_GUIDE: [u64; 2] = [1, 2];
 
@@ -61,7 +66,8 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
     let seeds = if ["SEED", "SCHEDULES", "MINUTES"].into_iter().any(is_asked) {
         Seeds::from_vars(SCHEDULES, Some("MINUTES"))
     } else {
-        Seeds::Named((1..=SCHEDULES).rev().collect())
+        let with_oddities = oddities::SEEDS.take(WITH_ODDITIES);
+        Seeds::Named(with_oddities.chain(1..=SCHEDULES).collect())
     };
     let found = if is_asked("SEED") { Vec::new() } else { FOUND.to_vec() };
     let (seeds, found) = (Mutex::new(seeds), Mutex::new(found));
@@ -99,8 +105,26 @@ fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
     }
 }
 
+/// Of both sorts of seeds.
+#[test]
+fn a_seed_replays_the_same_requests_at_the_same_instants() {
+    let figures = Figures::default();
+    for seed in (1..=REPLAYED).chain(oddities::SEEDS.take(REPLAYED as usize)) {
+        let plan = Plan::in_memory(seed);
+        let [mut once, mut again] = [Vec::new(), Vec::new()];
+        let kept = [&mut once, &mut again].map(|requests| played_and_told(&plan, &figures, Some(requests)));
+        let differs = once.iter().zip(&again).find(|(once, again)| once != again);
+        assert!(differs.is_none() && once.len() == again.len(), "SEED={seed}: {differs:?}");
+        assert_eq!(kept[0], kept[1], "SEED={seed}");
+    }
+}
+
 /// Plays a plan on its own thread, so that nothing of an earlier one remains.
 pub fn played(plan: &Plan, figures: &Figures) -> Result<Kept, Wrong> {
+    played_and_told(plan, figures, None)
+}
+
+fn played_and_told(plan: &Plan, figures: &Figures, requests: Option<&mut Vec<String>>) -> Result<Kept, Wrong> {
     thread::scope(|scope| {
         let played = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -109,7 +133,7 @@ pub fn played(plan: &Plan, figures: &Figures) -> Result<Kept, Wrong> {
                 if schedule::is_named() {
                     println!("{plan:#?}");
                 }
-                schedule::run(plan, Ground::Memory, figures).await
+                schedule::run(plan, Ground::Memory, figures, requests).await
             })
         });
         played.join().unwrap_or_else(|_| Err(wrong("panicked", "see above")))

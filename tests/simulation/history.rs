@@ -1,6 +1,7 @@
 //! The versions of a stream's records that the API has shown, and whether the bucket has the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,26 +9,28 @@ use crate::oracle::{Wrong, wrong};
 use crate::streams::Stream;
 
 /// The line that the API showed, or none if it didn't show the record; and since when.
-type State = (DateTime<Utc>, Option<String>);
+type State = (DateTime<Utc>, Option<Arc<str>>);
 
 /// The states of each record in order.
 #[derive(Default)]
-pub struct History(BTreeMap<String, Vec<State>>);
+pub struct History(BTreeMap<Arc<str>, Vec<State>>);
 
 /// The stored lines of each record in order. None is a tombstone.
-pub type Stored = BTreeMap<String, Vec<Option<String>>>;
+pub type Stored = BTreeMap<Arc<str>, Vec<Option<Arc<str>>>>;
 
 impl History {
     /// Notes the present records.
-    pub fn note(&mut self, now: DateTime<Utc>, lines: Vec<(String, String)>) {
-        let mut gone: Vec<String> = self.shown().map(|(key, _)| key.to_owned()).collect();
-        gone.retain(|key| !lines.iter().any(|(shown, _)| shown == key));
-        for (key, line) in
-            lines.into_iter().map(|(key, line)| (key, Some(line))).chain(gone.into_iter().map(|key| (key, None)))
-        {
-            let states = self.0.entry(key).or_default();
-            if states.last().is_none_or(|(_, last)| *last != line) {
-                states.push((now, line));
+    pub fn note(&mut self, now: DateTime<Utc>, lines: Vec<(String, Arc<str>)>) {
+        let shown: BTreeSet<&str> = lines.iter().map(|(key, _)| key.as_str()).collect();
+        for (key, states) in &mut self.0 {
+            if !shown.contains(&**key) && states.last().is_some_and(|(_, last)| last.is_some()) {
+                states.push((now, None));
+            }
+        }
+        for (key, line) in lines {
+            let states = self.0.entry(key.into()).or_default();
+            if states.last().is_none_or(|(_, last)| last.as_ref() != Some(&line)) {
+                states.push((now, Some(line)));
             }
         }
     }
@@ -43,7 +46,7 @@ impl History {
 
     /// The existing records.
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter_map(|(key, states)| Some((key.as_str(), states.last()?.1.as_deref()?)))
+        self.0.iter().filter_map(|(key, states)| Some((&**key, states.last()?.1.as_deref()?)))
     }
 
     pub fn gone(&self) -> usize {
@@ -51,10 +54,14 @@ impl History {
     }
 
     /// Checks that the bucket has no state that the API didn't show, and none twice in a row. It may lack some, because
-    /// the collector doesn't look all the time.
-    pub fn allows(&self, stream: &Stream, stored: &Stored) -> Result<(), Wrong> {
+    /// the collector doesn't look all the time. `may_repeat`: the last one may be there twice.
+    pub fn allows(&self, stream: &Stream, stored: &Stored, may_repeat: bool) -> Result<(), Wrong> {
         for (key, lines) in stored {
-            let told = |line: &Option<String>| line.as_deref().map_or("its tombstone".to_owned(), excerpt);
+            let mut lines = lines.clone();
+            if may_repeat {
+                lines.dedup();
+            }
+            let told = |line: &Option<Arc<str>>| line.as_deref().map_or("its tombstone".to_owned(), excerpt);
             let states = self.0.get(key).map(Vec::as_slice).unwrap_or_default();
             if let Some(odd) = lines.iter().find(|line| !states.iter().any(|(_, state)| state == *line)) {
                 return Err(wrong("altered", format!("{}: there never was {key}: {}", stream.name, told(odd))));
@@ -84,7 +91,7 @@ impl History {
         excused: impl Fn(&str) -> bool,
     ) -> Result<(), Wrong> {
         let covered = self.0.iter().filter(|(_, states)| states.last().is_some_and(|(since, _)| *since < covered_to));
-        match self.lacking(stored, covered.map(|(key, _)| key.as_str()).filter(|key| !excused(key))) {
+        match self.lacking(stored, covered.map(|(key, _)| &**key).filter(|key| !excused(key))) {
             None => Ok(()),
             Some(how) => Err(wrong("covered, but not stored", format!("{}: {how}", stream.name))),
         }
@@ -93,7 +100,7 @@ impl History {
     /// Checks that the newest version of every record is stored, and that deleted ones have a tombstone if that is
     /// possible.
     pub fn is_told(&self, stream: &Stream, stored: &Stored, can_tell_gone: bool) -> Result<(), Wrong> {
-        if let Some(how) = self.lacking(stored, self.0.keys().map(String::as_str)) {
+        if let Some(how) = self.lacking(stored, self.0.keys().map(|key| &**key)) {
             return Err(wrong("lost", format!("{}: {how}", stream.name)));
         }
         let is_gone =
@@ -107,11 +114,14 @@ impl History {
 
     fn lacking<'a>(&self, stored: &Stored, keys: impl Iterator<Item = &'a str>) -> Option<String> {
         let mut keys = keys.filter_map(|key| Some((key, self.0.get(key)?.last()?.1.as_ref()?)));
-        let (key, line) = keys.find(|(key, line)| {
-            let last = stored.get(*key).and_then(|lines| lines.last());
-            last.is_none_or(|last| last.as_ref() != Some(*line))
-        })?;
-        Some(format!("{key} is not stored as it is now: {}", excerpt(line)))
+        let last = |key: &str| stored.get(key).and_then(|lines| lines.last());
+        let (key, line) = keys.find(|(key, line)| last(key).is_none_or(|last| last.as_ref() != Some(*line)))?;
+        let instead = match last(key) {
+            None => "nothing".to_owned(),
+            Some(None) => "its tombstone".to_owned(),
+            Some(Some(line)) => excerpt(line),
+        };
+        Some(format!("{key} is not stored as it is now: {}, but {instead}", excerpt(line)))
     }
 }
 

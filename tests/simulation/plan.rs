@@ -8,6 +8,7 @@ use simulator::{Dataset, EdgePolicy, Endpoint, Precision, TokenEnd};
 use crate::backfill::Step;
 use crate::beyond::Beyond;
 use crate::further::Further;
+use crate::oddities::Oddities;
 use crate::weather::{ApiKind, CLASSES, Climate, ENDPOINTS, S3Kind, Storm, Weather, pick};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,9 @@ pub struct Plan {
     pub tenant: Tenant,
     pub further: Further,
     pub beyond: Beyond,
+    pub oddities: Oddities,
+    /// Records become visible in windows that wait for a recount.
+    pub has_late_ones: bool,
     /// Old records are collected in shards.
     pub is_backfilled: bool,
     /// It speaks as the Google `SecOps` guide prints it.
@@ -155,7 +159,7 @@ const MALFORMED: [Dataset; 4] = [Dataset::FileEvents, Dataset::Audit, Dataset::U
 
 impl Plan {
     pub fn of(seed: u64) -> Self {
-        Self::of_the_four(seed).with_further().with_backfill()
+        Self::of_the_four(seed).with_further().with_backfill().with_oddities()
     }
 
     /// The plan of a seed without further streams.
@@ -184,6 +188,8 @@ impl Plan {
             tenant,
             further: Further::default(),
             beyond: Beyond::default(),
+            oddities: Oddities::default(),
+            has_late_ones: true,
             is_backfilled: false,
             in_guide: false,
             rounds,
@@ -217,17 +223,14 @@ impl Plan {
         plan
     }
 
-    /// Whether the tenant's records are the same however fast the collector is. A new event brings late ones along if a
-    /// window waits for a recount, which depends on the speed.
-    pub fn is_alike_everywhere(&self) -> bool {
-        let is_of_events = |change: &Change| {
-            use Change::{Audit, FileEvents, LateAudit, LateFileEvent};
-            matches!(change, LateFileEvent | LateAudit | FileEvents(_) | Audit(_))
-        };
+    /// The same, where what becomes of the tenant is the same however fast the collector is: nothing is added to a window
+    /// that happens to wait for a recount. None where other things hang on the run.
+    pub fn alike_everywhere(seed: u64) -> Option<Self> {
         let changes_in_mid_run =
             |round: &Round| round.instants.iter().any(|(_, happening)| matches!(happening, Happening::Changes(_)));
-        !self.tenant.sign_ins_are_audited
-            && !self.rounds.iter().any(|round| changes_in_mid_run(round) || round.changes.iter().any(is_of_events))
+        let plan = Self { has_late_ones: false, ..Self::of(seed) };
+        let hangs_on_runs = plan.tenant.sign_ins_are_audited || plan.rounds.iter().any(changes_in_mid_run);
+        (!hangs_on_runs).then_some(plan)
     }
 
     /// A run dies when it writes its manifest, which is the last step before its commit.

@@ -7,7 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use simulator::{Dataset, Endpoint, Fault, Outcome, S3Fault};
 
-use crate::beyond::{How, Lasting, Siege};
+use crate::beyond::{How, Lasting, Siege, event_stream};
+use crate::oddities;
 use crate::oracle::{self, Wrong, wrong};
 use crate::patience::Backoffs;
 use crate::plan::Change;
@@ -29,13 +30,17 @@ impl Stage<'_> {
         for phase in &siege.phases {
             self.tenant.apply(&phase.changes);
             self.sim.faults.clear();
+            self.tenant.show_all_users();
             self.sim.s3.faults.clear();
             let case = phase.changes.iter().find_map(|change| match change {
                 Change::Case(n) => self.tenant.nth(Dataset::Cases, *n),
                 _ => None,
             });
-            for lasting in &siege.lasting {
-                self.arm_lasting(*lasting, case.as_deref());
+            // What strikes every request comes last, because only one fault strikes.
+            let strikes_all = |lasting: &Lasting| matches!(lasting, Lasting::Aged(_));
+            let (last, first): (Vec<_>, Vec<_>) = siege.lasting.iter().copied().partition(strikes_all);
+            for lasting in first.into_iter().chain(last) {
+                self.arm_lasting(lasting, case.as_deref());
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             if let Some(steps) = phase.death {
@@ -56,6 +61,7 @@ impl Stage<'_> {
             tokio::time::sleep(phase.pause).await;
         }
         self.comes_to_rest();
+        self.tenant.show_all_users();
         Ok(())
     }
 
@@ -117,6 +123,17 @@ impl Stage<'_> {
             }
             Lasting::Date(hours) => self.sim.api.change(|api| api.clock_offset = TimeDelta::hours(hours)),
             Lasting::Undercounted(endpoint) => faults.always(endpoint, Fault::TotalOff(-3)),
+            Lasting::Renamed { audit } | Lasting::Epoch { audit } => {
+                let fault = oddities::unreadable(audit, matches!(lasting, Lasting::Epoch { .. }));
+                self.tenant.may_set_aside_more(event_stream(audit));
+                faults.always(if audit { Endpoint::AuditSearch } else { Endpoint::FileEvents }, fault);
+            }
+            Lasting::EmptyPages => faults.always(Endpoint::FileEvents, oddities::empty_page()),
+            Lasting::Halved => self.tenant.hide_half_of_the_users(),
+            Lasting::Aged(hours) => {
+                self.sim.api.change(|api| api.clock_offset = -TimeDelta::hours(hours));
+                faults.always(Endpoint::Any, Fault::Header("age", (3_600 * hours).to_string()));
+            }
         }
     }
 
@@ -143,9 +160,7 @@ fn forever() -> DateTime<Utc> {
 fn fault(how: How) -> Fault {
     match how {
         How::Forbidden => Fault::Forbidden,
-        How::Firewall => {
-            Fault::Reply(403, Vec::new(), "<html><body><h1>Access denied by policy</h1></body></html>".to_owned())
-        }
+        How::Firewall => oddities::firewall(),
         How::ServerError => Fault::Status(503, "{}".to_owned()),
         How::Html => Fault::Html,
         How::Dropped => Fault::Dropped,

@@ -5,11 +5,14 @@ mod further;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use simulator::{Dataset, Late, Record, WorldHandle, with_member};
 
 use crate::happenings::locked;
 use crate::history::History;
+use crate::oddities::{self, Loss};
 use crate::plan::{Change, Plan};
 use crate::streams::{self, Part, Stream, key};
 
@@ -27,8 +30,20 @@ pub struct Tenant {
     streams: Vec<&'static Stream>,
     page: usize,
     most_removed: usize,
+    /// The order of a record's members says nothing.
+    is_reordered: bool,
+    has_oddities: bool,
     /// The lines of objects that were checked before.
-    seen: Mutex<BTreeMap<String, Arc<Vec<Arc<str>>>>>,
+    seen: Mutex<BTreeMap<String, Arc<Vec<Line>>>>,
+}
+
+/// A stored line.
+#[derive(Clone)]
+pub struct Line {
+    pub text: Arc<str>,
+    /// Whose it is, where records change. None if nobody can say.
+    pub key: Option<Arc<str>>,
+    pub is_tombstone: bool,
 }
 
 #[derive(Default)]
@@ -41,6 +56,15 @@ pub struct Past {
     pub taken: BTreeMap<&'static str, DateTime<Utc>>,
     /// Users that one reading lacks.
     pub missed: BTreeSet<String>,
+    /// Users that are hidden for a while.
+    halved: Vec<Arc<str>>,
+    halved_before: BTreeSet<String>,
+    /// An earlier version of the checkpoint, to be put back.
+    pub older: Option<Bytes>,
+    /// From then on it may be told again, and that it was lost.
+    pub lost: Option<Loss>,
+    /// Streams of which other things may be set aside too.
+    pub set_aside_too: BTreeSet<&'static str>,
     further: further::Past,
     /// The unreadable rows by stream, as they are served.
     pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
@@ -50,6 +74,15 @@ pub struct Past {
 }
 
 impl Past {
+    /// Whether what is stored of such a stream may be stored once more: nothing says any longer that it is.
+    pub fn may_repeat(&self, stream: &str) -> bool {
+        match self.lost {
+            None | Some(Loss::Older) => false,
+            Some(Loss::Checkpoint) => true,
+            Some(Loss::Known) => stream == "cases",
+        }
+    }
+
     /// The unreadable rows that a stream requests.
     pub fn malformed_of(&self, stream: &str) -> BTreeSet<String> {
         let stream = if stream == "user_roles" { "users" } else { stream };
@@ -72,6 +105,8 @@ impl Tenant {
                 .collect(),
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
+            is_reordered: plan.oddities.manner.reorders,
+            has_oddities: oddities::SEEDS.contains(&plan.seed),
             seen: Mutex::default(),
         };
         let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
@@ -98,11 +133,11 @@ impl Tenant {
     }
 
     /// The lines of an object that was checked before.
-    pub fn seen(&self, key: &str) -> Option<Arc<Vec<Arc<str>>>> {
+    pub fn seen(&self, key: &str) -> Option<Arc<Vec<Line>>> {
         locked(&self.seen).get(key).cloned()
     }
 
-    pub fn note_seen(&self, key: &str, lines: Vec<Arc<str>>) -> Arc<Vec<Arc<str>>> {
+    pub fn note_seen(&self, key: &str, lines: Vec<Line>) -> Arc<Vec<Line>> {
         locked(&self.seen).entry(key.to_owned()).or_insert_with(|| Arc::new(lines)).clone()
     }
 
@@ -242,6 +277,38 @@ impl Tenant {
         self.past().late.extend(added.iter().map(Record::compact));
     }
 
+    /// Hides every second user from all lists and counts.
+    pub fn hide_half_of_the_users(&self) {
+        let for_long = Late::Until(simulator::clock::now() + TimeDelta::days(1_000));
+        for (user, _) in self.records(Dataset::Users).iter().step_by(2) {
+            let mut past = self.past();
+            // One that two readings lack by itself is deleted.
+            if past.missed.contains(&*user.id) && !past.halved_before.contains(&*user.id) {
+                continue;
+            }
+            self.world.late(Dataset::Users, &user.id, for_long);
+            past.halved_before.insert(user.id.to_string());
+            past.halved.push(user.id.clone());
+            past.missed.insert(user.id.to_string());
+            if let Some(roles) = past.histories.get_mut("user_roles") {
+                let of_user = key(Dataset::UserRoles, &user.id, "");
+                roles.note_hidden(simulator::clock::now(), |key| key.starts_with(&of_user));
+            }
+        }
+    }
+
+    pub fn show_all_users(&self) {
+        let hidden = std::mem::take(&mut self.past().halved);
+        for id in hidden {
+            self.world.late(Dataset::Users, &id, Late::Until(simulator::clock::now()));
+        }
+    }
+
+    /// Rows of this stream were shown in a form in which they can't be read, and a few may be set aside in that form.
+    pub fn may_set_aside_more(&self, stream: &'static str) {
+        self.past().set_aside_too.insert(stream);
+    }
+
     fn add_malformed(&self, dataset: Dataset) {
         let mark = self.next_mark();
         let at = simulator::clock::now();
@@ -264,6 +331,12 @@ impl Tenant {
         self.world.push_raw(dataset, &id, at, raw);
     }
 
+    /// The form in which lines are compared.
+    pub fn form(&self, line: &str) -> Arc<str> {
+        let record = self.is_reordered.then(|| serde_json::from_str::<Value>(line).ok()).flatten();
+        record.map_or_else(|| line.into(), |record| record.to_string().into())
+    }
+
     /// Notes the present records of the streams that show such a record.
     fn note_of(&self, dataset: Dataset) {
         self.note(|stream| stream.shows(dataset));
@@ -283,8 +356,8 @@ impl Tenant {
     }
 
     /// The API's records of a stream, with their keys.
-    fn lines(&self, stream: &Stream) -> Vec<(String, String)> {
-        let of = |part: &Part| -> Vec<(String, String)> {
+    fn lines(&self, stream: &Stream) -> Vec<(String, Arc<str>)> {
+        let of = |part: &Part| -> Vec<(String, Arc<str>)> {
             let mut records: Vec<Record> = self.records(part.dataset).into_iter().map(|(record, _)| record).collect();
             if let Some(parents) = part.dataset.parent() {
                 let parents = self.records(parents);
@@ -292,7 +365,8 @@ impl Tenant {
                     parents.iter().filter(|(parent, _)| lists(part, parent)).map(|(parent, _)| &*parent.id).collect();
                 records.retain(|record| record.parent.as_deref().is_some_and(|parent| shown.contains(parent)));
             }
-            records.iter().map(|record| part.stored(record)).collect()
+            let stored = records.iter().map(|record| part.stored(record));
+            stored.map(|(key, line)| (key, self.form(&line))).collect()
         };
         stream.parts.iter().flat_map(of).collect()
     }

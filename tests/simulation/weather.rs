@@ -244,7 +244,7 @@ impl Weather {
     }
 }
 
-fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
+pub fn in_storm<Place: PartialEq<Other>, Other: Copy, Kind: Copy>(
     storms: &[Storm<Place, Kind>],
     place: Other,
     ordinal: u64,

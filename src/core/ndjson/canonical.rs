@@ -1,6 +1,9 @@
 //! The canonical form of a record, by which two versions of it are compared.
 
-use crate::core::ndjson::find::{elements, members};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::core::ndjson::find::{elements, members, unquoted};
 
 /// Values that are nested deeper are compared byte by byte.
 const DEEPEST: usize = 128;
@@ -32,29 +35,30 @@ fn write(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8
 
 /// Writes nothing and returns none if it isn't shaped like an object.
 fn object(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>) -> Option<()> {
-    let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut found: Vec<(Cow<str>, Range<usize>)> = Vec::new();
+    let mut values = Vec::with_capacity(value.len());
     members(value, |name, range| {
         let inner: Vec<&[String]> = but_for
             .iter()
-            .filter(|path| path.first().is_some_and(|first| first == name))
+            .filter(|path| path.first().is_some_and(|first| *first == name))
             .map(|path| &path[1..])
             .collect();
         if inner.iter().any(|rest| rest.is_empty()) {
             return;
         }
-        let mut of_member = Vec::new();
-        write(&value[range], &inner, depth, &mut of_member);
-        found.push((name.to_owned(), of_member));
+        let from = values.len();
+        write(&value[range], &inner, depth, &mut values);
+        found.push((name, from..values.len()));
     })?;
-    found.sort();
+    found.sort_by(|(a, of_a), (b, of_b)| (a, &values[of_a.clone()]).cmp(&(b, &values[of_b.clone()])));
     written.push(b'{');
-    for (at, (name, of_member)) in found.iter().enumerate() {
+    for (at, (name, of_member)) in found.into_iter().enumerate() {
         if at > 0 {
             written.push(b',');
         }
-        written.extend_from_slice(serde_json::Value::from(name.as_str()).to_string().as_bytes());
+        quoted(&name, written);
         written.push(b':');
-        written.extend_from_slice(of_member);
+        written.extend_from_slice(&values[of_member]);
     }
     written.push(b'}');
     Some(())
@@ -75,9 +79,18 @@ fn list(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u8>
 }
 
 fn text(value: &[u8], written: &mut Vec<u8>) -> Option<()> {
-    let text: String = serde_json::from_slice(value).ok()?;
-    written.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    quoted(&unquoted(value)?, written);
     Some(())
+}
+
+fn quoted(text: &str, written: &mut Vec<u8>) {
+    if text.bytes().any(|byte| matches!(byte, ..b' ' | b'"' | b'\\')) {
+        written.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    } else {
+        written.push(b'"');
+        written.extend_from_slice(text.as_bytes());
+        written.push(b'"');
+    }
 }
 
 #[cfg(test)]

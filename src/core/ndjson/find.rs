@@ -1,5 +1,6 @@
 //! Finds values in JSON that may be damaged elsewhere: only quotes and brackets count.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -31,7 +32,7 @@ pub fn member(record: &[u8], key: &str) -> Option<String> {
 }
 
 /// Calls `member` with each key and the range of its value. None if the bytes aren't shaped like an object.
-pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) -> Option<()> {
+pub(super) fn members<'a>(bytes: &'a [u8], mut member: impl FnMut(Cow<'a, str>, Range<usize>)) -> Option<()> {
     if bytes.first() != Some(&b'{') {
         return None;
     }
@@ -41,14 +42,14 @@ pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) 
     }
     loop {
         let key_end = string_end(bytes, at)?;
-        let key: String = serde_json::from_slice(&bytes[at..key_end]).ok()?;
+        let key = unquoted(&bytes[at..key_end])?;
         let colon = skip_blanks(bytes, key_end);
         if bytes.get(colon) != Some(&b':') {
             return None;
         }
         let value = skip_blanks(bytes, colon + 1);
         let end = value_end(bytes, value)?;
-        member(&key, value..end);
+        member(key, value..end);
         at = skip_blanks(bytes, end);
         match bytes.get(at) {
             Some(b',') => at = skip_blanks(bytes, at + 1),
@@ -56,6 +57,15 @@ pub(super) fn members(bytes: &[u8], mut member: impl FnMut(&str, Range<usize>)) 
             _ => return None,
         }
     }
+}
+
+/// The text of a JSON string, which is mostly the bytes between its quotes. None if it is damaged.
+pub(super) fn unquoted(string: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = string.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if inner.iter().any(|byte| matches!(byte, ..b' ' | b'"' | b'\\')) {
+        return serde_json::from_slice(string).ok().map(Cow::Owned);
+    }
+    std::str::from_utf8(inner).ok().map(Cow::Borrowed)
 }
 
 /// Calls `element` with the range of each element of a list. None if the bytes aren't shaped like a list.

@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use foldhash::quality::RandomState;
 use sha2::{Digest, Sha256};
 
+use crate::core::ndjson::canonical::canonical;
 use crate::core::time::Millis;
 
 const AT_ONCE: usize = 32 * 1024;
@@ -35,6 +36,11 @@ impl Fingerprint {
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
         Self(u128::from_be_bytes(half))
+    }
+
+    /// That of a stored line's meaning: without the fields that an operator adds, in whatever order its members stand.
+    pub fn of_meaning(line: &str) -> Self {
+        Self::of(&canonical(bare(line).as_bytes(), &[]))
     }
 }
 
@@ -134,8 +140,8 @@ impl Packer {
 }
 
 impl Packed {
-    /// Returns the object without the records that are `stored`. Of each record as many are left out as `stored`
-    /// counts, and that count is reduced. `time` returns a record's own time.
+    /// Returns the object without the records that are `stored`. Of each record, by its meaning, as many are left out as
+    /// `stored` counts, and that count is reduced. `time` returns a record's own time.
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,
@@ -144,7 +150,7 @@ impl Packed {
         // The lines have their suffix already.
         let mut rest = Packer::new(&Packing { level: self.level, suffix: String::new() });
         for line in lines(&self.gzip)? {
-            let alike = stored.get_mut(&Fingerprint::of(bare(&line).as_bytes())).filter(|count| **count > 0);
+            let alike = stored.get_mut(&Fingerprint::of_meaning(&line)).filter(|count| **count > 0);
             match (alike, time(&line)) {
                 (Some(count), _) => *count -= 1,
                 (None, Some(time)) => rest.push_at(time, &line),
@@ -214,6 +220,14 @@ mod tests {
         let rest = packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored, |_| Some(Millis(7))).expect("in memory");
         assert_eq!(lines(&rest.gzip).expect("gzip"), ["{\"a\":1}", "{}"]);
         assert_eq!(rest.times, Some((Millis(7), Millis(7))));
+    }
+
+    #[test]
+    fn what_is_stored_in_another_order_is_stored() {
+        let mut stored = HashMap::from([(Fingerprint::of_meaning(r#"{"b":[2,3],"a":1}"#), 1)]);
+        let rest =
+            packed(&[r#"{"a":1,"b":[3,2]}"#, r#"{"a":1,"b":[3]}"#]).without(&mut stored, |_| None).expect("gzip");
+        assert_eq!(lines(&rest.gzip).expect("gzip"), [r#"{"a":1,"b":[3]}"#]);
     }
 
     #[test]

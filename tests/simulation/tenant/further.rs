@@ -141,6 +141,10 @@ impl Tenant {
     }
 
     fn change_back(&self, dataset: Dataset, n: usize) {
+        // A profile that was read between an actor's change and its return stays as it is: the list shows nothing new.
+        if self.has_oddities && dataset == Dataset::Actors {
+            return;
+        }
         let Some(record) = self.nth_of(dataset, n, |record| member_text(&record.raw, "changed").is_some()) else {
             return;
         };

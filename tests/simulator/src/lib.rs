@@ -36,7 +36,8 @@ pub use lambda::{Begin, Container, Lambda, LambdaBuilder, Life, Outcome};
 pub use s3::{ExternalS3, Object, S3, S3Fault, S3Request};
 pub use secrets::{Secrets, SecretsFault};
 pub use world::{
-    Dataset, Late, Record, WorldHandle, actor_item, compact, member_text, text_at, with_member, without_members,
+    Dataset, Late, Record, WorldHandle, actor_item, compact, member_text, reordered, text_at, with_member,
+    without_members,
 };
 
 /// The name of the secret with the API client's credentials.

@@ -16,7 +16,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 pub use dataset::{Dataset, actor_item};
 pub use record::{Late, Record};
-pub use text::{compact, member_text, string_at, text_at, with_member, without_members};
+pub use text::{compact, member_text, reordered, string_at, text_at, with_member, without_members};
 
 use crate::clock;
 use crate::locked;
@@ -171,11 +171,21 @@ impl WorldHandle {
 
     /// The records that a request sees now. Counts as a request for [`Late::Requests`].
     pub(crate) fn visible(&self, dataset: Dataset) -> Vec<Record> {
+        self.visible_if(dataset, |_| true)
+    }
+
+    /// Those of them that are meant.
+    pub(crate) fn visible_if(&self, dataset: Dataset, is_meant: impl Fn(&Record) -> bool) -> Vec<Record> {
         let mut world = locked(&self.0);
         let held = world.held(dataset);
         held.asked += 1;
         let now = clock::now();
-        held.records.iter().filter(|record| record.shows(now, held.asked)).cloned().collect()
+        held.records.iter().filter(|record| record.shows(now, held.asked) && is_meant(record)).cloned().collect()
+    }
+
+    /// The first such record, visible or not. Doesn't count as a request.
+    pub(crate) fn find(&self, dataset: Dataset, is_meant: impl Fn(&Record) -> bool) -> Option<Record> {
+        locked(&self.0).held(dataset).records.iter().find(|record| is_meant(record)).cloned()
     }
 
     /// Whether a request sees the record. Doesn't count as a request.

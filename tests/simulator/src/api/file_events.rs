@@ -46,12 +46,12 @@ pub(super) fn search(
     let Some(sorting) = Sorting::of(&body, twist) else {
         return refused("ILLEGAL_SORT", "srtKey must be a term, and srtDir asc or desc");
     };
-    let everything = world.visible(Dataset::FileEvents);
-    let mut rows: Vec<Record> = everything.iter().filter(|event| query.accepts(event, at)).cloned().collect();
+    let last = body["pgToken"].as_str().filter(|token| !token.is_empty()).map(|token| tokens.record(token, world));
+    let mut rows = world.visible_if(Dataset::FileEvents, |event| query.accepts(event, at));
     rows.sort_by(|a, b| sorting.compare(a, b));
     let total = twist.total(rows.len());
 
-    let Some(token) = body["pgToken"].as_str() else {
+    if !body["pgToken"].is_string() {
         rows.truncate(NUMBERED_ROWS);
         let Some(page) = body["pgNum"].as_u64().unwrap_or(1).checked_sub(1) else {
             return refused("INVALID_PAGE_NUMBER", "pgNum begins with 1");
@@ -59,13 +59,10 @@ pub(super) fn search(
         let page = usize::try_from(page).unwrap_or(usize::MAX);
         return answer(twist.page(&rows, page, size), total, r#","nextPgToken":null"#);
     };
-    let start = if token.is_empty() {
-        0
-    } else {
-        let Some(last) = tokens.record(token, &everything) else {
-            return refused("INVALID_PAGE_TOKEN", "INVALID_PAGE_TOKEN: the page token is not valid");
-        };
-        rows.partition_point(|event| sorting.compare(event, last) != Ordering::Greater)
+    let start = match last {
+        None => 0,
+        Some(None) => return refused("INVALID_PAGE_TOKEN", "INVALID_PAGE_TOKEN: the page token is not valid"),
+        Some(Some(last)) => rows.partition_point(|event| sorting.compare(event, &last) != Ordering::Greater),
     };
     let page = &rows[start..rows.len().min(start + size)];
     let more = start + page.len() < rows.len() || (behaviour.token_after_full_page && page.len() == size);
@@ -86,10 +83,10 @@ fn next(last: Option<&Record>, tokens: &PageTokens, behaviour: &Behaviour) -> St
 }
 
 impl PageTokens {
-    fn record<'a>(&self, token: &str, events: &'a [Record]) -> Option<&'a Record> {
+    fn record(&self, token: &str, world: &WorldHandle) -> Option<Record> {
         let issued_after = locked(&self.0).get(token).copied();
-        let by_sequence = events.iter().find(|event| Some(event.sequence()) == issued_after);
-        by_sequence.or_else(|| events.iter().find(|event| &*event.id == token))
+        let by_sequence = world.find(Dataset::FileEvents, |event| Some(event.sequence()) == issued_after);
+        by_sequence.or_else(|| world.find(Dataset::FileEvents, |event| &*event.id == token))
     }
 }
 

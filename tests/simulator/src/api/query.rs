@@ -25,6 +25,8 @@ pub(crate) struct Filter {
     term: String,
     operator: Operator,
     values: Vec<String>,
+    /// The values that are times, or none in their place.
+    times: Vec<Option<DateTime<Utc>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,8 @@ fn filter(filter: &Value) -> Result<Node, Wrong> {
     if !valueless && values.is_empty() {
         return Err(wrong("MISSING_VALUE", format!("{term} {name} needs a value")));
     }
-    Ok(Node::Filter(Filter { term: term.to_owned(), operator, values }))
+    let times = values.iter().map(|value| time::parse(value)).collect();
+    Ok(Node::Filter(Filter { term: term.to_owned(), operator, values, times }))
 }
 
 fn operator(name: &str) -> Option<Operator> {
@@ -180,14 +183,14 @@ impl Filter {
         let always = [Operator::On, Operator::OnOrAfter, Operator::OnOrBefore, Operator::WithinTheLast];
         let sometimes = [Operator::GreaterThan, Operator::LessThan];
         always.contains(&self.operator)
-            || (sometimes.contains(&self.operator) && self.values.iter().all(|value| time::parse(value).is_some()))
+            || (sometimes.contains(&self.operator) && self.times.iter().all(Option::is_some))
     }
 
     fn accepts_time(&self, time: Option<DateTime<Utc>>, at: Circumstances) -> bool {
         let Some(time) = time else {
             return self.operator == Operator::DoesNotExist;
         };
-        let value = || self.values.first().and_then(|value| time::parse(value));
+        let value = || self.times.first().copied().flatten();
         match self.operator {
             Operator::Exists => true,
             Operator::DoesNotExist => false,
@@ -207,8 +210,7 @@ impl Filter {
     }
 
     fn any_equal_time(&self, time: DateTime<Utc>, at: Circumstances) -> bool {
-        let values = self.values.iter().filter_map(|value| time::parse(value));
-        values.into_iter().any(|value| at.edges.cut(value) == at.edges.cut(time))
+        self.times.iter().flatten().any(|value| at.edges.cut(*value) == at.edges.cut(time))
     }
 
     /// A list matches if any element does.

@@ -104,9 +104,7 @@ impl WorldHandle {
 
     /// The children that a request sees now.
     pub(crate) fn visible_children(&self, dataset: Dataset, parent_id: &str) -> Vec<Record> {
-        let mut records = self.visible(dataset);
-        records.retain(|record| record.is_child_of(parent_id));
-        records
+        self.visible_if(dataset, |record| record.is_child_of(parent_id))
     }
 }
 

@@ -119,6 +119,12 @@ pub fn without_members(raw: &str, names: &[&str]) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
+/// The same object with its top-level members in reverse.
+pub fn reordered(raw: &str) -> String {
+    let reversed: Vec<&str> = members(raw).into_iter().rev().map(|member| raw[member.whole].trim()).collect();
+    format!("{{{}}}", reversed.join(","))
+}
+
 /// Replaces a top-level member's value, or adds the member at the end. `value` is JSON.
 pub fn with_member(raw: &str, name: &str, value: &str) -> String {
     if let Some(member) = members(raw).into_iter().find(|member| member.name == name) {
@@ -146,6 +152,7 @@ mod tests {
         assert_eq!(without_members(raw, &["findings"]), "{\"number\" : 7, \"deep\":{\"findings\":1}, \"last\":null}");
         assert_eq!(with_member(r#"{"a": 1 ,"b":2}"#, "a", "[3]"), r#"{"a": [3] ,"b":2}"#);
         assert_eq!(with_member("{}", "a", "1"), r#"{"a":1}"#);
+        assert_eq!(reordered(r#"{"a": 1 ,"b":[2,3] }"#), r#"{"b":[2,3],"a": 1}"#);
         assert_eq!(string_at(raw, &["findings"]).as_deref(), Some("a, \"b\" }"));
         assert_eq!(text_at(raw, &["deep", "findings"]), Some("1"));
     }
