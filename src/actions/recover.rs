@@ -68,7 +68,7 @@ pub async fn recover(
     let state = Bucket::of_state(settings, &clients.s3);
     let admit = async |_: Option<&Found>| Ok(settings.identity(None));
     let begin = |checkpoint: &mut Checkpoint| {
-        checkpoint.recovery.get_or_insert_with(Recovery::afresh);
+        checkpoint.recovery.get_or_insert_with(|| Box::new(Recovery::afresh()));
     };
     let Some(ledger) = work.take_lease(&state, admit, begin).await? else {
         return Ok(Recovered::of(run_id, Status::Skipped, &Taken::default(), BTreeMap::new()));
@@ -133,7 +133,7 @@ impl Work<'_> {
             if !self.is_older(state, ledger).await? {
                 return Ok(());
             }
-            ledger.update(|checkpoint| checkpoint.recovery = Some(checkpoint.recovery_of_older()));
+            ledger.update(|checkpoint| checkpoint.recovery = Some(Box::new(checkpoint.recovery_of_older())));
         }
         self.continue_recovery(state, ledger).await.1
     }

@@ -108,8 +108,8 @@ pub async fn read_day(
         found.extend(lines.iter().filter_map(|line| linked(state_prefix, line.as_bytes())));
     }
     let mut keys: Vec<String> = state.list(&day_prefix(state_prefix, day), until).await?;
-    let indexed: HashSet<&str> = found.iter().map(|found: &LinkedManifest| found.link.key.as_str()).collect();
-    keys.retain(|key| !indexed.contains(key.as_str()));
+    let have: HashSet<&str> = found.iter().map(|found: &LinkedManifest| found.link.key.as_str()).collect();
+    keys.retain(|key| !have.contains(key.as_str()));
     let others: Vec<LinkedManifest> = stream::iter(keys)
         .map(|key| async move { read(state, state_prefix, &key, until).await })
         .buffer_unordered(READS_AT_ONCE)

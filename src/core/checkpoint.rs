@@ -70,7 +70,7 @@ pub struct Checkpoint {
     pub manifests: Manifests,
     /// A recovery that is not finished. The next run continues it before it collects anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovery: Option<Recovery>,
+    pub recovery: Option<Box<Recovery>>,
     /// For how many runs in a row a stream ran out of time without any progress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stalled: BTreeMap<Stream, u32>,

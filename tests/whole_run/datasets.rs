@@ -1,5 +1,6 @@
 //! Every inventory keeps the same promises, whatever its endpoint.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -135,6 +136,30 @@ async fn collected(rig: &Rig, stream: Stream) -> Value {
     let answer = rig.run().await;
     assert_eq!(answer["status"], "complete", "{answer}");
     answer["streams"][stream.name].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stream_of_the_collector_has_its_whole_runs_and_a_place_in_the_simulation() {
+    // These have files of their own.
+    let others = [
+        "audit",
+        "case_file_events",
+        "cases",
+        "customer",
+        "environment_health",
+        "file_events",
+        "session_events",
+        "sessions",
+    ];
+    let rig = Rig::new().await;
+    let probed = rig.invoke(json!({"action": "probe"})).await.answer();
+    let all: BTreeSet<String> = probed["streams"].as_object().unwrap().keys().cloned().collect();
+    let tested: BTreeSet<String> = STREAMS.iter().map(|stream| stream.name).chain(others).map(str::to_owned).collect();
+    assert_eq!(all, tested);
+    let simulated = concat!(include_str!("../simulation/streams.rs"), include_str!("../simulation/oracle.rs"));
+    for stream in all.iter().filter(|stream| *stream != "environment_health") {
+        assert!(simulated.contains(&format!("\"{stream}\"")), "{stream} is not in the simulation");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use simulator::{Lambda, LambdaBuilder, Object, Outcome, Record, Simulator, compact};
+use simulator::{Api, Lambda, LambdaBuilder, Object, Outcome, Record, Simulator, compact};
+
+use crate::vendor_facts::check_whole_run;
 
 pub const PREFIX: &str = "code42/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
@@ -19,6 +21,19 @@ pub const DEADLINE: Duration = Duration::from_mins(1);
 pub struct Rig {
     pub sim: Simulator,
     pub lambda: Lambda,
+    #[expect(dead_code, reason = "its drop is the check")]
+    pub held: HeldAgainstFacts,
+}
+
+/// Checks, when the rig is dropped, that the collector asked for nothing that the vendor doesn't have.
+pub struct HeldAgainstFacts(Api);
+
+impl Drop for HeldAgainstFacts {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(check_whole_run(&self.0.requests()), Ok(()));
+        }
+    }
 }
 
 impl Rig {
@@ -37,7 +52,8 @@ impl Rig {
         println!("SEED={seed}");
         let sim = Simulator::start(seed).await;
         let lambda = settings(builder(&sim)).start();
-        Self { sim, lambda }
+        let held = HeldAgainstFacts(sim.api.clone());
+        Self { sim, lambda, held }
     }
 
     /// Another container on the same world.

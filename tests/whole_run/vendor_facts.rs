@@ -1,6 +1,7 @@
 //! Compares the vendor's description of each endpoint with the requests of whole runs and with the simulator's answers.
 //! No run requests an endpoint, a parameter or a page size that the vendor doesn't have. The simulator's answers have
-//! the vendor's members and page sizes, and it refuses what the vendor refuses.
+//! the vendor's members and page sizes, and it refuses what the vendor refuses. The requests of every whole run
+//! of any test are compared when its rig is dropped.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use simulator::{Api, ApiRequest, Dataset, Endpoint, with_member};
 use crate::rig::{DEADLINE, Rig, ago};
 
 /// The facts about one endpoint.
+#[derive(Clone, Copy)]
 struct Fact {
     method: &'static str,
     /// `{}` is an id.
@@ -31,13 +33,28 @@ struct Fact {
 }
 
 /// The form of an answer, with the members that each row, or the record, has.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Answers {
     /// A list under one of these keys, the key of the total, and the members of a row.
     List(&'static [&'static str], Option<&'static str>, &'static [&'static str]),
     /// The answer is the list itself.
     Bare(&'static [&'static str]),
     Record(&'static [&'static str]),
+}
+
+impl Answers {
+    /// Answers that differ from this one in one place each: no answer of the simulator is like them.
+    fn others(self) -> Vec<Self> {
+        const NONE: &[&str] = &["noSuchMember"];
+        match self {
+            Self::List(keys, total, has) => {
+                let no_total = total.map(|_| Self::List(keys, Some(NONE[0]), has));
+                [Self::List(NONE, total, has), Self::List(keys, total, NONE)].into_iter().chain(no_total).collect()
+            }
+            Self::Bare(_) => vec![Self::Bare(NONE), Self::List(NONE, None, &[])],
+            Self::Record(_) => vec![Self::Record(NONE), Self::Bare(&[])],
+        }
+    }
 }
 
 const TOTAL: Option<&str> = Some("totalCount");
@@ -320,46 +337,103 @@ impl Fact {
         request.method == self.method && pattern.len() == path.len() && pattern.iter().zip(&path).all(is_part)
     }
 
-    fn check(&self, request: &ApiRequest) {
-        let told = format!("{} {}?{} {} ({})", request.method, request.path, request.query, request.body, self.source);
+    /// What a request asks for: its parameters or the members of its body, with those values that are numbers.
+    fn asked(request: &ApiRequest) -> Vec<(String, Option<u64>)> {
         let body = request.json();
         let of_query = request.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (name.to_owned(), value.parse().ok())
         });
         let of_body = body.as_object().into_iter().flatten();
-        let asked: Vec<(String, Option<u64>)> =
-            of_query.chain(of_body.map(|(name, value)| (name.clone(), value.as_u64()))).collect();
-        for (name, value) in &asked {
-            assert!(self.takes.contains(&name.as_str()), "{name} is no parameter: {told}");
-            let Some((_, most)) = self.size.filter(|(size, _)| size == name) else { continue };
-            let is_allowed = value.is_some_and(|value| (1..=most).contains(&value));
-            assert!(is_allowed, "{name} must be from 1 to {most}: {told}");
-        }
+        of_query.chain(of_body.map(|(name, value)| (name.clone(), value.as_u64()))).collect()
     }
-}
 
-impl Fact {
-    /// Checks that the simulator's answer has the form that the vendor describes.
-    fn check_answer(&self, told: &str, answer: &Value) {
+    /// The error says which parameter or page size the vendor doesn't have.
+    fn check(&self, request: &ApiRequest) -> Result<(), String> {
+        let told = format!("{} {}?{} {} ({})", request.method, request.path, request.query, request.body, self.source);
+        for (name, value) in Self::asked(request) {
+            if !self.takes.contains(&name.as_str()) {
+                return Err(format!("{name} is no parameter: {told}"));
+            }
+            let Some((_, most)) = self.size.filter(|(size, _)| *size == name) else { continue };
+            if !value.is_some_and(|value| (1..=most).contains(&value)) {
+                return Err(format!("{name} must be from 1 to {most}: {told}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what the simulator answered is of the form that the vendor says.
+    fn check_answer(&self, request: &ApiRequest) -> Result<(), String> {
+        let told = format!("{} {}: {:?}", request.method, request.path, request.status);
+        let answer: Value = serde_json::from_slice(&request.answer).map_err(|error| format!("{error}: {told}"))?;
         let (rows, has) = match self.answers {
-            Answers::Record(has) => (vec![answer], has),
-            Answers::Bare(has) => (rows_in(answer, told), has),
+            Answers::Record(has) => (vec![&answer], has),
+            Answers::Bare(has) => (rows_in(&answer, &told)?, has),
             Answers::List(keys, total, has) => {
                 let (key, around) = keys.split_last().unwrap();
-                let around = around.iter().fold(answer, |answer, key| &answer[*key]);
-                assert!(total.is_none_or(|total| around[total].is_u64()), "no {total:?}: {told}");
-                (rows_in(&around[*key], told), has)
+                let around = around.iter().fold(&answer, |answer, key| &answer[*key]);
+                if !total.is_none_or(|total| around[total].is_u64()) {
+                    return Err(format!("no {total:?}: {told}"));
+                }
+                (rows_in(&around[*key], &told)?, has)
             }
         };
-        for (row, member) in rows.iter().flat_map(|row| has.iter().map(move |member| (row, member))) {
-            assert!(row.get(*member).is_some(), "{row} has no {member}: {told}");
+        let missing = rows.iter().flat_map(|row| has.iter().map(move |member| (row, member)));
+        match missing.into_iter().find(|(row, member)| row.get(**member).is_none()) {
+            Some((row, member)) => Err(format!("{row} has no {member}: {told}")),
+            None => Ok(()),
         }
     }
 }
 
-fn rows_in<'a>(list: &'a Value, told: &str) -> Vec<&'a Value> {
-    list.as_array().unwrap_or_else(|| panic!("no list: {told}")).iter().collect()
+fn rows_in<'a>(list: &'a Value, told: &str) -> Result<Vec<&'a Value>, String> {
+    Ok(list.as_array().ok_or_else(|| format!("no list: {told}"))?.iter().collect())
+}
+
+fn all_facts() -> Vec<Fact> {
+    FACTS.iter().copied().chain([POLICIES]).collect()
+}
+
+fn fact_of<'f>(facts: &'f [Fact], request: &ApiRequest) -> Option<&'f Fact> {
+    let exact = facts.iter().find(|fact| !fact.path.contains("{}") && fact.is_of(request));
+    exact.or_else(|| facts.iter().find(|fact| fact.is_of(request)))
+}
+
+/// Checks each request against the facts. The error tells the first that doesn't fit.
+fn check_requests(facts: &[Fact], requests: &[ApiRequest]) -> Result<(), String> {
+    for request in requests {
+        let none = || format!("no such endpoint: {} {}", request.method, request.path);
+        fact_of(facts, request).ok_or_else(none)?.check(request)?;
+    }
+    Ok(())
+}
+
+/// Checks each request and each answer that was kept, and that each fact was needed.
+fn check_all(facts: &[Fact], requests: &[ApiRequest]) -> Result<(), String> {
+    check_requests(facts, requests)?;
+    let mut used = BTreeSet::new();
+    for request in requests {
+        let Some(fact) = fact_of(facts, request) else { continue };
+        used.insert(fact.path);
+        let is_none = request.endpoint == Endpoint::RuleUsers && request.status == Some(400);
+        if !is_none {
+            if request.status != Some(200) {
+                return Err(format!("{} {}: {:?}", request.method, request.path, request.status));
+            }
+            fact.check_answer(request)?;
+        }
+    }
+    let unused: Vec<&str> = facts.iter().map(|fact| fact.path).filter(|path| !used.contains(path)).collect();
+    if unused.is_empty() { Ok(()) } else { Err(format!("nothing asks for {unused:?}")) }
+}
+
+/// Checks what the collector sent in any whole run, whatever was answered. The guide's dialect has other endpoints.
+pub fn check_whole_run(requests: &[ApiRequest]) -> Result<(), String> {
+    let is_guide = requests.iter().any(|request| request.path == "/v1/oauth/token");
+    let ours: Vec<ApiRequest> =
+        requests.iter().filter(|request| request.user_agent.starts_with("incydr-collector/")).cloned().collect();
+    if is_guide { Ok(()) } else { check_requests(&all_facts(), &ours) }
 }
 
 /// Adds records of every dataset.
@@ -406,25 +480,30 @@ async fn whole_runs_ask_only_for_what_the_vendor_says_there_is() {
     let from = ago(90_000).to_rfc3339();
     let answer = by_other_ways.invoke(json!({"action": "collect", "from": from}), DEADLINE).await.answer();
     assert_eq!(answer["status"], "complete", "{answer:#}");
-    let policies = [POLICIES];
-    let facts = || FACTS.iter().chain(&policies);
-    let mut asked = BTreeSet::new();
-    for request in rig.sim.api.requests() {
-        let fact = facts().find(|fact| !fact.path.contains("{}") && fact.is_of(&request));
-        let fact = fact.or_else(|| facts().find(|fact| fact.is_of(&request)));
-        let fact = fact.unwrap_or_else(|| panic!("no such endpoint: {} {}", request.method, request.path));
-        // The form of a sign-in may contain the secret and isn't kept.
-        fact.check(&request);
-        asked.insert(fact.path);
-        let is_none = request.endpoint == Endpoint::RuleUsers && request.status == Some(400);
-        let told = format!("{} {}: {:?}", request.method, request.path, request.status);
-        assert!(is_none || request.status == Some(200), "{told}");
-        if !is_none {
-            fact.check_answer(&told, &serde_json::from_slice(&request.answer).expect(&told));
+    let (facts, requests) = (all_facts(), rig.sim.api.requests());
+    // The form of a sign-in may contain the secret and isn't kept.
+    assert_eq!(check_all(&facts, &requests), Ok(()));
+    for (nth, fact) in facts.iter().enumerate() {
+        let with = |changed: Option<Fact>| {
+            let others = facts.iter().enumerate().filter(|(other, _)| *other != nth).map(|(_, fact)| *fact);
+            check_all(&others.chain(changed).collect::<Vec<_>>(), &requests)
+        };
+        assert_eq!(with(Some(*fact)), Ok(()));
+        assert!(with(None).is_err(), "nobody misses {}", fact.path);
+        let of_fact = requests.iter().filter(|request| fact_of(&facts, request).is_some_and(|of| of.path == fact.path));
+        for name in of_fact.flat_map(Fact::asked).map(|(name, _)| name).collect::<BTreeSet<_>>() {
+            let takes = fact.takes.iter().filter(|other| **other != name).copied().collect::<Vec<_>>().leak();
+            assert!(with(Some(Fact { takes, ..*fact })).is_err(), "nobody misses {name} of {}", fact.path);
+        }
+        if let Some((size, _)) = fact.size {
+            assert!(with(Some(Fact { size: Some((size, 0)), ..*fact })).is_err(), "no size is asked of {}", fact.path);
+        }
+        for answers in fact.answers.others() {
+            assert!(with(Some(fact.answers(answers))).is_err(), "{answers:?} would do for {}", fact.path);
         }
     }
-    let unused: Vec<&str> = facts().map(|fact| fact.path).filter(|path| !asked.contains(path)).collect();
-    assert!(unused.is_empty(), "nothing asks for {unused:?}");
+    let made_up = get("/v1/none", &[], "nobody");
+    assert!(check_all(&[&facts[..], &[made_up]].concat(), &requests).is_err(), "nothing asks for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -435,10 +514,7 @@ async fn a_day_s_worth_of_requests_stays_within_what_is_there() {
     rig.sim.world.add_file_events(300, ago(86_400), ago(60));
     let from = (ago(0) - TimeDelta::days(1)).to_rfc3339();
     rig.invoke(json!({"action": "collect", "from": from})).await.answer();
-    for request in rig.sim.api.requests() {
-        let fact = FACTS.iter().find(|fact| fact.is_of(&request));
-        fact.unwrap_or_else(|| panic!("no such endpoint: {} {}", request.method, request.path)).check(&request);
-    }
+    assert_eq!(check_requests(&all_facts(), &rig.sim.api.requests()), Ok(()));
 }
 
 /// A client of the simulator alone.

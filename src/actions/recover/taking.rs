@@ -61,7 +61,7 @@ impl Work<'_> {
     /// error.
     pub(super) async fn take_over(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
         let changed = ledger.read(Checkpoint::clone);
-        let recovery = changed.recovery.clone().unwrap_or_default();
+        let recovery = *changed.recovery.clone().unwrap_or_default();
         let records = Bucket::of_records(self.settings, &self.clients.s3);
         let (known, listed, taken) = (BTreeMap::new(), HashMap::new(), Taken::default());
         let mut taking = Taking { work: self, state, records, changed, recovery, known, listed, taken };
@@ -305,7 +305,7 @@ impl Taking<'_> {
         for entry in &self.recovery.damaged {
             self.changed.reopen_window(entry, self.work.run_id);
         }
-        self.changed.recovery = Some(std::mem::take(&mut self.recovery)).filter(|_| !is_over);
+        self.changed.recovery = (!is_over).then(|| Box::new(std::mem::take(&mut self.recovery)));
         ledger.update(|checkpoint| checkpoint.clone_from(&self.changed));
         Ok(ledger.commit(times.commit_until).await?)
     }

@@ -13,7 +13,7 @@ use crate::incydr::facts::Kind;
 
 /// The profiles of so many actors are read at most, one request each.
 const MOST_PROFILES: usize = 300;
-/// The watchlists that hold people who leave (SDK, `WatchlistType`).
+/// The watchlists that hold people who leave (SDK, `WatchlistType`). The `OpenAPI` writes it without the underscore, too.
 const DEPARTING: &str = "DEPARTING_EMPLOYEE";
 
 /// The active users by name. An actor and a user are the same person if they have the same name.
@@ -92,7 +92,7 @@ impl Reader<'_> {
         let watchlists = self.rows(Stream::Watchlists, &lists.list, None, &[], kind).await?;
         let mut departing = BTreeSet::new();
         for (id, kind) in watchlists.by_id {
-            if kind.as_deref() == Some(DEPARTING) {
+            if kind.is_some_and(|kind| kind.replace('_', "") == DEPARTING.replace('_', "")) {
                 match self.rows(Stream::Watchlists, &members.list, Some(&id), &[], |_| ()).await {
                     Ok(members) => departing.extend(members.by_id.into_keys()),
                     // Gone since it was listed.
