@@ -16,6 +16,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
+use crate::core::json::is_default;
 use crate::core::manifest::Link;
 use crate::core::settings::Settings;
 use crate::core::states::State;
@@ -46,6 +47,9 @@ pub struct StatusAnswer {
 pub struct Revision {
     pub revision: u64,
     pub written_by: String,
+    /// Whether manifests are still to be taken over. No run collects before that is done.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_recovering: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,9 +100,11 @@ pub async fn status(
     let until = Times::new(at, deadline).read_until;
     let found = ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await?;
     let checkpoint = found.map(|found| found.checkpoint);
-    let revision = checkpoint
-        .as_ref()
-        .map(|checkpoint| Revision { revision: checkpoint.revision, written_by: checkpoint.written_by.clone() });
+    let revision = checkpoint.as_ref().map(|checkpoint| Revision {
+        revision: checkpoint.revision,
+        written_by: checkpoint.written_by.clone(),
+        is_recovering: checkpoint.recovery.is_some(),
+    });
     let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint::new(settings.identity(None)));
     info!(run_id, revision = checkpoint.revision, "status read");
     Ok(StatusAnswer {

@@ -321,6 +321,8 @@ async fn a_recovery_whose_time_is_too_short_is_partial_and_the_next_call_or_run_
         assert_eq!((&answer["status"], &answer["manifests"]), (&json!("partial"), &json!(2)), "{answer:#}");
         let recovery = rig.checkpoint().await["recovery"]["after"]["number"].clone();
         assert_eq!(recovery, 2, "two manifests are taken over for good");
+        let status = rig.invoke(json!({"action": "status"})).await.answer();
+        assert_eq!(status["checkpoint"]["is_recovering"], true);
         let (error_type, message) = rig.failure(json!({"action": "plan", "from": ago(3_000).to_rfc3339()})).await;
         assert_eq!(error_type, "InvalidEvent", "{message:#}");
         // A scheduled run that is too short collects nothing.
@@ -339,7 +341,8 @@ async fn a_recovery_whose_time_is_too_short_is_partial_and_the_next_call_or_run_
             assert_eq!(answer["missing_manifests"], json!([]));
         }
         assert_nothing_is_lost_or_doubled(&rig, before).await;
-        assert_eq!(rig.checkpoint().await.get("recovery"), None);
+        let status = rig.invoke(json!({"action": "status"})).await.answer();
+        assert_eq!(status["checkpoint"].get("is_recovering"), None);
         assert_eq!(rig.verify().await["status"], "whole");
     }
 }
@@ -430,4 +433,25 @@ async fn a_window_of_which_an_object_is_missing_is_a_gap_after_a_recovery_and_is
         let verified = rig.verify().await;
         assert_eq!(verified["status"], "whole", "{verified:#}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_which_an_object_is_missing_and_that_the_api_no_longer_keeps_is_expired_and_not_open_for_ever() {
+    let settings = |lambda: simulator::LambdaBuilder| {
+        lambda.env("STREAMS", "file_events").env("FILE_EVENTS_RETENTION_DAYS", "1").env("LOOKBACK_MINUTES", "30")
+    };
+    let rig = Rig::with(settings).await;
+    rig.sim.world.add_file_events(20, ago(200_000), ago(100));
+    rig.run().await;
+    let from = ago(200_100).to_rfc3339();
+    let answer = rig.invoke(json!({"action": "collect", "from": from})).await.answer();
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    let gone = rig.keys("file_events").await.remove(0);
+    rig.sim.s3.delete_raw(rig.sim.bucket(), &gone).await;
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+    assert_eq!((&answer["status"], &answer["missing"]), (&json!("complete"), &json!([gone])), "{answer:#}");
+    let events = rig.checkpoint().await["events"]["file_events"].clone();
+    assert!(events.get("open").is_none() && events["expired"].is_array(), "{events:#}");
+    assert_eq!(rig.run().await["status"], "complete");
 }

@@ -22,6 +22,7 @@ use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::ndjson;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::{DAY, Millis};
+use crate::incydr::facts::{Events, Kind};
 
 const REQUESTS_AT_ONCE: usize = 8;
 /// Objects of lists are read ahead, each of which may be some MB.
@@ -141,7 +142,7 @@ impl Taking<'_> {
             .collect();
         let folders = windows.iter().flat_map(|(entry, _)| &entry.objects).filter_map(|object| folder_of(&object.key));
         self.list(folders.map(str::to_owned).collect()).await?;
-        for (entry, _) in windows {
+        for (entry, window) in windows {
             let lacking: Vec<String> = entry
                 .objects
                 .iter()
@@ -150,10 +151,12 @@ impl Taking<'_> {
                 .collect();
             if lacking.is_empty() {
                 self.changed.take_over_window(entry, &self.work.settings.reconcile);
+            } else if self.is_past(entry.stream, window) {
+                self.changed.give_up_window(entry.stream, window);
             } else {
                 self.recovery.note_damaged(entry);
-                self.taken.missing.extend(lacking);
             }
+            self.taken.missing.extend(lacking);
         }
         let lists: Vec<(&ReadingEntry, Millis)> = entries
             .iter()
@@ -308,6 +311,13 @@ impl Taking<'_> {
         self.changed.recovery = (!is_over).then(|| Box::new(std::mem::take(&mut self.recovery)));
         ledger.update(|checkpoint| checkpoint.clone_from(&self.changed));
         Ok(ledger.commit(times.commit_until).await?)
+    }
+
+    /// Whether the API no longer keeps a window, so that it can't be read again.
+    fn is_past(&self, stream: Stream, window: Span) -> bool {
+        let settings = self.work.settings;
+        let Some(Kind::Events(Events { retention, .. })) = stream.kind_in(settings.dialect) else { return false };
+        window.to < Millis::now() - retention.unwrap_or(settings.file_events_retention)
     }
 
     fn until(&self) -> Millis {

@@ -98,6 +98,13 @@ impl Checkpoint {
         }
     }
 
+    /// Gives up a window of which objects are missing and that the API no longer keeps.
+    pub fn give_up_window(&mut self, stream: Stream, window: Span) {
+        let (state, stuck) = self.events_and_stuck(stream);
+        stuck.cut_out(window);
+        state.give_up(window);
+    }
+
     /// Opens a window again if some of its objects are missing. It keeps its bounds, so the objects that are still
     /// there are not stored again under other keys.
     pub fn reopen_window(&mut self, entry: &ReadingEntry, run_id: &str) {
