@@ -114,6 +114,13 @@ impl Known {
         entry.asked.filter(|asked| asked.of == entry.shown()).map(|asked| asked.at)
     }
 
+    /// Has the whole of the record requested again.
+    pub fn forget_asked(&mut self, id: &str) {
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.asked = None;
+        }
+    }
+
     /// Takes over from `known` when the whole of the record was last requested.
     pub fn keep_asked(&mut self, id: &str, known: &Self) {
         let asked = known.0.get(id).and_then(|entry| entry.asked);
