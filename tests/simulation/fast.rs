@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 19] = [
+const FOUND: [u64; 23] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -51,6 +51,14 @@ const FOUND: [u64; 19] = [
     2_746,
     // A legal hold whose first two answers were 401.
     1_092,
+    // A dead run stored an actor's tombstone, and the list showed again what was known before.
+    2_515_914_057,
+    // A reading was resumed, and its members came in another order.
+    11_310,
+    // An earlier checkpoint was put back, and the process that had written it went on.
+    20_053,
+    // A list that could not be found, after an earlier checkpoint was put back.
+    447_368_134,
 ];
 
 /// So many of each sort are played twice.
