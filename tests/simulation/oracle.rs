@@ -170,13 +170,11 @@ pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
         let lines = in_order(sim, tenant, stream(dataset)).await?;
         let without_time = |line: &Line| {
             let mut record: Value = serde_json::from_str(&line.text).unwrap_or_default();
-            match dataset {
-                Dataset::FileEvents => record["event"]["id"].to_string(),
-                _ => {
-                    record["timestamp"] = Value::Null;
-                    record.to_string()
-                }
+            if dataset == Dataset::FileEvents {
+                return record["event"]["id"].to_string();
             }
+            record["timestamp"] = Value::Null;
+            record.to_string()
         };
         kept.insert(stream(dataset), lines.iter().map(without_time).collect());
     }
