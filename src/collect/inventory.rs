@@ -9,6 +9,7 @@ mod whole;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use self::deletions::Deletions;
 pub use self::key::key_of;
@@ -62,8 +63,21 @@ impl Collector<'_> {
         if is_due {
             self.inventory_state(|state| state.pass = Some(pass.clone()));
         }
-        let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), |line| key_of(facts, line)).await?;
+        let stored = Mutex::new(Vec::new());
+        let key_of_stored = |line: &str| {
+            let key = key_of(facts, line)?;
+            stored.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+            Some(key)
+        };
+        let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), key_of_stored).await?;
         let mut reading = PassReading::new(snapshot, pass);
+        for key in stored.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            // A run that died has stored it, whatever the list showed of it before.
+            let whose = with_member(facts, &key, |member| member.part.every.and(member.parent).map(str::to_owned));
+            if let Some(id) = whose.flatten() {
+                reading.forget_asked(&id);
+            }
+        }
         if !is_due {
             let read = self.read_stuck(facts, &due, &mut reading).await;
             Box::pin(self.close_unfinished(reading, None)).await?;

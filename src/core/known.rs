@@ -115,6 +115,13 @@ impl Known {
         entry.asked.filter(|asked| asked.of == entry.shown()).map(|asked| asked.at)
     }
 
+    /// Makes the next pass request the whole record again.
+    pub fn forget_asked(&mut self, id: &str) {
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.asked = None;
+        }
+    }
+
     /// Copies from `known` the last request for the whole record.
     pub fn keep_asked(&mut self, id: &str, known: &Self) {
         let asked = known.0.get(id).and_then(|entry| entry.asked);

@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 19] = [
+const FOUND: [u64; 23] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -51,10 +51,18 @@ const FOUND: [u64; 19] = [
     2_746,
     // A legal hold whose first two answers were 401.
     1_092,
+    // A dead run stored an actor's tombstone, and the list showed again what was known before.
+    2_515_914_057,
+    // A reading was resumed, and its members came in another order.
+    11_310,
+    // An earlier checkpoint was put back, and the process that had written it went on.
+    20_053,
+    // A list that could not be found, after an earlier checkpoint was put back.
+    447_368_134,
 ];
 
 /// So many of each sort are played twice.
-const REPLAYED: u64 = 10;
+const REPLAYED: usize = 10;
 
 /// Played in the guide's dialect.
 const IN_GUIDE: [u64; 2] = [1, 2];
@@ -109,7 +117,7 @@ fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
 #[test]
 fn a_seed_replays_the_same_requests_at_the_same_instants() {
     let figures = Figures::default();
-    for seed in (1..=REPLAYED).chain(oddities::SEEDS.take(REPLAYED as usize)) {
+    for seed in (1..).take(REPLAYED).chain(oddities::SEEDS.take(REPLAYED)) {
         let plan = Plan::in_memory(seed);
         let [mut once, mut again] = [Vec::new(), Vec::new()];
         let kept = [&mut once, &mut again].map(|requests| played_and_told(&plan, &figures, Some(requests)));

@@ -50,8 +50,9 @@ impl Stage<'_> {
                 self.is_told(loss).await.map_err(in_the_end)?;
                 return chain::tells_every_object(&self.sim).await.map_err(in_the_end);
             }
-            if let Outcome::Failed { .. } = outcome {
-                self.calmly(&self.first, json!({"action": "restart"})).await;
+            if let Outcome::Failed { error_message, .. } = &outcome {
+                let accepts = error_message.contains("accept_deletions");
+                self.calmly(&self.first, json!({"action": "restart", "accept_deletions": accepts})).await;
             }
             last = Some(outcome);
         }

@@ -56,7 +56,7 @@ impl Manner {
 
 impl Oddities {
     pub fn strikes_api(&self, endpoint: Endpoint, ordinal: u64) -> Option<Fault> {
-        let is_struck = self.manner.reorders && ordinal % 2 == 0;
+        let is_struck = self.manner.reorders && ordinal.is_multiple_of(2);
         match endpoint {
             Endpoint::Users if is_struck => {
                 Some(Fault::edited(|body| with_rows_reordered(body).unwrap_or(body.to_owned())))

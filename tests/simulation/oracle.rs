@@ -170,13 +170,11 @@ pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
         let lines = in_order(sim, tenant, stream(dataset)).await?;
         let without_time = |line: &Line| {
             let mut record: Value = serde_json::from_str(&line.text).unwrap_or_default();
-            match dataset {
-                Dataset::FileEvents => record["event"]["id"].to_string(),
-                _ => {
-                    record["timestamp"] = Value::Null;
-                    record.to_string()
-                }
+            if dataset == Dataset::FileEvents {
+                return record["event"]["id"].to_string();
             }
+            record["timestamp"] = Value::Null;
+            record.to_string()
         };
         kept.insert(stream(dataset), lines.iter().map(without_time).collect());
     }
@@ -191,9 +189,10 @@ pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
                 return None;
             }
             let last: Value = serde_json::from_str(&lines.into_iter().next_back()??).ok()?;
-            // A session's id holds the time of its beginning.
-            let key = if stream.name.starts_with("session") { "one" } else { &*key };
-            Some(format!("{key} {} {} {}", last["notes"], last["name"], last["changed"]))
+            // A session's id and its notes hold times.
+            let is_session = stream.name.starts_with("session");
+            let (key, notes) = if is_session { ("one", &Value::Null) } else { (&*key, &last["notes"]) };
+            Some(format!("{key} {notes} {} {}", last["name"], last["changed"]))
         };
         kept.insert(stream.name, stored.into_iter().filter_map(last).collect());
     }

@@ -97,7 +97,8 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
         rig.any_run(DEADLINE).await;
     }
     // The few ids that showed the outage may have a later next try.
-    for (stream, all) in [("cases", 40), ("session_events", 30), ("watchlists", 60)] {
+    // The members were refused for every watchlist, so they are one thing that is stuck, and are tried as one.
+    for (stream, all) in [("cases", 40), ("session_events", 30), ("watchlists", 30)] {
         let stored = rig.stored(stream).await.len();
         assert!(stored + 8 >= all, "{stream}: of {all} only {stored} are stored");
     }

@@ -187,7 +187,7 @@ async fn a_recount_for_which_there_is_no_time_is_the_next_run_s() {
     let first = rig.waiting("audit").await[0].clone();
     rig.sim.world.push_audit(audit_row(1, 700));
     rig.sim.faults.when(Endpoint::AuditCount, is_it(first["request"].clone()), Fault::Hang);
-    let answer = rig.run_within(Duration::from_secs(4)).await;
+    let answer = rig.run_within(Duration::from_secs(2)).await;
     assert_eq!(answer["streams"]["audit"]["status"], "complete", "all that is owed is covered: {answer:#}");
     assert!(rig.waiting("audit").await.contains(&first));
     rig.sim.faults.clear();

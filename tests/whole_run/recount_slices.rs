@@ -27,13 +27,20 @@ fn push_late(rig: &Rig, stream: &str, n: i32, at: DateTime<Utc>) {
     };
 }
 
-/// The records in the additional objects of a window, by key.
+/// The numbers of late records in the objects of a window, by key. An hour in which the window had no record has its
+/// first ones under the window's own key.
 async fn added(rig: &Rig, stream: &str, [from, to]: [DateTime<Utc>; 2]) -> BTreeMap<String, usize> {
     let mut added = BTreeMap::new();
     for key in rig.keys(stream).await {
         let of_key = span_of(&key);
-        if key.contains("Z-r") && from <= of_key.0 && of_key.1 <= to {
-            added.insert(key.clone(), rig.lines(&key).await.len());
+        if from <= of_key.0 && of_key.1 <= to {
+            let late = rig
+                .lines(&key)
+                .await
+                .into_iter()
+                .filter(|line| line.contains("\"late-") || line.contains("::late/"))
+                .count();
+            added.insert(key.clone(), late);
         }
     }
     added

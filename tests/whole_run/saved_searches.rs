@@ -132,7 +132,7 @@ async fn a_saved_search_that_can_not_be_read_is_the_api_s_failure() {
         (Fault::Status(503, "busy".into()), "503"),
         (Fault::Html, "not a JSON object"),
         (Fault::Status(200, "{}".into()), "searches"),
-        (Fault::Status(200, json!({"searches": [{"id": "another", "groups": []}]}).to_string()), "about another"),
+        (Fault::Status(200, json!({"searches": [{"id": "another", "groups": []}]}).to_string()), "has another id"),
         (Fault::Status(200, json!({"searches": [{"id": ID, "groups": "all"}]}).to_string()), "groups"),
     ] {
         rig.sim.faults.clear();

@@ -391,6 +391,9 @@ fn rows_in<'a>(list: &'a Value, told: &str) -> Result<Vec<&'a Value>, String> {
     Ok(list.as_array().ok_or_else(|| format!("no list: {told}"))?.iter().collect())
 }
 
+/// Asked for only where a session's events can't be found, to see whether the session is gone.
+const ONE_SESSION: Fact = get("/v1/sessions/{}", &[], "SDK, sessions/client.py");
+
 fn all_facts() -> Vec<Fact> {
     FACTS.iter().copied().chain([POLICIES]).collect()
 }
@@ -433,7 +436,8 @@ pub fn check_whole_run(requests: &[ApiRequest]) -> Result<(), String> {
     let is_guide = requests.iter().any(|request| request.path == "/v1/oauth/token");
     let ours: Vec<ApiRequest> =
         requests.iter().filter(|request| request.user_agent.starts_with("incydr-collector/")).cloned().collect();
-    if is_guide { Ok(()) } else { check_requests(&all_facts(), &ours) }
+    let facts = [&all_facts()[..], &[ONE_SESSION]].concat();
+    if is_guide { Ok(()) } else { check_requests(&facts, &ours) }
 }
 
 /// Adds records of every dataset.

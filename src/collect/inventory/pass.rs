@@ -87,6 +87,15 @@ impl PassReading {
         }
     }
 
+    /// Has the whole of a record requested again.
+    pub fn forget_asked(&mut self, id: &str) {
+        let Snapshot { known, seen, .. } = &mut self.snapshot;
+        known.forget_asked(id);
+        if let Some(seen) = seen {
+            seen.forget_asked(id);
+        }
+    }
+
     /// Called before the list is read again. A record that was seen will be stored, but may have changed back by then.
     pub fn forget_seen(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;

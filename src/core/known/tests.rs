@@ -128,6 +128,9 @@ fn what_was_asked_for_is_asked_for_again_once_the_list_shows_another_record() {
     let mut known = known(&[("a", 1), ("b", 1)]);
     known.note_asked("a", NOW);
     assert_eq!((known.asked_at("a"), known.asked_at("b"), known.asked_at("c")), (Some(NOW), None, None));
+    let mut forgetful = known.clone();
+    forgetful.forget_asked("a");
+    assert_eq!(forgetful.asked_at("a"), None);
     let shows = |record| {
         let mut seen = Known::default();
         seen.add("a", version(record));

@@ -141,7 +141,7 @@ impl Tenant {
     }
 
     fn change_back(&self, dataset: Dataset, n: usize) {
-        // A profile that was read between an actor's change and its return stays as it is: the list shows nothing new.
+        // An actor that changes between its list and its profile, and back later, is read again only after a day.
         if self.has_oddities && dataset == Dataset::Actors {
             return;
         }

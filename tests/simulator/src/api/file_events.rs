@@ -58,7 +58,7 @@ pub(super) fn search(
         };
         let page = usize::try_from(page).unwrap_or(usize::MAX);
         return answer(twist.page(&rows, page, size), total, r#","nextPgToken":null"#);
-    };
+    }
     let start = match last {
         None => 0,
         Some(None) => return refused("INVALID_PAGE_TOKEN", "INVALID_PAGE_TOKEN: the page token is not valid"),
