@@ -83,7 +83,7 @@ impl Collector<'_> {
             Box::pin(self.close_unfinished(reading, None)).await?;
             return read.map(|()| StreamOutcome::Complete);
         }
-        let read = self.read_parts(facts, &due, &mut reading).await;
+        let read = Box::pin(self.read_parts(facts, &due, &mut reading)).await;
         // In a warm container only now the API's clock is known.
         let began = reading.pass.began;
         reading.pass.began = if is_new { self.run.api.at(began) } else { began.min(self.run.api.now()) };
