@@ -169,6 +169,10 @@ impl Taking<'_> {
         });
         self.apply(objects.collect()).await?;
         for (entry, at) in lists {
+            // The pass is over, and with it go the records that it has seen.
+            if self.changed.inventory.get(&entry.stream).is_some_and(|state| state.pass.is_some()) {
+                self.known_of(entry.stream).await?;
+            }
             self.changed.take_over_snapshot(entry.stream, entry.stream.class(), at);
             self.note_applied(entry.stream, at);
         }
@@ -252,18 +256,8 @@ impl Taking<'_> {
                 self.taken.missing.push(key);
                 continue;
             };
-            let known = match self.known.entry(stream) {
-                Entry::Occupied(loaded) => loaded.into_mut(),
-                Entry::Vacant(vacant) => {
-                    let is_new = self.recovery.afresh && !self.recovery.lists.contains_key(&stream);
-                    match known_before(self.state, &mut self.changed, stream, is_new, until).await {
-                        // The stream notices the damage itself, and stores the whole list again.
-                        Err(StoreError::Damaged { .. }) => continue,
-                        known => vacant.insert(known?),
-                    }
-                }
-            };
             let settings = self.work.settings;
+            let Some(known) = self.known_of(stream).await? else { continue };
             for line in ndjson::lines(&stored.bytes).unwrap_or_default() {
                 let line = ndjson::bare(&line);
                 if let Some(key) = known_key(settings.dialect, stream, &line) {
@@ -273,6 +267,21 @@ impl Taking<'_> {
             self.note_applied(stream, at);
         }
         Ok(())
+    }
+
+    /// Returns the known records of a list. None if they are damaged: the stream notices that itself, and stores the whole
+    /// list again.
+    async fn known_of(&mut self, stream: Stream) -> Result<Option<&mut Known>, StoreError> {
+        let until = self.until();
+        let vacant = match self.known.entry(stream) {
+            Entry::Occupied(loaded) => return Ok(Some(loaded.into_mut())),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let is_new = self.recovery.afresh && !self.recovery.lists.contains_key(&stream);
+        match known_before(self.state, &mut self.changed, stream, is_new, until).await {
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            known => Ok(Some(vacant.insert(known?))),
+        }
     }
 
     fn note_applied(&mut self, stream: Stream, at: Millis) {
