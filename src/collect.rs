@@ -9,6 +9,7 @@ mod findings;
 pub mod health;
 mod inventory;
 pub mod keys;
+mod pages;
 mod rescanned;
 mod versions;
 

@@ -284,14 +284,9 @@ impl Collector<'_> {
         let mut ids = part.seen.clone();
         let (mut odd, mut failed) = (Vec::new(), None);
         loop {
-            let rows = match listing.rows(&self.caller()).await.map_err(Error::from) {
+            let rows = match self.next_rows(&mut listing, &mut failed).await {
                 Ok(Some(rows)) => rows,
                 Ok(None) => break,
-                // The pages after it are read, and the list fails at its end.
-                Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => {
-                    failed = Some(error);
-                    continue;
-                }
                 Err(error) => {
                     // The next run reads the page that failed, too.
                     let page = listing.next_page().filter(|_| failed.is_none() && error.is_out_of_time());

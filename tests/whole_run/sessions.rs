@@ -514,3 +514,25 @@ async fn a_page_that_fails_for_good_does_not_hold_up_those_behind_it() {
     collected(&rig).await;
     rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_sessions_on_a_page_that_failed_are_read_by_the_next_run_and_not_hours_later() {
+    for hours in [10, 60] {
+        let rig = rig().await;
+        let from = Utc::now() - TimeDelta::hours(hours);
+        rig.sim.world.add_sessions(170, from, from + TimeDelta::hours(5), true);
+        let second = |request: &simulator::http::Request| request.parameter("page_number").as_deref() == Some("1");
+        rig.sim.faults.when(Endpoint::Sessions, second, Fault::Status(500, "{}".into()));
+        for _ in 0..2 {
+            let (error, answer) = rig.failure(json!({})).await;
+            assert_eq!(error, "ThirdPartyGenericError", "{answer:#}");
+        }
+        rig.sim.faults.clear();
+        collected(&rig).await;
+        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+        let before = rig.sim.api.requests_to(Endpoint::Sessions).len();
+        collected(&rig).await;
+        let asked = rig.sim.api.requests_to(Endpoint::Sessions).len() - before;
+        assert_eq!(asked, 2, "only the youngest are read again, with alerts and without");
+    }
+}

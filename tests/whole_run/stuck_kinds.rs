@@ -199,3 +199,24 @@ async fn attached_events_that_can_not_be_read_in_every_case_are_stuck() {
     rig.assert_heals("case_file_events").await;
     assert_eq!(rig.stored("case_file_events").await.len(), 16);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_failed_for_every_record_and_does_not_fit_a_run_is_read_over_several() {
+    let stream = stream_named("legal_hold");
+    let rig = stream.rig(50).await;
+    stream.populate(&rig.sim.world, 32);
+    rig.sim.faults.always(Endpoint::Custodians, Fault::Status(500, "{}".into()));
+    assert_stuck(&rig.stuck_run().await, "legal_hold", 1);
+    rig.sim.faults.clear();
+    // Eight times four requests side by side, of which a run has time for six at most.
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(400));
+    let mut answer = Value::Null;
+    for _ in 0..16 {
+        answer = any_answer(rig.lambda.invoke(json!({}), Duration::from_secs(3)).await);
+        if answer["status"] == "complete" {
+            break;
+        }
+    }
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    stream.assert_holds(&rig, &[]).await;
+}

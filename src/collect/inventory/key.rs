@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::core::ndjson;
+use crate::core::stuck::What;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
@@ -74,6 +75,11 @@ pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
     }
     let part = facts.parts.iter().find(|part| part.parent.is_none() && !part.is_index && id(part).is_some())?;
     Some(Member { part, parent: None, id: &id(part)? }.key(facts))
+}
+
+/// A list by itself, or the list of this name of every record, if it is stuck.
+pub fn alone(part: &Part) -> What {
+    What::List { list: part.name.to_owned(), id: None }
 }
 
 #[cfg(test)]

@@ -203,18 +203,11 @@ impl Collector<'_> {
         let (mut page_before, mut failed) = (None, None);
         loop {
             let page = match list.first_page.take() {
-                Some(first) => first,
-                None => list.listing.rows(&self.caller()).await,
+                Some(first) => first.map_err(Error::from),
+                None => self.next_rows(&mut list.listing, &mut failed).await,
             };
-            let page = match page.map_err(Error::from) {
-                // The pages after it are read, and the list fails at its end, or when the time is up: the next run must not
-                // go on behind it, because not every list has a total that would miss it.
-                Err(error) if failed.is_none() && error.may_be_local() && list.listing.skip() => {
-                    failed = Some(error);
-                    continue;
-                }
-                page => page,
-            };
+            // If the time is up behind a page that failed, the next run must not go on from here, because not every list
+            // has a total that would miss the page.
             let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
             list.rows += count;

@@ -83,7 +83,7 @@ impl Collector<'_> {
         }
         match failed {
             Some(error) if !has_answered => return Err(error),
-            Some(error) => drop(reading.failed.get_or_insert(error.of_one())),
+            Some(error) => reading.fail(error.of_one()),
             None => {}
         }
         Ok(Some(rows))
@@ -105,17 +105,7 @@ impl Collector<'_> {
         for _ in 0..TRIES {
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
             let mut failed = None;
-            loop {
-                let rows = match listing.rows(&self.caller()).await.map_err(Error::from) {
-                    Ok(Some(rows)) => rows,
-                    Ok(None) => break,
-                    // The pages after it are read.
-                    Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => {
-                        failed = Some(error);
-                        continue;
-                    }
-                    Err(error) => return Err(failed.filter(|_| error.may_be_local()).unwrap_or(error)),
-                };
+            while let Some(rows) = self.next_rows(&mut listing, &mut failed).await? {
                 if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
                     return Ok(None);
                 }
@@ -124,7 +114,7 @@ impl Collector<'_> {
                 let shown = before + (ids.len() + odd.len()) as u64;
                 let drift = self.drift(&rows, unreadable, shown, listing.total().map(|total| before + total));
                 if let Some(drift) = &drift {
-                    reading.failed.get_or_insert_with(|| drift.error(self.stream.name()));
+                    reading.fail(drift.error(self.stream.name()));
                 }
                 for row in rows {
                     match row {
@@ -151,7 +141,7 @@ impl Collector<'_> {
                 }
             }
             if let Some(error) = failed {
-                reading.failed.get_or_insert(error);
+                reading.fail(error);
                 reading.rows += ids.len() as u64;
                 return Ok(Some(ids.len() as u64));
             }
@@ -167,7 +157,7 @@ impl Collector<'_> {
         }
         reading.rows += ids.len() as u64;
         reading.total += total;
-        reading.failed.get_or_insert(Error::Totals(format!(
+        reading.fail(Error::Totals(format!(
             "{} {} were read and the API counts {total}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
             ids.len(),
             self.stream

@@ -20,8 +20,10 @@ pub struct SweepReading {
     /// The slices that were read. They are kept here because any stream may write the checkpoint, which must not cover
     /// what isn't stored yet.
     pub swept: Swept,
-    /// The error of a slice that never agreed with its total, and was passed over.
+    /// The first error of a slice that could not be read whole, and was passed over.
     pub failed: Option<Error>,
+    /// Whether the present slice is one of these.
+    has_failed: bool,
 }
 
 pub struct Slice {
@@ -42,14 +44,23 @@ pub struct Changed {
 
 impl SweepReading {
     pub fn new(snapshot: Snapshot, round: Round, swept: Swept) -> Self {
-        Self { snapshot, round, rows: 0, unreadable: 0, total: 0, swept, failed: None }
+        Self { snapshot, round, rows: 0, unreadable: 0, total: 0, swept, failed: None, has_failed: false }
     }
 
-    /// Moves on after a slice. A finished sweep is removed; if it was one of the youngest, the stream is covered up to
+    /// Notes that the present slice could not be read whole.
+    pub fn fail(&mut self, error: Error) {
+        self.has_failed = true;
+        self.failed.get_or_insert(error);
+    }
+
+    /// Moves on after a slice. If it could not be read whole, the next run begins this sweep again. A finished sweep is removed; if it was one of the youngest, the stream is covered up to
     /// its beginning.
     pub fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
         let Some(first) = self.swept.sweeps.first_mut() else { return };
         (first.done_to, first.slice) = (slice.to, slice.next);
+        if std::mem::take(&mut self.has_failed) {
+            self.swept.again.push(sweep.tier);
+        }
         if slice.to < sweep.to {
             return;
         }

@@ -38,6 +38,8 @@ pub struct RescannedState {
 pub struct Swept {
     pub sweeps: Vec<Sweep>,
     pub covered_to: Option<Millis>,
+    /// Sweeps of which a slice could not be read whole. They are due again once they are finished.
+    pub again: Vec<Tier>,
 }
 
 /// A span of records that is read again, slice by slice, by the time at which they began.
@@ -95,12 +97,19 @@ impl RescannedState {
     }
 
     pub fn swept(&self) -> Swept {
-        Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to }
+        Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to, again: Vec::new() }
     }
 
     /// Takes over a reading's progress, once its records are stored.
     pub fn go_on_from(&mut self, swept: Swept) {
         (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
+        for tier in swept.again {
+            match tier {
+                Tier::Fresh => {}
+                Tier::Day => self.day_swept_at = None,
+                Tier::All => self.all_swept_at = None,
+            }
+        }
     }
 
     /// Whether records of every age were read since, so that a record which no list has shown since then isn't listed any

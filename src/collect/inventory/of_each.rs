@@ -1,0 +1,169 @@
+//! Reads the lists that each record has, such as the members of each watchlist. A list may fail for one record, or for
+//! every one.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use super::key::alone;
+use super::list::ListReading;
+use super::pass::PassReading;
+use crate::collect::Collector;
+use crate::collect::drift::is_drifted;
+use crate::collect::error::Error;
+use crate::core::error_kind::ErrorInfo;
+use crate::core::round::Round;
+use crate::core::stuck::What;
+use crate::core::tally::PATIENCE;
+use crate::core::time::Millis;
+use crate::incydr::facts::{Inventory, Part};
+use crate::incydr::request::Caller;
+
+impl Collector<'_> {
+    /// Reads the list of each record. Stuck ones come last. If the list fails for every record, it is stuck as a whole,
+    /// and the other lists are read.
+    pub(super) async fn read_of_each(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
+        if !reading.pass.is_partial {
+            // A record that is gone has no list, so nothing of it is stuck.
+            self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
+            self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
+        }
+        let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+        let last = reading.pass.parent.clone();
+        let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
+        let parents = match part.every {
+            Some(every) => self.to_ask(facts, part, every, parents, reading),
+            None => parents,
+        };
+        round.add(parents.iter().cloned());
+        let asked_at = Millis::now();
+        let (rows, unreadable) = (reading.pass.rows, reading.unreadable);
+        let read = self.read_lists(facts, part, &mut round, reading).await;
+        let (rows, unreadable) = (reading.pass.rows - rows, reading.unreadable - unreadable);
+        let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
+        if let Some(parent) = parents.iter().rev().find(is_read) {
+            reading.pass.parent = Some(parent.clone());
+        }
+        match read {
+            Err(error)
+                if !round.has_answered() && self.fails_for_every(facts, &error, reading.began, asked_at).await =>
+            {
+                let ErrorInfo { error_type, message } = error.told_of_one();
+                let message = format!("it can't be read for any of the {}: {message}", facts.parts[0].name);
+                reading.judged.list_failed(part.name, ErrorInfo { error_type, message });
+                if error.is_out_of_time() { Err(error) } else { Ok(()) }
+            }
+            Ok(()) if is_drifted(unreadable, rows) => {
+                self.tally.drift.fetch_add(unreadable, Ordering::Relaxed);
+                let message = format!("{unreadable} of {rows} rows can't be read, few of each {}", facts.parts[0].name);
+                reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Totals(message)));
+                Ok(())
+            }
+            Ok(()) => {
+                reading.judged.list_answered(part.name);
+                Ok(())
+            }
+            Err(error) => {
+                if round.has_answered() {
+                    reading.judged.list_answered(part.name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it is a list that fails for every record, and not the API: it answers otherwise, or it has answered in this
+    /// run and left this list unanswered for half of the stream's time. If the stream has no other list whose records are
+    /// stored, it is the stream that fails. `began` is when the stream was begun, `asked_at` when the list was asked for.
+    async fn fails_for_every(&self, facts: &'static Inventory, error: &Error, began: Millis, asked_at: Millis) -> bool {
+        let records = &facts.parts[0];
+        if records.is_index {
+            return false;
+        }
+        if error.is_out_of_time() {
+            let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
+            return self.run.api.has_told_time() && Millis::now().since(asked_at) >= patience;
+        }
+        error.may_be_of_one() && self.answers(records).await
+    }
+
+    pub(super) async fn read_lists(
+        &self,
+        facts: &'static Inventory,
+        part: &'static Part,
+        round: &mut Round,
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let ask = async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, caller).await;
+        let take = async |parent: &str, list: ListReading<'_>| {
+            let whole = self.read_list(facts, list, reading).await?;
+            reading.note(&whole);
+            if part.every.is_some() && whole.is_exact && whole.rows > 0 {
+                reading.note_asked(parent, Millis::now());
+            }
+            Ok(())
+        };
+        let read = self.ask_each(round, usize::MAX, ask, take).await;
+        reading.judged.extend(round.judged());
+        read
+    }
+
+    /// Reads the records' lists that are stuck and due, after all others: one that never answers takes the rest of the
+    /// run.
+    pub(super) async fn read_lists_due(
+        &self,
+        facts: &'static Inventory,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
+        // If the pass is partial, a record may exist without being among the ids. If its list is stuck, it must be
+        // tried: nothing else would show that it is gone.
+        let is_partial = reading.pass.is_partial;
+        let may_be_there = |id: &&str| is_partial || all.contains(*id);
+        for part in facts.parts.iter().filter(|part| part.parent.is_some()) {
+            let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+            round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
+            self.read_lists(facts, part, &mut round, reading).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the lists that are stuck for every record, and due. If one answers and doesn't fit the run, the next run
+    /// continues the pass with it.
+    pub(super) async fn read_kinds_due(
+        &self,
+        facts: &'static Inventory,
+        due: &[What],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
+        let end = reading.pass.part;
+        let is_due = |(_, part): &(usize, &Part)| part.parent.is_some() && due.contains(&alone(part));
+        for (index, part) in facts.parts.iter().enumerate().filter(is_due) {
+            (reading.pass.part, reading.pass.parent) = (index, None);
+            let read = self.read_of_each(facts, part, reading).await;
+            if read.is_ok() || reading.pass.parent.is_none() {
+                reading.pass.part = end;
+            }
+            read?;
+        }
+        Ok(())
+    }
+}
+
+/// The record whose list is stuck, if it is a list of this part.
+fn parent_of<'a>(what: &'a What, part: &Part) -> Option<&'a String> {
+    match what {
+        What::List { list, id } if list == part.name => id.as_ref(),
+        _ => None,
+    }
+}
+
+pub(super) fn parents_due<'a>(due: &'a [What], part: &'static Part) -> impl Iterator<Item = &'a str> {
+    due.iter().filter_map(|what| parent_of(what, part)).map(String::as_str)
+}

@@ -1,0 +1,22 @@
+//! Reads a list page by page. A page that fails holds up none of those behind it.
+
+use super::Collector;
+use crate::collect::error::Error;
+use crate::incydr::listing::{ListRow, Listing};
+
+impl Collector<'_> {
+    /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, the first one that fails is
+    /// passed over, and its error is put into `failed`: the list fails at its end.
+    pub(super) async fn next_rows(
+        &self,
+        listing: &mut Listing<'_>,
+        failed: &mut Option<Error>,
+    ) -> Result<Option<Vec<ListRow>>, Error> {
+        loop {
+            match listing.rows(&self.caller()).await.map_err(Error::from) {
+                Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => *failed = Some(error),
+                rows => return rows,
+            }
+        }
+    }
+}
