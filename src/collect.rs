@@ -16,6 +16,7 @@ mod versions;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -33,10 +34,11 @@ use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::hex;
 use crate::core::refusals;
+use crate::core::schedule::Patience;
 use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
-use crate::core::tally::Tally;
+use crate::core::tally::{PATIENCE, Tally};
 use crate::core::time::{HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::client::Api;
@@ -47,6 +49,8 @@ use crate::incydr::request::Caller;
 /// A stream that the API client may not read is tried at this interval. Nobody tells the collector when the permission
 /// is granted.
 const NOT_PERMITTED_FOR: TimeDelta = HOUR;
+/// The least time for an answer about a part of a span that failed.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
 
 /// The parts of one run that all its streams share.
 pub struct Run<'a> {
@@ -157,6 +161,20 @@ impl Collector<'_> {
     fn caller(&self) -> Caller<'_> {
         let stream = Some(self.stream);
         Caller { stream, retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
+    }
+
+    /// A caller that leaves time for other spans: its retries end after `1 / share` of the time left, and its wait for an
+    /// answer after such a share of the run. A part of a span that failed waits as long as ten other answers of this run.
+    fn patient(&self, patience: Patience, share: i32) -> Caller<'_> {
+        let (now, times) = (Millis::now(), &self.run.times);
+        let left = (times.read_until - now).max(TimeDelta::zero());
+        let longest = PATIENCE.max(times.read_until.since(times.began) / share.unsigned_abs());
+        let silent_for = match (patience, self.tally.calls.longest_wait()) {
+            (Patience::Once | Patience::Probe, Some(waited)) => (10 * waited).clamp(SHORTEST_SILENCE, longest),
+            _ => longest,
+        };
+        let retry_until = now + left / share;
+        Caller { tries_once: patience != Patience::Full, retry_until, silent_for: Some(silent_for), ..self.caller() }
     }
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and

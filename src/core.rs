@@ -36,6 +36,7 @@ pub mod round;
 pub mod schedule;
 pub mod settings;
 pub mod sign_ins;
+pub mod span_search;
 pub mod states;
 pub mod stream;
 pub mod stuck;

@@ -11,9 +11,7 @@ mod recount;
 mod window;
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
-use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
@@ -29,12 +27,10 @@ use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why, WindowPlan};
 use crate::core::settings::FileEventQuery;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
-use crate::core::tally::PATIENCE;
 use crate::core::time::{Millis, SECOND};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
-use crate::incydr::request::Caller;
 
 /// The outcome of a step, and the finished reading for the next manifest.
 struct Ended {
@@ -48,8 +44,8 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// The least time for an answer about a part of a span that failed.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
+/// A span that fails or isn't answered takes at most this share of a run.
+const HALF: i32 = 2;
 /// After this many runs that died while they read a window, it is left alone for a while.
 const MOST_DEATHS: u32 = 3;
 
@@ -193,7 +189,7 @@ impl Collector<'_> {
     /// Counts a gap, to plan how to cut it.
     async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<Ended, Error> {
         let request = self.request(facts, span);
-        Ok(match self.count(facts, &request, &self.patient(patience)).await {
+        Ok(match self.count(facts, &request, &self.patient(patience, HALF)).await {
             Ok(rows) => Outcome::Counted { span, rows },
             Err(ApiError::TooLarge { .. }) => Outcome::TooLarge { span, rows: None },
             Err(error) => {
@@ -297,20 +293,5 @@ impl Collector<'_> {
 
     fn sizes(&self, facts: &Events) -> Sizes {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
-    }
-
-    /// A caller whose retries take at most half of the time left, so that a span that fails leaves time for others. A
-    /// span that is not answered at all takes at most half of the run. After that, a part of it takes as long as ten other
-    /// answers of this run.
-    fn patient(&self, patience: Patience) -> Caller<'_> {
-        let (now, times) = (Millis::now(), &self.run.times);
-        let left = (times.read_until - now).max(TimeDelta::zero());
-        let half = PATIENCE.max(times.read_until.since(times.began) / 2);
-        let silent_for = match (patience, self.tally.calls.longest_wait()) {
-            (Patience::Once | Patience::Probe, Some(waited)) => (10 * waited).clamp(SHORTEST_SILENCE, half),
-            _ => half,
-        };
-        let retry_until = now + left / 2;
-        Caller { tries_once: patience != Patience::Full, retry_until, silent_for: Some(silent_for), ..self.caller() }
     }
 }

@@ -3,6 +3,7 @@
 use super::Collector;
 use crate::collect::error::Error;
 use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::Caller;
 
 impl Collector<'_> {
     /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, the first one that fails is
@@ -10,10 +11,11 @@ impl Collector<'_> {
     pub(super) async fn next_rows(
         &self,
         listing: &mut Listing<'_>,
+        caller: &Caller<'_>,
         failed: &mut Option<Error>,
     ) -> Result<Option<Vec<ListRow>>, Error> {
         loop {
-            match listing.rows(&self.caller()).await.map_err(Error::from) {
+            match listing.rows(caller).await.map_err(Error::from) {
                 Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => *failed = Some(error),
                 rows => return rows,
             }

@@ -12,9 +12,11 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{RescannedState, Tier};
 use crate::core::known::Known;
 use crate::core::round::Round;
+use crate::core::span_search::SpanSearch;
 use crate::core::stream::Class;
 use crate::core::stuck::What;
 use crate::core::time::{DAY, Millis};
+use crate::incydr::error::ApiError;
 use crate::incydr::facts::Rescanned;
 use chrono::TimeDelta;
 
@@ -35,7 +37,7 @@ struct Share {
 impl Collector<'_> {
     pub(super) async fn rescanned(&self, facts: &'static Rescanned) -> Result<(), Error> {
         let due = self.due().into_iter().filter_map(What::into_id);
-        let mut round = self.stuck(|stuck| Round::new(None, stuck));
+        let (mut round, mut search) = self.stuck(|stuck| (Round::new(None, stuck), SpanSearch::new(stuck)));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
         // Uses our own clock, as the run's times do.
@@ -47,14 +49,23 @@ impl Collector<'_> {
         let (mut known, mut failed) = (None, None);
         loop {
             let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
-            let mut reading = SweepReading::new(snapshot, round, self.rescanned_state(|state| state.swept()));
+            let mut reading = SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.swept()));
             let mut ended = self.sweep(facts, &mut reading, &share).await;
+            if matches!(ended, Ok(false)) {
+                ended = self.search(facts, &mut reading, &share).await;
+            }
+            if let Some(error) = reading.judge(self.rescanned_state(|state| state.swept()))
+                && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
+            {
+                ended = Err(error);
+            }
             if matches!(ended, Ok(false)) {
                 reading.round.add_due(due.clone());
                 ended = self.read_due(facts, &mut reading).await.map(|()| false);
             }
             failed = reading.failed.take().or(failed);
-            (known, round) = self.close_sweeps(reading).await.map(|(known, round)| (Some(known), round))?;
+            let closed = self.close_sweeps(reading).await?;
+            (known, round, search) = (Some(closed.0), closed.1, closed.2);
             if matches!(ended, Ok(true)) {
                 continue;
             }
@@ -64,7 +75,12 @@ impl Collector<'_> {
             return match (ended, failed) {
                 (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
                 (Err(error), _) => Err(error),
-                (Ok(_), failed) => failed.map_or(Ok(()), Err),
+                (Ok(_), Some(failed)) => Err(failed),
+                // The older records have had their share of this run.
+                (Ok(_), None) if self.rescanned_state(|state| !state.sweeps.is_empty()) => {
+                    Err(ApiError::OutOfTime.into())
+                }
+                (Ok(_), None) => Ok(()),
             };
         }
     }
@@ -80,10 +96,12 @@ impl Collector<'_> {
 
     /// Reads the slices that are due. Returns whether more are due than this snapshot has room for.
     async fn sweep(&self, facts: &'static Rescanned, reading: &mut SweepReading, share: &Share) -> Result<bool, Error> {
+        let mut has_read_older = false;
         loop {
             let Some(sweep) = reading.swept.sweeps.first().cloned() else { return Ok(false) };
             let is_over = self.requests() >= share.requests || Millis::now() >= share.until;
-            if sweep.tier != Tier::Fresh && is_over {
+            // Even the shortest run tries one slice of older records. Otherwise they would never be read.
+            if sweep.tier != Tier::Fresh && std::mem::replace(&mut has_read_older, true) && is_over {
                 return Ok(false);
             }
             if reading.snapshot.bytes() >= OBJECT_BYTES {
@@ -95,10 +113,10 @@ impl Collector<'_> {
     }
 
     /// Stores the new and changed records. The swept time is covered, except for stuck records.
-    async fn close_sweeps(&self, reading: SweepReading) -> Result<(Known, Round), Error> {
-        let SweepReading { mut snapshot, mut round, rows, total, swept, .. } = reading;
+    async fn close_sweeps(&self, reading: SweepReading) -> Result<(Known, Round, SpanSearch), Error> {
+        let SweepReading { mut snapshot, mut round, mut search, rows, total, swept, .. } = reading;
         if snapshot.has_found() {
-            let from = self.forget_before();
+            let from = self.forget_before(&search);
             snapshot.known.forget_before(from);
         }
         let counted = Counted { rows, total: Some(total).filter(|total| *total == rows) };
@@ -106,18 +124,21 @@ impl Collector<'_> {
         let known = self
             .close_snapshot(snapshot, counted, |checkpoint| {
                 checkpoint.rescanned(self.stream).go_on_from(swept);
-                judged.apply_to(checkpoint.stuck(self.stream), Millis::now());
+                let stuck = checkpoint.stuck(self.stream);
+                judged.apply_to(stuck, Millis::now());
+                search.apply_to(stuck);
             })
             .await?;
-        Ok((known, round))
+        Ok((known, round, search))
     }
 
     /// Returns the time before which known records may be forgotten. A stuck record may be older than the time that is
-    /// read again, and must be compared once it answers.
-    fn forget_before(&self) -> Millis {
-        let since = self.stuck(|stuck| stuck.iter().map(|stuck| stuck.since).min());
+    /// read again, as a stuck span is from then on, and must be compared once it answers.
+    fn forget_before(&self, search: &SpanSearch) -> Millis {
         let now = self.run.api.now();
-        let from = since.map_or(now, |since| since.min(now)) - self.run.settings.rescan - KNOWN_FOR;
+        let since = self.stuck(|stuck| stuck.iter().map(|stuck| stuck.since).min()).map_or(now, |since| since.min(now));
+        let read_again = since - self.run.settings.rescan;
+        let from = search.oldest().map_or(read_again, |oldest| oldest.min(read_again)) - KNOWN_FOR;
         self.rescanned_state(|state| state.forget_before(from))
     }
 }

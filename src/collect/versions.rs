@@ -284,7 +284,7 @@ impl Collector<'_> {
         let mut ids = part.seen.clone();
         let (mut odd, mut failed) = (Vec::new(), None);
         loop {
-            let rows = match self.next_rows(&mut listing, &mut failed).await {
+            let rows = match self.next_rows(&mut listing, &self.caller(), &mut failed).await {
                 Ok(Some(rows)) => rows,
                 Ok(None) => break,
                 Err(error) => {

@@ -175,8 +175,8 @@ MUTATIONS = [
         "            reading.go_on(&sweep, &slice);\n",
         "            reading.go_on(&sweep, &slice);\n"
         '            if crate::mutant("swept-when-stored") {\n'
-        "                let (sweeps, covered_to) = (reading.swept.sweeps.clone(), reading.swept.covered_to);\n"
-        "                let swept = crate::core::checkpoint::Swept { sweeps, covered_to };\n"
+        "                let (sweeps, again) = (reading.swept.sweeps.clone(), Vec::new());\n"
+        "                let swept = crate::core::checkpoint::Swept { sweeps, again, ..reading.swept };\n"
         "                self.rescanned_state(|state| state.go_on_from(swept));\n"
         "            }\n",
     ),

@@ -127,9 +127,12 @@ impl History {
 
 /// Whether a session began recently enough to be read in every run, with some time for the run itself.
 pub fn began_lately(session: &str, covered_to: DateTime<Utc>) -> bool {
-    let begin = session.rsplit('_').next().and_then(|begin| begin.parse().ok());
-    let begin = begin.and_then(DateTime::from_timestamp_millis);
-    begin.is_some_and(|begin| begin > covered_to - TimeDelta::minutes(110))
+    began(session).is_some_and(|began| began > covered_to - TimeDelta::minutes(110))
+}
+
+/// The time at which a session began, which the simulated tenant writes at the end of its id.
+pub fn began(session: &str) -> Option<DateTime<Utc>> {
+    session.rsplit('_').next().and_then(|began| began.parse().ok()).and_then(DateTime::from_timestamp_millis)
 }
 
 fn excerpt(line: &str) -> String {

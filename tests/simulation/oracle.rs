@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use simulator::{Dataset, Object, Simulator, text_at};
 
 use crate::health;
-use crate::history::{History, Stored, began_lately};
+use crate::history::{History, Stored, began, began_lately};
 use crate::streams::{self, Stream};
 use crate::tenant::{Line, Past, Tenant, stream};
 
@@ -67,7 +67,7 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
         let Some(history) = past.histories.get(stream.name) else { continue };
         history.allows(stream, &stored, past.may_repeat(stream.name))?;
         if let Some(covered_to) = covered_to(&checkpoint, stream.name) {
-            is_told_of(stream, covered_to, &past, history, &stored, &stuck_ids(&checkpoint["stuck"][stream.name]))?;
+            is_told_of(stream, covered_to, &past, history, &stored, &checkpoint["stuck"][stream.name])?;
         }
     }
     Ok(())
@@ -99,7 +99,7 @@ pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_
         let stored = versions(sim, tenant, stream).await?;
         let past = tenant.past();
         if let Some(history) = past.histories.get(stream.name) {
-            is_told_of(stream, at, &past, history, &stored, &stuck_ids(&checkpoint["stuck"][stream.name]))?;
+            is_told_of(stream, at, &past, history, &stored, &checkpoint["stuck"][stream.name])?;
         }
     }
     Ok(())
@@ -112,8 +112,13 @@ fn is_told_of(
     past: &Past,
     history: &History,
     stored: &Stored,
-    stuck: &BTreeSet<&str>,
+    stuck: &Value,
 ) -> Found {
+    let (stuck, stuck_spans) = (stuck_ids(stuck), stuck_spans(stuck));
+    let began_when_stuck = |session: &str| {
+        let began = began(session);
+        stuck_spans.iter().any(|(from, to)| began.is_some_and(|began| (*from..*to).contains(&began)))
+    };
     if past.taken.get(stream.name).is_some_and(|taken| *taken >= at) {
         return Ok(());
     }
@@ -127,7 +132,9 @@ fn is_told_of(
     history.is_told_to(at, stream, stored, |key| {
         is_stuck(key)
             || match key.split('/').collect::<Vec<_>>()[..] {
-                ["sessions", _, session] | ["session_events", session, _] => !began_lately(session, at),
+                ["sessions", _, session] | ["session_events", session, _] => {
+                    !began_lately(session, at) || began_when_stuck(session)
+                }
                 ["users", _, user] | ["user_roles", user, _] => is_hidden(user),
                 _ => false,
             }

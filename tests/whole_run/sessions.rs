@@ -12,12 +12,12 @@ async fn rig_of(streams: &str) -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", streams)).await
 }
 
-async fn rig() -> Rig {
+pub async fn rig() -> Rig {
     rig_of("sessions").await
 }
 
 /// Adds sessions of the last hours, with and without alerts.
-fn populate(rig: &Rig, n: usize, hours: i64) -> Vec<Record> {
+pub fn populate(rig: &Rig, n: usize, hours: i64) -> Vec<Record> {
     let now = Utc::now();
     let from = now - TimeDelta::hours(hours);
     let mut sessions = rig.sim.world.add_sessions(n, from, now - TimeDelta::seconds(5), true);
@@ -25,7 +25,7 @@ fn populate(rig: &Rig, n: usize, hours: i64) -> Vec<Record> {
     sessions
 }
 
-async fn collected(rig: &Rig) -> Value {
+pub async fn collected(rig: &Rig) -> Value {
     let answer = rig.run().await;
     assert_eq!(answer["status"], "complete", "{answer}");
     answer["streams"]["sessions"].clone()
@@ -143,25 +143,6 @@ async fn a_total_that_is_never_reached_fails_and_stores_what_there_is() {
     rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
     rig.sim.faults.clear();
     collected(&rig).await;
-    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_tenant_is_read_in_slices_over_several_runs() {
-    let rig = rig().await;
-    populate(&rig, 1_500, 70);
-    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(80));
-    let mut runs = 0;
-    loop {
-        let answer = rig.run_within(Duration::from_secs(4)).await;
-        runs += 1;
-        assert!(["complete", "partial"].contains(&answer["status"].as_str().unwrap()), "{answer}");
-        if rig.checkpoint().await["rescanned"]["sessions"].get("sweeps").is_none() {
-            break;
-        }
-        assert!(runs < 40, "no progress: {answer}");
-    }
-    assert!(runs > 1, "one run read all of it");
     rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
 }
 
@@ -471,68 +452,5 @@ async fn a_session_with_more_events_than_one_answer_shows_is_stuck_and_told() {
         let message = told["error"]["message"].as_str().unwrap();
         assert!(message.contains("shows 9 records and counts 209, and has no further page"), "{message}");
         assert_eq!(rig.stored("session_events").await.len(), 9, "rows shown are stored once");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_the_two_lists_that_fails_for_good_does_not_hold_up_the_other() {
-    for (value, fault) in [
-        ("false", Fault::Forbidden),
-        ("false", Fault::Status(500, "{}".into())),
-        ("true", Fault::Status(400, "{}".into())),
-    ] {
-        let rig = rig().await;
-        let now = Utc::now();
-        let with_alerts = rig.sim.world.add_sessions(3, now - TimeDelta::hours(1), now, true);
-        let without = rig.sim.world.add_sessions(4, now - TimeDelta::hours(1), now, false);
-        let is_it = move |request: &simulator::http::Request| request.parameter("has_alerts").as_deref() == Some(value);
-        rig.sim.faults.when(Endpoint::Sessions, is_it, fault);
-        let healthy = if value == "false" { with_alerts } else { without };
-        for _ in 0..2 {
-            let (error, answer) = rig.failure(json!({})).await;
-            assert_eq!(answer["streams"]["sessions"]["status"], "failed", "{error}: {answer:#}");
-            rig.assert_holds("sessions", &healthy).await;
-        }
-        rig.sim.faults.clear();
-        rig.invoke(json!({"action": "restart"})).await.answer();
-        collected(&rig).await;
-        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_fails_for_good_does_not_hold_up_those_behind_it() {
-    let rig = rig().await;
-    let now = Utc::now();
-    rig.sim.world.add_sessions(170, now - TimeDelta::hours(1), now, true);
-    let second = |request: &simulator::http::Request| request.parameter("page_number").as_deref() == Some("1");
-    rig.sim.faults.when(Endpoint::Sessions, second, Fault::Status(500, "{}".into()));
-    let (error, answer) = rig.failure(json!({})).await;
-    assert_eq!(error, "ThirdPartyGenericError", "{answer:#}");
-    assert_eq!(rig.stored("sessions").await.len(), 120, "all but the second page of fifty");
-    rig.sim.faults.clear();
-    collected(&rig).await;
-    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn older_sessions_on_a_page_that_failed_are_read_by_the_next_run_and_not_hours_later() {
-    for hours in [10, 60] {
-        let rig = rig().await;
-        let from = Utc::now() - TimeDelta::hours(hours);
-        rig.sim.world.add_sessions(170, from, from + TimeDelta::hours(5), true);
-        let second = |request: &simulator::http::Request| request.parameter("page_number").as_deref() == Some("1");
-        rig.sim.faults.when(Endpoint::Sessions, second, Fault::Status(500, "{}".into()));
-        for _ in 0..2 {
-            let (error, answer) = rig.failure(json!({})).await;
-            assert_eq!(error, "ThirdPartyGenericError", "{answer:#}");
-        }
-        rig.sim.faults.clear();
-        collected(&rig).await;
-        rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
-        let before = rig.sim.api.requests_to(Endpoint::Sessions).len();
-        collected(&rig).await;
-        let asked = rig.sim.api.requests_to(Endpoint::Sessions).len() - before;
-        assert_eq!(asked, 2, "only the youngest are read again, with alerts and without");
     }
 }

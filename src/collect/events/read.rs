@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tracing::debug;
 
+use super::HALF;
 use super::open::OpenWindow;
 use super::reading::WindowReading;
 use crate::collect::Collector;
@@ -156,7 +157,7 @@ impl Collector<'_> {
         count: Option<u64>,
         size: u64,
     ) -> Result<WindowReading, Unread> {
-        let caller = self.patient(plan.patience);
+        let caller = self.patient(plan.patience, HALF);
         let Window { span, request, .. } = window.window();
         let most_held = if halves(*span).is_some() { MOST_HELD } else { MOST_HELD_AS_LAST_RESORT };
         let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);

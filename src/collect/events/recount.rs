@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::{info, warn};
 
-use super::Ended;
 use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
+use super::{Ended, HALF};
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
 use crate::collect::error::Error;
@@ -81,7 +81,7 @@ impl Collector<'_> {
             return self.read_grown(facts, recount, slices).await;
         }
         let span = recount.span;
-        let count = self.count(facts, &recount.request, &self.patient(Patience::Full)).await?;
+        let count = self.count(facts, &recount.request, &self.patient(Patience::Full, HALF)).await?;
         let is_as_asked = recount.request == self.request(facts, span);
         if count == recount.count || count < recount.count && !is_as_asked {
             self.note_vanished(recount, recount.count - count);

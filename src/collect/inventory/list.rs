@@ -204,7 +204,7 @@ impl Collector<'_> {
         loop {
             let page = match list.first_page.take() {
                 Some(first) => first.map_err(Error::from),
-                None => self.next_rows(&mut list.listing, &mut failed).await,
+                None => self.next_rows(&mut list.listing, &self.caller(), &mut failed).await,
             };
             // If the time is up behind a page that failed, the next run must not go on from here, because not every list
             // has a total that would miss the page.

@@ -1,4 +1,5 @@
-//! Reads one slice of a sweep: all records that began in it, as many as the API counts.
+//! Reads one slice of a sweep: all records that began in it, as many as the API counts. A slice that fails is cut, until
+//! all is read but the seconds that fail.
 
 use std::collections::HashSet;
 
@@ -6,87 +7,129 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::super::Collector;
-use super::sweep::{Changed, Slice, SweepReading};
+use super::sweep::{Changed, Slice, SliceAnswer, SweepReading};
+use super::{OBJECT_BYTES, Share};
 use crate::collect::compared::{Record, Snapshot};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Tier};
 use crate::core::intervals::Span;
 use crate::core::ndjson::{self, Fingerprint};
+use crate::core::schedule::Patience;
 use crate::core::time::{DAY, MINUTE, Millis, SECOND};
 use crate::incydr::facts::Rescanned;
 use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::request::Caller;
 
 /// A slice with more rows is cut, unless it has the shortest length.
 const MOST_ROWS: u64 = 1_000;
 const SHORTEST: TimeDelta = MINUTE;
 const TRIES: u32 = 3;
+/// The search for what can be read of failed slices may make so many requests more than the sweeps.
+const SEARCH_REQUESTS: u64 = 600;
+
+/// A slice has two lists. Each takes at most this share of a run, so that others are read even if neither is answered.
+const QUARTER: i32 = 4;
 
 impl Collector<'_> {
+    /// Reads the next slice of a sweep, up to the next stuck span. Passes over a stuck one.
     pub(super) async fn read_slice(
         &self,
         facts: &'static Rescanned,
         sweep: &Sweep,
         reading: &mut SweepReading,
     ) -> Result<Slice, Error> {
+        let stuck = reading.search.stuck_after(sweep.done_to);
+        let end = stuck.map_or(sweep.to, |stuck| stuck.from.min(sweep.to));
         let mut length = sweep.slice;
         loop {
-            let to = sweep.to.min(sweep.done_to + length);
-            let Some(mut asked) = Span::new(sweep.done_to - SECOND, to + SECOND) else {
-                return Ok(Slice { to: sweep.to, next: length });
+            let Some(slice) = Span::new(sweep.done_to, end.min(sweep.done_to + length)) else {
+                let to = stuck.map_or(sweep.to, |stuck| stuck.to.min(sweep.to));
+                return Ok(Slice { to, next: length });
             };
-            if sweep.tier == Tier::Fresh && to == sweep.to {
+            let mut asked = asked(slice);
+            if sweep.tier == Tier::Fresh && slice.to == sweep.to {
                 // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just
                 // begun.
-                asked.to = to + DAY;
+                asked.to = slice.to + DAY;
             }
-            length = to - sweep.done_to;
-            let read = self.read_passes(facts, asked, length > SHORTEST, reading).await;
-            if read.as_ref().is_err_and(Error::is_out_of_time) {
+            length = slice.length();
+            let patience = if reading.search.has_failed() { Patience::Once } else { Patience::Full };
+            let before = self.requests();
+            let read = self.read_both_lists(facts, asked, length > SHORTEST, patience, reading).await;
+            let has_several_pages = self.requests() - before > facts.passes.1.len() as u64;
+            if has_several_pages && read.as_ref().is_err_and(Error::is_out_of_time) {
                 // The next run begins with a smaller slice.
                 if let Some(sweep) = reading.swept.sweeps.first_mut() {
                     sweep.slice = (length / 2).max(SHORTEST);
                 }
             }
             match read? {
-                Some(rows) => {
-                    return Ok(Slice {
-                        to,
-                        next: if rows < MOST_ROWS / 2 { length.max(SHORTEST) * 2 } else { length },
-                    });
+                SliceAnswer::Rows(rows) => {
+                    reading.search.answered(slice);
+                    let next = if rows < MOST_ROWS / 2 { length.max(SHORTEST) * 2 } else { length };
+                    return Ok(Slice { to: slice.to, next });
                 }
-                None => length = (length / 2).max(SHORTEST),
+                SliceAnswer::TooMany => length = (length / 2).max(SHORTEST),
+                SliceAnswer::Failed { error, is_half_answered } => {
+                    reading.fail_slice(slice, sweep.tier, error, is_half_answered);
+                    return Ok(Slice { to: slice.to, next: sweep.slice });
+                }
             }
         }
     }
 
-    /// Returns the number of rows. None if there are too many for one slice and it may be cut. If one of the lists fails,
-    /// the other one is read all the same.
-    async fn read_passes(
+    /// Reads what can be read of the slices that failed, in this run and in earlier ones. Returns whether more is left
+    /// than this snapshot has room for.
+    pub(super) async fn search(
+        &self,
+        facts: &'static Rescanned,
+        reading: &mut SweepReading,
+        share: &Share,
+    ) -> Result<bool, Error> {
+        while let Some(span) = reading.search.next(Millis::now()) {
+            let is_over = self.requests() >= share.requests + SEARCH_REQUESTS || Millis::now() >= share.until;
+            if is_over || reading.search.is_api_failing() {
+                break;
+            }
+            if reading.snapshot.bytes() >= OBJECT_BYTES {
+                return Ok(true);
+            }
+            let may_be_cut = span.length() > SHORTEST;
+            match self.read_both_lists(facts, asked(span), may_be_cut, Patience::Once, reading).await? {
+                SliceAnswer::Rows(_) => reading.search.answered(span),
+                SliceAnswer::TooMany => reading.search.too_many(span, Millis::now()),
+                SliceAnswer::Failed { error, .. } => reading.search.failed(span, error.told_of_one(), Millis::now()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// If one of the lists fails, the other one is read all the same.
+    async fn read_both_lists(
         &self,
         facts: &'static Rescanned,
         asked: Span,
         may_be_cut: bool,
+        patience: Patience,
         reading: &mut SweepReading,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<SliceAnswer, Error> {
+        let caller = self.patient(patience, QUARTER);
         let (mut rows, mut failed, mut has_answered) = (0, None, false);
         for value in facts.passes.1 {
             let mut query = vec![(facts.passes.0.to_owned(), (*value).to_owned())];
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
                 query.push((name.to_owned(), at.0.to_string()));
             }
-            match self.read_pass(facts, asked, &query, may_be_cut, reading).await {
-                Ok(Some(count)) => (rows, has_answered) = (rows + count, true),
-                Ok(None) => return Ok(None),
-                Err(error) if error.may_be_of_one() && failed.is_none() => failed = Some(error),
-                Err(error) => return Err(error),
+            match self.read_pass(facts, asked, &query, may_be_cut, &caller, reading).await? {
+                SliceAnswer::Rows(count) => (rows, has_answered) = (rows + count, true),
+                SliceAnswer::TooMany => return Ok(SliceAnswer::TooMany),
+                SliceAnswer::Failed { error, .. } => failed = failed.or(Some(error)),
             }
         }
-        match failed {
-            Some(error) if !has_answered => return Err(error),
-            Some(error) => reading.fail(error.of_one()),
-            None => {}
-        }
-        Ok(Some(rows))
+        Ok(match failed {
+            Some(error) => SliceAnswer::Failed { error, is_half_answered: has_answered },
+            None => SliceAnswer::Rows(rows),
+        })
     }
 
     /// Reads a list until it has as many ids as the API counts. A list that is sorted by something that changes may
@@ -97,72 +140,96 @@ impl Collector<'_> {
         asked: Span,
         query: &[(String, String)],
         may_be_cut: bool,
+        caller: &Caller<'_>,
         reading: &mut SweepReading,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<SliceAnswer, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let (mut ids, mut odd) = (HashSet::new(), HashSet::new());
-        let mut total = 0;
+        let mut pass = Pass::default();
         for _ in 0..TRIES {
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
-            let mut failed = None;
-            while let Some(rows) = self.next_rows(&mut listing, &mut failed).await? {
+            let (mut failed, mut has_answered) = (None, false);
+            loop {
+                let rows = match self.next_rows(&mut listing, caller, &mut failed).await {
+                    Ok(Some(rows)) => rows,
+                    Ok(None) => break,
+                    Err(error) if error.may_be_of_one() => {
+                        failed = failed.or(Some(error));
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                };
                 if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
-                    return Ok(None);
+                    return Ok(SliceAnswer::TooMany);
                 }
-                let mut changed: Vec<Changed> = Vec::new();
-                let (before, unreadable) = (reading.rows, reading.unreadable + odd.len() as u64);
-                let shown = before + (ids.len() + odd.len()) as u64;
-                let drift = self.drift(&rows, unreadable, shown, listing.total().map(|total| before + total));
-                if let Some(drift) = &drift {
-                    reading.fail(drift.error(self.stream.name()));
-                }
-                for row in rows {
-                    match row {
-                        ListRow::Record { line, id } => {
-                            let record = self.changed(facts, &id, line, asked, &mut reading.snapshot);
-                            changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
-                            ids.insert(id);
-                        }
-                        ListRow::Unreadable { bytes, why } => {
-                            if odd.insert(Fingerprint::of(&bytes)) && drift.is_none() {
-                                reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
-                            }
-                        }
-                    }
-                }
-                match &facts.sublist {
-                    Some(sublist) => self.read_sublists(sublist, changed, reading).await?,
-                    None => {
-                        for Changed { id, line, began, .. } in &changed {
-                            let began = Some(*began);
-                            reading.snapshot.take(&Record { key: id, line, began, is_index: false });
-                        }
-                    }
-                }
+                has_answered = true;
+                self.take_page(facts, rows, asked, listing.total(), &mut pass, reading).await?;
             }
             if let Some(error) = failed {
-                reading.fail(error);
-                reading.rows += ids.len() as u64;
-                return Ok(Some(ids.len() as u64));
+                if has_answered {
+                    reading.search.saw_an_answer();
+                }
+                return Ok(SliceAnswer::Failed { error, is_half_answered: false });
             }
-            total = listing.total().unwrap_or(0);
+            pass.total = listing.total().unwrap_or(0);
             // If the list has more rows than its total, the total is wrong.
-            let shown = (ids.len() + odd.len()) as u64;
-            if shown >= total {
+            let shown = pass.shown();
+            if shown >= pass.total {
                 reading.rows += shown;
-                reading.unreadable += odd.len() as u64;
-                reading.total += total;
-                return Ok(Some(shown));
+                reading.unreadable += pass.odd.len() as u64;
+                reading.total += pass.total;
+                return Ok(SliceAnswer::Rows(shown));
             }
         }
-        reading.rows += ids.len() as u64;
-        reading.total += total;
+        reading.rows += pass.ids.len() as u64;
+        reading.total += pass.total;
         reading.fail(Error::Totals(format!(
-            "{} {} were read and the API counts {total}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
-            ids.len(),
-            self.stream
+            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
+            pass.ids.len(),
+            self.stream,
+            pass.total
         )));
-        Ok(Some(total))
+        Ok(SliceAnswer::Rows(pass.total))
+    }
+
+    /// Takes the new and changed records of a page, with their lists.
+    async fn take_page(
+        &self,
+        facts: &'static Rescanned,
+        rows: Vec<ListRow>,
+        asked: Span,
+        total: Option<u64>,
+        pass: &mut Pass,
+        reading: &mut SweepReading,
+    ) -> Result<(), Error> {
+        let (before, unreadable) = (reading.rows, reading.unreadable + pass.odd.len() as u64);
+        let drift = self.drift(&rows, unreadable, before + pass.shown(), total.map(|total| before + total));
+        if let Some(drift) = &drift {
+            reading.fail(drift.error(self.stream.name()));
+        }
+        let mut changed: Vec<Changed> = Vec::new();
+        for row in rows {
+            match row {
+                ListRow::Record { line, id } => {
+                    let record = self.changed(facts, &id, line, asked, &mut reading.snapshot);
+                    changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
+                    pass.ids.insert(id);
+                }
+                ListRow::Unreadable { bytes, why } => {
+                    if pass.odd.insert(Fingerprint::of(&bytes)) && drift.is_none() {
+                        reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+                    }
+                }
+            }
+        }
+        match &facts.sublist {
+            Some(sublist) => self.read_sublists(sublist, changed, reading).await,
+            None => {
+                for Changed { id, line, began, .. } in &changed {
+                    reading.snapshot.take(&Record { key: id, line, began: Some(*began), is_index: false });
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Returns the record if it is new or changed. A record outside of the request is compared too: the server may
@@ -187,6 +254,26 @@ impl Collector<'_> {
         let began = began.filter(|began| asked.contains(*began)).unwrap_or(now);
         Some(Changed { id: id.to_owned(), line, fingerprint, began })
     }
+}
+
+/// What one list of a slice has shown, in all its readings.
+#[derive(Default)]
+struct Pass {
+    ids: HashSet<String>,
+    /// Rows that can't be read.
+    odd: HashSet<Fingerprint>,
+    total: u64,
+}
+
+impl Pass {
+    fn shown(&self) -> u64 {
+        (self.ids.len() + self.odd.len()) as u64
+    }
+}
+
+/// A slice with the margins that the server's filter may need.
+fn asked(slice: Span) -> Span {
+    Span { from: slice.from - SECOND, to: slice.to + SECOND }
 }
 
 impl Changed {

@@ -5,14 +5,18 @@ use chrono::TimeDelta;
 use crate::collect::compared::Snapshot;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Swept, Tier};
+use crate::core::intervals::Span;
 use crate::core::ndjson::Fingerprint;
 use crate::core::round::Round;
+use crate::core::span_search::SpanSearch;
 use crate::core::time::Millis;
 
 pub struct SweepReading {
     pub snapshot: Snapshot,
     /// The requests for the records' lists.
     pub round: Round,
+    /// The slices that failed, and the stuck parts of earlier ones.
+    pub search: SpanSearch,
     pub rows: u64,
     /// The rows that could not be read.
     pub unreadable: u64,
@@ -24,6 +28,22 @@ pub struct SweepReading {
     pub failed: Option<Error>,
     /// Whether the present slice is one of these.
     has_failed: bool,
+    /// The first error of a slice that failed.
+    slice_failed: Option<Error>,
+    /// Sweeps with a slice of which one list failed and the other answered.
+    half_answered: Vec<Tier>,
+}
+
+/// What came of a slice.
+pub enum SliceAnswer {
+    Rows(u64),
+    /// It has too many rows, and is to be cut.
+    TooMany,
+    /// At least one of its lists failed. The other one may have been read.
+    Failed {
+        error: Error,
+        is_half_answered: bool,
+    },
 }
 
 pub struct Slice {
@@ -43,8 +63,20 @@ pub struct Changed {
 }
 
 impl SweepReading {
-    pub fn new(snapshot: Snapshot, round: Round, swept: Swept) -> Self {
-        Self { snapshot, round, rows: 0, unreadable: 0, total: 0, swept, failed: None, has_failed: false }
+    pub fn new(snapshot: Snapshot, round: Round, search: SpanSearch, swept: Swept) -> Self {
+        Self {
+            snapshot,
+            round,
+            search,
+            rows: 0,
+            unreadable: 0,
+            total: 0,
+            swept,
+            failed: None,
+            has_failed: false,
+            slice_failed: None,
+            half_answered: Vec::new(),
+        }
     }
 
     /// Notes that the present slice could not be read whole.
@@ -53,8 +85,37 @@ impl SweepReading {
         self.failed.get_or_insert(error);
     }
 
-    /// Moves on after a slice. If it could not be read whole, the next run begins this sweep again. A finished sweep is removed; if it was one of the youngest, the stream is covered up to
-    /// its beginning.
+    /// Notes that a slice of a sweep failed. It is searched for what can be read once the sweeps are done.
+    pub fn fail_slice(&mut self, slice: Span, tier: Tier, error: Error, is_half_answered: bool) {
+        self.search.failed(slice, error.told_of_one(), Millis::now());
+        self.slice_failed.get_or_insert(error);
+        if is_half_answered {
+            self.half_answered.push(tier);
+        }
+    }
+
+    /// Decides whether slices failed or the API did, where no slice was answered. If one of the two lists was, the other
+    /// one fails as a whole: the sweeps go on, and are due again. Else nothing was read: returns the error. `before` is the
+    /// progress before this reading.
+    pub fn judge(&mut self, before: Swept) -> Option<Error> {
+        if self.search.has_answered() {
+            return None;
+        }
+        let error = self.slice_failed.take()?;
+        self.search.give_up();
+        let half_answered = std::mem::take(&mut self.half_answered);
+        if half_answered.is_empty() {
+            self.swept = before;
+            return Some(error);
+        }
+        self.swept.covered_to = before.covered_to;
+        self.swept.again.extend(half_answered);
+        self.failed.get_or_insert(error.of_one());
+        None
+    }
+
+    /// Moves on after a slice. If it could not be read whole, the next run begins this sweep again. A finished sweep is
+    /// removed; if it was one of the youngest, the stream is covered up to its beginning.
     pub fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
         let Some(first) = self.swept.sweeps.first_mut() else { return };
         (first.done_to, first.slice) = (slice.to, slice.next);

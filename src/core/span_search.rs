@@ -1,0 +1,199 @@
+//! Finds the spans that fail among those that answer, by halves. For records that are read by the time at which they
+//! began. Without I/O.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+
+use crate::core::error_kind::ErrorInfo;
+use crate::core::intervals::Span;
+use crate::core::stuck::{StuckList, What};
+use crate::core::time::{HOUR, MINUTE, Millis};
+
+/// A span that fails is cut down to this length. The more are stuck, the coarser they are, which bounds their number.
+const FINEST: TimeDelta = TimeDelta::seconds(2);
+const FINER_THAN_A_MINUTE: usize = 100;
+const FINER_THAN_AN_HOUR: usize = 300;
+/// If so many spans fail and none answers, the API fails as a whole.
+const FAILURES: u32 = 6;
+
+pub struct SpanSearch {
+    /// As they were when the search began.
+    before: StuckList,
+    /// The spans that can't be read, or that are parts of one and are still to be tried.
+    stuck: StuckList,
+    /// Tried in this run, and not to be cut further.
+    tried: BTreeSet<Span>,
+    has_answered: bool,
+    failures: u32,
+}
+
+impl SpanSearch {
+    pub fn new(stuck: &StuckList) -> Self {
+        let mut stuck = stuck.clone();
+        stuck.retain(|stuck| stuck.span().is_some());
+        Self { before: stuck.clone(), stuck, tried: BTreeSet::new(), has_answered: false, failures: 0 }
+    }
+
+    /// The first stuck span that ends after this instant.
+    pub fn stuck_after(&self, at: Millis) -> Option<Span> {
+        self.stuck.spans().iter().find(|span| span.to > at)
+    }
+
+    /// The beginning of the first stuck span.
+    pub fn oldest(&self) -> Option<Millis> {
+        self.stuck.iter().filter_map(|stuck| stuck.span()).map(|span| span.from).min()
+    }
+
+    pub fn answered(&mut self, span: Span) {
+        self.has_answered = true;
+        self.stuck.cut_out(span);
+    }
+
+    /// Has a span with too many rows read in halves.
+    pub fn too_many(&mut self, span: Span, now: Millis) {
+        self.has_answered = true;
+        if let Some(error) = self.stuck.holding(span).map(|stuck| stuck.error.clone()) {
+            self.stuck.split(span, halves(span), &error, now, false);
+        }
+    }
+
+    pub fn failed(&mut self, span: Span, error: ErrorInfo, now: Millis) {
+        self.failures += 1;
+        if span.length() > self.finest() {
+            self.stuck.split(span, halves(span), &error, now, false);
+        } else {
+            self.stuck.fail(What::Span(span), error, now);
+            self.tried.insert(span);
+        }
+    }
+
+    /// Notes that the API works, though a span failed.
+    pub fn saw_an_answer(&mut self) {
+        self.has_answered = true;
+    }
+
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Whether many fail and none answers. Then nothing is known of any of them.
+    pub fn is_api_failing(&self) -> bool {
+        !self.has_answered && self.failures >= FAILURES
+    }
+
+    /// The next span to try: the longest, because it may hold the most.
+    pub fn next(&self, now: Millis) -> Option<Span> {
+        let due = self.stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(|stuck| stuck.span());
+        due.filter(|span| !self.tried.contains(span)).max_by_key(|span| (span.length(), span.to))
+    }
+
+    /// Forgets what this run found out.
+    pub fn give_up(&mut self) {
+        self.stuck = self.before.clone();
+        self.tried.extend(self.before.spans().iter());
+    }
+
+    /// Puts what is stuck now into the stream's list, and goes on from there.
+    pub fn apply_to(&mut self, list: &mut StuckList) {
+        list.retain(|stuck| stuck.span().is_none());
+        list.take_over(self.stuck.clone());
+        self.before = self.stuck.clone();
+    }
+
+    fn finest(&self) -> TimeDelta {
+        match self.stuck.len() {
+            FINER_THAN_AN_HOUR.. => HOUR,
+            FINER_THAN_A_MINUTE.. => MINUTE,
+            _ => FINEST,
+        }
+    }
+}
+
+fn halves(span: Span) -> Vec<Span> {
+    let middle = Millis(span.from.0.midpoint(span.to.0));
+    [Span::new(span.from, middle), Span::new(middle, span.to)].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::error_kind::ErrorType;
+
+    const DAYS: i64 = 3 * 24 * 3_600_000;
+
+    fn span(from: i64, to: i64) -> Span {
+        Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    fn error() -> ErrorInfo {
+        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() }
+    }
+
+    /// Tries everything that is due. Returns the number of requests.
+    fn walk(search: &mut SpanSearch, fails: impl Fn(Span) -> bool) -> usize {
+        let mut requests = 0;
+        while let Some(span) = search.next(Millis(0)) {
+            if search.is_api_failing() {
+                break;
+            }
+            requests += 1;
+            if fails(span) { search.failed(span, error(), Millis(0)) } else { search.answered(span) }
+        }
+        requests
+    }
+
+    #[test]
+    fn all_is_read_but_the_seconds_that_fail() {
+        for seed in 1..100 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let bad: Vec<i64> = (0..random.usize(1..=12)).map(|_| random.i64(0..DAYS)).collect();
+            let fails = |span: Span| bad.iter().any(|at| span.contains(Millis(*at)));
+            let mut search = SpanSearch::new(&StuckList::default());
+            search.failed(span(0, DAYS), error(), Millis(0));
+            let requests = walk(&mut search, fails);
+            let mut list = StuckList::default();
+            search.apply_to(&mut list);
+            assert!(requests <= 2 * 18 * bad.len(), "seed {seed}: {requests}");
+            assert!(list.spans().iter().all(|span| fails(span)), "seed {seed}");
+            assert!(bad.iter().all(|at| list.iter().any(|stuck| stuck.span().expect("one").contains(Millis(*at)))));
+            assert!(list.iter().all(|stuck| stuck.span().expect("one").length() <= FINEST), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_answers_it_is_the_api_and_nothing_is_stuck() {
+        let mut search = SpanSearch::new(&StuckList::default());
+        search.failed(span(0, DAYS), error(), Millis(0));
+        assert_eq!(walk(&mut search, |_| true), 5);
+        search.give_up();
+        let mut list = StuckList::default();
+        search.apply_to(&mut list);
+        assert!(list.is_empty() && search.next(Millis(0)).is_none());
+    }
+
+    #[test]
+    fn hours_that_fail_are_stuck_in_a_bounded_number_of_pieces() {
+        let mut search = SpanSearch::new(&StuckList::default());
+        search.failed(span(0, DAYS), error(), Millis(0));
+        let fails = |asked: Span| asked.intersection(span(DAYS / 3, DAYS / 2)).is_some();
+        let requests = walk(&mut search, fails);
+        assert!(requests < 1_000 && search.stuck.len() < 2 * FINER_THAN_AN_HOUR, "{requests}, {}", search.stuck.len());
+    }
+
+    #[test]
+    fn what_is_stuck_is_tried_again_once_a_run_and_heals() {
+        let mut list = StuckList::default();
+        list.fail(What::Span(span(0, 2_000)), error(), Millis(0));
+        let mut search = SpanSearch::new(&list);
+        assert_eq!((walk(&mut search, |_| true), search.stuck.len()), (1, 1));
+        let mut search = SpanSearch::new(&list);
+        assert_eq!(walk(&mut search, |_| false), 1);
+        search.apply_to(&mut list);
+        assert!(list.is_empty());
+    }
+}
