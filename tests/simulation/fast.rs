@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 23] = [
+const FOUND: [u64; 25] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -59,6 +59,9 @@ const FOUND: [u64; 23] = [
     20_053,
     // A list that could not be found, after an earlier checkpoint was put back.
     447_368_134,
+    // A list of cases that was read later than the reading opened that stored them, before an earlier checkpoint was put back.
+    1_806_585_617,
+    4_152_716_532,
 ];
 
 /// So many of each sort are played twice.

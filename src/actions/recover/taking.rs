@@ -161,7 +161,8 @@ impl Taking<'_> {
         let lists: Vec<(&ReadingEntry, Millis)> = entries
             .iter()
             .filter_map(|entry| Some((entry, entry.at?)))
-            .filter(|(entry, at)| self.recovery.is_due(entry.stream, *at))
+            // A list of versions is a reading of its own, and later than the one that stores its records.
+            .filter(|(entry, at)| !entry.objects.is_empty() && self.recovery.is_due(entry.stream, *at))
             .collect();
         let objects = lists.iter().flat_map(|(entry, at)| {
             let keys = in_order(entry.objects.iter().map(|object| object.key.clone()).collect());
@@ -215,7 +216,8 @@ impl Taking<'_> {
     }
 
     /// Applies the objects of lists that no manifest lists: a manifest is missing, or a run died before it wrote one.
-    /// They were stored between two instants, and their own instants may be somewhat earlier.
+    /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that was
+    /// applied is applied again: a part of it may be unlisted.
     async fn apply_unlisted(&mut self, from: Millis, to: Millis) -> Result<(), Error> {
         let is_list = |stream: &&Stream| !matches!(stream.class(), Class::Events | Class::Findings);
         let streams: Vec<Stream> = Stream::ALL
@@ -236,7 +238,7 @@ impl Taking<'_> {
             let keys =
                 self.folders(stream, since, to).into_iter().filter_map(|folder| self.listed.get(&folder)).flatten();
             let at = |key: &String| Some((stream, bounds_of(key)?.0, key.clone()));
-            let mut of_stream: Vec<_> = keys.filter_map(at).filter(|(_, at, _)| *at > since && *at < to).collect();
+            let mut of_stream: Vec<_> = keys.filter_map(at).filter(|(_, at, _)| *at >= since && *at < to).collect();
             of_stream.sort_by(|(_, a, one), (_, b, other)| (a, one.len(), one).cmp(&(b, other.len(), other)));
             objects.extend(of_stream);
         }
