@@ -137,13 +137,7 @@ impl Known {
         if !self.0.get(id).is_some_and(is_old) {
             return;
         }
-        let keys: Vec<String> = self
-            .0
-            .range(below.to_owned()..)
-            .map(|(key, _)| key)
-            .take_while(|key| key.starts_with(below))
-            .cloned()
-            .collect();
+        let keys: Vec<String> = self.ids_below(below).cloned().collect();
         for key in keys.iter().map(String::as_str).filter(|_| !below.is_empty()).chain([id]) {
             if let Some(entry) = self.0.get_mut(key) {
                 entry.began = Some(at);
@@ -181,6 +175,11 @@ impl Known {
 
     pub fn remove(&mut self, id: &str) {
         self.0.remove(id);
+    }
+
+    /// Returns the ids that begin with `below`.
+    pub fn ids_below<'a>(&'a self, below: &'a str) -> impl Iterator<Item = &'a String> {
+        self.0.range(below.to_owned()..).map(|(id, _)| id).take_while(move |id| id.starts_with(below))
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &str> + Clone {

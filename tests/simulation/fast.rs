@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 25] = [
+const FOUND: [u64; 27] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -62,6 +62,10 @@ const FOUND: [u64; 25] = [
     // A list of cases that was read later than the reading opened that stored them, before an earlier checkpoint was put back.
     1_806_585_617,
     4_152_716_532,
+    // A user's paging shifted in all three readings, and hid another one.
+    2_392_010_551,
+    // A list of a user's roles was read again in the same pass, and a role had changed back.
+    3_536_399_718,
 ];
 
 /// So many of each sort are played twice.

@@ -21,7 +21,7 @@ impl Member<'_> {
         if std::ptr::eq(self.part, &raw const facts.parts[0]) {
             return self.id.to_owned();
         }
-        Value::from(vec![Value::from(self.part.name), Value::from(self.parent), Value::from(self.id)]).to_string()
+        format!("{}{}]", begin_of_keys(self.part, self.parent), Value::from(self.id))
     }
 
     /// Returns the line as it is stored. A record on the list of another one gets that one's id:
@@ -44,6 +44,11 @@ impl Member<'_> {
         let (name, id) = (Value::from(self.part.list.id()), Value::from(self.id));
         self.line(facts, format!(r#"{{{name}:{id},"_deleted":true,"_deletedAt":"{at}"}}"#))
     }
+}
+
+/// The beginning of the keys of one list, other than the first.
+pub fn begin_of_keys(part: &Part, parent: Option<&str>) -> String {
+    format!("[{},{},", Value::from(part.name), Value::from(parent))
 }
 
 /// Whether only one of the lists is stored.

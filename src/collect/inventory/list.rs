@@ -32,6 +32,8 @@ pub struct ListReading<'a> {
     /// The first page, if it was requested already.
     first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
     ids: HashSet<String>,
+    /// The ids that several rows have.
+    repeated: HashSet<String>,
     /// The number of rows, including repeated ones.
     rows: u64,
     /// The number of rows that couldn't be read.
@@ -87,7 +89,19 @@ impl Collector<'_> {
             listing = listing.of(parent);
         }
         let (ids, distinct) = (HashSet::new(), HashSet::new());
-        ListReading { part, parent, listing, first_page: None, ids, rows: 0, set_aside: 0, drifted: None, distinct }
+        let repeated = HashSet::new();
+        ListReading {
+            part,
+            parent,
+            listing,
+            first_page: None,
+            ids,
+            repeated,
+            rows: 0,
+            set_aside: 0,
+            drifted: None,
+            distinct,
+        }
     }
 
     /// Whether the API answers with a list's first page now.
@@ -104,7 +118,10 @@ impl Collector<'_> {
     ) -> Result<Whole, Error> {
         let mut list = list;
         let part = list.part;
-        let mut tries = 0;
+        if list.ids.is_empty() {
+            reading.forget_list(facts, part, list.parent.as_deref());
+        }
+        let (mut tries, mut repeated_before) = (0, HashSet::new());
         loop {
             tries += 1;
             let total = match self.read_pages(facts, &mut list, reading).await {
@@ -130,8 +147,9 @@ impl Collector<'_> {
                 return Ok(Whole { rows, unreadable: list.set_aside, total, is_exact: list.set_aside == 0 });
             };
             // Several rows with one id may be two states of a record, because the paging shifted; then another record
-            // is hidden. If they are still there in the last reading, the API itself has them.
-            if ids + list.set_aside == total || tries == TRIES && distinct == total {
+            // is hidden. If the last two readings have them of the same ids, the API itself has them.
+            let are_its_own = tries == TRIES && distinct == total && list.repeated == repeated_before;
+            if ids + list.set_aside == total || are_its_own {
                 let (rows, unreadable) = (total, list.set_aside);
                 return Ok(Whole { rows, unreadable, total: Some(total), is_exact: ids == total });
             }
@@ -152,6 +170,7 @@ impl Collector<'_> {
             for id in std::mem::take(&mut list.ids) {
                 reading.forget_seen(&Member { part, parent: list.parent.as_deref(), id: &id }.key(facts));
             }
+            repeated_before = list.repeated;
             list = self.begin_list(part, list.parent);
             if list.parent.is_none() {
                 (reading.pass.page, reading.pass.set_aside) = (0, 0);
@@ -240,7 +259,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let shown = list.ids.len() as u64 + list.set_aside;
         let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
-        let ListReading { part, parent, ids, set_aside, distinct, drifted, .. } = list;
+        let ListReading { part, parent, ids, repeated, set_aside, distinct, drifted, .. } = list;
         let (part, parent) = (*part, parent.as_deref());
         if let Some(drift) = &drift {
             let list = parent.map_or_else(|| part.name.to_owned(), |parent| format!("{} of {parent}", part.name));
@@ -277,7 +296,9 @@ impl Collector<'_> {
                 Some(_) => to_fetch.push(id.clone()),
                 None => reading.take(&key, &member.line(facts, line), part.is_index),
             }
-            ids.insert(id);
+            if let Some(again) = ids.replace(id) {
+                repeated.insert(again);
+            }
         }
         let (Some(detail), Some(parent)) = (&part.detail, parent) else { return Ok(()) };
         let mut details = stream::iter(to_fetch).map(|id| self.detail_of(detail, parent, id)).buffered(FETCHES_AT_ONCE);

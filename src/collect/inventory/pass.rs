@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::key::{Member, with_member};
+use super::key::{Member, begin_of_keys, with_member};
 use crate::collect::compared::{Record, Snapshot};
 use crate::core::checkpoint::Pass;
 use crate::core::known::Known;
@@ -93,6 +93,19 @@ impl PassReading {
         known.forget_asked(id);
         if let Some(seen) = seen {
             seen.forget_asked(id);
+        }
+    }
+
+    /// Called before a list is read from its beginning. An earlier reading of this pass may have been cut off.
+    pub fn forget_list(&mut self, facts: &'static Inventory, part: &Part, parent: Option<&str>) {
+        let is_first = std::ptr::eq(part, &raw const facts.parts[0]);
+        let keys: Vec<String> = if is_first {
+            self.ids_of(facts, part).collect()
+        } else {
+            self.seen().ids_below(&begin_of_keys(part, parent)).cloned().collect()
+        };
+        for key in keys {
+            self.forget_seen(&key);
         }
     }
 
