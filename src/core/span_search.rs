@@ -26,13 +26,15 @@ pub struct SpanSearch {
     tried: BTreeSet<Span>,
     has_answered: bool,
     failures: u32,
+    /// The end of the youngest span that this run reads.
+    pub end: Option<Millis>,
 }
 
 impl SpanSearch {
     pub fn new(stuck: &StuckList) -> Self {
         let mut stuck = stuck.clone();
         stuck.retain(|stuck| stuck.span().is_some());
-        Self { before: stuck.clone(), stuck, tried: BTreeSet::new(), has_answered: false, failures: 0 }
+        Self { before: stuck.clone(), stuck, tried: BTreeSet::new(), has_answered: false, failures: 0, end: None }
     }
 
     /// The first stuck span that ends after this instant.

@@ -275,15 +275,16 @@ impl StuckList {
 }
 
 impl StuckList {
-    /// Joins adjacent spans that have all been tried.
-    pub fn merge_tried(&mut self) {
+    /// Joins adjacent spans that have all been tried, of which all are due or none is.
+    pub fn merge_tried(&mut self, now: Millis) {
         let (mut tried, mut merged): (Vec<Stuck>, Vec<Stuck>) =
             std::mem::take(&mut self.0).into_iter().partition(|stuck| stuck.span().is_some() && stuck.attempts > 0);
         tried.sort_by_key(Stuck::span);
         for next in tried {
             let touching = merged.last_mut().and_then(|last| {
                 let (held, span) = (last.span()?, next.span()?);
-                let is_alike = (last.alone, last.unreadable) == (next.alone, next.unreadable);
+                let manner = |stuck: &Stuck| (stuck.alone, stuck.unreadable, stuck.next_try <= now);
+                let is_alike = manner(last) == manner(&next);
                 (last.attempts > 0 && held.to == span.from && is_alike).then_some((last, held, span))
             });
             match touching {

@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 27] = [
+const FOUND: [u64; 28] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -66,6 +66,8 @@ const FOUND: [u64; 27] = [
     2_392_010_551,
     // A list of a user's roles was read again in the same pass, and a role had changed back.
     3_536_399_718,
+    // The youngest slice of sessions failed, and the API's clock was ahead.
+    366_724_718,
 ];
 
 /// So many of each sort are played twice.

@@ -46,12 +46,10 @@ impl Collector<'_> {
                 let to = stuck.map_or(sweep.to, |stuck| stuck.to.min(sweep.to));
                 return Ok(Slice { to, next: length });
             };
-            let mut asked = asked(slice);
-            if sweep.tier == Tier::Fresh && slice.to == sweep.to {
-                // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just
-                // begun.
-                asked.to = slice.to + DAY;
+            if sweep.tier == Tier::Fresh {
+                reading.search.end = Some(sweep.to);
             }
+            let asked = asked(slice, reading.search.end);
             length = slice.length();
             let patience = if reading.search.has_failed() { Patience::Once } else { Patience::Full };
             let before = self.requests();
@@ -95,7 +93,8 @@ impl Collector<'_> {
                 return Ok(true);
             }
             let may_be_cut = span.length() > SHORTEST;
-            match self.read_both_lists(facts, asked(span), may_be_cut, Patience::Once, reading).await? {
+            let asked = asked(span, reading.search.end);
+            match self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await? {
                 SliceAnswer::Rows(_) => reading.search.answered(span),
                 SliceAnswer::TooMany => reading.search.too_many(span, Millis::now()),
                 SliceAnswer::Failed { error, .. } => reading.search.failed(span, error.told_of_one(), Millis::now()),
@@ -271,9 +270,11 @@ impl Pass {
     }
 }
 
-/// A slice with the margins that the server's filter may need.
-fn asked(slice: Span) -> Span {
-    Span { from: slice.from - SECOND, to: slice.to + SECOND }
+/// A slice with the margins that the server's filter may need. The youngest slice, at the `end`, is asked for up to a day
+/// from now. Otherwise a wrong clock could hide records that have just begun.
+fn asked(slice: Span, end: Option<Millis>) -> Span {
+    let beyond = if Some(slice.to) == end { DAY } else { SECOND };
+    Span { from: slice.from - SECOND, to: slice.to + beyond }
 }
 
 impl Changed {

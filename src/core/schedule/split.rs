@@ -56,7 +56,7 @@ impl Schedule {
             stuck.fail(What::Span(span), error, now);
             self.tried.insert(span);
         }
-        stuck.merge_tried();
+        stuck.merge_tried(now);
     }
 }
 
