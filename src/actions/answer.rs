@@ -108,6 +108,13 @@ pub struct StreamAnswer {
     pub is_expiring: bool,
 }
 
+/// What is known of a stream that the run did not reach, from the checkpoint as it was.
+pub struct NotReached {
+    pub told: Option<ErrorInfo>,
+    pub state: Option<State>,
+    pub covered_to: Option<Millis>,
+}
+
 impl fmt::Display for Status {
     /// The name in the answer, for example `not_permitted`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,19 +200,18 @@ impl Answer {
         Self { action: None, run_id, status, streams, manifest: None, clock: None, state_lost: None, error: None }
     }
 
-    /// The answer of a run that failed before it reached its streams. `of_stream` returns each stream's error and
-    /// state.
+    /// The answer of a run that failed before it reached its streams. `of_stream` returns what is known of each.
     pub fn ended(
         run_id: &str,
         streams: &[Stream],
         error: &Error,
-        of_stream: impl Fn(Stream, Option<ErrorInfo>) -> (Option<ErrorInfo>, Option<State>),
+        of_stream: impl Fn(Stream, Option<ErrorInfo>) -> NotReached,
     ) -> Self {
         let told = Some(ErrorInfo::from(error)).filter(|_| !error.is_out_of_time());
         let streams = streams.iter().map(|stream| {
-            let (told, state) = of_stream(*stream, told.clone());
+            let NotReached { told, state, covered_to } = of_stream(*stream, told.clone());
             let status = if told.is_some() { Status::Failed } else { Status::Partial };
-            let answer = StreamAnswer::new(status, &Tally::default(), None, Millis::now(), told);
+            let answer = StreamAnswer::new(status, &Tally::default(), covered_to, Millis::now(), told);
             (*stream, StreamAnswer { state, ..answer })
         });
         let answer = Self::of_streams(run_id, streams.collect());

@@ -19,6 +19,7 @@ use crate::collect::error::{Error, or_panicked};
 use crate::collect::{self, Run};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
+use crate::core::refusals::not_permitted;
 use crate::core::settings::{LEAST_REQUESTS_PER_MINUTE, Settings};
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
@@ -44,7 +45,7 @@ pub async fn collect(
         Err(error) => {
             work.remember_attempt();
             let answer =
-                Answer::ended(run_id, work.streams, &error, |stream, told| work.of_ended(stream, &error, told));
+                Answer::ended(run_id, work.streams, &error, |stream, told| work.not_reached(stream, &error, told));
             Answer { state_lost: work.state_lost.get().cloned(), ..answer }
         }
     }
@@ -265,7 +266,12 @@ impl<'a> Work<'a> {
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
         let stalled = ledger.read(|checkpoint| checkpoint.stalled.get(&stream).copied().unwrap_or_default());
-        let answer = StreamAnswer { state, stuck, stalled, gaps, is_expiring, ..answer };
+        let refused = ledger.read(|checkpoint| checkpoint.refused.get(&stream).cloned());
+        let error = match status {
+            Status::NotPermitted => answer.error.or_else(|| Some(not_permitted(stream, refused.as_ref()))),
+            _ => answer.error,
+        };
+        let answer = StreamAnswer { error, state, stuck, stalled, gaps, is_expiring, ..answer };
         log(stream, &answer);
         answer
     }

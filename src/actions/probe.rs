@@ -255,7 +255,7 @@ impl Asked {
 
     fn tell(&self, error: ApiError) -> ErrorInfo {
         let message = match (&error, self.slowest) {
-            (ApiError::OutOfTime, None) => "it was not asked: the time was up",
+            (ApiError::OutOfTime | ApiError::BudgetSpent, None) => "it was not asked: the time was up",
             (ApiError::OutOfTime, Some(_)) => "no answer came in time",
             _ => return ErrorInfo::from(&Error::from(error)),
         };

@@ -91,10 +91,13 @@ impl Work<'_> {
         let of = |stream: &Stream| {
             let state = checkpoint.states.get(stream).map_or(State::Pending, |state| state.state);
             let covered_to = checkpoint.covered_to(*stream);
-            let answer = StreamAnswer::new(Status::Complete, &Tally::default(), covered_to, Millis::now(), None);
             let stuck = checkpoint.stuck.get(stream).and_then(StuckList::summary);
+            let status = if covered_to.is_none() || stuck.is_some() { Status::Partial } else { Status::Complete };
+            let answer = StreamAnswer::new(status, &Tally::default(), covered_to, Millis::now(), None);
             (*stream, StreamAnswer { state: Some(state), stuck, ..answer })
         };
-        Answer::of_streams(self.run_id, self.streams.iter().map(of).collect::<BTreeMap<_, _>>())
+        let streams = self.streams.iter().map(of).collect::<BTreeMap<_, _>>();
+        // The restart itself is complete, whatever the next run still has to read.
+        Answer { status: Status::Complete, ..Answer::of_streams(self.run_id, streams) }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 
 use tracing::{error, warn};
 
-use crate::actions::answer::Status;
+use crate::actions::answer::{NotReached, Status};
 use crate::actions::work::{Collected, Stopped, Work};
 use crate::bucket::health_records;
 use crate::bucket::ledger::{Found, Ledger};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_kind::ErrorInfo;
 use crate::core::identity::Identity;
-use crate::core::refusals::Refusals;
+use crate::core::refusals::{Refusals, not_permitted};
 use crate::core::states::{self, Milestones, RunResult, Setup, State, StreamState};
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
@@ -260,14 +260,7 @@ impl Work<'_> {
         Some(match outcome {
             Err(Error::Stopped { .. }) => return None,
             Err(error) if error.stops() => RunResult::Misconfigured(ErrorInfo::from(error), setup.clone()),
-            Ok(Status::NotPermitted) => {
-                let message = format!(
-                    "the API client lacks the permission {:?}; it is tried again once an hour{}",
-                    stream.permission(),
-                    refused.map(|refused| format!("; the API answers 403: {}", refused.said)).unwrap_or_default()
-                );
-                RunResult::Failed(ErrorInfo { error_type: ErrorType::ThirdPartyConfigError, message })
-            }
+            Ok(Status::NotPermitted) => RunResult::Failed(not_permitted(stream, refused)),
             outcome => match told(outcome.as_ref().err().map(ErrorInfo::from)) {
                 Some(told) => RunResult::Failed(told),
                 None if is_answered => RunResult::Collected,
@@ -297,13 +290,8 @@ impl Work<'_> {
         })
     }
 
-    /// Returns the error and the state of a stream that the run did not reach.
-    pub(super) fn of_ended(
-        &self,
-        stream: Stream,
-        why: &Error,
-        told: Option<ErrorInfo>,
-    ) -> (Option<ErrorInfo>, Option<State>) {
+    /// Returns what is known of a stream that the run did not reach.
+    pub(super) fn not_reached(&self, stream: Stream, why: &Error, told: Option<ErrorInfo>) -> NotReached {
         let stopped = self.stopped(stream).as_ref().map(ErrorInfo::from);
         let told = self.with_what_expires(stream, stopped.or(told));
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
@@ -316,6 +304,7 @@ impl Work<'_> {
             }),
             _ => seen.map(|seen| seen.state),
         };
-        (told, state)
+        let covered_to = self.covered_to.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied();
+        NotReached { told, state, covered_to }
     }
 }

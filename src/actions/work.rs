@@ -55,6 +55,8 @@ pub struct Work<'a> {
     pub granted_to: OnceLock<Option<String>>,
     /// The streams' states on the checkpoint when it was last loaded.
     pub states: Mutex<States>,
+    /// The end of each stream's covered time on it.
+    pub covered_to: Mutex<BTreeMap<Stream, Millis>>,
     /// The streams that this run doesn't try: they are stopped, and neither the settings nor the secret have changed.
     pub stopped: Mutex<Stopped>,
     /// The gaps that expire soon, on the checkpoint when it was last loaded.
@@ -97,6 +99,7 @@ impl<'a> Work<'a> {
             signed_in_at: OnceLock::new(),
             granted_to: OnceLock::new(),
             states: Mutex::default(),
+            covered_to: Mutex::default(),
             stopped: Mutex::default(),
             expiring: Mutex::default(),
             state_lost: OnceLock::new(),
@@ -181,6 +184,8 @@ impl<'a> Work<'a> {
 
     pub fn note_states(&self, checkpoint: &Checkpoint) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&checkpoint.states);
+        let covered_to = self.streams.iter().filter_map(|stream| Some((*stream, checkpoint.covered_to(*stream)?)));
+        *self.covered_to.lock().unwrap_or_else(PoisonError::into_inner) = covered_to.collect();
     }
 
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {

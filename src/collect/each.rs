@@ -80,8 +80,8 @@ async fn take_each<T>(
 ) -> Result<(), Error> {
     let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
     for (id, answer) in answers {
-        let is_silent = answer.is_err();
-        has_answered |= !is_silent;
+        let is_silent = answer.as_ref().is_err_and(|error| !error.is_budget_spent());
+        has_answered |= answer.is_ok();
         let taken = match answer {
             Ok(answer) => take(&id, answer).await,
             Err(error) => Err(error),

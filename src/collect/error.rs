@@ -84,12 +84,16 @@ impl Error {
 
     /// Whether the run's time is up. What is stored is committed, and the next run continues.
     pub fn is_out_of_time(&self) -> bool {
-        matches!(
-            self,
-            Self::Api(ApiError::OutOfTime)
-                | Self::Store(StoreError::OutOfTime)
-                | Self::Ledger(LedgerError::Store(StoreError::OutOfTime))
-        )
+        match self {
+            Self::Api(error) => error.is_out_of_time(),
+            Self::Store(error) | Self::Ledger(LedgerError::Store(error)) => matches!(error, StoreError::OutOfTime),
+            _ => false,
+        }
+    }
+
+    /// Whether a request was not sent, because the run ends before the budget allows it.
+    pub fn is_budget_spent(&self) -> bool {
+        matches!(self, Self::Api(ApiError::BudgetSpent))
     }
 
     /// Whether the known records of a list were found gone or altered.
@@ -104,6 +108,7 @@ impl Error {
             Self::Api(error) => !matches!(
                 error,
                 ApiError::OutOfTime
+                    | ApiError::BudgetSpent
                     | ApiError::NoAnswer { .. }
                     | ApiError::RefusedForNow { .. }
                     | ApiError::RateLimited { .. }

@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::stream::Stream;
+
 /// A stream that worked before counts as not permitted after this many runs in a row.
 const RUNS: u32 = 3;
 
@@ -20,6 +23,16 @@ pub fn refused(refusals: &mut Option<Refusals>, said: &str, worked_before: bool)
     let runs = refusals.as_ref().map_or(0, |before| before.runs) + 1;
     *refusals = Some(Refusals { runs, said: said.to_owned() });
     !worked_before || runs >= RUNS
+}
+
+/// The error of a stream that is not permitted. `refusals` are those of the last runs, if any are noted.
+pub fn not_permitted(stream: Stream, refusals: Option<&Refusals>) -> ErrorInfo {
+    let said = refusals.map(|refusals| format!("; the API answers 403: {}", refusals.said)).unwrap_or_default();
+    let permission = stream.permission();
+    ErrorInfo {
+        error_type: ErrorType::ThirdPartyConfigError,
+        message: format!("the API client lacks the permission {permission:?}; it is tried again once an hour{said}"),
+    }
 }
 
 #[cfg(test)]

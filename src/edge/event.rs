@@ -1,11 +1,14 @@
 //! Parses an event into an invocation.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Restart, Verify};
 use crate::core::intervals::Span;
+use crate::core::settings::LEAST_REQUESTS_PER_MINUTE;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
@@ -48,7 +51,7 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
         Some(Value::String(action)) => match action.as_str() {
             "collect" => collect(event, now),
             "replay" => replay(event, now),
-            "verify" => verify(event),
+            "verify" => verify(event, now),
             "probe" => Ok(Invocation::Probe(EventFields::read(event, "probe", &["streams"])?.streams)),
             "health" => health(event),
             "status" => EventFields::read(event, "status", &[]).map(|_| Invocation::Status),
@@ -92,10 +95,10 @@ fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
     }))
 }
 
-fn verify(event: &Map<String, Value>) -> Result<Invocation, String> {
+fn verify(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
     let fields = EventFields::read(event, "verify", &["streams", "from", "to"])?;
-    if let (Some(from), Some(to)) = (fields.from, fields.to) {
-        span(from, to)?;
+    if let Some(from) = fields.from {
+        span(from, fields.to, now)?;
     }
     let from = fields.from.filter(|from| *from > Millis(0));
     Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
@@ -159,9 +162,12 @@ impl EventFields {
                 }
                 "prefix" => fields.prefix = Some(text(field, value)?),
                 "shard" => fields.shard = Some(text(field, value)?),
-                "at_once" => fields.at_once = Some(number(field, value, 20)?),
-                "requests_per_minute" => fields.requests_per_minute = Some(number(field, value, 1_000_000)?),
-                "expires_after_hours" => fields.expires_after_hours = Some(number(field, value, 720)?),
+                "at_once" => fields.at_once = Some(number(field, value, 1..=20)?),
+                "requests_per_minute" => {
+                    let allowed = LEAST_REQUESTS_PER_MINUTE as u64..=1_000_000;
+                    fields.requests_per_minute = Some(number(field, value, allowed)?);
+                }
+                "expires_after_hours" => fields.expires_after_hours = Some(number(field, value, 1..=720)?),
                 "accept_deletions" => fields.accept_deletions = flag(field, value)?,
                 _ => fields.dry_run = flag(field, value)?,
             }
@@ -173,12 +179,17 @@ impl EventFields {
         match (self.from, self.to) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err("\"to\" needs \"from\"".into()),
-            (Some(from), to) => span(from, to.unwrap_or(now)).map(Some),
+            (Some(from), to) => span(from, to, now).map(Some),
         }
     }
 }
 
-fn span(from: Millis, to: Millis) -> Result<Span, String> {
+/// A span without `to` ends now.
+fn span(from: Millis, to: Option<Millis>, now: Millis) -> Result<Span, String> {
+    if from >= now {
+        return Err(format!("\"from\" must lie in the past, but it is {from}, and now it is {now}"));
+    }
+    let to = to.unwrap_or(now);
     Span::new(from, to).ok_or_else(|| format!("\"from\" must lie before \"to\", but {from} is not before {to}"))
 }
 
@@ -200,13 +211,10 @@ fn text(field: &str, value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| format!("{field:?} is {value}, but must be text"))
 }
 
-/// A whole number from 1 to `most`.
-fn number<T: TryFrom<u64>>(field: &str, value: &Value, most: u64) -> Result<T, String> {
-    value
-        .as_u64()
-        .filter(|number| (1..=most).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("{field:?} is {value}, but must be a whole number from 1 to {most}"))
+fn number<T: TryFrom<u64>>(field: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<T, String> {
+    let number = value.as_u64().filter(|number| allowed.contains(number)).and_then(|number| T::try_from(number).ok());
+    let (least, most) = allowed.into_inner();
+    number.ok_or_else(|| format!("{field:?} is {value}, but must be a whole number from {least} to {most}"))
 }
 
 fn time(field: &str, value: &Value) -> Result<Millis, String> {
@@ -246,7 +254,7 @@ mod tests {
             span: Span::new(at("2026-11-01T00:00:00.999Z"), at("2026-11-02T00:00:00Z")),
             dry_run: true,
         };
-        assert_eq!(parse(&event, Millis(0)), Ok(Invocation::Collect(expected)));
+        assert_eq!(parse(&event, at("2026-11-03T00:00:00Z")), Ok(Invocation::Collect(expected)));
     }
 
     #[test]
@@ -322,6 +330,15 @@ mod tests {
                 json!({"action": "collect", "from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}),
                 "must lie before",
             ),
+            (json!({"action": "collect", "from": "2026-12-01T00:00:00Z"}), "must lie in the past"),
+            (
+                json!({"action": "verify", "from": "2026-12-01T00:00:00Z", "to": "2026-12-02T00:00:00Z"}),
+                "must lie in the past",
+            ),
+            (
+                json!({"action": "plan", "from": "2026-11-01T00:00:00Z", "requests_per_minute": 2}),
+                "whole number from 3 to 1000000",
+            ),
             (json!({"action": "collect", "dry_run": "yes"}), "true or false"),
             (
                 json!({"action": "replay", "from": "2026-11-01T00:00:00Z", "to": "2026-11-02T00:00:00Z"}),
@@ -347,7 +364,7 @@ mod tests {
                 "must lie before",
             ),
         ] {
-            let error = parse(&event, Millis(0)).expect_err("refused");
+            let error = parse(&event, at("2026-11-30T00:00:00Z")).expect_err("refused");
             assert!(error.contains(named), "{event}: {error}");
         }
     }

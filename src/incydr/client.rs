@@ -154,7 +154,7 @@ impl Api {
                     (error.about(&what).told_without(&token.secrets()), retry_after)
                 }
             };
-            if matches!(error, ApiError::OutOfTime) {
+            if error.is_out_of_time() {
                 return Err(real_error(error, last));
             }
             let Some(pause) = pause_before_retry(&error, retry_after, &mut attempts, caller) else {

@@ -153,7 +153,7 @@ impl Connection {
             had_to = true;
             if !sleep_within(wait, caller.until).await {
                 info!(wait_ms = wait.as_millis(), "the request budget is used up until after the run's end");
-                return Err(ApiError::OutOfTime);
+                return Err(ApiError::BudgetSpent);
             }
         }
         Ok(had_to)

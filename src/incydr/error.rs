@@ -54,9 +54,16 @@ pub enum ApiError {
     Secret(#[from] SecretError),
     #[error("the run's time is up")]
     OutOfTime,
+    #[error("the budget of requests (REQUESTS_PER_MINUTE) is used up until after the run's end")]
+    BudgetSpent,
 }
 
 impl ApiError {
+    /// Whether the request was not answered because the run ends.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(self, Self::OutOfTime | Self::BudgetSpent)
+    }
+
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::BadCredentials { .. }
@@ -152,7 +159,7 @@ impl From<ApiError> for FailedAttempt {
 /// If the time ran out while retrying, return the last error of the API, unless that was a 429.
 pub fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
     match (error, last) {
-        (ApiError::OutOfTime | ApiError::NoAnswer { .. }, Some(last))
+        (ApiError::OutOfTime | ApiError::BudgetSpent | ApiError::NoAnswer { .. }, Some(last))
             if !matches!(last, ApiError::RateLimited { .. }) =>
         {
             last

@@ -65,7 +65,8 @@ impl HttpAnswer {
     pub fn retry_after(&self) -> Option<Duration> {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = held.parse::<f64>() {
-            return Duration::try_from_secs_f64(seconds).ok();
+            let is_a_pause = seconds.is_finite() && seconds >= 0.0;
+            return is_a_pause.then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         }
         let date = httpdate::parse_http_date(held).ok()?.duration_since(UNIX_EPOCH).ok()?;
         date.checked_sub(Millis::now().since(Millis(0)))

@@ -294,6 +294,8 @@ impl Lasting {
         let audit = random.bool();
         match random.u8(0..10) {
             0 | 1 => Self::NeverAgrees { audit, by: pick(random, &[1, 1, 7]) },
+            // A window with as many rows as the cap counts the same after a late one.
+            2 if plan.has_late_ones => Self::NeverAgrees { audit, by: 1 },
             2 => Self::Capped { audit, most: pick(random, &[3, 10, 50]) },
             3 => Self::Case(pick(random, &HOWS)),
             4 => Self::SignIn(pick(random, &[How::Refused, How::ServerError, How::Firewall, How::Dropped])),

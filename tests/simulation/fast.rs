@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 28] = [
+const FOUND: [u64; 29] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -68,6 +68,8 @@ const FOUND: [u64; 28] = [
     3_536_399_718,
     // The youngest slice of sessions failed, and the API's clock was ahead.
     366_724_718,
+    // A profile that was stored by the run before was kept in the same pass, as it had been known before that.
+    1_860_957_160,
 ];
 
 /// So many of each sort are played twice.

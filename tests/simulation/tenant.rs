@@ -313,9 +313,9 @@ impl Tenant {
         self.past().set_aside_too.insert(stream);
     }
 
-    /// At most three users. More of a small tenant's would be another form of the answer.
+    /// At most three of each. More of a small tenant's would be another form of the answer.
     fn add_malformed(&self, dataset: Dataset) {
-        if dataset == Dataset::Users && self.past().malformed.get(stream(dataset)).is_some_and(|odd| odd.len() >= 3) {
+        if self.past().malformed.get(stream(dataset)).is_some_and(|odd| odd.len() >= 3) {
             return;
         }
         let mark = self.next_mark();

@@ -115,7 +115,13 @@ async fn a_stream_without_permission_fails_no_run_and_is_tried_once_an_hour() {
     );
     assert_eq!(answer["streams"]["audit"]["status"], "complete");
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1, "403 is not retried");
-    assert_eq!(rig.run().await["streams"]["file_events"]["status"], "not_permitted");
+    let again = rig.run().await;
+    assert_eq!(again["streams"]["file_events"]["status"], "not_permitted");
+    for answer in [&answer, &again] {
+        let error = &answer["streams"]["file_events"]["error"];
+        assert_eq!(error["type"], "ThirdPartyConfigError", "{answer:#}");
+        assert!(error["message"].as_str().unwrap().contains("\"File Events: Read"), "{answer:#}");
+    }
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1);
     logs_with(&rig.lambda, "File Events: Read").await;
     rig.sim.faults.clear();

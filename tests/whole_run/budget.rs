@@ -56,6 +56,20 @@ async fn where_a_run_has_three_requests_beside_its_sign_in_two_event_streams_tak
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_budget_left_unasked_is_not_stuck_and_the_next_runs_go_on() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
+    rig.sim.world.add_cases(11, ago(7_000), ago(60));
+    for _ in 0..3 {
+        let container = rig.container(|lambda| lambda.env("STREAMS", "cases").env("REQUESTS_PER_MINUTE", "6"));
+        let answer = container.invoke(json!({}), Duration::from_secs(8)).await.answer();
+        let cases = &answer["streams"]["cases"];
+        assert!(cases["status"] != "failed" && cases.get("stuck").is_none(), "{answer:#}");
+        assert_eq!(rig.checkpoint().await["stuck"].get("cases"), None);
+    }
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_a_backlog_of_events_is_read_lists_have_no_more_than_their_share() {
     let rig = Rig::with(|lambda| {
         lambda

@@ -105,6 +105,8 @@ async fn credentials_that_worked_are_refused_once_and_the_next_run_goes_on() {
         ("ThirdPartyGenericError", &json!("error"))
     );
     assert!(answer["error"]["message"].as_str().unwrap().contains("worked before"), "{answer:#}");
+    let audit = &answer["streams"]["audit"];
+    assert!(audit["covered_to"].is_string() && audit["lag_s"].is_u64(), "{answer:#}");
     let answer = rig.run().await;
     assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));
     assert!(rig.checkpoint().await["sign_ins"].get("refused").is_none());

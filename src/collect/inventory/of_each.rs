@@ -82,7 +82,7 @@ impl Collector<'_> {
     /// stored, it is the stream that fails. `began` is when the stream was begun, `asked_at` when the list was asked for.
     async fn fails_for_every(&self, facts: &'static Inventory, error: &Error, began: Millis, asked_at: Millis) -> bool {
         let records = &facts.parts[0];
-        if records.is_index {
+        if records.is_index || error.is_budget_spent() {
             return false;
         }
         if error.is_out_of_time() {

@@ -72,10 +72,13 @@ impl PassReading {
         self.snapshot.known.has_id(key) || self.seen().has_id(key)
     }
 
-    /// Notes that a record which never changes still exists.
+    /// Notes that a record still exists, though it isn't read. A change that an earlier run of this pass saw is kept.
     pub fn keep(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
-        seen.get_or_insert_default().keep(key, known);
+        let seen = seen.get_or_insert_default();
+        if !seen.has_id(key) {
+            seen.keep(key, known);
+        }
     }
 
     /// Notes when the whole of a record was last read.
