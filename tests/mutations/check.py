@@ -71,8 +71,8 @@ MUTATIONS = [
         "rows-alike-read-again",
         "equal rows on different pages are believed only after two equal readings",
         "src/collect/events/reading.rs",
-        "counted && (!self.alike_across_pages || same_as_before),",
-        'counted && (!self.alike_across_pages || same_as_before || crate::mutant("rows-alike-read-again")),',
+        "counted && is_believed(self.alike_across_pages || self.astray > 0),",
+        'counted && (crate::mutant("rows-alike-read-again") || is_believed(self.alike_across_pages || self.astray > 0)),',
     ),
     Mutation(
         "rows-alike-kept",

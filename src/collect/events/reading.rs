@@ -201,14 +201,16 @@ impl WindowReading {
     ///
     /// If records have ids (file events), equal rows are one record. If they have none (audit), equal rows are several
     /// records when the API counts them so. But equal rows may also be one row shown twice in another's place, because
-    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same twice.
+    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same twice, and so must
+    /// one with rows of another time: a page may have answered another request.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         let counted = self.rows == self.total && self.total == self.total_after;
         let same_as_before = before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
+        let is_believed = |is_doubtful: bool| !is_doubtful || same_as_before;
         match self.facts.total {
             _ if self.is_another_page => false,
-            Total::InPage => self.unique == self.total || counted && same_as_before,
-            Total::Endpoint { .. } => counted && (!self.alike_across_pages || same_as_before),
+            Total::InPage => self.unique == self.total && is_believed(self.astray > 0) || counted && same_as_before,
+            Total::Endpoint { .. } => counted && is_believed(self.alike_across_pages || self.astray > 0),
             Total::Nowhere { .. } => true,
         }
     }
@@ -384,6 +386,15 @@ mod tests {
         assert!(audit(&[&[astray]], 1).answers_another_question());
         assert!(audit(&[&[A, astray, astray]], 3).answers_another_question());
         assert!(!audit(&[&[A, astray]], 2).answers_another_question());
+    }
+
+    #[test]
+    fn rows_of_another_time_are_believed_only_if_two_readings_show_them() {
+        let astray = r#"{"timestamp":"1970-01-01T05:00:00Z"}"#;
+        let first = audit(&[&[A, B, astray]], 3);
+        assert!(!first.agrees(None), "the page may have answered another request");
+        assert!(audit(&[&[A], &[B, astray]], 3).agrees(Some(&first)));
+        assert!(!audit(&[&[A, B, astray.replace("05", "06").as_str()]], 3).agrees(Some(&first)));
     }
 
     #[test]
