@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
@@ -35,10 +35,13 @@ pub struct Stuck {
     /// A run died while it read this. So nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
-    /// Too many of its rows couldn't be read. In a part of it, fewer unreadable rows are too many as well.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub unreadable: bool,
+    /// The number of its rows that couldn't be read, if they were too many, or a part of too many. 0 if not.
+    #[serde(default, skip_serializing_if = "is_default", deserialize_with = "rows_or_flag")]
+    pub unreadable: u64,
 }
+
+/// More unreadable rows than this are too many, if they are more than a fifth as well.
+pub const FEW: u64 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -146,7 +149,7 @@ impl StuckList {
             let span = what.span();
             let parts = || self.0.iter().filter(move |stuck| span.is_some_and(|span| stuck.meets(span)));
             let since = parts().map(|stuck| stuck.since).min().unwrap_or(now);
-            let (alone, unreadable) = (parts().any(|stuck| stuck.alone), parts().any(|stuck| stuck.unreadable));
+            let (alone, unreadable) = (parts().any(|stuck| stuck.alone), parts().map(|stuck| stuck.unreadable).sum());
             if let Some(span) = span {
                 self.cut_out(span);
             }
@@ -200,17 +203,25 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
-    /// Notes in all entries within this span that too many of its rows couldn't be read.
-    pub fn suspect(&mut self, span: Span) {
+    /// Notes in all entries within this span that so many of its rows couldn't be read. A few are noted only where more
+    /// were noted before.
+    pub fn suspect(&mut self, span: Span, rows: u64) {
         let lies_within = |held: Span| span.from <= held.from && held.to <= span.to;
         for stuck in self.0.iter_mut().filter(|stuck| stuck.span().is_some_and(lies_within)) {
-            stuck.unreadable = true;
+            if rows > FEW || stuck.unreadable > 0 {
+                stuck.unreadable = rows;
+            }
         }
     }
 
-    /// Whether this span overlaps an entry with too many unreadable rows.
-    pub fn is_suspected(&self, span: Span) -> bool {
-        self.0.iter().any(|stuck| stuck.unreadable && stuck.meets(span))
+    /// The unreadable rows outside of this span, if it is a part of a span that had too many. Together with its own they
+    /// may be too many.
+    pub fn unreadable_beside(&self, span: Span) -> u64 {
+        let suspected = || self.0.iter().filter(|stuck| stuck.unreadable > 0);
+        if !suspected().any(|stuck| stuck.meets(span)) {
+            return 0;
+        }
+        suspected().filter(|stuck| !stuck.meets(span)).map(|stuck| stuck.unreadable).sum()
     }
 
     /// Keeps only recounts for which `is_due` holds: their window is still to be counted again.
@@ -258,7 +269,7 @@ impl StuckList {
         for part in parts {
             let (what, error) = (What::Span(part), error.clone());
             let (since, tried_at, next_try) = (now, now, now);
-            let (listed_at, unreadable) = (None, false);
+            let (listed_at, unreadable) = (None, 0);
             let new = Stuck { what, since, attempts: 0, tried_at, next_try, error, listed_at, alone, unreadable };
             self.0.push(match &held {
                 None => new,
@@ -283,7 +294,7 @@ impl StuckList {
         for next in tried {
             let touching = merged.last_mut().and_then(|last| {
                 let (held, span) = (last.span()?, next.span()?);
-                let manner = |stuck: &Stuck| (stuck.alone, stuck.unreadable, stuck.next_try <= now);
+                let manner = |stuck: &Stuck| (stuck.alone, stuck.unreadable > 0, stuck.next_try <= now);
                 let is_alike = manner(last) == manner(&next);
                 (last.attempts > 0 && held.to == span.from && is_alike).then_some((last, held, span))
             });
@@ -291,6 +302,7 @@ impl StuckList {
                 Some((last, held, span)) => {
                     last.what = What::Span(Span { to: span.to, ..held });
                     last.since = last.since.min(next.since);
+                    last.unreadable += next.unreadable;
                     last.attempts = last.attempts.max(next.attempts);
                     last.next_try = last.next_try.min(next.next_try);
                     last.tried_at = last.tried_at.max(next.tried_at);
@@ -300,6 +312,20 @@ impl StuckList {
         }
         self.0 = merged;
     }
+}
+
+/// Older checkpoints have a flag.
+fn rows_or_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum RowsOrFlag {
+        Rows(u64),
+        Flag(bool),
+    }
+    Ok(match RowsOrFlag::deserialize(deserializer)? {
+        RowsOrFlag::Rows(rows) => rows,
+        RowsOrFlag::Flag(is_suspected) => u64::from(is_suspected) * (FEW + 1),
+    })
 }
 
 impl Stuck {
@@ -365,6 +391,26 @@ mod tests {
 
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
+    }
+
+    #[test]
+    fn of_a_span_with_too_many_unreadable_rows_the_few_that_are_left_at_its_end_are_not_too_many() {
+        let (whole, first, second) = (span(0, 10), span(0, 5), span(5, 10));
+        let mut list = StuckList::default();
+        list.split(whole, vec![first, second], &error("no JSON"), Millis(0), false);
+        list.suspect(whole, 9);
+        assert_eq!((list.unreadable_beside(first), list.unreadable_beside(span(20, 30))), (9, 0), "not read by itself");
+        list.suspect(second, 2);
+        assert_eq!((list.unreadable_beside(first), list.unreadable_beside(second)), (2, 9));
+        list.cut_out(first);
+        assert_eq!(list.unreadable_beside(second), 0);
+        list.suspect(span(5, 6), 1);
+        list.fail(What::Span(span(20, 30)), error("500"), Millis(0));
+        list.suspect(span(20, 30), FEW);
+        assert_eq!(list.get(&What::Span(span(20, 30))).map(|stuck| stuck.unreadable), Some(0), "they are few");
+        let told = serde_json::to_string(&list).expect("JSON").replace("\"unreadable\":2", "\"unreadable\":true");
+        let older: StuckList = serde_json::from_str(&told).expect("as it was written before");
+        assert_eq!(older.get(&What::Span(second)).map(|stuck| stuck.unreadable), Some(FEW + 1));
     }
 
     #[test]

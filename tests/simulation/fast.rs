@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 30] = [
+const FOUND: [u64; 31] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -72,6 +72,8 @@ const FOUND: [u64; 30] = [
     1_860_957_160,
     // A page of audit rows answered another window's request, and its rows were set aside.
     3_496_943_856,
+    // Two malformed rows were left of a window of which too many could not be read.
+    2_424_350_732,
 ];
 
 /// So many of each sort are played twice.

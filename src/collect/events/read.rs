@@ -237,7 +237,7 @@ fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Win
         let why = format!("asked for {from} to {to}, the API answers with records of another time");
         return Err(Unread::Failed(Error::Totals(why)));
     }
-    if reading.is_unreadable(plan.is_suspected) {
+    if reading.has_too_many_unreadable(plan.unreadable_beside) {
         let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
         return Err(Unread::Unreadable { why, rows: reading.unreadable(), is_mixed: reading.is_mixed() });
     }

@@ -11,6 +11,7 @@ use crate::bucket::records::hours;
 use crate::core::density::share;
 use crate::core::intervals::Span;
 use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
+use crate::core::stuck::FEW;
 use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::page::Rows;
@@ -220,10 +221,9 @@ impl WindowReading {
         2 * self.astray > self.rows
     }
 
-    /// Whether too many rows can't be read: more than a fifth, and more than three. In a suspected window a fifth is
-    /// enough.
-    pub fn is_unreadable(&self, is_suspected: bool) -> bool {
-        5 * self.unreadable > self.rows && (self.unreadable > 3 || is_suspected)
+    /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`.
+    pub fn has_too_many_unreadable(&self, beside: u64) -> bool {
+        5 * self.unreadable > self.rows && self.unreadable + beside > FEW
     }
 
     pub fn unreadable(&self) -> u64 {

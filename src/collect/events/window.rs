@@ -82,7 +82,7 @@ impl Collector<'_> {
                 if !is_mixed || halves(span).is_none() {
                     self.tally.drift.fetch_add(rows, Ordering::Relaxed);
                 }
-                (Error::Totals(why), Why::Unreadable { is_mixed, are_few: rows <= 3 })
+                (Error::Totals(why), Why::Unreadable { is_mixed, rows })
             }
         };
         let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };

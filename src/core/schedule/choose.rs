@@ -7,7 +7,7 @@ use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Cut, first, halves};
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{FEW, StuckList, What};
 use crate::core::time::Millis;
 
 impl Schedule {
@@ -21,7 +21,8 @@ impl Schedule {
         match chosen {
             Some((task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
-                    plan.is_suspected = state.is_unreadable() || stuck.is_suspected(plan.span);
+                    plan.unreadable_beside =
+                        if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_beside(plan.span) };
                     if let Some(expected) = plan.expected {
                         self.density.planned(plan.span, expected);
                     }
@@ -149,7 +150,7 @@ impl Schedule {
         let patience = if is_last_try { Patience::Full } else { patience };
         let too_many = self.sizes.too_many(rows);
         let bytes = self.pace.bytes(expected.unwrap_or(0));
-        Step::Open(WindowPlan { span, count, expected, rows, bytes, patience, is_suspected: false, too_many })
+        Step::Open(WindowPlan { span, count, expected, rows, bytes, patience, unreadable_beside: 0, too_many })
     }
 }
 

@@ -130,8 +130,8 @@ impl Schedule {
             Why::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
             Why::Failed => self.fail(stuck, now, span, error, true),
         }
-        if matches!(why, Why::Unreadable { are_few: false, .. }) {
-            stuck.suspect(span);
+        if let Why::Unreadable { rows, .. } = why {
+            stuck.suspect(span, rows);
         }
     }
 

@@ -92,9 +92,9 @@ pub enum Outcome {
 pub enum Why {
     /// Its rows don't agree with the API's count. Nothing of it is stored.
     Disagreed,
-    /// Too many of its rows are unreadable. `is_mixed`: others are readable. `are_few`: they are too many only because of
-    /// those before. Nothing of it is stored.
-    Unreadable { is_mixed: bool, are_few: bool },
+    /// So many of its rows are unreadable that they are too many, perhaps only together with others. `is_mixed`: others
+    /// are readable. Nothing of it is stored.
+    Unreadable { is_mixed: bool, rows: u64 },
     /// The API fails for it. Nothing of it is stored.
     Failed,
     /// Some of it may be stored under its own keys, so its bounds must not change.

@@ -33,9 +33,9 @@ pub struct WindowPlan {
     /// Expected size, gzipped; 0 while the size of a row is unknown.
     pub bytes: u64,
     pub patience: Patience,
-    /// An earlier reading found too many unreadable rows in some part of the span, or nothing but unreadable rows before
-    /// it.
-    pub is_suspected: bool,
+    /// The number of unreadable rows elsewhere that count together with those of this span: an earlier reading found too
+    /// many in a span that it is a part of, or nothing but unreadable rows before it.
+    pub unreadable_beside: u64,
     pub(super) too_many: u64,
 }
 
@@ -55,7 +55,7 @@ impl WindowPlan {
     pub fn of_left(span: Span, sizes: Sizes) -> Self {
         let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
         let patience = Patience::Full;
-        Self { span, count: None, expected: None, rows, bytes: 0, patience, is_suspected: false, too_many }
+        Self { span, count: None, expected: None, rows, bytes: 0, patience, unreadable_beside: 0, too_many }
     }
 
     /// Whether this run planned the window, and did not find it open.

@@ -559,16 +559,16 @@ fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule,
 #[test]
 fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected() {
     let horizon = Millis(MINUTE);
-    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true, are_few: false }, true)] {
+    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true, rows: 4 }, true)] {
         let (mut state, mut stuck) = begun(0);
         let (mut schedule, plan) = opened(&state, &stuck, horizon);
-        assert!(!plan.is_suspected, "it was never read");
+        assert_eq!(plan.unreadable_beside, 0, "it was never read");
         let unread = Outcome::Unread { window: window(plan.span), error: error(), why };
         schedule.took(&mut state, &mut stuck, horizon, unread);
         assert!(stuck.len() > 1, "it is tried in parts");
         // The next run reads the stuck spans from the checkpoint.
         let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
         let (_, part) = opened(&state, &stuck, horizon);
-        assert_eq!((part.patience, part.is_suspected), (Patience::Once, is_suspected), "{why:?}");
+        assert_eq!((part.patience, part.unreadable_beside > 0), (Patience::Once, is_suspected), "{why:?}");
     }
 }
