@@ -271,7 +271,7 @@ impl<'a> Work<'a> {
             Status::NotPermitted => answer.error.or_else(|| Some(not_permitted(stream, refused.as_ref()))),
             _ => answer.error,
         };
-        let answer = StreamAnswer { error, state, stuck, stalled, gaps, is_expiring, ..answer };
+        let answer = StreamAnswer { state, error, stuck, stalled, gaps, is_expiring, ..answer };
         log(stream, &answer);
         answer
     }

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{Stuck, StuckList, What};
 use crate::core::time::{HOUR, MINUTE, Millis, scaled};
 
 /// A span that fails is cut down to this length. The more are stuck, the coarser they are, which bounds their number.
@@ -44,7 +44,7 @@ impl SpanSearch {
 
     /// The beginning of the first stuck span.
     pub fn oldest(&self) -> Option<Millis> {
-        self.stuck.iter().filter_map(|stuck| stuck.span()).map(|span| span.from).min()
+        self.stuck.iter().filter_map(Stuck::span).map(|span| span.from).min()
     }
 
     pub fn answered(&mut self, span: Span) {
@@ -91,7 +91,7 @@ impl SpanSearch {
     /// The next span to try: the longest, because it may hold the most. While nothing has answered, a short part of it:
     /// several faults may lie in every long one.
     pub fn next(&self, now: Millis) -> Option<Span> {
-        let due = self.stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(|stuck| stuck.span());
+        let due = self.stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(Stuck::span);
         let longest = due.filter(|span| !self.tried.contains(span)).max_by_key(|span| (span.length(), span.to))?;
         if self.has_answered || longest.length() <= self.finest() {
             return Some(longest);
@@ -169,7 +169,7 @@ mod tests {
             let mut list = StuckList::default();
             search.apply_to(&mut list);
             assert!(requests <= 2 * 18 * bad.len() + 12, "seed {seed}: {requests}");
-            assert!(list.spans().iter().all(|span| fails(span)), "seed {seed}");
+            assert!(list.spans().iter().all(fails), "seed {seed}");
             assert!(bad.iter().all(|at| list.iter().any(|stuck| stuck.span().expect("one").contains(Millis(*at)))));
             assert!(list.iter().all(|stuck| stuck.span().expect("one").length() <= FINEST), "seed {seed}");
         }

@@ -97,12 +97,12 @@ async fn spans_that_fail_for_good_hold_up_only_the_seconds_around_them() {
         let rig = rig().await;
         let bad: Vec<DateTime<Utc>> = minutes.iter().map(|minutes| Utc::now() - TimeDelta::minutes(*minutes)).collect();
         populate(&rig, 150, 70);
-        let struck = bad.clone();
-        rig.sim.faults.when(Endpoint::Sessions, move |request| holds(request, &struck), fault.clone());
+        let refused = bad.clone();
+        rig.sim.faults.when(Endpoint::Sessions, move |request| holds(request, &refused), fault.clone());
         rig.failure(json!({})).await;
         let (_, answer) = rig.failure(json!({})).await;
         let stuck = &answer["streams"]["sessions"]["stuck"];
-        assert!(stuck["count"].as_u64().is_some_and(|count| (count as usize) >= bad.len()), "{answer:#}");
+        assert!(stuck["count"].as_u64().is_some_and(|count| count >= bad.len() as u64), "{answer:#}");
         assert!(stuck["oldest"]["from"].is_string(), "a span is named by its ends: {answer:#}");
         let is_near = |session: &Record| bad.iter().any(|at| (began(session) - at.timestamp_millis()).abs() < 6_000);
         let all = rig.sim.world.all(Dataset::Sessions);

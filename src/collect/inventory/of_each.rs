@@ -108,7 +108,7 @@ impl Collector<'_> {
             }
             Ok(())
         };
-        let read = self.ask_each(round, usize::MAX, ask, take).await;
+        let read = Box::pin(self.ask_each(round, usize::MAX, ask, take)).await;
         reading.judged.extend(round.judged());
         read
     }

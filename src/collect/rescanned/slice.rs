@@ -220,15 +220,13 @@ impl Collector<'_> {
                 }
             }
         }
-        match &facts.sublist {
-            Some(sublist) => self.read_sublists(sublist, changed, reading).await,
-            None => {
-                for Changed { id, line, began, .. } in &changed {
-                    reading.snapshot.take(&Record { key: id, line, began: Some(*began), is_index: false });
-                }
-                Ok(())
-            }
+        if let Some(sublist) = &facts.sublist {
+            return self.read_sublists(sublist, changed, reading).await;
         }
+        for Changed { id, line, began, .. } in &changed {
+            reading.snapshot.take(&Record { key: id, line, began: Some(*began), is_index: false });
+        }
+        Ok(())
     }
 
     /// Returns the record if it is new or changed. A record outside of the request is compared too: the server may
