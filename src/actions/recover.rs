@@ -21,6 +21,7 @@ use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Recovery};
 use crate::core::intervals::Intervals;
+use crate::core::manifest::Link;
 use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
@@ -143,7 +144,9 @@ impl Work<'_> {
         let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let mut later = read_after(state, prefix, head.as_ref(), until).await?;
-        later.retain(|found| self.is_ours(&found.manifest));
+        // One of the head's own number is an orphan.
+        let follows = |link: &Link| head.as_ref().is_none_or(|head| link.number > head.number);
+        later.retain(|found| self.is_ours(&found.manifest) && follows(&found.link));
         let mut chain = following(&later, head.as_ref());
         if chain.is_empty() {
             // One between is missing.

@@ -19,7 +19,7 @@ use crate::{Seeds, memory, named, oddities};
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 31] = [
+const FOUND: [u64; 35] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -74,6 +74,12 @@ const FOUND: [u64; 31] = [
     3_496_943_856,
     // Two malformed rows were left of a window of which too many could not be read.
     2_424_350_732,
+    // A run died after its manifest of a merged shard. The next run's had the same number.
+    1_301_923_882,
+    1_234_367_041,
+    // Open until the two faults before were mended.
+    446_145_126,
+    3_775_518_737,
 ];
 
 /// So many of each sort are played twice.
