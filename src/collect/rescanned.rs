@@ -36,7 +36,7 @@ struct Share {
 
 impl Collector<'_> {
     pub(super) async fn rescanned(&self, facts: &'static Rescanned) -> Result<(), Error> {
-        let due = self.due().into_iter().filter_map(What::into_id);
+        let due: Vec<String> = self.due().into_iter().filter_map(What::into_id).collect();
         let (mut round, mut search) = self.stuck(|stuck| (Round::new(None, stuck), SpanSearch::new(stuck)));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
@@ -50,19 +50,7 @@ impl Collector<'_> {
         loop {
             let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
             let mut reading = SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.swept()));
-            let mut ended = self.sweep(facts, &mut reading, &share).await;
-            if matches!(ended, Ok(false)) {
-                ended = self.search(facts, &mut reading, &share).await;
-            }
-            if let Some(error) = reading.judge(self.rescanned_state(|state| state.swept()))
-                && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
-            {
-                ended = Err(error);
-            }
-            if matches!(ended, Ok(false)) {
-                reading.round.add_due(due.clone());
-                ended = self.read_due(facts, &mut reading).await.map(|()| false);
-            }
+            let ended = self.fill(facts, &mut reading, &share, &due).await;
             failed = reading.failed.take().or(failed);
             let closed = self.close_sweeps(reading).await?;
             (known, round, search) = (Some(closed.0), closed.1, closed.2);
@@ -83,6 +71,31 @@ impl Collector<'_> {
                 (Ok(_), None) => Ok(()),
             };
         }
+    }
+
+    /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck records
+    /// that are `due`. Returns whether more is left than it has room for.
+    async fn fill(
+        &self,
+        facts: &'static Rescanned,
+        reading: &mut SweepReading,
+        share: &Share,
+        due: &[String],
+    ) -> Result<bool, Error> {
+        let mut ended = self.sweep(facts, reading, share).await;
+        if matches!(ended, Ok(false)) {
+            ended = self.search(facts, reading, share).await;
+        }
+        if let Some(error) = reading.judge(self.rescanned_state(|state| state.swept()))
+            && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
+        {
+            return Err(error);
+        }
+        if ended? {
+            return Ok(true);
+        }
+        reading.round.add_due(due.iter().cloned());
+        self.read_due(facts, reading).await.map(|()| false)
     }
 
     /// Changes the stream's state on the checkpoint.
