@@ -141,16 +141,27 @@ async fn what_is_not_permitted_is_asked_for_once_and_not_in_every_lane() {
     assert_eq!(rig.sim.api.requests_to(Endpoint::FileEvents).len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_death_among_several_windows_loses_and_doubles_nothing() {
-    for nth in [2, 4, 5, 7] {
+/// A run that died before its `nth` object was stored, and the windows that it left open: several, as a rule at once. On a
+/// busy machine one may be stored before the next is opened.
+async fn died_among_several(nth: u64) -> (Rig, Vec<Value>) {
+    for _ in 0..5 {
         let rig = backlog(20, 60).await;
         let lambda = rig.lambda.clone();
         rig.sim.s3.faults.once("PUT", "code42/file_events/", nth, S3Fault::before(move || lambda.kill()));
         let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
         assert!(!matches!(outcome, Outcome::Answer(_)), "it lived: {outcome:?}");
         let open: Vec<Value> = rig.checkpoint().await["events"]["file_events"]["open"].as_array().unwrap().clone();
-        assert!(open.len() > 1, "{open:#?}");
+        if open.len() > 1 {
+            return (rig, open);
+        }
+    }
+    panic!("no run had several windows open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_among_several_windows_loses_and_doubles_nothing() {
+    for nth in [2, 4, 5, 7] {
+        let (rig, open) = died_among_several(nth).await;
         rig.free_the_lease().await;
         rig.sim.api.clear_log();
         rig.run().await;
