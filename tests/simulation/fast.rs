@@ -77,8 +77,9 @@ const FOUND: [u64; 35] = [
     // A run died after its manifest of a merged shard. The next run's had the same number.
     1_301_923_882,
     1_234_367_041,
-    // Open until the two faults before were mended.
+    // A stuck window was tried before its time.
     446_145_126,
+    // A rule's list was covered with an earlier state of one member.
     3_775_518_737,
 ];
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::Endpoint;
+use simulator::{Endpoint, LambdaBuilder};
 
 use crate::rig::{Rig, ago};
 
@@ -57,15 +57,19 @@ async fn where_a_run_has_three_requests_beside_its_sign_in_two_event_streams_tak
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_budget_left_unasked_is_not_stuck_and_the_next_runs_go_on() {
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
-    rig.sim.world.add_cases(11, ago(7_000), ago(60));
-    for _ in 0..3 {
-        let container = rig.container(|lambda| lambda.env("STREAMS", "cases").env("REQUESTS_PER_MINUTE", "6"));
-        let answer = container.invoke(json!({}), Duration::from_secs(8)).await.answer();
-        let cases = &answer["streams"]["cases"];
-        assert!(cases["status"] != "failed" && cases.get("stuck").is_none(), "{answer:#}");
-        assert_eq!(rig.checkpoint().await["stuck"].get("cases"), None);
-    }
+    let settings = |lambda: LambdaBuilder| lambda.env("STREAMS", "file_events,cases").env("FE_PAGE_SIZE", "10");
+    let rig = Rig::with(|lambda| settings(lambda).env("REQUESTS_PER_MINUTE", "100")).await;
+    rig.sim.world.add_file_events(3_000, ago(3_400), ago(60));
+    rig.sim.world.add_cases(40, ago(7_000), ago(60));
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(300));
+    // While events are read, cases have 20 requests: of the last four details, one waits for its turn to the end.
+    let answer = rig.run_within(Duration::from_secs(8)).await;
+    let cases = &answer["streams"]["cases"];
+    assert_eq!((&cases["status"], cases.get("stuck")), (&json!("partial"), None), "{answer:#}");
+    assert_eq!(rig.sim.api.requests_to(Endpoint::CaseDetail).len(), 19);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+    let container = rig.container(|lambda| settings(lambda).env("REQUESTS_PER_MINUTE", "1000"));
+    container.invoke(json!({}), Duration::from_secs(20)).await.answer();
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
 }
 
