@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{Endpoint, LambdaBuilder};
+use simulator::{Endpoint, Fault, LambdaBuilder};
 
 use crate::rig::{Rig, ago};
 
@@ -61,13 +61,14 @@ async fn what_the_budget_left_unasked_is_not_stuck_and_the_next_runs_go_on() {
     let rig = Rig::with(|lambda| settings(lambda).env("REQUESTS_PER_MINUTE", "100")).await;
     rig.sim.world.add_file_events(3_000, ago(3_400), ago(60));
     rig.sim.world.add_cases(40, ago(7_000), ago(60));
-    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(300));
-    // While events are read, cases have 20 requests: of the last four details, one waits for its turn to the end.
+    rig.sim.faults.from(Endpoint::FileEvents, 1, Fault::Late(Duration::from_secs(1)));
+    // Events are read for the whole run. Meanwhile cases have 20 requests. These are soon sent: of the last four details,
+    // one waits for its turn for most of the run.
     let answer = rig.run_within(Duration::from_secs(8)).await;
     let cases = &answer["streams"]["cases"];
     assert_eq!((&cases["status"], cases.get("stuck")), (&json!("partial"), None), "{answer:#}");
     assert_eq!(rig.sim.api.requests_to(Endpoint::CaseDetail).len(), 19);
-    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+    rig.sim.faults.clear();
     let container = rig.container(|lambda| settings(lambda).env("REQUESTS_PER_MINUTE", "1000"));
     container.invoke(json!({}), Duration::from_secs(20)).await.answer();
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
