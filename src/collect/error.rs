@@ -40,7 +40,7 @@ pub enum Error {
     )]
     Expiring { from: Millis, to: Millis, hours_left: i64, error_type: ErrorType, because: Option<String> },
     #[error(
-        "the records are stored, but the checkpoint, a manifest or a health record could not be written; the next run writes it: {why}"
+        "the checkpoint, a manifest or a health record could not be written; the next run writes it, and nothing that is stored is lost: {why}"
     )]
     NotCommitted { error_type: ErrorType, why: String },
     #[error(

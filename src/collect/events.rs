@@ -8,6 +8,7 @@ mod open;
 mod read;
 mod reading;
 mod recount;
+mod shown;
 mod window;
 
 use std::sync::PoisonError;
@@ -36,11 +37,13 @@ use crate::incydr::lanes::Lane;
 struct Ended {
     outcome: Outcome,
     done: Option<ReadingEntry>,
+    /// The hash of its rows, if they are few.
+    rows_hash: Option<String>,
 }
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, done: None }
+        Self { outcome, done: None, rows_hash: None }
     }
 }
 
@@ -118,6 +121,8 @@ impl Collector<'_> {
                         schedule.stop();
                         if failed.as_ref().is_none_or(Error::is_out_of_time) {
                             failed = Some(error);
+                        } else if !error.is_out_of_time() {
+                            warn!(stream = %self.stream, %error, "another window failed in this run");
                         }
                     }
                 },
@@ -145,7 +150,8 @@ impl Collector<'_> {
         let now = Millis::now();
         // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
-        let Ended { outcome, done } = ended;
+        let Ended { outcome, done, rows_hash } = ended;
+        let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
         let done = match (&outcome, done) {
             (Outcome::Counted { span, rows: 0 }, None) if span.to <= schedule.horizon() => {
                 Some(self.empty(facts, *span))
@@ -160,7 +166,7 @@ impl Collector<'_> {
             && done.as_ref().is_some_and(|done| done.objects.is_empty() && done.set_aside.is_empty());
         let done = done.filter(|_| !is_expired);
         let covered = read.filter(|_| !is_expired);
-        let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done));
+        let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done, rows_hash));
         let set_aside = done.as_ref().map_or(0, |done| done.set_aside.len() as u64);
         let readable = done.as_ref().map_or(0, |done| done.rows.saturating_sub(set_aside));
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
@@ -183,6 +189,10 @@ impl Collector<'_> {
                 change(state, stuck);
             }),
             None => self.update_events(change),
+        }
+        // A span that is cut further isn't stuck.
+        if let Some((what, error)) = failed.filter(|(what, _)| self.look(|_, stuck| stuck.get(what).is_some())) {
+            warn!(stream = %self.stream, what = %what, error = error.message, "it can't be read");
         }
     }
 

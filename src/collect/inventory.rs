@@ -224,7 +224,7 @@ impl Collector<'_> {
                 ))
             });
         } else if pass.parent.is_none() {
-            (pass.page, pass.part, pass.runs_since_restart) = (0, 0, None);
+            (pass.page, pass.part, pass.list, pass.runs_since_restart) = (0, 0, None, None);
         }
         let before = reading.pass.seen.clone();
         if reading.pass.is_at_beginning() {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use events::{EventsState, Recount, Reserved, Slices, Window};
 pub use format::CheckpointError;
-pub use inventory::{InventoryState, Pass};
+pub use inventory::{InventoryState, ListPlace, Pass};
 pub use lease::Lease;
 pub use manifests::Manifests;
 pub use recovery::Recovery;

@@ -29,6 +29,11 @@ pub fn beginning(body: &[u8]) -> String {
     }
 }
 
+/// A value out of an answer, in one line, shortened, without what looks like a token.
+pub fn value(text: &str) -> String {
+    if text.trim().is_empty() { String::new() } else { without_secrets(&beginning(text.as_bytes()), &[]) }
+}
+
 /// Removes everything that looks like a token, and each word that contains eight letters of a secret in a row, even if
 /// the secret is in pieces or escaped as in a URL.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {

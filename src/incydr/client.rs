@@ -154,10 +154,11 @@ impl Api {
                     (error.about(&what).told_without(&token.secrets()), retry_after)
                 }
             };
+            let has_expired = !token.is_fresh(Millis::now());
             if error.is_out_of_time() {
                 return Err(real_error(error, last));
             }
-            let Some(pause) = pause_before_retry(&error, retry_after, &mut attempts, caller) else {
+            let Some(pause) = pause_before_retry(&error, retry_after, has_expired, &mut attempts, caller) else {
                 return Err(error);
             };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
@@ -181,16 +182,18 @@ impl Api {
 
 /// Returns the pause before the next attempt. None if the error can't pass, the caller tries once, or the attempts or
 /// the caller's time for retries are used up. A 429 says nothing about the request, so neither that time nor `tries_once`
-/// ends its retries.
+/// ends its retries. A 401 may pass if the token expired while the answer was awaited.
 fn pause_before_retry(
     error: &ApiError,
     retry_after: Option<Duration>,
+    has_expired: bool,
     attempts: &mut Attempts,
     caller: &Caller<'_>,
 ) -> Option<Duration> {
     let is_throttled = matches!(error, ApiError::RateLimited { .. });
     let is_forbidden = matches!(error, ApiError::Forbidden { .. });
-    let may_pass = error.may_be_retried() || is_forbidden && caller.retries_forbidden;
+    let is_unauthorized = matches!(error, ApiError::Unauthorized { .. });
+    let may_pass = error.may_be_retried() || is_forbidden && caller.retries_forbidden || is_unauthorized && has_expired;
     if !may_pass || caller.tries_once && !is_throttled {
         return None;
     }

@@ -31,7 +31,7 @@ pub struct DoubtedClock {
     pub api: Millis,
     pub ours: Millis,
 }
-/// The pause after a 429 without `Retry-After`; below, the longest pause, whatever `Retry-After` says.
+/// The shortest and the longest pause of all requests after a 429, whatever `Retry-After` says.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 
@@ -137,7 +137,7 @@ impl Connection {
             });
         if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
-            let pause = retry_after.unwrap_or(THROTTLED_PAUSE).min(LONGEST_PAUSE);
+            let pause = retry_after.unwrap_or_default().clamp(THROTTLED_PAUSE, LONGEST_PAUSE);
             self.budget.pause(Millis::now() + TimeDelta::from_std(pause).unwrap_or_default());
         }
         if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::core::json::count;
 use crate::core::ndjson::{self, Fingerprint, Row};
+use crate::core::quote;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
@@ -89,7 +90,7 @@ impl ListRow {
         request: &Request,
     ) -> Result<Self, ApiError> {
         let told = match ndjson::row(record, field, Self::of) {
-            Self::Record { id, .. } if id != asked => id,
+            Self::Record { id, .. } if id != asked => quote::value(&id),
             Self::Unreadable { .. } if is_json(record) => "missing".to_owned(),
             row => return Ok(row),
         };

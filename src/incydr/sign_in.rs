@@ -173,17 +173,17 @@ impl SignIn {
             let sent_at = Millis::now();
             let request =
                 token::request(&connection.http, &format!("{}{}", connection.base_url, self.path), credentials);
-            let whole = async |response| Ok(whole_answer(response).await?);
+            let whole = async |response| match whole_answer(response).await? {
+                answer if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(answer.refused("sign-in")),
+                answer => Ok(answer),
+            };
             let asked = connection.attempt(request, caller, whole).await;
             let (error, retry_after) = match asked {
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-                    (ApiError::RateLimited { what: "sign-in".into(), said: answer.said() }, answer.retry_after())
-                }
                 Ok(answer) => match token::read(&answer, credentials, sent_at, generation) {
                     Ok(token) => return Ok(token),
                     Err(error) => (error, None),
                 },
-                Err(refused) => (real_error(refused.error.about("sign-in"), last.take()), None),
+                Err(refused) => (real_error(refused.error.about("sign-in"), last.take()), refused.retry_after),
             };
             let error = error.told_without(&[credentials.client_secret.expose_secret(), &basic]);
             let may_pass = matches!(error, ApiError::Status { status: 400 | 401, .. });

@@ -12,7 +12,7 @@ use simulator::{Dataset, Late, Record, WorldHandle, with_member};
 
 use crate::happenings::locked;
 use crate::history::History;
-use crate::oddities::{self, Loss};
+use crate::oddities::Loss;
 use crate::plan::{Change, Plan};
 use crate::streams::{self, Part, Stream, key};
 
@@ -32,7 +32,6 @@ pub struct Tenant {
     most_removed: usize,
     /// The order of a record's members says nothing.
     is_reordered: bool,
-    has_oddities: bool,
     /// The lines of objects that were checked before.
     seen: Mutex<BTreeMap<String, Arc<Vec<Line>>>>,
 }
@@ -106,7 +105,6 @@ impl Tenant {
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
             is_reordered: plan.oddities.manner.reorders,
-            has_oddities: oddities::SEEDS.contains(&plan.seed),
             seen: Mutex::default(),
         };
         let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);

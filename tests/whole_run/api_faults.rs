@@ -176,6 +176,20 @@ async fn a_token_that_expires_during_a_long_wait_is_renewed_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_twice_while_an_answer_is_awaited_fails_no_stream() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "users")).await;
+    rig.sim.api.change(|api| api.token_lifetime = Duration::from_secs(1));
+    rig.populate();
+    for request in 1..=2 {
+        rig.sim.faults.once(Endpoint::Users, request, Fault::Late(Duration::from_millis(1_100)));
+    }
+    assert_eq!(rig.run().await["status"], "complete");
+    let refused = rig.sim.api.requests_to(Endpoint::Users).iter().filter(|asked| asked.status == Some(401)).count();
+    assert_eq!(refused, 2);
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_obeyed_as_seconds_and_as_a_date_and_never_past_the_deadline() {
     let date = |seconds: i64| ago(-seconds).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     for (retry_after, at_least) in [("2".to_owned(), 2_000), (date(8), 2_000)] {
@@ -273,21 +287,18 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_pauses_all_requests_and_not_its_own_alone() {
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events,users,cases")).await;
-    rig.populate();
-    rig.sim.faults.once(Endpoint::Users, 1, Fault::RateLimited { retry_after: Some("3".into()) });
-    rig.sim.faults.always(Endpoint::CaseDetail, Fault::Late(std::time::Duration::from_millis(300)));
-    assert_eq!(rig.run().await["status"], "complete");
-    let requests = rig.sim.api.requests();
-    let refused = requests.iter().find(|request| request.status == Some(429)).expect("refused").at;
-    let soon = |at: chrono::DateTime<chrono::Utc>| at - refused;
-    let meanwhile: Vec<_> = requests
-        .iter()
-        .filter(|request| {
-            let after = soon(request.at);
-            after > chrono::TimeDelta::milliseconds(500) && after < chrono::TimeDelta::milliseconds(2_900)
-        })
-        .collect();
-    assert!(meanwhile.is_empty(), "{meanwhile:#?}");
-    rig.assert_holds_everything().await;
+    // A second is the shortest pause, whatever the API asks for.
+    for (asked, until) in [("3", 2_900), ("0", 950)] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events,users,cases")).await;
+        rig.populate();
+        rig.sim.faults.once(Endpoint::Users, 1, Fault::RateLimited { retry_after: Some(asked.into()) });
+        rig.sim.faults.always(Endpoint::CaseDetail, Fault::Late(Duration::from_millis(300)));
+        assert_eq!(rig.run().await["status"], "complete");
+        let requests = rig.sim.api.requests();
+        let refused = requests.iter().find(|request| request.status == Some(429)).expect("refused").at;
+        let paused = TimeDelta::milliseconds(500)..TimeDelta::milliseconds(until);
+        let meanwhile: Vec<_> = requests.iter().filter(|request| paused.contains(&(request.at - refused))).collect();
+        assert!(meanwhile.is_empty(), "{meanwhile:#?}");
+        rig.assert_holds_everything().await;
+    }
 }

@@ -12,6 +12,7 @@ use simulator::{
 
 use crate::oracle::millis;
 use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, assert_same};
+use crate::stuck::any_answer;
 
 /// A stream and its dataset in the simulator.
 #[derive(Clone, Copy)]
@@ -320,20 +321,22 @@ async fn a_list_that_fails_holds_up_no_other_and_nobody_on_it_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reading_that_does_not_fit_a_run_goes_on_in_the_next() {
-    // Side by side, because most of their time is waiting. Not all at once: a run of 2 s has little time to commit.
+    // Side by side, because most of their time is waiting.
     let with_lists = STREAMS.into_iter().filter(|stream| !stream.lists.is_empty());
     let read = stream::iter(with_lists).for_each_concurrent(8, async |stream| {
         let rig = stream.rig(50).await;
         stream.populate(&rig.sim.world, 40);
-        rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(100));
+        rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(150));
         let mut runs = 0;
         loop {
-            let answer = rig.run_within(Duration::from_secs(2)).await;
+            let answer = any_answer(rig.lambda.invoke(json!({}), Duration::from_secs(3)).await);
             runs += 1;
             if answer["status"] == "complete" {
                 break;
             }
-            assert_eq!(answer["status"], "partial", "{}: {answer}", stream.name);
+            // On a slow machine, the time may also be up before the checkpoint is written.
+            let is_late = answer["error"]["message"].as_str().is_some_and(|message| message.ends_with("time is up"));
+            assert!(answer["status"] == "partial" || is_late, "{}: {answer}", stream.name);
             assert!(runs < 30, "{}: no progress", stream.name);
         }
         stream.assert_holds(&rig, &[]).await;

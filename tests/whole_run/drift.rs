@@ -14,6 +14,50 @@ async fn collect(rig: &Rig, stream: &str, hour: i64) -> Value {
     any_answer(rig.invoke(json!({"action": "collect", "streams": [stream], "from": from, "to": to})).await)
 }
 
+const FORMS: [(&str, Dataset, &str); 2] = [
+    ("audit", Dataset::Audit, r#"{"timestamp":AT,"n":N}"#),
+    ("file_events", Dataset::FileEvents, r#"{"event":{"id":"N","inserted":AT}}"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_rows_of_another_century_are_set_aside_and_all_others_are_stored() {
+    for (stream, dataset, form) in FORMS {
+        let rig = Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", stream)).await;
+        let odd = ["1969-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z"];
+        for n in 0..40 {
+            let shown_at = yesterday(60 * (n + 1));
+            let time = odd.get(usize::try_from(n).unwrap() / 2).filter(|_| n % 2 == 1).map_or(&*shown_at, |odd| *odd);
+            let raw = form.replace("AT", &json!(time).to_string()).replace('N', &n.to_string());
+            let at = DateTime::parse_from_rfc3339(&shown_at).unwrap().to_utc();
+            rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
+        }
+        let answer = collect(&rig, stream, 0).await;
+        let told = &answer["streams"][stream];
+        assert_eq!(
+            (&answer["status"], &told["records"], &told["set_aside"]),
+            (&json!("complete"), &json!(37), &json!(3))
+        );
+        let set_aside = format!("{STATE}set-aside/{stream}/");
+        assert_eq!(rig.sim.s3.keys(rig.sim.bucket(), &set_aside).await.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_became_a_number_fails_its_window_and_sets_nothing_aside() {
+    for (stream, dataset, form) in FORMS {
+        let rig = Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", stream)).await;
+        for n in 0..400 {
+            let at = DateTime::parse_from_rfc3339(&yesterday(8 * n)).unwrap().to_utc();
+            let raw = form.replace("AT", &at.timestamp_millis().to_string()).replace('N', &n.to_string());
+            rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
+        }
+        let answer = collect(&rig, stream, 0).await;
+        let told = assert_stuck(&answer, stream, 1);
+        assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(400)), "{answer:#}");
+        assert!(told["error"]["message"].to_string().contains("can't be read"), "{answer:#}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_of_few_rows_of_which_none_can_be_read_are_not_covered_one_after_the_other() {
     for (stream, dataset, good, renamed) in [

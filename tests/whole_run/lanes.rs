@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
 
-use crate::rig::{DEADLINE, Rig, ago, time};
+use crate::rig::{DEADLINE, Rig, ago, logs_with_so_many, time};
 
 /// A backlog of `pages` full pages of 100 file events each, behind an API with this latency.
 async fn backlog(pages: usize, latency: u64) -> Rig {
@@ -177,10 +178,8 @@ async fn a_death_among_several_windows_loses_and_doubles_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_window_that_fails_holds_up_none_of_the_others() {
-    let rig = backlog(20, 30).await;
-    let bad = ago(1_700);
+/// Has each page fail that shows an event of this time.
+fn fail_at(rig: &Rig, bad: DateTime<Utc>) {
     rig.sim.world.add_file_events(1, bad, bad);
     let at = move |request: &simulator::http::Request| {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -188,6 +187,33 @@ async fn a_window_that_fails_holds_up_none_of_the_others() {
         body["pgSize"] != 1 && bound(0) < bad && bad < bound(1)
     };
     rig.sim.faults.when(Endpoint::FileEvents, at, Fault::Problems("it is odd".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_window_that_is_stuck_is_logged() {
+    let rig = backlog(20, 30).await;
+    let bad = [600, 1_700, 2_800].map(ago);
+    for at in bad {
+        fail_at(&rig, at);
+    }
+    let (_, answer) = rig.failure(json!({})).await;
+    let logs = logs_with_so_many(&rig.lambda, "it can't be read", 3).await;
+    let logged: Vec<String> = logs
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["message"] == "it can't be read")
+        .map(|line| line["what"].as_str().unwrap().to_owned())
+        .collect();
+    let told = answer["error"]["message"].as_str().unwrap();
+    assert!(logged.iter().all(|what| told.contains(what)), "{logged:?}: {told}");
+    let stuck = answer["streams"]["file_events"]["stuck"]["count"].as_u64();
+    assert_eq!(stuck, u64::try_from(logged.len()).ok(), "each once: {logged:?}: {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_fails_holds_up_none_of_the_others() {
+    let rig = backlog(20, 30).await;
+    fail_at(&rig, ago(1_700));
     let (_, answer) = crate::rig::failure_of(rig.lambda.invoke(json!({}), DEADLINE).await);
     let covered = rig.checkpoint().await["events"]["file_events"]["covered"].as_array().unwrap().len();
     assert_eq!(covered, 2, "one gap: {answer:#}");

@@ -60,6 +60,19 @@ async fn what_a_list_shows_beyond_a_count_of_full_pages_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn audit_rows_beyond_a_count_that_stops_at_a_round_number_are_stored() {
+    for (n, cap) in [(101, 100), (250, 100), (620, 200)] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "100")).await;
+        rig.sim.world.add_audit(n, ago(3_400), ago(60));
+        rig.sim.faults.cap_total(Endpoint::AuditCount, cap);
+        let answer = rig.run().await;
+        assert_eq!(answer["status"], "complete", "{n} of {cap}: {answer:#}");
+        rig.assert_holds("audit", &rig.sim.world.audit()).await;
+        rig.assert_whole().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_full_costs_one_more_and_one_that_is_short_does_not() {
     for (n, requests) in [(0, 1), (49, 1), (50, 2), (51, 2), (100, 3)] {
         let rig = rig("users").await;

@@ -29,6 +29,7 @@ mod hard_windows;
 mod health;
 mod lanes;
 mod lenient;
+mod long_lists;
 mod lying_counts;
 mod manifests;
 mod metrics;

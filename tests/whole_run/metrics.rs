@@ -74,6 +74,27 @@ async fn what_is_stuck_set_aside_or_not_permitted_is_counted_for_whoever_is_on_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_another_form_are_counted_as_drift() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    for n in 0..10 {
+        let odd = format!(r#"{{"time":"{}","n":{n}}}"#, ago(60).to_rfc3339());
+        rig.sim.world.push_raw(Dataset::Audit, &n.to_string(), ago(60), odd);
+    }
+    rig.failure(json!({})).await;
+    assert_eq!(line_of(&rig, "audit", 1).await["Drift"], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_is_throttled_is_counted() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "users")).await;
+    rig.populate();
+    rig.sim.faults.once(Endpoint::Users, 1, Fault::Unauthorized);
+    rig.sim.faults.once(Endpoint::SignIn, 2, Fault::RateLimited { retry_after: Some("1".into()) });
+    rig.run().await;
+    assert_eq!(line_of(&rig, "users", 1).await["Throttles"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_is_gone_or_older_and_altered_known_records_are_counted_once_each() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     let mut versions = Vec::new();

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use chrono::TimeDelta;
 
+use super::shown::Shown;
 use crate::bucket::records::hours;
 use crate::core::density::share;
 use crate::core::intervals::Span;
 use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
+use crate::core::quote;
 use crate::core::stuck::FEW;
 use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
@@ -54,6 +56,8 @@ pub struct WindowReading {
     alike_across_pages: bool,
     /// A hash of all rows, independent of their order.
     digest: u128,
+    /// The same for a later run, if the rows are few.
+    pub shown: Shown,
     /// Whether a page broke off and had other rows when it was requested again.
     is_another_page: bool,
     /// The rows of the present page, and those of its attempts that broke off.
@@ -122,6 +126,7 @@ impl WindowReading {
             alike: Vec::new(),
             alike_across_pages: false,
             digest: 0,
+            shown: Shown::default(),
             is_another_page: false,
             on_page: Vec::new(),
             torn: HashMap::new(),
@@ -131,6 +136,7 @@ impl WindowReading {
     fn note(&mut self, row: Row<'_>, fingerprint: Fingerprint) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);
+        self.shown.add(&row);
         let (is_first, is_shifted) = match self.seen.entry(fingerprint) {
             Entry::Vacant(entry) => {
                 entry.insert(self.pages);
@@ -146,10 +152,10 @@ impl WindowReading {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
                 Some(time) if self.is_far(time) => {
                     self.astray += 1;
-                    Err((bytes, format!("its time {field:?} lies outside of what was asked for")))
+                    Err((bytes, format!("its time {:?} lies outside of what was asked for", quote::value(&field))))
                 }
                 Some(time) => Ok((time, line)),
-                None => Err((bytes, format!("its time {field:?} is not RFC 3339"))),
+                None => Err((bytes, format!("its time {:?} is not RFC 3339", quote::value(&field)))),
             },
             Row::Unreadable { bytes, why } => Err((bytes, why)),
         };

@@ -1,5 +1,5 @@
-//! Counts covered windows again, with the request that covered them. If the API counts more, the window is read again,
-//! and missing records are added. A window that has grown too large for one reading is read in slices. Each slice adds
+//! Counts covered windows again, with the request that covered them. If the API counts more, or shows other rows, the
+//! window is read again, and missing records are added. A window that has grown too large for one reading is read in slices. Each slice adds
 //! its missing records, so other recounts and other runs come in between.
 
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
+use super::shown::{PAGE, Shown, ShownPage};
 use super::{Ended, HALF};
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
@@ -26,6 +27,7 @@ use crate::core::schedule::{Outcome, Patience, WindowPlan};
 use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Events;
+use crate::incydr::listing::Listing;
 
 /// Limit per run and stream. Each is one small request.
 const AT_MOST: usize = 100;
@@ -33,14 +35,16 @@ const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
     /// Plans the recounts of a window that is covered now.
-    pub(super) fn recount_of(&self, done: &ReadingEntry) -> Option<Recount> {
+    pub(super) fn recount_of(&self, done: &ReadingEntry, rows_hash: Option<String>) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
         let due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
         if due.is_empty() {
             return None;
         }
         let (request, covered_at) = (done.request.clone(), done.closed_at);
-        Some(Recount { span, request, count, covered_at, due, read_by: None, has_key: false, slices: None })
+        let rows_hash = if count == 0 { Shown::default().hash() } else { rows_hash };
+        let (read_by, has_key, slices) = (None, false, None);
+        Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, has_key, slices })
     }
 
     /// Returns the recounts that are due. Called at the beginning of a run: windows that the run covers are the next
@@ -68,7 +72,7 @@ impl Collector<'_> {
             Err(error) if !error.may_be_local() => return Err(error),
             Err(error) if span.to < self.kept_from(facts) => {
                 warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "this window's recount is given up, because the API no longer keeps its records; any late ones are lost");
-                self.update_events(|state, _| counted(state, &recount, recount.count));
+                self.update_events(|state, _| counted(state, &recount, recount.count, None));
                 Outcome::Recounted { span }
             }
             Err(error) => Outcome::NotRecounted { span, error: ErrorInfo::from(&error) },
@@ -81,11 +85,12 @@ impl Collector<'_> {
             return self.read_grown(facts, recount, slices).await;
         }
         let span = recount.span;
-        let count = self.count(facts, &recount.request, &self.patient(Patience::Full, HALF)).await?;
+        let (count, rows_hash) = self.count_or_show(facts, recount).await?;
         let is_as_asked = recount.request == self.request(facts, span);
-        if count == recount.count || count < recount.count && !is_as_asked {
+        let has_others = rows_hash.is_some() && rows_hash != recount.rows_hash;
+        if count == recount.count && !has_others || count < recount.count && !is_as_asked {
             self.note_vanished(recount, recount.count - count);
-            self.update_events(|state, _| counted(state, recount, count));
+            self.update_events(|state, _| counted(state, recount, count, rows_hash.or(recount.rows_hash.clone())));
             return Ok(Outcome::Recounted { span });
         }
         // Nothing of it can be stored, so its bounds may still change.
@@ -104,12 +109,17 @@ impl Collector<'_> {
         });
         self.commit().await?;
         match self.read_again(facts, span, recount, is_as_asked).await? {
+            // A window that is counted as empty is not requested.
+            Reread::All(reading) if reading.rows == 0 && count > 0 => {
+                let Span { from, to } = span;
+                Err(Error::Totals(format!("{from} to {to}: the API shows {count} rows, and counts none")))
+            }
             // A count below the last one may be capped, so the rows that are shown decide.
             Reread::All(reading) => {
-                let count = reading.total;
+                let (count, rows_hash) = (reading.total, reading.shown.hash());
                 self.note_vanished(recount, recount.count.saturating_sub(count));
                 let done = self.add_late(recount, *reading, Some(count)).await?;
-                self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count));
+                self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count, rows_hash));
                 Ok(Outcome::Recounted { span })
             }
             Reread::TooMuch { .. } => {
@@ -117,6 +127,29 @@ impl Collector<'_> {
                 Ok(self.go_on(recount, Slices { done_to: span.from, count }))
             }
         }
+    }
+
+    /// Returns the API's count of a window. If its rows are few and fit a page, requests that page instead: a row may
+    /// have vanished while another one came. Then it returns the rows' hash too.
+    async fn count_or_show(
+        &self,
+        facts: &'static Events,
+        recount: &Recount,
+    ) -> Result<(u64, Option<String>), ApiError> {
+        let (caller, size) = (self.patient(Patience::Full, HALF), self.sizes(facts).full_page.min(PAGE));
+        if recount.rows_hash.is_some() && recount.count < size {
+            let request = recount.request.clone();
+            let mut listing =
+                Listing::new(self.run.api, &facts.list, size, Vec::new(), request).expecting(recount.count);
+            let mut page = Some(ShownPage::default());
+            listing.page(&caller, &mut page).await?;
+            let shown = page.ok_or(ApiError::OutOfTime)?.whole;
+            let count = listing.total().unwrap_or(shown.rows);
+            if shown.rows < size {
+                return Ok((count, shown.hash()));
+            }
+        }
+        Ok((self.count(facts, &recount.request, &caller).await?, None))
     }
 
     /// Reads the next slice of a window that has grown, of about as many rows as a window may have.
@@ -135,7 +168,7 @@ impl Collector<'_> {
         let slices = Slices { done_to: slice.to, ..slices };
         self.note(done, |checkpoint| {
             if is_last {
-                counted(checkpoint.events(self.stream), recount, slices.count);
+                counted(checkpoint.events(self.stream), recount, slices.count, None);
             }
         });
         Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.go_on(recount, slices) })
@@ -243,10 +276,10 @@ enum Reread {
 }
 
 /// Removes the recount that was done. The window waits for its next one, if there is one.
-fn counted(state: &mut EventsState, recount: &Recount, count: u64) {
+fn counted(state: &mut EventsState, recount: &Recount, count: u64, rows_hash: Option<String>) {
     let now = Millis::now();
     if let Some(waiting) = waiting(state, recount) {
-        waiting.count = count;
+        (waiting.count, waiting.rows_hash) = (count, rows_hash);
         (waiting.read_by, waiting.slices) = (None, None);
         waiting.due.retain(|due| *due > now);
     }

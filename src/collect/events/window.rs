@@ -38,14 +38,14 @@ impl Collector<'_> {
             Ok(reading) => reading,
             Err(unread) => return Ok(self.outcome_of(window, plan, unread).await?.into()),
         };
-        let (rows, inside) = (reading.rows, reading.inside);
+        let (rows, inside, rows_hash) = (reading.rows, reading.inside, reading.shown.hash());
         // After the first write the window keeps its bounds. Otherwise its records could be stored under another key
         // again.
         match self.store(window, reading).await {
             Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
                 let took = Millis::now() - began;
-                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, took }, done: Some(done) })
+                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, took }, done: Some(done), rows_hash })
             }
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {

@@ -13,7 +13,9 @@ use super::key::Member;
 use super::pass::{PassReading, Whole};
 use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
+use crate::core::checkpoint::{ListPlace, Pass};
 use crate::core::ndjson::{self, Fingerprint};
+use crate::core::quote;
 use crate::core::stuck::What;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
@@ -54,11 +56,8 @@ impl Collector<'_> {
     ) -> ListReading<'_> {
         let mut list = self.begin_list(part, None);
         if reading.pass.page > 0 {
-            list.ids = reading.ids_of(facts, part).collect();
-            list.set_aside = reading.pass.set_aside;
-            let rows = list.ids.len() as u64 + list.set_aside;
-            list.rows = rows;
-            list.listing = list.listing.from_page(reading.pass.page, rows);
+            let ids = reading.ids_of(facts, part).collect();
+            list = list.continued(reading.pass.page, ids, reading.pass.set_aside);
             if reading.pass.is_drifted {
                 list.drifted =
                     Some(Error::Totals(format!("rows of {} can't be read, as an earlier run found", part.name)));
@@ -67,18 +66,30 @@ impl Collector<'_> {
         list
     }
 
-    /// The list of one record, with its first page.
+    /// The list of one record, with its first page. If it is the list that an earlier run left under way, it is the
+    /// next page.
     pub(super) async fn list_of(
         &self,
         part: &'static Part,
         parent: &str,
+        under_way: Option<&(ListPlace, HashSet<String>)>,
         caller: &Caller<'_>,
     ) -> Result<ListReading<'_>, Error> {
-        let mut list = self.begin_list(part, Some(parent.to_owned()));
-        list.first_page = match list.listing.rows(caller).await {
-            Err(error) if !is_none(part, &error) => return Err(error.into()),
-            answer => Some(answer),
+        let begin = || self.begin_list(part, Some(parent.to_owned()));
+        let mut list = match under_way.filter(|(place, _)| place.parent == parent) {
+            Some((place, ids)) => begin().continued(place.page, ids.clone(), place.set_aside),
+            None => begin(),
         };
+        let first_page = match list.listing.rows(caller).await {
+            Err(error) if !is_none(part, &error) => return Err(error.into()),
+            // There is no such list any more.
+            Err(error) => {
+                list = begin();
+                Err(error)
+            }
+            answer => answer,
+        };
+        list.first_page = Some(first_page);
         Ok(list)
     }
 
@@ -172,10 +183,11 @@ impl Collector<'_> {
             }
             repeated_before = list.repeated;
             list = self.begin_list(part, list.parent);
-            if list.parent.is_none() {
-                (reading.pass.page, reading.pass.set_aside) = (0, 0);
-                reading.pass.runs_since_restart.get_or_insert(0);
+            match &list.parent {
+                None => (reading.pass.page, reading.pass.set_aside) = (0, 0),
+                Some(parent) => reading.pass.end_list(parent),
             }
+            reading.pass.runs_since_restart.get_or_insert(0);
         }
     }
 
@@ -231,10 +243,7 @@ impl Collector<'_> {
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
-            if list.parent.is_none() {
-                reading.pass.page = list.listing.next_page().unwrap_or(reading.pass.page);
-                (reading.pass.set_aside, reading.pass.is_drifted) = (list.set_aside, list.drifted.is_some());
-            }
+            list.note_place(&mut reading.pass);
             let is_numbered = list.listing.next_page().is_some();
             if is_numbered && before == (list.ids.len(), list.set_aside) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
@@ -284,8 +293,10 @@ impl Collector<'_> {
                 }
             };
             if let Some(asked) = parent.filter(|parent| part.every.is_some() && **parent != *id) {
-                let (what, why) =
-                    (format!("GET {}", part.list.path), format!("the answer is record {id}, not {asked}"));
+                let (what, why) = (
+                    format!("GET {}", part.list.path),
+                    format!("the answer is record {}, not {asked}", quote::value(&id)),
+                );
                 return Err(ApiError::Unexpected { what, why }.into());
             }
             distinct.insert(Fingerprint::of(line.as_bytes()));
@@ -333,6 +344,31 @@ impl Collector<'_> {
         let record = self.run.api.send(&request, &self.caller(), read).await?;
         let row = ListRow::asked_for(&record, detail.id, &id, &request)?;
         Ok((id, row))
+    }
+}
+
+impl ListReading<'_> {
+    /// Continues at a page, behind rows that were read before.
+    fn continued(mut self, page: u64, ids: HashSet<String>, set_aside: u64) -> Self {
+        let rows = ids.len() as u64 + set_aside;
+        (self.ids, self.set_aside, self.rows) = (ids, set_aside, rows);
+        self.listing = self.listing.from_page(page, rows);
+        self
+    }
+
+    /// Notes the page from which the next run continues if the list doesn't fit this one.
+    fn note_place(&self, pass: &mut Pass) {
+        let (page, set_aside, is_drifted) = (self.listing.next_page(), self.set_aside, self.drifted.is_some());
+        match &self.parent {
+            None => {
+                (pass.page, pass.set_aside, pass.is_drifted) = (page.unwrap_or(pass.page), set_aside, is_drifted);
+            }
+            Some(parent) => {
+                if let Some(page) = page.filter(|_| !is_drifted) {
+                    pass.note_list(ListPlace { parent: parent.clone(), page, set_aside });
+                }
+            }
+        }
     }
 }
 

@@ -99,9 +99,18 @@ impl Collector<'_> {
         round: &mut Round,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let ask = async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, caller).await;
+        let under_way = reading.list_under_way(facts, part);
+        let ask =
+            async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, under_way.as_ref(), caller).await;
         let take = async |parent: &str, list: ListReading<'_>| {
-            let whole = self.read_list(facts, list, reading).await?;
+            let whole = self.read_list(facts, list, reading).await;
+            if !whole.as_ref().is_err_and(Error::is_out_of_time) {
+                reading.pass.end_list(parent);
+                if reading.pass.list.is_none() {
+                    reading.pass.runs_since_restart = None;
+                }
+            }
+            let whole = whole?;
             reading.note(&whole);
             if part.every.is_some() && whole.is_exact && whole.rows > 0 {
                 reading.note_asked(parent, Millis::now());

@@ -1,10 +1,10 @@
 //! A pass over all lists of an inventory, as far as it was read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::key::{Member, begin_of_keys, with_member};
 use crate::collect::compared::{Record, Snapshot};
-use crate::core::checkpoint::Pass;
+use crate::core::checkpoint::{ListPlace, Pass};
 use crate::core::known::Known;
 use crate::core::round::Judged;
 use crate::core::time::Millis;
@@ -110,6 +110,15 @@ impl PassReading {
         for key in keys {
             self.forget_seen(&key);
         }
+    }
+
+    /// The place in a list of one record from which to continue, and the ids seen before it.
+    pub fn list_under_way(&self, facts: &'static Inventory, part: &Part) -> Option<(ListPlace, HashSet<String>)> {
+        let place = self.pass.list.clone()?;
+        let begin = begin_of_keys(part, Some(&place.parent));
+        let id = |key: &String| with_member(facts, key, |member| member.id.to_owned());
+        let ids = self.snapshot.seen.iter().flat_map(|seen| seen.ids_below(&begin)).filter_map(id).collect();
+        Some((place, ids))
     }
 
     /// Called before the list is read again. A record that was seen will be stored, but may have changed back by then.

@@ -69,6 +69,9 @@ pub struct Recount {
     pub request: Value,
     /// The API's last count.
     pub count: u64,
+    /// A hash of the rows last shown, if they are few. Then a recount compares the rows too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_hash: Option<String>,
     pub covered_at: Millis,
     /// The times of the recounts, the next one first.
     pub due: Vec<Millis>,
@@ -326,6 +329,7 @@ mod tests {
             span: span(to - 1, to),
             request: Value::Null,
             count: 0,
+            rows_hash: None,
             covered_at: Millis(1_000),
             due: vec![Millis(1_010), Millis(1_100)],
             read_by: None,

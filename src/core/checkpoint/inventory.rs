@@ -60,9 +60,24 @@ pub struct Pass {
     /// 4 and before: now such a list is stuck.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lacks: bool,
+    /// The record's list that is under way. None unless its pages have numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListPlace>,
     /// The number of runs that ended before the reading did, since a list disagreed with its total and was begun again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_since_restart: Option<u32>,
+}
+
+/// A list of one record that didn't fit a run, and the page to continue it from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListPlace {
+    /// The record that the list belongs to.
+    pub parent: String,
+    pub page: u64,
+    /// The number of its rows that were set aside.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub set_aside: u64,
 }
 
 impl InventoryState {
@@ -100,13 +115,26 @@ impl Pass {
             counted,
             is_partial: false,
             lacks: false,
+            list: None,
             runs_since_restart: None,
         }
     }
 
     pub fn next_part(&mut self) {
         self.part += 1;
-        (self.parent, self.page, self.set_aside, self.runs_since_restart) = (None, 0, 0, None);
+        (self.parent, self.page, self.set_aside, self.list, self.runs_since_restart) = (None, 0, 0, None, None);
+    }
+
+    /// Notes the place in a record's list. If another record's list is under way, that one is continued first.
+    pub fn note_list(&mut self, place: ListPlace) {
+        if self.list.as_ref().is_none_or(|list| list.parent == place.parent) {
+            self.list = Some(place);
+        }
+    }
+
+    /// Called when a record's list was read to its end, failed, or is begun again.
+    pub fn end_list(&mut self, parent: &str) {
+        self.list.take_if(|list| list.parent == parent);
     }
 
     pub fn is_at_beginning(&self) -> bool {

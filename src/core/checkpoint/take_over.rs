@@ -89,6 +89,7 @@ impl Checkpoint {
                 span: window,
                 request: entry.request.clone(),
                 count,
+                rows_hash: None,
                 covered_at: entry.closed_at,
                 due: reconcile.iter().map(|delay| entry.closed_at + *delay).collect(),
                 read_by: None,

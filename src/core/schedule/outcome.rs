@@ -6,6 +6,7 @@ use super::{Task, TaskKind};
 use crate::core::checkpoint::{Recount, Window};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
+use crate::core::stuck::What;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -102,6 +103,16 @@ pub enum Why {
 }
 
 impl Outcome {
+    /// What could not be read, and why.
+    pub fn failed(&self) -> Option<(What, &ErrorInfo)> {
+        match self {
+            Self::NotCounted { span, error } => Some((What::Span(*span), error)),
+            Self::Unread { window, error, .. } => Some((What::Span(window.span), error)),
+            Self::NotRecounted { span, error } => Some((What::Recount(*span), error)),
+            _ => None,
+        }
+    }
+
     /// Whether this is the outcome of that task.
     pub(super) fn ends(&self, task: &Task) -> bool {
         let (span, is_recount) = match self {

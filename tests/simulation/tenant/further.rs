@@ -142,7 +142,7 @@ impl Tenant {
 
     fn change_back(&self, dataset: Dataset, n: usize) {
         // An actor that changes between its list and its profile, and back later, is read again only after a day.
-        if self.has_oddities && dataset == Dataset::Actors {
+        if dataset == Dataset::Actors && self.streams().any(|stream| stream.name == "actor_profiles") {
             return;
         }
         let Some(record) = self.nth_of(dataset, n, |record| member_text(&record.raw, "changed").is_some()) else {
