@@ -536,6 +536,19 @@ def test_fips_endpoints_are_asked_for_only_when_wanted(template, deployed):
     assert variables(Rendered(template, **VARIANTS["FIPS"]))["AWS_USE_FIPS_ENDPOINT"] == "true"
 
 
+def test_each_key_is_named_for_what_is_written_under_it(template):
+    for name in ["Collector", "Backfiller"]:
+        held = Rendered(template, **VARIANTS["encryption asked for"]).resources[name]["Properties"]["Environment"]["Variables"]
+        assert (held["S3_SSE"], held["S3_SSE_KMS_KEY_ID"], held["STATE_SSE_KMS_KEY_ID"]) == ("aws:kms", KEY, STATE_KEY)
+
+
+def test_the_page_says_what_fips_endpoints_do_not_validate():
+    page = " ".join((ROOT / "infra" / "README.md").read_text("utf-8").split())
+    said = page[page.index("**GovCloud, or a rule that demands FIPS endpoints**") :].split(" ## ")[0]
+    for part in ["The function's own cryptography is *not* validated", "no FIPS 140 certificate", '"validated modules everywhere", it is not']:
+        assert part in said, part
+
+
 def test_a_zip_that_is_there_takes_the_place_of_building(template, deployed):
     taken = Rendered(template, **VARIANTS["a release's zip"]).resources
     for name in ["Collector", "Backfiller"]:
