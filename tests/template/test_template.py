@@ -471,17 +471,6 @@ def test_by_default_no_concurrency_is_reserved(deployed):
     assert "ReservedConcurrentExecutions" not in deployed["Collector"]["Properties"]
 
 
-@pytest.mark.parametrize("notify", ["SQS", "EVENTBRIDGE"])
-def test_each_queue_has_a_policy_of_its_own_that_names_no_other(template, notify):
-    resources = Rendered(template, Notify=notify).resources
-    policies = [it["Properties"] for it in resources.values() if it["Type"] == "AWS::SQS::QueuePolicy"]
-    assert sorted(queue for policy in policies for queue in policy["Queues"]) == ["notices", "unreadnotices"]
-    for policy in policies:
-        (queue,) = policy["Queues"]
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert statement["Resource"] == f"arn:aws:sqs:us-east-1:123456789012:{queue}"
-
-
 def test_the_rule_may_send_however_its_name_was_cut(template):
     resources = Rendered(template, Notify="EVENTBRIDGE").resources
     for policy in ["NoticesPolicy", "UnreadNoticesPolicy"]:
