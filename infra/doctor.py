@@ -93,10 +93,8 @@ class Doctor:
         if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
             return written[1:-1].replace('\\"', '"').replace("\\'", "'")
         if re.search(r'[\s"]', written):
-            self.mend(
-                f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark",
-                f"\"\"\"{name}='{written}'\"\"\",",
-            )
+            fault = f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark"
+            self.mend(fault, f"\"\"\"{name}='{written}'\"\"\",")
         return written
 
     def of(self, name: str, default: str = "") -> str:
@@ -173,11 +171,14 @@ class Doctor:
             return self.note("not deployed yet; the name of the stack is free", f"make deploy ENV={self.env}")
         status = facts["StackStatus"]
         if status in DEAD_ENDS:
-            return self.mend(
+            self.mend(
                 f"a failed deployment left the stack in {status}, in which it can't be deployed again",
                 f"aws cloudformation {DEAD_ENDS[status]} --stack-name {self.stack}",
             )
-        self.good(f"deployed: {status}")
+            if DEAD_ENDS[status] == "delete-stack":
+                return
+        else:
+            self.good(f"deployed: {status}")
         deployed = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
         for name, value in self.given.items():
             if deployed.get(name, value) != value:
@@ -287,10 +288,9 @@ class Doctor:
             if leaves_it_to_iam(policy, key.split(":")[4]) or names_role:
                 self.good(f"{name}: the key's policy lets the role use it")
             else:
-                policy = left_to_iam(policy, key)
                 self.mend(
                     f"{name}: the key's policy neither leaves access to IAM nor names the function's role",
-                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(policy))}",
+                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(left_to_iam(policy, key)))}",
                 )
 
     def secret(self) -> None:
@@ -313,7 +313,8 @@ class Doctor:
             return
         # It may be a key's id, or the ARN of an alias.
         key = aws("kms", "describe-key", "--key-id", key)["KeyMetadata"]["Arn"]
-        if key not in {self.of("KmsKeyArn"), self.of("SecretKmsKeyArn"), self.outputs.get("KmsKeyArn", "")}:
+        own = [self.of("SecretKmsKeyArn")] if self.of("SecretKmsKeyArn") else [self.of("KmsKeyArn"), self.outputs.get("KmsKeyArn")]
+        if key not in own:
             self.mend(f"the secret has its own KMS key, which the function may not use: {key}", f"SecretKmsKeyArn={key}")
 
     def api(self) -> None:

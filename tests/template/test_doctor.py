@@ -240,6 +240,14 @@ def test_a_secrets_key_is_recognised_however_secrets_manager_names_it(patient, o
     assert [command for _, command in patient.see()[1]] == [f"SecretKmsKeyArn={KEY}"]
 
 
+def test_with_a_key_of_its_own_the_secret_may_be_under_no_other(patient):
+    patient.parameters |= {"KmsKeyArn": KEY, "SecretKmsKeyArn": f"{KEY}-other"}
+    patient.deployed()
+    patient.key(to_iam())
+    patient.answers["secretsmanager describe-secret"]["KmsKeyId"] = "1234"
+    assert [command for _, command in patient.see()[1]] == [f"SecretKmsKeyArn={KEY}"]
+
+
 @pytest.mark.parametrize("key", ["", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/aws/secretsmanager"])
 def test_a_secret_under_awss_own_key_needs_no_other(patient, key):
     patient.deployed()
@@ -251,7 +259,9 @@ def test_a_secret_under_awss_own_key_needs_no_other(patient, key):
 def test_a_deployment_that_failed_to_roll_back_is_led_out_of_it(patient):
     patient.deployed()
     patient.answers["cloudformation describe-stacks"]["Stacks"][0]["StackStatus"] = "UPDATE_ROLLBACK_FAILED"
-    _, to_mend = patient.see()
+    said, to_mend = patient.see()
+    # The function goes on collecting.
+    assert "status: 1 streams without an error" in said
     assert [command for _, command in to_mend] == ["aws cloudformation continue-update-rollback --stack-name incydr-collector-dev"]
 
 
