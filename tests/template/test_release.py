@@ -289,10 +289,10 @@ def test_a_build_is_one_line_unless_it_fails(tmp_path):
 
 
 def test_on_a_terminal_the_line_counts_the_crates_while_they_are_built(tmp_path):
-    """The stand-in for cargo goes on once its crates were counted."""
+    """The stand-in for cargo goes on once its crates were counted, or gives up."""
     counted = tmp_path / "counted"
     os.mkfifo(counted)
-    (tmp_path / "cargo").write_text(f"#!/bin/sh\nfor crate in a b c; do echo \" Compiling $crate v1.0.0\"; done\nread -r _ <{counted}\n", "utf-8")
+    (tmp_path / "cargo").write_text(f"#!/bin/sh\nfor crate in a b c; do echo \" Compiling $crate v1.0.0\"; done\ntimeout 60 cat {counted}\n", "utf-8")
     (tmp_path / "cargo").chmod(0o755)
     terminal, its_end = pty.openpty()
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
