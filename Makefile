@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak model mutations third-party-s3 conformance \
-	template answers-files answers-check answers detections detections-check test-deploy build release deploy deploy-respond doctor invoke logs probe status backfill bench growth clean
+	template answers-files answers-check answers detections detections-check test-deploy build release deploy doctor invoke logs probe status backfill bench growth clean
 
 # Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -118,18 +118,14 @@ release: ## Make a release: for each processor zip, SHA-256 and SBOM; templates,
 	infra/release.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
+	@python3 infra/samconfig.py $(ENV)
 	sam build --beta-features $(SAM_OPTIONS)
 	@python3 infra/check-built.py .aws-sam
 	sam deploy $(SAM_OPTIONS)
 
-# Parameters with the name of an output of the collector's stack are filled in.
-deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill, notify; PARAMETERS='Name=value ...'
+# Parameters with the name of an output of the collector's stack are filled in. The responder is built, unless CodeBucket= is given.
+deploy-%: ## Deploy infra/%.yaml beside it: monitoring, athena, siem-access, backfill, notify, respond; PARAMETERS='Name=value ...'
 	infra/deploy-extra.sh $(ENV) $* $(PARAMETERS)
-
-# A separate program. The zip of a release needs no building.
-deploy-respond: ## Build and deploy infra/respond.yaml, the responder; PARAMETERS='AllowedActions=session.add_note ...'
-	$(if $(findstring CodeBucket=,$(PARAMETERS)),,sam build --beta-features --template-file infra/respond.yaml --build-dir .aws-sam/respond $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)))
-	BUILT=$(if $(findstring CodeBucket=,$(PARAMETERS)),,.aws-sam/respond/template.yaml) infra/deploy-extra.sh $(ENV) respond $(PARAMETERS)
 
 invoke: ## Invoke the function of ENV once with EVENT={}, and wait for its answer
 	@infra/invoke.sh $(ENV) '$(EVENT)'

@@ -18,15 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-if sys.version_info < (3, 11):
-    sys.exit(f"  MEND  Python is {sys.version.split()[0]}; make doctor and make deploy need 3.11 or newer\n          https://www.python.org")
-import tomllib  # noqa: E402  (not there before 3.11)
+import samconfig
+import tools
+from key_policy import leaves_it_to_iam, left_to_iam
 
 ROOT = Path(__file__).resolve().parents[1]
 # Concurrent runs of an account that Lambda keeps for functions without a reservation.
 KEPT_FOR_OTHERS = 100
-# States of a stack that refuse another deployment.
-DEAD_ENDS = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
+# States of a stack that refuse another deployment, and what leads out of them.
+DEAD_ENDS = dict.fromkeys(["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"], "delete-stack")
+DEAD_ENDS["UPDATE_ROLLBACK_FAILED"] = "continue-update-rollback"
 
 
 class Refused(Exception):
@@ -53,7 +54,9 @@ class Doctor:
         self.account = ""
         self.region_name = ""
         self.is_readable = True
+        # The parameters that the next deployment will have, and those of the last one.
         self.given: dict[str, str] = {}
+        self.deployed_with: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
 
     def good(self, text: str) -> None:
@@ -69,24 +72,20 @@ class Doctor:
     def settings(self) -> dict[str, str]:
         """The parameters that infra/samconfig.toml gives."""
         try:
-            config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text("utf-8"))
-        except tomllib.TOMLDecodeError as error:
+            given = samconfig.listed(self.env)
+        except samconfig.tomllib.TOMLDecodeError as error:
             self.is_readable = False
             self.mend(f"infra/samconfig.toml is not TOML: {error}", "mend that line: each parameter is \"Name=value\", with a comma after it")
             return {}
-        given = config.get(self.env, {}).get("global", {}).get("parameters", {}).get("parameter_overrides", [])
-        given = shlex.split(given) if isinstance(given, str) else given
-        text = (ROOT / "template.yaml").read_text("utf-8")
-        section = re.search(r"^Parameters:\n((?: .*\n|\n)*)", text, re.MULTILINE)
-        known = re.findall(r"^  (\w+):$", section[1], re.MULTILINE) if section else []
+        if given and (fault := samconfig.fault(given)):
+            self.mend(fault, "\"Architecture=arm64\", (or x86_64), once in parameter_overrides")
+        known = list(samconfig.defaults())
         for item in given:
             name, equals, _ = item.partition("=")
             if name not in known or not equals:
-                like = difflib.get_close_matches(name, known, 1)
-                self.mend(
-                    f"infra/samconfig.toml: {item} is no parameter of template.yaml",
-                    f"{like[0]}=..." if like else "docs/settings.md lists the parameters",
-                )
+                like = [f"{found}=..." for found in difflib.get_close_matches(name, known, 1)]
+                like.append("docs/settings.md lists the parameters")
+                self.mend(f"infra/samconfig.toml: {item} is no parameter of template.yaml", like[0])
         return {name: self.value(name, value) for name, equals, value in (item.partition("=") for item in given) if equals}
 
     def value(self, name: str, written: str) -> str:
@@ -94,10 +93,8 @@ class Doctor:
         if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
             return written[1:-1].replace('\\"', '"').replace("\\'", "'")
         if re.search(r'[\s"]', written):
-            self.mend(
-                f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark",
-                f"\"\"\"{name}='{written}'\"\"\",",
-            )
+            fault = f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark"
+            self.mend(fault, f"\"\"\"{name}='{written}'\"\"\",")
         return written
 
     def of(self, name: str, default: str = "") -> str:
@@ -108,8 +105,9 @@ class Doctor:
         self.given = self.settings()
         if not self.tools():
             return 1
+        self.region()
         if self.caller():
-            for check in [self.region, self.deployed, self.concurrency, self.program, self.bucket, self.keys, self.secret]:
+            for check in [self.deployed, self.concurrency, self.program, self.bucket, self.keys, self.secret]:
                 self.guarded(check)
         self.guarded(self.api)
         if self.outputs:
@@ -125,22 +123,10 @@ class Doctor:
             self.note(f"{check.__name__} was not checked: {refused}")
 
     def tools(self) -> bool:
-        if not shutil.which("aws"):
-            self.mend("the AWS CLI is not installed", "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html")
-            return False
-        for tool, arguments, needed_for, command in [
-            ("aws", ["--version"], "everything", ""),
-            ("sam", ["--version"], "make deploy", "pip install aws-sam-cli"),
-            ("cargo", ["--version"], "building", "https://rustup.rs; with CodeBucket and CodeKey nothing is built"),
-            ("cargo-lambda", ["--version"], "building for Lambda", "pip install cargo-lambda"),
-        ]:
-            if not shutil.which(tool):
-                self.note(f"{tool} is not installed; {needed_for} needs it", command)
-                continue
-            said = subprocess.run([tool, *arguments], text=True, capture_output=True)
-            version = (said.stdout or said.stderr).strip().splitlines()
-            self.good(f"{tool}: {version[0] if version else 'unknown version'}")
-        return True
+        say = {"MEND": self.mend, "note": self.note, "ok": lambda text, _: self.good(text)}
+        for kind, text, command in tools.findings(builds=bool(self.given) and not self.of("CodeBucket")):
+            say[kind](text, command)
+        return bool(shutil.which("aws"))
 
     def caller(self) -> bool:
         try:
@@ -155,17 +141,23 @@ class Doctor:
         return True
 
     def region(self) -> None:
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or self.configured("region")
+        """SAM and version 1 of the AWS CLI don't read AWS_REGION. Version 2 prefers it."""
+        named, read_by_sam = os.environ.get("AWS_REGION", ""), os.environ.get("AWS_DEFAULT_REGION") or self.configured("region")
+        region = named or read_by_sam
         if not region:
             return self.mend("no region is set", "aws configure set region <region>")
-        self.region_name = region
-        self.good(f"region {region}")
+        if region != read_by_sam:
+            self.mend(f"AWS_REGION is {named}, which SAM doesn't read: it would deploy to {read_by_sam or 'no region'}", both(region))
+        else:
+            self.good(f"region {region}")
+        # All requests go to the same region, whatever the CLI's version.
+        self.region_name = ENVIRONMENT["AWS_REGION"] = ENVIRONMENT["AWS_DEFAULT_REGION"] = region
 
     def configured(self, name: str) -> str:
         return subprocess.run(["aws", "configure", "get", name], text=True, capture_output=True).stdout.strip()
 
     def deployed(self) -> None:
-        """If the stack is deployed, the other checks look at its parameters instead of those in infra/samconfig.toml."""
+        """A parameter that infra/samconfig.toml doesn't name keeps the stack's value. The other checks look at both together."""
         try:
             (facts,) = aws("cloudformation", "describe-stacks", "--stack-name", self.stack)["Stacks"]
         except Refused as refused:
@@ -179,18 +171,27 @@ class Doctor:
             return self.note("not deployed yet; the name of the stack is free", f"make deploy ENV={self.env}")
         status = facts["StackStatus"]
         if status in DEAD_ENDS:
-            return self.mend(
+            self.mend(
                 f"a failed deployment left the stack in {status}, in which it can't be deployed again",
-                f"aws cloudformation delete-stack --stack-name {self.stack}",
+                f"aws cloudformation {DEAD_ENDS[status]} --stack-name {self.stack}",
             )
-        self.good(f"deployed: {status}")
+            if DEAD_ENDS[status] == "delete-stack":
+                return
+        else:
+            self.good(f"deployed: {status}")
         deployed = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
         for name, value in self.given.items():
             if deployed.get(name, value) != value:
                 self.note(f"{name} is {deployed[name]} in the stack and {value} in infra/samconfig.toml", f"make deploy ENV={self.env}")
-        self.given = deployed
+        for name, default in samconfig.defaults().items() if self.given else ():
+            if name not in self.given and (value := deployed.get(name, default)) != default:
+                self.note(
+                    f"{name} is {value} in the stack, and infra/samconfig.toml doesn't name it: the stack keeps that value",
+                    f'add "{name}={value}", or with its default: "{name}={default or ""}",',
+                )
+        self.deployed_with, self.given = deployed, deployed | self.given
         self.outputs = {it["OutputKey"]: it["OutputValue"] for it in facts.get("Outputs", [])}
-        if self.of("ScheduleState") == "DISABLED":
+        if deployed.get("ScheduleState") == "DISABLED":
             self.note(
                 "the schedule is off: nothing is collected",
                 f"ScheduleState=ENABLED in infra/samconfig.toml, then: make deploy ENV={self.env}",
@@ -199,11 +200,12 @@ class Doctor:
     def concurrency(self) -> None:
         limit = aws("lambda", "get-account-settings")["AccountLimit"]
         all_, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
-        given = self.of("ReservedConcurrency", "0")
-        wanted = int(given) if given.isdigit() and not self.outputs else 0
-        if free - wanted < KEPT_FOR_OTHERS and wanted:
+        # What the stack has reserved is free again for its own next deployment.
+        given, has = self.of("ReservedConcurrency", "0"), self.deployed_with.get("ReservedConcurrency", "0")
+        wanted = int(given) - int(has) if given.isdigit() and has.isdigit() else 0
+        if free - wanted < KEPT_FOR_OTHERS and wanted > 0:
             return self.mend(
-                f"ReservedConcurrency={wanted} will be refused: {free} of the account's {all_} concurrent runs are not reserved, and "
+                f"ReservedConcurrency={given} will be refused: {free} of the account's {all_} concurrent runs are not reserved, and "
                 f"{KEPT_FOR_OTHERS} must stay unreserved",
                 "ReservedConcurrency=0 (the lease keeps runs apart in any case), or ask for a larger quota: "
                 "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
@@ -231,7 +233,7 @@ class Doctor:
             if self.is_elsewhere(found):
                 self.mend(
                     f"{name}: {bucket} is in {found['BucketRegion']}, and the function would be in {self.region_name}",
-                    f"export AWS_REGION={found['BucketRegion']}, or take a bucket in {self.region_name}",
+                    f"{both(found['BucketRegion'])}, or take a bucket in {self.region_name}",
                 )
                 continue
             self.good(f"{name}: {bucket} exists")
@@ -241,7 +243,7 @@ class Doctor:
     def program(self) -> None:
         """The zip is where CodeBucket and CodeKey say, and fits the region and the processor."""
         bucket, key, arch = self.of("CodeBucket"), self.of("CodeKey"), self.of("Architecture", "arm64")
-        if not bucket or self.outputs:
+        if not bucket or all(self.of(name) == self.deployed_with.get(name) for name in ["CodeBucket", "CodeKey", "Architecture"]):
             return
         try:
             found = aws("s3api", "head-bucket", "--bucket", bucket)
@@ -286,21 +288,13 @@ class Doctor:
             if leaves_it_to_iam(policy, key.split(":")[4]) or names_role:
                 self.good(f"{name}: the key's policy lets the role use it")
             else:
-                partition, account = key.split(":")[1], key.split(":")[4]
-                policy["Statement"].append({
-                    "Sid": "LeaveAccessToIam",
-                    "Effect": "Allow",
-                    "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
-                    "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-                    "Resource": "*",
-                })
                 self.mend(
                     f"{name}: the key's policy neither leaves access to IAM nor names the function's role",
-                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(policy))}",
+                    f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(left_to_iam(policy, key)))}",
                 )
 
     def secret(self) -> None:
-        secret = self.outputs.get("SecretArn") or self.of("SecretArn")
+        secret = self.of("SecretArn") or self.outputs.get("SecretArn")
         if not secret:
             return
         fill = (
@@ -315,8 +309,12 @@ class Doctor:
             return self.mend("the secret is empty", fill)
         self.good("the secret is filled (its content was not read)")
         key = facts.get("KmsKeyId", "")
-        own = {self.of("KmsKeyArn"), self.of("SecretKmsKeyArn"), self.outputs.get("KmsKeyArn", "")}
-        if key and not key.endswith("alias/aws/secretsmanager") and key not in own:
+        if not key or key.endswith("alias/aws/secretsmanager"):
+            return
+        # It may be a key's id, or the ARN of an alias.
+        key = aws("kms", "describe-key", "--key-id", key)["KeyMetadata"]["Arn"]
+        own = [self.of("SecretKmsKeyArn")] if self.of("SecretKmsKeyArn") else [self.of("KmsKeyArn"), self.outputs.get("KmsKeyArn")]
+        if key not in own:
             self.mend(f"the secret has its own KMS key, which the function may not use: {key}", f"SecretKmsKeyArn={key}")
 
     def api(self) -> None:
@@ -338,7 +336,7 @@ class Doctor:
         self.good(f"{address} answers")
 
     def notices(self) -> None:
-        bucket, notify = self.of("RecordsBucketName"), self.of("Notify", "NONE")
+        bucket, notify = self.deployed_with.get("RecordsBucketName"), self.deployed_with.get("Notify", "NONE")
         if not bucket or notify == "NONE":
             return
         found = aws("s3api", "get-bucket-notification-configuration", "--bucket", bucket)
@@ -366,7 +364,7 @@ class Doctor:
         if error := answer.get("errorType"):
             return self.mend(f"probe: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
         for stream, facts in answer.get("streams", {}).items():
-            if stream in self.of("Streams").split(",") and facts.get("permitted") is False:
+            if stream in self.deployed_with.get("Streams", "").split(",") and facts.get("permitted") is False:
                 self.mend(
                     f"{stream} is not permitted: the API client lacks {facts.get('permission')}",
                     "add it in the Incydr console, Integrations > API Clients; or leave the stream out of Streams",
@@ -386,24 +384,15 @@ class Doctor:
 
     def invoke(self, action: str) -> dict[str, Any]:
         command = [ROOT / "infra" / "invoke.sh", self.env, json.dumps({"action": action})]
-        done = subprocess.run(command, text=True, capture_output=True)
+        done = subprocess.run(command, text=True, capture_output=True, env=ENVIRONMENT)
         try:
             return json.loads(done.stdout)
         except json.JSONDecodeError:
             raise Refused(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no answer") from None
 
 
-def leaves_it_to_iam(policy: dict[str, Any], account: str) -> bool:
-    """Whether a statement allows the account itself. Without that, IAM's policies have no effect."""
-    for statement in policy["Statement"]:
-        principal = statement.get("Principal", {})
-        named = principal.get("AWS", []) if isinstance(principal, dict) else principal
-        named = [named] if isinstance(named, str) else named
-        actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
-        is_account = any(re.fullmatch(rf"\*|{account}|arn:aws[a-z-]*:iam::{account}:root", name) for name in named)
-        if statement["Effect"] == "Allow" and is_account and {"kms:*", "kms:Decrypt"} & set(actions):
-            return True
-    return False
+def both(region: str) -> str:
+    return f"export AWS_REGION={region} AWS_DEFAULT_REGION={region}"
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ aws cloudformation deploy --template-file packaged.yaml --stack-name incydr-coll
 
 To update an existing stack, leave out `BaseUrl` and `ScheduleState`: a parameter that is not named keeps its value. So name `CodeKey`.
 
-[Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret. It also says how to deploy with SAM or Terraform. Its commands work in
+[Deploy](docs/deploy.md) goes on from there: its step 5 fills the secret, here of the stack `incydr-collector-prod`. It also says how to deploy with SAM or Terraform. Its commands work in
 this directory. [README.md](README.md) leads to all other pages. `make demo` and all that builds or tests need a checkout of the sources.
 
 The responder, which acts in Incydr on request, is a stack of its own: `respond.yaml` with `{hashed[len(zips)].name}`

@@ -4,6 +4,7 @@
 * Each link leads to a file of the repository, and each anchor to a heading or an `<a id>` there.
 * Each path in backticks that begins with src/, tests/, infra/ or docs/ exists. SIEM pages are excepted, because they
   name files of others.
+* A block of commands sets the variables that it uses: a reader copies the block alone.
 * README.md has at most 150 lines and links every page of docs/.
 * docs/data.md has each stream of the code with its permission.
 * docs/operate.md names each metric, `errorType`, status, state and health finding of the code, and each alarm. The
@@ -69,6 +70,14 @@ def links(page):
                 yield f"{at}: there is no {path}"
 
 
+def unset(page):
+    """Yields the variables of a page's shell blocks that the block doesn't set."""
+    for block in re.findall(r"^ *```(?:sh|bash)\n(.*?)^ *```$", page.read_text("utf-8"), re.M | re.S):
+        for name in sorted(set(re.findall(r"\$\{?([A-Za-z_]\w*)", block))):
+            if not re.search(rf"(?:^|[\s;(])(?:{name}=|for {name} in\b|read\b[^\n;|]*\b{name}\b)", block, re.M):
+                yield f"{page.relative_to(ROOT)}: nothing sets ${name} in {block.splitlines()[0].strip()!r} ..."
+
+
 def snake(name):
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -114,7 +123,7 @@ def main():
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, check=True,
                             capture_output=True, text=True).stdout.split("\n")
     pages = [ROOT / name for name in sorted(set(listed)) if name and (ROOT / name).exists()]
-    wrong = [fault for page in pages for fault in links(page)]
+    wrong = [fault for page in pages for fault in [*links(page), *unset(page)]]
     readme = text("README.md")
     if (lines := readme.count("\n")) > LONGEST_README:
         wrong.append(f"README.md has {lines} lines, which may be {LONGEST_README}: a fact belongs on a page of docs/")

@@ -80,6 +80,11 @@ output "memory_size" {
   value       = lookup(aws_cloudformation_stack.collector.outputs, "MemorySize", null)
 }
 
+output "architecture" {
+  description = "The processor, arm64 or x86_64"
+  value       = lookup(aws_cloudformation_stack.collector.outputs, "Architecture", null)
+}
+
 output "requests_per_minute" {
   description = "The request budget"
   value       = lookup(aws_cloudformation_stack.collector.outputs, "RequestsPerMinute", null)

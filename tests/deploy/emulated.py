@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -22,6 +23,8 @@ sys.path[:0] = [str(ROOT / "tests" / "template"), str(ROOT / "tests" / "conforma
 from simulator import BINARIES  # noqa: E402  (the other tests' driver)
 
 SAM = ROOT / "target" / "venv-template" / "bin" / "sam"
+# The processor of this machine, which runs the functions.
+ARCH = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 MINISTACK = ROOT / "target" / "venv-ministack" / "bin" / "ministack"
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from emulated import ROOT, Aws, Stack, until
+from emulated import ARCH, ROOT, Aws, Stack, until
 from simulator import Simulator
 
 MAIN = "incydr-collector-months"
@@ -53,7 +53,7 @@ def live(aws: Aws, tenant: Simulator) -> Stack:
     """The collector after its first run."""
     parameters = {
         "BaseUrl": tenant.places["api"],
-        "Architecture": "x86_64",
+        "Architecture": ARCH,
         "ScheduleState": "DISABLED",
         "StateBucketName": "CREATE",
         "Streams": ",".join(STREAMS),

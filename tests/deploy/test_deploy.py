@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from emulated import ROOT, SAM, Aws, Stack, until
+from emulated import ARCH, ROOT, SAM, Aws, Stack, until
 from pairs import pairwise
 from rendered import Rendered, source
 from simulator import Simulator
@@ -32,7 +32,7 @@ def story(aws: Aws, tenant: Simulator, credentials: dict[str, str]) -> Stack:
 def parameters(tenant: Simulator) -> dict[str, object]:
     return {
         "BaseUrl": tenant.places["api"],
-        "Architecture": "x86_64",
+        "Architecture": ARCH,
         "Notify": "SQS",
         "KmsKeyArn": "CREATE",
         "StateBucketName": "CREATE",
@@ -197,7 +197,7 @@ def test_every_two_choices_deploy_together_and_collect(
         # Few requests, because the tenant allows 120 a minute.
         given = existing.fill(row, name) | {
             "BaseUrl": tenant.places["api"],
-            "Architecture": "x86_64",
+            "Architecture": ARCH,
             "ScheduleState": "DISABLED",
             "Streams": "audit",
         }
@@ -260,11 +260,28 @@ def test_a_first_deployment_that_fails_leaves_nothing_in_the_next_ones_way(aws: 
       PolicyDocument: {}
 
 Outputs:""", 1)  # fmt: skip
-    before = {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]}
+    before = kept(aws)
     with pytest.raises(AssertionError, match="ROLLBACK"):
         aws.create("half-way", given, broken)
-    left = {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]} - before
-    assert not left and aws.stack("half-way").status.startswith("ROLLBACK")
+    assert kept(aws) - before == set() and aws.stack("half-way").status.startswith("ROLLBACK")
+    # By the doctor's command, and then as if nothing had been.
+    aws.client("cloudformation").delete_stack(StackName="half-way")
+    until(lambda: is_gone(aws, "half-way"), 120, "the stack goes")
+    aws.create("half-way", given)
+    kinds = [kind for kind, _ in kept(aws) - before]
+    assert sorted(kinds) == ["bucket", "bucket", "key", "log group", "secret"]
+
+
+def kept(aws: Aws) -> set[tuple[str, str]]:
+    """What outlives a stack, of all stacks."""
+    kms = aws.client("kms")
+    keys = [key["KeyId"] for key in kms.list_keys()["Keys"]]
+    return {
+        *(("bucket", found["Name"]) for found in aws.client("s3").list_buckets()["Buckets"]),
+        *(("secret", found["ARN"]) for found in aws.client("secretsmanager").list_secrets()["SecretList"]),
+        *(("key", key) for key in keys if kms.describe_key(KeyId=key)["KeyMetadata"]["Enabled"]),
+        *(("log group", found["logGroupName"]) for found in aws.client("logs").describe_log_groups()["logGroups"]),
+    }
 
 
 def test_what_contradicts_itself_is_not_deployed(aws: Aws, tenant: Simulator) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated import BINARIES, ROOT, Aws
+from emulated import ARCH, BINARIES, ROOT, Aws
 from simulator import Simulator
 
 # Stands in for `cargo build` in infra/release.sh: copies the binaries that the tests run. Other commands go to the real cargo.
@@ -41,7 +41,7 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def release(aws: Aws) -> Path:
-    """The output of infra/release.sh for x86_64. Only the templates are changed: they take any BaseUrl, such as the simulator's."""
+    """The output of infra/release.sh for this processor. Only the templates are changed: they take any BaseUrl, such as the simulator's."""
     once = aws.directory / "once"
     once.mkdir()
     shutil.copy(aws.directory / "code" / "bootstrap", once / "incydr-collector")
@@ -50,7 +50,7 @@ def release(aws: Aws) -> Path:
         "REAL_CARGO": str(shutil.which("cargo")),
         "CARGO_TARGET_DIR": str(aws.directory / "built"),
         "BUILT_ONCE": str(once),
-        "ARCHITECTURES": "x86_64",
+        "ARCHITECTURES": ARCH,
     }
     release = aws.directory / "release"
     in_path(aws, environment, {"cargo": CARGO})
@@ -95,7 +95,7 @@ def commands(block: str) -> list[str]:
 def filled(text: str, tenant: Simulator) -> str:
     """Replaces the placeholders. None may be left."""
     text = text.replace("https://api.<region>.code42.com", tenant.places["api"])
-    text = text.replace("<bucket>", "my-releases").replace("<arch>", "x86_64")
+    text = text.replace("<bucket>", "my-releases").replace("<arch>", ARCH)
     text = text.replace("key-...", tenant.places["client_id"]).replace('"..."', f'"{tenant.places["client_secret"]}"')
     assert not re.search(r"<[a-z]+>|\.\.\.", text), text
     return text
@@ -107,7 +107,9 @@ def test_the_commands_of_the_pages_lead_from_nothing_to_records_that_are_proven_
     environment = aws.environment | {"HOME": str(aws.directory)}
     in_path(aws, environment, without("cargo", "cargo-lambda", "rustc"))
     config = release / "infra" / "samconfig.toml"
+    # The third step names these two changes.
     edit(config, "https://api.us.code42.com", tenant.places["api"])
+    edit(config, "Architecture=arm64", f"Architecture={ARCH}")
     # The tenant's records are of the last hour. Some minutes pass before the first run, whose default is an hour too.
     edit(config, '"ScheduleState=DISABLED",', '"ScheduleState=DISABLED",\n    "LookbackMinutes=600",')
     found = steps("docs/deploy.md")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from emulated import BINARIES, ROOT, Aws, Stack, until
+from emulated import ARCH, BINARIES, ROOT, Aws, Stack, until
 from simulator import Simulator
 
 STACK = "incydr-collector-acts-respond"
@@ -56,7 +56,7 @@ def responder(aws: Aws, tenant: Simulator) -> Stack:
     aws.client("s3").create_bucket(Bucket="acts")
     parameters = {
         "BaseUrl": tenant.places["api"],
-        "Architecture": "x86_64",
+        "Architecture": ARCH,
         "RecordsBucketName": "acts",
         "StateBucketName": "acts",
         "AllowedActions": "session.add_note,session.set_state,leavers.sync,case.create,agent.deactivate,rule.disable",
@@ -190,13 +190,12 @@ def playbook(title: str) -> str:
     return re.search(rf"### {title}\n.*?```sh\n(.*?)```", page, re.DOTALL)[1]
 
 
-def play(aws: Aws, responder: Stack, commands: str, **given: str) -> list[str]:
+def play(aws: Aws, commands: str) -> list[str]:
     """Types commands in a shell. Returns the executions that they start."""
-    places = {"REQUESTS_QUEUE_URL": responder.outputs["RequestsQueueUrl"], "RESPOND_ARN": responder.outputs["RespondArn"]}
-    settings = [f"{name}={value}" for name, value in (places | given).items()]
+    commands = commands.replace("incydr-collector-prod-respond", STACK)
     # The CLI's version 1 has no variable for the address of SQS.
-    here = 'aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }\n'
-    said = aws.run("env", *settings, "bash", "-euc", here + commands)
+    here = f'cd {ROOT}\naws() {{ command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }}\n'
+    said = aws.run("bash", "-euc", here + commands)
     return re.findall(r'"executionArn": "([^"]+)"', said)
 
 
@@ -206,11 +205,11 @@ def test_the_playbook_that_closes_a_session_from_a_ticket(aws, responder, tenant
         return "[request INC-4711-note]" in session and json.loads(session)["states"][-1]["state"] == "CLOSED_FP"
 
     commands = playbook("A session is closed from a ticket")
-    play(aws, responder, commands)
+    play(aws, commands)
     until(is_closed, 120, "the session has its note and is closed")
     # A ticket system that sends them again changes nothing.
     before = tenant.world("sessions")
-    play(aws, responder, commands)
+    play(aws, commands)
     until(lambda: len(trail(aws, responder, "INC-4711-close")) == 2, 120, "the trail has both records")
     assert tenant.world("sessions") == before
 
@@ -220,7 +219,7 @@ def test_the_playbook_of_a_leaver(aws, responder, tenant):
     (key,) = set(re.findall(r'"key": "([^"]+)"', commands))
     soon = f"{datetime.now(UTC) + timedelta(days=10):%Y-%m-%d}"
     aws.client("s3").put_object(Bucket="acts", Key=key, Body=f"address,end_date\nann@example.com,{soon}\n".encode())
-    for execution in play(aws, responder, commands):
+    for execution in play(aws, commands):
         told = ended(aws, execution)
         assert told["status"] == "SUCCEEDED" and json.loads(told["output"])["outcome"] == "done", told
     assert json.loads(tenant.world("actors")[0])["endDate"] == soon
@@ -232,10 +231,9 @@ def test_the_playbook_of_a_leaver(aws, responder, tenant):
 
 def test_the_playbook_of_a_stale_agent(aws, responder, tenant, asked):
     asks, approves = playbook("A stale agent is deactivated, by two people").split("# Bob,")
-    (execution,) = play(aws, responder, asks)
+    (execution,) = play(aws, asks)
     message = approval_asked(aws, asked)
-    approves = "#" + approves.replace("<request_hash>", message["request_hash"])
-    play(aws, responder, approves, TASK_TOKEN=message["task_token"])
+    play(aws, re.sub("<(request_hash|task_token)>", lambda found: message[found[1]], f"#{approves}"))
     assert ended(aws, execution)["status"] == "SUCCEEDED"
     assert json.loads(tenant.world("agents")[0])["active"] is False
     intent, _ = trail(aws, responder, "stale-2026-11")

@@ -51,7 +51,8 @@ class Patient:
         self.calls = directory / "calls"
         # infra/samconfig.toml, where it is more than the parameters.
         self.config = ""
-        self.parameters = {"BaseUrl": api, "ScheduleState": "ENABLED"}
+        self.environment = {}
+        self.parameters = {"BaseUrl": api, "Architecture": "arm64", "ScheduleState": "ENABLED"}
         self.answers = {
             "sts get-caller-identity": {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:role/deployer"},
             "lambda get-account-settings": {
@@ -60,16 +61,21 @@ class Patient:
             "cloudformation describe-stacks": "(ValidationError): Stack with id incydr-collector-dev does not exist",
         }
         (directory / "infra").mkdir()
-        for name in ["doctor.py", "invoke.sh", "output.sh"]:
+        for name in ["doctor.py", "samconfig.py", "tools.py", "key_policy.py", "invoke.sh", "output.sh"]:
             (directory / "infra" / name).write_bytes((ROOT / "infra" / name).read_bytes())
             (directory / "infra" / name).chmod(0o755)
-        (directory / "template.yaml").write_bytes((ROOT / "template.yaml").read_bytes())
-        tools = directory / "tools"
-        tools.mkdir()
-        aws = AWS.format(python=sys.executable, calls=str(self.calls), answers=str(directory / "answers"))
-        for name, text in [("aws", aws), ("sam", "#!/bin/sh\necho SAM CLI, version 1.170.0\n")]:
-            (tools / name).write_text(text, "utf-8")
-            (tools / name).chmod(0o755)
+        for name in ["template.yaml", "Cargo.toml"]:
+            (directory / name).write_bytes((ROOT / name).read_bytes())
+        (directory / "tools").mkdir()
+        self.aws = AWS.format(python=sys.executable, calls=str(self.calls), answers=str(directory / "answers"))
+        self.tool("aws", self.aws)
+        for name, says in [("sam", "SAM CLI, version 1.170.0"), ("cargo", "cargo 1.95.0 (x)"), ("cargo-lambda", "cargo-lambda 1.9.2")]:
+            self.tool(name, f"#!/bin/sh\necho '{says}'\n")
+
+    def tool(self, name, text):
+        path = self.directory / "tools" / name
+        path.write_text(text, "utf-8")
+        path.chmod(0o755)
 
     def deployed(self, **more):
         outputs = {"FunctionName": "collector", "SecretArn": SECRET, "RoleArn": ROLE, "NoticesQueueArn": QUEUE}
@@ -92,7 +98,7 @@ class Patient:
         }
 
     def key(self, statement, state="Enabled"):
-        self.answers["kms describe-key"] = {"KeyMetadata": {"KeyState": state}}
+        self.answers["kms describe-key"] = {"KeyMetadata": {"KeyState": state, "Arn": KEY}}
         self.answers["kms get-key-policy"] = {"Policy": json.dumps({"Statement": [statement]})}
 
     def see(self):
@@ -101,7 +107,8 @@ class Patient:
         config = self.config or f"[dev.global.parameters]\nparameter_overrides = [{listed}]\n"
         (self.directory / "infra" / "samconfig.toml").write_text(config, "utf-8")
         (self.directory / "answers").write_text(json.dumps(self.answers), "utf-8")
-        environment = os.environ | {"PATH": f"{self.directory / 'tools'}:/usr/bin:/bin"}
+        environment = {name: value for name, value in os.environ.items() if name not in ("AWS_REGION", "AWS_DEFAULT_REGION")}
+        environment |= {"PATH": f"{self.directory / 'tools'}:/usr/bin:/bin"} | self.environment
         done = subprocess.run(
             [sys.executable, self.directory / "infra" / "doctor.py", "dev"], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -132,8 +139,156 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
     assert to_mend == [] and "nothing to mend" in said
     for found in ["account 123456789012", "region us-east-1", "name of the stack is free", f"{patient.api} answers"]:
         assert found in said
-    # A missing tool is no fault if only building needs it.
-    assert "note  cargo-lambda is not installed" in said and "SAM CLI, version 1.170.0" in said and "aws-cli/2.31.0" in said
+    for found in ["SAM CLI, version 1.170.0", "aws-cli/2.31.0", "cargo 1.95.0", "cargo-lambda 1.9.2"]:
+        assert found in said
+
+
+@pytest.mark.parametrize(
+    "name, says, finding, command",
+    [
+        ("aws", "aws-cli/1.19.9", "aws is 1.19.9, and 1.20.0 or newer is needed", "docs.aws.amazon.com"),
+        ("aws", "aws-cli/2.2.1", "aws is 2.2.1, and 2.3.0 or newer is needed", "docs.aws.amazon.com"),
+        ("sam", None, "sam is not installed", "pip install --upgrade aws-sam-cli"),
+        ("sam", "SAM CLI, version 1.100.0", "sam is 1.100.0, and 1.101.0 or newer is needed", "pip install"),
+        ("cargo", None, "cargo is not installed", "rustup"),
+        ("cargo", "cargo 1.80.0 (x)", "cargo is 1.80.0, and RUST or newer is needed", "rustup"),
+        ("cargo-lambda", None, "cargo-lambda is not installed", "pip install cargo-lambda"),
+        ("Cargo.toml", None, "there are no sources here", "CodeBucket=<bucket> and CodeKey=<zip>"),
+    ],
+)
+def test_a_program_that_is_missing_or_too_old_is_found(patient, name, says, finding, command):
+    if name == "Cargo.toml":
+        (patient.directory / name).unlink()
+    elif says is None:
+        (patient.directory / "tools" / name).unlink()
+    elif name == "aws":
+        patient.tool(name, patient.aws.replace("aws-cli/2.31.0", says))
+    else:
+        patient.tool(name, f"#!/bin/sh\necho '{says}'\n")
+    rust = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["workspace"]["package"]["rust-version"]
+    said, to_mend = patient.see()
+    assert len(to_mend) == 1 and finding.replace("RUST", rust) in to_mend[0][0] and command in to_mend[0][1], said
+    # What only building needs is no fault where a release's zip is deployed.
+    if name.lower().startswith("cargo"):
+        patient.parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
+        patient.answers |= {"s3api head-bucket": {"BucketRegion": "us-east-1"}, "s3api head-object": {}}
+        assert patient.see()[1] == []
+
+
+@pytest.mark.parametrize(
+    "environment, finding",
+    [
+        ({}, None),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, None),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}, None),
+        # The profile has us-east-1.
+        ({"AWS_REGION": "us-east-1"}, None),
+        ({"AWS_REGION": "eu-west-1"}, "it would deploy to us-east-1"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-west-2"}, "it would deploy to us-west-2"),
+    ],
+)
+def test_a_region_that_sam_does_not_read_is_found(patient, environment, finding):
+    patient.environment = environment
+    said, to_mend = patient.see()
+    if not finding:
+        assert to_mend == [] and f"region {environment.get('AWS_DEFAULT_REGION', 'us-east-1')}" in said
+        return
+    ((found, command),) = to_mend
+    assert finding in found and command == "export AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1"
+    patient.environment = dict(word.split("=") for word in command.split()[1:])
+    assert patient.see()[1] == []
+
+
+def test_only_aws_region_and_no_profile_is_found(patient):
+    patient.tool("aws", patient.aws.replace('print("us-east-1")', "pass"))
+    patient.environment = {"AWS_REGION": "eu-west-1"}
+    _, ((found, _),) = patient.see()
+    assert "it would deploy to no region" in found
+
+
+@pytest.mark.parametrize("given, times", [({}, 0), ({"Architecture": "x86_64", " Architecture": "arm64"}, 2)])
+def test_a_list_that_does_not_name_the_processor_once_is_found(patient, given, times):
+    del patient.parameters["Architecture"]
+    listed = [f"{name.strip()}={value}" for name, value in (patient.parameters | given).items()]
+    patient.config = f"[dev.global.parameters]\nparameter_overrides = {json.dumps(listed)}\n"
+    _, ((finding, command),) = patient.see()
+    assert f"names Architecture {times} times" in finding and "Architecture=arm64" in command
+
+
+def test_what_the_stack_has_and_the_file_no_longer_names_is_said(patient):
+    patient.deployed(Notify="SQS", Interval="1-hour", MemorySize="512", Streams="audit")
+    patient.parameters["Interval"] = "1-hour"
+    said, to_mend = patient.see()
+    assert to_mend == []
+    noted = re.findall(r"note  (\w+) is (\S+) in the stack, and infra/samconfig.toml doesn't name it", said)
+    assert noted == [("Streams", "audit"), ("Notify", "SQS")]
+    assert 'add "Notify=SQS", or with its default: "Notify=NONE",' in said
+
+
+@pytest.mark.parametrize("own", ["KmsKeyArn", "SecretKmsKeyArn"])
+@pytest.mark.parametrize("kept_as", [KEY, "1234", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/incydr"])
+def test_a_secrets_key_is_recognised_however_secrets_manager_names_it(patient, own, kept_as):
+    patient.parameters[own] = KEY
+    patient.deployed()
+    patient.key(to_iam())
+    patient.answers["secretsmanager describe-secret"]["KmsKeyId"] = kept_as
+    assert patient.see()[1] == []
+    assert f"kms describe-key --key-id {kept_as}" in patient.calls.read_text("utf-8")
+    patient.parameters[own] = ""
+    patient.deployed()
+    patient.answers["secretsmanager describe-secret"]["KmsKeyId"] = kept_as
+    assert [command for _, command in patient.see()[1]] == [f"SecretKmsKeyArn={KEY}"]
+
+
+def test_with_a_key_of_its_own_the_secret_may_be_under_no_other(patient):
+    patient.parameters |= {"KmsKeyArn": KEY, "SecretKmsKeyArn": f"{KEY}-other"}
+    patient.deployed()
+    patient.key(to_iam())
+    patient.answers["secretsmanager describe-secret"]["KmsKeyId"] = "1234"
+    assert [command for _, command in patient.see()[1]] == [f"SecretKmsKeyArn={KEY}"]
+
+
+@pytest.mark.parametrize("key", ["", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/aws/secretsmanager"])
+def test_a_secret_under_awss_own_key_needs_no_other(patient, key):
+    patient.deployed()
+    patient.answers["secretsmanager describe-secret"]["KmsKeyId"] = key
+    assert patient.see()[1] == []
+    assert "kms describe-key" not in patient.calls.read_text("utf-8")
+
+
+def test_a_deployment_that_failed_to_roll_back_is_led_out_of_it(patient):
+    patient.deployed()
+    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["StackStatus"] = "UPDATE_ROLLBACK_FAILED"
+    said, to_mend = patient.see()
+    # The function goes on collecting.
+    assert "status: 1 streams without an error" in said
+    assert [command for _, command in to_mend] == ["aws cloudformation continue-update-rollback --stack-name incydr-collector-dev"]
+
+
+def test_after_a_deployment_the_next_one_is_looked_at(patient):
+    """What infra/samconfig.toml says now, not what the stack has."""
+    zipped = {"CodeBucket": "releases", "CodeKey": "collector-0.1.0.zip", "ReservedConcurrency": "2"}
+    patient.parameters |= zipped
+    patient.deployed()
+    answers = patient.answers
+    # What the stack has is taken already, and needs no look.
+    limit = {"ConcurrentExecutions": 102, "UnreservedConcurrentExecutions": 100}
+    answers["lambda get-account-settings"] = {"AccountLimit": limit}
+    answers |= {"s3api head-bucket": {"BucketRegion": "us-east-1"}, "s3api head-object": "(404) Not Found"}
+    assert patient.see()[1] == []
+    patient.parameters["CodeKey"] = "collector-0.2.0.zip"
+    _, ((finding, _),) = patient.see()
+    assert "the zip can't be read at s3://releases/collector-0.2.0.zip" in finding
+    answers["s3api head-object"] = {}
+    patient.parameters["ReservedConcurrency"] = "3"
+    _, ((finding, _),) = patient.see()
+    assert "ReservedConcurrency=3 will be refused" in finding
+    patient.parameters["ReservedConcurrency"] = "1"
+    assert patient.see()[1] == []
+    patient.parameters["Architecture"] = "x86_64"
+    patient.parameters["CodeKey"] = "collector-0.2.0-arm64.zip"
+    _, ((finding, _),) = patient.see()
+    assert "is built for arm64, and Architecture is x86_64" in finding
 
 
 def test_a_deployed_one_is_asked_for_probe_and_status(patient):
@@ -167,7 +322,7 @@ def to_iam(account=ACCOUNT):
         ("no bucket", "there is no bucket mine", "aws s3 mb s3://mine --region us-east-1"),
         ("another's bucket", "or 123456789012 does not own it", "BucketOwner="),
         ("locked", "the checkpoint can't be replaced", "StateBucketName=CREATE"),
-        ("bucket elsewhere", "mine is in eu-west-1, and the function would be in us-east-1", "AWS_REGION=eu-west-1"),
+        ("bucket elsewhere", "mine is in eu-west-1, and the function would be in us-east-1", "AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1"),
         ("zip elsewhere", "takes a zip only from a bucket there", "aws s3 mb s3://<bucket> --region us-east-1 && aws s3 cp s3://releases/"),
         ("another's processor", "is built for x86_64, and Architecture is arm64", "Architecture=x86_64"),
         ("misspelt", "BaseUlr=x is no parameter", "BaseUrl=..."),
@@ -226,6 +381,7 @@ def test_is_found_and_what_mends_it(patient, what, finding, command):
             answers["secretsmanager describe-secret"] = {}
         case "secret's key":
             answers["secretsmanager describe-secret"]["KmsKeyId"] = KEY
+            patient.key(to_iam())
         case "key's policy":
             parameters["KmsKeyArn"] = KEY
             patient.key(to_iam("210987654321"))
@@ -258,13 +414,13 @@ def test_a_key_that_leaves_access_to_iam_or_names_the_role_is_good(patient):
 
 
 def test_a_file_that_is_no_toml_is_found_and_its_line(patient):
-    patient.config = '[dev.global.parameters]\nparameter_overrides = [\n    "BaseUrl=x"\n    "ScheduleState=DISABLED",\n]\n'
+    patient.config = '[dev.global.parameters]\nparameter_overrides = [\n    "Architecture=arm64"\n    "ScheduleState=DISABLED",\n]\n'
     _, ((finding, command),) = patient.see()
     assert "not TOML" in finding and "line 4" in finding and "comma" in command
 
 
 def test_parameters_in_one_line_are_read_too(patient):
-    patient.config = f"[dev.global.parameters]\nparameter_overrides = 'BaseUrl={patient.api} Streams=audit'\n"
+    patient.config = f"[dev.global.parameters]\nparameter_overrides = 'BaseUrl={patient.api} Architecture=arm64 Streams=audit'\n"
     said, to_mend = patient.see()
     assert to_mend == [] and f"{patient.api} answers" in said
 
@@ -274,7 +430,7 @@ def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patien
     name, value = written.split("=")
 
     def config(item):
-        return f"[dev.global.parameters]\nparameter_overrides = [\n    'BaseUrl={patient.api}',\n    {item}\n]\n"
+        return f"[dev.global.parameters]\nparameter_overrides = [\n    'BaseUrl={patient.api}', 'Architecture=arm64',\n    {item}\n]\n"
 
     patient.config = config(f"\'{written}\',")
     _, ((finding, command),) = patient.see()
@@ -282,7 +438,7 @@ def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patien
     taken = CfnParameterOverridesType().convert
     assert taken((written,), None, None) != {name: value}
     patient.config = config(command)
-    (mended,) = tomllib.loads(patient.config)["dev"]["global"]["parameters"]["parameter_overrides"][1:]
+    (mended,) = tomllib.loads(patient.config)["dev"]["global"]["parameters"]["parameter_overrides"][2:]
     assert taken((mended,), None, None) == {name: value}
     patient.deployed(**{name: value})
     said, to_mend = patient.see()
@@ -291,6 +447,8 @@ def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patien
 
 def test_an_environment_without_parameters_is_found(patient):
     patient.config = "[prod.global.parameters]\nparameter_overrides = ['BaseUrl=x']\n"
+    # Nothing will be built for it.
+    (patient.directory / "tools" / "cargo-lambda").unlink()
     _, to_mend = patient.see()
     assert [finding for finding, _ in to_mend] == ["infra/samconfig.toml has no parameters for dev"]
 

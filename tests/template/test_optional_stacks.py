@@ -49,11 +49,6 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
 
 @pytest.fixture(scope="module")
-def collector():
-    return Rendered(source(), KmsKeyArn="CREATE", Notify="SQS")
-
-
-@pytest.fixture(scope="module")
 def monitoring():
     return Rendered(source(INFRA / "monitoring.yaml"), **MONITORED)
 
@@ -68,12 +63,53 @@ def alarms(rendered):
     return {name: resource["Properties"] for name, resource in kinds if resource["Type"] == "AWS::CloudWatch::Alarm"}
 
 
+# The parameters that a person gives. `make deploy-...` fills in all others.
+GIVEN_BY_HAND = {
+    "athena.yaml": {"DatabaseName", "FirstDay", "ScanLimitBytes", "ResultDays"},
+    "backfill.yaml": {"ShardsAtOnce", "LogRetentionDays"},
+    "monitoring.yaml": {
+        "SilentAuditHours", "SilentFileEventsHours", "FailedRunsLimit", "AlarmTopicArn", "AlarmEmail", "RunbookUrl", "DollarsPerGbSecond",
+        "DollarsPer1000Writes",
+    },
+    "notify.yaml": {
+        "EventBus", "LeastLevel", "SlackUrl", "TicketUrl", "TicketAuthorization", "AlarmTopicArn", "LogRetentionDays",
+    },
+    "respond.yaml": {
+        "ResponderSecretArn", "ResponderSecretKmsKeyArn", "AllowedActions", "NeedsApproval", "MaxTargets", "DailyLimit",
+        "ResponderRequestsPerMinute", "DryRun", "EventSource", "EventDetailType", "RequestsTopicArn", "ApproverEmail", "AlarmTopicArn",
+        "RequestsPrefix", "LeaversPrefix", "BucketOwner", "CodeBucket", "CodeKey", "CodeVersion", "LogLevel", "LogRetentionDays",
+        "SubnetIds", "SecurityGroupIds", "ProxyUrl", "NoProxy", "CaBundleLayerArn",
+    },
+    "siem-access.yaml": {
+        "SiemAccountId", "SiemPrincipalArn", "ExternalId", "GoogleSubjectId", "SentinelWorkspaceId", "SentinelProvider",
+        "PantherAccountId", "CreateUser",
+    },
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", STACKS)
-def test_a_parameter_without_a_default_is_an_output_of_the_collectors_stack(collector, name):
-    """`make deploy-extras` fills these in."""
-    for parameter, facts in source(INFRA / name)["Parameters"].items():
-        if "Default" not in facts:
-            assert parameter in collector.outputs
+def test_a_parameter_that_nobody_gives_is_an_output_of_the_collectors_stack_and_of_the_terraform_module(name):
+    parameters = set(source(INFRA / name)["Parameters"])
+    filled = parameters - GIVEN_BY_HAND[name]
+    assert parameters >= GIVEN_BY_HAND[name] and filled
+    assert filled <= set(source()["Outputs"])
+    terraform = set(re.findall(r'outputs, "(\w+)", null', (INFRA / "terraform" / "outputs.tf").read_text("utf-8")))
+    assert filled <= terraform
+
+
+def test_an_output_with_the_name_of_a_parameter_has_its_value():
+    """Otherwise the stacks beside it would go on with their own defaults."""
+    other = {"Interval": "1-hour", "ScheduleState": "DISABLED", "MemorySize": 1024, "RequestsPerMinute": 60, "Architecture": "x86_64"}
+    assert Rendered(source(), **other).outputs.items() >= other.items()
+
+
+def test_the_outputs_that_the_pages_ask_for_are_there():
+    """`infra/output.sh STACK NAME` in a command of a page."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *INFRA.glob("**/*.md")]
+    asked = [found for page in pages for found in re.findall(r"infra/output\.sh incydr-collector-\w+?(-[\w-]+)? (\w+)", page.read_text("utf-8"))]
+    assert {stack for stack, _ in asked} >= {"", "-respond", "-notify"}
+    for stack, name in asked:
+        assert name in source(INFRA / f"{stack[1:]}.yaml" if stack else ROOT / "template.yaml")["Outputs"], (stack, name)
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -209,11 +245,52 @@ def test_every_function_can_be_told_of_fips_endpoints_and_one_that_writes_of_enc
         assert variables["AWS_USE_FIPS_ENDPOINT"] == FIPS
         if "S3_BUCKET" in variables:
             assert variables["S3_SSE"]["Fn::If"][:2] == ["NamesEncryption", {"Ref": "EncryptionHeader"}]
-            assert {"S3_SSE_KMS_KEY_ID", "STATE_SSE_KMS_KEY_ID"} <= set(variables)
+            for variable, named, key in [
+                ("S3_SSE_KMS_KEY_ID", "NamesKey", "KmsKeyArn"), ("STATE_SSE_KMS_KEY_ID", "NamesStateKey", "StateKmsKeyArn")
+            ]:  # fmt: skip
+                condition, value, _ = variables[variable]["Fn::If"]
+                # The collector's stack may create the first.
+                assert condition == named and (value["Fn::If"][2] if "Fn::If" in value else value) == {"Ref": key}
     # `make deploy-...` fills them in from the collector's outputs.
     rules = {"UseFipsEndpoints", "EncryptionHeader", "KmsKeyArn", "StateKmsKeyArn", "PermissionsBoundaryArn", "RolePath"}
     assert rules <= set(source()["Outputs"])
     assert not functions or {"UseFipsEndpoints", "KmsKeyArn"} <= set(template["Parameters"])
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_every_function_that_calls_the_api_gets_the_layer_with_the_certificate_authorities(path):
+    template = source(path)
+    functions = [it["Properties"] for it in template["Resources"].values() if it["Type"] == "AWS::Lambda::Function"]
+    for function in functions:
+        variables = function["Environment"]["Variables"]
+        if "INCYDR_BASE_URL" in variables:
+            nothing = {"Ref": "AWS::NoValue"}
+            assert function["Layers"] == {"Fn::If": ["HasCaBundle", [{"Ref": "CaBundleLayerArn"}], nothing]}
+            # A layer's files lie below /opt.
+            assert variables["INCYDR_CA_BUNDLE"] == {"Fn::If": ["HasCaBundle", "/opt/ca.pem", nothing]}
+    count = sum("Layers" in function for function in functions)
+    assert count == {"template.yaml": 2, "respond.yaml": 1}.get(path.name, 0)
+
+
+def resources_of(node):
+    """Every `Resource` of a policy, whatever condition it stands under."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from [value] if name == "Resource" else resources_of(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from resources_of(item)
+
+
+@pytest.mark.parametrize("path", [ROOT / "template.yaml", *sorted(INFRA.glob("*.yaml"))], ids=lambda path: path.name)
+def test_each_queue_has_a_policy_of_its_own_that_names_no_other(path):
+    """SQS allows one queue in a policy."""
+    policies = [it["Properties"] for it in source(path)["Resources"].values() if it["Type"] == "AWS::SQS::QueuePolicy"]
+    queues = [queue["Ref"] for policy in policies for queue in policy["Queues"]]
+    assert len(queues) == len(policies) == len(set(queues)) == {"template.yaml": 2, "notify.yaml": 1, "respond.yaml": 2}.get(path.name, 0)
+    for policy, queue in zip(policies, queues):
+        found = list(resources_of(policy["PolicyDocument"]))
+        assert found and all(resource == {"Fn::GetAtt": [queue, "Arn"]} for resource in found), queue
 
 
 def test_each_stack_has_a_database_of_its_own():

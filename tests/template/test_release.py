@@ -1,9 +1,12 @@
 """The files of a release, made with a stand-in for the compiler. `make release` itself takes minutes."""
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
+import pickle
+import pty
 import re
 import shutil
 import subprocess
@@ -17,7 +20,9 @@ import yaml
 from cfnlint.api import ManualArgs, lint
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from rendered import ROOT, Rendered, source
+from rendered import ROOT, Rendered, parsed, source
+from stand_ins import S3WithIam, Server, body_of, reply
+from typed import TOOLS
 
 sys.path.append(str(ROOT / "tests"))
 import pages  # noqa: E402  (the check of the repository's own links)
@@ -110,7 +115,7 @@ def test_a_release_deploys_as_a_checkout_does(made):
     """The release has each file that these targets of its Makefile use."""
     makefile = (made / "Makefile").read_text("utf-8")
     rules = dict(re.findall(r"^([a-z-]+(?:%)?):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
-    for target in ["deploy", "deploy-%", "deploy-respond", "invoke", "backfill", "doctor", "logs", "answers"]:
+    for target in ["deploy", "deploy-%", "invoke", "backfill", "doctor", "logs", "answers"]:
         for script in re.findall(r"\b(?:infra|tests)/[\w./-]+\.(?:sh|py|yaml|txt)\b", rules[target]):
             assert (made / script).exists(), (target, script)
 
@@ -122,8 +127,10 @@ def test_the_zip_is_what_lambda_takes_and_its_hash_is_its_own(made, arch, name):
     with zipfile.ZipFile(zipped) as archive:
         (entry,) = archive.infolist()
         assert entry.filename == "bootstrap" and entry.external_attr >> 16 == 0o100755
-        # No path of this machine is compiled in.
-        assert f"--remap-path-prefix={ROOT}=" in archive.read(entry).decode()
+        # No path of this machine is compiled in, neither of the checkout nor of the crates.
+        cargo_home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
+        for path in [ROOT, cargo_home]:
+            assert f"--remap-path-prefix={path}=/" in archive.read(entry).decode()
     hashed, name = (made / f"{zipped.name}.sha256").read_text("utf-8").split()
     assert (hashed, name) == (hashlib.sha256(zipped.read_bytes()).hexdigest(), zipped.name)
 
@@ -174,6 +181,43 @@ def test_the_packaged_template_takes_the_zip_and_is_the_template_else(made):
     assert packaged == template
 
 
+def test_the_application_repository_gets_the_licence_and_the_page_and_no_path_of_this_machine(made, tmp_path):
+    """The commands of infra/README.md, with stand-ins for S3 and for the repository."""
+    page = (ROOT / "infra" / "README.md").read_text("utf-8")
+    (commands,) = re.findall(r"^```sh\n(sam package .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    release = tmp_path / "release"
+    shutil.copytree(made, release)
+    asked = []
+
+    def repository(handler):
+        asked.append(json.loads(body_of(handler)))
+        reply(handler, 201, b'{"applicationId": "a"}', {"Content-Type": "application/json"})
+
+    server = Server(repository)
+    with S3WithIam() as s3:
+        s3.client("s3").create_bucket(Bucket="releases")
+        environment = os.environ | {
+            "PATH": f"{TOOLS}:{os.environ['PATH']}",
+            "AWS_ENDPOINT_URL_S3": s3.endpoint,
+            "AWS_ENDPOINT_URL_SERVERLESSAPPLICATIONREPOSITORY": f"http://{server.address}",
+            "AWS_ACCESS_KEY_ID": "root",
+            "AWS_SECRET_ACCESS_KEY": "root",
+        }
+        done = subprocess.run(
+            ["bash", "-euc", commands.replace("<bucket>", "releases")], cwd=release, env=environment, text=True, capture_output=True
+        )
+        server.stop()
+        assert done.returncode == 0, done.stderr
+        for name, url in [("LICENSE", asked[0]["licenseUrl"]), ("README.md", asked[0]["readmeUrl"])]:
+            bucket, key = url.removeprefix("s3://").split("/", 1)
+            assert bucket == "releases"
+            assert s3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read() == (ROOT / name).read_bytes()
+    # The zip stays a parameter's. SAM adds only metadata of its own.
+    resources = source(made / "packaged.yaml")["Resources"]
+    published = pickle.loads(parsed(asked[0]["templateBody"]))["Resources"]
+    assert {name: it.get("Properties") for name, it in published.items()} == {name: it.get("Properties") for name, it in resources.items()}
+
+
 def test_the_responder_s_template_takes_its_zip_and_is_the_template_else(made):
     path = ROOT / "infra" / "respond.yaml"
     text = (made / "respond.yaml").read_text("utf-8")
@@ -216,8 +260,12 @@ def test_the_workflow_runs_make_on_both_processors_and_nothing_that_only_works_t
     commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert sorted(commands) == ["make release", "make test", "make test-deploy"]
     assert {command.removeprefix("make ") for command in commands} <= targets
-    matrix = workflow["jobs"]["release"]["strategy"]["matrix"]["include"]
-    assert {entry["arch"] for entry in matrix} == set(source()["Parameters"]["Architecture"]["AllowedValues"])
+    for job in workflow["jobs"].values():
+        assert job["runs-on"] == "${{ matrix.machine }}"
+        machines = {entry["arch"]: entry["machine"] for entry in job["strategy"]["matrix"]["include"]}
+        assert set(machines) == set(source()["Parameters"]["Architecture"]["AllowedValues"])
+        # GitHub's machines with arm64 have this ending.
+        assert {arch: machine.endswith("-arm") for arch, machine in machines.items()} == {"arm64": True, "x86_64": False}
     assert workflow["permissions"] == {"contents": "read"}
 
 
@@ -238,6 +286,30 @@ def test_a_build_is_one_line_unless_it_fails(tmp_path):
     assert built(tmp_path, says="    Finished").stderr == ""
     failed = built(tmp_path, says="error: it doesn't compile", code=101)
     assert failed.returncode == 1 and "it doesn't compile" in failed.stderr
+
+
+def test_on_a_terminal_the_line_counts_the_crates_while_they_are_built(tmp_path):
+    """The stand-in for cargo goes on once its crates were counted, or gives up."""
+    counted = tmp_path / "counted"
+    os.mkfifo(counted)
+    (tmp_path / "cargo").write_text(f"#!/bin/sh\nfor crate in a b c; do echo \" Compiling $crate v1.0.0\"; done\ntimeout 60 cat {counted}\n", "utf-8")
+    (tmp_path / "cargo").chmod(0o755)
+    terminal, its_end = pty.openpty()
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen([ROOT / "tests" / "build.sh", "the demo"], env=environment, stdout=subprocess.DEVNULL, stderr=its_end)
+    os.close(its_end)
+    said = b""
+    while b"Building the demo: crate 3, " not in said:
+        said += os.read(terminal, 1000)
+    counted.write_text("yes\n", "utf-8")
+    # Reading fails once the other end is closed.
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 1000):
+            said += part
+    os.close(terminal)
+    assert process.wait() == 0
+    # One line, which is written over and over.
+    assert said.count(b"\n") == 1 and b"Built the demo: 3 crates in " in said.split(b"\r")[-2]
 
 
 def test_the_demo_builds_what_it_runs_and_nothing_else():

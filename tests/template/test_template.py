@@ -471,17 +471,6 @@ def test_by_default_no_concurrency_is_reserved(deployed):
     assert "ReservedConcurrentExecutions" not in deployed["Collector"]["Properties"]
 
 
-@pytest.mark.parametrize("notify", ["SQS", "EVENTBRIDGE"])
-def test_each_queue_has_a_policy_of_its_own_that_names_no_other(template, notify):
-    resources = Rendered(template, Notify=notify).resources
-    policies = [it["Properties"] for it in resources.values() if it["Type"] == "AWS::SQS::QueuePolicy"]
-    assert sorted(queue for policy in policies for queue in policy["Queues"]) == ["notices", "unreadnotices"]
-    for policy in policies:
-        (queue,) = policy["Queues"]
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert statement["Resource"] == f"arn:aws:sqs:us-east-1:123456789012:{queue}"
-
-
 def test_the_rule_may_send_however_its_name_was_cut(template):
     resources = Rendered(template, Notify="EVENTBRIDGE").resources
     for policy in ["NoticesPolicy", "UnreadNoticesPolicy"]:
@@ -534,6 +523,19 @@ def test_one_key_of_its_own_needs_no_other(template, which):
 def test_fips_endpoints_are_asked_for_only_when_wanted(template, deployed):
     assert "AWS_USE_FIPS_ENDPOINT" not in deployed["Collector"]["Properties"]["Environment"]["Variables"]
     assert variables(Rendered(template, **VARIANTS["FIPS"]))["AWS_USE_FIPS_ENDPOINT"] == "true"
+
+
+def test_each_key_is_named_for_what_is_written_under_it(template):
+    for name in ["Collector", "Backfiller"]:
+        held = Rendered(template, **VARIANTS["encryption asked for"]).resources[name]["Properties"]["Environment"]["Variables"]
+        assert (held["S3_SSE"], held["S3_SSE_KMS_KEY_ID"], held["STATE_SSE_KMS_KEY_ID"]) == ("aws:kms", KEY, STATE_KEY)
+
+
+def test_the_page_says_what_fips_endpoints_do_not_validate():
+    page = " ".join((ROOT / "infra" / "README.md").read_text("utf-8").split())
+    said = page[page.index("**GovCloud, or a rule that demands FIPS endpoints**") :].split(" ## ")[0]
+    for part in ["The function's own cryptography is *not* validated", "no FIPS 140 certificate", '"validated modules everywhere", it is not']:
+        assert part in said, part
 
 
 def test_a_zip_that_is_there_takes_the_place_of_building(template, deployed):

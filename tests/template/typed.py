@@ -19,13 +19,18 @@ lambda*--arm64*) machine=267 ;;
 lambda*) machine=076 ;;
 *) exit 1 ;;
 esac
-mkdir -p target/lambda/incydr-collector
-printf "\\177ELF%14s\\\\${BUILDS:-$machine}\\000" "" >target/lambda/incydr-collector/bootstrap
+case "$*" in *"--bin responder"*) binary=responder ;; *) binary=incydr-collector ;; esac
+mkdir -p target/lambda/$binary
+printf "\\177ELF%14s\\\\${BUILDS:-$machine}\\000" "" >target/lambda/$binary/bootstrap
 """
 # `sam build` is the real one.
 SAM = f"""#!/bin/sh
 echo "sam $*" >>"$ASKED"
 [ "$1" != build ] || exec {TOOLS}/sam "$@"
+"""
+# The outputs of the collector's stack.
+AWS = """#!/bin/sh
+echo "$OUTPUTS"
 """
 
 
@@ -40,7 +45,7 @@ class Typed:
         self.asked_for = directory / "asked"
         tools = directory / "tools"
         tools.mkdir()
-        for name, text in [("cargo", CARGO), ("cargo-lambda", "#!/bin/sh\necho 1.9.2\n"), ("sam", SAM)]:
+        for name, text in [("cargo", CARGO), ("cargo-lambda", "#!/bin/sh\necho 1.9.2\n"), ("sam", SAM), ("aws", AWS)]:
             (tools / name).write_text(text, "utf-8")
             (tools / name).chmod(0o755)
         self.environment = os.environ | {
