@@ -67,7 +67,7 @@ echo "third-party S3: signatures, checksums and conditions"
 echo "third-party S3: whole runs"
 # The tests mostly wait for deadlines and retries. Without keys of its own the store encrypts nothing.
 if [ $# -eq 0 ]; then
-    of_the_api_alone="actor_profiles api_faults audit_export back_off bad_input budget capped clock drift guide lanes lenient
+    of_the_api_alone="actor_profiles api_faults audit_export back_off bad_input budget capped clock drift guide health_sources lanes lenient
         lying_counts metrics outages paging probe refusals refused_queries retention saved_searches sign_ins silence
         stopped stuck stuck_ids stuck_kinds stuck_lists stuck_records tls uncounted vendor_facts"
     for module in $of_the_api_alone; do set -- "$@" --skip "$module::"; done

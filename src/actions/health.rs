@@ -16,7 +16,7 @@ use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::findings::find;
-use crate::collect::health::sources::{Sources, is_lasting};
+use crate::collect::health::sources::Sources;
 use crate::collect::health::{line, rules};
 use crate::core::dialect::Dialect;
 use crate::core::ndjson::{Packer, Packing};
@@ -87,8 +87,7 @@ pub async fn health(
     }
     let mut report = Report::new(asked, settings);
     let left_out = find(&sources, &rules(settings, at), &mut |finding| report.take(finding));
-    let may_do_better = sources.errors().any(|(_, error)| !is_lasting(error));
-    let status = if may_do_better { Status::Partial } else { Status::Complete };
+    let status = if sources.may_do_better() { Status::Partial } else { Status::Complete };
     let summary = report.summary(&sources, &left_out);
     let Report { shown, truncated, packer, .. } = report;
     let mut objects = Vec::new();

@@ -1,11 +1,14 @@
 //! Derives findings about agents, users and observers from lists that it reads. Writes nothing.
 
+mod counts;
 mod deployment;
 mod ends;
 pub mod finding;
 pub mod findings;
 mod holds;
+mod reader;
 mod records;
+mod roles;
 mod rules;
 pub mod sources;
 
@@ -14,7 +17,7 @@ use tracing::warn;
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, LeftOut};
 use crate::collect::health::rules::Rules;
-use crate::collect::health::sources::{Sources, is_lasting, longest_silence};
+use crate::collect::health::sources::{Sources, longest_silence};
 use crate::core::ndjson::{Packed, Packer};
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
@@ -27,7 +30,7 @@ use crate::incydr::request::Caller;
 /// permitted.
 pub async fn pack(settings: &Settings, api: &Api, caller: &Caller<'_>, at: Millis) -> Result<Packed, Error> {
     let sources = Box::pin(Sources::read(settings, api, caller, at)).await;
-    if sources.is_nothing() || sources.errors().any(|(_, error)| !is_lasting(error)) {
+    if sources.is_nothing() || sources.must_be_read_again() {
         return Err(sources.into_error());
     }
     let mut packer = Packer::new(&settings.packing);

@@ -81,7 +81,7 @@ streams! {
     SessionEvents: "session_events", Rescanned, "Alerts and Sessions: Read";
     UserRoles: "user_roles", Inventory, "Users: Read";
     ActorProfiles: "actor_profiles", Inventory, "Actors: Read";
-    EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Legal Hold, Cases and File Events: Read for all findings)";
+    EnvironmentHealth: "environment_health", Findings, "Agents: Read (with Users, Actors, Watchlists, Legal Hold, Cases and File Events: Read for all findings)";
 }
 
 /// Further names that `STREAMS` accepts.

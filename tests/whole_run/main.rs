@@ -27,6 +27,7 @@ mod formats;
 mod guide;
 mod hard_windows;
 mod health;
+mod health_sources;
 mod lanes;
 mod lenient;
 mod long_lists;

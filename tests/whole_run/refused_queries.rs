@@ -20,7 +20,7 @@ fn is_wide(request: &simulator::http::Request) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_takes_too_long_or_answers_too_much_is_cut_by_the_problem_s_type() {
     for kind in ["QUERY_TIMEOUT", "RESPONSE_CONTENT_TOO_LARGE"] {
-        for status in [400, 200, 413] {
+        for status in [400, 200, 413, 500] {
             let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
             rig.sim.world.add_file_events(300, ago(3_000), ago(5));
             rig.sim.faults.when(Endpoint::FileEvents, is_wide, Fault::Status(status, problems(kind)));

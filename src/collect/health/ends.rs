@@ -5,16 +5,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::stream::{self, StreamExt};
 
 use crate::collect::error::Error;
+use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader, part};
 use crate::collect::health::records::{Actor, User, text};
-use crate::collect::health::sources::{Ends, LISTS_AT_ONCE, Listed, Reader, part};
 use crate::core::stream::Stream;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Kind;
 
 /// The profiles of so many actors are read at most, one request each.
 const MOST_PROFILES: usize = 300;
-/// The watchlists that hold people who leave (SDK, `WatchlistType`). The `OpenAPI` writes it without the underscore, too.
+/// The watchlists that hold people who leave (SDK, `WatchlistType`). The `OpenAPI` writes the type without underscores.
 const DEPARTING: &str = "DEPARTING_EMPLOYEE";
+
+/// The end dates in the profiles of actors.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// The end dates, by actor id.
+    pub by_actor: HashMap<String, String>,
+    /// The reason why the profiles of some actors were not read.
+    pub unread: Option<String>,
+    /// The errors for which profiles or watchlists were not read.
+    pub errors: Vec<(Stream, Error)>,
+}
 
 /// The active users by name. An actor and a user are the same person if they have the same name.
 pub fn active_by_name(users: &BTreeMap<String, User>) -> HashMap<String, &String> {
@@ -33,9 +44,10 @@ fn in_question(actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>)
 impl Reader<'_> {
     /// Reads the profiles of the actors in question, if there are few. If there are many, reads those on the watchlists
     /// of people who leave.
-    pub(super) async fn ends(&self, actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>) -> Ends {
+    pub async fn ends(&self, actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>) -> Ends {
         let mut asked = in_question(actors, users);
         let all = asked.len();
+        let mut ends = Ends::default();
         let mut unread = None;
         if all > MOST_PROFILES {
             let departing = match self.departing().await {
@@ -43,6 +55,7 @@ impl Reader<'_> {
                 Err(error) => {
                     let why = if error.is_forbidden() { "may not be read".to_owned() } else { error.to_string() };
                     unread = Some(format!("watchlists: {why}"));
+                    ends.errors.push((Stream::Watchlists, error));
                     BTreeSet::new()
                 }
             };
@@ -56,7 +69,6 @@ impl Reader<'_> {
                 (self.rows(Stream::ActorProfiles, &part.list, Some(&actor), &[], end).await, actor)
             }
         };
-        let mut ends = Ends::default();
         let (mut read, mut failed) = (0, None);
         let mut answers = stream::iter(asked.iter()).map(of_actor).buffered(LISTS_AT_ONCE);
         while let Some((answer, actor)) = answers.next().await {
@@ -70,7 +82,10 @@ impl Reader<'_> {
                 }
                 // Gone since it was listed.
                 Err(Error::Api(ApiError::Status { status: 404, .. })) => read += 1,
-                Err(error) => drop(failed.get_or_insert(error.to_string())),
+                Err(error) => {
+                    failed.get_or_insert(error.to_string());
+                    ends.errors.push((Stream::ActorProfiles, error));
+                }
             }
         }
         let left = all - read;

@@ -57,8 +57,8 @@ pub struct Finding {
     /// The number of file events that an observer sent before it fell silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
-    /// The beginning of what was found, if it is known: for example the last connection, or the date on which a person
-    /// left.
+    /// The beginning of what was found: for example the last connection, or the date on which a person left. If nothing
+    /// tells it, the time of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     pub why: String,

@@ -3,21 +3,28 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::collect::error::Error;
+use crate::collect::health::counts::{Counts, Observers};
 use crate::collect::health::deployment::deployments;
-use crate::collect::health::ends::active_by_name;
+use crate::collect::health::ends::{Ends, active_by_name};
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
-use crate::collect::health::holds::{Holds, reason_of};
-use crate::collect::health::records::{Actor, Agent, Held, Hold};
+use crate::collect::health::holds::{Holds, People, must_not_be_deactivated};
+use crate::collect::health::records::{Actor, Agent};
+use crate::collect::health::roles::{Roles, without_agent};
 use crate::collect::health::rules::{Agents, Rules, Users, active, age, is_fresh};
-use crate::collect::health::sources::{Counts, Ends, Listed, Observers, Roles, Sources, without_agent};
+use crate::collect::health::sources::Sources;
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::time::DAY;
 use crate::core::version::Version;
 use crate::incydr::facts::file_events;
 
-/// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made.
+/// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding that no
+/// date tells more about is known since now.
 pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) -> Vec<LeftOut> {
+    let tell = &mut |finding: Finding| {
+        let since = finding.since.clone().or_else(|| Some(rules.now.to_string()));
+        tell(Finding { since, ..finding });
+    };
     let mut left_out = LeftOuts(Vec::new());
     let agents = sources.agents.as_ref().map_err(|error| why(Stream::Agents, error));
     let users = sources.users.as_ref().map_err(|error| why(Stream::Users, error));
@@ -75,9 +82,16 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
         (Err(error), _) => left_out.note(FindingKind::LeftButActive, &why(Stream::Actors, error)),
         (_, Err(why)) => left_out.note(FindingKind::LeftButActive, why),
     }
-    for (stream, held) in [(Stream::LegalHold, &sources.custodians), (Stream::Cases, &sources.subjects)] {
-        match held {
-            Ok(held) => must_not_be_deactivated(held, &holds, by_id(&agents), by_id(&users), tell),
+    let people = People::of(sources);
+    for (stream, list) in [(Stream::LegalHold, &sources.custodians), (Stream::Cases, &sources.subjects)] {
+        match list {
+            Ok(list) => {
+                must_not_be_deactivated(&list.held, &people, agents.as_ref().ok().map(|agents| &agents.by_id), tell);
+                if list.unreadable > 0 {
+                    let why = format!("{stream}: {} of its rows can't be read, and may hold anybody", list.unreadable);
+                    left_out.note(FindingKind::MustNotBeDeactivated, &why);
+                }
+            }
             Err(error) => left_out.note(FindingKind::MustNotBeDeactivated, &why(stream, error)),
         }
     }
@@ -101,10 +115,6 @@ fn why(stream: Stream, error: &Error) -> String {
         return format!("not permitted: the API client needs {}", stream.permission());
     }
     format!("{stream}: {}", chain(error))
-}
-
-fn by_id<'r, T>(rows: &Result<&'r Listed<T>, String>) -> Option<&'r BTreeMap<String, T>> {
-    rows.as_ref().ok().map(|rows| &rows.by_id)
 }
 
 /// Finds agents that have not connected for too long. If their user has a fresh agent, they are superseded: most likely
@@ -312,53 +322,6 @@ fn left_but_active(
             since: left.map(str::to_owned),
             ..Finding::new(FindingKind::LeftButActive, why, holds.before_deactivation(Some(id), advice))
         });
-    }
-}
-
-/// Finds users in legal hold or in an open case, and each of their agents.
-fn must_not_be_deactivated(
-    held: &[Held],
-    holds: &Holds,
-    agents: Option<&Agents>,
-    users: Option<&Users>,
-    tell: &mut impl FnMut(Finding),
-) {
-    let mut by_user = HashMap::<&str, Vec<(&str, &Agent)>>::new();
-    for (id, agent) in agents.into_iter().flat_map(active) {
-        if let Some(user) = &agent.user_id {
-            by_user.entry(user).or_default().push((id, agent));
-        }
-    }
-    for held in held {
-        let user_id = holds.user_of(held);
-        let user = users.and_then(|users| users.get(user_id));
-        let username = held.username.clone().or_else(|| user?.username.clone());
-        let (matter_id, case_number) = match &held.by {
-            Hold::Matter { id, .. } => (Some(id.clone()), None),
-            Hold::Case { number, .. } => (None, Some(*number)),
-        };
-        let reason = reason_of(&held.by);
-        let of = |finding: Finding| Finding {
-            user_id: Some(user_id.to_owned()),
-            username: username.clone(),
-            matter_id: matter_id.clone(),
-            case_number,
-            since: held.since.clone(),
-            ..finding
-        };
-        let is_too_late = user.is_some_and(|user| user.is_inactive);
-        let (late, advice) = if is_too_late {
-            (", and deactivated already", "tell whoever holds the matter or the case at once")
-        } else {
-            ("", "keep the user and each agent of theirs until the matter or the case is closed")
-        };
-        let why = format!("the user is {reason}{late}");
-        tell(of(Finding::new(FindingKind::MustNotBeDeactivated, why, advice.to_owned())));
-        for (id, agent) in by_user.get(user_id).into_iter().flatten() {
-            let (why, advice) =
-                (format!("its user is {reason}"), "keep the agent until the matter or the case is closed");
-            tell(of(Finding::of_agent(FindingKind::MustNotBeDeactivated, id, agent, why, advice.to_owned())));
-        }
     }
 }
 

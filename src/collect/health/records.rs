@@ -42,8 +42,8 @@ pub struct Actor {
 /// A user in legal hold, or the subject of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// The id of a user. In a case it may be an actor's (`OpenAPI`).
-    pub user_id: String,
+    /// The id of a user. In a case it may be an actor's (`OpenAPI`), or missing.
+    pub id: Option<String>,
     pub username: Option<String>,
     pub by: Hold,
     pub since: Option<String>,
@@ -52,7 +52,7 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hold {
     Matter { id: String, name: Option<String> },
-    Case { number: u64, name: Option<String> },
+    Case { number: String, name: Option<String> },
 }
 
 impl Agent {
@@ -125,7 +125,7 @@ impl Custodian {
 
     pub fn held(self, user_id: String, matter_id: &str, matter: &Matter) -> Option<Held> {
         let by = Hold::Matter { id: matter_id.to_owned(), name: matter.name.clone() };
-        (!self.is_inactive).then_some(Held { user_id, username: self.username, by, since: self.since })
+        (!self.is_inactive).then_some(Held { id: Some(user_id), username: self.username, by, since: self.since })
     }
 }
 
@@ -133,7 +133,7 @@ pub struct Case {
     subject: Option<String>,
     username: Option<String>,
     name: Option<String>,
-    is_open: bool,
+    is_closed: bool,
     since: Option<String>,
 }
 
@@ -143,16 +143,17 @@ impl Case {
             subject: text(record, "subject"),
             username: text(record, "subjectUsername"),
             name: text(record, "name"),
-            is_open: record["status"] == "OPEN",
+            is_closed: ["CLOSED", "ARCHIVED"].iter().any(|status| record["status"] == **status),
             since: text(record, "createdAt"),
         }
     }
 
-    /// The subject of an open case, if it has one.
-    pub fn held(self, number: &str) -> Option<Held> {
-        let by = Hold::Case { number: number.parse().ok()?, name: self.name };
-        let user_id = self.subject.filter(|_| self.is_open)?;
-        Some(Held { user_id, username: self.username, by, since: self.since })
+    /// The subject of a case, if it has one. A case counts as open unless it is closed or archived.
+    pub fn held(self, number: String) -> Option<Held> {
+        let has_subject = self.subject.is_some() || self.username.is_some();
+        let by = Hold::Case { number, name: self.name };
+        let held = Held { id: self.subject, username: self.username, by, since: self.since };
+        (has_subject && !self.is_closed).then_some(held)
     }
 }
 
@@ -191,11 +192,16 @@ mod tests {
 
     #[test]
     fn a_case_holds_its_subject_while_it_is_open() {
-        let held = |record: Value| Case::of(&record).held("7").map(|held| held.user_id);
-        assert_eq!(held(json!({"subject": "u", "status": "OPEN"})), Some("u".into()));
-        for record in
-            [json!({"subject": "u", "status": "CLOSED"}), json!({"status": "OPEN", "subject": null}), json!({})]
-        {
+        let held = |record: Value| Case::of(&record).held("7".into()).map(|held| (held.id, held.username));
+        assert_eq!(held(json!({"subject": "u", "status": "OPEN"})), Some((Some("u".into()), None)));
+        assert_eq!(held(json!({"subjectUsername": "ann", "status": "OPEN"})), Some((None, Some("ann".into()))));
+        assert_eq!(held(json!({"subject": "u", "status": null})), Some((Some("u".into()), None)));
+        for record in [
+            json!({"subject": "u", "status": "CLOSED"}),
+            json!({"subject": "u", "subjectUsername": "ann", "status": "ARCHIVED"}),
+            json!({"status": "OPEN", "subject": null}),
+            json!({}),
+        ] {
             assert_eq!(held(record), None);
         }
     }

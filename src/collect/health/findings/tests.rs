@@ -2,11 +2,17 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::collect::health::reader::Listed;
 use crate::collect::health::records::User;
+use crate::collect::health::sources::HeldList;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 
+mod deployment;
+mod holds;
+
 const NOW: &str = "2026-11-22T10:00:00Z";
+const NOW_IN_MS: &str = "2026-11-22T10:00:00.000Z";
 
 fn rules() -> Rules {
     let now = Millis::parse(NOW).expect("a time");
@@ -50,8 +56,8 @@ fn well() -> Sources {
     Sources {
         agents: Ok(rows([("a1", agent(&json!({})))])),
         users: Ok(rows([("u1", user(false))])),
-        custodians: Ok(Vec::new()),
-        subjects: Ok(Vec::new()),
+        custodians: Ok(HeldList::default()),
+        subjects: Ok(HeldList::default()),
         reporting: Ok(counts(&[("a1", 5)])),
         observers: Ok(observers(&[("Endpoint", 5)], &[("Endpoint", 7)])),
         actors: Ok(rows([])),
@@ -120,6 +126,24 @@ fn each_health_issue_is_a_finding() {
     let issues: Vec<_> = findings.iter().filter_map(|finding| finding.issue.as_deref()).collect();
     assert_eq!(issues, ["NOT_CONNECTING", "SECURITY_INGEST_REJECTED"]);
     assert_eq!(kinds(&findings), [FindingKind::UnhealthyAgent; 2]);
+}
+
+/// The issues that the vendor has (SDK, `agents/models.py`), and another.
+#[test]
+fn each_health_issue_has_advice_of_its_own() {
+    for (issue, says) in [
+        ("NOT_CONNECTING", "port 4287"),
+        ("NOT_SENDING_SECURITY_EVENTS", "restart it; upgrade it where it is outdated"),
+        ("SECURITY_INGEST_REJECTED", "sign the agent in again"),
+        ("MISSING_MACOS_PERMISSION_FULL_DISK_ACCESS", "grant the agent full disk access"),
+        ("MISSING_MACOS_PERMISSION_ACCESSIBILITY", "grant the agent accessibility"),
+        ("BATTERY_EMPTY", "look the issue up in the console"),
+    ] {
+        let findings = of_agent(&json!({"agentHealthIssueTypes": [issue], "agentHealthModificationDate": ago(4)}));
+        let told: Vec<_> = findings.iter().map(|finding| (finding.issue.as_deref(), finding.since.clone())).collect();
+        assert_eq!(told, [(Some(issue), Some(ago(4)))]);
+        assert!(findings[0].advice.contains(says), "{issue}: {}", findings[0].advice);
+    }
 }
 
 #[test]
@@ -200,28 +224,6 @@ fn nobody_is_without_an_agent_while_some_agents_cannot_be_read() {
 }
 
 #[test]
-fn who_is_held_must_not_be_deactivated_nor_any_agent_of_theirs() {
-    let matter = Hold::Matter { id: "m1".into(), name: Some("Doe v. Roe".into()) };
-    let case = Hold::Case { number: 7, name: None };
-    let held = |user: &str, by| vec![Held { user_id: user.into(), username: None, by, since: None }];
-    let sources = Sources { custodians: Ok(held("u1", matter)), subjects: Ok(held("u2", case)), ..well() };
-    let findings = found(&sources, &rules()).0;
-    assert_eq!(kinds(&findings), [FindingKind::MustNotBeDeactivated; 3]);
-    let ids = |finding: &Finding| (finding.agent_id.clone(), finding.matter_id.clone(), finding.case_number);
-    assert_eq!(ids(&findings[0]), (None, Some("m1".into()), None));
-    assert_eq!(ids(&findings[1]), (Some("a1".into()), Some("m1".into()), None));
-    assert_eq!(ids(&findings[2]), (None, None, Some(7)));
-    assert_eq!(findings[0].username.as_deref(), Some("ann@example.com"));
-    assert_eq!(findings[0].why, "the user is a custodian of the legal hold matter \"Doe v. Roe\"");
-    assert_eq!(findings[2].why, "the user is the subject of the open case 7");
-
-    let late = Sources { users: Ok(rows([("u1", user(true))])), ..sources };
-    let findings = found(&late, &rules()).0;
-    let told = findings.iter().find(|finding| finding.finding == FindingKind::MustNotBeDeactivated);
-    assert!(told.is_some_and(|finding| finding.why.ends_with(", and deactivated already")));
-}
-
-#[test]
 fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_one_of_its_connections() {
     let mut observers = observers(
         &[("Endpoint", 1), ("New", 1), ("GoogleDrive", 4)],
@@ -258,10 +260,11 @@ fn who_left_and_has_an_active_user_is_found_by_the_name() {
         findings.into_iter().map(|finding| (finding.finding, finding.user_id, finding.since)).collect::<Vec<_>>()
     };
     let left = |since| vec![(FindingKind::LeftButActive, Some("u1".to_owned()), since)];
-    assert_eq!(of(actor("Ann@Example.com", true, None)), left(None));
+    assert_eq!(of(actor("Ann@Example.com", true, None)), left(Some(NOW_IN_MS.to_owned())), "no date tells since when");
     assert_eq!(of(actor("ann@example.com", false, Some(3))), left(Some(ago(3)[..10].to_owned())));
     let by_profile = |end: i64| {
-        let ends = Ends { by_actor: [("x1".to_owned(), ago(end)[..10].to_owned())].into(), unread: None };
+        let by_actor = [("x1".to_owned(), ago(end)[..10].to_owned())].into();
+        let ends = Ends { by_actor, ..Ends::default() };
         let actors = Ok(rows([("x1", actor("ann@example.com", false, None))]));
         kinds(&found(&Sources { actors, ends, ..well() }, &rules()).0)
     };
@@ -287,7 +290,7 @@ fn an_old_agent_of_a_user_who_has_a_fresh_one_is_superseded() {
 #[test]
 fn administrators_and_analysts_need_no_agent() {
     let users = || rows([("u1", user(false)), ("u2", user(false)), ("u3", user(false)), ("u4", user(false))]);
-    let roles = Roles { spared: ["u2".to_owned()].into(), unread: ["u4".to_owned()].into() };
+    let roles = Roles { spared: ["u2".to_owned()].into(), unread: ["u4".to_owned()].into(), ..Roles::default() };
     let findings = found(&Sources { users: Ok(users()), roles, ..well() }, &rules()).0;
     let told: Vec<_> = findings.iter().map(|finding| (finding.user_id.as_deref(), finding.why.as_str())).collect();
     assert_eq!(
@@ -297,44 +300,6 @@ fn administrators_and_analysts_need_no_agent() {
             (Some("u4"), "an active user without an active agent (its roles were not read)"),
         ]
     );
-}
-
-/// Looks at all findings about a user in legal hold or a case, with every kind of fault.
-#[test]
-fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
-    let matter = || Hold::Matter { id: "m1".into(), name: None };
-    let case = || Hold::Case { number: 7, name: None };
-    let held = |id: &str, name: Option<&str>, by| {
-        Ok(vec![Held { user_id: id.into(), username: name.map(str::to_owned), by, since: None }])
-    };
-    let worlds = |custodians: Result<Vec<Held>, Error>, subjects: Result<Vec<Held>, Error>| Sources {
-        agents: Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"lastConnected": ago(42)})))])),
-        actors: Ok(rows([("x1", Actor { name: Some("ann@example.com".into()), is_inactive: true, end: None })])),
-        custodians,
-        subjects,
-        ..well()
-    };
-    let advice = |sources: &Sources| {
-        let findings = found(sources, &rules()).0.into_iter();
-        let about = |finding: &Finding| finding.finding != FindingKind::MustNotBeDeactivated;
-        let told: Vec<String> = findings.filter(about).map(|finding| finding.advice).collect();
-        assert_eq!(told.len(), 2, "the agent and the user: {told:#?}");
-        told
-    };
-    let free = worlds(Ok(Vec::new()), Ok(Vec::new()));
-    assert!(advice(&free).iter().all(|advice| advice.contains("deactivate")));
-    // The user is named by id, by name, and by the actor's id.
-    for (custodians, subjects) in [
-        (held("u1", None, matter()), Ok(Vec::new())),
-        (Ok(Vec::new()), held("u1", None, case())),
-        (Ok(Vec::new()), held("x9", Some("Ann@example.com"), case())),
-        (Ok(Vec::new()), held("x1", None, case())),
-    ] {
-        let told = advice(&worlds(custodians, subjects));
-        assert!(told.iter().all(|advice| advice.starts_with("deactivate nothing: the user is ")), "{told:#?}");
-    }
-    let unknown = worlds(Err(Error::Totals("it differs".into())), Ok(Vec::new()));
-    assert!(advice(&unknown).iter().all(|advice| advice.contains("but first check legal hold and cases")));
 }
 
 #[test]
@@ -365,50 +330,4 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
     assert!(why.starts_with("not permitted: the API client needs File Events: Read"), "{why}");
     let failing = Sources { users: Err(Error::Totals("it differs".into())), ..well() };
     assert_eq!(found(&failing, &rules()).1[0].why, "users: it differs");
-}
-
-#[test]
-fn a_deployment_that_went_wrong_is_told_by_what_the_agent_lacks_or_shares() {
-    let with = |first: Value, second: Value| {
-        let agents = rows([("a1", agent(&first)), ("a2", agent(&second))]);
-        let reporting = counts(&[("a1", 5), ("a2", 5)]);
-        found(&Sources { agents: Ok(agents), reporting: Ok(reporting), ..well() }, &rules()).0
-    };
-    let issues = |findings: Vec<Finding>| -> Vec<(String, String)> {
-        let hints = findings.into_iter().filter(|finding| finding.finding == FindingKind::Deployment);
-        hints.map(|hint| (hint.agent_id.expect("an agent"), hint.issue.expect("an issue"))).collect()
-    };
-    let of = |agent: &str, issue: &str| (agent.to_owned(), issue.to_owned());
-    assert_eq!(issues(with(json!({}), json!({}))), []);
-    assert_eq!(issues(with(json!({}), json!({"userId": null}))), [of("a2", "NO_USER")]);
-    assert_eq!(issues(with(json!({}), json!({"userId": null, "active": false}))), []);
-    let new = |days| json!({"lastConnected": null, "creationDate": ago(days)});
-    assert_eq!(issues(with(json!({}), new(3))), [of("a2", "NEVER_CONNECTED")]);
-    assert_eq!(issues(with(json!({}), new(0))), [], "it was installed today");
-    assert_eq!(issues(with(json!({}), new(31))), [], "it is stale");
-    let device = |serial: &str, machine: Value| json!({"serialNumber": serial, "machineId": machine});
-    let twice = [of("a1", "SAME_DEVICE"), of("a2", "SAME_DEVICE")];
-    assert_eq!(issues(with(device("s", json!("m")), device("s", json!("m")))), twice);
-    assert_eq!(issues(with(device("s", json!("m")), device("s", json!("n")))), []);
-    assert_eq!(
-        issues(with(device("s", Value::Null), device("s", Value::Null))),
-        [],
-        "many have no serial of their own"
-    );
-    let mut replaced = device("s", json!("m"));
-    replaced["lastConnected"] = json!(ago(40));
-    assert_eq!(issues(with(device("s", json!("m")), replaced)), [], "it is superseded");
-}
-
-#[test]
-fn who_holds_an_agent_keeps_it_also_where_it_was_deployed_twice() {
-    let device = json!({"serialNumber": "s", "machineId": "m"});
-    let agents = rows([("a1", agent(&device)), ("a2", agent(&device))]);
-    let held =
-        Held { user_id: "u1".into(), username: None, by: Hold::Matter { id: "m".into(), name: None }, since: None };
-    let sources = Sources { agents: Ok(agents), custodians: Ok(vec![held]), ..well() };
-    let hints: Vec<Finding> = found(&sources, &rules()).0;
-    let hints: Vec<&Finding> = hints.iter().filter(|hint| hint.finding == FindingKind::Deployment).collect();
-    assert_eq!(hints.len(), 2);
-    assert!(hints.iter().all(|hint| hint.advice.starts_with("deactivate nothing")), "{hints:#?}");
 }

@@ -1,0 +1,95 @@
+//! Counts the file events of each device, observer and connection.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use crate::collect::error::Error;
+use crate::collect::health::reader::Reader;
+use crate::collect::health::records::text;
+use crate::core::density::halves;
+use crate::core::intervals::Span;
+use crate::core::json::count;
+use crate::core::time::{DAY, Millis};
+use crate::incydr::error::ApiError;
+use crate::incydr::facts::file_events;
+use crate::incydr::http::verdict;
+use crate::incydr::request::Request;
+
+pub type Counts = HashMap<String, u64>;
+
+/// The number of file events of each observer within the last `longest_silence`, and within as long a time before.
+#[derive(Debug, Default)]
+pub struct Observers {
+    pub last: Counts,
+    pub before: Counts,
+    /// The same numbers of each connection, for observers that still send events.
+    pub detectors: BTreeMap<String, (Counts, Counts)>,
+}
+
+impl Reader<'_> {
+    /// Counts the file events of each observer. Only for observers that still send events it counts each connection.
+    pub async fn observers(&self, days: TimeDelta, now: Millis) -> Result<Observers, Error> {
+        let both = async |term: &str, only: Option<(&str, &str)>| {
+            let (last, before) = futures::join!(
+                self.counts(term, only, now - days, now),
+                self.counts(term, only, now - days * 2, now - days)
+            );
+            Ok::<_, Error>((last?, before?))
+        };
+        let (last, before) = both("event.observer", None).await?;
+        let mut detectors = BTreeMap::new();
+        for observer in before.keys().filter(|observer| last.contains_key(*observer)) {
+            let of_observer = both("event.detectorDisplayName", Some(("event.observer", observer))).await?;
+            detectors.insert(observer.clone(), of_observer);
+        }
+        Ok(Observers { last, before, detectors })
+    }
+
+    /// Returns the number of file events in a span for each value of a term. The API counts them without
+    /// `FE_QUERY_JSON`. A span that is too much for it is counted in halves, down to a day. An event in the millisecond
+    /// between two halves counts in both.
+    pub async fn counts(
+        &self,
+        term: &str,
+        only: Option<(&str, &str)>,
+        from: Millis,
+        to: Millis,
+    ) -> Result<Counts, Error> {
+        let mut counts = Counts::new();
+        let mut left: Vec<Span> = Span::new(from, to).into_iter().collect();
+        while let Some(span) = left.pop() {
+            match self.counts_of(term, only, span).await {
+                Ok(found) => found.into_iter().for_each(|(value, count)| *counts.entry(value).or_default() += count),
+                // `QueryRefused` can't mean FE_QUERY_JSON here: there are too many values.
+                Err(ApiError::TooLarge { what } | ApiError::QueryRefused { what, .. }) => {
+                    let shorter = halves(span).filter(|_| span.length() > DAY);
+                    left.extend(shorter.ok_or(ApiError::TooLarge { what })?);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn counts_of(&self, term: &str, only: Option<(&str, &str)>, span: Span) -> Result<Counts, ApiError> {
+        let request = Request::post(file_events::GROUPING, file_events::grouping(term, span, only));
+        let unexpected = |why: &str| ApiError::Unexpected { what: request.what(), why: why.to_owned() };
+        let read = |body: &bytes::Bytes| {
+            let answer: Value = serde_json::from_slice(body).map_err(|_| unexpected("the answer is not JSON"))?;
+            match &answer["problems"] {
+                Value::Null => {}
+                Value::Array(problems) if problems.is_empty() => {}
+                problems => {
+                    let told = problems.to_string();
+                    let other = || unexpected(&format!("the answer reports problems: {told}"));
+                    return Err(verdict(&request.what(), problems, &told).unwrap_or_else(other));
+                }
+            }
+            let groups = answer["groups"].as_array().ok_or_else(|| unexpected("the answer has no \"groups\""))?;
+            Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, count(&group["docCount"])?))).collect())
+        };
+        self.api.send(&request, self.caller, read).await
+    }
+}

@@ -1,0 +1,117 @@
+//! `health` and the stream `environment_health` where a source can't be read as usual: counts that take the API too long,
+//! roles and profiles that fail, rows that can't be read.
+
+use serde_json::{Value, json};
+use simulator::http::Request;
+use simulator::{Dataset, Endpoint, Fault};
+
+use crate::health::{actor, agent, days_ago, event, kinds, user, well};
+
+fn problems(kind: &str) -> String {
+    let problems = json!([{"type": kind, "description": "it is not possible", "badFilter": null}]);
+    json!({"groups": null, "problems": problems}).to_string()
+}
+
+/// Whether a request counts more than ten days at once.
+fn is_wide(request: &Request) -> bool {
+    let Some([from, to]) = simulator::span_asked(&request.json()) else { return false };
+    (to - from).num_days() > 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_takes_the_api_too_long_is_made_in_halves_and_added_up() {
+    for kind in ["QUERY_TIMEOUT", "RESPONSE_CONTENT_TOO_LARGE", "MAX_GROUPS_EXCEEDED"] {
+        for status in [200, 400, 500] {
+            let rig = well().await;
+            for days in [31, 40, 47, 58] {
+                event(&rig.sim, "a1", "GoogleDrive", days);
+            }
+            rig.sim.faults.when(Endpoint::FileEventGrouping, is_wide, Fault::Status(status, problems(kind)));
+            let answer = rig.health().await;
+            assert_eq!((kinds(&answer), &answer["left_out"]), (vec!["silent_observer"], &json!([])), "{answer:#}");
+            assert_eq!(answer["findings"][0]["records"], 4, "{kind} {status}: {answer:#}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_counts_always_take_the_api_too_long_the_other_checks_are_stored() {
+    let rig = well().await;
+    user(&rig.sim, "u2", &json!({}));
+    rig.sim.faults.always(Endpoint::FileEventGrouping, Fault::Status(200, problems("QUERY_TIMEOUT")));
+    assert_eq!(rig.run().await["streams"]["environment_health"]["records"], 1);
+    let asked = rig.sim.api.requests_to(Endpoint::FileEventGrouping).len();
+    assert!(asked < 30, "{asked} requests for three counts");
+    let answer = rig.health().await;
+    assert_eq!((kinds(&answer), &answer["status"]), (vec!["user_without_agent"], &json!("complete")), "{answer:#}");
+    let left_out = answer["left_out"].as_array().unwrap();
+    let checks: Vec<&Value> = left_out.iter().map(|left_out| &left_out["check"]).collect();
+    assert_eq!(checks, ["silent_agent", "silent_observer"]);
+    assert!(left_out[0]["why"].as_str().unwrap().ends_with("the query takes the API too long"), "{answer:#}");
+    rig.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_without_an_agent_for_a_day_because_the_roles_failed_for_a_moment() {
+    let rig = well().await;
+    user(&rig.sim, "u2", &json!({}));
+    let role = json!({"roleId": "r", "roleName": "Insider Risk Admin", "permissionIds": []});
+    rig.sim.world.push_child(Dataset::UserRoles, "u2", role.to_string());
+    let busy = rig.sim.faults.ail(Endpoint::UserRoles, |_| true, Fault::Status(503, "busy".into()));
+    let (error_type, _) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError");
+    assert_eq!(rig.health().await["status"], "partial");
+    busy.heal();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert!(rig.keys("environment_health").await.is_empty(), "an administrator needs no agent");
+    rig.assert_whole().await;
+
+    let refused = well().await;
+    user(&refused.sim, "u2", &json!({}));
+    refused.sim.faults.always(Endpoint::UserRoles, Fault::Forbidden);
+    assert_eq!(refused.run().await["streams"]["environment_health"]["records"], 1, "another try changes nothing");
+    assert!(refused.stored("environment_health").await[0].contains("its roles were not read"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_left_is_not_missed_for_a_day_because_a_profile_failed_for_a_moment() {
+    let rig = well().await;
+    actor(&rig.sim, "x1", "u1@example.com", Some(&days_ago(5)[..10]));
+    let busy = rig.sim.faults.ail(Endpoint::ActorDetail, |_| true, Fault::Status(503, "busy".into()));
+    let (error_type, _) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError");
+    assert_eq!(rig.health().await["status"], "partial");
+    busy.heal();
+    assert_eq!(rig.run().await["streams"]["environment_health"]["records"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_legal_hold_or_cases_that_can_not_be_read_leave_it_open_who_is_held() {
+    for (endpoint, id, says) in [
+        (Endpoint::Matters, "matterId", "1 of the rows of legal hold can't be read"),
+        (Endpoint::Custodians, "userId", "1 of the rows of legal hold can't be read"),
+        (Endpoint::CaseList, "number", "1 of the rows of open cases can't be read"),
+    ] {
+        let rig = well().await;
+        agent(&rig.sim, "a2", &json!({"lastConnected": days_ago(42), "userId": "u1"}));
+        event(&rig.sim, "a2", "Endpoint", 2);
+        let matter = json!({"matterId": "m1", "name": "Roe", "active": true});
+        rig.sim.world.push_record(Dataset::Matters, matter.to_string());
+        rig.sim.world.push_child(Dataset::Custodians, "m1", json!({"userId": "u9"}).to_string());
+        rig.sim.world.push_case(json!({"number": 7, "status": "OPEN", "subject": "u9"}).to_string());
+        user(&rig.sim, "u9", &json!({"active": false}));
+        let superseded = async || {
+            let answer = rig.health().await;
+            let told = answer["findings"].as_array().unwrap().iter().find(|told| told["finding"] == "superseded_agent");
+            (told.unwrap()["do"].as_str().unwrap().to_owned(), answer["left_out"].clone())
+        };
+        let (advice, left_out) = superseded().await;
+        assert!(advice.starts_with("deactivate it") && !advice.contains("first check"), "{advice}");
+        assert_eq!(left_out, json!([]));
+        let named = format!("\"{id}\"");
+        rig.sim.faults.always(endpoint, Fault::edited(move |body| body.replace(&named, "\"other\"")));
+        let (advice, left_out) = superseded().await;
+        assert!(advice.ends_with(&format!("but first check legal hold and cases: {says}")), "{advice}");
+        assert_eq!(left_out[0]["check"], "must_not_be_deactivated", "{left_out:#}");
+    }
+}
