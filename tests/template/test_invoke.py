@@ -89,3 +89,10 @@ def test_a_connection_that_breaks_is_no_second_invocation() -> None:
     with Aws(seconds=0, breaks=True) as aws:
         done = make(aws, "invoke")
     assert done.returncode and len(aws.invocations) == 1, done.stdout
+
+
+def test_status_as_it_is_typed_is_one_invocation_that_says_so() -> None:
+    with Aws(seconds=0) as aws:
+        done = make(aws, "status")
+    assert done.returncode == 0, done.stderr
+    assert [event for event, _ in aws.invocations] == [b'{"action": "status"}']

@@ -65,6 +65,8 @@ async fn what_is_not_permitted_names_the_permission_and_a_plan_without_file_even
     rig.sim.faults.always(Endpoint::Agents, Fault::Forbidden);
     rig.sim.faults.always(Endpoint::Sessions, Fault::Forbidden);
     assert_eq!(rig.probe(&["sessions"]).await["streams"]["sessions"]["permission"], "Alerts and Sessions: Read");
+    rig.sim.faults.always(Endpoint::Matters, Fault::Status(401, "{}".into()));
+    assert_eq!(rig.probe(&["legal_hold"]).await["streams"]["legal_hold"]["permission"], "Legal Hold: Read");
     let answer = rig.probe(&["file_events", "audit", "agents"]).await;
     assert_eq!((&answer["status"], &answer["access"]), (&json!("complete"), &json!("base")), "{answer:#}");
     assert_eq!(answer["streams"].as_object().unwrap().len(), 3);
