@@ -121,11 +121,13 @@ impl Resolver<'_> {
         Ok(fields)
     }
 
-    /// Finds a watchlist by id, type or title.
+    /// Finds a watchlist by id, type or title. The SDK writes a type with underscores, the `OpenAPI` without them.
     async fn watchlist(&self, named: &str) -> Result<String, RespondError> {
         let lists = self.asker.rows("/v2/watchlists", &[], &WATCHLISTS).await?;
         for member in ["watchlistId", "listType", "title"] {
-            let found: Vec<&Value> = lists.iter().filter(|list| list[member] == *named).collect();
+            let form = |text: &str| if member == "listType" { text.replace('_', "") } else { text.to_owned() };
+            let is_named = |list: &&Value| list[member].as_str().is_some_and(|held| form(held) == form(named));
+            let found: Vec<&Value> = lists.iter().filter(is_named).collect();
             match found[..] {
                 [] => {}
                 [list] => return Ok(text(&list["watchlistId"])),

@@ -72,6 +72,12 @@ fn cases() -> Vec<Case> {
             |rig| rig.children(Dataset::IncludedActors, "w-1") == ["a-1", "a-2"],
         ),
         (
+            "watchlist.add",
+            json!({"watchlist": "DEPARTINGEMPLOYEE", "people": "a-2"}),
+            &["POST /v2/watchlists/w-1/included-actors/add"],
+            |rig| rig.children(Dataset::IncludedActors, "w-1").contains(&"a-2".to_owned()),
+        ),
+        (
             "watchlist.remove",
             json!({"watchlist": "Watch", "people": "a-3"}),
             &["POST /v2/watchlists/w-2/included-actors/delete"],

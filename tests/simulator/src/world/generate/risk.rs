@@ -61,6 +61,7 @@ impl Generator {
 
     pub(crate) fn watchlist(&mut self) -> String {
         let n = self.next(Dataset::Watchlists);
+        // As the SDK writes them, which can't read a type without underscores. The `OpenAPI` has "DEPARTINGEMPLOYEE".
         let kinds = ["CUSTOM", "DEPARTING_EMPLOYEE", "FLIGHT_RISK", "NEW_EMPLOYEE"];
         let raw = format!(
             r#"{{"description":{description},"listType":"{kind}","stats":{{"includedDepartmentsCount":2,
