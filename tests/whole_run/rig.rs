@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use simulator::{Api, Lambda, LambdaBuilder, Object, Outcome, Record, Simulator, compact};
 
-use crate::vendor_facts::check_whole_run;
+use crate::vendor_facts::{KEPT, check_whole_run};
 
 pub const PREFIX: &str = "code42/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
@@ -25,7 +25,8 @@ pub struct Rig {
     pub held: HeldAgainstFacts,
 }
 
-/// Checks, when the rig is dropped, that the collector asked for nothing that the vendor doesn't have.
+/// Checks, when the rig is dropped, that the collector asked for nothing that the vendor doesn't have, and that the
+/// simulator answered in the vendor's form.
 pub struct HeldAgainstFacts(Api);
 
 impl Drop for HeldAgainstFacts {
@@ -51,6 +52,7 @@ impl Rig {
     pub async fn seeded(seed: u64, settings: impl FnOnce(LambdaBuilder) -> LambdaBuilder) -> Self {
         println!("SEED={seed}");
         let sim = Simulator::start(seed).await;
+        sim.api.change(|api| api.longest_kept = KEPT);
         let lambda = settings(builder(&sim)).start();
         let held = HeldAgainstFacts(sim.api.clone());
         Self { sim, lambda, held }

@@ -32,7 +32,7 @@ pub async fn collected(rig: &Rig) -> Value {
 }
 
 /// Moves the times of the last sweeps back by `hours`.
-async fn swept_hours_ago(rig: &Rig, stream: &str, hours: i64) {
+pub async fn swept_hours_ago(rig: &Rig, stream: &str, hours: i64) {
     let mut checkpoint = rig.checkpoint().await;
     for name in ["day_swept_at", "all_swept_at"] {
         let at = Utc::now() - TimeDelta::hours(hours);
@@ -231,7 +231,7 @@ async fn a_session_whose_events_fail_is_tried_again_and_holds_up_no_other() {
 }
 
 /// Moves the times at which stuck sessions failed and were listed back by `hours`.
-async fn listed_hours_ago(rig: &Rig, hours: i64) {
+pub async fn listed_hours_ago(rig: &Rig, hours: i64) {
     let at = (Utc::now() - TimeDelta::hours(hours)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     rig.edit_checkpoint(|checkpoint| {
         for stuck in checkpoint["stuck"]["session_events"].as_array_mut().expect("stuck sessions") {

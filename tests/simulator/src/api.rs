@@ -155,10 +155,11 @@ async fn answer(state: Arc<State>, request: Request) -> Reply {
     let entry = log::arrived(&state.log, endpoint, &request);
     tokio::time::sleep(behaviour.latency).await;
     let fault = state.faults.next(endpoint, &request);
+    let is_struck = fault.is_some();
     let reply = under_fault(&state, endpoint, &request, fault).await;
-    let kept = if behaviour.keeps_answers { reply.body.clone() } else { Bytes::new() };
+    let kept = if reply.body.len() <= behaviour.longest_kept { reply.body.clone() } else { Bytes::new() };
     let reply = finished(reply, &request, &locked(&state.behaviour));
-    log::answered(&state.log, entry, reply.status, kept);
+    log::answered(&state.log, entry, log::Answered { status: reply.status, is_struck, kept });
     reply
 }
 
@@ -286,7 +287,7 @@ fn healthy(
         Endpoint::CaseList if guide::is_meant(behaviour, request, "pgNum") => {
             guide::cases(world, request, at.edges, dialect, twist)?
         }
-        Endpoint::CaseList => cases::list(world, request, at.edges, twist),
+        Endpoint::CaseList => cases::list(world, request, at.edges, twist)?,
         Endpoint::CaseDetail => cases::detail(world, request),
         Endpoint::CaseFileEventDetail => cases::event_detail(world, request),
         Endpoint::FileEvents => file_events::search(world, &state.page_tokens, request, behaviour, at, twist),

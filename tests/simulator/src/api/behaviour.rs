@@ -51,8 +51,8 @@ pub struct Behaviour {
     pub token_after_full_page: bool,
     /// Limits the rows of every page, whatever the request asks for. Pages are numbered by this size.
     pub page_cap: Option<usize>,
-    /// The log keeps the answers.
-    pub keeps_answers: bool,
+    /// The log keeps the answers that are no longer than this.
+    pub longest_kept: usize,
     /// The audit log's export is a bare list.
     pub export_is_bare: bool,
     pub latency: Duration,
@@ -86,7 +86,7 @@ impl Default for Behaviour {
             session_filter: SessionFilter::BeginTime,
             token_after_full_page: false,
             page_cap: None,
-            keeps_answers: false,
+            longest_kept: 0,
             export_is_bare: false,
             latency: Duration::ZERO,
             requests_per_minute: None,

@@ -27,17 +27,22 @@ const DETAILS: [&str; 2] = ["description", "findings"];
 pub(super) const EVENT_DETAIL: &str = "/v1/cases/{}/fileevent/{}";
 
 /// `GET /v1/cases`, offset paging from 1.
-pub(super) fn list(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Reply {
-    let (page, size) = match (page::number(request, "pgNum", 1), page::number(request, "pgSize", MAX_PAGE)) {
-        (Ok(page), Ok(size)) => (page.max(1) - 1, twist.size(size.clamp(1, MAX_PAGE))),
-        (Err(refused), _) | (_, Err(refused)) => return refused,
-    };
-    let rows = match rows(world, request, edges, twist) {
-        Ok(rows) => rows,
-        Err(refused) => return refused,
-    };
-    let items = twist.page(&rows, page, size).iter().map(item).collect::<Vec<_>>().join(",");
-    Reply::json(200, format!(r#"{{"cases":[{items}],"totalCount":{}}}"#, twist.total(rows.len())))
+pub(super) fn list(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Result<Reply, Reply> {
+    let page = within(request, "pgNum", 1).ok_or_else(|| refused("INVALID_PAGE_NUMBER", "pgNum"))?;
+    let size = within(request, "pgSize", MAX_PAGE).ok_or_else(|| refused("INVALID_PAGE_SIZE", "pgSize"))?;
+    let rows = rows(world, request, edges, twist)?;
+    let items = twist.page(&rows, page - 1, twist.size(size)).iter().map(item).collect::<Vec<_>>().join(",");
+    Ok(Reply::json(200, format!(r#"{{"cases":[{items}],"totalCount":{}}}"#, twist.total(rows.len()))))
+}
+
+/// A parameter that must be from 1 to [`MAX_PAGE`].
+fn within(request: &Request, name: &str, default: usize) -> Option<usize> {
+    page::number(request, name, default).ok().filter(|held| (1..=MAX_PAGE).contains(held))
+}
+
+/// 400 with one of the enumerated problems (`OpenAPI`, `CaseProblemResponse`).
+fn refused(problem: &str, parameter: &str) -> Reply {
+    Reply::json(400, json!({"problem": problem, "description": format!("{parameter} is wrong")}).to_string())
 }
 
 /// Returns every case that the filters match, in the requested order.
@@ -75,10 +80,12 @@ pub(super) fn number_in(path: &str) -> Option<&str> {
 }
 
 fn filter(rows: &mut Vec<Record>, request: &Request, edges: EdgePolicy) -> Result<(), Reply> {
-    page::one_of(request, "status", &STATUSES)?;
-    page::one_of(request, "srtKey", &SORT_KEYS)?;
-    page::one_of(request, "srtDir", &["asc", "desc"])?;
-    if let Some(assigned) = page::flag(request, "isAssigned")? {
+    // No problem is enumerated for these. This is the nearest.
+    let unknown = |parameter| move |_| refused("INVALID_CHAR_IN_REQUEST", parameter);
+    for (name, known) in [("status", &STATUSES[..]), ("srtKey", &SORT_KEYS), ("srtDir", &["asc", "desc"])] {
+        page::one_of(request, name, known).map_err(unknown(name))?;
+    }
+    if let Some(assigned) = page::flag(request, "isAssigned").map_err(unknown("isAssigned"))? {
         rows.retain(|case| case.fields()["assignee"].is_string() == assigned);
     }
     let mut statuses = Vec::new();
@@ -96,8 +103,7 @@ fn filter(rows: &mut Vec<Record>, request: &Request, edges: EdgePolicy) -> Resul
                 rows.retain(|case| named(case).is_some_and(|name| name.contains(&wanted)));
             }
             "createdAt" | "updatedAt" => {
-                let refused = || page::problem(400, &format!("{name} must be <from>/<to>"), request);
-                let (from, to) = interval(&wanted).ok_or_else(refused)?;
+                let (from, to) = interval(&wanted).ok_or_else(|| refused("INVALID_TIME_INTERVAL", &name))?;
                 let fits = |time| edges.not_before(time, from) && edges.not_after(time, to);
                 rows.retain(|case| case.fields()[&name].as_str().and_then(time::parse).is_some_and(fits));
             }

@@ -4,6 +4,7 @@ mod filter;
 mod table;
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 pub(super) use table::{LISTS, List, keys, page_numbers};
 
@@ -27,6 +28,9 @@ pub(super) struct Pages {
     default: usize,
     /// A larger page size is cut to this.
     most: Most,
+    /// The problem of a page number that is too small, and of a page size that is too small or too large, if the vendor
+    /// enumerates them.
+    problems: Option<[&'static str; 3]>,
 }
 
 /// The largest page.
@@ -127,6 +131,16 @@ impl Pages {
             Most::Cut(most) => Ok((number.max(self.first), size.clamp(1, most))),
             Most::Published(most) if number >= self.first && (1..=most).contains(&size) => Ok((number, size)),
             Most::Published(most) => {
+                if let Some([early, small, large]) = self.problems {
+                    let problem = if number < self.first {
+                        early
+                    } else if size > most {
+                        large
+                    } else {
+                        small
+                    };
+                    return Err(Reply::json(400, json!({"problem": problem}).to_string()));
+                }
                 let why = format!("{} must be at least {}, and {} from 1 to {most}", self.page, self.first, self.size);
                 Err(page::problem(400, &why, request))
             }

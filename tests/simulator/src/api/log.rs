@@ -24,8 +24,16 @@ pub struct ApiRequest {
     pub accept_encoding: String,
     pub at: DateTime<Utc>,
     pub answered_at: Option<DateTime<Utc>>,
-    /// Empty unless the log is to keep it ([`Behaviour::keeps_answers`](super::Behaviour)).
+    /// Whether a fault struck the request.
+    pub is_struck: bool,
+    /// Empty unless the log is to keep it ([`Behaviour::longest_kept`](super::Behaviour)).
     pub answer: Bytes,
+}
+
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) is_struck: bool,
+    pub(super) kept: Bytes,
 }
 
 impl ApiRequest {
@@ -52,6 +60,7 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
         accept_encoding: header("accept-encoding"),
         at: clock::now(),
         answered_at: None,
+        is_struck: false,
         answer: Bytes::new(),
     };
     let mut log = locked(log);
@@ -59,10 +68,12 @@ pub(super) fn arrived(log: &Mutex<Vec<ApiRequest>>, endpoint: Endpoint, request:
     log.len() - 1
 }
 
-pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, status: u16, answer: Bytes) {
+pub(super) fn answered(log: &Mutex<Vec<ApiRequest>>, entry: usize, answered: Answered) {
     // The log may have been cleared meanwhile.
     if let Some(entry) = locked(log).get_mut(entry) {
-        (entry.status, entry.answered_at, entry.answer) = (Some(status), Some(clock::now()), answer);
+        let Answered { status, is_struck, kept } = answered;
+        (entry.status, entry.answered_at) = (Some(status), Some(clock::now()));
+        (entry.is_struck, entry.answer) = (is_struck, kept);
     }
 }
 

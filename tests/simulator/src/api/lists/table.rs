@@ -49,7 +49,8 @@ const PLAIN: List = List {
 const MAX_PAGE: Most = Most::Cut(500);
 
 /// `page` from 1 and `pageSize`, or `page_size`.
-const PAGE_SIZE: Pages = Pages { page: "page", first: 1, size: "pageSize", default: 100, most: MAX_PAGE };
+const PAGE_SIZE: Pages =
+    Pages { page: "page", first: 1, size: "pageSize", default: 100, most: MAX_PAGE, problems: None };
 const PAGE_SIZE_SNAKE: Pages = Pages { size: "page_size", ..PAGE_SIZE };
 
 const AGENT_ORDER: Sort = Sort {
@@ -142,7 +143,12 @@ pub(in crate::api) static LISTS: [List; 23] = [
         path: "/v1/actors/actor/search",
         dataset: Dataset::Actors,
         key: Some("actors"),
-        pages: Some(Pages { most: Most::Published(500), ..PAGE_SIZE }),
+        // OpenAPI, ActorSearchProblemResponse.
+        pages: Some(Pages {
+            most: Most::Published(500),
+            problems: Some(["PAGE_TOO_SMALL", "PAGE_SIZE_TOO_SMALL", "PAGE_SIZE_TOO_LARGE"]),
+            ..PAGE_SIZE
+        }),
         filters: &[("nameStartsWith", Start, "name"), ("nameEndsWith", End, "name"), ("active", Flag, "active")],
         shows: |actor| actor_item(&actor.raw),
         ..PLAIN
