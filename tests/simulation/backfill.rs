@@ -7,7 +7,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::plan::{Happening, Place, Plan};
+use crate::plan::Plan;
+use crate::round::{Happening, Place};
 use crate::tenant::OLD;
 
 /// The class of keys of a shard's state.

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use simulator::{Dataset, Endpoint};
+use simulator::Dataset;
 
-use crate::oddities;
-use crate::plan::{Change, Happening, Plan, Round};
-use crate::streams;
+use crate::further::Further;
+use crate::lasting::{How, Lasting};
+use crate::plan::{Pages, Plan};
+use crate::rarities::has_oddities;
+use crate::round::{Change, Round};
 use crate::weather::pick;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,71 +60,15 @@ pub struct Phase {
     pub pause: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Lasting {
-    /// From its beginning on, more rows are counted than returned.
-    NeverAgrees {
-        audit: bool,
-        by: i64,
-    },
-    /// A limit for every total.
-    Capped {
-        audit: bool,
-        most: i64,
-    },
-    Endpoint(Endpoint, How),
-    /// A fault of the case that changes first.
-    Case(How),
-    SignIn(How),
-    /// Nothing can be written under keys of this class, or under any key.
-    Store {
-        class: Option<&'static str>,
-        status: u16,
-    },
-    /// The error of the API's clock, in hours.
-    Date(i64),
-    /// The list counts fewer than it shows.
-    Undercounted(Endpoint),
-    /// The rows' times have another name; below, they are numbers.
-    Renamed {
-        audit: bool,
-    },
-    Epoch {
-        audit: bool,
-    },
-    /// Each page of file events is empty and names a next one.
-    EmptyPages,
-    /// The list shows, and counts, half of the users.
-    Halved,
-    /// The answers come from a cache, whose `Date` is so many hours old.
-    Aged(i64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum How {
-    /// 403 in the API's form; below, in a firewall's.
-    Forbidden,
-    Firewall,
-    ServerError,
-    /// A 200 with a page of HTML.
-    Html,
-    Dropped,
-    /// 401: the credentials are wrong.
-    Refused,
-    NotFound,
-    /// 206, with all of the page.
-    InPart,
-    TooManyRequests,
-    /// It accepts the connection and never answers.
-    Silent,
-}
-
-const HOWS: [How; 5] = [How::Forbidden, How::Firewall, How::ServerError, How::Html, How::Dropped];
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 impl Plan {
     pub fn in_memory(seed: u64) -> Self {
+        Self::with_odds(seed).with_rarities()
+    }
+
+    fn with_odds(seed: u64) -> Self {
         let plan = Self::of(seed);
         let mut random = Rng::with_seed(seed ^ 0x2545_f491_4f6c_dd1d);
         // These seeds are played by processes too.
@@ -133,7 +79,7 @@ impl Plan {
         let siege = random.bool().then(|| Siege::of(&plan, &mut random));
         let mut beyond = Beyond { odds, siege };
         beyond.goes_further(&plan, &mut Rng::with_seed(seed ^ 0x6c62_272e_07bb_0142));
-        if oddities::SEEDS.contains(&seed) {
+        if has_oddities(seed) {
             beyond.lasts_oddly(&mut Rng::with_seed(seed ^ 0xe703_7ed1_a0b4_28db));
         }
         let plan = Self { beyond, ..plan };
@@ -151,12 +97,7 @@ impl Plan {
             let is_sound = |change: &Change| !matches!(change, Change::Malformed(dataset) if *dataset == doubted);
             self.tenant.malformed.retain(|dataset| *dataset != doubted);
             for round in &mut self.rounds {
-                round.changes.retain(is_sound);
-                for (_, happening) in &mut round.instants {
-                    if let Happening::Changes(changes) = happening {
-                        changes.retain(is_sound);
-                    }
-                }
+                round.retain_changes(is_sound);
             }
         }
         self
@@ -263,8 +204,29 @@ impl Siege {
 }
 
 impl Siege {
+    /// One that lasts, of the latest kinds.
+    pub fn has_a_rarity(&mut self, further: &Further, pages: Pages, random: &mut Rng) {
+        let lasting = Lasting::rare(further, pages, random);
+        if random.bool() {
+            self.lasting.clear();
+        }
+        if lasting == Lasting::Firewall {
+            // Only one fault strikes a request.
+            self.lasting.retain(|other| !matches!(other, Lasting::Aged(_)));
+        }
+        if let Lasting::Session(n) = lasting {
+            // Nobody looks at a session that stays the same.
+            self.phases.iter_mut().for_each(|phase| phase.changes.push(Change::Changed(Dataset::Sessions, n)));
+        }
+        self.lasts_too(lasting);
+    }
+
     fn lasts_too(&mut self, lasting: Lasting) {
-        if let Lasting::Endpoint(_, How::NotFound) | Lasting::Case(How::NotFound) | Lasting::Halved = lasting {
+        if let Lasting::Endpoint(_, How::NotFound)
+        | Lasting::Case(How::NotFound)
+        | Lasting::ListOf(_)
+        | Lasting::Halved = lasting
+        {
             // What can't be found for a day is gone.
             for phase in &mut self.phases {
                 phase.pause = phase.pause.min(2 * HOUR);
@@ -272,137 +234,4 @@ impl Siege {
         }
         self.lasting.push(lasting);
     }
-}
-
-impl Lasting {
-    fn odd(random: &mut Rng) -> Self {
-        let audit = random.bool();
-        match random.u8(0..8) {
-            0 | 1 => Self::Renamed { audit },
-            2 => Self::Epoch { audit },
-            3 => Self::EmptyPages,
-            4 => Self::Halved,
-            5 => Self::Aged(pick(random, &[1, 6, 30])),
-            // In 1970.
-            6 => Self::Date(-499_000),
-            // A count of none is believed. So windows are no place for this.
-            _ => Self::Undercounted(Endpoint::CaseList),
-        }
-    }
-
-    fn of(plan: &Plan, random: &mut Rng) -> Self {
-        let audit = random.bool();
-        match random.u8(0..10) {
-            0 | 1 => Self::NeverAgrees { audit, by: pick(random, &[1, 1, 7]) },
-            // A window with as many rows as the cap counts the same after a late one.
-            2 if plan.has_late_ones => Self::NeverAgrees { audit, by: 1 },
-            2 => Self::Capped { audit, most: pick(random, &[3, 10, 50]) },
-            3 => Self::Case(pick(random, &HOWS)),
-            4 => Self::SignIn(pick(random, &[How::Refused, How::ServerError, How::Firewall, How::Dropped])),
-            5 => Self::Store { class: None, status: pick(random, &[403, 503]) },
-            6 => {
-                let classes = ["file_events", "audit", "users", "cases", "manifests", "known", "collector_health"];
-                Self::Store { class: Some(pick(random, &classes)), status: pick(random, &[403, 503]) }
-            }
-            7 => Self::Date(pick(random, &[-30, -1, 1, 30])),
-            8 => {
-                let endpoints = plan.further.endpoints();
-                Self::Endpoint(pick(random, &endpoints), pick(random, &HOWS))
-            }
-            _ => {
-                use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
-                let endpoints = [FileEvents, AuditSearch, AuditCount, Users, CaseList, CaseDetail];
-                Self::Endpoint(pick(random, &endpoints), pick(random, &HOWS))
-            }
-        }
-    }
-
-    fn further(plan: &Plan, random: &mut Rng) -> Self {
-        let how = pick(random, &[How::NotFound, How::NotFound, How::InPart, How::TooManyRequests, How::Silent]);
-        let endpoints = plan.further.endpoints();
-        match random.u8(0..8) {
-            0 | 1 => Self::Undercounted(Endpoint::Users),
-            2 => Self::SignIn(pick(random, &[How::Forbidden, How::TooManyRequests, How::Silent])),
-            3 => Self::Case(how),
-            // For a record without known entries, "not found" means that it has no such list.
-            4 | 5 => {
-                let how = pick(random, &[How::InPart, How::TooManyRequests, How::Silent]);
-                Self::Endpoint(pick(random, &endpoints), how)
-            }
-            _ => {
-                use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
-                Self::Endpoint(pick(random, &[FileEvents, AuditSearch, AuditCount, Users, CaseList, CaseDetail]), how)
-            }
-        }
-    }
-
-    /// The event stream of which no row can be read.
-    fn doubted(self) -> Option<bool> {
-        match self {
-            Self::Renamed { audit } | Self::Epoch { audit } => Some(audit),
-            _ => None,
-        }
-    }
-
-    /// Whether new records of a stream may stay unstored while this lasts.
-    pub fn holds_up(self, stream: &str) -> bool {
-        match self {
-            Self::NeverAgrees { audit, .. }
-            | Self::Capped { audit, .. }
-            | Self::Renamed { audit }
-            | Self::Epoch { audit } => stream == event_stream(audit),
-            Self::EmptyPages => stream == "file_events",
-            Self::Halved => matches!(stream, "users" | "user_roles"),
-            Self::Case(_) => matches!(stream, "cases" | "case_file_events"),
-            // A 429 pauses all requests of the process.
-            Self::SignIn(_) | Self::Store { class: None, .. } | Self::Endpoint(_, How::TooManyRequests) => true,
-            Self::Store { class: Some("manifests"), .. } | Self::Date(_) | Self::Aged(_) => false,
-            Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
-            Self::Store { class: Some(class), .. } => class == stream,
-            // An answer with more rows than it counts is an error.
-            Self::Undercounted(endpoint) | Self::Endpoint(endpoint, _) => reads(stream, endpoint),
-        }
-    }
-
-    /// Whether no run can be complete while this lasts and everything keeps changing.
-    pub fn must_be_told(self) -> bool {
-        match self {
-            Self::Capped { .. } | Self::Date(_) | Self::Aged(_) | Self::Undercounted(_) | Self::Halved => false,
-            // An inventory may have no changes, and then its known records stay the same.
-            Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
-            // After a while it counts as a missing permission, which is reported in another way.
-            Self::Endpoint(endpoint, how) => how != How::Forbidden && is_always_asked(endpoint),
-            Self::NeverAgrees { .. }
-            | Self::Case(_)
-            | Self::SignIn(_)
-            | Self::Renamed { .. }
-            | Self::Epoch { .. }
-            | Self::EmptyPages => true,
-        }
-    }
-}
-
-pub fn event_stream(audit: bool) -> &'static str {
-    if audit { "audit" } else { "file_events" }
-}
-
-/// Whether every run that gets so far requests it. Other endpoints are requested only if there is a reason.
-fn is_always_asked(endpoint: Endpoint) -> bool {
-    use Endpoint::{AuditCount, AuditSearch, CaseDetail, CaseList, FileEvents, Users};
-    matches!(endpoint, FileEvents | AuditSearch | AuditCount | CaseList | CaseDetail | Users)
-}
-
-fn reads(stream: &str, endpoint: Endpoint) -> bool {
-    match stream {
-        "file_events" => endpoint == Endpoint::FileEvents,
-        "audit" => matches!(endpoint, Endpoint::AuditSearch | Endpoint::AuditCount),
-        // These streams read their parents' lists.
-        "user_roles" => matches!(endpoint, Endpoint::Users | Endpoint::UserRoles),
-        "case_file_events" => matches!(endpoint, Endpoint::CaseList | Endpoint::CaseDetail) || is_own(stream, endpoint),
-        _ => is_own(stream, endpoint),
-    }
-}
-
-fn is_own(stream: &str, endpoint: Endpoint) -> bool {
-    streams::named(stream).is_some_and(|stream| stream.endpoints.contains(&endpoint))
 }

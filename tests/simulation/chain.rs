@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use simulator::Simulator;
 
-use crate::oracle::{HEALTH, PREFIX, Wrong, checkpoint, sha256, wrong};
+use crate::objects::sha256;
+use crate::oracle::{HEALTH, PREFIX, Wrong, checkpoint, wrong};
 
 pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
     let told = told(sim).await?;

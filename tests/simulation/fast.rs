@@ -12,12 +12,14 @@ use crate::oracle::Kept;
 use crate::oracle::{Wrong, wrong};
 use crate::plan::Plan;
 use crate::schedule::{self, Ground};
-use crate::{Seeds, memory, named, oddities};
+use crate::secrecy::Log;
+use crate::{Seeds, memory, named, oddities, rarities};
 
-/// Seeds 1 to this are played in every check, and so many that have oddities. `MINUTES` (a soak) and `SCHEDULES` play
-/// new ones.
+/// Seeds 1 to this are played in every check, and so many that have oddities or rarities. `MINUTES` (a soak) and
+/// `SCHEDULES` play new ones.
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 1_250;
+const WITH_RARITIES: usize = 500;
 /// Seeds that have found a fault are played first.
 const FOUND: [u64; 35] = [
     // A window was cut again while a write of another run that had resumed it was under way.
@@ -94,10 +96,11 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
     let figures = Arc::new(Figures::default());
     let is_asked = |variable| std::env::var_os(variable).is_some();
     let seeds = if ["SEED", "SCHEDULES", "MINUTES"].into_iter().any(is_asked) {
-        Seeds::from_vars(SCHEDULES, Some("MINUTES"))
+        Seeds::from_vars(SCHEDULES, Some("MINUTES"), drawn)
     } else {
         let with_oddities = oddities::SEEDS.take(WITH_ODDITIES);
-        Seeds::Named(with_oddities.chain(1..=SCHEDULES).collect())
+        let with_rarities = rarities::SEEDS.take(WITH_RARITIES);
+        Seeds::Named(with_rarities.chain(with_oddities).chain(1..=SCHEDULES).collect())
     };
     let found = if is_asked("SEED") { Vec::new() } else { FOUND.to_vec() };
     let (seeds, found) = (Mutex::new(seeds), Mutex::new(found));
@@ -135,11 +138,11 @@ fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
     }
 }
 
-/// Of both sorts of seeds.
+/// Of all sorts of seeds.
 #[test]
 fn a_seed_replays_the_same_requests_at_the_same_instants() {
     let figures = Figures::default();
-    for seed in (1..).take(REPLAYED).chain(oddities::SEEDS.take(REPLAYED)) {
+    for seed in (1..).take(REPLAYED).chain(oddities::SEEDS.take(REPLAYED)).chain(rarities::SEEDS.take(REPLAYED)) {
         let plan = Plan::in_memory(seed);
         let [mut once, mut again] = [Vec::new(), Vec::new()];
         let kept = [&mut once, &mut again].map(|requests| played_and_told(&plan, &figures, Some(requests)));
@@ -147,6 +150,11 @@ fn a_seed_replays_the_same_requests_at_the_same_instants() {
         assert!(differs.is_none() && once.len() == again.len(), "SEED={seed}: {differs:?}");
         assert_eq!(kept[0], kept[1], "SEED={seed}");
     }
+}
+
+/// A random seed, of either sort.
+fn drawn() -> u64 {
+    if fastrand::bool() { fastrand::u64(oddities::SEEDS) } else { fastrand::u64(rarities::SEEDS) }
 }
 
 /// Plays a plan on its own thread, so that nothing of an earlier one remains.
@@ -163,7 +171,10 @@ fn played_and_told(plan: &Plan, figures: &Figures, requests: Option<&mut Vec<Str
                 if schedule::is_named() {
                     println!("{plan:#?}");
                 }
-                schedule::run(plan, Ground::Memory, figures, requests).await
+                let log = Log::default();
+                let _taken = plan.rarities.has_echoes.then(|| log.begin());
+                let kept = schedule::run(plan, Ground::Memory, figures, requests).await?;
+                log.keeps_secrets().map(|()| kept)
             })
         });
         played.join().unwrap_or_else(|_| Err(wrong("panicked", "see above")))

@@ -6,9 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use simulator::{Dataset, Endpoint};
 
-use crate::plan::{Change, Happening, Place, Plan, Round, Second};
+use crate::classes::OTHER_KNOWN;
+use crate::plan::Plan;
+use crate::round::{Change, Happening, Place, Round, Second};
 use crate::streams::{self, Stream};
-use crate::weather::{ApiKind, OTHER_KNOWN, S3Kind, Storm, pick};
+use crate::weather::{ApiKind, S3Kind, Storm, pick};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Further {

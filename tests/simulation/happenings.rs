@@ -8,7 +8,7 @@ use simulator::{Api, Fault, Hook, Lambda, S3Fault, S3Request};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::plan::{Happening, Place, Round};
+use crate::round::{Happening, Place, Round};
 use crate::tenant::Tenant;
 
 /// The lease ends 5 s after the deadline. A container that is frozen for this long thaws after its lease.

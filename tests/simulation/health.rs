@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use simulator::Simulator;
 
-use crate::oracle::{self, Found, HEALTH, checkpoint, wrong};
+use crate::objects;
+use crate::oracle::{Found, HEALTH, checkpoint, wrong};
 use crate::tenant::Tenant;
 
 /// Checks this at whatever instant a run has died.
@@ -28,7 +29,7 @@ pub async fn is_told_to_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
 /// Returns the streams' last reported states. Keys are in order of time.
 async fn last_told(sim: &Simulator, tenant: &Tenant) -> Result<BTreeMap<String, Value>, crate::oracle::Wrong> {
     let mut states = BTreeMap::new();
-    for line in oracle::lines_below(sim, tenant, HEALTH).await {
+    for line in objects::lines_below(sim, tenant, HEALTH).await {
         let told: Value = serde_json::from_str(&line).map_err(|_| wrong("altered", format!("no JSON: {line}")))?;
         // Deaths leave manifests that no checkpoint names. That doesn't make it an older one.
         let has_lost_state = tenant.past().lost.is_some();

@@ -1,35 +1,47 @@
 //! Seeded simulation: whatever goes wrong, each record is stored exactly once in the end. A seed decides every fault by
 //! endpoint, class of key and ordinal, and nothing by the clock. HTTP, S3 and the processes are real.
 //!
-//! * [`plan`]: what a seed decides; [`further`]: the streams that it adds to the four constant ones; [`mod@backfill`]:
+//! * [`plan`]: what a seed decides, round by [`mod@round`]; [`further`]: the streams that it adds to the four constant ones; [`mod@backfill`]:
 //!   the spans that it collects in shards; [`weather`]: the random faults
 //! * [`tenant`]: the records; [`history`]: their past versions; [`streams`]: their form in the bucket
 //! * [`memory`]: the collector in this process, in virtual time, for [`fast`]; [`beyond`]: the faults that need that,
-//!   and [`mod@siege`]: lasting faults
-//! * [`oddities`]: faults that came later, for other seeds; [`loss`]: lost state
-//! * [`schedule`]: plays a plan with its [`happenings`]; [`oracle`], [`chain`] and [`patience`] check the result; [`figures`] counts
+//!   and [`mod@siege`]: [`lasting`] faults
+//! * [`oddities`]: faults that came later, for other seeds; [`rarities`]: those that came after them, for others again;
+//!   [`loss`]: lost state; [`secrecy`]: that no secret is told
+//! * [`schedule`]: plays a plan with its [`happenings`] in its [`containers`], [`arming`] the faults, and then
+//!   [`calm`]; [`oracle`], [`objects`],
+//!   [`chain`] and [`patience`] check the result; [`figures`] counts
 //!
 //! `SEED=n` replays one schedule and prints its plan, `SEED=n,m` replays several. `SCHEDULES=n` plays so many,
 //! `MINUTES=n` plays for so long in virtual time. `GUIDE=n,m` plays these in the guide's dialect. `COLLECTOR` names
 //! another binary to run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod arming;
 mod backfill;
 mod beyond;
+mod calm;
 mod chain;
+mod classes;
+mod containers;
 mod fast;
 mod figures;
 mod further;
 mod happenings;
 mod health;
 mod history;
+mod lasting;
 mod loss;
 mod memory;
+mod objects;
 mod oddities;
 mod oracle;
 mod patience;
 mod plan;
+mod rarities;
+mod round;
 mod schedule;
+mod secrecy;
 mod siege;
 mod streams;
 mod tenant;
@@ -53,7 +65,7 @@ const SIDE_BY_SIDE: usize = 40;
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
     let figures = Arc::new(Figures::default());
-    let mut seeds = Seeds::from_vars(SCHEDULES, None);
+    let mut seeds = Seeds::from_vars(SCHEDULES, None, || fastrand::u64(oddities::SEEDS));
     let mut running = JoinSet::new();
     let mut broken = Vec::new();
     loop {
@@ -108,31 +120,32 @@ async fn a_schedule_leaves_the_same_records_whether_it_is_played_by_processes_or
 /// The seeds that were named, or a number of random ones, or random ones for a time.
 enum Seeds {
     Named(Vec<u64>),
-    Count(u64),
-    Until(Instant),
+    Count(u64, fn() -> u64),
+    Until(Instant, fn() -> u64),
 }
 
 impl Seeds {
-    /// `count` is the default. The time in the variable `minutes` counts instead, if there is such a variable.
-    fn from_vars(count: u64, minutes: Option<&str>) -> Self {
+    /// `count` is the default. The time in the variable `minutes` counts instead, if there is such a variable. `draw` returns
+    /// a random seed.
+    fn from_vars(count: u64, minutes: Option<&str>, draw: fn() -> u64) -> Self {
         if let Some(named) = named("SEED") {
             return Self::Named(named);
         }
         match minutes.and_then(number) {
-            Some(minutes) => Self::Until(Instant::now() + Duration::from_mins(minutes)),
-            None => Self::Count(number("SCHEDULES").unwrap_or(count)),
+            Some(minutes) => Self::Until(Instant::now() + Duration::from_mins(minutes), draw),
+            None => Self::Count(number("SCHEDULES").unwrap_or(count), draw),
         }
     }
 
     fn next(&mut self) -> Option<u64> {
         match self {
             Self::Named(seeds) => seeds.pop(),
-            Self::Count(0) => None,
-            Self::Count(left) => {
+            Self::Count(0, _) => None,
+            Self::Count(left, draw) => {
                 *left -= 1;
-                Some(fastrand::u64(oddities::SEEDS))
+                Some(draw())
             }
-            Self::Until(end) => (Instant::now() < *end).then(|| fastrand::u64(oddities::SEEDS)),
+            Self::Until(end, draw) => (Instant::now() < *end).then(draw),
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -31,8 +32,12 @@ use simulator::http::{Delivery, Reply, Request};
 use simulator::{Begin, Container, LambdaBuilder, Life, Outcome, Secrets, Simulator};
 use tokio::time::sleep;
 
+use crate::happenings::locked;
+
 /// The HTTP client's limit for silence.
 const SILENCE: Duration = Duration::from_mins(1);
+/// The collector's limit for one attempt to read the secret.
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts this thread's clock and random numbers from the seed, so that a seed always makes the same requests.
 pub fn begin(seed: u64) {
@@ -46,18 +51,28 @@ pub fn begin(seed: u64) {
 pub fn start(builder: LambdaBuilder, sim: &Simulator) -> simulator::Lambda {
     let (api, s3, secrets) = (sim.api.clone(), sim.s3.clone(), sim.secrets.clone());
     let begin: Begin = Arc::new(move |variables, life| {
-        let settings = Settings::from_vars(|name| variables.get(name).cloned()).expect("settings");
-        let exchange = exchange(api.clone());
-        let api = Api::new(&settings, reqwest_client(), exchange, secrets_client(&secrets));
-        let clients = Clients::new(api, S3::new(store(s3.clone(), life, variables)));
-        container(Arc::new(Handler::with_clients(settings, clients)))
+        let (api, s3, secrets, variables) = (api.clone(), s3.clone(), secrets.clone(), variables.clone());
+        container(move || {
+            let settings = Settings::from_vars(|name| variables.get(name).cloned()).expect("settings");
+            let api = Api::new(&settings, reqwest_client(), exchange(api.clone()), secrets_client(&secrets));
+            let clients = Clients::new(api, S3::new(store(s3.clone(), life.clone(), &variables)));
+            Arc::new(Handler::with_clients(settings, clients))
+        })
     });
     builder.start_within(begin)
 }
 
-fn container(handler: Arc<Handler>) -> Container {
+/// A container whose process is another one after its credentials have expired, as `main` ends it then.
+fn container(process: impl Fn() -> Arc<Handler> + Send + Sync + 'static) -> Container {
+    let present = Mutex::new(process());
     Arc::new(move |payload, deadline: DateTime<Utc>| {
-        let handler = handler.clone();
+        let handler = {
+            let mut present = locked(&present);
+            if present.is_over() {
+                *present = process();
+            }
+            present.clone()
+        };
         Box::pin(async move {
             let run_id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_le_bytes()).into_uuid().to_string();
             let deadline = Millis(deadline.timestamp_millis());
@@ -267,6 +282,7 @@ fn secrets_client(secrets: &Secrets) -> aws_sdk_secretsmanager::Client {
         .region(Region::new("us-east-1"))
         .endpoint_url("http://127.0.0.1:1")
         .credentials_provider(Credentials::new("AKIASIMULATED", "simulated", None, None, "simulation"))
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(SECRETS_TIMEOUT).build())
         .http_client(http_client_fn(move |_, _| connector.clone()))
         .build();
     aws_sdk_secretsmanager::Client::from_conf(config)

@@ -9,8 +9,11 @@ use serde_json::value::RawValue;
 use simulator::http::Request;
 use simulator::{Behaviour, Endpoint, Fault, S3Fault, SessionFilter, member_text, reordered, with_member};
 
+use crate::classes::CLASSES;
 use crate::plan::Plan;
-use crate::weather::{CLASSES, ENDPOINTS, Storm, in_storm, pick};
+use crate::rarities::{Echo, has_oddities, with_half_a_pair};
+use crate::secrecy;
+use crate::weather::{ENDPOINTS, Storm, in_storm, pick};
 
 /// The seeds whose schedules have these.
 pub const SEEDS: RangeInclusive<u64> = 10_001..=4_294_967_295;
@@ -29,8 +32,16 @@ pub struct Oddities {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Round {
     pub api: Vec<Storm<Endpoint, Oddity>>,
-    /// Refused with this status and this code.
-    pub s3: Vec<Storm<&'static str, (u16, &'static str)>>,
+    pub s3: Vec<Storm<&'static str, Refusal>>,
+}
+
+/// What S3 does instead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Refusal {
+    /// This status and this code.
+    Code(u16, &'static str),
+    /// It accepts the connection and never answers.
+    Silent,
 }
 
 /// The API's manner, the same in the whole schedule.
@@ -59,7 +70,7 @@ impl Oddities {
         let is_struck = self.manner.reorders && ordinal.is_multiple_of(2);
         match endpoint {
             Endpoint::Users if is_struck => {
-                Some(Fault::edited(|body| with_rows_reordered(body).unwrap_or(body.to_owned())))
+                Some(Fault::edited(|body| with_rows_reordered(body, "users").unwrap_or(body.to_owned())))
             }
             Endpoint::CaseDetail if is_struck => {
                 Some(Fault::edited(|body| if is_sound(body) { reordered(body) } else { body.to_owned() }))
@@ -70,10 +81,10 @@ impl Oddities {
 }
 
 /// None where there is no list, or a row that no parser reads.
-fn with_rows_reordered(body: &str) -> Option<String> {
-    let rows: Vec<&RawValue> = serde_json::from_str(member_text(body, "users")?).ok()?;
+pub fn with_rows_reordered(body: &str, list: &str) -> Option<String> {
+    let rows: Vec<&RawValue> = serde_json::from_str(member_text(body, list)?).ok()?;
     let rows: Vec<String> = rows.into_iter().map(|row| reordered(row.get())).collect();
-    Some(with_member(body, "users", &format!("[{}]", rows.join(","))))
+    Some(with_member(body, list, &format!("[{}]", rows.join(","))))
 }
 
 fn is_sound(body: &str) -> bool {
@@ -88,6 +99,15 @@ pub enum Loss {
     Older,
     /// A byte of what is known of a list is another.
     Known,
+    /// The checkpoint is deleted, or an earlier version put back, and a person asks for its recovery.
+    Recovered,
+    OlderRecovered,
+    /// Half of what is known of some list is gone.
+    KnownOfAny,
+    /// A case is deleted.
+    Case,
+    /// The tenant keeps file events for a day, and they can't be read for longer.
+    Retention,
 }
 
 /// An answer that is odd. It says so, so that nobody has to believe it.
@@ -113,6 +133,10 @@ pub enum Oddity {
     EmptyPage,
     /// The body of another record.
     AnotherRecord,
+    /// This status, and the request's token in the body.
+    Echo(u16, Echo),
+    /// A further member with half a surrogate pair. Nobody needs it.
+    HalfOfAPair,
 }
 
 const REFUSALS: [Oddity; 5] = [
@@ -126,18 +150,18 @@ const REFUSALS: [Oddity; 5] = [
 /// Below a record: "not found" is not believed at once. Where nothing is known of a list, it says that there is none.
 const BELOW_A_RECORD: [Endpoint; 3] = [Endpoint::CaseDetail, Endpoint::CaseFileEventDetail, Endpoint::SessionEvents];
 
-const CODES: [(u16, &str); 6] = [
-    (400, "RequestTimeout"),
-    (400, "IncompleteBody"),
-    (400, "BadDigest"),
-    (400, "ThrottlingException"),
-    (500, "InternalError"),
-    (503, "ServiceUnavailable"),
+const CODES: [Refusal; 6] = [
+    Refusal::Code(400, "RequestTimeout"),
+    Refusal::Code(400, "IncompleteBody"),
+    Refusal::Code(400, "BadDigest"),
+    Refusal::Code(400, "ThrottlingException"),
+    Refusal::Code(500, "InternalError"),
+    Refusal::Code(503, "ServiceUnavailable"),
 ];
 
 impl Plan {
     pub fn with_oddities(mut self) -> Self {
-        if !SEEDS.contains(&self.seed) {
+        if !has_oddities(self.seed) {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0xa076_1d64_78bd_642f);
@@ -197,7 +221,10 @@ impl Round {
     }
 
     pub fn strikes_s3(&self, class: &'static str, ordinal: u64) -> Option<S3Fault> {
-        in_storm(&self.s3, class, ordinal).map(|(status, code)| S3Fault::Code(status, code))
+        in_storm(&self.s3, class, ordinal).map(|refusal| match refusal {
+            Refusal::Code(status, code) => S3Fault::Code(status, code),
+            Refusal::Silent => S3Fault::Hang,
+        })
     }
 }
 
@@ -245,6 +272,11 @@ impl Oddity {
             Self::Fraction => Fault::edited(|body| counted(body, |count| format!("{count}.0"))),
             Self::Wait(text) => Fault::RateLimited { retry_after: Some(text.to_owned()) },
             Self::EmptyPage => empty_page(),
+            Self::Echo(status, echo) => Fault::echo(status, move |token| {
+                secrecy::note(token.trim_start_matches("Basic "));
+                echo.of(token)
+            }),
+            Self::HalfOfAPair => with_half_a_pair(),
             Self::AnotherRecord => {
                 let number: u64 = request.path.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or_default();
                 let another = (number + 1).to_string();
@@ -269,7 +301,7 @@ pub fn empty_page() -> Fault {
 }
 
 /// The body with each number that counts written in another way.
-fn counted(body: &str, written: impl Fn(&str) -> String) -> String {
+pub fn counted(body: &str, written: impl Fn(&str) -> String) -> String {
     let mut edited = body.to_owned();
     for name in ["\"totalCount\":", "\"totalResultCount\":", "\"expires_in\":"] {
         let Some(at) = edited.rfind(name).map(|at| at + name.len()) else { continue };

@@ -1,18 +1,15 @@
 //! Checks the promises by the bucket and the API's records alone. Shares no code with the collector.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Timelike, Utc};
-use flate2::read::MultiGzDecoder;
-use serde::de::IgnoredAny;
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use simulator::{Dataset, Object, Simulator, text_at};
+use simulator::{Dataset, Simulator};
 
 use crate::health;
 use crate::history::{History, Stored, began, began_lately};
+use crate::objects::{Lines, in_order, lines, lines_below, sha256, versions};
 use crate::streams::{self, Stream};
 use crate::tenant::{Line, Past, Tenant, stream};
 
@@ -38,9 +35,6 @@ pub fn wrong(promise: &'static str, how: impl Into<String>) -> Wrong {
 
 pub type Found = Result<(), Wrong>;
 
-/// Each stored line, and how often it is stored.
-type Lines = BTreeMap<Arc<str>, usize>;
-
 /// Checks what must hold at any instant.
 pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
@@ -63,9 +57,10 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     }
     for stream in tenant.streams() {
         let stored = versions(sim, tenant, stream).await?;
+        let may_repeat = tenant.may_be_stored_again(stream.name);
         let past = tenant.past();
         let Some(history) = past.histories.get(stream.name) else { continue };
-        history.allows(stream, &stored, past.may_repeat(stream.name))?;
+        history.allows(stream, &stored, may_repeat)?;
         if let Some(covered_to) = covered_to(&checkpoint, stream.name) {
             is_told_of(stream, covered_to, &past, history, &stored, &checkpoint["stuck"][stream.name])?;
         }
@@ -117,7 +112,9 @@ fn is_told_of(
     let (stuck, stuck_spans) = (stuck_ids(stuck), stuck_spans(stuck));
     let began_when_stuck = |session: &str| {
         let began = began(session);
-        stuck_spans.iter().any(|(from, to)| began.is_some_and(|began| (*from..*to).contains(&began)))
+        // Where the API filters by another time, any span may hide any session.
+        past.filters_otherwise && !stuck_spans.is_empty()
+            || stuck_spans.iter().any(|(from, to)| began.is_some_and(|began| (*from..*to).contains(&began)))
     };
     if past.taken.get(stream.name).is_some_and(|taken| *taken >= at) {
         return Ok(());
@@ -155,10 +152,11 @@ pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     }
     for stream in tenant.streams() {
         let stored = versions(sim, tenant, stream).await?;
+        let may_repeat = tenant.may_be_stored_again(stream.name);
         {
             let past = tenant.past();
             let Some(history) = past.histories.get(stream.name) else { continue };
-            history.allows(stream, &stored, past.may_repeat(stream.name))?;
+            history.allows(stream, &stored, may_repeat)?;
             // An unreadable row could be any record, so none counts as deleted.
             history.is_told(stream, &stored, past.malformed_of(stream.name).is_empty())?;
         }
@@ -233,146 +231,6 @@ async fn is_append_only(sim: &Simulator) -> Found {
         }
     }
     Ok(())
-}
-
-/// An event stream's lines, with their counts.
-async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result<Lines, Wrong> {
-    let mut lines = Lines::new();
-    for line in in_order(sim, tenant, stream(dataset)).await? {
-        *lines.entry(line.text).or_default() += 1;
-    }
-    Ok(lines)
-}
-
-/// Another stream's lines, by record.
-async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<Stored, Wrong> {
-    let mut stored = Stored::new();
-    for line in in_order(sim, tenant, stream.name).await? {
-        let Some(key) = line.key else {
-            return Err(wrong("altered", format!("{}: whose is {}", stream.name, excerpt(&line.text))));
-        };
-        stored.entry(key).or_default().push((!line.is_tombstone).then_some(line.text));
-    }
-    Ok(stored)
-}
-
-/// A stream's lines in the order of their readings. Checks that each object's metadata matches its content. Objects
-/// never change, so each is checked once.
-async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<Line>, Wrong> {
-    let mut keys = sim.s3.keys(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
-    // Records that a later reading added under the same key are in `-r1`, `-r2`, …
-    keys.sort_by_cached_key(|key| {
-        let name = key.trim_end_matches(".ndjson.gz");
-        let (name, nth) = name.rsplit_once("-r").unwrap_or((name, "0"));
-        (name.to_owned(), nth.parse().unwrap_or(0_u32))
-    });
-    let mut lines = Vec::new();
-    for key in keys {
-        let seen = tenant.seen(&key);
-        let seen = if let Some(seen) = seen {
-            seen
-        } else {
-            let Some(object) = sim.s3.object(sim.bucket(), &key).await else { continue };
-            tenant.note_seen(&key, read(&object, tenant, stream)?)
-        };
-        lines.extend(seen.iter().cloned());
-    }
-    Ok(lines)
-}
-
-/// The lines of all objects below a prefix.
-pub async fn lines_below(sim: &Simulator, tenant: &Tenant, prefix: &str) -> Vec<Arc<str>> {
-    let mut lines = Vec::new();
-    for key in sim.s3.keys(sim.bucket(), prefix).await {
-        lines.extend(lines_at(sim, tenant, &key).await.iter().map(|line| line.text.clone()));
-    }
-    lines
-}
-
-/// The lines of one object, which need no check or were checked before.
-async fn lines_at(sim: &Simulator, tenant: &Tenant, key: &str) -> Arc<Vec<Line>> {
-    if let Some(seen) = tenant.seen(key) {
-        return seen;
-    }
-    let object = sim.s3.object(sim.bucket(), key).await;
-    let lines = object.map(|object| object.lines()).unwrap_or_default().into_iter();
-    let line = |text: String| Line { text: text.into(), key: None, is_tombstone: false };
-    tenant.note_seen(key, lines.map(line).collect())
-}
-
-fn read(object: &Object, tenant: &Tenant, stream: &str) -> Result<Vec<Line>, Wrong> {
-    let text = gunzipped(object)?;
-    is_described(object, stream, &text)?;
-    let of = streams::named(stream);
-    let read = |line: &str| {
-        let record = is_in_its_place(&object.key, stream, line)?;
-        let key = of.and_then(|stream| stream.key_of(&record)).map(Arc::from);
-        let text = if key.is_some() { tenant.form(line) } else { Arc::from(line) };
-        Ok(Line { text, key, is_tombstone: record["_deleted"] == true })
-    };
-    text.lines().map(read).collect()
-}
-
-fn gunzipped(object: &Object) -> Result<String, Wrong> {
-    let mut text = String::new();
-    match MultiGzDecoder::new(&*object.bytes).read_to_string(&mut text) {
-        Ok(_) if text.ends_with('\n') => Ok(text),
-        Ok(_) => Err(wrong("altered", format!("{} is empty or ends in the middle of a line", object.key))),
-        Err(error) => Err(wrong("altered", format!("{} is no gzipped text: {error}", object.key))),
-    }
-}
-
-fn is_described(object: &Object, stream: &str, text: &str) -> Found {
-    let told = |name: &str| object.metadata.get(name).map(String::as_str).unwrap_or_default().to_owned();
-    let same = [
-        ("stream", stream.to_owned()),
-        ("records", text.lines().count().to_string()),
-        ("sha256", sha256(text.as_bytes())),
-    ];
-    for (name, is) in same {
-        if told(name) != is {
-            return Err(wrong(
-                "altered",
-                format!("{}: {name} is {is}, but its metadata says {}", object.key, told(name)),
-            ));
-        }
-    }
-    let typed = object.content_type.as_deref() == Some("application/x-ndjson");
-    if !typed || object.content_encoding.as_deref().is_some_and(|encoding| !encoding.is_empty()) {
-        return Err(wrong("altered", format!("{}: its content type or encoding is another", object.key)));
-    }
-    Ok(())
-}
-
-/// For example, `code42/audit/dt=2026-11-21/hour=13/20261121T130000000Z-20261121T140000000Z-r1.ndjson.gz` has records
-/// of that hour. Returns the record, if it is one that changes.
-fn is_in_its_place(key: &str, stream: &str, line: &str) -> Result<Value, Wrong> {
-    let misplaced = |why: &str| wrong("misplaced", format!("{key}: {why}: {}", excerpt(line)));
-    let name = key.rsplit('/').next().unwrap_or_default().trim_end_matches(".ndjson.gz");
-    let mut parts = name.split('-').map(|part| NaiveDateTime::parse_from_str(part, "%Y%m%dT%H%M%S%3fZ"));
-    let (Some(Ok(from)), Some(Ok(to))) = (parts.next(), parts.next()) else {
-        return Err(misplaced("it is not named by its span"));
-    };
-    let (from, to) = (from.and_utc(), to.and_utc());
-    let unread = |_| misplaced("no parser reads it");
-    let (record, at) = match stream {
-        "file_events" | "audit" => {
-            serde_json::from_str::<IgnoredAny>(line).map_err(unread)?;
-            let path: &[&str] = if stream == "audit" { &["timestamp"] } else { &["event", "inserted"] };
-            (Value::Null, text_at(line, path).and_then(|text| time(&serde_json::from_str(text).ok()?)))
-        }
-        _ => (serde_json::from_str(line).map_err(unread)?, Some(from)),
-    };
-    let Some(at) = at else { return Err(misplaced("it has no time")) };
-    let hour = format!("dt={}/hour={:02}/", at.format("%Y-%m-%d"), at.hour());
-    if !key.contains(&hour) {
-        return Err(misplaced("its hour is another"));
-    }
-    let is_instant = streams::named(stream).is_some() && from == to;
-    if !is_instant && !(from..to).contains(&at.trunc_subsecs(3)) {
-        return Err(misplaced("its time lies outside of the span"));
-    }
-    Ok(record)
 }
 
 /// Equal audit rows are as many records. A file event has an id and is one.
@@ -455,20 +313,20 @@ fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
 }
 
 /// Returns the stuck spans.
-fn stuck_spans(stuck: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+pub fn stuck_spans(stuck: &Value) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     let whats = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]["span"]);
     spans(&whats.filter(|span| span.is_array()).cloned().collect())
 }
 
-fn time(text: &Value) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text.as_str()?).ok().map(|time| time.to_utc())
+/// Parses a time in any form in which the tenant writes it.
+pub fn time(text: &Value) -> Option<DateTime<Utc>> {
+    let text = text.as_str()?;
+    let local = text.strip_suffix("+0000").or_else(|| text.strip_suffix("+00"));
+    let text = local.map_or_else(|| text.to_owned(), |local| format!("{local}Z"));
+    let text = if text.len() == "2026-11-21T13:37Z".len() { text.replace('Z', ":00Z") } else { text };
+    DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc())
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("it is below 16");
-    Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn excerpt(line: &str) -> String {
+pub fn excerpt(line: &str) -> String {
     line.chars().take(160).collect()
 }

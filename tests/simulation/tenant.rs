@@ -1,20 +1,24 @@
 //! The tenant: the world as it changes, and the facts about its past that the oracle needs.
 
 mod further;
+mod past;
+mod rare;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use simulator::{Dataset, Late, Record, WorldHandle, with_member};
 
 use crate::happenings::locked;
-use crate::history::History;
-use crate::oddities::Loss;
-use crate::plan::{Change, Plan};
+use crate::objects;
+use crate::plan::Plan;
+use crate::rarities::TimeForm;
+use crate::round::Change;
 use crate::streams::{self, Part, Stream, key};
+
+pub use past::Past;
 
 /// The ends of the old records' span, in seconds before now. They are older than a first run's lookback
 /// (`LOOKBACK_MINUTES`).
@@ -32,6 +36,11 @@ pub struct Tenant {
     most_removed: usize,
     /// The order of a record's members says nothing.
     is_reordered: bool,
+    times: Option<TimeForm>,
+    has_odd_begins: bool,
+    /// `lastConnected` says nothing.
+    sees_again: bool,
+    begun: DateTime<Utc>,
     /// The lines of objects that were checked before.
     seen: Mutex<BTreeMap<String, Arc<Vec<Line>>>>,
 }
@@ -43,50 +52,6 @@ pub struct Line {
     /// Whose it is, where records change. None if nobody can say.
     pub key: Option<Arc<str>>,
     pub is_tombstone: bool,
-}
-
-#[derive(Default)]
-pub struct Past {
-    /// The history of each stream whose records may change.
-    pub histories: BTreeMap<&'static str, History>,
-    removed_users: usize,
-    /// The instant at which something was last removed from a stream's lists. A list that is being read then may skip a
-    /// record, and if another one was added meanwhile the total doesn't show it.
-    pub taken: BTreeMap<&'static str, DateTime<Utc>>,
-    /// Users that one reading lacks.
-    pub missed: BTreeSet<String>,
-    /// Users that are hidden for a while.
-    halved: Vec<Arc<str>>,
-    halved_before: BTreeSet<String>,
-    /// An earlier version of the checkpoint, to be put back.
-    pub older: Option<Bytes>,
-    /// From then on it may be told again, and that it was lost.
-    pub lost: Option<Loss>,
-    /// Streams of which other things may be set aside too.
-    pub set_aside_too: BTreeSet<&'static str>,
-    further: further::Past,
-    /// The unreadable rows by stream, as they are served.
-    pub malformed: BTreeMap<&'static str, BTreeSet<String>>,
-    /// Event records that may be found long after their window was covered.
-    pub late: BTreeSet<Arc<str>>,
-    changes: u64,
-}
-
-impl Past {
-    /// Whether what is stored of such a stream may be stored once more: nothing says any longer that it is.
-    pub fn may_repeat(&self, stream: &str) -> bool {
-        match self.lost {
-            None | Some(Loss::Older) => false,
-            Some(Loss::Checkpoint) => true,
-            Some(Loss::Known) => stream == "cases",
-        }
-    }
-
-    /// The unreadable rows that a stream requests.
-    pub fn malformed_of(&self, stream: &str) -> BTreeSet<String> {
-        let stream = if stream == "user_roles" { "users" } else { stream };
-        self.malformed.get(stream).cloned().unwrap_or_default()
-    }
 }
 
 impl Tenant {
@@ -104,9 +69,14 @@ impl Tenant {
                 .collect(),
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
-            is_reordered: plan.oddities.manner.reorders,
+            is_reordered: plan.oddities.manner.reorders || plan.rarities.reorders,
+            times: plan.rarities.times,
+            has_odd_begins: plan.rarities.has_odd_begins,
+            sees_again: plan.rarities.sees_again,
+            begun: simulator::clock::now(),
             seen: Mutex::default(),
         };
+        tenant.past().filters_otherwise = plan.oddities.manner.session_filter.is_some();
         let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
         let holds = &plan.tenant;
         let events = tenant.world.add_file_events(holds.file_events, ago(holds.reaches_back), ago(5));
@@ -161,9 +131,11 @@ impl Tenant {
 
     pub fn apply(&self, changes: &[Change]) {
         let _turn = locked(&self.turn);
+        let before = self.events();
         for change in changes {
             self.apply_one(change);
         }
+        self.write_times_otherwise(before);
     }
 
     fn apply_one(&self, change: &Change) {
@@ -339,8 +311,14 @@ impl Tenant {
 
     /// The form in which lines are compared.
     pub fn form(&self, line: &str) -> Arc<str> {
-        let record = self.is_reordered.then(|| serde_json::from_str::<Value>(line).ok()).flatten();
-        record.map_or_else(|| line.into(), |record| record.to_string().into())
+        let record = (self.is_reordered || self.sees_again).then(|| objects::parsed(line)).flatten();
+        let without_what_moves = |mut record: Value| {
+            if self.sees_again && record["lastConnected"].is_string() {
+                record["lastConnected"] = Value::Null;
+            }
+            record
+        };
+        record.map(without_what_moves).map_or_else(|| line.into(), |record| record.to_string().into())
     }
 
     /// Notes the present records of the streams that show such a record.

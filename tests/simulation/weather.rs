@@ -10,7 +10,7 @@ use fastrand::Rng;
 use simulator::http::Request;
 use simulator::{Endpoint, Fault, S3Fault};
 
-use crate::backfill;
+use crate::classes::CLASSES;
 
 pub const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::SignIn,
@@ -21,24 +21,6 @@ pub const ENDPOINTS: [Endpoint; 7] = [
     Endpoint::CaseList,
     Endpoint::CaseDetail,
 ];
-
-/// The classes of keys: the stored streams, and the state.
-pub const CLASSES: [&str; 10] = [
-    "checkpoint",
-    "known",
-    "set-aside",
-    "file_events",
-    "audit",
-    "users",
-    "cases",
-    "manifests",
-    "collector_health",
-    backfill::CLASS,
-];
-
-/// The classes of the further streams, separate so that the others' ordinals stay the same.
-pub const OTHER_KNOWN: &str = "known of others";
-pub const OTHER_SET_ASIDE: &str = "set-aside of others";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiKind {

@@ -9,7 +9,8 @@ use simulator::{Dataset, Record, member_text, text_at, with_member};
 use super::Tenant;
 use crate::further::Further;
 use crate::history::History;
-use crate::plan::Change;
+use crate::rarities::TimeForm;
+use crate::round::Change;
 
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
@@ -44,6 +45,10 @@ impl Tenant {
         if further.has("sessions") && further.has("session_events") {
             self.add_lists(Dataset::SessionEvents);
         }
+        if self.times == Some(TimeForm::WithoutSeconds) {
+            self.add_events_at_full_minutes();
+        }
+        self.write_times_otherwise([0, 0]);
     }
 
     pub(super) fn apply_further(&self, change: &Change) {
@@ -75,7 +80,7 @@ impl Tenant {
             Change::Returns(dataset) => self.bring_back(*dataset),
             Change::Alerted(n) => self.alert(*n),
             Change::Archived(n) => self.archive(*n),
-            _ => unreachable!("{change:?} is made elsewhere"),
+            rare => self.apply_rare(rare),
         }
         // A change of a child is visible in its parent's streams.
         self.note(|stream| dataset_of(change).is_some_and(|dataset| stream.shows(dataset)));
@@ -104,7 +109,18 @@ impl Tenant {
             for event in self.workshop.add_children(Dataset::SessionEvents, &session.id, 1) {
                 self.world.push_child(Dataset::SessionEvents, &session.id, &*event.raw);
             }
-            self.world.push_record(Dataset::Sessions, &*session.raw);
+            let begin = match n % 4 {
+                1 if self.has_odd_begins => Some(began.timestamp()),
+                2 if self.has_odd_begins => Some(-began.timestamp_millis()),
+                _ => None,
+            };
+            match begin {
+                None => self.world.push_record(Dataset::Sessions, &*session.raw),
+                Some(begin) => {
+                    let raw = with_member(&session.raw, "beginTime", &begin.to_string());
+                    self.world.push_raw(Dataset::Sessions, &session.id, began, raw)
+                }
+            };
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     Dataset, Record, World, WorldHandle,
     generate::{Generator, Known},
-    record::id_in,
+    record::{id_in, time_in},
     spread,
 };
 use crate::clock;
@@ -118,10 +118,11 @@ impl World {
         let record = self.held(dataset).records.iter_mut().find(|record| is_meant(record));
         let record = record.expect("a test changes only records that it added");
         let raw = change(&record.raw);
-        // An id or time that is not in the text stays.
+        // An id or time that is not the text's stays.
         let id = id_in(dataset, &raw).unwrap_or_else(|| record.id.to_string());
+        let is_its_own = time_in(dataset, &record.raw).is_none_or(|time| time == record.time);
         let mut changed = Record::new(dataset, record.sequence, Some(id), None, raw, record.hidden);
-        if changed.time == DateTime::<Utc>::default() {
+        if changed.time == DateTime::<Utc>::default() || !is_its_own {
             changed.time = record.time;
         }
         changed.parent = record.parent.take();

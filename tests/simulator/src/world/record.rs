@@ -90,7 +90,7 @@ pub(super) fn id_in(dataset: Dataset, raw: &str) -> Option<String> {
 }
 
 /// RFC 3339; for sessions milliseconds since the epoch (SDK, `sessions/models/response.py`).
-fn time_in(dataset: Dataset, raw: &str) -> Option<DateTime<Utc>> {
+pub(super) fn time_in(dataset: Dataset, raw: &str) -> Option<DateTime<Utc>> {
     let path = dataset.time_path();
     if dataset == Dataset::Sessions {
         return DateTime::from_timestamp_millis(text::text_at(raw, path)?.parse().ok()?);
