@@ -40,7 +40,7 @@ def main(arch: str, zipped: Path, target: Path) -> None:
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, hashed)}",
         "version": 1,
         "metadata": {"component": this},
-        "components": [component(crate, checksums[crate["name"], crate["version"]]) for crate in crates],
+        "components": [component(crate, checksums[crate["name"], crate["version"]] or of_source(crate)) for crate in crates],
         "dependencies": [
             {"ref": purl(packages[id_]), "dependsOn": sorted(purl(packages[other]) for other in others)}
             for id_, others in sorted(depends.items(), key=lambda item: purl(packages[item[0]]))
@@ -83,6 +83,12 @@ def linked(
 
 def purl(package: dict[str, Any]) -> str:
     return f"pkg:cargo/{package['name']}@{package['version']}"
+
+
+def of_source(package: dict[str, Any]) -> str:
+    """The hash of a crate that is one file of this repository."""
+    (target,) = package["targets"]
+    return hashlib.sha256(Path(target["src_path"]).read_bytes()).hexdigest()
 
 
 def component(package: dict[str, Any], checksum: str | None) -> dict[str, Any]:

@@ -162,7 +162,8 @@ impl Collector<'_> {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
         };
-        let is_expired = read.is_some_and(|span| span.to <= self.kept_from(facts))
+        // Compares with the edge at which the windows were cut: by now the API's clock may be known to be behind ours.
+        let is_expired = read.is_some_and(|span| schedule.is_before_edge(span))
             && done.as_ref().is_some_and(|done| done.objects.is_empty() && done.set_aside.is_empty());
         let done = done.filter(|_| !is_expired);
         let covered = read.filter(|_| !is_expired);

@@ -139,6 +139,11 @@ impl Schedule {
         self.edge = Some(edge);
     }
 
+    /// Whether a span ends at that instant or before.
+    pub fn is_before_edge(&self, span: Span) -> bool {
+        self.edge.is_some_and(|edge| span.to <= edge)
+    }
+
     /// The API's clock turned out to be behind: no window may end after this instant.
     pub fn lower_horizon(&mut self, horizon: Millis) {
         self.horizon = self.horizon.min(horizon);

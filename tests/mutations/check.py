@@ -310,8 +310,8 @@ def row_of(mutation: Mutation) -> str:
 def copy_sources() -> None:
     """With all mutations. Files that did not change keep their time, so that cargo builds only what did."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "tests/simulator", "tests/simulation",
-         "tests/bench"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "Cargo.*", "src", "infra/crc-fast", "tests/simulator",
+         "tests/simulation", "tests/bench"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()
     files = [name for name in listed if (ROOT / name).is_file()]

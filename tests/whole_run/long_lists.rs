@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use simulator::{ApiRequest, Endpoint, Fault};
 
 use crate::datasets::stream_named;
@@ -57,4 +58,19 @@ async fn a_list_of_one_record_that_disagrees_with_its_total_is_read_again_from_i
     let asked = pages_of(&rig.sim.api.requests_to(Endpoint::WatchlistMembers), &records[0].id);
     assert!(asked[0] > 1 && asked.contains(&1), "{asked:?}");
     stream.assert_holds(&rig, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_a_total_that_goes_on_with_a_page_it_has_shown_is_not_taken_for_whole() {
+    let stream = stream_named("actors");
+    let rig = stream.rig(5).await;
+    stream.populate(&rig.sim.world, 30);
+    rig.sim.faults.from(Endpoint::Actors, 4, Fault::Hang);
+    rig.run_within(Duration::from_secs(3)).await;
+    rig.sim.faults.clear();
+    rig.sim.faults.once(Endpoint::Actors, 1, Fault::RepeatPage);
+    let (_, answer) = rig.failure(json!({})).await;
+    assert!(answer["error"]["message"].as_str().unwrap().contains("the pages repeat"), "{answer:#}");
+    assert_eq!(rig.run().await["status"], "complete");
+    stream.assert_holds(&rig, &[]).await;
 }

@@ -231,7 +231,8 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<Option<u64>, Error> {
         let part = list.part;
-        let (mut page_before, mut failed) = (None, None);
+        // If the list is continued, the page before was full.
+        let (mut page_before, mut failed) = ((!list.ids.is_empty()).then_some(true), None);
         loop {
             let page = match list.first_page.take() {
                 Some(first) => first.map_err(Error::from),
