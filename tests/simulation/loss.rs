@@ -2,6 +2,7 @@
 //! and it is told. Or the API's own records are gone.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -50,7 +51,7 @@ impl Stage<'_> {
         for _ in 0..AT_MOST {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let outcome = self.calmly(&self.first, json!({"action": "collect"})).await;
-            told += &format!("{outcome:?}");
+            write!(told, "{outcome:?}").expect("a string");
             if matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete")
                 && self.nothing_is_owed(since).await
             {

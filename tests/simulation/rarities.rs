@@ -18,6 +18,7 @@ use crate::weather::{ApiKind, ENDPOINTS, Storm, pick};
 pub const SEEDS: RangeInclusive<u64> = 10_000_000_001..=99_999_999_999;
 
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a kind of fault by itself")]
 pub struct Rarities {
     /// Secrets Manager's trouble in each round.
     pub secrets: Vec<Option<Trouble>>,

@@ -158,7 +158,7 @@ async fn every_stream_of_the_collector_has_its_whole_runs_and_a_place_in_the_sim
     let all: BTreeSet<String> = probed["streams"].as_object().unwrap().keys().cloned().collect();
     let tested: BTreeSet<String> = STREAMS.iter().map(|stream| stream.name).chain(others).map(str::to_owned).collect();
     assert_eq!(all, tested);
-    let simulated = concat!(include_str!("../simulation/streams.rs"), include_str!("../simulation/oracle.rs"));
+    let simulated = concat!(include_str!("../simulation/streams.rs"), include_str!("../simulation/objects.rs"));
     for stream in all.iter().filter(|stream| *stream != "environment_health") {
         assert!(simulated.contains(&format!("\"{stream}\"")), "{stream} is not in the simulation");
     }

@@ -10,7 +10,7 @@ use crate::reconcile::{at_once, audit_row, file_event};
 use crate::rig::{PREFIX, Rig, ago};
 
 /// Has the count and the rows of this recount's window fail.
-fn fail(rig: &Rig, recount: &Value, fault: Fault) {
+fn fail(rig: &Rig, recount: &Value, fault: &Fault) {
     let is_of_it = |range: Value| {
         move |sent: &http::Request| {
             serde_json::from_slice::<Value>(&sent.body).is_ok_and(|body| body["dateRange"] == range)
@@ -28,7 +28,7 @@ async fn a_recount_that_fails_is_seen_and_owed_and_made_good_by_the_next_run() {
     rig.run().await;
     let owed = rig.waiting("audit").await[0].clone();
     rig.sim.world.push_audit(audit_row(1, 700));
-    fail(&rig, &owed, Fault::Status(500, String::new()));
+    fail(&rig, &owed, &Fault::Status(500, String::new()));
     rig.sim.world.add_audit(3, ago(0), ago(-1));
     a_moment().await;
     let (error_type, answer) = rig.failure(json!({})).await;
@@ -156,7 +156,7 @@ async fn a_recount_that_fails_holds_up_no_other() {
     rig.run().await;
     let first = rig.waiting("audit").await[0].clone();
     rig.sim.world.push_audit(audit_row(1, 700));
-    fail(&rig, &first, Fault::Status(500, String::new()));
+    fail(&rig, &first, &Fault::Status(500, String::new()));
     let (_, answer) = rig.failure(json!({})).await;
     assert_eq!(answer["streams"]["audit"]["late"], 1, "{answer:#}");
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
@@ -169,7 +169,7 @@ async fn a_recount_that_fails_is_stuck_until_the_api_keeps_its_window_no_longer(
     rig.populate_with_events();
     rig.run().await;
     let first = rig.waiting("audit").await[0].clone();
-    fail(&rig, &first, Fault::Status(500, String::new()));
+    fail(&rig, &first, &Fault::Status(500, String::new()));
     rig.edit_checkpoint(|checkpoint| {
         checkpoint["events"]["audit"]["recount"][0]["due"][0] = json!(millis(ago(86_400 + 60)));
     })
@@ -193,7 +193,7 @@ async fn a_recount_for_which_there_is_no_time_is_the_next_run_s() {
     rig.run().await;
     let first = rig.waiting("audit").await[0].clone();
     rig.sim.world.push_audit(audit_row(1, 700));
-    fail(&rig, &first, Fault::Hang);
+    fail(&rig, &first, &Fault::Hang);
     let answer = rig.run_within(Duration::from_secs(2)).await;
     assert_eq!(answer["streams"]["audit"]["status"], "complete", "all that is owed is covered: {answer:#}");
     assert!(rig.waiting("audit").await.contains(&first));

@@ -109,15 +109,15 @@ impl Tenant {
             for event in self.workshop.add_children(Dataset::SessionEvents, &session.id, 1) {
                 self.world.push_child(Dataset::SessionEvents, &session.id, &*event.raw);
             }
-            let begin = match n % 4 {
+            let odd_time = match n % 4 {
                 1 if self.has_odd_begins => Some(began.timestamp()),
                 2 if self.has_odd_begins => Some(-began.timestamp_millis()),
                 _ => None,
             };
-            match begin {
+            match odd_time {
                 None => self.world.push_record(Dataset::Sessions, &*session.raw),
-                Some(begin) => {
-                    let raw = with_member(&session.raw, "beginTime", &begin.to_string());
+                Some(time) => {
+                    let raw = with_member(&session.raw, "beginTime", &time.to_string());
                     self.world.push_raw(Dataset::Sessions, &session.id, began, raw)
                 }
             };
