@@ -136,12 +136,12 @@ MUTATIONS = [
         "recount",
         "records that become visible after their window was covered are found by a recount",
         "src/collect/events/recount.rs",
-        "        if count == recount.count || ",
+        "        if count == recount.count && !has_others || ",
         '        if crate::mutant("recount") {\n'
-        "            self.update_events(|state, _| counted(state, recount, count));\n"
+        "            self.update_events(|state, _| counted(state, recount, count, None));\n"
         "            return Ok(Outcome::Recounted { span });\n"
         "        }\n"
-        "        if count == recount.count || ",
+        "        if count == recount.count && !has_others || ",
     ),
     Mutation(
         "told-when-committed",

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
-use super::shown::{PAGE, Shown, ShownPage};
+use super::shown::{PAGE, ShownPage};
 use super::{Ended, HALF};
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
@@ -42,7 +42,6 @@ impl Collector<'_> {
             return None;
         }
         let (request, covered_at) = (done.request.clone(), done.closed_at);
-        let rows_hash = if count == 0 { Shown::default().hash() } else { rows_hash };
         let (read_by, has_key, slices) = (None, false, None);
         Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, has_key, slices })
     }
@@ -109,11 +108,6 @@ impl Collector<'_> {
         });
         self.commit().await?;
         match self.read_again(facts, span, recount, is_as_asked).await? {
-            // A window that is counted as empty is not requested.
-            Reread::All(reading) if reading.rows == 0 && count > 0 => {
-                let Span { from, to } = span;
-                Err(Error::Totals(format!("{from} to {to}: the API shows {count} rows, and counts none")))
-            }
             // A count below the last one may be capped, so the rows that are shown decide.
             Reread::All(reading) => {
                 let (count, rows_hash) = (reading.total, reading.shown.hash());
@@ -129,23 +123,24 @@ impl Collector<'_> {
         }
     }
 
-    /// Returns the API's count of a window. If its rows are few and fit a page, requests that page instead: a row may
-    /// have vanished while another one came. Then it returns the rows' hash too.
+    /// Returns the API's count of a window. If its rows are few and fit a page, requests that page, and returns the rows'
+    /// hash too: a row may have vanished while another one came. A page may be an old one, so where it has no count, rows
+    /// that have not changed are counted as well.
     async fn count_or_show(
         &self,
         facts: &'static Events,
         recount: &Recount,
     ) -> Result<(u64, Option<String>), ApiError> {
         let (caller, size) = (self.patient(Patience::Full, HALF), self.sizes(facts).full_page.min(PAGE));
-        if recount.rows_hash.is_some() && recount.count < size {
+        if recount.rows_hash.is_some() && (1..size).contains(&recount.count) {
             let request = recount.request.clone();
             let mut listing =
                 Listing::new(self.run.api, &facts.list, size, Vec::new(), request).expecting(recount.count);
             let mut page = Some(ShownPage::default());
             listing.page(&caller, &mut page).await?;
             let shown = page.ok_or(ApiError::OutOfTime)?.whole;
-            let count = listing.total().unwrap_or(shown.rows);
-            if shown.rows < size {
+            let count = listing.total().or((shown.hash() != recount.rows_hash).then_some(shown.rows));
+            if let (Some(count), true) = (count, shown.rows < size) {
                 return Ok((count, shown.hash()));
             }
         }
