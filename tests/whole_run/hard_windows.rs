@@ -39,10 +39,18 @@ pub fn add_large(rig: &Rig, rows: i64) -> Vec<Record> {
 async fn large_records(rows: i64, page: &str) {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
     add_large(&rig, rows);
-    let answer = rig.run().await;
+    // On a slow machine one run may be too short.
+    let (mut answer, mut records) = (json!({}), 0);
+    for _ in 0..4 {
+        answer = rig.run().await;
+        records += answer["streams"]["file_events"]["records"].as_i64().unwrap();
+        if answer["status"] == "complete" {
+            break;
+        }
+    }
     let peak = peak_of(&rig);
     println!("{rows} records of {LARGE} bytes: {peak} MiB");
-    assert_eq!((&answer["status"], &answer["streams"]["file_events"]["records"]), (&json!("complete"), &json!(rows)));
+    assert_eq!((&answer["status"], records), (&json!("complete"), rows));
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     assert!(peak < 130, "{rows} records of {LARGE} bytes took {peak} MiB");
 }

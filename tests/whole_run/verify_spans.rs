@@ -48,7 +48,6 @@ async fn verified_in_parts(rig: &Rig, deadline: Duration) -> (Value, usize) {
         let answer = rig.lambda.invoke(event.clone(), deadline).await.answer();
         let Some(next_from) = answer.get("next_from") else { return (answer, asked) };
         assert_eq!((&answer["status"], &answer["findings"]), (&json!("partial"), &json!([])), "{answer:#}");
-        assert_ne!(event.get("from"), Some(next_from), "no progress: {answer:#}");
         event["from"] = next_from.clone();
     }
     panic!("no progress");
