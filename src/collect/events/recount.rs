@@ -1,6 +1,6 @@
 //! Counts covered windows again, with the request that covered them. If the API counts more, or shows other rows, the
-//! window is read again, and missing records are added. A window that has grown too large for one reading is read in slices. Each slice adds
-//! its missing records, so other recounts and other runs come in between.
+//! window is read again, and missing records are added. A window that has grown too large for one reading is read in
+//! slices. Each slice adds its missing records, so other recounts and other runs come in between.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
