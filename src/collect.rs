@@ -213,7 +213,7 @@ impl Collector<'_> {
         self.run.chain.note(done, change)
     }
 
-    /// Stores the bytes of a record that can't be parsed, and returns the key. The rest of the reading continues.
+    /// Stores the bytes of a record that can't be placed, and returns the key. The rest of the reading continues.
     async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
         let sha256 = hex(&Sha256::digest(bytes));
@@ -224,7 +224,7 @@ impl Collector<'_> {
             // A refused write means that the same bytes are there.
             self.run.state.put(&object, Condition::Absent, self.run.times.store_until).await?;
         }
-        warn!(stream = %self.stream, key, why, "a record of {} can't be parsed and is set aside", self.stream);
+        warn!(stream = %self.stream, key, why, "a record of {} can't be placed and is set aside", self.stream);
         self.tally.set_aside.fetch_add(1, Ordering::Relaxed);
         Ok(key)
     }

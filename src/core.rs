@@ -16,6 +16,7 @@
 //!   [`panics`]: turns a panic into a value
 
 pub mod audit_source;
+pub mod aws_error;
 pub mod checkpoint;
 pub mod clock;
 pub mod density;

@@ -7,8 +7,8 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use crate::core::error_kind::{ErrorType, chain};
-use crate::core::quote::without_aws_credentials;
+use crate::core::aws_error;
+use crate::core::error_kind::ErrorType;
 use crate::core::retry;
 
 #[derive(Clone)]
@@ -57,11 +57,7 @@ const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "
 
 pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
     let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| {
-        let why = match (error.code(), error.message()) {
-            (Some(code), Some(message)) => format!("{code}: {}", without_aws_credentials(message)),
-            _ => chain(&error),
-        };
-        let id = id.to_owned();
+        let (id, why) = (id.to_owned(), aws_error::describe(&error));
         if retry::are_credentials_expired(error.code()) {
             SecretError::ExpiredCredentials { id, why }
         } else {

@@ -84,6 +84,9 @@ pub struct StreamAnswer {
     /// Rows that the API counted when their window was covered and doesn't count any more.
     #[serde(skip_serializing_if = "is_default")]
     pub vanished: u64,
+    /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub failed_windows: u64,
     /// Spans that expired in this run.
     #[serde(skip_serializing_if = "Intervals::is_empty")]
     pub expired: Intervals,
@@ -159,6 +162,7 @@ impl StreamAnswer {
             late: figure(&tally.late),
             late_by_s: u64::try_from(tally.late_by.load(Ordering::Relaxed)).unwrap_or(0).div_ceil(1_000),
             vanished: figure(&tally.vanished),
+            failed_windows: figure(&tally.failed_windows),
             expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             error,
             stuck: None,

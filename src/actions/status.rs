@@ -94,7 +94,7 @@ pub async fn status(
     run_id: &str,
     deadline: Millis,
 ) -> Result<StatusAnswer, Error> {
-    clients.s3.begin_run();
+    clients.s3.begin_run(deadline.since(Millis::now()));
     let at = Millis::now();
     let state = Bucket::of_state(settings, &clients.s3);
     let until = Times::new(at, deadline).read_until;

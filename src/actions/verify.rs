@@ -73,7 +73,7 @@ pub async fn verify(
     asked: &Verify,
     deadline: Millis,
 ) -> Result<Verified, Error> {
-    s3.begin_run();
+    s3.begin_run(deadline.since(Millis::now()));
     let verification = Verification {
         settings,
         records: Bucket::of_records(settings, s3),

@@ -256,6 +256,7 @@ impl<'a> Ledger<'a> {
             if theirs.revision == checkpoint.revision {
                 return Ok(stored.etag);
             }
+            debug_assert!(theirs.revision < checkpoint.revision, "revisions grow");
             etag = Some(stored.etag);
         }
     }

@@ -113,7 +113,7 @@ impl Records<'_> {
             }
         };
         let Some(stored) = stored else { return Ok(None) };
-        let (object, _) = self.read(stream, key, stored, at).await?;
+        let (object, ()) = self.look(stream, key, stored, at, |(): &mut (), _| ()).await?;
         Ok(Some(Placed { object, is_new: false }))
     }
 
@@ -126,14 +126,13 @@ impl Records<'_> {
         but_for: u32,
         until: Millis,
     ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
-        self.stored_under(stream, &self.base(stream, at, at), but_for, at, until).await
+        let keep = |lines: &mut Vec<String>, line: &str| lines.push(line.to_owned());
+        self.stored_under(stream, &self.base(stream, at, at), but_for, at, until, keep).await
     }
 
     /// Returns the stored objects of one hour of a window.
     pub async fn stored_in(&self, stream: Stream, hour: Span, until: Millis) -> Result<Vec<Placed>, StoreError> {
-        let base = self.base(stream, hour.from, hour.to);
-        let stored = self.stored_under(stream, &base, 0, hour.from, until).await?;
-        Ok(stored.into_iter().map(|(object, _)| Placed { object, is_new: false }).collect())
+        self.placed_under(stream, &self.base(stream, hour.from, hour.to), 0, hour.from, until).await
     }
 
     /// Whether any object of a window is stored.
@@ -146,21 +145,35 @@ impl Records<'_> {
         Ok(false)
     }
 
-    async fn stored_under(
+    /// Returns the stored objects, each with what `take` made of its lines.
+    async fn stored_under<T: Default + Send + 'static>(
         &self,
         stream: Stream,
         base: &str,
         from: u32,
         at: Millis,
         until: Millis,
-    ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
+        take: fn(&mut T, &str),
+    ) -> Result<Vec<(StoredObject, T)>, StoreError> {
         let mut found = Vec::new();
         for n in from.. {
             let key = nth(base, n);
             let Some(stored) = self.bucket.get(&key, until).await? else { break };
-            found.push(self.read(stream, key, stored, at).await?);
+            found.push(self.look(stream, key, stored, at, take).await?);
         }
         Ok(found)
+    }
+
+    async fn placed_under(
+        &self,
+        stream: Stream,
+        base: &str,
+        from: u32,
+        at: Millis,
+        until: Millis,
+    ) -> Result<Vec<Placed>, StoreError> {
+        let stored = self.stored_under(stream, base, from, at, until, |(): &mut (), _| ()).await?;
+        Ok(stored.into_iter().map(|(object, ())| Placed { object, is_new: false }).collect())
     }
 
     /// `at` is the time for records without a time field.
@@ -179,9 +192,9 @@ impl Records<'_> {
             let key = nth(base, n);
             if packed.records == 0 {
                 // Nothing is missing. Objects with higher numbers belong to the same reading too.
-                let beyond =
-                    if placed.is_empty() { Vec::new() } else { self.stored_under(stream, base, n, at, until).await? };
-                placed.extend(beyond.into_iter().map(|(object, _)| Placed { object, is_new: false }));
+                if !placed.is_empty() {
+                    placed.extend(self.placed_under(stream, base, n, at, until).await?);
+                }
                 break;
             }
             let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
@@ -191,8 +204,11 @@ impl Records<'_> {
                 }
                 Creation::Occupied(stored) => stored,
             };
-            let (object, lines) = self.read(stream, key, stored, at).await?;
-            packed = off_thread(move || lacking(stream, &packed, &lines))
+            let count = |counts: &mut HashMap<Fingerprint, u64>, line: &str| {
+                *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
+            };
+            let (object, mut counts) = self.look(stream, key, stored, at, count).await?;
+            packed = off_thread(move || packed.without(&mut counts, |line| stream.time_of(line)))
                 .await
                 .map_err(|error| self.foreign(&object.key, &error))?;
             let (key, lacking) = (&object.key, packed.records);
@@ -249,21 +265,20 @@ impl Records<'_> {
         Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
     }
 
-    /// Describes a stored object by its content, not by its metadata. `at` is the time for records without a time
-    /// field.
-    async fn read(
+    /// Describes a stored object by its content, not by its metadata, with what `take` makes of its lines. `at` is the time
+    /// for records without a time field.
+    async fn look<T: Default + Send + 'static>(
         &self,
         stream: Stream,
         key: String,
         stored: Stored,
         at: Millis,
-    ) -> Result<(StoredObject, Vec<String>), StoreError> {
+        take: fn(&mut T, &str),
+    ) -> Result<(StoredObject, T), StoreError> {
         let of_key = key.clone();
-        let read = move || {
-            let lines = ndjson::lines(&stored.bytes)?;
-            Ok((describe(stream, of_key, &stored, &lines, at), lines))
-        };
-        off_thread(read).await.map_err(|error| self.foreign(&key, &error))
+        off_thread(move || describe(stream, of_key, &stored, at, take))
+            .await
+            .map_err(|error| self.foreign(&key, &error))
     }
 
     fn foreign(&self, key: &str, error: &std::io::Error) -> StoreError {
@@ -290,21 +305,24 @@ pub fn bounds_of(key: &str) -> Option<(Millis, Millis)> {
     Some((bounds.next()??, bounds.next()??))
 }
 
-/// Returns the records of `packed` that aren't among `lines`.
-fn lacking(stream: Stream, packed: &Packed, lines: &[String]) -> std::io::Result<Packed> {
-    let mut counts = HashMap::<Fingerprint, u64>::new();
-    for line in lines {
-        *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
-    }
-    packed.without(&mut counts, |line| stream.time_of(line))
-}
-
-fn describe(stream: Stream, key: String, stored: &Stored, lines: &[String], at: Millis) -> StoredObject {
-    let mut times: Vec<Millis> = lines.iter().map(|line| stream.time_of(line).unwrap_or(at)).collect();
-    times.sort_unstable();
-    let (first, last) = (times.first().copied().unwrap_or(at), times.last().copied().unwrap_or(at));
-    let (bytes, records) = (stored.bytes.len() as u64, lines.len() as u64);
-    StoredObject { key, bytes, records, sha256: ndjson::sha256_of(lines), first, last }
+fn describe<T: Default>(
+    stream: Stream,
+    key: String,
+    stored: &Stored,
+    at: Millis,
+    take: fn(&mut T, &str),
+) -> std::io::Result<(StoredObject, T)> {
+    let (mut taken, mut records, mut times) = (T::default(), 0, None);
+    let sha256 = ndjson::each_line(&stored.bytes, |line| {
+        let time = stream.time_of(line).unwrap_or(at);
+        let (first, last) = times.unwrap_or((time, time));
+        times = Some((time.min(first), time.max(last)));
+        records += 1;
+        take(&mut taken, line);
+    })?;
+    let (first, last) = times.unwrap_or((at, at));
+    let bytes = stored.bytes.len() as u64;
+    Ok((StoredObject { key, bytes, records, sha256, first, last }, taken))
 }
 
 fn nth(base: &str, n: u32) -> String {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::debug;
@@ -17,7 +17,8 @@ use crate::core::time::Millis;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// An attempt that the end of the run cut off after less than this says nothing about S3.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The limit if S3 has answered other requests of the run. It may answer some and never others.
+/// The limit if S3 has answered other requests of the run: it may answer some and never others. In a run of less than 6 s
+/// it is half of the run.
 const LONG_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +48,15 @@ pub struct S3 {
     pub(super) store: Store,
     /// Whether S3 has answered since the run began, even with an error.
     is_heard: Arc<AtomicBool>,
+    /// The length of the run.
+    run_ms: Arc<AtomicU64>,
     /// Whether the process's credentials have expired.
     is_over: Arc<AtomicBool>,
 }
 
 impl S3 {
     pub fn new(store: Store) -> Self {
-        Self { store, is_heard: Arc::default(), is_over: Arc::default() }
+        Self { store, is_heard: Arc::default(), run_ms: Arc::default(), is_over: Arc::default() }
     }
 
     /// Whether the process must end: its credentials have expired, and nobody renews them.
@@ -61,8 +64,16 @@ impl S3 {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    pub fn begin_run(&self) {
+    pub fn begin_run(&self, length: Duration) {
         self.is_heard.store(false, Ordering::Relaxed);
+        self.run_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn patience(&self) -> Duration {
+        if !self.is_heard.load(Ordering::Relaxed) {
+            return PATIENCE;
+        }
+        LONG_PATIENCE.min(Duration::from_millis(self.run_ms.load(Ordering::Relaxed)) / 2)
     }
 }
 
@@ -157,8 +168,7 @@ impl Bucket {
     /// The error when the time is up. It blames S3 if S3 hasn't answered since the run began; otherwise it is
     /// `OutOfTime`.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
-        let patience = if self.s3.is_heard.load(Ordering::Relaxed) { LONG_PATIENCE } else { PATIENCE };
-        if waited < patience {
+        if waited < self.s3.patience() {
             return StoreError::OutOfTime;
         }
         failed(format!("no answer within {} s, then the run's time was up", waited.as_secs()))

@@ -17,8 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use crate::core::error_kind::chain;
-use crate::core::quote::{beginning, without_aws_credentials, without_secrets};
+use crate::core::aws_error::describe;
 use crate::core::retry;
 use crate::core::settings::Encryption;
 
@@ -381,23 +380,6 @@ fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Failur
         SdkError::ConstructionFailure(_) => FailureKind::Final,
         _ => FailureKind::Retry,
     })
-}
-
-fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {}", without_aws_credentials(message)),
-        (Some(code), None) => code.to_owned(),
-        _ => match error.raw_response() {
-            Some(response) => {
-                let said = beginning(response.body().bytes().unwrap_or_default());
-                format!("HTTP status {}: {}", response.status(), without_secrets(&said, &[]))
-            }
-            None => chain(error),
-        },
-    }
 }
 
 impl fmt::Debug for Store {

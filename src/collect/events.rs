@@ -12,11 +12,13 @@ mod shown;
 mod window;
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
 
+use self::shown::Shown;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
@@ -119,6 +121,9 @@ impl Collector<'_> {
                     }
                     Some(Err(error)) => {
                         schedule.stop();
+                        if !error.is_out_of_time() {
+                            self.tally.failed_windows.fetch_add(1, Ordering::Relaxed);
+                        }
                         if failed.as_ref().is_none_or(Error::is_out_of_time) {
                             failed = Some(error);
                         } else if !error.is_out_of_time() {
@@ -152,26 +157,25 @@ impl Collector<'_> {
         schedule.lower_horizon(self.horizon());
         let Ended { outcome, done, rows_hash } = ended;
         let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
-        let done = match (&outcome, done) {
+        let (done, rows_hash) = match (&outcome, done) {
             (Outcome::Counted { span, rows: 0 }, None) if span.to <= schedule.horizon() => {
-                Some(self.empty(facts, *span))
+                (Some(self.empty(facts, *span)), Shown::default().hash())
             }
-            (_, done) => done,
+            (_, done) => (done, rows_hash),
         };
         let read = match &outcome {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
         };
-        // Compares with the edge at which the windows were cut: by now the API's clock may be known to be behind ours.
-        let is_expired = read.is_some_and(|span| schedule.is_before_edge(span))
-            && done.as_ref().is_some_and(|done| done.objects.is_empty() && done.set_aside.is_empty());
-        let done = done.filter(|_| !is_expired);
-        let covered = read.filter(|_| !is_expired);
+        let gone = read.zip(done.as_ref()).and_then(|(span, done)| forgotten(schedule.before_edge(span)?, done));
+        let is_gone = gone.is_some() && gone == read;
+        let done = done.filter(|_| !is_gone);
+        let covered = read.filter(|_| !is_gone);
         let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done, rows_hash));
         let set_aside = done.as_ref().map_or(0, |done| done.set_aside.len() as u64);
         let readable = done.as_ref().map_or(0, |done| done.rows.saturating_sub(set_aside));
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
-            if let Some(span) = read.filter(|_| is_expired) {
+            if let Some(span) = gone {
                 state.give_up(span);
             }
             if let Some(span) = covered {
@@ -181,8 +185,8 @@ impl Collector<'_> {
             }
             schedule.took(state, stuck, now, outcome);
         };
-        if let Some(span) = read.filter(|_| is_expired) {
-            self.tell_expired(&Intervals::from(vec![span]));
+        if let Some(span) = gone {
+            self.tell_expired(&self.look(|state, _| Intervals::from(vec![span]).without(&state.expired)));
         }
         match done {
             Some(done) => self.note(done, |checkpoint| {
@@ -191,8 +195,10 @@ impl Collector<'_> {
             }),
             None => self.update_events(change),
         }
-        // A span that is cut further isn't stuck.
-        if let Some((what, error)) = failed.filter(|(what, _)| self.look(|_, stuck| stuck.get(what).is_some())) {
+        let Some((what, error)) = failed else { return };
+        self.tally.failed_windows.fetch_add(1, Ordering::Relaxed);
+        // A span that is cut further is logged once its parts are known.
+        if schedule.is_unclear_about(&what) || self.look(|_, stuck| stuck.get(&what).is_some()) {
             warn!(stream = %self.stream, what = %what, error = error.message, "it can't be read");
         }
     }
@@ -305,4 +311,11 @@ impl Collector<'_> {
     fn sizes(&self, facts: &Events) -> Sizes {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
     }
+}
+
+/// Returns the part of a window before the edge of what the API keeps, if the reading has shown no row of it. Such time
+/// has expired: nobody can tell whether it was ever empty.
+fn forgotten(before_edge: Span, done: &ReadingEntry) -> Option<Span> {
+    let shows_none = done.set_aside.is_empty() && done.objects.iter().all(|object| object.first >= before_edge.to);
+    shows_none.then_some(before_edge)
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use chrono::TimeDelta;
 use serde_json::Value;
 use tracing::info;
@@ -23,7 +22,7 @@ use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing};
-use crate::incydr::request::{Caller, Request};
+use crate::incydr::request::Caller;
 
 /// A list begins this long before the instant at which the last one was opened.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
@@ -335,13 +334,8 @@ impl Collector<'_> {
     }
 
     async fn detail(&self, facts: &'static Versions, id: &str, caller: &Caller<'_>) -> Result<ListRow, Error> {
-        let request = Request::get(format!("{}{id}", facts.detail));
-        let read = |body: &Bytes| match ndjson::single(body) {
-            Some(record) => Ok(record.to_vec()),
-            None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
-        };
-        let record = self.run.api.send(&request, caller, read).await?;
-        Ok(ListRow::asked_for(&record, facts.list.field, id, &request)?)
+        let path = format!("{}{id}", facts.detail);
+        Ok(ListRow::asked_for(self.run.api, path, facts.list.field, id, caller).await?)
     }
 }
 

@@ -12,7 +12,7 @@ pub use canonical::{FieldPath, canonical};
 pub use cut::{Cut, Cutter, PageError, Place, Row, row};
 pub use find::{member, single};
 pub use lenient::lenient;
-pub use pack::{Fingerprint, Packed, Packer, Packing, bare, hex, lines, sha256_of};
+pub use pack::{Fingerprint, Packed, Packer, Packing, bare, each_line, hex, lines, sha256_of};
 
 /// Returns the string or number at `path` of a record, which must be valid JSON.
 pub fn field(record: &str, path: &[&str]) -> Option<String> {

@@ -40,8 +40,11 @@ pub struct Schedule {
     uncounted: Option<TimeDelta>,
     /// Maximum length of a span to count: the API takes too long over a longer one.
     longest_count: TimeDelta,
-    /// Maximum rows of a window: the API takes too long over more.
+    /// Maximum rows and length of a window: the API takes too long over more.
     most_rows: u64,
+    longest_window: TimeDelta,
+    /// The most that the API has answered in this run.
+    proven: Proven,
     density: Density,
     pace: Pace,
     /// Open windows of which a run stored nothing.
@@ -60,6 +63,14 @@ pub struct Schedule {
     /// Failed spans since the last window that had rows.
     failures: u32,
     verdict: Option<Halt>,
+}
+
+/// The longest span that was counted, the longest that was read, and the most rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proven {
+    counted: TimeDelta,
+    read: TimeDelta,
+    rows: u64,
 }
 
 /// A step that was begun and has not ended.
@@ -111,14 +122,17 @@ impl Schedule {
         let (left, mut died): (Vec<_>, Vec<_>) = open.into_iter().partition(|window| window.opened_by.is_of_nobody());
         // The window at which most runs died comes last.
         died.sort_by_key(|window| window.resumed);
+        let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
         Self {
             horizon,
             bounds,
             edge: None,
             sizes,
             uncounted: longest_uncounted,
-            longest_count: TimeDelta::MAX,
+            longest_count: hint,
             most_rows: u64::MAX,
+            longest_window: hint,
+            proven: Proven::default(),
             density: Density::default(),
             pace: Pace::default(),
             left: left.into(),
@@ -139,9 +153,10 @@ impl Schedule {
         self.edge = Some(edge);
     }
 
-    /// Whether a span ends at that instant or before.
-    pub fn is_before_edge(&self, span: Span) -> bool {
-        self.edge.is_some_and(|edge| span.to <= edge)
+    /// Returns the part of a span before that instant. The instant stays what it was when the run began: by the end of a
+    /// reading the API's clock may be known to be behind.
+    pub fn before_edge(&self, span: Span) -> Option<Span> {
+        Span::new(span.from, span.to.min(self.edge?))
     }
 
     /// The API's clock turned out to be behind: no window may end after this instant.

@@ -66,6 +66,8 @@ pub struct Tally {
     pub late_by: AtomicI64,
     /// Rows that the API counted when their window was covered and doesn't count any more.
     pub vanished: AtomicU64,
+    /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
+    pub failed_windows: AtomicU64,
     /// The spans that expired in this run.
     pub expired: Mutex<Intervals>,
 }

@@ -170,6 +170,15 @@ impl Api {
         }
     }
 
+    /// An error about an answer that arrived whole, with the answer's beginning and without secrets.
+    pub async fn quoted(&self, error: ApiError, body: &[u8]) -> ApiError {
+        let error = error.with_beginning(body);
+        match self.sign_in.present_token().await {
+            Some(token) => error.told_without(&token.secrets()),
+            None => error.told_without(&[]),
+        }
+    }
+
     fn http_request(&self, request: &Request, token: &Token) -> reqwest::RequestBuilder {
         let url = format!("{}{}", self.connection.base_url, request.path);
         let builder = match request.method {

@@ -34,19 +34,20 @@ pub enum ApiError {
     /// It answers others, or this took half of the run.
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
-    #[error("{what}: the query takes the API too long")]
-    TooLarge { what: String },
+    /// `said` is empty if no single answer says so.
+    #[error("{what}: the query takes the API too long{}", after_colon(said))]
+    TooLarge { what: String, said: String },
     /// The same for every window. Only the setting can be changed.
     #[error(
-        "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's)"
+        "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's): {said}"
     )]
-    QueryRefused { what: String, problem: &'static str },
+    QueryRefused { what: String, problem: &'static str, said: String },
     #[error(
         "{what}: FE_QUERY_JSON names the saved search {id:?}, which doesn't exist ({said}); the stream saved_searches lists those that do"
     )]
     NoSavedSearch { what: String, id: String, said: String },
-    #[error("{what}: the page token is no longer valid")]
-    InvalidPageToken { what: String },
+    #[error("{what}: the page token is no longer valid: {said}")]
+    InvalidPageToken { what: String, said: String },
     /// The API answered nothing at all, to any request of the stream or to the sign-in.
     #[error("{what}: the API gave no answer within {waited_s} s, then the run's time was up")]
     NoAnswer { what: String, waited_s: u64 },
@@ -107,6 +108,9 @@ impl ApiError {
             Self::Unauthorized { what, said } => Self::Unauthorized { what, said: tell(said) },
             Self::Status { what, status, said } => Self::Status { what, status, said: tell(said) },
             Self::RateLimited { what, said } => Self::RateLimited { what, said: tell(said) },
+            Self::TooLarge { what, said } => Self::TooLarge { what, said: tell(said) },
+            Self::InvalidPageToken { what, said } => Self::InvalidPageToken { what, said: tell(said) },
+            Self::QueryRefused { what, problem, said } => Self::QueryRefused { what, problem, said: tell(said) },
             Self::Unexpected { what, why } => Self::Unexpected { what, why: tell(why) },
             other => other,
         }
@@ -144,6 +148,10 @@ impl ApiError {
 pub struct FailedAttempt {
     pub error: ApiError,
     pub retry_after: Option<Duration>,
+}
+
+fn after_colon(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
 pub fn broke_off(source: BrokenOff) -> ApiError {

@@ -76,15 +76,15 @@ impl HttpAnswer {
 /// Returns the error that a query's problems mean: first by their types (`OpenAPI`, `QueryProblem`), then by the text.
 pub fn verdict(what: &str, problems: &Value, told: &str) -> Option<ApiError> {
     let is_told = |name: &&str| problems.as_array().into_iter().flatten().any(|problem| problem["type"] == **name);
-    let what = what.to_owned();
+    let (what, said) = (what.to_owned(), beginning(told.as_bytes()));
     if ["QUERY_TIMEOUT", "RESPONSE_CONTENT_TOO_LARGE"].iter().any(is_told) || says_too_large(told) {
-        return Some(ApiError::TooLarge { what });
+        return Some(ApiError::TooLarge { what, said });
     }
     if told.contains("INVALID_PAGE_TOKEN") {
-        return Some(ApiError::InvalidPageToken { what });
+        return Some(ApiError::InvalidPageToken { what, said });
     }
     let too_much = ["MAX_FILTERS_EXCEEDED", "MAX_GROUPS_EXCEEDED"].into_iter().find(is_told)?;
-    Some(ApiError::QueryRefused { what, problem: too_much })
+    Some(ApiError::QueryRefused { what, problem: too_much, said })
 }
 
 /// Recognises "Request timed out.  Refine your filter criteria and try again." (support articles), with any spaces.

@@ -1,11 +1,11 @@
 //! Limits how many windows all streams together read at once. The limit grows while the API is what we wait for, and
 //! halves when the API refuses a request or takes too long.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use crate::core::clock;
 use crate::core::time::{MINUTE, Millis};
@@ -23,6 +23,8 @@ pub struct Lanes {
     state: Mutex<LaneState>,
     /// Notified when there may be room for another lane.
     room: Notify,
+    /// Taken by a window that needs more memory than others.
+    heavy: Arc<AsyncMutex<()>>,
     /// The machine's cores: beyond them, more answers at once are of use only while the API makes us wait.
     cores: f64,
 }
@@ -54,7 +56,7 @@ impl Lanes {
     #[allow(clippy::cast_precision_loss)]
     fn new(cores: usize) -> Self {
         let state = LaneState { allowed: AT_FIRST, taken: 0, waited: 0.0, read: 0.0, calm_since: None };
-        Self { state: Mutex::new(state), room: Notify::new(), cores: cores as f64 }
+        Self { state: Mutex::new(state), room: Notify::new(), heavy: Arc::default(), cores: cores as f64 }
     }
 
     /// A stream's first lane. Streams never wait for each other.
@@ -76,6 +78,11 @@ impl Lanes {
     /// Waits until there may be room for another lane.
     pub async fn room(&self) {
         self.room.notified().await;
+    }
+
+    /// Waits until no other window is in memory that needs more of it than windows may take.
+    pub async fn heavy(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.heavy).lock_owned().await
     }
 
     /// Called after an answer that began after `waited` and took `read` to be read. Raises the limit if most of the

@@ -14,7 +14,7 @@ use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
 use crate::incydr::http::verdict;
-use crate::incydr::page::{Page, Rows};
+use crate::incydr::page::{Lent, Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
 /// The list fails after this many empty pages in a row that each name a next one.
@@ -36,6 +36,8 @@ pub struct Listing<'a> {
     is_begun: bool,
     /// The number of empty pages in a row.
     empty_pages: u32,
+    /// The beginning of the last page's body.
+    begins: Vec<u8>,
     api: &'a Api,
 }
 
@@ -81,21 +83,29 @@ impl ListRow {
         }
     }
 
-    /// A record that was requested by itself. An answer that is JSON and has another id or none is an error: its bytes
-    /// aren't damaged, and the next answer may be the right one.
-    pub fn asked_for(
-        record: &[u8],
+    /// Requests a record by itself. An answer that is JSON and has another id or none is an error: its bytes aren't
+    /// damaged, and the next answer may be the right one.
+    pub async fn asked_for(
+        api: &Api,
+        path: String,
         field: &'static [&'static str],
         asked: &str,
-        request: &Request,
+        caller: &Caller<'_>,
     ) -> Result<Self, ApiError> {
-        let told = match ndjson::row(record, field, Self::of) {
+        let request = Request::get(path);
+        let unexpected = |why| ApiError::Unexpected { what: request.what(), why };
+        let read = |body: &Bytes| match ndjson::single(body) {
+            Some(record) => Ok(record.to_vec()),
+            None => Err(unexpected("the answer is not a JSON object".into())),
+        };
+        let record = api.send(&request, caller, read).await?;
+        let told = match ndjson::row(&record, field, Self::of) {
             Self::Record { id, .. } if id != asked => quote::value(&id),
-            Self::Unreadable { .. } if is_json(record) => "missing".to_owned(),
+            Self::Unreadable { .. } if is_json(&record) => "missing".to_owned(),
             row => return Ok(row),
         };
         let why = format!("the {} of the answer is {told}, not {asked}", field.join("."));
-        Err(ApiError::Unexpected { what: request.what(), why })
+        Err(api.quoted(unexpected(why), &record).await)
     }
 }
 
@@ -163,6 +173,7 @@ impl<'a> Listing<'a> {
             first_row,
             is_begun: false,
             empty_pages,
+            begins: Vec::new(),
             api,
         }
     }
@@ -209,30 +220,33 @@ impl<'a> Listing<'a> {
         let shown = self.rows(caller).await?.map_or(0, |rows| rows.len() as u64);
         let what = self.request.what();
         let name = self.list.total.unwrap_or("total");
-        match self.total {
-            Some(total) if total >= shown => Ok(total),
+        let why = match self.total {
+            Some(total) if total >= shown => return Ok(total),
             // With a total below the rows shown, the window would be covered as empty.
-            Some(total) => {
-                let why = format!("the answer shows {shown} rows, and its {name:?} is {total}");
-                Err(ApiError::Unexpected { what, why })
-            }
-            None => Err(ApiError::Unexpected { what, why: format!("the answer has no {name:?}") }),
-        }
+            Some(total) => format!("the answer shows {shown} rows, and its {name:?} is {total}"),
+            None => format!("the answer has no {name:?}"),
+        };
+        Err(self.quoted(ApiError::Unexpected { what, why }).await)
+    }
+
+    /// The error that the last page gave rise to, with the beginning of that page.
+    pub async fn quoted(&self, error: ApiError) -> ApiError {
+        self.api.quoted(error, &self.begins).await
     }
 
     /// Returns only the first record, with one small request.
     pub async fn first(mut self, caller: &Caller<'_>) -> Result<Option<ListRow>, ApiError> {
         self.size = 1;
-        let mut first = Some(None);
+        let mut first = Lent::new(None);
         self.page(caller, &mut first).await?;
-        Ok(first.flatten())
+        first.back()
     }
 
     /// Returns the next page's rows of a short list, or none at the end.
     pub async fn rows(&mut self, caller: &Caller<'_>) -> Result<Option<Vec<ListRow>>, ApiError> {
-        let mut rows = Some(Vec::new());
+        let mut rows = Lent::new(Vec::new());
         let more = self.page(caller, &mut rows).await?;
-        let mut rows = rows.unwrap_or_default();
+        let mut rows = rows.back()?;
         if let Some(key) = self.list.text_as {
             rows = rows.into_iter().map(|row: ListRow| row.text_as(key)).collect();
         }
@@ -241,7 +255,7 @@ impl<'a> Listing<'a> {
 
     /// Passes on the rows of the next page while they arrive. Returns false at the end: after an empty page that names
     /// no next one. After an error `rows` has the rows of the pages before, unless the time ran out.
-    pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Option<R>) -> Result<bool, ApiError> {
+    pub async fn page<R: Rows>(&mut self, caller: &Caller<'_>, rows: &mut Lent<R>) -> Result<bool, ApiError> {
         let Some(request) = self.next_request() else { return Ok(false) };
         let check = |page: &Page| self.check(&request.what(), page);
         let page = self.api.page(&request, caller, self.list, rows, check).await;
@@ -249,7 +263,10 @@ impl<'a> Listing<'a> {
         self.note_total(&page.envelope);
         self.rows += page.rows;
         self.is_begun = true;
-        self.go_on(&page, &request)?;
+        self.begins.clone_from(&page.begins);
+        if let Err(error) = self.go_on(&page, &request) {
+            return Err(self.quoted(error).await);
+        }
         Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
     }
 

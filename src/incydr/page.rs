@@ -33,6 +33,25 @@ pub trait Rows: Send + 'static {
     fn page_complete(&mut self);
 }
 
+/// Rows that a page is added to. While it arrives, another thread has them. If the run's time ends meanwhile, they are
+/// lost.
+pub struct Lent<R>(Option<R>);
+
+impl<R> Lent<R> {
+    pub fn new(rows: R) -> Self {
+        Self(Some(rows))
+    }
+
+    /// Returns the rows. An error if they were lost.
+    pub fn back(self) -> Result<R, ApiError> {
+        self.0.ok_or(ApiError::OutOfTime)
+    }
+
+    pub fn get(&self) -> Result<&R, ApiError> {
+        self.0.as_ref().ok_or(ApiError::OutOfTime)
+    }
+}
+
 /// A page that has arrived, without its rows.
 pub struct Page {
     pub rows: u64,
@@ -41,6 +60,8 @@ pub struct Page {
     /// The page's other members, without the list.
     pub envelope: Map<String, Value>,
     pub has_list: bool,
+    /// The beginning of its body.
+    pub begins: Vec<u8>,
 }
 
 impl Api {
@@ -50,12 +71,12 @@ impl Api {
         request: &Request,
         caller: &Caller<'_>,
         list: &'static List,
-        rows: &mut Option<R>,
+        rows: &mut Lent<R>,
         check: impl Fn(&Page) -> Result<(), ApiError>,
     ) -> Result<Page, ApiError> {
         let what = request.what();
         self.exchange(request, caller, async |response: OpenAnswer| {
-            let Some(taken) = rows.take() else { return Err(ApiError::OutOfTime) };
+            let taken = rows.0.take().ok_or(ApiError::OutOfTime)?;
             let (mut taken, arrived, begins) = arrive(response, list, taken).await;
             let checked = arrived.and_then(|page| check(&page).map(|()| page));
             let checked = checked.map_err(|error| error.with_beginning(&begins));
@@ -64,7 +85,7 @@ impl Api {
             } else {
                 taken.page_broken();
             }
-            *rows = Some(taken);
+            rows.0 = Some(taken);
             checked.map_err(|error| error.about(&what))
         })
         .await
@@ -161,6 +182,7 @@ fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'s
         Ok(())
     };
     let page = use_up().and_then(|()| cutter.finish(&mut take));
-    let page = page.map(|Cut { envelope, has_list }| Page { rows: count, first, envelope, has_list });
+    let page =
+        page.map(|Cut { envelope, has_list }| Page { rows: count, first, envelope, has_list, begins: begins.clone() });
     (rows, page, begins)
 }

@@ -94,6 +94,11 @@ impl SignIn {
         self.signed_in.lock().await.version.clone()
     }
 
+    /// Returns the present token without a request.
+    pub async fn present_token(&self) -> Option<Token> {
+        self.signed_in.lock().await.token.clone()
+    }
+
     /// Returns the present token, or a new one if there is none, it expires soon, or it has the generation `refused`.
     /// The lock is held during the sign-in: one caller signs in, and the others get its token.
     pub async fn token(

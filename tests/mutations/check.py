@@ -78,8 +78,8 @@ MUTATIONS = [
         "rows-alike-kept",
         "equal audit rows are stored as often as the API counts them",
         "src/collect/events/reading.rs",
-        "        if !self.facts.has_id {\n            for",
-        '        if self.facts.has_id == crate::mutant("rows-alike-kept") {\n            for',
+        "!is_same && !self.facts.has_id && ",
+        '!is_same && self.facts.has_id == crate::mutant("rows-alike-kept") && ',
     ),
     Mutation(
         "margin",

@@ -36,6 +36,7 @@ mod memory;
 mod objects;
 mod oddities;
 mod oracle;
+mod panics;
 mod patience;
 mod plan;
 mod rarities;

@@ -98,6 +98,13 @@ fn reqwest_client() -> reqwest::Client {
 thread_local! {
     /// The delay of writes whose sender has died.
     static LANDS: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// The path at which a request to the API panics.
+    static PANICS: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Has the collector panic at each request to this path.
+pub fn panic_at(path: Option<&'static str>) {
+    PANICS.set(path);
 }
 
 /// Sets that delay.
@@ -124,6 +131,7 @@ fn exchange(api: simulator::Api) -> Exchange {
         let api = api.clone();
         Box::pin(async move {
             let request = request_to_api(&request);
+            assert!(PANICS.get() != Some(request.path.as_str()), "a simulated panic");
             // A request arrives even if its sender has died.
             let answered = tokio::spawn(async move {
                 sleep(on_its_way()).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use serde_json::json;
-use simulator::{Endpoint, Fault};
+use simulator::{Endpoint, Fault, S3Fault};
 
 use crate::rig::{PREFIX, Rig, ago, logs_with, sha256};
 
@@ -283,6 +283,23 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
         assert_eq!(kept[0].bytes, raw.trim().as_bytes(), "{stream}: byte for byte");
     }
     assert!(!rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await.iter().any(|key| key.contains("set-aside")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_thousand_unreadable_records_of_a_window_are_set_aside_side_by_side() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "10000")).await;
+    rig.sim.world.add_audit(13_000, ago(3_000), ago(60));
+    let sound = rig.sim.world.audit();
+    for n in 0..3_000 {
+        let at = ago(60 + n % 2_900);
+        let odd = format!(r#"{{"timestamp":"{}","n":{n},"actorName":"\Everyone"}}"#, at.to_rfc3339());
+        rig.sim.world.push_raw(simulator::Dataset::Audit, &format!("odd-{n}"), at, odd);
+    }
+    // One after the other they would take 90 s.
+    rig.sim.s3.faults.always("PUT", "incydr-collector/set-aside/", S3Fault::Late(Duration::from_millis(30)));
+    let answer = rig.run_within(Duration::from_secs(40)).await;
+    assert_eq!((&answer["status"], &answer["streams"]["audit"]["set_aside"]), (&json!("complete"), &json!(3_000)));
+    rig.assert_holds("audit", &sound).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,11 @@ async fn a_secret_that_cannot_be_read_is_our_own_side_s_error() {
         assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
         assert!(message(&answer).contains("incydr/api"), "{answer:#}");
     }
+    let rig = Rig::new().await;
+    rig.sim.secrets.fail(Some(SecretsFault::Html));
+    let (_, answer) = rig.failure(json!({})).await;
+    let says = "HTTP status 403: <html><body>Blocked by policy</body></html>";
+    assert!(message(&answer).contains(says), "a proxy's page is quoted: {answer:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, LambdaBuilder};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder};
 
+use crate::datasets::stream_named;
 use crate::rig::{Rig, ago};
 
 /// Makes runs with a budget of `requests`, each in a new container, until one is complete. Returns their number.
@@ -42,6 +43,8 @@ async fn six_requests_a_run_are_enough_for_the_six_default_streams_in_turn() {
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
     rig.assert_holds("users", &rig.sim.world.users()).await;
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+    stream_named("agents").assert_holds(&rig, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,27 +18,30 @@ pub fn peak_of(rig: &Rig) -> u64 {
 
 const LARGE: usize = 100_000;
 
-/// Adds file events of 100 KB that gzip can't compress, over most of the last hour.
+/// Adds file events of 100 KB that gzip can hardly compress, over most of the last hour.
 pub fn add_large(rig: &Rig, rows: i64) -> Vec<Record> {
+    add_of(rig, rows, LARGE, |n| ago(3_400) + TimeDelta::seconds(3_000 * n / rows));
+    rig.sim.world.file_events()
+}
+
+/// The same, of so many bytes and at these times.
+fn add_of(rig: &Rig, rows: i64, bytes: usize, at: impl Fn(i64) -> DateTime<Utc>) {
     // Gzip would take the simulator longer than the collector.
     rig.sim.api.change(|behaviour| behaviour.gzip = false);
     let mut rng = fastrand::Rng::with_seed(rows.unsigned_abs());
-    let begin = ago(3_400);
     for n in 0..rows {
-        let inserted = begin + TimeDelta::seconds(3_000 * n / rows);
-        let inserted = inserted.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let blob: String = (0..LARGE).map(|_| rng.alphanumeric()).collect();
+        let inserted = at(n).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let blob: String = (0..bytes).map(|_| rng.alphanumeric()).collect();
         rig.sim
             .world
             .push_file_event(format!(r#"{{"event":{{"id":"large-{n}","inserted":"{inserted}"}},"blob":"{blob}"}}"#));
     }
-    rig.sim.world.file_events()
 }
 
-/// Reads `rows` records of 100 KB, in pages of `page`.
-async fn large_records(rows: i64, page: &str) {
+/// Reads `rows` records of `bytes` at these times, in pages of `page`. The process may take `most` MiB.
+async fn large_records(rows: i64, bytes: usize, at: impl Fn(i64) -> DateTime<Utc>, page: &str, most: u64) {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", page)).await;
-    add_large(&rig, rows);
+    add_of(&rig, rows, bytes, at);
     // On a slow machine one run may be too short.
     let (mut answer, mut records) = (json!({}), 0);
     for _ in 0..4 {
@@ -49,21 +52,39 @@ async fn large_records(rows: i64, page: &str) {
         }
     }
     let peak = peak_of(&rig);
-    println!("{rows} records of {LARGE} bytes: {peak} MiB");
+    println!("{rows} records of {bytes} bytes: {peak} MiB");
     assert_eq!((&answer["status"], records), (&json!("complete"), rows));
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
-    assert!(peak < 130, "{rows} records of {LARGE} bytes took {peak} MiB");
+    assert!(peak < most, "{rows} records of {bytes} bytes took {peak} MiB");
+}
+
+/// Spread over most of the last hour.
+fn spread(rows: i64) -> impl Fn(i64) -> DateTime<Utc> {
+    let begin = ago(3_400);
+    move |n| begin + TimeDelta::seconds(3_000 * n / rows)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_records_that_no_gzip_makes_smaller_takes_little_memory() {
-    large_records(300, "5000").await;
+    large_records(300, LARGE, spread(300), "5000", 130).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_large_records_that_no_gzip_makes_smaller_takes_little_memory() {
     // Four pages, which are one window by their count.
-    large_records(1_500, "375").await;
+    large_records(1_500, LARGE, spread(1_500), "375", 130).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_five_megabytes_take_a_bounded_memory() {
+    large_records(60, 5_000_000, spread(60), "5000", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seconds_that_need_more_memory_than_a_window_may_take_are_read_one_after_the_other() {
+    // 30 MB in each of five seconds that can't be cut. Read side by side they would take 150.
+    let begin = ago(1_000);
+    large_records(40, 1_000_000, |n| begin + TimeDelta::minutes(n / 8), "5000", 130).await;
 }
 
 /// Settings for these streams, with windows of at most eighty rows.

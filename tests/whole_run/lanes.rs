@@ -196,7 +196,8 @@ async fn each_window_that_is_stuck_is_logged() {
     for at in bad {
         fail_at(&rig, at);
     }
-    rig.failure(json!({})).await;
+    let (_, answer) = rig.failure(json!({})).await;
+    assert!(answer["streams"]["file_events"]["failed_windows"].as_u64() >= Some(3), "{answer:#}");
     let logs = logs_with(&rig.lambda, "the run failed").await;
     let logged: Vec<DateTime<Utc>> = logs
         .iter()
@@ -207,6 +208,16 @@ async fn each_window_that_is_stuck_is_logged() {
     for at in bad {
         assert!(logged.iter().any(|from| (*from - at).abs() < TimeDelta::seconds(8)), "{at}: {logged:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_nobody_can_tell_from_an_api_that_fails_are_counted_and_logged_too() {
+    let rig = backlog(20, 30).await;
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(500, "{}".into()));
+    let (_, answer) = rig.failure(json!({})).await;
+    assert!(answer["streams"]["file_events"]["failed_windows"].as_u64() > Some(0), "{answer:#}");
+    let logs = logs_with(&rig.lambda, "the run failed").await;
+    assert!(logs.iter().any(|line| line.contains("it can't be read")), "{logs:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

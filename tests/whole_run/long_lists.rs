@@ -70,7 +70,8 @@ async fn a_list_without_a_total_that_goes_on_with_a_page_it_has_shown_is_not_tak
     rig.sim.faults.clear();
     rig.sim.faults.once(Endpoint::Actors, 1, Fault::RepeatPage);
     let (_, answer) = rig.failure(json!({})).await;
-    assert!(answer["error"]["message"].as_str().unwrap().contains("the pages repeat"), "{answer:#}");
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("the pages repeat") && message.contains("; it begins: {"), "{answer:#}");
     assert_eq!(rig.run().await["status"], "complete");
     stream.assert_holds(&rig, &[]).await;
 }

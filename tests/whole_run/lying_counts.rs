@@ -124,6 +124,22 @@ async fn file_events_that_are_counted_as_none_and_shown_are_not_covered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn audit_rows_that_are_counted_as_none_are_told_by_the_recount_and_stored_once_they_are_counted() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("RECONCILE_MINUTES", "0")).await;
+    rig.sim.world.add_audit(60, ago(3_000), ago(5));
+    let counts_none = rig.sim.faults.cap_total(Endpoint::AuditCount, 0);
+    assert_eq!(rig.run().await["streams"]["audit"]["records"], 0, "nothing shows yet that the count is wrong");
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    assert!(answer["streams"]["audit"]["stuck"]["count"].as_u64() > Some(0), "{answer:#}");
+    counts_none.heal();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    rig.any_run(DEADLINE).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn file_events_of_which_one_is_never_counted_fail_each_run_and_none_is_lost() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "50")).await;
     rig.sim.world.add_file_events(60, ago(3_000), ago(5));

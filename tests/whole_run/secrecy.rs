@@ -102,4 +102,16 @@ async fn an_error_that_is_about_an_answer_tells_how_it_begins_as_far_as_it_is_te
         let message = answer["streams"]["users"]["error"]["message"].as_str().unwrap();
         assert!(message.contains(says) && message.len() < 400, "{fault:?}: {message}");
     }
+    for (problem, says) in [
+        ("QUERY_TIMEOUT", "the query takes the API too long: {"),
+        ("INVALID_PAGE_TOKEN", "the page token is no longer valid: {"),
+        ("MAX_FILTERS_EXCEEDED", "two of them the window's): {"),
+    ] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
+        let body = json!({"problems": [{"type": problem}], "trace": "4711"}).to_string();
+        rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(400, body));
+        let answer = rig.invoke(json!({"action": "probe", "streams": ["file_events"]})).await.answer();
+        let message = answer["streams"]["file_events"]["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says) && message.contains("4711"), "{problem}: {message}");
+    }
 }

@@ -31,11 +31,11 @@ async fn an_s3_that_never_answers_fails_a_run_by_its_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_s3_that_answers_all_but_the_writes_fails_a_short_run_by_its_name() {
-    for below in ["", "code42/", "incydr-collector/"] {
+    for (below, seconds) in [("", 8), ("code42/", 8), ("incydr-collector/", 8), ("code42/", 4)] {
         let rig = Rig::new().await;
         rig.populate();
         rig.sim.s3.faults.always("PUT", below, S3Fault::Hang);
-        let (error_type, _, message) = failure_within(&rig, 8).await;
+        let (error_type, _, message) = failure_within(&rig, seconds).await;
         assert_eq!(error_type, "FirstPartyGenericError", "{below}: {message}");
         assert!(message.contains("S3 PutObject") && message.contains("no answer within"), "{below}: {message}");
         rig.sim.s3.faults.clear();

@@ -155,14 +155,19 @@ async fn s3_and_secrets_manager_are_reached_by_an_authority_of_one_s_own_and_thr
     let rig = Rig::new().await;
     rig.populate();
     let s3 = Front::before(&rig.sim.s3.endpoint()).await;
+    let secrets = Front::before(&rig.sim.secrets.endpoint()).await;
+    let both = NamedTempFile::new().unwrap();
+    let pem = |front: &Front| std::fs::read_to_string(front.authority.path()).unwrap();
+    std::fs::write(both.path(), pem(&s3) + &pem(&secrets)).unwrap();
     let (proxy, asked) = proxy(s3.address).await;
-    let reached = |name: &str| format!("https://{name}:{}", s3.address.port());
+    let reached = |front: &Front, name: &str| format!("https://{name}:{}", front.address.port());
     let through = |lambda: LambdaBuilder, host: &str, no_proxy: &str| {
         lambda
-            .env("AWS_ENDPOINT_URL_S3", reached(host))
+            .env("AWS_ENDPOINT_URL_S3", reached(&s3, host))
+            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", reached(&secrets, "localhost"))
             .env("HTTPS_PROXY", proxy.clone())
             .env("NO_PROXY", no_proxy)
-            .env("INCYDR_CA_BUNDLE", s3.authority.path().to_str().unwrap())
+            .env("INCYDR_CA_BUNDLE", both.path().to_str().unwrap())
     };
     let lambda = rig.container(|lambda| through(lambda, HOST, ""));
     assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
@@ -181,6 +186,21 @@ async fn s3_and_secrets_manager_are_reached_by_an_authority_of_one_s_own_and_thr
     let lambda = rig.container(|lambda| through(lambda, HOST, "other.com, .code42.com"));
     let (error_type, _) = failure_of(lambda.invoke(json!({}), std::time::Duration::from_secs(8)).await);
     assert_eq!((error_type.as_str(), asked.lock().unwrap().len()), ("FirstPartyGenericError", count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_on_loopback_are_reached_directly_whatever_proxies_there_are() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let (proxy, asked) = proxy(rig.sim.s3.endpoint().trim_start_matches("http://").parse().unwrap()).await;
+    let lambda = rig.container(|lambda| {
+        ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "http_proxy"]
+            .into_iter()
+            .fold(lambda, |lambda, name| lambda.env(name, proxy.clone()))
+    });
+    assert_eq!(lambda.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+    rig.assert_holds_everything().await;
+    assert!(asked.lock().unwrap().is_empty(), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,30 +123,35 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
         }
     };
     inspected.bytes = stored.bytes.len() as u64;
-    let lines = match ndjson::lines(&stored.bytes) {
-        Ok(lines) => lines,
+    let window = window.filter(|_| matches!(stream.kind(), Kind::Events(_)));
+    let is_of_hour = |time: Millis, window: Span| window.contains(time) && time.floor(HOUR) == object.first.floor(HOUR);
+    let (mut fingerprints, mut outside) = (Vec::new(), 0);
+    let sha256 = ndjson::each_line(&stored.bytes, |line| {
+        fingerprints.push(Fingerprint::of(ndjson::bare(line).as_bytes()));
+        if window.is_some_and(|window| !stream.time_of(line).is_some_and(|time| is_of_hour(time, window))) {
+            outside += 1;
+        }
+    });
+    let sha256 = match sha256 {
+        Ok(sha256) => sha256,
         Err(error) => {
             wrong(format!("it is not gzipped text: {error}"));
             return inspected;
         }
     };
-    inspected.records = lines.len() as u64;
+    inspected.records = fingerprints.len() as u64;
     if inspected.records != object.records {
         wrong(format!("it holds {} records, but its manifest says {}", inspected.records, object.records));
     }
-    if ndjson::sha256_of(&lines) != object.sha256 {
+    if sha256 != object.sha256 {
         wrong("its content has another SHA-256 than its manifest says".into());
     } else if inspected.bytes != object.bytes {
         wrong(format!("it has {} bytes, but its manifest says {}", inspected.bytes, object.bytes));
     }
-    if let (Some(window), Kind::Events(_)) = (window, stream.kind()) {
-        let of_hour = |time: Millis| window.contains(time) && time.floor(HOUR) == object.first.floor(HOUR);
-        let outside = lines.iter().filter(|line| !stream.time_of(line).is_some_and(of_hour)).count();
-        if outside > 0 {
-            wrong(format!("{outside} of its records lie outside of its window or its hour"));
-        }
+    if outside > 0 {
+        wrong(format!("{outside} of its records lie outside of its window or its hour"));
     }
-    inspected.fingerprints = lines.iter().map(|line| Fingerprint::of(ndjson::bare(line).as_bytes())).collect();
+    inspected.fingerprints = fingerprints;
     inspected
 }
 

@@ -10,18 +10,18 @@ use super::reading::WindowReading;
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
-use crate::core::density::halves;
 use crate::core::intervals::Span;
 use crate::core::schedule::{Patience, WindowPlan};
 use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::Listing;
+use crate::incydr::page::Lent;
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u64 = 3;
 /// Limit for the records of one window, which are in memory until they are stored, in gzipped bytes. The second limit
-/// is for a window that can't be cut any further.
+/// is for a window that may not be cut, of which there is one at a time.
 const MOST_HELD: u64 = 16 << 20;
 const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 
@@ -100,22 +100,59 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads a window until the rows agree with the API's count, at most three times.
+    /// Reads a window. If its records need more memory than a window may take, and it may not be cut, it waits until no
+    /// other such window is in memory, and is read again.
     pub(super) async fn read(
         &self,
         facts: &'static Events,
         window: &OpenWindow,
         plan: &WindowPlan,
     ) -> Result<WindowReading, Unread> {
+        let heavy = match self.read_until_agreed(facts, window, plan, MOST_HELD).await {
+            Err(heavy @ Unread::TooHeavy { .. }) => heavy,
+            read => return read,
+        };
+        if self.may_be_cut(window).await? {
+            return Err(heavy);
+        }
+        let turn = self.run.api.lanes().heavy().await;
+        match self.read_until_agreed(facts, window, plan, MOST_HELD_AS_LAST_RESORT).await {
+            Ok(reading) => Ok(reading.holding(turn)),
+            Err(Unread::TooHeavy { bytes, .. }) => {
+                let Span { from, to } = window.span();
+                let why = format!(
+                    "the records from {from} to {to} are more than {} MB, gzipped, and they can't be read in parts",
+                    bytes >> 20
+                );
+                Err(Unread::Disagreed { why, shown: None })
+            }
+            Err(Unread::Disagreed { why, shown }) => {
+                Err(Unread::Disagreed { why, shown: shown.map(|shown| Box::new(shown.holding(turn))) })
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Reads a window until the rows agree with the API's count, at most three times.
+    async fn read_until_agreed(
+        &self,
+        facts: &'static Events,
+        window: &OpenWindow,
+        plan: &WindowPlan,
+        most_held: u64,
+    ) -> Result<WindowReading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let tries = if plan.patience == Patience::Full { TRIES } else { 1 };
         let (mut count, mut before, mut is_stable) = (plan.count, None::<WindowReading>, false);
         for attempt in 0..tries {
+            if let Some(before) = &mut before {
+                before.forget_rows();
+            }
             // Uses another page size for each try. Rows that are equal only because pages shifted then don't come out
             // equal twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self.read_once(facts, window, plan, count.take(), size).await {
-                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what }))) if attempt + 1 < tries => {
+            let reading = match self.read_once(facts, window, plan, count.take(), size, most_held).await {
+                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what, .. }))) if attempt + 1 < tries => {
                     debug!(window = ?window.span(), "{what}: the page token is no longer valid, so the window is read again");
                     continue;
                 }
@@ -156,10 +193,10 @@ impl Collector<'_> {
         plan: &WindowPlan,
         count: Option<u64>,
         size: u64,
+        most_held: u64,
     ) -> Result<WindowReading, Unread> {
         let caller = self.patient(plan.patience, HALF);
         let Window { span, request, .. } = window.window();
-        let most_held = if halves(*span).is_some() { MOST_HELD } else { MOST_HELD_AS_LAST_RESORT };
         let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
         let before = match (&facts.total, count) {
@@ -171,26 +208,28 @@ impl Collector<'_> {
             self.refuse_if_too_dense(window, plan, before).await?;
             listing = listing.expecting(before);
         }
-        if before == Some(0) && plan.patience != Patience::Probe {
+        if before == Some(0) && !plan.reads_empty {
             return Ok(reading);
         }
-        let mut rows = Some(reading);
+        let mut rows = Lent::new(reading);
         let mut is_first = true;
         while listing.page(&caller, &mut rows).await? {
             if let (true, Some(total)) = (std::mem::take(&mut is_first), listing.total()) {
                 self.refuse_if_too_dense(window, plan, total).await?;
             }
-            if let (Some(reading), Some(total)) = (&rows, listing.total()) {
+            let reading = rows.get()?;
+            if let Some(total) = listing.total() {
                 self.refuse_if_capped(window, reading.rows, total).await?;
             }
-            if let Some(reading) = &rows {
-                refuse_if_unreadable(window, reading, plan)?;
+            refuse_if_unreadable(window, reading, plan)?;
+            if let (Some(heavy), Some(total)) = (reading.too_heavy, before.or(listing.total())) {
+                return Err(Unread::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total });
             }
         }
-        let Some(mut reading) = rows else { return Err(ApiError::OutOfTime.into()) };
+        let mut reading = rows.back()?;
         let total = before.or(listing.total()).unwrap_or(reading.rows);
         if let Some(heavy) = reading.too_heavy {
-            return Err(self.too_heavy(window, heavy.rows, heavy.bytes, total).await?);
+            return Err(Unread::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total });
         }
         reading.total = total;
         reading.total_after = match before {
@@ -215,18 +254,6 @@ impl Collector<'_> {
             return Err(Unread::Capped { cap: total });
         }
         Ok(())
-    }
-
-    async fn too_heavy(&self, window: &OpenWindow, rows: u64, bytes: u64, total: u64) -> Result<Unread, Unread> {
-        if self.may_be_cut(window).await? {
-            return Ok(Unread::TooHeavy { rows, bytes, total });
-        }
-        let Span { from, to } = window.span();
-        let why = format!(
-            "the records from {from} to {to} are more than {} MB, gzipped, and they can't be read in parts",
-            bytes >> 20
-        );
-        Ok(Unread::Disagreed { why, shown: None })
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use tokio::sync::OwnedMutexGuard;
 
 use super::shown::Shown;
 use crate::bucket::records::hours;
@@ -43,14 +44,14 @@ pub struct WindowReading {
     unreadable: u64,
     astray: u64,
     by_hour: BTreeMap<Millis, Packer>,
-    /// The gzipped bytes in `by_hour`, and the limit for them.
+    /// The bytes in `by_hour`, gzipped, and in `alike` and `set_aside`, and the limit for them.
     held: u64,
     most_held: u64,
     /// Set once the limit was exceeded. From then on rows are only counted, not kept.
     pub too_heavy: Option<TooHeavy>,
     /// The page on which each row was first seen.
     seen: HashMap<Fingerprint, u64>,
-    /// Rows of the window that equal an earlier one.
+    /// Rows of the window that equal an earlier one. Empty if records have ids: then they are the same record.
     alike: Vec<(Millis, String)>,
     /// Whether equal rows are on different pages, as happens if pages shift or repeat.
     alike_across_pages: bool,
@@ -63,6 +64,8 @@ pub struct WindowReading {
     /// The rows of the present page, and those of its attempts that broke off.
     on_page: Vec<Fingerprint>,
     torn: HashMap<Fingerprint, u64>,
+    /// Of a reading that may take more memory than others: held until it is stored.
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// The point at which a reading exceeded its limit.
@@ -130,6 +133,7 @@ impl WindowReading {
             is_another_page: false,
             on_page: Vec::new(),
             torn: HashMap::new(),
+            turn: None,
         }
     }
 
@@ -164,14 +168,14 @@ impl WindowReading {
                 self.inside += 1;
                 if is_first {
                     self.pack(time, line);
-                } else if !is_same {
+                } else if !is_same && !self.facts.has_id && self.may_hold(line.len() as u64) {
                     self.alike.push((time, line.to_owned()));
                 }
             }
             Ok(_) => {}
             Err((bytes, why)) => {
                 self.unreadable += 1;
-                if is_first {
+                if is_first && self.may_hold(bytes.len() as u64) {
                     self.set_aside.push((Bytes::copy_from_slice(bytes), why));
                 }
             }
@@ -196,12 +200,35 @@ impl WindowReading {
         });
         let before = packer.bytes();
         packer.push_at(time, line);
-        self.held += packer.bytes() - before;
-        if self.held > self.most_held {
+        let more = packer.bytes() - before;
+        self.may_hold(more);
+    }
+
+    /// Counts further bytes. Returns false if they are too many: from then on rows are only counted, not kept.
+    fn may_hold(&mut self, bytes: u64) -> bool {
+        self.held += bytes;
+        if self.held > self.most_held && self.too_heavy.is_none() {
             self.too_heavy = Some(TooHeavy { rows: self.rows, bytes: self.held });
-            self.by_hour.clear();
-            self.alike.clear();
+            self.forget_rows();
         }
+        self.too_heavy.is_none()
+    }
+
+    /// Frees the memory of a reading that is only compared with another, or given up.
+    pub fn forget_rows(&mut self) {
+        self.by_hour.clear();
+        self.alike.clear();
+        // Its reason may still be told.
+        self.set_aside.truncate(1);
+    }
+
+    pub fn holding(self, turn: OwnedMutexGuard<()>) -> Self {
+        Self { turn: Some(turn), ..self }
+    }
+
+    /// Returns what must live until the reading is stored.
+    pub fn turn(&mut self) -> Option<OwnedMutexGuard<()>> {
+        self.turn.take()
     }
 
     /// Whether the reading agrees with the API's count. `before` is the reading before it, with other page boundaries.
@@ -269,10 +296,10 @@ impl WindowReading {
 
     /// Returns the window's objects, each with its hour.
     pub fn objects(mut self) -> Vec<(Span, Packed)> {
-        if !self.facts.has_id {
-            for (time, line) in std::mem::take(&mut self.alike) {
-                self.pack(time, &line);
-            }
+        // What is held already is not too much.
+        self.most_held = u64::MAX;
+        for (time, line) in std::mem::take(&mut self.alike) {
+            self.pack(time, &line);
         }
         hours(self.window)
             .filter_map(|hour| Some((hour, self.by_hour.remove(&hour.from.floor(HOUR))?.finish())))
@@ -401,6 +428,30 @@ mod tests {
         assert!(!first.agrees(None), "the page may have answered another request");
         assert!(audit(&[&[A], &[B, astray]], 3).agrees(Some(&first)));
         assert!(!audit(&[&[A, B, astray.replace("05", "06").as_str()]], 3).agrees(Some(&first)));
+    }
+
+    #[test]
+    fn rows_that_are_alike_or_set_aside_count_towards_the_limit_and_none_is_dropped_at_the_end() {
+        let Kind::Events(facts) = Stream::Audit.kind() else { panic!("read by window") };
+        let window = Span::new(Millis(0), Millis(0) + TimeDelta::hours(2)).expect("not empty");
+        let long: String =
+            (0..4_000_u32).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        let alike = format!(r#"{{"timestamp":"1970-01-01T00:00:01Z","long":"{long}"}}"#);
+        let odd = alike.replace("1970-01-01", "noon");
+        let read = |rows: &[&str], most_held| {
+            let mut reading = WindowReading::new(facts, window, &Packing::default(), 0, most_held);
+            take(&mut reading, rows);
+            reading
+        };
+        for row in [&alike, &odd] {
+            let rows: Vec<String> =
+                (0..4).map(|n| row.replace("long", &format!("long{}", if row == &odd { n } else { 0 }))).collect();
+            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+            assert!(read(&rows, 9_000).too_heavy.is_some());
+            let reading = read(&rows, 17_000);
+            assert!(reading.too_heavy.is_none());
+            assert_eq!(reading.set_aside.len() + stored(reading).len(), 4);
+        }
     }
 
     #[test]

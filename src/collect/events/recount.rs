@@ -26,8 +26,9 @@ use crate::core::ndjson::Packed;
 use crate::core::schedule::{Outcome, Patience, WindowPlan};
 use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::Events;
+use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::Listing;
+use crate::incydr::page::Lent;
 
 /// Limit per run and stream. Each is one small request.
 const AT_MOST: usize = 100;
@@ -85,6 +86,8 @@ impl Collector<'_> {
         }
         let span = recount.span;
         let (count, rows_hash) = self.count_or_show(facts, recount).await?;
+        // Rows that are shown are read, also where the API counts none.
+        let reads_empty = rows_hash.is_some();
         let is_as_asked = recount.request == self.request(facts, span);
         let has_others = rows_hash.is_some() && rows_hash != recount.rows_hash;
         if count == recount.count && !has_others || count < recount.count && !is_as_asked {
@@ -107,7 +110,7 @@ impl Collector<'_> {
             }
         });
         self.commit().await?;
-        match self.read_again(facts, span, recount, is_as_asked).await? {
+        match self.read_again(facts, span, recount, is_as_asked, reads_empty).await? {
             // A count below the last one may be capped, so the rows that are shown decide.
             Reread::All(reading) => {
                 let (count, rows_hash) = (reading.total, reading.shown.hash());
@@ -132,13 +135,15 @@ impl Collector<'_> {
         recount: &Recount,
     ) -> Result<(u64, Option<String>), ApiError> {
         let (caller, size) = (self.patient(Patience::Full, HALF), self.sizes(facts).full_page.min(PAGE));
-        if recount.rows_hash.is_some() && (1..size).contains(&recount.count) {
+        // Where the count is in a page, an empty window is counted by that page.
+        let fewest = u64::from(!matches!(facts.total, Total::Endpoint { .. }));
+        if recount.rows_hash.is_some() && (fewest..size).contains(&recount.count) {
             let request = recount.request.clone();
             let mut listing =
                 Listing::new(self.run.api, &facts.list, size, Vec::new(), request).expecting(recount.count);
-            let mut page = Some(ShownPage::default());
+            let mut page = Lent::new(ShownPage::default());
             listing.page(&caller, &mut page).await?;
-            let shown = page.ok_or(ApiError::OutOfTime)?.whole;
+            let shown = page.back()?.whole;
             let count = listing.total().or((shown.hash() != recount.rows_hash).then_some(shown.rows));
             if let (Some(count), true) = (count, shown.rows < size) {
                 return Ok((count, shown.hash()));
@@ -153,7 +158,7 @@ impl Collector<'_> {
         let length = scaled(recount.span.length(), self.sizes(facts).most(), slices.count);
         let mut slice = first(rest, length.max(SHORTEST));
         let reading = loop {
-            match self.read_again(facts, slice, recount, true).await? {
+            match self.read_again(facts, slice, recount, true, false).await? {
                 Reread::All(reading) => break reading,
                 Reread::TooMuch { shorter } => slice = shorter,
             }
@@ -185,6 +190,7 @@ impl Collector<'_> {
         span: Span,
         recount: &Recount,
         may_be_cut: bool,
+        reads_empty: bool,
     ) -> Result<Reread, Error> {
         let request = if span == recount.span { recount.request.clone() } else { self.request(facts, span) };
         let opened_by = self.run.ledger.lease.clone();
@@ -192,15 +198,18 @@ impl Collector<'_> {
         // A request with other settings than today's can't be made for parts.
         let window =
             if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
-        match self.read(facts, &window, &WindowPlan::of_left(span, self.sizes(facts))).await {
+        let mut plan = WindowPlan::of_left(span, self.sizes(facts));
+        plan.reads_empty = reads_empty;
+        match self.read(facts, &window, &plan).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
             Err(Unread::Disagreed { why, .. } | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),
             Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
-                match halves(span) {
-                    Some([shorter, _]) => Ok(Reread::TooMuch { shorter }),
-                    None => Err(ApiError::TooLarge { what: format!("{} to {}", span.from, span.to) }.into()),
-                }
+                let Some([shorter, _]) = halves(span) else {
+                    let what = format!("{} to {}", span.from, span.to);
+                    return Err(ApiError::TooLarge { what, said: String::new() }.into());
+                };
+                Ok(Reread::TooMuch { shorter })
             }
         }
     }
@@ -209,9 +218,10 @@ impl Collector<'_> {
     async fn add_late(
         &self,
         recount: &Recount,
-        reading: WindowReading,
+        mut reading: WindowReading,
         total: Option<u64>,
     ) -> Result<ReadingEntry, Error> {
+        let _turn = reading.turn();
         let set_aside = self.keep_unreadable(&reading).await?;
         let (rows, opened_at) = (reading.agreed(), Millis::now());
         let objects = off_thread(move || reading.objects()).await;

@@ -62,7 +62,10 @@ impl Collector<'_> {
         let span = window.span();
         let (error, why) = match unread {
             Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
-            Unread::TooLarge => return Ok(Outcome::TooLarge { span, rows: Some(plan.rows) }),
+            Unread::TooLarge => {
+                let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
+                return Ok(Outcome::TooLarge { span, rows: Some(rows) });
+            }
             Unread::Capped { cap } => return Ok(Outcome::Capped { span, cap }),
             Unread::TooHeavy { rows, bytes, total } => return Ok(Outcome::TooHeavy { span, rows, bytes, total }),
             Unread::Failed(error) if error.is_out_of_time() => {
@@ -105,8 +108,9 @@ impl Collector<'_> {
     pub(super) async fn store(
         &self,
         window: &OpenWindow,
-        reading: WindowReading,
+        mut reading: WindowReading,
     ) -> Result<(ReadingEntry, Vec<Placed>), Error> {
+        let _turn = reading.turn();
         let set_aside = self.keep_unreadable(&reading).await?;
         let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
         let rows = reading.agreed();

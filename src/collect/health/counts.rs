@@ -63,9 +63,9 @@ impl Reader<'_> {
             match self.counts_of(term, only, span).await {
                 Ok(found) => found.into_iter().for_each(|(value, count)| *counts.entry(value).or_default() += count),
                 // `QueryRefused` can't mean FE_QUERY_JSON here: there are too many values.
-                Err(ApiError::TooLarge { what } | ApiError::QueryRefused { what, .. }) => {
+                Err(ApiError::TooLarge { what, said } | ApiError::QueryRefused { what, said, .. }) => {
                     let shorter = halves(span).filter(|_| span.length() > DAY);
-                    left.extend(shorter.ok_or(ApiError::TooLarge { what })?);
+                    left.extend(shorter.ok_or(ApiError::TooLarge { what, said })?);
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -65,7 +65,8 @@ impl Reader<'_> {
                 if rows.count() == before {
                     if listing.total().is_none() && count >= size {
                         let why = "the pages repeat, so the rest of the list is unknown".to_owned();
-                        return Err(ApiError::Unexpected { what: format!("GET {}", list.path), why }.into());
+                        let error = ApiError::Unexpected { what: format!("GET {}", list.path), why };
+                        return Err(listing.quoted(error).await.into());
                     }
                     break;
                 }

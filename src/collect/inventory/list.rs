@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
 use tracing::warn;
@@ -14,14 +13,14 @@ use super::pass::{PassReading, Whole};
 use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{ListPlace, Pass};
-use crate::core::ndjson::{self, Fingerprint};
+use crate::core::ndjson::Fingerprint;
 use crate::core::quote;
 use crate::core::stuck::What;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
 use crate::incydr::listing::{ListRow, Listing, escape, is_json};
-use crate::incydr::request::{Caller, Request};
+use crate::incydr::request::Caller;
 
 const TRIES: u32 = 3;
 
@@ -251,7 +250,8 @@ impl Collector<'_> {
                 // total and the page before was full, the API seems to ignore the paging.
                 if part.list.total.is_none() && page_before.is_some_and(|full| full) {
                     let why = "the pages repeat, so the rest of the list is unknown".to_owned();
-                    return Err(ApiError::Unexpected { what: format!("GET {}", part.list.path), why }.into());
+                    let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
+                    return Err(list.listing.quoted(error).await.into());
                 }
                 break;
             }
@@ -281,7 +281,8 @@ impl Collector<'_> {
                 ListRow::Record { line, id } => (line, id),
                 // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
                 ListRow::Unreadable { bytes, why } if part.every.is_some() && is_json(&bytes) => {
-                    return Err(ApiError::Unexpected { what: format!("GET {}", part.list.path), why }.into());
+                    let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
+                    return Err(list.listing.quoted(error).await.into());
                 }
                 ListRow::Unreadable { bytes, why } => {
                     if distinct.insert(Fingerprint::of(&bytes)) {
@@ -298,7 +299,7 @@ impl Collector<'_> {
                     format!("GET {}", part.list.path),
                     format!("the answer is record {}, not {asked}", quote::value(&id)),
                 );
-                return Err(ApiError::Unexpected { what, why }.into());
+                return Err(list.listing.quoted(ApiError::Unexpected { what, why }).await.into());
             }
             distinct.insert(Fingerprint::of(line.as_bytes()));
             let member = Member { part, parent, id: &id };
@@ -337,13 +338,7 @@ impl Collector<'_> {
 
     async fn detail_of(&self, detail: &'static Detail, parent: &str, id: String) -> Result<(String, ListRow), Error> {
         let path = detail.path.replacen("{}", &escape(parent), 1).replacen("{}", &escape(&id), 1);
-        let request = Request::get(path);
-        let read = |body: &Bytes| match ndjson::single(body) {
-            Some(record) => Ok(record.to_vec()),
-            None => Err(ApiError::Unexpected { what: request.what(), why: "the answer is not a JSON object".into() }),
-        };
-        let record = self.run.api.send(&request, &self.caller(), read).await?;
-        let row = ListRow::asked_for(&record, detail.id, &id, &request)?;
+        let row = ListRow::asked_for(self.run.api, path, detail.id, &id, &self.caller()).await?;
         Ok((id, row))
     }
 }

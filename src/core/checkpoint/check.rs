@@ -60,13 +60,15 @@ fn told(span: Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::checkpoint::{Lease, Window};
+    use crate::core::checkpoint::{Lease, Reserved, Window};
+    use crate::core::error_kind::{ErrorInfo, ErrorType};
     use crate::core::identity::Identity;
     use crate::core::stream::Stream;
+    use crate::core::stuck::What;
     use crate::core::time::Millis;
     use serde_json::Value;
 
-    type Change = fn(&mut EventsState);
+    type Change = fn(&mut EventsState, &mut StuckList);
 
     fn span(from: i64, to: i64) -> Span {
         Span::new(Millis(from), Millis(to)).expect("not empty")
@@ -77,22 +79,43 @@ mod tests {
         Window { span: span(from, to), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 }
     }
 
+    fn shard(from: i64, to: i64) -> Reserved {
+        let until = Millis(0);
+        Reserved { shard: from.to_string(), span: span(from, to), requests_per_minute: 3, at_once: None, until }
+    }
+
+    fn fail(stuck: &mut StuckList, from: i64, to: i64) {
+        let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
+        stuck.fail(What::Span(span(from, to)), error, Millis(0));
+    }
+
     #[test]
     fn spans_that_contradict_each_other_are_told() {
         let identity = Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() };
         let check = |change: Change| {
             let mut checkpoint = Checkpoint::new(identity.clone());
-            let state = checkpoint.events(Stream::Audit);
+            let (state, stuck) = checkpoint.events_and_stuck(Stream::Audit);
             state.cover(span(0, 10));
             state.open = vec![window(10, 20)];
-            change(state);
+            state.reserved = vec![shard(20, 30)];
+            state.expired.insert(span(40, 50));
+            fail(stuck, 30, 40);
+            change(state, stuck);
             checkpoint.check().err().unwrap_or_default()
         };
-        assert_eq!(check(|_| {}), "");
-        let wrong: [(Change, &str); 3] = [
-            (|state| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
-            (|state| state.open.push(window(5, 6)), "an open window"),
-            (|state| state.open.push(window(19, 21)), "two open windows meet in 1970-01-01T00:00:00.019Z"),
+        assert_eq!(check(|_, _| {}), "");
+        let wrong: [(Change, &str); 8] = [
+            (|state, _| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
+            (|state, _| state.open.push(window(5, 6)), "an open window"),
+            (|state, _| state.open.push(window(19, 21)), "meets what is left to a shard"),
+            (|state, _| state.reserved.push(shard(5, 6)), "what is left to a shard"),
+            (
+                |_, stuck| fail(stuck, 5, 6),
+                "what is stuck 1970-01-01T00:00:00.005Z to 1970-01-01T00:00:00.006Z meets what is covered",
+            ),
+            (|_, stuck| fail(stuck, 45, 46), "meets what is expired"),
+            (|state, _| state.open.push(window(15, 18)), "two open windows meet in 1970-01-01T00:00:00.015Z"),
+            (|state, _| state.reserved.push(shard(25, 35)), "two shards meet in 1970-01-01T00:00:00.025Z"),
         ];
         for (change, told) in wrong {
             assert!(check(change).contains(told), "{} instead of {told}", check(change));

@@ -149,14 +149,14 @@ impl Packed {
     ) -> io::Result<Self> {
         // The lines have their suffix already.
         let mut rest = Packer::new(&Packing { level: self.level, suffix: String::new() });
-        for line in lines(&self.gzip)? {
-            let alike = stored.get_mut(&Fingerprint::of_meaning(&line)).filter(|count| **count > 0);
-            match (alike, time(&line)) {
+        each_line(&self.gzip, |line| {
+            let alike = stored.get_mut(&Fingerprint::of_meaning(line)).filter(|count| **count > 0);
+            match (alike, time(line)) {
                 (Some(count), _) => *count -= 1,
-                (None, Some(time)) => rest.push_at(time, &line),
-                (None, None) => rest.push(&line),
+                (None, Some(time)) => rest.push_at(time, line),
+                (None, None) => rest.push(line),
             }
-        }
+        })?;
         Ok(rest.finish())
     }
 }
@@ -174,6 +174,19 @@ pub fn bare(line: &str) -> Cow<'_, str> {
 /// Unpacks the records of an object.
 pub fn lines(gzip: &[u8]) -> io::Result<Vec<String>> {
     BufReader::new(MultiGzDecoder::new(gzip)).lines().collect()
+}
+
+/// Passes on the records of an object one by one, since unpacked they may be larger than memory. Returns the SHA-256 of
+/// the uncompressed bytes, in hex.
+pub fn each_line(gzip: &[u8], mut take: impl FnMut(&str)) -> io::Result<String> {
+    let mut sha256 = Sha256::new();
+    for line in BufReader::new(MultiGzDecoder::new(gzip)).lines() {
+        let line = line?;
+        sha256.update(&line);
+        sha256.update(b"\n");
+        take(&line);
+    }
+    Ok(hex(&sha256.finalize()))
 }
 
 /// The SHA-256 of an object's uncompressed bytes, in hex, computed from its records.

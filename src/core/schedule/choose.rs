@@ -118,6 +118,7 @@ impl Schedule {
     /// cut.
     pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
+        let gap = first(gap, self.longest_window);
         if let Some(longest) = self.uncounted {
             let longest = if state.window_length.is_zero() { longest } else { longest.min(state.window_length) };
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
@@ -150,7 +151,18 @@ impl Schedule {
         let patience = if is_last_try { Patience::Full } else { patience };
         let too_many = self.sizes.too_many(rows);
         let bytes = self.pace.bytes(expected.unwrap_or(0));
-        Step::Open(WindowPlan { span, count, expected, rows, bytes, patience, unreadable_beside: 0, too_many })
+        let reads_empty = patience == Patience::Probe;
+        Step::Open(WindowPlan {
+            span,
+            count,
+            expected,
+            rows,
+            bytes,
+            patience,
+            reads_empty,
+            unreadable_beside: 0,
+            too_many,
+        })
     }
 }
 

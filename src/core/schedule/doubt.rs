@@ -10,7 +10,7 @@ use crate::core::checkpoint::EventsState;
 use crate::core::density::SHORTEST;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{Stuck, StuckList};
+use crate::core::stuck::{Stuck, StuckList, What};
 use crate::core::time::{Millis, SECOND, scaled};
 
 /// The API fails as a whole when 6 probes in a row fail.
@@ -32,6 +32,11 @@ impl Schedule {
     /// API's as a whole.
     pub fn unclear(&self) -> Option<&ErrorInfo> {
         self.doubt.failed.first().map(|(_, error)| error)
+    }
+
+    /// Whether a span failed and no other answer has explained it yet.
+    pub fn is_unclear_about(&self, what: &What) -> bool {
+        self.doubt.spans().any(|failed| *what == What::Span(failed))
     }
 
     /// The API failed for one span. Only a new failure raises the doubt.

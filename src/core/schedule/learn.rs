@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 
 use super::outcome::{Outcome, Why};
-use super::{FAILURES_IN_A_ROW, Schedule};
+use super::{FAILURES_IN_A_ROW, Proven, Schedule};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
@@ -25,6 +25,7 @@ impl Schedule {
             Outcome::Counted { span, rows } => {
                 self.counts(stuck, now);
                 self.density.counted(span, rows);
+                self.proven.counted = self.proven.counted.max(span.length());
                 if rows == 0 {
                     // A span without rows is covered by its count.
                     stuck.cut_out(span);
@@ -39,6 +40,9 @@ impl Schedule {
                 }
                 self.pace.note(rows, bytes, took);
                 self.density.read(span, inside, self.sizes.most());
+                self.proven.read = self.proven.read.max(span.length());
+                self.proven.rows = self.proven.rows.max(rows);
+                self.longest_window = self.longest_window.checked_mul(2).unwrap_or(TimeDelta::MAX);
                 stuck.cut_out(span);
                 state.window_rows = state.window_rows.map(|rows| 2 * rows).filter(|rows| *rows < self.sizes.most());
                 let length = state.window_length * 2;
@@ -59,8 +63,13 @@ impl Schedule {
             Outcome::TooHeavy { span, rows, bytes, total } => {
                 self.works(stuck, now);
                 withdraw(state, span);
-                self.pace.note(rows, bytes, millis(1));
-                self.density.too_dense(span, total);
+                if total <= 1 {
+                    // Fewer rows are none. So it is cut by its length.
+                    self.split(stuck, now, span, too_heavy(span));
+                } else {
+                    self.pace.note(rows, bytes, millis(1));
+                    self.density.too_dense(span, total);
+                }
             }
             Outcome::Unread { window, error, why } => self.not_read(state, stuck, now, window.span, error, why),
             Outcome::Died { span } => {
@@ -89,6 +98,8 @@ impl Schedule {
     }
 
     /// The next counts or windows are half as long. A span of minimum length fails like any other.
+    /// The API took too long. Where it has answered as much elsewhere, that is the span's own fault, and the span is tried
+    /// in parts. Otherwise this run asks for less at a time.
     fn too_large(
         &mut self,
         state: &mut EventsState,
@@ -98,13 +109,26 @@ impl Schedule {
         rows: Option<u64>,
     ) {
         withdraw(state, span);
-        match (halves(span), rows) {
-            (None, _) => self.fail(stuck, now, span, takes_too_long(span), rows.is_some()),
-            (Some([half, _]), None) => self.longest_count = half.length(),
-            (Some([half, _]), Some(rows)) => {
+        let Some([half, _]) = halves(span) else {
+            // What was asked for less and less was only this.
+            (self.longest_count, self.most_rows, self.longest_window) = (TimeDelta::MAX, u64::MAX, TimeDelta::MAX);
+            return self.fail(stuck, now, span, takes_too_long(span), rows.is_some());
+        };
+        let Proven { counted, read, rows: most_rows } = self.proven;
+        let is_its_own = rows.map_or(span.length() <= counted, |rows| span.length() <= read && rows <= most_rows);
+        if is_its_own || stuck.holding(span).is_some() {
+            return self.split(stuck, now, span, takes_too_long(span));
+        }
+        match rows {
+            None => self.longest_count = half.length(),
+            Some(rows) => {
                 self.most_rows = self.most_rows.min((rows / 2).max(1));
-                self.uncounted = self.uncounted.map(|_| half.length());
+                self.longest_window = half.length();
             }
+        }
+        if self.pace.is_unknown() {
+            // A run that ends before it has read anything leaves this to the next one.
+            state.window_length = half.length();
         }
     }
 
@@ -183,6 +207,13 @@ fn takes_too_long(span: Span) -> ErrorInfo {
     ErrorInfo {
         error_type: ErrorType::ThirdPartyGenericError,
         message: format!("the API takes too long over {} to {}, and it can't be cut shorter", span.from, span.to),
+    }
+}
+
+fn too_heavy(span: Span) -> ErrorInfo {
+    ErrorInfo {
+        error_type: ErrorType::ThirdPartyGenericError,
+        message: format!("a record of {} to {} needs more memory than a window may take", span.from, span.to),
     }
 }
 

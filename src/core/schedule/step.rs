@@ -33,6 +33,8 @@ pub struct WindowPlan {
     /// Expected size, gzipped; 0 while the size of a row is unknown.
     pub bytes: u64,
     pub patience: Patience,
+    /// Whether its rows are requested even where the API counts none.
+    pub reads_empty: bool,
     /// The number of unreadable rows elsewhere that count together with those of this span: an earlier reading found too
     /// many in a span that it is a part of, or nothing but unreadable rows before it.
     pub unreadable_beside: u64,
@@ -46,7 +48,7 @@ pub enum Patience {
     Full,
     /// Once: the span failed before, and is tried in smaller parts or later.
     Once,
-    /// Once, and its rows are requested even where the API counts none, to see whether the API answers at all.
+    /// Once, to see whether the API answers at all.
     Probe,
 }
 
@@ -55,7 +57,17 @@ impl WindowPlan {
     pub fn of_left(span: Span, sizes: Sizes) -> Self {
         let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
         let patience = Patience::Full;
-        Self { span, count: None, expected: None, rows, bytes: 0, patience, unreadable_beside: 0, too_many }
+        Self {
+            span,
+            count: None,
+            expected: None,
+            rows,
+            bytes: 0,
+            patience,
+            reads_empty: false,
+            unreadable_beside: 0,
+            too_many,
+        }
     }
 
     /// Whether this run planned the window, and did not find it open.

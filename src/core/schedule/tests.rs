@@ -48,7 +48,15 @@ enum Bad {
     Fails,
     /// The API answers counts, but no pages.
     PagesFail,
+    /// Some rows can't be read, and too many.
+    Unreadable,
+    /// The API takes too long, however short the span is.
+    TooLarge,
+    /// The rows need more memory than a window may take, however short the span is.
+    TooHeavy,
 }
+
+const ALL_BAD: [Bad; 6] = [Bad::Disagrees, Bad::Fails, Bad::PagesFail, Bad::Unreadable, Bad::TooLarge, Bad::TooHeavy];
 
 #[derive(Debug, Default)]
 struct Run {
@@ -94,6 +102,7 @@ impl World {
                     let (requests, pause) = tries(*patience);
                     (Outcome::NotCounted { span: *span, error: error() }, requests, pause)
                 }
+                Some(Bad::TooLarge) => (Outcome::TooLarge { span: *span, rows: None }, 1, 0),
                 bad => {
                     let ghosts = u64::from(bad == Some(Bad::Disagrees));
                     let rows = (self.rows_in(asked(*span)) + ghosts).min(self.cap);
@@ -120,6 +129,11 @@ impl World {
                 let (requests, pause) = tries(plan.patience);
                 (unread(Why::Failed), requests, pause)
             }
+            Some(Bad::TooLarge) if halves(span).is_some() => {
+                let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
+                (Outcome::TooLarge { span, rows: Some(rows) }, 1, 0)
+            }
+            Some(Bad::TooLarge) => (unread(Why::Failed), 1, 0),
             _ if halves(span).is_some() && counted > plan.too_many() => {
                 (Outcome::TooDense { span, rows: counted }, 1, 0)
             }
@@ -130,7 +144,12 @@ impl World {
                 let times = if plan.patience == Patience::Full { 2 } else { 1 };
                 (unread(Why::Disagreed), times * pages, 0)
             }
-            None => {
+            Some(Bad::Unreadable) => (unread(Why::Unreadable { is_mixed: true, rows: 4 }), pages, 0),
+            Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
+                (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
+            }
+            Some(Bad::TooHeavy) if shown > 0 => (unread(Why::Disagreed), pages, 0),
+            Some(Bad::TooHeavy) | None => {
                 let inside = self.rows_in(span);
                 let bytes = shown * 300;
                 (Outcome::Read { span, rows: shown, inside, bytes, took: TimeDelta::zero() }, pages, 0)
@@ -387,7 +406,7 @@ fn bad_spans(random: &mut fastrand::Rng, length: i64) -> Vec<(Span, Bad)> {
             let from = random.i64(0..length);
             let longest = *random.choice([1, 1, 5_000, 5 * MINUTE].iter()).unwrap();
             let span = Span { from: Millis(from), to: Millis(from + random.i64(1..=longest)) };
-            let bad = *random.choice([Bad::Disagrees, Bad::Fails, Bad::PagesFail].iter()).unwrap();
+            let bad = *random.choice(ALL_BAD.iter()).unwrap();
             (span, bad)
         })
         .collect()
@@ -463,7 +482,10 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
         // The back-off doubles, so each span is tried about a dozen times in a day.
         let mut requests = 0;
         for _ in 0..96 {
-            requests += bad.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE).requests;
+            let run = bad.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE);
+            requests += run.requests;
+            let in_time = bad.lanes as u64 * u64::try_from(15 * MINUTE / LATENCY).unwrap();
+            assert!(5 * run.on_bad <= in_time, "{} of {in_time} requests of a run for bad spans", run.on_bad);
             now = now + millis(15 * MINUTE);
         }
         let entries = stuck.len() as u64;

@@ -19,6 +19,8 @@ pub enum SecretsFault {
     InternalServiceError,
     ResourceNotFound,
     ExpiredToken,
+    /// An HTML page, as from a proxy.
+    Html,
     /// No answer. The connection stays open.
     Hang,
 }
@@ -111,6 +113,9 @@ fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
         Some(SecretsFault::ResourceNotFound) => return not_found(),
         Some(SecretsFault::ExpiredToken) => {
             return error(400, "ExpiredTokenException", "The security token included in the request is expired");
+        }
+        Some(SecretsFault::Html) => {
+            return Reply::new(403, "text/html", "<html><body>Blocked by policy</body></html>".to_owned());
         }
         Some(SecretsFault::Hang) => return Reply { delivery: Delivery::Never, ..Reply::lost() },
         None => {}
