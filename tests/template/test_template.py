@@ -54,6 +54,7 @@ VARIANTS = {
     "encryption asked for": {
         "KmsKeyArn": KEY, "StateKmsKeyArn": STATE_KEY, "StateBucketName": "CREATE", "EncryptionHeader": "aws:kms",
     },
+    "AES256 asked for": {"SecretKmsKeyArn": SECRET_KEY, "EncryptionHeader": "AES256"},
     "a release's zip": {"CodeBucket": "releases", "CodeKey": "incydr-collector.zip", "CodeVersion": "3"},
     "bounded": {"PermissionsBoundaryArn": BOUNDARY, "RolePath": "/siem/"},
     "FIPS": {"UseFipsEndpoints": "true"},
@@ -308,6 +309,9 @@ def test_the_owner_of_the_buckets_is_checked(template):
         {"CodeBucket": "releases"},
         {"CodeKey": "incydr-collector.zip"},
         {"StateKmsKeyArn": KEY},
+        {"EncryptionHeader": "AES256", "KmsKeyArn": KEY},
+        {"EncryptionHeader": "AES256", "KmsKeyArn": "CREATE"},
+        {"EncryptionHeader": "AES256", "StateKmsKeyArn": KEY, "StateBucketName": "state"},
     ],
 )
 def test_what_contradicts_itself_is_refused(template, parameters):
