@@ -587,6 +587,20 @@ def test_the_application_repository_would_take_its_metadata(template):
     assert {"LicenseUrl", "ReadmeUrl"}.isdisjoint(application)
 
 
+# Of the types in doc_source/list-supported-resources.md of awsdocs/aws-serverlessrepo-developer-guide (2020), those that the template has.
+KNOWN_TO_THE_REPOSITORY = {
+    "AWS::Events::Rule", "AWS::IAM::Role", "AWS::KMS::Key", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Function", "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["docs/deploy.md", "infra/README.md"])
+def test_a_type_that_the_application_repository_is_not_known_to_take_is_named_as_such(template, page):
+    used = {resource["Type"] for resource in template["Resources"].values()}
+    text = (ROOT / page).read_text("utf-8")
+    assert set(re.findall(r"`(AWS::\w+::\w+)`", text)) == used - KNOWN_TO_THE_REPOSITORY
+
+
 def test_the_template_is_ascii():
     """CloudFormation shows a question mark for any other character."""
     assert TEMPLATE.read_bytes().isascii()
