@@ -145,9 +145,10 @@ def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
         assert (again / path).read_bytes() == (made / path).read_bytes(), path
 
 
+@pytest.mark.parametrize("name", [NAME, RESPONDER])
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])
-def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothing_else(made, arch):
-    text = (made / f"{NAME}-{arch}.cdx.json").read_text("utf-8")
+def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothing_else(made, arch, name):
+    text = (made / f"{name}-{arch}.cdx.json").read_text("utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
     bom = json.loads(text)
     crates = {component["bom-ref"]: component for component in bom["components"]}
@@ -158,10 +159,12 @@ def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothi
         assert others not in names
     for component in crates.values():
         assert component["hashes"] and component["licenses"], component
-    zipped = hashlib.sha256((made / f"{NAME}-{arch}.zip").read_bytes()).hexdigest()
-    assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": zipped}]
+    zipped = hashlib.sha256((made / f"{name}-{arch}.zip").read_bytes()).hexdigest()
+    this = bom["metadata"]["component"]
+    assert this["hashes"] == [{"alg": "SHA-256", "content": zipped}]
+    assert (this["type"], f"{this['name']}-{this['version']}") == ("application", name)
     # Each of them is a dependency of another.
-    known = {bom["metadata"]["component"]["bom-ref"], *crates}
+    known = {this["bom-ref"], *crates}
     assert {dependency["ref"] for dependency in bom["dependencies"]} == known
     assert {ref for dependency in bom["dependencies"] for ref in dependency["dependsOn"]} < known
 
