@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak model mutations third-party-s3 conformance \
-	template answers-files answers-check answers detections detections-check test-deploy build release deploy doctor invoke logs probe status backfill bench growth clean
+	template answers-files answers-check answers detections detections-check test-deploy first-quarter build release release-again deploy doctor invoke logs probe status backfill bench growth clean
 
 # Cargo's target directory.
 BUILT := $(or $(CARGO_TARGET_DIR),target)
@@ -111,11 +111,19 @@ detections-check: ## Check that each Sigma rule fires where it must, and that al
 test-deploy: binaries ## Deploy the stacks to an emulated AWS, where the real binary collects; takes minutes
 	tests/deploy/check.sh
 
+first-quarter: binaries ## Type the commands of the pages in the release that `make release` made, or in RELEASE=, on an emulated AWS
+	RELEASE=$(or $(RELEASE),$(BUILT)/release-$$(sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)) \
+		tests/deploy/check.sh -k first_quarter
+
 build: ## Make the zip that Lambda takes; ARCH=arm64 (or x86_64), BINARY=incydr-collector (or responder)
 	infra/build.sh $(or $(ARCH),arm64) $(BINARY)
 
 release: ## Make a release: for each processor zip, SHA-256 and SBOM; templates, notes and pages. The same bytes each time
 	infra/release.sh
+
+# Not a part of `make test`: it compiles everything twice.
+release-again: ## Make the release once more, from another checkout, and compare every byte; after `make release`
+	tests/release_again.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
 	@python3 infra/samconfig.py $(ENV)

@@ -26,8 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # Concurrent runs of an account that Lambda keeps for functions without a reservation.
 KEPT_FOR_OTHERS = 100
 # States of a stack that refuse another deployment, and what leads out of them.
-DEAD_ENDS = dict.fromkeys(["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"], "delete-stack")
-DEAD_ENDS["UPDATE_ROLLBACK_FAILED"] = "continue-update-rollback"
+DEAD_ENDS = dict.fromkeys(["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"], "delete-stack")
+DEAD_ENDS |= {"UPDATE_FAILED": "rollback-stack", "UPDATE_ROLLBACK_FAILED": "continue-update-rollback"}
+# A stack without resources, left by a change set that was never executed. SAM creates it as if it were not there.
+EMPTY = "REVIEW_IN_PROGRESS"
 
 
 class Refused(Exception):
@@ -111,6 +113,7 @@ class Doctor:
                 self.guarded(check)
         self.guarded(self.api)
         if self.outputs:
+            self.guarded(self.monitoring)
             self.guarded(self.notices)
             self.guarded(self.runs)
         print(f"\n{self.to_mend} to mend" if self.to_mend else "\nnothing to mend")
@@ -158,11 +161,8 @@ class Doctor:
 
     def deployed(self) -> None:
         """A parameter that infra/samconfig.toml doesn't name keeps the stack's value. The other checks look at both together."""
-        try:
-            (facts,) = aws("cloudformation", "describe-stacks", "--stack-name", self.stack)["Stacks"]
-        except Refused as refused:
-            if "does not exist" not in str(refused):
-                raise
+        facts = self.described(self.stack)
+        if not facts or facts["StackStatus"] == EMPTY:
             if not self.given and self.is_readable:
                 self.mend(
                     f"infra/samconfig.toml has no parameters for {self.env}",
@@ -177,6 +177,8 @@ class Doctor:
             )
             if DEAD_ENDS[status] == "delete-stack":
                 return
+        elif status.endswith("_IN_PROGRESS"):
+            self.note(f"the stack is changing: {status}. Wait for the end, then ask again", f"make doctor ENV={self.env}")
         else:
             self.good(f"deployed: {status}")
         deployed = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
@@ -196,6 +198,22 @@ class Doctor:
                 "the schedule is off: nothing is collected",
                 f"ScheduleState=ENABLED in infra/samconfig.toml, then: make deploy ENV={self.env}",
             )
+
+    def described(self, stack: str) -> dict[str, Any]:
+        try:
+            (facts,) = aws("cloudformation", "describe-stacks", "--stack-name", stack)["Stacks"]
+        except Refused as refused:
+            if "does not exist" not in str(refused):
+                raise
+            return {}
+        return facts
+
+    def monitoring(self) -> None:
+        """Its stack has copies of these two, which say when silence is an alarm."""
+        held = {it["ParameterKey"]: it["ParameterValue"] for it in self.described(f"{self.stack}-monitoring").get("Parameters", [])}
+        for name in ["ScheduleState", "Interval"]:
+            if (value := self.outputs.get(name)) and held.get(name, value) != value:
+                self.mend(f"the alarms go by {name}={held[name]}, and the collector has {value}", f"make deploy-monitoring ENV={self.env}")
 
     def concurrency(self) -> None:
         limit = aws("lambda", "get-account-settings")["AccountLimit"]
@@ -237,8 +255,27 @@ class Doctor:
                 )
                 continue
             self.good(f"{name}: {bucket} exists")
+            self.key_of(name, bucket, owner)
             if name == "RecordsBucketName" and not self.of("StateBucketName") and self.is_locked(bucket):
                 self.mend(f"{bucket} has a default retention, so the checkpoint can't be replaced in it", "StateBucketName=CREATE")
+
+    def key_of(self, name: str, bucket: str, owner: str) -> None:
+        """Each write would be denied under a key that is none of the function's."""
+        # With the header each write names its own key.
+        if self.of("EncryptionHeader"):
+            return
+        try:
+            found = aws("s3api", "get-bucket-encryption", "--bucket", bucket, "--expected-bucket-owner", owner)
+            (rule,) = found["ServerSideEncryptionConfiguration"]["Rules"]
+            key = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+            # It may be a key's id, or an alias.
+            facts = aws("kms", "describe-key", "--key-id", key)["KeyMetadata"] if key else {"KeyManager": "AWS"}
+        except Refused as refused:
+            return self.note(f"{name}: the key of {bucket} was not checked: {refused}")
+        own = [self.of("KmsKeyArn"), self.of("StateKmsKeyArn"), self.outputs.get("KmsKeyArn")]
+        if facts.get("KeyManager") != "AWS" and facts["Arn"] not in own:
+            parameter = {"RecordsBucketName": "KmsKeyArn", "StateBucketName": "StateKmsKeyArn"}[name]
+            self.mend(f"{name}: {bucket} has a KMS key which the function may not use: {facts['Arn']}", f"{parameter}={facts['Arn']}")
 
     def program(self) -> None:
         """The zip is where CodeBucket and CodeKey say, and fits the region and the processor."""

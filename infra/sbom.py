@@ -13,14 +13,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIPLES = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
-NAME = "incydr-collector"
+PACKAGE = "incydr-collector"
 
 
 def main(arch: str, zipped: Path, target: Path) -> None:
     metadata = json.loads(cargo("metadata", "--format-version", "1", "--filter-platform", TRIPLES[arch]))
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    (root,) = [id_ for id_, package in packages.items() if package["name"] == NAME]
+    (root,) = [id_ for id_, package in packages.items() if package["name"] == PACKAGE]
     depends = linked(root, nodes, packages, compiled(TRIPLES[arch]))
     # Without tomllib, which the Python of older builders lacks.
     locked = re.findall(
@@ -30,7 +30,9 @@ def main(arch: str, zipped: Path, target: Path) -> None:
     )
     checksums = {(name, version): checksum for name, version, checksum in locked}
     hashed = hashlib.sha256(zipped.read_bytes()).hexdigest()
-    this = component(packages[root], hashed) | {"type": "application"}
+    # The zips of collector and responder are of the same package.
+    name = zipped.name.removesuffix(f"-{packages[root]['version']}-{arch}.zip")
+    this = component(packages[root], hashed) | {"type": "application", "name": name}
     crates = sorted((packages[id_] for id_ in depends if id_ != root), key=purl)
     bom = {
         "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
@@ -58,7 +60,7 @@ def cargo(*arguments: str) -> str:
 
 def compiled(triple: str) -> set[str]:
     """The crates that are compiled for the binary, with its features: without macros, build and test dependencies."""
-    tree = cargo("tree", "-p", NAME, "-e", "normal,no-proc-macro", "--target", triple, "--prefix", "none", "--format", "{p}")
+    tree = cargo("tree", "-p", PACKAGE, "-e", "normal,no-proc-macro", "--target", triple, "--prefix", "none", "--format", "{p}")
     return {"pkg:cargo/{}@{}".format(*line.replace(" v", " ").split()[:2]) for line in tree.splitlines() if line}
 
 

@@ -5,6 +5,7 @@
 * Each path in backticks that begins with src/, tests/, infra/ or docs/ exists. SIEM pages are excepted, because they
   name files of others.
 * A block of commands sets the variables that it uses: a reader copies the block alone.
+* Each `aws lambda invoke` is one invocation, however long: by default the AWS CLI gives up after 60 s and sends the event again.
 * README.md has at most 150 lines and links every page of docs/.
 * docs/data.md has each stream of the code with its permission.
 * docs/operate.md names each metric, `errorType`, status, state and health finding of the code, and each alarm. The
@@ -78,6 +79,14 @@ def unset(page):
                 yield f"{page.relative_to(ROOT)}: nothing sets ${name} in {block.splitlines()[0].strip()!r} ..."
 
 
+def impatient(page):
+    """Yields the invocations of a page that the AWS CLI would repeat."""
+    for line in page.read_text("utf-8").replace("\\\n", " ").split("\n"):
+        for needed in ["AWS_MAX_ATTEMPTS=1 ", "--cli-read-timeout 0 "] if "aws lambda invoke" in line else []:
+            if needed not in line:
+                yield f"{page.relative_to(ROOT)}: {needed}is missing in {line.strip()!r}"
+
+
 def snake(name):
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
@@ -123,7 +132,7 @@ def main():
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, check=True,
                             capture_output=True, text=True).stdout.split("\n")
     pages = [ROOT / name for name in sorted(set(listed)) if name and (ROOT / name).exists()]
-    wrong = [fault for page in pages for fault in [*links(page), *unset(page)]]
+    wrong = [fault for page in pages for fault in [*links(page), *unset(page), *impatient(page)]]
     readme = text("README.md")
     if (lines := readme.count("\n")) > LONGEST_README:
         wrong.append(f"README.md has {lines} lines, which may be {LONGEST_README}: a fact belongs on a page of docs/")

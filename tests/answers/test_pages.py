@@ -1,5 +1,6 @@
 """The statements of the pages for analysts."""
 
+import os
 import re
 import subprocess
 
@@ -38,17 +39,46 @@ def test_what_is_unloaded_for_security_lake_is_parquet_that_reads_back_the_same(
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
 
 
-def test_the_daily_script_is_shell_and_asks_for_views_that_there_are() -> None:
-    (script,) = blocks(LAKE, "sh")
+def test_the_sources_that_are_made_are_those_that_are_written_to(tmp_path) -> None:
+    """The daily script is run, with a stand-in for the AWS CLI."""
+    sources = dict(re.findall(r"^ *\| `(ocsf_\w+)` \| `([\w-]+)` \|$", LAKE, re.MULTILINE))
+    assert set(sources) == set(ocsf.CLASSES) and len(set(sources.values())) == len(sources)
+    # CreateCustomLogSource takes no more.
+    assert [name for name in sources.values() if len(name) > 20] == []
     (statement,) = blocks(LAKE, "sql")
-    for text in [script, statement]:
-        assert re.search(r"UNLOAD \(\s*SELECT \*\s+FROM \S+\s+WHERE dt = '\S+'\s+ORDER BY time\s*\)", text)
-        assert re.search(r"region=<region>/accountId=external/eventDay=", text)
-    assert subprocess.run(["sh", "-n"], input=script.replace("<", "").replace(">", ""), text=True).returncode == 0
-    classes = re.search(r"for class in (.*?); do", script)[1].split()
-    others = re.findall(r"`(\w+)`", LAKE[LAKE.index("Findings (") :].splitlines()[0])
-    others += re.findall(r"`(\w+_inventory)`", LAKE)
-    assert {f"ocsf_{name}" for name in [*classes, *others]} == set(ocsf.CLASSES)
+    view, place = re.search(r"FROM (\w+)", statement)[1], re.search(r"/ext/([^/]+)/region=<region>/accountId=external/eventDay=", statement)[1]
+    once = LAKE[LAKE.index("## Once") : LAKE.index("## Each day")]
+    assert [place] == re.findall(r"/ext/([^/]+)/`", once) == [sources[view]]
+
+    (tmp_path / "aws").write_text('#!/bin/sh\nprintf "%s\\0" "$@" >>"$ASKED"\n', "utf-8")
+    (tmp_path / "aws").chmod(0o755)
+    (script,) = blocks(LAKE, "sh")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(tmp_path / "asked")}
+    subprocess.run(["sh", "-euc", re.sub(r"<([A-Za-z][^<>\n]*)>", "X", script)], env=environment, check=True)
+    asked = (tmp_path / "asked").read_text("utf-8").split("start-query-execution")[1:]
+    unload = r"UNLOAD \(SELECT \* FROM (\w+) WHERE dt = '(\S+)' ORDER BY time\)\s+TO 's3://X/ext/([^/]+)/region=X/accountId=external/eventDay=(\d+)/'"
+    written = {}
+    for query in asked:
+        view, day, place, folder = re.search(unload, query).groups()
+        assert folder == day.replace("-", "")
+        # Athena takes tokens of 32 characters and more.
+        token = query.split("--client-request-token\0")[1].split("\0")[0]
+        assert len(token) >= 32 and place in token and day in token
+        written[view] = place
+    assert len(written) == len(asked) == 5 and written.items() <= sources.items()
+
+
+def test_the_page_of_opensearch_names_the_views_classes_and_their_page() -> None:
+    page = " ".join((ROOT / "infra" / "siem" / "amazon-opensearch.md").read_text("utf-8").split())
+    section = page[page.index("## To Security Lake") : page.index("## How to see")]
+    told = dict(re.findall(r"\| ([\w ]+) \((\d+)\) \|", (ANSWERS / "README.md").read_text("utf-8")))
+    named = dict(re.findall(r"\*([\w ]+)\* \((\d+)\)", section))
+    assert len(named) == 5 and named.items() <= told.items() and set(named) == set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", section))
+    assert "(../answers/security-lake.md)" in section and "Tenzir" not in page
+
+
+def test_the_page_of_security_lake_says_what_goes_wrong_and_what_is_not_confirmed() -> None:
+    assert re.findall(r"^## (.+)$", LAKE, re.MULTILINE)[-2:] == ["What goes wrong and why", "Not confirmed"]
 
 
 def test_the_pages_name_what_there_is() -> None:

@@ -2,6 +2,7 @@
 the proof. Then those of a release's notes, with the AWS CLI alone."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -41,7 +42,20 @@ def aws() -> Iterator[Aws]:
 
 @pytest.fixture(scope="module")
 def release(aws: Aws) -> Path:
-    """The output of infra/release.sh for this processor. Only the templates are changed: they take any BaseUrl, such as the simulator's."""
+    """The release in the directory RELEASE, or the output of infra/release.sh with the tests' binaries, for this processor. Only the
+    templates are changed: they take any BaseUrl, such as the simulator's."""
+    release = aws.directory / "release"
+    if given := os.environ.get("RELEASE"):
+        shutil.copytree(ROOT / given, release)
+    else:
+        make(release, aws)
+    for name in ["template.yaml", "packaged.yaml"]:
+        text = (release / name).read_text("utf-8")
+        (release / name).write_text(re.sub(r"AllowedPattern: \^https://api.*", "AllowedPattern: ^https?://.+$", text), "utf-8")
+    return release
+
+
+def make(release: Path, aws: Aws) -> None:
     once = aws.directory / "once"
     once.mkdir()
     shutil.copy(aws.directory / "code" / "bootstrap", once / "incydr-collector")
@@ -52,13 +66,8 @@ def release(aws: Aws) -> Path:
         "BUILT_ONCE": str(once),
         "ARCHITECTURES": ARCH,
     }
-    release = aws.directory / "release"
     in_path(aws, environment, {"cargo": CARGO})
     typed(f"{ROOT}/infra/release.sh {release}", release.parent, environment)
-    for name in ["template.yaml", "packaged.yaml"]:
-        text = (release / name).read_text("utf-8")
-        (release / name).write_text(re.sub(r"AllowedPattern: \^https://api.*", "AllowedPattern: ^https?://.+$", text), "utf-8")
-    return release
 
 
 def in_path(aws: Aws, environment: dict[str, str], programs: dict[str, str]) -> None:

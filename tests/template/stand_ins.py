@@ -26,6 +26,12 @@ class Call:
     status: int
 
     @property
+    def encryption(self) -> tuple[str, str | None, str | None]:
+        """The bucket, and how the call asks it to encrypt."""
+        names = ["x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"]
+        return self.bucket, self.headers.get(names[0]), self.headers.get(names[1])
+
+    @property
     def needs(self) -> list[tuple[str, str, dict[str, str]]]:
         """The rights that a call needs: action, resource and context for conditions."""
         bucket, object_ = f"arn:aws:s3:::{self.bucket}", f"arn:aws:s3:::{self.bucket}/{self.key}"

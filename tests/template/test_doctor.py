@@ -18,9 +18,10 @@ ACCOUNT = "123456789012"
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234"
 SECRET = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:incydr-AbCdEf"
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
+MONITORING = "cloudformation describe-stacks --stack-name incydr-collector-dev-monitoring"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
-# Answers by the first two words of a command, and logs the command.
+# Answers by the first four or two words of a command, and logs the command.
 AWS = """#!{python} -SE
 import json, sys
 if sys.argv[1:] == ["--version"]:
@@ -30,7 +31,9 @@ with open({calls!r}, "a") as calls:
 if sys.argv[1:3] == ["configure", "get"]:
     print("us-east-1")
     sys.exit(0)
-answer = json.load(open({answers!r})).get(" ".join(sys.argv[1:3]), "AccessDenied: nobody said what to answer")
+answers = json.load(open({answers!r}))
+answer = answers.get(" ".join(sys.argv[1:3]), "AccessDenied: nobody said what to answer")
+answer = answers.get(" ".join(sys.argv[1:5]), answer)
 if sys.argv[1:3] == ["lambda", "invoke"]:
     event = json.load(open(next(word for word in sys.argv if word.startswith("fileb://"))[8:]))
     open(sys.argv[-1], "w").write(json.dumps(answer[event["action"]]))
@@ -59,6 +62,7 @@ class Patient:
                 "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000}
             },
             "cloudformation describe-stacks": "(ValidationError): Stack with id incydr-collector-dev does not exist",
+            MONITORING: "(ValidationError): Stack with id incydr-collector-dev-monitoring does not exist",
         }
         (directory / "infra").mkdir()
         for name in ["doctor.py", "samconfig.py", "tools.py", "key_policy.py", "invoke.sh", "output.sh"]:
@@ -240,6 +244,43 @@ def test_a_secrets_key_is_recognised_however_secrets_manager_names_it(patient, o
     assert [command for _, command in patient.see()[1]] == [f"SecretKmsKeyArn={KEY}"]
 
 
+def encrypted(patient, key):
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "aws:kms"}
+    patient.answers["s3api head-bucket"] = {}
+    patient.answers["s3api get-bucket-encryption"] = {
+        "ServerSideEncryptionConfiguration": {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
+    }
+
+
+@pytest.mark.parametrize("bucket, own", [("RecordsBucketName", "KmsKeyArn"), ("StateBucketName", "StateKmsKeyArn")])
+@pytest.mark.parametrize("kept_as", [KEY, "1234", f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/incydr"])
+def test_a_buckets_own_key_is_found_however_s3_names_it_and_the_parameter_mends_it(patient, bucket, own, kept_as):
+    patient.parameters |= {bucket: "mine", "KmsKeyArn": f"{KEY}-other"}
+    encrypted(patient, kept_as)
+    patient.key(to_iam())
+    _, ((finding, command),) = patient.see()
+    assert f"{bucket}: mine has a KMS key which the function may not use" in finding and command == f"{own}={KEY}"
+    assert f"kms describe-key --key-id {kept_as}" in patient.calls.read_text("utf-8")
+    patient.parameters |= dict([command.split("=")])
+    assert patient.see()[1] == []
+
+
+@pytest.mark.parametrize("case", ["header", "aws/s3", "aws/s3 by its id", "not to be seen"])
+def test_a_buckets_key_is_no_fault(patient, case):
+    patient.parameters["RecordsBucketName"] = "mine"
+    encrypted(patient, None if case == "aws/s3" else "1234")
+    patient.key(to_iam())
+    match case:
+        case "header":
+            patient.parameters["EncryptionHeader"] = "aws:kms"
+        case "aws/s3 by its id":
+            patient.answers["kms describe-key"]["KeyMetadata"]["KeyManager"] = "AWS"
+        case "not to be seen":
+            patient.answers["s3api get-bucket-encryption"] = "(AccessDenied)"
+    said, to_mend = patient.see()
+    assert to_mend == [] and ("the key of mine was not checked" in said) == (case == "not to be seen")
+
+
 def test_with_a_key_of_its_own_the_secret_may_be_under_no_other(patient):
     patient.parameters |= {"KmsKeyArn": KEY, "SecretKmsKeyArn": f"{KEY}-other"}
     patient.deployed()
@@ -256,13 +297,55 @@ def test_a_secret_under_awss_own_key_needs_no_other(patient, key):
     assert "kms describe-key" not in patient.calls.read_text("utf-8")
 
 
-def test_a_deployment_that_failed_to_roll_back_is_led_out_of_it(patient):
+@pytest.mark.parametrize(
+    "status, way_out",
+    [
+        *[(status, "delete-stack") for status in ["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"]],
+        # The function goes on collecting.
+        ("UPDATE_FAILED", "rollback-stack"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+    ],
+)
+def test_a_stack_that_takes_no_deployment_is_led_out_of_it(patient, status, way_out):
     patient.deployed()
-    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["StackStatus"] = "UPDATE_ROLLBACK_FAILED"
+    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["StackStatus"] = status
     said, to_mend = patient.see()
-    # The function goes on collecting.
-    assert "status: 1 streams without an error" in said
-    assert [command for _, command in to_mend] == ["aws cloudformation continue-update-rollback --stack-name incydr-collector-dev"]
+    assert ("status: 1 streams without an error" in said) == (way_out != "delete-stack")
+    assert [command for _, command in to_mend] == [f"aws cloudformation {way_out} --stack-name incydr-collector-dev"]
+
+
+@pytest.mark.parametrize(
+    "status, noted",
+    [
+        # SAM creates it as if there were none.
+        ("REVIEW_IN_PROGRESS", "not deployed yet"),
+        *[
+            (f"{status}_IN_PROGRESS", f"the stack is changing: {status}_IN_PROGRESS")
+            for status in ["CREATE", "UPDATE", "UPDATE_COMPLETE_CLEANUP", "UPDATE_ROLLBACK", "ROLLBACK", "DELETE"]
+        ],
+    ],
+)
+def test_a_stack_that_is_not_ready_is_no_fault_and_is_said(patient, status, noted):
+    patient.deployed()
+    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["StackStatus"] = status
+    said, to_mend = patient.see()
+    assert to_mend == [] and f"  note  {noted}" in said and "deployed:" not in said
+
+
+@pytest.mark.parametrize("name, held, value", [("ScheduleState", "DISABLED", "ENABLED"), ("Interval", "1-day", "5-minutes")])
+def test_alarms_that_go_by_what_was_deployed_before_are_found(patient, name, held, value):
+    patient.deployed()
+    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["Outputs"].append({"OutputKey": name, "OutputValue": value})
+    assert patient.see()[1] == []
+    monitoring = {"ParameterKey": name, "ParameterValue": held}
+    patient.answers[MONITORING] = {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Parameters": [monitoring]}]}
+    _, ((finding, command),) = patient.see()
+    assert finding == f"the alarms go by {name}={held}, and the collector has {value}"
+    assert command == "make deploy-monitoring ENV=dev"
+    monitoring["ParameterValue"] = value
+    assert patient.see()[1] == []
+    (row,) = re.findall(r"^\| `make deploy-monitoring` .*", (ROOT / "docs" / "deploy.md").read_text("utf-8"), re.MULTILINE)
+    assert "again" in row and f"`{name}`" in row
 
 
 def test_after_a_deployment_the_next_one_is_looked_at(patient):

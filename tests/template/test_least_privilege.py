@@ -13,13 +13,16 @@ from rendered import Rendered, listed, source, statements
 from simulator import BINARIES, Simulator
 from stand_ins import S3WithIam
 
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234"
 VARIANTS = {
     "state beside the records": {},
     "state in its own bucket": {
         "StateBucketName": "CREATE",
         "StatePrefix": "state/",
         "S3Prefix": "siem/incydr/",
-        "EncryptionHeader": "AES256",
+        "EncryptionHeader": "aws:kms",
+        "KmsKeyArn": KEY,
+        "StateKmsKeyArn": f"{KEY}-state",
     },
 }
 
@@ -118,8 +121,12 @@ def test_every_run_does_what_it_is_for(runs: Runs) -> None:
 
 
 def test_each_write_names_its_encryption_where_it_is_asked_to(runs: Runs) -> None:
-    named = [call.headers.get("x-amz-server-side-encryption") for call in runs.s3.calls if call.method == "PUT"]
-    assert set(named) == {runs.variables.get("S3_SSE")}
+    held = runs.variables
+    named = {call.encryption for call in runs.s3.calls if call.method == "PUT"}
+    # Without a bucket for state there is one key, and one bucket.
+    records = (held["S3_BUCKET"], held.get("S3_SSE"), held.get("S3_SSE_KMS_KEY_ID"))
+    state = (held["STATE_BUCKET"] or held["S3_BUCKET"], held.get("S3_SSE"), held.get("STATE_SSE_KMS_KEY_ID"))
+    assert named == {records, state}
 
 
 def test_no_call_was_refused_for_want_of_a_right(runs: Runs) -> None:

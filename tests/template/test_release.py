@@ -145,9 +145,46 @@ def test_made_again_it_is_the_same_byte_for_byte(made, tmp_path):
         assert (again / path).read_bytes() == (made / path).read_bytes(), path
 
 
+# Stands in for infra/release.sh. A path of the checkout is in its output where LEAKS is set.
+RELEASE = """#!/bin/sh
+mkdir -p "$1"
+echo same >"$1/README.md"
+[ -z "$LEAKS" ] || cd "$(dirname "$0")"
+[ -z "$LEAKS" ] || pwd >"$1/x.zip"
+"""
+
+
+@pytest.mark.parametrize("leaks, differs", [("", None), ("yes", "x.zip")])
+def test_a_release_that_is_made_again_in_another_checkout_is_compared(tmp_path, leaks, differs):
+    checkout, script = tmp_path / "checkout", "tests/release_again.sh"
+    for name, text in [
+        (script, (ROOT / script).read_text("utf-8")), ("infra/release.sh", RELEASE), ("Cargo.toml", 'version = "0.1.0"\n'), (".gitignore", "target/\n")
+    ]:  # fmt: skip
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text(text, "utf-8")
+        (checkout / name).chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LEAKS": leaks}
+    environment.pop("CARGO_TARGET_DIR", None)
+
+    def run(*command):
+        return subprocess.run(command, cwd=checkout, env=environment, text=True, capture_output=True)
+
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for command in [["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "x"]]:
+        assert run("git", *command).returncode == 0
+    none = run(script)
+    assert none.returncode and "first: make release" in none.stderr
+    assert run("infra/release.sh", checkout / "target" / "release-0.1.0").returncode == 0
+    done = run(script)
+    assert (done.returncode != 0) == bool(differs) and (not differs or differs in done.stdout), done.stdout + done.stderr
+    # Nothing in this checkout takes part.
+    assert ("byte for byte" in done.stdout) == (not differs)
+
+
+@pytest.mark.parametrize("name", [NAME, RESPONDER])
 @pytest.mark.parametrize("arch", ["arm64", "x86_64"])
-def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothing_else(made, arch):
-    text = (made / f"{NAME}-{arch}.cdx.json").read_text("utf-8")
+def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothing_else(made, arch, name):
+    text = (made / f"{name}-{arch}.cdx.json").read_text("utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
     bom = json.loads(text)
     crates = {component["bom-ref"]: component for component in bom["components"]}
@@ -158,10 +195,12 @@ def test_the_list_of_ingredients_is_cyclonedx_and_names_what_is_linked_and_nothi
         assert others not in names
     for component in crates.values():
         assert component["hashes"] and component["licenses"], component
-    zipped = hashlib.sha256((made / f"{NAME}-{arch}.zip").read_bytes()).hexdigest()
-    assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": zipped}]
+    zipped = hashlib.sha256((made / f"{name}-{arch}.zip").read_bytes()).hexdigest()
+    this = bom["metadata"]["component"]
+    assert this["hashes"] == [{"alg": "SHA-256", "content": zipped}]
+    assert (this["type"], f"{this['name']}-{this['version']}") == ("application", name)
     # Each of them is a dependency of another.
-    known = {bom["metadata"]["component"]["bom-ref"], *crates}
+    known = {this["bom-ref"], *crates}
     assert {dependency["ref"] for dependency in bom["dependencies"]} == known
     assert {ref for dependency in bom["dependencies"] for ref in dependency["dependsOn"]} < known
 
@@ -258,7 +297,7 @@ def test_the_workflow_runs_make_on_both_processors_and_nothing_that_only_works_t
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "build.yml").read_text("utf-8"))
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
-    assert sorted(commands) == ["make release", "make test", "make test-deploy"]
+    assert commands == ["make test", "make test-deploy", "make release", "make release-again", "make first-quarter"]
     assert {command.removeprefix("make ") for command in commands} <= targets
     for job in workflow["jobs"].values():
         assert job["runs-on"] == "${{ matrix.machine }}"

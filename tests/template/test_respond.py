@@ -15,6 +15,7 @@ from stand_ins import S3WithIam
 
 RESPOND = ROOT / "infra" / "respond.yaml"
 GIVEN = {"BaseUrl": "https://api.us.code42.com", "RecordsBucketName": "records", "StateBucketName": "records"}
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234"
 VARIANTS = {
     "state beside the records": {},
     "state in its own bucket": {
@@ -22,7 +23,9 @@ VARIANTS = {
         "S3Prefix": "siem/incydr/",
         "RequestsPrefix": "acts/",
         "LeaversPrefix": "hr/list/",
-        "EncryptionHeader": "AES256",
+        "EncryptionHeader": "aws:kms",
+        "KmsKeyArn": KEY,
+        "StateKmsKeyArn": f"{KEY}-state",
     },
 }
 ALLOWED = "session.add_note,session.set_state,case.archive,leavers.sync"
@@ -223,9 +226,11 @@ def test_every_request_does_what_it_is_for(runs):
 
 
 def test_each_write_names_its_encryption_where_it_is_asked_to(runs):
-    s3, _, _, variables = runs
-    named = [call.headers.get("x-amz-server-side-encryption") for call in s3.calls if call.method == "PUT"]
-    assert set(named) == {variables.get("S3_SSE")}
+    s3, _, _, held = runs
+    named = {call.encryption for call in s3.calls if call.method == "PUT"}
+    records = (held["S3_BUCKET"], held.get("S3_SSE"), held.get("S3_SSE_KMS_KEY_ID"))
+    state = (held["STATE_BUCKET"], held.get("S3_SSE"), held.get("STATE_SSE_KMS_KEY_ID"))
+    assert named == {records, state}
 
 
 def test_no_call_was_refused_for_want_of_a_right(runs):

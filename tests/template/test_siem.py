@@ -166,15 +166,18 @@ def test_a_siems_page_has_all_that_a_page_has_and_is_found(page):
 @pytest.mark.parametrize(
     "page, facts",
     [
-        ("google-secops", ["**Code42 Incydr** (`CODE42_INCYDR`) for `audit`", "change log", "custom log type"]),
+        (
+            "google-secops",
+            ["**Code42 Incydr** (`CODE42_INCYDR`) for `audit`", "change log", "custom log type", "**it reads one record a line, as the collector writes.**"],
+        ),
         ("sumo-logic", ["`/Parsers/System/Code42/Code42 Incydr`", "*App Catalog > Code42 Incydr*"]),
-        ("splunk", ["using_dlq"]),
+        ("splunk", ["| `using_dlq` | `1`, as by default.", "insists on a dead-letter queue, unless `using_dlq = 0`"]),
         ("microsoft-sentinel", ["SentinelWorkspaceId=", "`SentinelRoleArn`"]),
         ("panther", ["PantherAccountId=", "`PantherRoleArn`"]),
-        ("crowdstrike-logscale", ["split by newline", "S3", "SQS", "Next-Gen SIEM"]),
-        ("cortex-xsiam", ["SQS"]),
-        ("amazon-opensearch", ["Security Lake", "OCSF"]),
-        ("qradar", ["SQS"]),
+        ("crowdstrike-logscale", ["**split by newline** (`SplitNewline`)", "| SQS URL (`sqsUrl`) | `NoticesQueueUrl` |", "## Steps in Next-Gen SIEM"]),
+        ("cortex-xsiam", ["| SQS URL | `NoticesQueueUrl` |", "| Log Type | **Generic** |", "| Compression | **gzip** |"]),
+        ("amazon-opensearch", ["**does not read this bucket**", "[The steps](../answers/security-lake.md)", "compression: gzip codec: newline: {}"]),
+        ("qradar", ["| S3 Collection Method | **SQS Event Notifications** |", "| Event Format | **LINEBYLINE**"]),
     ],
 )
 def test_a_siems_page_says_what_is_known_of_it(page, facts):

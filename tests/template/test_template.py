@@ -54,6 +54,7 @@ VARIANTS = {
     "encryption asked for": {
         "KmsKeyArn": KEY, "StateKmsKeyArn": STATE_KEY, "StateBucketName": "CREATE", "EncryptionHeader": "aws:kms",
     },
+    "AES256 asked for": {"SecretKmsKeyArn": SECRET_KEY, "EncryptionHeader": "AES256"},
     "a release's zip": {"CodeBucket": "releases", "CodeKey": "incydr-collector.zip", "CodeVersion": "3"},
     "bounded": {"PermissionsBoundaryArn": BOUNDARY, "RolePath": "/siem/"},
     "FIPS": {"UseFipsEndpoints": "true"},
@@ -308,6 +309,9 @@ def test_the_owner_of_the_buckets_is_checked(template):
         {"CodeBucket": "releases"},
         {"CodeKey": "incydr-collector.zip"},
         {"StateKmsKeyArn": KEY},
+        {"EncryptionHeader": "AES256", "KmsKeyArn": KEY},
+        {"EncryptionHeader": "AES256", "KmsKeyArn": "CREATE"},
+        {"EncryptionHeader": "AES256", "StateKmsKeyArn": KEY, "StateBucketName": "state"},
     ],
 )
 def test_what_contradicts_itself_is_refused(template, parameters):
@@ -581,6 +585,20 @@ def test_the_application_repository_would_take_its_metadata(template):
     assert application["SpdxLicenseId"] == package["workspace"]["package"]["license"]
     # SAM would upload them with every deployment.
     assert {"LicenseUrl", "ReadmeUrl"}.isdisjoint(application)
+
+
+# Of the types in doc_source/list-supported-resources.md of awsdocs/aws-serverlessrepo-developer-guide (2020), those that the template has.
+KNOWN_TO_THE_REPOSITORY = {
+    "AWS::Events::Rule", "AWS::IAM::Role", "AWS::KMS::Key", "AWS::Lambda::EventInvokeConfig", "AWS::Lambda::Function", "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["docs/deploy.md", "infra/README.md"])
+def test_a_type_that_the_application_repository_is_not_known_to_take_is_named_as_such(template, page):
+    used = {resource["Type"] for resource in template["Resources"].values()}
+    text = (ROOT / page).read_text("utf-8")
+    assert set(re.findall(r"`(AWS::\w+::\w+)`", text)) == used - KNOWN_TO_THE_REPOSITORY
 
 
 def test_the_template_is_ascii():
