@@ -1,9 +1,11 @@
 //! Query errors by the types of their `problems`, in a refusal or in a page; and a 401 that isn't about the token.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
 
-use crate::rig::{Rig, ago};
+use crate::rig::{DEADLINE, Rig, ago};
 use crate::stuck::assert_stuck;
 
 fn problems(kind: &str) -> String {
@@ -29,6 +31,28 @@ async fn a_query_that_takes_too_long_or_answers_too_much_is_cut_by_the_problem_s
             rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_over_which_the_api_always_takes_too_long_holds_up_nothing_else_in_short_runs_either() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "50")).await;
+    rig.sim.world.add_file_events(200, ago(3_000), ago(100));
+    let bad = rig.sim.world.file_events()[1].time;
+    let is_of_it = move |request: &simulator::http::Request| {
+        simulator::span_asked(&request.json()).is_some_and(|[from, to]| from <= bad && bad <= to)
+    };
+    // A run has time for about eight requests: too few to find the moment.
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(300));
+    rig.sim.faults.when(Endpoint::FileEvents, is_of_it, Fault::Status(400, problems("QUERY_TIMEOUT")));
+    for _ in 0..20 {
+        rig.any_run(Duration::from_secs(3)).await;
+        if rig.stored("file_events").await.len() >= 198 {
+            break;
+        }
+    }
+    rig.assert_holds_all_but("file_events", &rig.sim.world.file_events(), &[bad]).await;
+    let answer = rig.any_run(DEADLINE).await;
+    rig.assert_stuck_at(&answer, "file_events", &[bad]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
