@@ -29,6 +29,7 @@ mod hard_windows;
 mod health;
 mod health_sources;
 mod lanes;
+mod legal_hold;
 mod lenient;
 mod long_lists;
 mod lying_counts;

@@ -249,7 +249,8 @@ impl Collector<'_> {
             if is_numbered && before == (list.ids.len(), list.set_aside) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
-                if part.list.total.is_none() && page_before.is_some_and(|full| full) {
+                let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
+                if must_have_pages && page_before.is_some_and(|full| full) {
                     let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                     return Err(ApiError::Unexpected { what: format!("GET {}", part.list.path), why }.into());
                 }
