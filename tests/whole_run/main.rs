@@ -27,6 +27,7 @@ mod formats;
 mod guide;
 mod hard_windows;
 mod health;
+mod health_ends;
 mod health_sources;
 mod lanes;
 mod legal_hold;

@@ -307,7 +307,7 @@ fn left_but_active(
     let today = rules.now.date_time().date_naive().to_string();
     for (actor_id, actor) in actors {
         let Some(name) = &actor.name else { continue };
-        let Some(id) = by_name.get(&name.to_lowercase()) else { continue };
+        let Some(ids) = by_name.get(&name.to_lowercase()) else { continue };
         let end = actor.end.as_ref().or_else(|| ends.by_actor.get(actor_id));
         let left = end.map(String::as_str).filter(|end| *end < today.as_str());
         let why = match left {
@@ -316,12 +316,15 @@ fn left_but_active(
             None => continue,
         };
         let advice = "ask HR whether the person has left, and deactivate the user then";
-        tell(Finding {
-            user_id: Some((*id).clone()),
-            username: Some(name.clone()),
-            since: left.map(str::to_owned),
-            ..Finding::new(FindingKind::LeftButActive, why, holds.before_deactivation(Some(id), advice))
-        });
+        for id in ids {
+            let advice = holds.before_deactivation(Some(id), advice);
+            tell(Finding {
+                user_id: Some((*id).clone()),
+                username: Some(name.clone()),
+                since: left.map(str::to_owned),
+                ..Finding::new(FindingKind::LeftButActive, why.clone(), advice)
+            });
+        }
     }
 }
 

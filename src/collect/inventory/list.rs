@@ -24,6 +24,8 @@ use crate::incydr::listing::{ListRow, Listing, escape, is_json};
 use crate::incydr::request::{Caller, Request};
 
 const TRIES: u32 = 3;
+/// The end date in the whole of a record. `health` asks for it.
+const END: &[&str] = &["endDate"];
 
 /// A list that is being read, and its rows so far.
 pub struct ListReading<'a> {
@@ -307,7 +309,13 @@ impl Collector<'_> {
             match &part.detail {
                 Some(_) if reading.knows(&key) => reading.keep(&key),
                 Some(_) => to_fetch.push(id.clone()),
-                None => reading.take(&key, &member.line(facts, line), part.is_index),
+                None => {
+                    let end = part.every.map(|_| ndjson::field(&line, END).unwrap_or_default());
+                    reading.take(&key, &member.line(facts, line), part.is_index);
+                    if let Some(end) = end {
+                        reading.note_end(&key, end);
+                    }
+                }
             }
             if let Some(again) = ids.replace(id) {
                 repeated.insert(again);

@@ -279,6 +279,16 @@ fn who_left_and_has_an_active_user_is_found_by_the_name() {
 }
 
 #[test]
+fn all_active_users_of_one_name_are_told_to_have_left() {
+    let users = rows([("u1", user(false)), ("u2", user(false)), ("u3", user(true))]);
+    let actor = Actor { name: Some("ANN@example.com".into()), is_inactive: true, ..Actor::default() };
+    let findings = found(&Sources { users: Ok(users), actors: Ok(rows([("x1", actor)])), ..well() }, &rules()).0;
+    let left = findings.iter().filter(|finding| finding.finding == FindingKind::LeftButActive);
+    let users: Vec<_> = left.map(|finding| finding.user_id.as_deref()).collect();
+    assert_eq!(users, [Some("u1"), Some("u2")]);
+}
+
+#[test]
 fn an_old_agent_of_a_user_who_has_a_fresh_one_is_superseded() {
     let agents = rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"lastConnected": ago(42)})))]);
     let findings = found(&Sources { agents: Ok(agents), ..well() }, &rules()).0;
