@@ -231,6 +231,8 @@ fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_
     );
     let drives = (counts(&[("Drive of Berlin", 4)]), counts(&[("Drive of Berlin", 3), ("Drive of Paris", 5)]));
     observers.detectors.insert("GoogleDrive".into(), drives);
+    let paris = ("GoogleDrive".to_owned(), Some("Drive of Paris".to_owned()));
+    observers.last_events = [(paris, ago(33))].into();
     let findings = found(&Sources { observers: Ok(observers), ..well() }, &rules()).0;
     let told: Vec<_> = findings
         .iter()
@@ -245,7 +247,8 @@ fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_
         ]
     );
     assert_eq!(findings[1].why, "no file event for 30 days, and 3 in the 30 days before");
-    assert_eq!(findings[1].since, Some(ago(30)));
+    let since: Vec<_> = findings.iter().map(|finding| finding.since.clone()).collect();
+    assert_eq!(since, [Some(ago(30)), Some(ago(30)), Some(ago(33))], "the last event, where it is known");
 }
 
 #[test]
