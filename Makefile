@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak model mutations third-party-s3 conformance \
+.PHONY: help binaries built environments demo test lint deny unit whole-run responder simulation soak model mutations third-party-s3 conformance prism \
 	template answers-files answers-check answers detections detections-check test-deploy first-quarter build release release-again deploy doctor invoke logs probe status backfill bench growth clean
 
 # Cargo's target directory.
@@ -84,6 +84,11 @@ third-party-s3: binaries ## Run the whole-run tests again, on SeaweedFS instead 
 
 conformance: binaries ## Check the simulator with the vendor's SDK and CLI, and compare with the guide's function
 	tests/conformance/check.sh
+
+# Takes OPENAPI, the vendor's file, which is not in this repository. Not among `make test`.
+prism: binaries ## Hold whole runs against the vendor's OPENAPI=file; needs npx
+	@test -n '$(OPENAPI)' || { echo "OPENAPI= names the vendor's file"; exit 2; }
+	tests/conformance/prism.sh '$(OPENAPI)'
 
 template: binaries ## Check the templates: their rules, that they agree with the code, and that no right is missing or too many
 	tests/template/check.sh

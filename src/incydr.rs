@@ -1,6 +1,6 @@
 //! The API: its client, and the facts about each stream.
 //!
-//! * [`listing`]: reads a list page by page; [`page`]: reads one page while it arrives
+//! * [`listing`]: reads a list page by page; [`page`]: reads one page while it arrives; [`list_row`]: a row of it
 //! * [`client`]: sends a request, with retries; [`connection`]: makes one attempt; [`exchange`]: carries it to the API
 //!   and back
 //! * [`budget`]: limits requests per minute; [`lanes`]: limits windows that are read at once
@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod facts;
 pub mod http;
 pub mod lanes;
+pub mod list_row;
 pub mod listing;
 pub mod page;
 pub mod request;

@@ -7,6 +7,7 @@
 * A block of commands sets the variables that it uses: a reader copies the block alone.
 * Each `aws lambda invoke` is one invocation, however long: by default the AWS CLI gives up after 60 s and sends the event again.
 * README.md has at most 150 lines and links every page of docs/.
+* docs/deploy.md names the plans that `probe` tells.
 * docs/data.md has each stream of the code with its permission.
 * docs/operate.md names each metric, `errorType`, status, state and health finding of the code, and each alarm. The
   messages and findings that it quotes are in the code."""
@@ -128,6 +129,15 @@ def streams():
             yield f"docs/data.md: no row of `{name}` with its permission, `{permission}`"
 
 
+def plans():
+    """Yields each access of `probe` whose plans docs/deploy.md tells otherwise."""
+    told = dict(re.findall(r'Self::(Full|Base) => \{?\s*"Incydr ([^";]+)', text("src/actions/probe.rs")))
+    for access in ["Full", "Base"]:
+        row = re.search(rf"^\| ([^|]+) \| {access.lower()} \|", text("docs/deploy.md"), re.M)
+        if not row or row[1].split(", ") != re.split(", | or ", told.get(access, "")):
+            yield f"docs/deploy.md: the plans with {access.lower()} access are not those that probe tells: {told.get(access)}"
+
+
 def main():
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, check=True,
                             capture_output=True, text=True).stdout.split("\n")
@@ -137,7 +147,7 @@ def main():
     if (lines := readme.count("\n")) > LONGEST_README:
         wrong.append(f"README.md has {lines} lines, which may be {LONGEST_README}: a fact belongs on a page of docs/")
     wrong += [f"README.md doesn't link docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{page.name}" not in readme]
-    wrong += [*streams(), *untold()]
+    wrong += [*streams(), *untold(), *plans()]
     print("\n".join(wrong) or f"The links of {len(pages)} pages lead somewhere.")
     return 1 if wrong else 0
 

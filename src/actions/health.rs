@@ -6,16 +6,18 @@ mod csv;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
 use crate::actions::request::{Format, HealthRequest};
+use crate::bucket::ledger;
 use crate::bucket::records::{Form, Records};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::findings::find;
+use crate::collect::health::known_ends::{KnownEnds, known_ends};
 use crate::collect::health::sources::Sources;
 use crate::collect::health::{line, rules};
 use crate::core::dialect::Dialect;
@@ -81,7 +83,8 @@ pub async fn health(
     let caller = Caller::new(times.read_until, &calls);
     clients.api.sign_in(&caller).await?;
     let at = Millis::now();
-    let sources = Box::pin(Sources::read(settings, &clients.api, &caller, at)).await;
+    let known = known_ends_of(settings, clients, times.read_until).await;
+    let sources = Box::pin(Sources::read(settings, &clients.api, &caller, at, &known)).await;
     if sources.is_nothing() {
         return Err(sources.into_error());
     }
@@ -100,6 +103,26 @@ pub async fn health(
     info!(%status, findings = ?summary.findings, left_out = left_out.len(), "checked the health of agents and users");
     let run_id = run_id.to_owned();
     Ok(HealthAnswer { action: "health", run_id, status, summary, findings: shown, truncated, left_out, objects })
+}
+
+/// The end dates that the stream `actor_profiles` has read, if it is enabled. Without the checkpoint none is known.
+async fn known_ends_of(settings: &Settings, clients: &Clients, until: Millis) -> KnownEnds {
+    if !settings.streams.contains(&Stream::ActorProfiles) {
+        return KnownEnds::new();
+    }
+    let state = Bucket::of_state(settings, &clients.s3);
+    let found = match ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!("the checkpoint can't be loaded, so all actor profiles are asked for: {error}");
+            None
+        }
+    };
+    let profiles = found.and_then(|mut found| found.checkpoint.inventory.remove(&Stream::ActorProfiles));
+    match profiles {
+        Some(profiles) => known_ends(settings, &state, &profiles, until).await,
+        None => KnownEnds::new(),
+    }
 }
 
 /// Collects the findings, for the answer and for the object.

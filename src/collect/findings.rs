@@ -6,9 +6,11 @@ use super::{Collector, StreamOutcome};
 use crate::bucket::records::Form;
 use crate::collect::error::Error;
 use crate::collect::health;
-use crate::core::checkpoint::WriteOutcome;
+use crate::collect::health::known_ends::{KnownEnds, known_ends};
+use crate::core::checkpoint::{Checkpoint, WriteOutcome};
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::{Packed, Packer};
+use crate::core::stream::Stream;
 use crate::core::time::Millis;
 use crate::incydr::facts::Findings;
 
@@ -39,12 +41,21 @@ impl Collector<'_> {
         let at = self.inventory_state(|state| state.stored.open(Millis::now(), &self.run.ledger.lease));
         self.commit().await?;
         let opened_at = Millis::now();
-        let packed = match left_open {
-            LeftOpen::Unfinished { is_stored: true } => Packer::new(&self.run.settings.packing).finish(),
-            _ => health::pack(self.run.settings, self.run.api, &self.caller(), at).await?,
+        let packed = if left_open == (LeftOpen::Unfinished { is_stored: true }) {
+            Packer::new(&self.run.settings.packing).finish()
+        } else {
+            let known = self.known_ends().await;
+            health::pack(self.run.settings, self.run.api, &self.caller(), at, &known).await?
         };
         self.store_findings(at, opened_at, packed).await?;
         Ok(StreamOutcome::Complete)
+    }
+
+    /// The end dates that `actor_profiles` has read so far.
+    async fn known_ends(&self) -> KnownEnds {
+        let of_profiles = |checkpoint: &Checkpoint| checkpoint.inventory.get(&Stream::ActorProfiles).cloned();
+        let Some(state) = self.run.ledger.read(of_profiles) else { return KnownEnds::default() };
+        known_ends(self.run.settings, self.run.state, &state, self.run.times.read_until).await
     }
 
     async fn left_open(&self) -> Result<LeftOpen, Error> {

@@ -6,6 +6,7 @@ mod ends;
 pub mod finding;
 pub mod findings;
 mod holds;
+pub mod known_ends;
 mod reader;
 mod records;
 mod roles;
@@ -16,6 +17,7 @@ use tracing::warn;
 
 use crate::collect::error::Error;
 use crate::collect::health::finding::{Finding, LeftOut};
+use crate::collect::health::known_ends::KnownEnds;
 use crate::collect::health::rules::Rules;
 use crate::collect::health::sources::{Sources, longest_silence};
 use crate::core::ndjson::{Packed, Packer};
@@ -28,8 +30,14 @@ use crate::incydr::request::Caller;
 /// Returns all present findings, packed for the stream `environment_health`. Fails if a list can't be read now and
 /// another try may succeed, so that the one object of a day has all findings. Leaves a check out if its list isn't
 /// permitted.
-pub async fn pack(settings: &Settings, api: &Api, caller: &Caller<'_>, at: Millis) -> Result<Packed, Error> {
-    let sources = Box::pin(Sources::read(settings, api, caller, at)).await;
+pub async fn pack(
+    settings: &Settings,
+    api: &Api,
+    caller: &Caller<'_>,
+    at: Millis,
+    known: &KnownEnds,
+) -> Result<Packed, Error> {
+    let sources = Box::pin(Sources::read(settings, api, caller, at, known)).await;
     if sources.is_nothing() || sources.must_be_read_again() {
         return Err(sources.into_error());
     }

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use self::deletions::Deletions;
-pub use self::key::key_of;
-use self::key::{Member, alone, with_member};
+use self::key::{Member, alone};
+pub use self::key::{key_of, with_member};
 use self::of_each::parents_due;
 use self::pass::PassReading;
 use super::compared::Counted;

@@ -28,6 +28,8 @@ struct KnownRecord {
     /// The record's own begin. Set for streams that forget records by age.
     began: Option<Millis>,
     asked: Option<Asked>,
+    /// The end date in the record, and an empty text if it has none. None if no reading has looked for it.
+    end: Option<String>,
 }
 
 /// The last request for a whole record, of which the list shows only a summary: its instant, and the fingerprint of
@@ -128,6 +130,18 @@ impl Known {
         if let Some(entry) = self.0.get_mut(id) {
             entry.asked = entry.asked.or(asked);
         }
+    }
+
+    /// Notes the end date in a record, or an empty text if it has none.
+    pub fn note_end(&mut self, id: &str, end: String) {
+        if let Some(entry) = self.0.get_mut(id) {
+            entry.end = Some(end);
+        }
+    }
+
+    /// Returns the records of which an end date was noted, or that they have none.
+    pub fn ends(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(id, entry)| Some((id.as_str(), entry.end.as_deref()?)))
     }
 
     /// Keeps a record that the API still shows from being forgotten. If it began before `from`, it counts as begun `at`

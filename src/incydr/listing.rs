@@ -2,18 +2,16 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::core::json::count;
-use crate::core::ndjson::{self, Fingerprint, Row};
-use crate::core::quote;
+use crate::core::ndjson::Fingerprint;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
 use crate::incydr::http::verdict;
+pub use crate::incydr::list_row::{ListRow, is_json};
 use crate::incydr::page::{Lent, Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
@@ -48,97 +46,6 @@ enum Next {
     End,
 }
 
-/// A row that outlives its page.
-#[derive(Debug)]
-pub enum ListRow {
-    Record {
-        line: String,
-        id: String,
-    },
-    /// A row that isn't JSON, isn't an object or has no id: its bytes, and the reason.
-    Unreadable {
-        bytes: Bytes,
-        why: String,
-    },
-}
-
-impl ListRow {
-    fn of(row: Row<'_>) -> Self {
-        match row {
-            Row::Record { line, field, .. } => Self::Record { line: line.to_owned(), id: field.into_owned() },
-            Row::Unreadable { bytes, why } => Self::Unreadable { bytes: Bytes::copy_from_slice(bytes), why },
-        }
-    }
-
-    /// Turns a plain string into an object with the string under `key`.
-    fn text_as(self, key: &str) -> Self {
-        match self {
-            Self::Unreadable { bytes, why } => match serde_json::from_slice::<String>(&bytes) {
-                Ok(id) => {
-                    Self::Record { line: format!("{{{}:{}}}", Value::from(key), String::from_utf8_lossy(&bytes)), id }
-                }
-                Err(_) => Self::Unreadable { bytes, why },
-            },
-            record @ Self::Record { .. } => record,
-        }
-    }
-
-    /// Requests a record by itself. An answer that is JSON and has another id or none is an error: its bytes aren't
-    /// damaged, and the next answer may be the right one.
-    pub async fn asked_for(
-        api: &Api,
-        path: String,
-        field: &'static [&'static str],
-        asked: &str,
-        caller: &Caller<'_>,
-    ) -> Result<Self, ApiError> {
-        let request = Request::get(path);
-        let unexpected = |why| ApiError::Unexpected { what: request.what(), why };
-        let read = |body: &Bytes| match ndjson::single(body) {
-            Some(record) => Ok(record.to_vec()),
-            None => Err(unexpected("the answer is not a JSON object".into())),
-        };
-        let record = api.send(&request, caller, read).await?;
-        let told = match ndjson::row(&record, field, Self::of) {
-            Self::Record { id, .. } if id != asked => quote::value(&id),
-            Self::Unreadable { .. } if is_json(&record) => "missing".to_owned(),
-            row => return Ok(row),
-        };
-        let why = format!("the {} of the answer is {told}, not {asked}", field.join("."));
-        Err(api.quoted(unexpected(why), &record).await)
-    }
-}
-
-pub fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<&RawValue>(bytes).is_ok()
-}
-
-/// Keeps only the first row.
-impl Rows for Option<ListRow> {
-    fn take(&mut self, row: Row<'_>) {
-        self.get_or_insert_with(|| ListRow::of(row));
-    }
-
-    fn page_broken(&mut self) {
-        *self = None;
-    }
-
-    fn page_complete(&mut self) {}
-}
-
-/// Keeps all rows of a page. Starts again if the page breaks off.
-impl Rows for Vec<ListRow> {
-    fn take(&mut self, row: Row<'_>) {
-        self.push(ListRow::of(row));
-    }
-
-    fn page_broken(&mut self) {
-        self.clear();
-    }
-
-    fn page_complete(&mut self) {}
-}
-
 impl<'a> Listing<'a> {
     /// `query` or `body` is the request without its paging. For a `GET` the members of `body` become query parameters.
     pub fn new(api: &'a Api, list: &'static List, size: u64, query: Vec<(String, String)>, body: Value) -> Self {
@@ -161,6 +68,7 @@ impl<'a> Listing<'a> {
             }
         };
         let (total, expected, first_row, rows, empty_pages) = (None, None, None, 0, 0);
+        let size = list.bare_first.unwrap_or(size);
         Self {
             list,
             request,
@@ -294,6 +202,7 @@ impl<'a> Listing<'a> {
     fn next_request(&self) -> Option<Request> {
         match &self.next {
             Next::End => None,
+            Next::Number(number) if self.is_bare(*number) => Some(self.request.clone()),
             Next::Number(number) => Some(self.request_for(Some(Value::from(*number)))),
             Next::Token { token, .. } => Some(self.request_for(token.as_deref().map(Value::from))),
             Next::Whole => Some(self.request.clone()),
@@ -324,6 +233,12 @@ impl<'a> Listing<'a> {
         }
     }
 
+    /// Whether the page is requested without its number.
+    fn is_bare(&self, number: u64) -> bool {
+        let is_first = matches!(self.list.paging, Paging::Number { first, .. } if first == number);
+        is_first && self.list.bare_first.is_some()
+    }
+
     fn request_for(&self, page: Option<Value>) -> Request {
         let mut request = self.request.clone();
         if let Paging::Number { page: name, size, .. } | Paging::Token { token: name, size, .. } = self.list.paging {
@@ -344,8 +259,9 @@ impl<'a> Listing<'a> {
     ///
     /// Pages by number: an empty page is the last. A short page need not be: the server may allow fewer rows a page
     /// than were asked for. It is the last once as many rows were read as the total says. After a full page another is
-    /// asked for even then, unless this one repeated the page before. Pages by token: the page without a token is the
-    /// last.
+    /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number, any
+    /// page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page without a
+    /// token is the last.
     fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
@@ -360,7 +276,10 @@ impl<'a> Listing<'a> {
                     self.full = self.full.min(count);
                 }
                 self.first_row = page.first;
-                let is_last = count < self.list.last_below.min(self.size);
+                let is_last = match self.list.bare_first {
+                    Some(full) => count != full || repeats,
+                    None => count < self.list.last_below.min(self.size),
+                };
                 if count > 0 && more && !is_last { Next::Number(number + 1) } else { Next::End }
             }
             (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match token(&page.envelope, next) {

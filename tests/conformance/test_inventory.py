@@ -46,7 +46,7 @@ WHOLE: dict[str, Callable[[incydr.Client], list[Model]]] = {
     "orgs": lambda client: client.orgs.v1.list().orgs,
     "saved_searches": lambda client: client.file_events.v2.list_saved_searches(),
     "risk_indicator_categories": lambda client: client.risk_indicator_categories.v1.list_categories().categories,
-    # The API doesn't page these, whatever the client requests.
+    # The SDK asks for one page. The later OpenAPI has pages of 100, the earlier one none.
     "legal_hold_policies": lambda client: client.legal_hold.v1.get_policies_page().policies,
 }
 

@@ -5,6 +5,7 @@
 mod actions;
 mod approval;
 mod binaries;
+mod facts;
 mod faults;
 mod refusals;
 mod rig;

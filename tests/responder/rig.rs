@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Lambda, LambdaBuilder, Outcome, Simulator};
 
+use crate::facts::HeldAgainstFacts;
+
 pub const TRAIL: &str = "code42/response_actions/";
 pub const REQUESTS: &str = "incydr-responder/requests/";
 /// Enough for any request that nothing delays.
@@ -21,6 +23,8 @@ const ALL: &str = "session.add_note,session.set_state,session.set_state_where,ca
 pub struct Rig {
     pub sim: Simulator,
     pub lambda: Lambda,
+    #[expect(dead_code, reason = "its drop is the check")]
+    held: HeldAgainstFacts,
 }
 
 impl Rig {
@@ -35,7 +39,8 @@ impl Rig {
         let sim = Simulator::start(seed).await;
         populate(&sim);
         let lambda = settings(builder(&sim)).start();
-        Self { sim, lambda }
+        let held = HeldAgainstFacts(sim.api.clone());
+        Self { sim, lambda, held }
     }
 
     /// Another container on the same tenant.

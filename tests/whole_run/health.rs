@@ -48,7 +48,12 @@ pub fn event(sim: &Simulator, device: &str, observer: &str, days: i64) {
 
 /// One user with one agent, both without findings.
 pub async fn well() -> Rig {
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "environment_health")).await;
+    well_in("environment_health").await
+}
+
+/// The same with these streams.
+pub async fn well_in(streams: &str) -> Rig {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", streams)).await;
     user(&rig.sim, "u1", &json!({}));
     agent(&rig.sim, "a1", &json!({}));
     event(&rig.sim, "a1", "Endpoint", 1);
@@ -465,35 +470,4 @@ async fn a_reading_that_may_miss_findings_is_not_stored_but_tried_again() {
     let (error_type, answer) = refused.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyConfigError", "nothing at all is permitted");
     assert_eq!(answer["streams"]["environment_health"]["status"], "not_permitted");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_many_actors_only_those_on_a_watchlist_of_people_who_leave_are_asked_for_their_end_dates() {
-    let rig = well().await;
-    for n in 0..301 {
-        let id = format!("m{n}");
-        user(&rig.sim, &id, &json!({}));
-        agent(&rig.sim, &format!("a-{id}"), &json!({"userId": id}));
-        event(&rig.sim, &format!("a-{id}"), "Endpoint", 1);
-        actor(&rig.sim, &format!("x-{id}"), &format!("{id}@example.com"), Some(&days_ago(5)[..10]));
-    }
-    for (list, kind, member) in
-        [("w1", "DEPARTING_EMPLOYEE", "x-m7"), ("w2", "FLIGHT_RISK", "x-m8"), ("w3", "DEPARTINGEMPLOYEE", "x-m9")]
-    {
-        let watchlist = json!({"watchlistId": list, "listType": kind, "title": list});
-        rig.sim.world.push_record(Dataset::Watchlists, watchlist.to_string());
-        let member = json!({"actorId": member, "actorname": member, "addedTime": days_ago(9)});
-        rig.sim.world.push_child(Dataset::WatchlistMembers, list, member.to_string());
-    }
-    let answer = rig.health().await;
-    let left: Vec<&Value> = answer["findings"].as_array().unwrap().iter().collect();
-    let told: Vec<_> = left.iter().map(|finding| (&finding["finding"], &finding["userId"])).collect();
-    let kind = json!("left_but_active");
-    assert_eq!(told, [(&kind, &json!("m7")), (&kind, &json!("m9"))], "{answer:#}");
-    assert!(left[0]["why"].as_str().unwrap().contains("and left on"), "{answer:#}");
-    let out = &answer["left_out"][0];
-    assert_eq!(out["check"], "left_but_active");
-    assert!(out["why"].as_str().unwrap().starts_with("the end dates of 299 of 301 active actors"), "{answer:#}");
-    rig.sim.faults.always(Endpoint::Watchlists, Fault::Status(503, "busy".into()));
-    assert_eq!(rig.health().await["status"], "partial", "another try may tell more");
 }

@@ -115,3 +115,50 @@ async fn rows_of_legal_hold_or_cases_that_can_not_be_read_leave_it_open_who_is_h
         assert_eq!(left_out[0]["check"], "must_not_be_deactivated", "{left_out:#}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_matter_that_may_not_be_read_leaves_it_open_who_is_held_and_the_others_are_told() {
+    for fault in [Fault::Forbidden, Fault::Status(401, "{}".into())] {
+        let rig = well().await;
+        agent(&rig.sim, "a2", &json!({"lastConnected": days_ago(42), "userId": "u8"}));
+        for (matter, custodian) in [("m1", "u1"), ("m2", "u9")] {
+            let record = json!({"matterId": matter, "name": matter, "active": true});
+            rig.sim.world.push_record(Dataset::Matters, record.to_string());
+            rig.sim.world.push_child(Dataset::Custodians, matter, json!({"userId": custodian}).to_string());
+        }
+        rig.sim.faults.ail_at("/v1/legal-hold/matters/m2/custodians", fault);
+        let answer = rig.health().await;
+        let held = "must_not_be_deactivated";
+        assert_eq!((kinds(&answer), &answer["status"]), (vec!["stale_agent", held, held], &json!("complete")));
+        assert_eq!(answer["findings"][1]["matterId"], "m1");
+        let advice = answer["findings"][0]["do"].as_str().unwrap();
+        assert!(advice.ends_with("legal hold and cases: 1 of the rows of legal hold can't be read"), "{advice}");
+        assert_eq!(answer["left_out"][0]["check"], held, "{answer:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fell_silent_is_told_since_its_last_event() {
+    let rig = well().await;
+    let send = |observer: &str, detector: &str, days: i64| {
+        let event = json!({"id": format!("{observer}-{detector}-{days}"), "inserted": days_ago(days),
+            "observer": observer, "detectorDisplayName": detector});
+        rig.sim.world.push_file_event(json!({"event": event, "user": {"deviceUid": "a1"}}).to_string());
+        event["inserted"].clone()
+    };
+    let [_, gmail] = [40, 37].map(|days| send("Gmail", "Mail", days));
+    send("GoogleDrive", "Drive of Berlin", 2);
+    send("GoogleDrive", "Drive of Berlin", 33);
+    let [_, paris] = [50, 35].map(|days| send("GoogleDrive", "Drive of Paris", days));
+    let answer = rig.health().await;
+    let told = answer["findings"].as_array().unwrap().iter();
+    let told: Vec<_> = told.map(|told| [&told["observer"], &told["detector"], &told["since"]]).collect();
+    let none = Value::Null;
+    let (mail, drive, of_paris) = (json!("Gmail"), json!("GoogleDrive"), json!("Drive of Paris"));
+    assert_eq!(told, [[&mail, &none, &gmail], [&drive, &of_paris, &paris]], "{answer:#}");
+    // The rest is answered without them.
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(503, "busy".into()));
+    let answer = rig.health().await;
+    assert_eq!((kinds(&answer).len(), &answer["status"]), (2, &json!("complete")), "{answer:#}");
+    assert_ne!(answer["findings"][0]["since"], gmail, "the beginning of the time that was looked at");
+}

@@ -3,6 +3,8 @@
 //! the vendor's members and page sizes, and it refuses what the vendor refuses. The requests of every whole run
 //! of any test are compared when its rig is dropped, and so is the form of each short answer.
 
+mod client;
+mod simulator_lists;
 mod simulator_pages;
 mod table;
 
@@ -124,23 +126,45 @@ fn check_all(facts: &[Fact], requests: &[ApiRequest]) -> Result<(), String> {
 /// The length of an answer that each rig's simulator keeps. Longer ones have the same form.
 pub const KEPT: usize = 64 * 1024;
 
+/// The endpoints of the guide's dialect. The vendor describes none of them.
+const OF_GUIDE: [&str; 3] = ["/v1/oauth/token", "/v1/audit/log", "/v2/file-events/search"];
+
+/// Whether a request is in the guide's dialect: to an endpoint of its own, or for a list without a page's number.
+fn is_of_guide(request: &ApiRequest, speaks_guide: bool) -> bool {
+    let is_list = ["/v1/users", "/v1/cases"].contains(&&*request.path);
+    let has_page = Fact::asked(request).iter().any(|(name, _)| ["page", "pgNum"].contains(&&**name));
+    OF_GUIDE.contains(&&*request.path) || speaks_guide && is_list && !has_page
+}
+
+/// The member that an endpoint's 400 has (`OpenAPI`).
+fn check_refusal(request: &ApiRequest) -> Result<(), String> {
+    let path = match &*request.path {
+        "/v2/file-events" | "/v2/file-events/grouping" => "/problems/0/type",
+        "/v1/sessions" => "/msg",
+        "/v1/cases" => "/problem",
+        _ => return Ok(()),
+    };
+    let answer: Value = serde_json::from_slice(&request.answer).unwrap_or_default();
+    let told = || format!("no {path}: {} {}: {answer}", request.method, request.path);
+    answer.pointer(path).is_some_and(Value::is_string).then_some(()).ok_or_else(told)
+}
+
 /// Checks what the collector sent in any whole run, whatever was answered, and the form of each answer that no fault
 /// struck. The guide's dialect has other endpoints.
 pub fn check_whole_run(requests: &[ApiRequest]) -> Result<(), String> {
-    let is_guide = requests.iter().any(|request| request.path == "/v1/oauth/token");
-    let ours: Vec<ApiRequest> =
-        requests.iter().filter(|request| request.user_agent.starts_with("incydr-collector/")).cloned().collect();
-    if is_guide {
-        return Ok(());
-    }
+    let ours = requests.iter().filter(|request| request.user_agent.starts_with("incydr-collector/"));
+    let speaks_guide = ours.clone().any(|request| request.path == OF_GUIDE[0]);
+    let ours: Vec<ApiRequest> = ours.filter(|request| !is_of_guide(request, speaks_guide)).cloned().collect();
     check_requests(&FACTS, &ours)?;
+    let is_kept = |request: &&ApiRequest| !request.answer.is_empty() && !request.is_struck;
+    ours.iter().filter(is_kept).filter(|request| request.status == Some(400)).try_for_each(check_refusal)?;
     let is_whole = |request: &&ApiRequest| {
-        let is_kept = !request.answer.is_empty() && request.status == Some(200) && !request.is_struck;
         // A test's own record may not be JSON. A page of the audit log past the end has no list (code42cli).
         let is_past_the_end = request.endpoint == Endpoint::AuditSearch && request.json()["page"] != 0;
-        is_kept && !is_past_the_end && serde_json::from_slice::<Value>(&request.answer).is_ok()
+        request.status == Some(200) && !is_past_the_end && serde_json::from_slice::<Value>(&request.answer).is_ok()
     };
     ours.iter()
+        .filter(is_kept)
         .filter(is_whole)
         .try_for_each(|request| fact_of(&FACTS, request).map_or(Ok(()), |fact| fact.check_answer(request, Rows::Any)))
 }
@@ -156,6 +180,8 @@ fn fill(rig: &Rig) {
             world.add_records(dataset, 9);
         }
     }
+    // Only the second page of policies is asked for by its number.
+    world.add_records(Dataset::Policies, 100);
     for case in world.cases() {
         world.change(Dataset::Cases, &case.id, |raw| with_member(raw, "status", "\"OPEN\""));
     }
@@ -238,6 +264,22 @@ async fn an_answer_of_another_form_is_seen_in_any_whole_run() {
     assert!(!list.answer.is_empty(), "it is not kept");
     list.answer = r#"{"people":[],"totalCount":0}"#.into();
     assert!(check_whole_run(&requests).is_err_and(|why| why.starts_with("no list")));
+}
+
+/// Whether a run in the guide's dialect hides what is sent beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_the_guide_s_dialect_other_requests_are_still_checked() {
+    let rig = Rig::with(|lambda| lambda.env("INCYDR_API_DIALECT", "guide")).await;
+    rig.sim.api.change(|api| api.guide_endpoints = true);
+    rig.populate();
+    rig.run().await;
+    let mut requests = rig.sim.api.requests();
+    assert!(requests.iter().any(|request| request.path == "/v1/users"));
+    assert_eq!(check_whole_run(&requests), Ok(()));
+    let mut other = requests[0].clone();
+    (other.method, other.path) = ("GET".into(), "/v1/people".into());
+    requests.push(other);
+    assert!(check_whole_run(&requests).is_err_and(|why| why.starts_with("no such endpoint")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::stream::{self, StreamExt};
 
 use crate::collect::error::Error;
+use crate::collect::health::known_ends::KnownEnds;
 use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader, part};
 use crate::collect::health::records::{Actor, User, text};
 use crate::core::stream::Stream;
@@ -27,10 +28,16 @@ pub struct Ends {
     pub errors: Vec<(Stream, Error)>,
 }
 
-/// The active users by name. An actor and a user are the same person if they have the same name.
-pub fn active_by_name(users: &BTreeMap<String, User>) -> HashMap<String, &String> {
-    let active = users.iter().filter(|(_, user)| !user.is_inactive);
-    active.filter_map(|(id, user)| Some((user.username.as_ref()?.to_lowercase(), id))).collect()
+/// The active users by name. An actor and a user are the same person if they have the same name. Several users may
+/// have one name.
+pub fn active_by_name(users: &BTreeMap<String, User>) -> HashMap<String, Vec<&String>> {
+    let mut by_name = HashMap::<_, Vec<_>>::new();
+    for (id, user) in users.iter().filter(|(_, user)| !user.is_inactive) {
+        if let Some(name) = &user.username {
+            by_name.entry(name.to_lowercase()).or_default().push(id);
+        }
+    }
+    by_name
 }
 
 /// The actors whose end date matters and is not known: they are active, and so is their user.
@@ -42,14 +49,24 @@ fn in_question(actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>)
 }
 
 impl Reader<'_> {
-    /// Reads the profiles of the actors in question, if there are few. If there are many, reads those on the watchlists
-    /// of people who leave.
-    pub async fn ends(&self, actors: &BTreeMap<String, Actor>, users: &BTreeMap<String, User>) -> Ends {
-        let mut asked = in_question(actors, users);
-        let all = asked.len();
+    /// Takes the end dates that are known, and reads the profiles of the other actors in question, if there are few. If
+    /// there are many, reads those on the watchlists of people who leave.
+    pub async fn ends(
+        &self,
+        actors: &BTreeMap<String, Actor>,
+        users: &BTreeMap<String, User>,
+        known: &KnownEnds,
+    ) -> Ends {
+        let in_question = in_question(actors, users);
+        let all = in_question.len();
+        let (have, mut asked): (BTreeSet<_>, BTreeSet<_>) =
+            in_question.into_iter().partition(|actor| known.contains_key(actor));
+        let unknown = asked.len();
         let mut ends = Ends::default();
+        let of_known = have.into_iter().filter_map(|actor| Some((known.get(&actor)?.clone(), actor)));
+        ends.by_actor.extend(of_known.filter(|(end, _)| !end.is_empty()).map(|(end, actor)| (actor, end)));
         let mut unread = None;
-        if all > MOST_PROFILES {
+        if unknown > MOST_PROFILES {
             let departing = match self.departing().await {
                 Ok(departing) => departing,
                 Err(error) => {
@@ -61,7 +78,7 @@ impl Reader<'_> {
             };
             asked = asked.intersection(&departing).take(MOST_PROFILES).cloned().collect();
         }
-        let Some(part) = part(Stream::ActorProfiles) else { return Ends::default() };
+        let Some(part) = part(Stream::ActorProfiles) else { return ends };
         let of_actor = |actor: &String| {
             let actor = actor.clone();
             async move {
@@ -88,11 +105,12 @@ impl Reader<'_> {
                 }
             }
         }
-        let left = all - read;
+        let left = unknown - read;
         if left > 0 {
             let why = failed.or(unread).map(|why| format!(" ({why})")).unwrap_or_default();
             let rule = format!(
-                "each is one request, and of more than {MOST_PROFILES} only those on a watchlist of type {DEPARTING} are asked for"
+                "each is one request, and of more than {MOST_PROFILES} only those on a watchlist of type {DEPARTING} are asked for; the stream {} reads all of them, if STREAMS names it, and the end dates that it has read are known",
+                Stream::ActorProfiles
             );
             ends.unread = Some(format!("the end dates of {left} of {all} active actors were not read{why}: {rule}"));
         }

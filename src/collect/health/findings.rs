@@ -307,7 +307,7 @@ fn left_but_active(
     let today = rules.now.date_time().date_naive().to_string();
     for (actor_id, actor) in actors {
         let Some(name) = &actor.name else { continue };
-        let Some(id) = by_name.get(&name.to_lowercase()) else { continue };
+        let Some(ids) = by_name.get(&name.to_lowercase()) else { continue };
         let end = actor.end.as_ref().or_else(|| ends.by_actor.get(actor_id));
         let left = end.map(String::as_str).filter(|end| *end < today.as_str());
         let why = match left {
@@ -316,12 +316,15 @@ fn left_but_active(
             None => continue,
         };
         let advice = "ask HR whether the person has left, and deactivate the user then";
-        tell(Finding {
-            user_id: Some((*id).clone()),
-            username: Some(name.clone()),
-            since: left.map(str::to_owned),
-            ..Finding::new(FindingKind::LeftButActive, why, holds.before_deactivation(Some(id), advice))
-        });
+        for id in ids {
+            let advice = holds.before_deactivation(Some(id), advice);
+            tell(Finding {
+                user_id: Some((*id).clone()),
+                username: Some(name.clone()),
+                since: left.map(str::to_owned),
+                ..Finding::new(FindingKind::LeftButActive, why.clone(), advice)
+            });
+        }
     }
 }
 
@@ -329,34 +332,20 @@ fn left_but_active(
 /// stand in for it: those of a whole observer, or of one connection if others of the same observer still send.
 fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(Finding)) {
     let days = rules.silence.num_days();
-    let mut told = |observer: &str, detector: Option<&str>, records: u64| {
+    for (source, records) in observers.gone() {
         let why = format!("no file event for {days} days, and {records} in the {days} days before");
         let advice = "look at the connection in the console (Administration > Integrations > Data Connections), and authorize it again where it says so";
+        let last = observers.last_events.get(&source).cloned();
+        let (observer, detector) = source;
         tell(Finding {
-            observer: Some(observer.to_owned()),
-            detector: detector.map(str::to_owned),
+            observer: Some(observer),
+            detector,
             days: Some(days),
             records: Some(records),
-            since: Some((rules.now - rules.silence).to_string()),
+            since: last.or_else(|| Some((rules.now - rules.silence).to_string())),
             ..Finding::new(FindingKind::SilentObserver, why, advice.to_owned())
         });
-    };
-    for (observer, records) in gone(&observers.last, &observers.before) {
-        told(observer, None, records);
     }
-    for (observer, (last, before)) in &observers.detectors {
-        for (detector, records) in gone(last, before) {
-            told(observer, Some(detector), records);
-        }
-    }
-}
-
-/// Returns the names that were counted in the time before and are not any more, with their old counts.
-fn gone<'c>(last: &Counts, before: &'c Counts) -> Vec<(&'c str, u64)> {
-    let is_gone = |(name, _): &(&String, &u64)| !last.contains_key(*name);
-    let mut gone: Vec<_> = before.iter().filter(is_gone).map(|(name, records)| (name.as_str(), *records)).collect();
-    gone.sort_unstable();
-    gone
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt};
 use crate::collect::error::Error;
 use crate::collect::health::counts::{Counts, Observers};
 use crate::collect::health::ends::Ends;
+use crate::collect::health::known_ends::KnownEnds;
 use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader};
 use crate::collect::health::records::{Actor, Agent, Case, Custodian, Held, Matter, User};
 use crate::collect::health::roles::{Roles, without_agent};
@@ -55,7 +56,7 @@ pub fn longest_silence(settings: &Settings) -> TimeDelta {
 }
 
 impl Sources {
-    pub async fn read(settings: &Settings, api: &Api, caller: &Caller<'_>, now: Millis) -> Self {
+    pub async fn read(settings: &Settings, api: &Api, caller: &Caller<'_>, now: Millis, known: &KnownEnds) -> Self {
         let reader = Reader { settings, api, caller };
         let days = longest_silence(settings);
         let (agents, users, custodians, subjects, reporting, observers, actors) = futures::join!(
@@ -72,7 +73,7 @@ impl Sources {
             _ => Roles::default(),
         };
         let ends = match (&actors, &users) {
-            (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id).await,
+            (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id, known).await,
             _ => Ends::default(),
         };
         Self { agents, users, custodians, subjects, reporting, observers, actors, roles, ends }
@@ -152,6 +153,8 @@ impl Reader<'_> {
             match rows {
                 // The matter was deleted since it was listed.
                 Err(Error::Api(ApiError::Status { status: 404, .. })) => Ok(HeldList::default()),
+                // The same, or this one matter is not permitted: it may hold anybody.
+                Err(Error::Api(ApiError::Forbidden { .. })) => Ok(HeldList { unreadable: 1, ..HeldList::default() }),
                 rows => Ok(HeldList::of(rows?, |user, custodian| custodian.held(user, &id, &matter))),
             }
         };

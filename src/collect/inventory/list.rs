@@ -23,6 +23,8 @@ use crate::incydr::listing::{ListRow, Listing, escape, is_json};
 use crate::incydr::request::Caller;
 
 const TRIES: u32 = 3;
+/// The end date in the whole of a record. `health` asks for it.
+const END: &[&str] = &["endDate"];
 
 /// A list that is being read, and its rows so far.
 pub struct ListReading<'a> {
@@ -248,7 +250,8 @@ impl Collector<'_> {
             if is_numbered && before == (list.ids.len(), list.set_aside) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
-                if part.list.total.is_none() && page_before.is_some_and(|full| full) {
+                let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
+                if must_have_pages && page_before.is_some_and(|full| full) {
                     let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                     let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
                     return Err(list.listing.quoted(error).await.into());
@@ -307,7 +310,13 @@ impl Collector<'_> {
             match &part.detail {
                 Some(_) if reading.knows(&key) => reading.keep(&key),
                 Some(_) => to_fetch.push(id.clone()),
-                None => reading.take(&key, &member.line(facts, line), part.is_index),
+                None => {
+                    let end = part.every.map(|_| ndjson::field(&line, END).unwrap_or_default());
+                    reading.take(&key, &member.line(facts, line), part.is_index);
+                    if let Some(end) = end {
+                        reading.note_end(&key, end);
+                    }
+                }
             }
             if let Some(again) = ids.replace(id) {
                 repeated.insert(again);

@@ -90,6 +90,11 @@ impl PassReading {
         }
     }
 
+    /// Notes the end date in a record that was taken.
+    pub fn note_end(&mut self, key: &str, end: String) {
+        self.seen().note_end(key, end);
+    }
+
     /// Has the whole of a record requested again.
     pub fn forget_asked(&mut self, id: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;

@@ -23,6 +23,8 @@ struct Line {
     began: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked: Option<(String, Millis)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
 }
 
 impl Known {
@@ -34,7 +36,7 @@ impl Known {
     /// One line for each record.
     pub fn packed(&self) -> Packed {
         let mut lines = Packer::new(&Packing::default());
-        for (id, KnownRecord { seen, missed, missed_since, began, asked }) in &self.0 {
+        for (id, KnownRecord { seen, missed, missed_since, began, asked, end }) in &self.0 {
             let mut steady: Vec<_> =
                 seen.iter().map(|version| version.steady.map(|(steady, at)| (hex_of(steady), at))).collect();
             if steady.iter().all(Option::is_none) {
@@ -43,14 +45,14 @@ impl Known {
             let seen = seen.iter().map(|version| hex_of(version.full)).collect();
             let (id, missed, missed_since, began) = (id.clone(), *missed, *missed_since, *began);
             let asked = asked.map(|asked| (hex_of(asked.of), asked.at));
-            let line = Line { id, seen, steady, missed, missed_since, began, asked };
+            let line = Line { id, seen, steady, missed, missed_since, began, asked, end: end.clone() };
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         lines.finish()
     }
 
     pub(super) fn entry(line: &str) -> Option<(String, KnownRecord)> {
-        let Line { id, seen, steady, missed, missed_since, began, asked } = serde_json::from_str(line).ok()?;
+        let Line { id, seen, steady, missed, missed_since, began, asked, end } = serde_json::from_str(line).ok()?;
         let mut steady = steady.into_iter();
         let version = |full: &String| {
             let steady = match steady.next().flatten() {
@@ -64,7 +66,7 @@ impl Known {
             Some((of, at)) => Some(Asked { of: of_hex(&of)?, at }),
             None => None,
         };
-        Some((id, KnownRecord { seen, missed, missed_since, began, asked }))
+        Some((id, KnownRecord { seen, missed, missed_since, began, asked, end }))
     }
 }
 

@@ -154,6 +154,9 @@ fn a_line_is_read_as_it_was_written() {
     known.add("a", Version { full: Fingerprint(3), steady: Some((Fingerprint(4), NOW)) });
     known.hold("a", &known.clone(), Some(NOW));
     known.note_asked("a", NOW);
+    known.note_end("a", "2026-12-24".into());
+    known.note_end("b", "2026-12-24".into());
+    assert_eq!(known.ends().collect::<Vec<_>>(), [("a", "2026-12-24")], "b is unknown");
     let lines = crate::core::ndjson::lines(&known.packed().gzip).expect("gzip");
     assert_eq!(Known::of_lines(&lines), Some(known));
 }

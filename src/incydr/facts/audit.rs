@@ -25,6 +25,7 @@ const SEARCH: List = List {
     max_page_size: 10_000,
     text_as: None,
     last_below: 0,
+    bare_first: None,
     refuses_with_401: false,
 };
 

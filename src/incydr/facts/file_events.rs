@@ -9,25 +9,10 @@ use crate::core::time::Millis;
 use crate::incydr::facts::kind::{Events, Facts, Kind, Total};
 use crate::incydr::facts::list::{List, Method, Paging};
 
-/// Paged by token: `""` asks for the first page and makes the API return `nextPgToken`. With null the list would end
-/// silently at 10,000 rows. At most 10,000 rows a page (SDK, `file_events/client.py`).
 pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Events(Events {
-        list: List {
-            method: Method::Post,
-            path: "/v2/file-events",
-            place: Place::under(&["fileEvents"]),
-            // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
-            field: &["event", "inserted"],
-            total: Some("totalCount"),
-            paging: Paging::Token { token: "pgToken", size: "pgSize", first: Some(""), next: &["nextPgToken"] },
-            fixed: &[],
-            max_page_size: 10_000,
-            text_as: None,
-            last_below: 0,
-            refuses_with_401: false,
-        },
+        list: LIST,
         request,
         newest_first: &[("srtDir", "desc")],
         total: Total::InPage,
@@ -36,11 +21,40 @@ pub static FACTS: Facts = Facts {
     }),
 };
 
+/// Paged by token: `""` asks for the first page and makes the API return `nextPgToken`. With null the list would end
+/// silently at 10,000 rows. At most 10,000 rows a page (SDK, `file_events/client.py`).
+pub const LIST: List = List {
+    method: Method::Post,
+    path: "/v2/file-events",
+    place: Place::under(&["fileEvents"]),
+    // Never `@timestamp`: an event becomes searchable minutes to days after it occurred (XSOAR #39113).
+    field: &["event", "inserted"],
+    total: Some("totalCount"),
+    paging: Paging::Token { token: "pgToken", size: "pgSize", first: Some(""), next: &["nextPgToken"] },
+    fixed: &[],
+    max_page_size: 10_000,
+    text_as: None,
+    last_below: 0,
+    bare_first: None,
+    refuses_with_401: false,
+};
+
 pub fn request(query: &FileEventQuery, asked: Span) -> Value {
     let mut groups = vec![window(asked)];
     groups.extend(query.groups.iter().cloned());
     // The API ignores `pgNum` if there is a token, but the SDK always sends it.
     json!({"groupClause": "AND", "groups": groups, "pgNum": 1, "srtKey": "event.inserted", "srtDir": "asc"})
+}
+
+/// The request for the newest event of a span that has these values of terms.
+pub fn newest_with(asked: Span, only: &[(&str, &str)]) -> Value {
+    let filters: Vec<Value> = only.iter().map(|(term, value)| is(term, value)).collect();
+    let groups = [window(asked), json!({"filterClause": "AND", "filters": filters})];
+    json!({"groupClause": "AND", "groups": groups, "pgNum": 1, "srtKey": "event.inserted", "srtDir": "desc"})
+}
+
+fn is(term: &str, value: &str) -> Value {
+    json!({"term": term, "operator": "IS", "value": value})
 }
 
 /// Time filters are exact to milliseconds (XSOAR, `CODE42_DATETIME_ACCURACY`).
@@ -58,9 +72,7 @@ pub const MOST_GROUPS: usize = 10_000;
 
 /// The request for such counts. `only` limits it to events with a value of another term.
 pub fn grouping(term: &str, asked: Span, only: Option<(&str, &str)>) -> Value {
-    let only = only.map(|(term, value)| {
-        json!({"filterClause": "AND", "filters": [{"term": term, "operator": "IS", "value": value}]})
-    });
+    let only = only.map(|(term, value)| json!({"filterClause": "AND", "filters": [is(term, value)]}));
     let groups: Vec<Value> = [window(asked)].into_iter().chain(only).collect();
     json!({
         "groupClause": "AND",

@@ -20,6 +20,9 @@ pub struct List {
     pub text_as: Option<&'static str>,
     /// A page with fewer rows is the last, if more were asked for. It is the API's default page size.
     pub last_below: u64,
+    /// If set, the first request names neither page nor size. The API then shows so many rows at most, or all if it has no
+    /// pages.
+    pub bare_first: Option<u64>,
     /// The API answers 401 instead of 403 if the permission is missing.
     pub refuses_with_401: bool,
 }
@@ -67,6 +70,7 @@ impl List {
             max_page_size: 500,
             text_as: None,
             last_below: 0,
+            bare_first: None,
             refuses_with_401: false,
         }
     }

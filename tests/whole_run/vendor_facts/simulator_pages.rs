@@ -1,45 +1,12 @@
 //! Holds the simulator to the same facts: its pages are as large, and it refuses what the vendor refuses.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use simulator::http::Request;
-use simulator::{Api, Dataset};
+use simulator::Dataset;
 
+use super::client::Client;
 use super::fill;
 use super::table::{Answers, FACTS};
 use crate::rig::Rig;
-
-/// A client of the simulator alone.
-struct Client {
-    api: Api,
-    token: String,
-}
-
-impl Client {
-    async fn of(rig: &Rig) -> Self {
-        let behaviour = rig.sim.api.behaviour();
-        let credentials = BASE64.encode(format!("{}:{}", behaviour.client_id, behaviour.client_secret));
-        let mut client = Self { api: rig.sim.api.clone(), token: format!("Basic {credentials}") };
-        let (_, answer) = client.ask("POST", "/v1/oauth", &json!({})).await;
-        client.token = format!("Bearer {}", answer["access_token"].as_str().unwrap());
-        client
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let request = Request {
-            method: method.parse().unwrap(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            headers: [(AUTHORIZATION, self.token.parse().unwrap())].into_iter().collect(),
-            body: body.to_string().into(),
-        };
-        let reply = self.api.exchange(request).await;
-        (reply.status, serde_json::from_slice(&reply.body).unwrap())
-    }
-}
 
 /// Adds rows to the list of a path. Returns the list's path, or none if rows can't be added to it.
 fn crowd(rig: &Rig, path: &str, rows: usize) -> Option<String> {
@@ -59,6 +26,7 @@ fn crowd(rig: &Rig, path: &str, rows: usize) -> Option<String> {
         "/v2/alert-rules" => Dataset::AlertRules,
         "/v2/trusted-activities" => Dataset::TrustedActivities,
         "/v1/legal-hold/matters" => Dataset::Matters,
+        "/v1/legal-hold/policies" => Dataset::Policies,
         _ => return None,
     };
     let Some(parents) = dataset.parent() else {
@@ -157,6 +125,12 @@ async fn the_simulator_refuses_what_the_vendor_does_not_enumerate() {
         (with("srtDir", json!("down")), Some("ILLEGAL_SORT")),
         (with("pgSize", json!(10_001)), Some("INVALID_PAGE_SIZE")),
         (with("pgNum", json!(0)), Some("INVALID_PAGE_NUMBER")),
+        (with("pgSize", json!(-1)), Some("INVALID_PAGE_SIZE")),
+        (with("pgSize", json!("abc")), Some("INVALID_PAGE_SIZE")),
+        (with("pgSize", json!(1.5)), Some("INVALID_PAGE_SIZE")),
+        (with("pgNum", json!(-1)), Some("INVALID_PAGE_NUMBER")),
+        (with("srtKey", json!(7)), Some("ILLEGAL_SORT")),
+        (of(filter("event.relatedEvents.id", "IS", json!("x"))), Some("ILLEGAL_VALUE")),
         (with("pgToken", json!("nobody's")), Some("INVALID_PAGE_TOKEN")),
         (with("groups", json!([])), Some("MISSING_GROUPS")),
         (with("groups", json!([{"filters": []}])), Some("MISSING_FILTERS")),
@@ -174,15 +148,27 @@ async fn the_simulator_refuses_what_the_vendor_does_not_enumerate() {
         (json!({"groupingTerm": "user.email"}), Some("MISSING_GROUPS")),
         (json!({"groupingTerm": "file.colour", "groups": []}), Some("ILLEGAL_GROUP")),
         (json!({"groupingTerm": "user.email", "groups": [], "size": 10_001}), Some("ILLEGAL_VALUE")),
+        (json!({"groupingTerm": "user.email", "groups": [], "size": -1}), Some("ILLEGAL_VALUE")),
+        (json!({"groupingTerm": "file.categoryByBytes", "groups": []}), Some("ILLEGAL_GROUP")),
     ] {
         let (_, answer) = client.ask("POST", "/v2/file-events/grouping", &query).await;
         assert_eq!(answer["problems"][0]["type"].as_str(), kind, "{query}: {answer}");
+    }
+    for (name, good, bad) in [
+        ("userTypes", json!(["API_CLIENT"]), json!(["ROBOT"])),
+        ("page", json!(0), json!(-1)),
+        ("pageSize", json!(1), json!("abc")),
+    ] {
+        for (value, expected) in [(good, 200), (bad, 400)] {
+            let (status, answer) = client.ask("POST", "/v1/audit/search-audit-log", &json!({name: value})).await;
+            assert_eq!(status, expected, "{name}: {answer}");
+        }
     }
 }
 
 /// `CaseProblemResponse` and `ActorSearchProblemResponse` (`OpenAPI`).
 #[tokio::test(flavor = "multi_thread")]
-async fn the_simulator_names_the_problem_of_a_list_of_cases_or_actors_as_the_vendor_does() {
+async fn the_simulator_names_the_problem_of_a_list_as_the_vendor_does() {
     let rig = Rig::new().await;
     let client = Client::of(&rig).await;
     for (path, problem) in [
@@ -196,4 +182,7 @@ async fn the_simulator_names_the_problem_of_a_list_of_cases_or_actors_as_the_ven
         let (status, answer) = client.ask("GET", path, &Value::Null).await;
         assert_eq!((status, &answer["problem"]), (400, &json!(problem)), "{path}: {answer}");
     }
+    // ErrorResponse-sessions.
+    let (status, answer) = client.ask("GET", "/v1/sessions?page_size=51", &Value::Null).await;
+    assert_eq!((status, answer), (400, json!({"msg": "page_size must be between 1 and 50"})));
 }

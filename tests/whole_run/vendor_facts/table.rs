@@ -324,6 +324,8 @@ pub const FACTS: [Fact; 39] =
         paged("/v1/legal-hold/matters/{}/custodians", PAGES, ("pageSize", OURS), OPENAPI)
             .answers(Answers::List(&["custodians"], None, &["userId", "username"]))
             .usually(500),
-        // Not paged, unlike the other lists of legal hold.
-        get("/v1/legal-hold/policies", &[], OPENAPI).answers(Answers::List(&["policies"], None, &["policyId", "name"])),
+        // Not paged in the earlier edition.
+        paged("/v1/legal-hold/policies", PAGES, ("pageSize", OURS), LATER)
+            .answers(Answers::List(&["policies"], None, &["policyId", "name"]))
+            .usually(100),
     ];

@@ -231,6 +231,8 @@ fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_
     );
     let drives = (counts(&[("Drive of Berlin", 4)]), counts(&[("Drive of Berlin", 3), ("Drive of Paris", 5)]));
     observers.detectors.insert("GoogleDrive".into(), drives);
+    let paris = ("GoogleDrive".to_owned(), Some("Drive of Paris".to_owned()));
+    observers.last_events = [(paris, ago(33))].into();
     let findings = found(&Sources { observers: Ok(observers), ..well() }, &rules()).0;
     let told: Vec<_> = findings
         .iter()
@@ -245,7 +247,8 @@ fn an_observer_that_sent_something_before_and_nothing_since_is_silent_and_so_is_
         ]
     );
     assert_eq!(findings[1].why, "no file event for 30 days, and 3 in the 30 days before");
-    assert_eq!(findings[1].since, Some(ago(30)));
+    let since: Vec<_> = findings.iter().map(|finding| finding.since.clone()).collect();
+    assert_eq!(since, [Some(ago(30)), Some(ago(30)), Some(ago(33))], "the last event, where it is known");
 }
 
 #[test]
@@ -276,6 +279,16 @@ fn who_left_and_has_an_active_user_is_found_by_the_name() {
     {
         assert_eq!(of(other), []);
     }
+}
+
+#[test]
+fn all_active_users_of_one_name_are_told_to_have_left() {
+    let users = rows([("u1", user(false)), ("u2", user(false)), ("u3", user(true))]);
+    let actor = Actor { name: Some("ANN@example.com".into()), is_inactive: true, ..Actor::default() };
+    let findings = found(&Sources { users: Ok(users), actors: Ok(rows([("x1", actor)])), ..well() }, &rules()).0;
+    let left = findings.iter().filter(|finding| finding.finding == FindingKind::LeftButActive);
+    let users: Vec<_> = left.map(|finding| finding.user_id.as_deref()).collect();
+    assert_eq!(users, [Some("u1"), Some("u2")]);
 }
 
 #[test]

@@ -13,14 +13,17 @@ use crate::{
 };
 
 const MAX_PAGE: u64 = 10_000;
+const USER_TYPES: [&str; 5] = ["USER", "SUPPORT_USER", "API_CLIENT", "SYSTEM", "UNKNOWN"];
 
 /// `POST /v1/audit/search-audit-log`. A page past the end has no `events` at all (code42cli, `cmds/auditlogs.py`).
 pub(super) fn search(world: &WorldHandle, request: &Request, edges: EdgePolicy, twist: Twist) -> Reply {
     let body = request.json();
-    let (page, size) = (body["page"].as_u64().unwrap_or(0), body["pageSize"].as_u64().unwrap_or(100));
-    if size == 0 || size > MAX_PAGE {
+    let Some(page) = page::whole(&body["page"], 0) else {
+        return page::problem(400, "page must be a number", request);
+    };
+    let Some(size) = page::whole(&body["pageSize"], 100).filter(|size| (1..=MAX_PAGE).contains(size)) else {
         return page::problem(400, "pageSize must be between 1 and 10000", request);
-    }
+    };
     let rows = match matching(world, request, &body, edges, twist) {
         Ok(rows) => rows,
         Err(refused) => return refused,
@@ -73,6 +76,10 @@ fn matching(
     if !body.is_object() {
         return Err(page::problem(400, "the body must be a JSON object", request));
     }
+    let mut types = body["userTypes"].as_array().into_iter().flatten();
+    if let Some(other) = types.find(|wanted| !USER_TYPES.iter().any(|known| is_type(wanted, known))) {
+        return Err(page::problem(400, &format!("{other} is no type of user"), request));
+    }
     let from = bound(&body["dateRange"]["startTime"]);
     let to = bound(&body["dateRange"]["endTime"]);
     if to.is_some() && from.is_none() {
@@ -83,6 +90,11 @@ fn matching(
     page::newest_first(&mut rows);
     twist.arrange(&mut rows);
     Ok(rows)
+}
+
+/// The search enumerates the types in capitals, the export doesn't (`OpenAPI`).
+fn is_type(held: &Value, wanted: &str) -> bool {
+    held.as_str().is_some_and(|held| held.eq_ignore_ascii_case(wanted))
 }
 
 fn bound(seconds: &Value) -> Option<DateTime<Utc>> {
@@ -110,7 +122,7 @@ fn passes(event: &Record, body: &Value) -> bool {
     filter("actorIds", &member("actorId"))
         && filter("actorNames", &member("actorName"))
         && filter("eventTypes", &member("type$"))
-        && filter("userTypes", &member("actorType"))
+        && filter("userTypes", &|event, wanted| is_type(&event["actorType"], wanted))
         // One string may contain several addresses.
         && filter("actorIpAddresses", &|event, wanted| {
             event["actorIpAddress"].as_str().is_some_and(|text| text.split(", ").any(|address| address == wanted))

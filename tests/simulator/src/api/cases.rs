@@ -1,5 +1,7 @@
 //! Cases (SDK, `cases/client.py`; `updatedAt` and `subject` by the Swimlane connector and py42).
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
@@ -120,15 +122,24 @@ fn interval(text: &str) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     Some((time::parse(from)?, time::parse(to)?))
 }
 
+/// By each key in the direction of the same place, then by number (`OpenAPI`: "one or more values").
 fn sort(rows: &mut [Record], request: &Request) {
-    let key = request.parameter("srtKey").unwrap_or_else(|| "number".to_owned());
+    let parameters = request.parameters();
+    let held = |name: &str| -> Vec<&str> {
+        parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+    };
+    let directions: Vec<bool> =
+        held("srtDir").into_iter().map(|direction| direction.eq_ignore_ascii_case("desc")).collect();
+    let is_descending = |nth: usize| directions.get(nth).or(directions.last()).copied().unwrap_or_default();
+    let keys: Vec<(&str, bool)> =
+        held("srtKey").into_iter().chain(["number"]).enumerate().map(|(nth, key)| (key, is_descending(nth))).collect();
     rows.sort_by(|a, b| {
-        let by_key = page::compare(&a.fields()[&key], &b.fields()[&key]);
-        by_key.then_with(|| page::compare(&a.fields()["number"], &b.fields()["number"]))
+        let by_key = |(key, descending): &(&str, bool)| {
+            let ascending = page::compare(&a.fields()[*key], &b.fields()[*key]);
+            if *descending { ascending.reverse() } else { ascending }
+        };
+        keys.iter().map(by_key).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     });
-    if request.parameter("srtDir").is_some_and(|direction| direction.eq_ignore_ascii_case("desc")) {
-        rows.reverse();
-    }
 }
 
 /// A case's file event in the form of the list (SDK, `cases/models.py`, `FileEvent`).

@@ -34,10 +34,12 @@ pub(super) fn search(
     twist: Twist,
 ) -> Reply {
     let body = request.json();
-    let size = body["pgSize"].as_u64().unwrap_or(100);
-    if size == 0 || size > MAX_PAGE {
+    let Some(size) = page::whole(&body["pgSize"], 100).filter(|size| (1..=MAX_PAGE).contains(size)) else {
         return refused("INVALID_PAGE_SIZE", "pgSize must be between 1 and 10000");
-    }
+    };
+    let Some(page) = page::whole(&body["pgNum"], 1).and_then(|number| number.checked_sub(1)) else {
+        return refused("INVALID_PAGE_NUMBER", "pgNum begins with 1");
+    };
     let size = twist.size(usize::try_from(size).unwrap_or(usize::MAX));
     let query = match query::parse(&body) {
         Ok(query) => query,
@@ -53,9 +55,6 @@ pub(super) fn search(
 
     if !body["pgToken"].is_string() {
         rows.truncate(NUMBERED_ROWS);
-        let Some(page) = body["pgNum"].as_u64().unwrap_or(1).checked_sub(1) else {
-            return refused("INVALID_PAGE_NUMBER", "pgNum begins with 1");
-        };
         let page = usize::try_from(page).unwrap_or(usize::MAX);
         return answer(twist.page(&rows, page, size), total, r#","nextPgToken":null"#);
     }
@@ -117,11 +116,13 @@ impl Sorting {
     /// Returns the order that a query asks for. The default direction is descending (`OpenAPI`).
     fn of(body: &Value, twist: Twist) -> Option<Self> {
         let inserted = |descending| Self { term: "event.inserted".to_owned(), descending };
-        let term = body["srtKey"].as_str().unwrap_or("event.id");
-        let descending = match body["srtDir"].as_str() {
-            None | Some("desc") => true,
-            Some("asc") => false,
-            Some(_) => return None,
+        let text =
+            |name: &str, default| body.get(name).filter(|held| !held.is_null()).map_or(Some(default), Value::as_str);
+        let term = text("srtKey", "event.id")?;
+        let descending = match text("srtDir", "desc")? {
+            "desc" => true,
+            "asc" => false,
+            _ => return None,
         };
         Some(match twist.order {
             _ if !TERMS.contains(&term) => return None,

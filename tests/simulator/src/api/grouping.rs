@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{
     file_events::refused,
+    page,
     query::{self, Circumstances},
     terms::TERMS,
 };
@@ -26,10 +27,8 @@ pub(super) fn answer(world: &WorldHandle, request: &Request, at: Circumstances) 
     let term = body["groupingTerm"].as_str().filter(|term| TERMS.contains(term));
     let term = term.ok_or_else(|| refused("ILLEGAL_GROUP", "groupingTerm must be a term"))?;
     let groups = body["groups"].as_array().ok_or_else(|| refused("MISSING_GROUPS", "groups is missing"))?;
-    let size = body["size"].as_u64().unwrap_or(1000);
-    if !(1..=MAX_GROUPS).contains(&size) {
-        return Err(refused("ILLEGAL_VALUE", "size must be between 1 and 10000"));
-    }
+    let size = page::whole(&body["size"], 1000).filter(|size| (1..=MAX_GROUPS).contains(size));
+    let size = size.ok_or_else(|| refused("ILLEGAL_VALUE", "size must be between 1 and 10000"))?;
     let mut events = world.visible(Dataset::FileEvents);
     if !groups.is_empty() {
         let query = query::parse(&body).map_err(|wrong| refused(wrong.kind, &wrong.why))?;

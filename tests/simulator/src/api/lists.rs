@@ -10,12 +10,12 @@ pub(super) use table::{LISTS, List, keys, page_numbers};
 
 use super::{
     page::{self, Twist},
-    route,
+    route, sessions,
 };
 use crate::{
     fault::Endpoint,
     http::{Reply, Request},
-    world::{Record, WorldHandle},
+    world::{Dataset, Record, WorldHandle},
 };
 
 /// The paging of a list.
@@ -59,6 +59,8 @@ pub(super) struct Sort {
     key: &'static str,
     direction: &'static str,
     members: &'static [(&'static str, &'static str)],
+    /// The member that sorts rows with equal ones.
+    then: &'static str,
 }
 
 /// Answers a `GET` of one of [`LISTS`]. None for another endpoint.
@@ -81,7 +83,9 @@ impl List {
             sort.apply(&mut rows, request)?;
         }
         twist.arrange(&mut rows);
-        let Some(pages) = self.pages else {
+        // What befalls pages doesn't befall a short list that is asked for as a whole.
+        let is_whole = self.endpoint == Endpoint::Policies && request.query.is_empty() && rows.len() <= 100;
+        let Some(pages) = self.pages.filter(|_| !is_whole) else {
             return Ok(self.envelope(&rows, twist.total(rows.len()), 1, rows.len()));
         };
         let (number, size) = pages.asked(request)?;
@@ -101,6 +105,9 @@ impl List {
             return Ok(world.visible_children(self.dataset, &id));
         }
         let mut rows = world.visible(self.dataset);
+        if let Some(actor) = request.parameter("actor_id").filter(|_| self.dataset == Dataset::Watchlists) {
+            rows.retain(|watchlist| sessions::members(world, &watchlist.id).contains(&actor));
+        }
         if let Some((_, member)) = self.owner {
             rows.retain(|record| record.fields()[member] == *id);
         }
@@ -159,7 +166,8 @@ impl Sort {
         let Some((_, member)) = named.or(self.members.first()).filter(|(_, member)| !member.is_empty()) else {
             return Ok(());
         };
-        rows.sort_by(|a, b| page::compare(&a.fields()[member], &b.fields()[member]));
+        let by = |member: &str, a: &Record, b: &Record| page::compare(&a.fields()[member], &b.fields()[member]);
+        rows.sort_by(|a, b| by(member, a, b).then_with(|| by(self.then, a, b)));
         if request.parameter(self.direction).is_some_and(|direction| direction.eq_ignore_ascii_case("desc")) {
             rows.reverse();
         }

@@ -92,6 +92,11 @@ pub(crate) fn number(request: &Request, name: &str, default: usize) -> Result<us
     text.parse().map_err(|_| problem(400, &format!("{name} must be a number"), request))
 }
 
+/// A member of a body that must be a whole number, if it is there.
+pub(crate) fn whole(held: &Value, default: u64) -> Option<u64> {
+    if held.is_null() { Some(default) } else { held.as_u64() }
+}
+
 /// Checks that a query parameter has one of these values, or returns 400. Only for `ASC` and `DESC` case is ignored,
 /// because the SDK sends them in lower case.
 pub(crate) fn one_of(request: &Request, name: &str, known: &[&str]) -> Result<(), Reply> {

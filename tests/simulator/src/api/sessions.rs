@@ -1,10 +1,11 @@
 //! Sessions (SDK, `sessions/client.py`): offset paging from 0, epoch milliseconds.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     SessionFilter,
     page::{self, Twist},
+    query::plain,
     route,
 };
 use crate::{
@@ -24,8 +25,21 @@ const STATES: [&str; 7] =
 const INSPECTED: [&str; 6] = ["PENDING", "PII_NOT_FOUND", "PII_FOUND", "UNPROCESSED", "FOUND", "NOT_FOUND"];
 
 /// `GET /v1/sessions`: sessions that begin in `[on_or_after, before)`, with alerts unless `has_alerts` is `false`,
-/// latest end first. Filters by severity, rule and the like are ignored.
+/// latest end first.
 pub(super) fn list(world: &WorldHandle, request: &Request, by: SessionFilter, twist: Twist) -> Result<Reply, Reply> {
+    listed(world, request, by, twist).map_err(in_own_form)
+}
+
+/// Turns a 400 into `ErrorResponse-sessions` (`OpenAPI`).
+fn in_own_form(refused: Reply) -> Reply {
+    if refused.status != 400 {
+        return refused;
+    }
+    let told: Value = serde_json::from_slice(&refused.body).unwrap_or_default();
+    Reply::json(400, json!({"msg": told["error"]}).to_string())
+}
+
+fn listed(world: &WorldHandle, request: &Request, by: SessionFilter, twist: Twist) -> Result<Reply, Reply> {
     let page = page::number(request, "page_number", 0)?;
     let size = page::number(request, "page_size", 10)?;
     if !(1..=MAX_PAGE).contains(&size) {
@@ -42,6 +56,7 @@ pub(super) fn list(world: &WorldHandle, request: &Request, by: SessionFilter, tw
     }
     let mut rows = world.visible(Dataset::Sessions);
     filter(&mut rows, request, by)?;
+    narrow(world, &mut rows, request);
     sort(&mut rows, request);
     twist.arrange(&mut rows);
     let items = page::array(twist.page(&rows, page, twist.size(size)));
@@ -100,6 +115,37 @@ pub(super) fn filter(rows: &mut Vec<Record>, request: &Request, by: SessionFilte
     Ok(())
 }
 
+/// The further parameters, each a list. A session on a watchlist is one of its members.
+fn narrow(world: &WorldHandle, rows: &mut Vec<Record>, request: &Request) {
+    let parameters = request.parameters();
+    let wanted = |name: &str| -> Vec<String> {
+        parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+    };
+    let has_any = |rows: &mut Vec<Record>, name: &str, of: &dyn Fn(&Value) -> Vec<String>| {
+        let wanted = wanted(name);
+        rows.retain(|session| wanted.is_empty() || of(session.fields()).iter().any(|held| wanted.contains(held)));
+    };
+    let texts = |list: &Value, member: &str| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|item| plain(&item[member])).collect()
+    };
+    has_any(rows, "severity", &|session| texts(&session["scores"], "severity").pop().into_iter().collect());
+    has_any(rows, "rule_id", &|session| texts(&session["triggeredAlerts"], "ruleId"));
+    has_any(rows, "content_inspection_status", &|session| vec![plain(&session["contentInspectionResults"]["status"])]);
+    let listed: Vec<String> = wanted("watchlist_id").iter().flat_map(|list| members(world, list)).collect();
+    rows.retain(|session| wanted("watchlist_id").is_empty() || listed.contains(&plain(&session.fields()["actorId"])));
+    let indicators = wanted("risk_indicators");
+    rows.retain(|session| {
+        let held = texts(&session.fields()["riskIndicators"], "id");
+        indicators.iter().all(|wanted| held.contains(wanted))
+    });
+}
+
+/// The ids of a watchlist's members.
+pub(super) fn members(world: &WorldHandle, watchlist: &str) -> Vec<String> {
+    let members = world.visible_children(Dataset::WatchlistMembers, watchlist);
+    members.iter().map(|member| plain(&member.fields()["actorId"])).collect()
+}
+
 /// The session's newest state.
 fn current(session: &Record) -> String {
     let states = session.fields()["states"].as_array();
@@ -114,7 +160,7 @@ fn sort(rows: &mut [Record], request: &Request) {
         let fields = session.fields();
         let latest = fields["scores"].as_array().and_then(|scores| scores.last());
         let key = if by_score { latest.map(|latest| &latest["score"]) } else { Some(&fields["endTime"]) };
-        (key.and_then(serde_json::Value::as_i64), session.sequence())
+        (key.and_then(Value::as_i64), session.sequence())
     });
     if !request.parameter("sort_direction").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")) {
         rows.reverse();

@@ -1,7 +1,7 @@
-//! The terms that a file-event query may use (`OpenAPI`, enumeration of `term`, `srtKey` and `groupingTerm`; SDK,
-//! `enums/file_events.py`).
+//! The terms that a file-event query may use (`OpenAPI`, enumeration of `term`, `srtKey` and `groupingTerm`). The SDK's
+//! `enums/file_events.py` has twelve more.
 
-pub(super) const TERMS: [&str; 159] = [
+pub(super) const TERMS: [&str; 147] = [
     "@timestamp",
     "destination.accountName",
     "destination.accountType",
@@ -38,16 +38,6 @@ pub(super) const TERMS: [&str; 159] = [
     "event.ingested",
     "event.inserted",
     "event.observer",
-    "event.relatedEvents.agentTimestamp",
-    "event.relatedEvents.eventAction",
-    "event.relatedEvents.id",
-    "event.relatedEvents.sourceCategory",
-    "event.relatedEvents.sourceName",
-    "event.relatedEvents.tabs.title",
-    "event.relatedEvents.tabs.titleError",
-    "event.relatedEvents.tabs.url",
-    "event.relatedEvents.tabs.urlError",
-    "event.relatedEvents.userEmail",
     "event.shareType",
     "event.vector",
     "file.acquiredFrom.agentTimestamp",
@@ -73,8 +63,6 @@ pub(super) const TERMS: [&str; 159] = [
     "file.acquiredFrom.userEmail",
     "file.archiveId",
     "file.category",
-    "file.categoryByBytes",
-    "file.categoryByExtension",
     "file.changeType",
     "file.classifications.value",
     "file.classifications.vendor",

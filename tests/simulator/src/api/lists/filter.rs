@@ -4,7 +4,7 @@ use chrono::{DateTime, Days, NaiveTime, Utc};
 use serde_json::Value;
 
 use crate::{
-    api::{page, time},
+    api::{page, query, time},
     http::{Reply, Request},
     world::Record,
 };
@@ -34,7 +34,8 @@ pub(in crate::api) enum Asks {
     NotWithin,
 }
 
-/// A parameter, its condition and the member. An empty member is the record itself.
+/// A parameter, its condition and the member. An empty member is the record itself. One with dots lies in others, also in
+/// lists.
 pub(in crate::api) type Filter = (&'static str, Asks, &'static str);
 
 type Question<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
@@ -53,7 +54,12 @@ pub(super) fn apply(
             let fits = question(*asks, last, &wanted, now).ok_or_else(refused)?;
             rows.retain(|record| {
                 let fields = record.fields();
-                fits(if member.is_empty() { fields } else { &fields[member] })
+                if !member.contains('.') {
+                    return fits(if member.is_empty() { fields } else { &fields[member] });
+                }
+                let mut found = Vec::new();
+                query::values_at(fields, member, &mut found);
+                found.into_iter().any(&fits)
             });
         }
     }

@@ -64,12 +64,14 @@ const AGENT_ORDER: Sort = Sort {
         ("LAST_CONNECTED", "lastConnected"),
         ("OS_NAME", "osName"),
     ],
+    then: "",
 };
 
 const DEVICE_ORDER: Sort = Sort {
     key: "sortKey",
     direction: "sortDirection",
     members: &[("name", "name"), ("osHostname", "osHostname"), ("os", "osName"), ("lastConnected", "lastConnected")],
+    then: "",
 };
 
 const ACTIVITY_ORDER: Sort = Sort {
@@ -84,6 +86,7 @@ const ACTIVITY_ORDER: Sort = Sort {
         ("UPDATE_TIME", "updateTime"),
         ("VALUE", "value"),
     ],
+    then: "updateTime",
 };
 
 /// A list that belongs to a watchlist.
@@ -202,6 +205,7 @@ pub(in crate::api) static LISTS: [List; 23] = [
         path: "/v2/alert-rules",
         dataset: Dataset::AlertRules,
         pages: Some(Pages { page: "PageNumber", first: 0, size: "PageSize", default: 10, ..PAGE_SIZE }),
+        filters: &[("WatchlistId", Text, "filters.watchlist.watchlists.id")],
         ..PLAIN
     },
     List {
@@ -259,7 +263,7 @@ pub(in crate::api) static LISTS: [List; 23] = [
         dataset: Dataset::Matters,
         key: Some("matters"),
         pages: Some(Pages { default: 500, ..PAGE_SIZE }),
-        filters: &[("active", Flag, "active"), ("name", Part, "name")],
+        filters: &[("active", Flag, "active"), ("name", Part, "name"), ("creatorUserId", Text, "creator.userId")],
         ..PLAIN
     },
     List {
@@ -275,6 +279,8 @@ pub(in crate::api) static LISTS: [List; 23] = [
         path: "/v1/legal-hold/policies",
         dataset: Dataset::Policies,
         key: Some("policies"),
+        // Only the later OpenAPI has pages.
+        pages: Some(PAGE_SIZE),
         ..PLAIN
     },
     List {
@@ -284,6 +290,7 @@ pub(in crate::api) static LISTS: [List; 23] = [
         key: Some("events"),
         tells: Tells::Total,
         pages: Some(Pages { page: "pgNum", size: "pgSize", default: 10_000, most: Most::Cut(10_000), ..PAGE_SIZE }),
+        filters: &[("archiveId", Text, "file.archiveId")],
         shows: cases::event_summary,
         ..PLAIN
     },

@@ -29,7 +29,7 @@ impl Generator {
                 "severity":{severity},"sourceTimestamp":{scored}}}],"triggeredAlerts":[{alerts}],
                 "states":[{{"state":"{state}","stateV2":"{state}","sourceTimestamp":{observed},"userId":null}}],
                 "exfiltrationSummary":"{summary}","contextSummary":"",
-                "contentInspectionResults":{{"detectedOnAlerts":["PII"]}},"newNumber":{number}}}"#,
+                "contentInspectionResults":{inspected},"newNumber":{number}}}"#,
             name = self.email(),
             kind = choice(&mut self.rng, &["STANDARD", "STANDARD", "ACCOUNT_TAKE_OVER"]),
             observed = begin + 249_000,
@@ -43,6 +43,7 @@ impl Generator {
             alerts = if with_alerts { &*alert } else { "" },
             state = choice(&mut self.rng, &["OPEN", "IN_PROGRESS", "CLOSED_TP", "OPEN_NEW_DATA"]),
             summary = self.spice(),
+            inspected = inspected(n),
             number = self.number(),
         );
         self.laid_out(&raw)
@@ -206,6 +207,20 @@ impl Generator {
         );
         self.laid_out(&raw)
     }
+}
+
+/// The results of content inspection: in the SDK's form for half of the sessions, and in the `OpenAPI`'s for the others.
+fn inspected(n: u64) -> String {
+    let status = match n % 8 {
+        0 => "PENDING",
+        2 => "PII_NOT_FOUND",
+        4 => "PII_FOUND",
+        6 => "UNPROCESSED",
+        _ => return r#"{"detectedOnAlerts":["PII"]}"#.to_owned(),
+    };
+    format!(
+        r#"{{"status":"{status}","eventResults":[{{"eventId":"event-{n}","piiType":["US_SSN"],"status":"{status}"}}]}}"#
+    )
 }
 
 fn sevenths(time: DateTime<Utc>) -> String {
