@@ -226,9 +226,10 @@ fn fault(how: How) -> Fault {
 
 /// A `Date` that is hours off is told. One before 1970 is none. Where an answer has an `Age`, it tells no time.
 fn is_clock_told(siege: &Siege, outcome: &Outcome) -> Result<(), Wrong> {
-    let lasts = |is_meant: fn(&Lasting) -> bool| siege.lasting.iter().any(is_meant);
-    let is_off = lasts(|lasting| matches!(lasting, Lasting::Date(-490_000..)))
-        && !lasts(|lasting| matches!(lasting, Lasting::Aged(_)));
+    // Of several only the last one holds.
+    let date = siege.lasting.iter().rev().find(|lasting| matches!(lasting, Lasting::Date(_)));
+    let is_aged = siege.lasting.iter().any(|lasting| matches!(lasting, Lasting::Aged(_)));
+    let is_off = matches!(date, Some(Lasting::Date(-490_000..))) && !is_aged;
     match outcome {
         Outcome::Answer(answer) if is_off && !answer["clock"].is_object() => {
             Err(wrong("untold", format!("the API's clock is hours off, and it says nothing of that: {answer}")))
