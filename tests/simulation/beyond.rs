@@ -65,7 +65,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 impl Plan {
     pub fn in_memory(seed: u64) -> Self {
-        Self::with_odds(seed).with_rarities()
+        Self::with_odds(seed).with_rarities().kept_small()
     }
 
     fn with_odds(seed: u64) -> Self {

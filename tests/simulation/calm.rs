@@ -160,7 +160,7 @@ impl Stage<'_> {
         // A list that began before the calm may have continued after the place of a later change.
         let is_read = |stream: &Stream| oracle::covered_to(&checkpoint, stream.name).is_some_and(|to| calm_since < to);
         let is_empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
-        let reaches = |dataset| {
+        let reaches = |dataset: Dataset| {
             let events = &checkpoint["events"][crate::tenant::stream(dataset)];
             let last = self.sim.world.all(dataset).iter().map(|record| record.time).max();
             let to = oracle::spans(&events["covered"]).last().map(|(_, to)| *to);
@@ -172,8 +172,7 @@ impl Stage<'_> {
         let is_swept = |stream: &Value| {
             is_empty(&stream["sweeps"]) && ["day_swept_at", "all_swept_at"].iter().all(|at| stream[at].is_string())
         };
-        reaches(Dataset::FileEvents)
-            && reaches(Dataset::Audit)
+        self.tenant.event_streams.iter().all(|dataset| reaches(*dataset))
             && self.tenant.streams().all(is_read)
             && is_empty(&checkpoint["versions"]["cases"]["pending"])
             && (!self.plan.further.has_sessions()

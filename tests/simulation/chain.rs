@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use simulator::Simulator;
 
-use crate::objects::sha256;
+use crate::objects::{measured, sha256};
 use crate::oracle::{HEALTH, PREFIX, Wrong, checkpoint, wrong};
+use crate::tenant::{Measure, Tenant};
 
-pub async fn tells_every_object(sim: &Simulator) -> Result<(), Wrong> {
+pub async fn tells_every_object(sim: &Simulator, tenant: &Tenant) -> Result<(), Wrong> {
     let told = told(sim).await?;
     let open = open(&checkpoint(sim).await);
     let is_open = |key: &str| open.iter().any(|instant| key.contains(instant));
     // The collector's own records are no readings.
     let is_told = |key: &str| !key.starts_with(HEALTH) && !is_open(key);
     for object in sim.s3.objects(sim.bucket(), PREFIX).await.into_iter().filter(|object| is_told(&object.key)) {
-        let text: String = object.lines().into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
-        let is = (text.lines().count() as u64, object.bytes.len() as u64, sha256(text.as_bytes()));
+        let is = measured(&object, tenant)?;
         match told.get(&object.key) {
             Some(told) if *told == is => {}
             Some(told) => return Err(wrong("unproven", format!("{} is {is:?}, and told as {told:?}", object.key))),
@@ -34,8 +34,8 @@ fn open(checkpoint: &Value) -> Vec<String> {
     open.map(|open| open.replace(['-', ':', '.'], "")).collect()
 }
 
-/// Returns the listed objects by key: the number of records, the size, and the hash of the uncompressed content.
-async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, Wrong> {
+/// Returns the listed objects by key.
+async fn told(sim: &Simulator) -> Result<BTreeMap<String, Measure>, Wrong> {
     let mut told = BTreeMap::new();
     let checkpoint = checkpoint(sim).await;
     note(&checkpoint["manifests"]["unlisted"], &mut told);
@@ -59,7 +59,7 @@ async fn told(sim: &Simulator) -> Result<BTreeMap<String, (u64, u64, String)>, W
     Ok(told)
 }
 
-fn note(readings: &Value, told: &mut BTreeMap<String, (u64, u64, String)>) {
+fn note(readings: &Value, told: &mut BTreeMap<String, Measure>) {
     let objects = readings.as_array().into_iter().flatten().filter_map(|reading| reading["objects"].as_array());
     for object in objects.flatten() {
         let number = |name: &str| object[name].as_u64().unwrap_or_default();

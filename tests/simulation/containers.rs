@@ -14,6 +14,7 @@ pub fn builder(plan: &Plan, sim: &Simulator, name: &str) -> LambdaBuilder {
     // Nobody asks for what isn't there, so that a small schedule is a short one.
     let default = default
         .into_iter()
+        .filter(|name| plan.collects(name))
         .filter(|name| !plan.oddities.is_small || !matches!(*name, "sessions" | "agents") || plan.further.has(name));
     let streams: Vec<&str> = default.chain(further).collect();
     let (streams, dialect) =

@@ -8,18 +8,18 @@ use tokio::task::LocalSet;
 
 use crate::figures::Figures;
 use crate::happenings::locked;
-use crate::oracle::Kept;
-use crate::oracle::{Wrong, wrong};
+use crate::oracle::{Found, Kept, Wrong, wrong};
 use crate::plan::Plan;
-use crate::schedule::{self, Ground};
+use crate::schedule::{self, Ground, Wanted};
 use crate::secrecy::Log;
-use crate::{Seeds, memory, named, oddities, rarities};
+use crate::{Seeds, memory, named, oddities, rarities, small};
 
-/// Seeds 1 to this are played in every check, and so many that have oddities or rarities. `MINUTES` (a soak) and
-/// `SCHEDULES` play new ones.
+/// Seeds 1 to this are played in every check, and so many that have oddities or rarities or are small. `MINUTES` (a soak)
+/// and `SCHEDULES` play new ones.
 const SCHEDULES: u64 = 250;
-const WITH_ODDITIES: usize = 1_250;
-const WITH_RARITIES: usize = 500;
+const WITH_ODDITIES: usize = 450;
+const WITH_RARITIES: usize = 300;
+const SMALL: usize = 9_000;
 /// Seeds that have found a fault are played first.
 const FOUND: [u64; 35] = [
     // A window was cut again while a write of another run that had resumed it was under way.
@@ -100,7 +100,8 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
     } else {
         let with_oddities = oddities::SEEDS.take(WITH_ODDITIES);
         let with_rarities = rarities::SEEDS.take(WITH_RARITIES);
-        Seeds::Named(with_rarities.chain(with_oddities).chain(1..=SCHEDULES).collect())
+        let small = small::SEEDS.take(SMALL);
+        Seeds::Named(small.chain(with_rarities).chain(with_oddities).chain(1..=SCHEDULES).collect())
     };
     let found = if is_asked("SEED") { Vec::new() } else { FOUND.to_vec() };
     let (seeds, found) = (Mutex::new(seeds), Mutex::new(found));
@@ -113,7 +114,8 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
                     let again = locked(&found).pop();
                     let Some(seed) = again.or_else(|| locked(&seeds).next()) else { break };
                     figures.add("schedules", 1);
-                    if let Err(Wrong { promise, how }) = played(&Plan::in_memory(seed), &figures) {
+                    let played = played(&Plan::in_memory(seed), &figures, Wanted::default());
+                    if let Err(Wrong { promise, how }) = played {
                         figures.note_broken(promise);
                         println!("SEED={seed} {promise}: {how}");
                         locked(&broken).push(format!("SEED={seed} {promise}"));
@@ -133,7 +135,7 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
 fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
     let figures = Figures::default();
     for seed in named("GUIDE").unwrap_or_else(|| IN_GUIDE.to_vec()) {
-        let played = played(&Plan::in_guide(seed), &figures);
+        let played = played(&Plan::in_guide(seed), &figures, Wanted::default());
         assert!(played.is_ok(), "SEED={seed} in the guide's dialect: {played:?}");
     }
 }
@@ -142,27 +144,34 @@ fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
 #[test]
 fn a_seed_replays_the_same_requests_at_the_same_instants() {
     let figures = Figures::default();
-    for seed in (1..).take(REPLAYED).chain(oddities::SEEDS.take(REPLAYED)).chain(rarities::SEEDS.take(REPLAYED)) {
+    let later = [oddities::SEEDS, rarities::SEEDS, small::SEEDS].into_iter().flat_map(|seeds| seeds.take(REPLAYED));
+    for seed in (1..).take(REPLAYED).chain(later) {
         let plan = Plan::in_memory(seed);
-        let [mut once, mut again] = [Vec::new(), Vec::new()];
-        let kept = [&mut once, &mut again].map(|requests| played_and_told(&plan, &figures, Some(requests)));
+        let play = || {
+            let (mut requests, mut kept) = (Vec::new(), Kept::new());
+            let wanted = Wanted { requests: Some(&mut requests), kept: Some(&mut kept) };
+            let found = played(&plan, &figures, wanted);
+            (requests, kept, found)
+        };
+        let (once, kept, found) = play();
+        let (again, kept_again, found_again) = play();
         let differs = once.iter().zip(&again).find(|(once, again)| once != again);
         assert!(differs.is_none() && once.len() == again.len(), "SEED={seed}: {differs:?}");
-        assert_eq!(kept[0], kept[1], "SEED={seed}");
+        assert_eq!((kept, found), (kept_again, found_again), "SEED={seed}");
     }
 }
 
-/// A random seed, of either sort.
+/// A random seed: every second one is small, and the others are of either sort.
 fn drawn() -> u64 {
-    if fastrand::bool() { fastrand::u64(oddities::SEEDS) } else { fastrand::u64(rarities::SEEDS) }
+    match fastrand::u8(0..4) {
+        0 => fastrand::u64(oddities::SEEDS),
+        1 => fastrand::u64(rarities::SEEDS),
+        _ => fastrand::u64(small::SEEDS),
+    }
 }
 
 /// Plays a plan on its own thread, so that nothing of an earlier one remains.
-pub fn played(plan: &Plan, figures: &Figures) -> Result<Kept, Wrong> {
-    played_and_told(plan, figures, None)
-}
-
-fn played_and_told(plan: &Plan, figures: &Figures, requests: Option<&mut Vec<String>>) -> Result<Kept, Wrong> {
+pub fn played(plan: &Plan, figures: &Figures, wanted: Wanted<'_>) -> Found {
     thread::scope(|scope| {
         let played = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -173,8 +182,8 @@ fn played_and_told(plan: &Plan, figures: &Figures, requests: Option<&mut Vec<Str
                 }
                 let log = Log::default();
                 let _taken = plan.rarities.has_echoes.then(|| log.begin());
-                let kept = schedule::run(plan, Ground::Memory, figures, requests).await?;
-                log.keeps_secrets().map(|()| kept)
+                schedule::run(plan, Ground::Memory, figures, wanted).await?;
+                log.keeps_secrets()
             })
         });
         played.join().unwrap_or_else(|_| Err(wrong("panicked", "see above")))

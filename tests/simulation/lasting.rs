@@ -116,7 +116,7 @@ impl Lasting {
                 Self::Store { class: Some(pick(random, &classes)), status: pick(random, &[403, 503]) }
             }
             7 => Self::Date(pick(random, &[-30, -1, 1, 30])),
-            8 => {
+            8 if !plan.further.streams.is_empty() => {
                 let endpoints = plan.further.endpoints();
                 Self::Endpoint(pick(random, &endpoints), pick(random, &HOWS))
             }
@@ -136,7 +136,7 @@ impl Lasting {
             2 => Self::SignIn(pick(random, &[How::Forbidden, How::TooManyRequests, How::Silent])),
             3 => Self::Case(how),
             // For a record without known entries, "not found" means that it has no such list.
-            4 | 5 => {
+            4 | 5 if !endpoints.is_empty() => {
                 let how = pick(random, &[How::InPart, How::TooManyRequests, How::Silent]);
                 Self::Endpoint(pick(random, &endpoints), how)
             }

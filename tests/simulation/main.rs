@@ -7,6 +7,7 @@
 //! * [`memory`]: the collector in this process, in virtual time, for [`fast`]; [`beyond`]: the faults that need that,
 //!   and [`mod@siege`]: [`lasting`] faults
 //! * [`oddities`]: faults that came later, for other seeds; [`rarities`]: those that came after them, for others again;
+//!   [`small`]: schedules with few runs and records and many faults, for others still;
 //!   [`loss`]: lost state; [`secrecy`]: that no secret is told
 //! * [`schedule`]: plays a plan with its [`happenings`] in its [`containers`], [`arming`] the faults, and then
 //!   [`calm`]; [`oracle`], [`objects`],
@@ -43,6 +44,7 @@ mod round;
 mod schedule;
 mod secrecy;
 mod siege;
+mod small;
 mod streams;
 mod tenant;
 mod weather;
@@ -53,9 +55,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use figures::Figures;
-use oracle::{Kept, Wrong, wrong};
+use oracle::{Found, Kept, Wrong, wrong};
 use plan::Plan;
-use schedule::Ground;
+use schedule::{Ground, Wanted};
 
 const SCHEDULES: u64 = 40;
 const PLAYED_TWICE: usize = 16;
@@ -75,7 +77,7 @@ async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
             running.spawn(one(Plan::of(seed), figures.clone()));
         }
         let Some(ended) = running.join_next().await else { break };
-        let (seed, result) = ended.expect("a schedule's own panics are caught");
+        let (seed, result, _) = ended.expect("a schedule's own panics are caught");
         figures.add("schedules", 1);
         if let Err(Wrong { promise, how }) = result {
             figures.note_broken(promise);
@@ -87,16 +89,19 @@ async fn whatever_goes_wrong_each_record_is_stored_exactly_once() {
     assert!(broken.is_empty(), "{} schedules failed:\n{}", broken.len(), broken.join("\n"));
 }
 
-async fn one(plan: Plan, figures: Arc<Figures>) -> (u64, Result<Kept, Wrong>) {
+async fn one(plan: Plan, figures: Arc<Figures>) -> (u64, Found, Kept) {
     let seed = plan.seed;
     let schedule = tokio::spawn(async move {
         if schedule::is_named() {
             println!("{plan:#?}");
         }
-        schedule::run(&plan, Ground::Processes, &figures, None).await
+        let mut kept = Kept::new();
+        let wanted = Wanted { kept: Some(&mut kept), ..Wanted::default() };
+        (schedule::run(&plan, Ground::Processes, &figures, wanted).await, kept)
     });
-    let result = schedule.await.unwrap_or_else(|panicked| Err(wrong("panicked", panicked.to_string())));
-    (seed, result)
+    let played = schedule.await;
+    let (result, kept) = played.unwrap_or_else(|panicked| (Err(wrong("panicked", panicked.to_string())), Kept::new()));
+    (seed, result, kept)
 }
 
 /// Plays schedules in which the tenant's changes don't depend on the collector's speed.
@@ -110,9 +115,11 @@ async fn a_schedule_leaves_the_same_records_whether_it_is_played_by_processes_or
         running.spawn(one(plan, figures.clone()));
     }
     while let Some(ended) = running.join_next().await {
-        let (seed, by_processes) = ended.expect("a schedule's own panics are caught");
-        let in_memory = fast::played(&Plan::alike_everywhere(seed).expect("it was one"), &figures);
-        assert!(by_processes.is_ok(), "SEED={seed}: {by_processes:?}");
+        let (seed, found, by_processes) = ended.expect("a schedule's own panics are caught");
+        let mut in_memory = Kept::new();
+        let wanted = Wanted { kept: Some(&mut in_memory), ..Wanted::default() };
+        let found_in_memory = fast::played(&Plan::alike_everywhere(seed).expect("it was one"), &figures, wanted);
+        assert!(found.is_ok() && found_in_memory.is_ok(), "SEED={seed}: {found:?}, {found_in_memory:?}");
         assert_eq!(by_processes, in_memory, "SEED={seed}");
     }
 }

@@ -16,7 +16,7 @@ use crate::history::Stored;
 use crate::oracle::{Found, PREFIX, Wrong, excerpt, time, wrong};
 use crate::rarities::HALF_A_PAIR;
 use crate::streams::{self, Stream};
-use crate::tenant::{Line, Tenant, stream};
+use crate::tenant::{Content, Line, Measure, Tenant, stream};
 
 /// Each stored line, and how often it is stored.
 pub type Lines = BTreeMap<Arc<str>, usize>;
@@ -61,7 +61,7 @@ pub async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<
             let Some(object) = sim.s3.object(sim.bucket(), &key).await else { continue };
             tenant.note_seen(&key, read(&object, tenant, stream)?)
         };
-        lines.extend(seen.iter().cloned());
+        lines.extend(seen.lines.iter().cloned());
     }
     Ok(lines)
 }
@@ -70,25 +70,26 @@ pub async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<
 pub async fn lines_below(sim: &Simulator, tenant: &Tenant, prefix: &str) -> Vec<Arc<str>> {
     let mut lines = Vec::new();
     for key in sim.s3.keys(sim.bucket(), prefix).await {
-        lines.extend(lines_at(sim, tenant, &key).await.iter().map(|line| line.text.clone()));
+        lines.extend(lines_at(sim, tenant, &key).await.lines.iter().map(|line| line.text.clone()));
     }
     lines
 }
 
 /// The lines of one object, which need no check or were checked before.
-async fn lines_at(sim: &Simulator, tenant: &Tenant, key: &str) -> Arc<Vec<Line>> {
+async fn lines_at(sim: &Simulator, tenant: &Tenant, key: &str) -> Arc<Content> {
     if let Some(seen) = tenant.seen(key) {
         return seen;
     }
     let object = sim.s3.object(sim.bucket(), key).await;
     let lines = object.map(|object| object.lines()).unwrap_or_default().into_iter();
     let line = |text: String| Line { text: text.into(), key: None, is_tombstone: false };
-    tenant.note_seen(key, lines.map(line).collect())
+    tenant.note_seen(key, Content { lines: lines.map(line).collect(), measure: None })
 }
 
-fn read(object: &Object, tenant: &Tenant, stream: &str) -> Result<Vec<Line>, Wrong> {
+fn read(object: &Object, tenant: &Tenant, stream: &str) -> Result<Content, Wrong> {
     let text = gunzipped(object)?;
-    is_described(object, stream, &text)?;
+    let measure = measure(object, &text);
+    is_described(object, stream, &measure)?;
     let of = streams::named(stream);
     let read = |line: &str| {
         let record = is_in_its_place(&object.key, stream, line)?;
@@ -96,7 +97,19 @@ fn read(object: &Object, tenant: &Tenant, stream: &str) -> Result<Vec<Line>, Wro
         let text = if key.is_some() { tenant.form(line) } else { Arc::from(line) };
         Ok(Line { text, key, is_tombstone: record["_deleted"] == true })
     };
-    text.lines().map(read).collect()
+    Ok(Content { lines: text.lines().map(read).collect::<Result<_, _>>()?, measure: Some(measure) })
+}
+
+/// The measure of an object, which was checked before or not.
+pub fn measured(object: &Object, tenant: &Tenant) -> Result<Measure, Wrong> {
+    match tenant.seen(&object.key).and_then(|seen| seen.measure.clone()) {
+        Some(measure) => Ok(measure),
+        None => Ok(measure(object, &gunzipped(object)?)),
+    }
+}
+
+fn measure(object: &Object, text: &str) -> Measure {
+    (text.lines().count() as u64, object.bytes.len() as u64, sha256(text.as_bytes()))
 }
 
 fn gunzipped(object: &Object) -> Result<String, Wrong> {
@@ -108,13 +121,9 @@ fn gunzipped(object: &Object) -> Result<String, Wrong> {
     }
 }
 
-fn is_described(object: &Object, stream: &str, text: &str) -> Found {
+fn is_described(object: &Object, stream: &str, (records, _, hash): &Measure) -> Found {
     let told = |name: &str| object.metadata.get(name).map(String::as_str).unwrap_or_default().to_owned();
-    let same = [
-        ("stream", stream.to_owned()),
-        ("records", text.lines().count().to_string()),
-        ("sha256", sha256(text.as_bytes())),
-    ];
+    let same = [("stream", stream.to_owned()), ("records", records.to_string()), ("sha256", hash.clone())];
     for (name, is) in same {
         if told(name) != is {
             return Err(wrong(

@@ -13,6 +13,7 @@ use crate::classes::CLASSES;
 use crate::plan::Plan;
 use crate::rarities::{Echo, has_oddities, with_half_a_pair};
 use crate::secrecy;
+use crate::small;
 use crate::weather::{ENDPOINTS, Storm, in_storm, pick};
 
 /// The seeds whose schedules have these.
@@ -165,8 +166,10 @@ impl Plan {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0xa076_1d64_78bd_642f);
-        let is_small = random.u8(0..4) > 0;
-        if is_small {
+        let mut is_small = random.u8(0..4) > 0;
+        if small::SEEDS.contains(&self.seed) {
+            is_small = true;
+        } else if is_small {
             self.is_reduced();
         }
         let endpoints = self.further.endpoints();

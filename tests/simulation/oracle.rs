@@ -11,16 +11,13 @@ use crate::health;
 use crate::history::{History, Stored, began, began_lately};
 use crate::objects::{Lines, in_order, lines, lines_below, sha256, versions};
 use crate::streams::{self, Stream};
-use crate::tenant::{Line, Past, Tenant, stream};
+use crate::tenant::{EVENTS, Line, Past, Tenant, stream};
 
 pub const PREFIX: &str = "code42/";
 /// The collector's own records.
 pub const HEALTH: &str = "code42/collector_health/";
 pub const STATE: &str = "incydr-collector/";
 pub const CHECKPOINT: &str = "incydr-collector/checkpoint.json";
-
-/// Datasets whose records never change and have no parent.
-const EVENTS: [Dataset; 2] = [Dataset::FileEvents, Dataset::Audit];
 
 /// The promise that was broken, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +38,7 @@ pub async fn at_any_instant(sim: &Simulator, tenant: &Tenant) -> Found {
     health::is_told_once(sim, tenant).await?;
     // The checkpoint is read first. Whatever it covers must be stored already.
     let checkpoint = checkpoint(sim).await;
-    for dataset in EVENTS {
+    for dataset in tenant.event_streams.iter().copied() {
         let stored = lines(sim, tenant, dataset).await?;
         let records = tenant.records(dataset);
         let expected = expected(dataset, records.iter().map(|(_, line)| line));
@@ -77,7 +74,7 @@ pub fn covered_to(checkpoint: &Value, stream: &str) -> Option<DateTime<Utc>> {
 /// that has a later next try.
 pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_meant: impl Fn(&str) -> bool) -> Found {
     let checkpoint = checkpoint(sim).await;
-    for dataset in EVENTS.into_iter().filter(|dataset| is_meant(stream(*dataset))) {
+    for dataset in tenant.event_streams.iter().copied().filter(|dataset| is_meant(stream(*dataset))) {
         let stuck = stuck_spans(&checkpoint["stuck"][stream(dataset)]);
         let is_stuck = |at: DateTime<Utc>| stuck.iter().any(|(from, to)| (*from..*to).contains(&at));
         let stored = lines(sim, tenant, dataset).await?;
@@ -142,7 +139,7 @@ fn is_told_of(
 pub async fn at_the_end(sim: &Simulator, tenant: &Tenant) -> Found {
     is_append_only(sim).await?;
     health::is_told_to_the_end(sim, tenant).await?;
-    for dataset in EVENTS {
+    for dataset in tenant.event_streams.iter().copied() {
         let stored = lines(sim, tenant, dataset).await?;
         let records = tenant.records(dataset);
         let latest = expected(dataset, records.iter().map(|(_, line)| line));
@@ -171,7 +168,7 @@ pub type Kept = BTreeMap<&'static str, Vec<String>>;
 
 pub async fn kept(sim: &Simulator, tenant: &Tenant) -> Result<Kept, Wrong> {
     let mut kept = Kept::new();
-    for dataset in EVENTS {
+    for dataset in tenant.event_streams.iter().copied() {
         let lines = in_order(sim, tenant, stream(dataset)).await?;
         let without_time = |line: &Line| {
             let mut record: Value = serde_json::from_str(&line.text).unwrap_or_default();

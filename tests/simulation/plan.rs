@@ -24,6 +24,8 @@ pub struct Plan {
     pub rarities: Rarities,
     /// Records become visible in windows that wait for a recount.
     pub has_late_ones: bool,
+    /// The streams that it does not collect, of the four that others always do.
+    pub left_out: Vec<&'static str>,
     /// Old records are collected in shards.
     pub is_backfilled: bool,
     /// It speaks as the Google `SecOps` guide prints it.
@@ -70,7 +72,7 @@ pub struct Tenant {
 
 impl Plan {
     pub fn of(seed: u64) -> Self {
-        Self::of_the_four(seed).with_further().with_backfill().with_oddities()
+        Self::of_the_four(seed).with_further().with_backfill().made_small().with_oddities()
     }
 
     /// The plan of a seed without further streams.
@@ -102,6 +104,7 @@ impl Plan {
             oddities: Oddities::default(),
             rarities: Rarities::default(),
             has_late_ones: true,
+            left_out: Vec::new(),
             is_backfilled: false,
             in_guide: false,
             rounds,

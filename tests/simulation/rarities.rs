@@ -1,5 +1,5 @@
-//! Faults that came later still, in virtual time only. They are drawn apart and only for [`SEEDS`], whose schedules have
-//! oddities too, so that all other seeds play what they played.
+//! Faults that came later still, in virtual time only. They are drawn apart and only for [`SEEDS`] and small schedules, which
+//! have oddities too, so that all other seeds play what they played.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::lasting::Lasting;
 use crate::oddities::{self, Loss, Oddity, Refusal, with_rows_reordered};
 use crate::plan::Plan;
 use crate::round::Change;
+use crate::small;
 use crate::weather::{ApiKind, ENDPOINTS, Storm, pick};
 
 /// The seeds whose schedules have these.
@@ -144,7 +145,7 @@ const LOSSES: [Loss; 7] = [
 impl Plan {
     /// Needs the plan's siege, so it comes last.
     pub fn with_rarities(mut self) -> Self {
-        if !SEEDS.contains(&self.seed) {
+        if !SEEDS.contains(&self.seed) && !small::SEEDS.contains(&self.seed) {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0x8ebc_6af0_9c88_c6e3);
@@ -262,7 +263,7 @@ impl Plan {
 
 /// Whether a seed's schedule has oddities, too.
 pub fn has_oddities(seed: u64) -> bool {
-    oddities::SEEDS.contains(&seed) || SEEDS.contains(&seed)
+    oddities::SEEDS.contains(&seed) || SEEDS.contains(&seed) || small::SEEDS.contains(&seed)
 }
 
 /// A list that counts only its full pages, where it has one.

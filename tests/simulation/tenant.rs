@@ -4,7 +4,7 @@ mod further;
 mod past;
 mod rare;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,6 +24,9 @@ pub use past::Past;
 /// (`LOOKBACK_MINUTES`).
 pub const OLD: (i64, i64) = (10_000, 4_000);
 
+/// Datasets whose records never change and have no parent.
+pub const EVENTS: [Dataset; 2] = [Dataset::FileEvents, Dataset::Audit];
+
 pub struct Tenant {
     pub world: WorldHandle,
     /// Generates the further streams' records, so that those of the other streams stay the same.
@@ -32,6 +35,8 @@ pub struct Tenant {
     /// Changes are made one at a time, so that none is missed between two others.
     turn: Mutex<()>,
     streams: Vec<&'static Stream>,
+    /// The streams of this schedule whose records never change.
+    pub event_streams: Vec<Dataset>,
     page: usize,
     most_removed: usize,
     /// The order of a record's members says nothing.
@@ -41,9 +46,20 @@ pub struct Tenant {
     /// `lastConnected` says nothing.
     sees_again: bool,
     begun: DateTime<Utc>,
-    /// The lines of objects that were checked before.
-    seen: Mutex<BTreeMap<String, Arc<Vec<Line>>>>,
+    /// The objects that were checked before.
+    seen: Mutex<BTreeMap<String, Arc<Content>>>,
+    /// The forms of lines that were compared before.
+    forms: Mutex<HashMap<String, Arc<str>>>,
 }
+
+/// What an object holds.
+pub struct Content {
+    pub lines: Vec<Line>,
+    /// The number of records, the size, and the hash of the uncompressed content. None if nobody has asked.
+    pub measure: Option<Measure>,
+}
+
+pub type Measure = (u64, u64, String);
 
 /// A stored line.
 #[derive(Clone)]
@@ -65,8 +81,9 @@ impl Tenant {
             streams: streams::ALWAYS
                 .iter()
                 .chain(plan.further.picked())
-                .filter(|stream| !plan.in_guide || stream.name != "cases")
+                .filter(|stream| (!plan.in_guide || stream.name != "cases") && plan.collects(stream.name))
                 .collect(),
+            event_streams: EVENTS.into_iter().filter(|dataset| plan.collects(stream(*dataset))).collect(),
             page: plan.pages.others,
             most_removed: plan.tenant.users / 10,
             is_reordered: plan.oddities.manner.reorders || plan.rarities.reorders,
@@ -75,6 +92,7 @@ impl Tenant {
             sees_again: plan.rarities.sees_again,
             begun: simulator::clock::now(),
             seen: Mutex::default(),
+            forms: Mutex::default(),
         };
         tenant.past().filters_otherwise = plan.oddities.manner.session_filter.is_some();
         let ago = |seconds| simulator::clock::now() - TimeDelta::seconds(seconds);
@@ -100,13 +118,13 @@ impl Tenant {
         tenant
     }
 
-    /// The lines of an object that was checked before.
-    pub fn seen(&self, key: &str) -> Option<Arc<Vec<Line>>> {
+    /// An object that was checked before.
+    pub fn seen(&self, key: &str) -> Option<Arc<Content>> {
         locked(&self.seen).get(key).cloned()
     }
 
-    pub fn note_seen(&self, key: &str, lines: Vec<Line>) -> Arc<Vec<Line>> {
-        locked(&self.seen).entry(key.to_owned()).or_insert_with(|| Arc::new(lines)).clone()
+    pub fn note_seen(&self, key: &str, content: Content) -> Arc<Content> {
+        locked(&self.seen).entry(key.to_owned()).or_insert_with(|| Arc::new(content)).clone()
     }
 
     pub fn past(&self) -> MutexGuard<'_, Past> {
@@ -311,14 +329,22 @@ impl Tenant {
 
     /// The form in which lines are compared.
     pub fn form(&self, line: &str) -> Arc<str> {
-        let record = (self.is_reordered || self.sees_again).then(|| objects::parsed(line)).flatten();
+        if !self.is_reordered && !self.sees_again {
+            return line.into();
+        }
+        if let Some(form) = locked(&self.forms).get(line) {
+            return form.clone();
+        }
         let without_what_moves = |mut record: Value| {
             if self.sees_again && record["lastConnected"].is_string() {
                 record["lastConnected"] = Value::Null;
             }
             record
         };
-        record.map(without_what_moves).map_or_else(|| line.into(), |record| record.to_string().into())
+        let record = objects::parsed(line).map(without_what_moves);
+        let form: Arc<str> = record.map_or_else(|| line.into(), |record| record.to_string().into());
+        locked(&self.forms).insert(line.to_owned(), form.clone());
+        form
     }
 
     /// Notes the present records of the streams that show such a record.
