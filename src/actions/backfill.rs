@@ -136,7 +136,7 @@ impl Work<'_> {
     ) -> Result<Backfilled, Error> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         // Without a sign-in the tenant is unknown.
-        let admit = async |_: Option<&ledger::Found>| Ok(self.settings.identity(None));
+        let admit = async |_: Option<&ledger::LoadedCheckpoint>| Ok(self.settings.identity(None));
         let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
             return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
         };

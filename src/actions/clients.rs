@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use crate::bucket::s3::S3;
-use crate::core::checkpoint::Write;
+use crate::core::checkpoint::CheckpointWrite;
 use crate::core::known::Memory;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
@@ -15,7 +15,7 @@ pub struct Clients {
     /// The beginning of the first run that could not write the checkpoint, since the last run that could.
     pub attempted: Mutex<Option<Millis>>,
     /// The last write of the checkpoint by this process.
-    pub written: Mutex<Option<(Write, Millis)>>,
+    pub written: Mutex<Option<(CheckpointWrite, Millis)>>,
 }
 
 impl Clients {

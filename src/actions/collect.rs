@@ -12,7 +12,7 @@ use crate::actions::clients::Clients;
 use crate::actions::request::Collect;
 use crate::actions::work::{Collected, Work, in_time};
 use crate::bucket::chain::Chain;
-use crate::bucket::ledger::{Found, Ledger};
+use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::records::Records;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::{Error, or_panicked};
@@ -95,7 +95,7 @@ impl<'a> Work<'a> {
             let key = &self.settings.checkpoint_key;
             return Ok(Some(Ledger::unwritten(state, key, found, identity, self.lease())));
         }
-        let admit = async |found: Option<&Found>| Box::pin(self.admit_or_tell(state, found)).await;
+        let admit = async |found: Option<&LoadedCheckpoint>| Box::pin(self.admit_or_tell(state, found)).await;
         Box::pin(self.take_lease(state, admit, |checkpoint| self.open_with(checkpoint))).await
     }
 

@@ -161,7 +161,7 @@ struct Question {
 
 /// The calls of one stream's probe.
 #[derive(Default)]
-struct Asked {
+struct ProbeCalls {
     calls: Calls,
     slowest: Option<u64>,
 }
@@ -169,7 +169,7 @@ struct Asked {
 impl Probe<'_> {
     async fn look_at(&self, stream: Stream) -> Seen {
         let until = self.until.min(Millis::now() + PATIENCE);
-        let mut asked = Asked::default();
+        let mut asked = ProbeCalls::default();
         if stream.kind_in(self.settings.dialect).is_none() {
             return Seen::not_in_dialect(stream);
         }
@@ -187,7 +187,7 @@ impl Probe<'_> {
         Seen { permitted, permission, error, newest, latency_ms: asked.slowest, export }
     }
 
-    async fn newest(&self, stream: Stream, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
+    async fn newest(&self, stream: Stream, until: Millis, asked: &mut ProbeCalls) -> Result<Option<Millis>, ApiError> {
         let caller = Caller::new(until, &asked.calls);
         let query = if stream == Stream::FileEvents {
             self.api.file_event_query(&self.settings.file_event_query, &caller).await?
@@ -201,7 +201,7 @@ impl Probe<'_> {
     }
 
     /// Searches the second of the newest event, or the last second if there is no event.
-    async fn export(&self, newest: Option<Millis>, until: Millis, asked: &Asked) -> Export {
+    async fn export(&self, newest: Option<Millis>, until: Millis, asked: &ProbeCalls) -> Export {
         let from = newest.unwrap_or(Millis::now() - SECOND).floor(SECOND);
         let span = Span { from, to: from + SECOND };
         let body = audit::request(&FileEventQuery::default(), span);
@@ -219,7 +219,7 @@ impl Probe<'_> {
     }
 
     /// Returns the newest record's time if the answer shows it.
-    async fn ask(&self, question: Question, until: Millis, asked: &mut Asked) -> Result<Option<Millis>, ApiError> {
+    async fn ask(&self, question: Question, until: Millis, asked: &mut ProbeCalls) -> Result<Option<Millis>, ApiError> {
         let Question { list, query, body, time, sublist } = question;
         let first = asked.first(Listing::new(self.api, list, 1, query, body), until).await?;
         let Some(ListRow::Record { line, id }) = first else { return Ok(None) };
@@ -242,7 +242,7 @@ impl Seen {
     }
 }
 
-impl Asked {
+impl ProbeCalls {
     async fn first(&mut self, listing: Listing<'_>, until: Millis) -> Result<Option<ListRow>, ApiError> {
         let began = Instant::now();
         let first = listing.first(&Caller::new(until, &self.calls)).await;

@@ -16,7 +16,7 @@ use crate::actions::clients::Clients;
 use crate::actions::request::Collect;
 use crate::actions::work::Work;
 use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
-use crate::bucket::ledger::{Found, Ledger};
+use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Recovery};
@@ -67,7 +67,7 @@ pub async fn recover(
     let asked = Collect::default();
     let work = Work::new(settings, clients, run_id, true, &asked, deadline);
     let state = Bucket::of_state(settings, &clients.s3);
-    let admit = async |_: Option<&Found>| Ok(settings.identity(None));
+    let admit = async |_: Option<&LoadedCheckpoint>| Ok(settings.identity(None));
     let begin = |checkpoint: &mut Checkpoint| {
         checkpoint.recovery.get_or_insert_with(|| Box::new(Recovery::afresh()));
     };

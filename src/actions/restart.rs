@@ -7,7 +7,7 @@ use crate::actions::answer::{Answer, Status, StreamAnswer};
 use crate::actions::clients::Clients;
 use crate::actions::request::{Collect, Restart};
 use crate::actions::work::Work;
-use crate::bucket::ledger::Found;
+use crate::bucket::ledger::LoadedCheckpoint;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
@@ -44,7 +44,7 @@ impl Work<'_> {
         if self.load(&state).await?.is_none() {
             return Ok(self.restarted(&nothing));
         }
-        let admit = async |_: Option<&Found>| Ok(nothing.identity.clone());
+        let admit = async |_: Option<&LoadedCheckpoint>| Ok(nothing.identity.clone());
         let prepare = |checkpoint: &mut Checkpoint| {
             self.clear_stopped(checkpoint);
             self.compare_at_once(checkpoint);

@@ -9,13 +9,13 @@ use tracing::{error, warn};
 use crate::actions::answer::{NotReached, Status};
 use crate::actions::work::{Collected, Stopped, Work};
 use crate::bucket::health_records;
-use crate::bucket::ledger::{Found, Ledger};
+use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::identity::Identity;
-use crate::core::refusals::{Refusals, not_permitted};
+use crate::core::refusals::{StreamRefusals, not_permitted};
 use crate::core::states::{self, Milestones, RunResult, Setup, State, StreamState};
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
@@ -24,7 +24,7 @@ use crate::incydr::error::ApiError;
 
 impl Work<'_> {
     /// Signs in. If all streams of this run are stopped, returns the reason instead and sends nothing to the API.
-    pub(super) async fn admit(&self, found: Option<&Found>) -> Result<Identity, Error> {
+    pub(super) async fn admit(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         self.find_stopped(found).await?;
         let stopped: Option<Vec<Error>> = self.streams.iter().map(|stream| self.stopped(*stream)).collect();
         match stopped.and_then(|stopped| stopped.into_iter().next()) {
@@ -34,7 +34,7 @@ impl Work<'_> {
     }
 
     /// The same for a dry run, which writes nothing.
-    pub(super) async fn admit_dry(&self, found: Option<&Found>) -> Result<Identity, Error> {
+    pub(super) async fn admit_dry(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         match self.admit(found).await {
             Err(why) => Err(self.judge(&mut self.checkpoint_of(found), why).await),
             admitted => admitted,
@@ -42,7 +42,11 @@ impl Work<'_> {
     }
 
     /// The same. If it fails, notes the failure on the checkpoint if that is still possible.
-    pub(super) async fn admit_or_tell(&self, state: &Bucket, found: Option<&Found>) -> Result<Identity, Error> {
+    pub(super) async fn admit_or_tell(
+        &self,
+        state: &Bucket,
+        found: Option<&LoadedCheckpoint>,
+    ) -> Result<Identity, Error> {
         let why = match self.admit(found).await {
             Ok(admitted) => return Ok(admitted),
             Err(why) => why,
@@ -55,7 +59,7 @@ impl Work<'_> {
         Err(why)
     }
 
-    fn checkpoint_of(&self, found: Option<&Found>) -> Checkpoint {
+    fn checkpoint_of(&self, found: Option<&LoadedCheckpoint>) -> Checkpoint {
         found.map_or_else(|| Checkpoint::new(self.settings.identity(None)), |found| found.checkpoint.clone())
     }
 
@@ -90,7 +94,7 @@ impl Work<'_> {
 
     /// Finds the streams that were stopped with the present settings and the present secret, and aren't to be tried in
     /// this run. A stream whose credentials the API refused is tried once an hour.
-    async fn find_stopped(&self, found: Option<&Found>) -> Result<(), Error> {
+    async fn find_stopped(&self, found: Option<&LoadedCheckpoint>) -> Result<(), Error> {
         let states = found.iter().flat_map(|found| &found.checkpoint.states);
         let mut stopped: states::States = states
             .filter(|(stream, state)| self.streams.contains(stream) && state.is_stopped_with(&self.settings.hash))
@@ -137,7 +141,7 @@ impl Work<'_> {
     async fn tell_failure(
         &self,
         state: &Bucket,
-        found: Option<&Found>,
+        found: Option<&LoadedCheckpoint>,
         mut changed: Checkpoint,
         why: &Error,
     ) -> Result<(), Error> {
@@ -253,7 +257,7 @@ impl Work<'_> {
         tally: &Tally,
         outcome: &Result<Status, Error>,
         setup: &Setup,
-        refused: Option<&Refusals>,
+        refused: Option<&StreamRefusals>,
     ) -> Option<RunResult> {
         let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
         let told = |error: Option<ErrorInfo>| self.with_what_expires(stream, error);

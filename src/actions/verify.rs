@@ -47,7 +47,7 @@ pub struct Verified {
     pub manifest: Option<Link>,
     pub checked: CheckedTotals,
     /// The verified span of each stream, or null if there was nothing to verify.
-    pub streams: BTreeMap<Stream, Option<Ends>>,
+    pub streams: BTreeMap<Stream, Option<VerifiedSpan>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,7 +61,7 @@ pub enum Verdict {
 
 /// The span of a stream that was to be verified.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ends {
+pub struct VerifiedSpan {
     pub from: Millis,
     pub to: Millis,
 }
@@ -168,7 +168,7 @@ impl Verification<'_> {
             next_from,
             manifest: checkpoint.manifests.head.clone(),
             checked: progress.checked,
-            streams: spans.into_iter().map(|(stream, span)| (stream, span.map(Ends::from))).collect(),
+            streams: spans.into_iter().map(|(stream, span)| (stream, span.map(VerifiedSpan::from))).collect(),
         })
     }
 
@@ -278,7 +278,7 @@ impl Verification<'_> {
     }
 }
 
-impl From<Span> for Ends {
+impl From<Span> for VerifiedSpan {
     fn from(span: Span) -> Self {
         Self { from: span.from, to: span.to }
     }

@@ -10,7 +10,7 @@ use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
 use crate::actions::expiring::{expiring, with_what_expires};
 use crate::actions::request::Collect;
-use crate::bucket::ledger::{self, Found, Ledger};
+use crate::bucket::ledger::{self, Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Lease};
@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
     pub async fn take_lease<'l>(
         &self,
         state: &'l Bucket,
-        admit: impl AsyncFn(Option<&Found>) -> Result<Identity, Error>,
+        admit: impl AsyncFn(Option<&LoadedCheckpoint>) -> Result<Identity, Error>,
         prepare: impl Fn(&mut Checkpoint),
     ) -> Result<Option<Ledger<'l>>, Error>
     where
@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
     pub async fn acquire<'l>(
         &self,
         state: &'l Bucket,
-        found: Option<Found>,
+        found: Option<LoadedCheckpoint>,
         identity: Identity,
         prepare: impl FnOnce(&mut Checkpoint),
     ) -> Result<Option<Ledger<'l>>, Error>
@@ -152,7 +152,7 @@ impl<'a> Work<'a> {
         Ok(Ledger::acquire(state, key, found, identity, self.lease(), prepare, until).await?)
     }
 
-    pub async fn load(&self, state: &Bucket) -> Result<Option<Found>, Error> {
+    pub async fn load(&self, state: &Bucket) -> Result<Option<LoadedCheckpoint>, Error> {
         let until = self.times.read_until;
         let found = ledger::load(state, &self.settings.checkpoint_key, &self.settings.identity(None), until).await?;
         if let Some(found) = &found {
@@ -163,7 +163,7 @@ impl<'a> Work<'a> {
     }
 
     /// Signs in and returns the identity, with the tenant that the token names.
-    pub async fn sign_in(&self, found: Option<&Found>) -> Result<Identity, Error> {
+    pub async fn sign_in(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         let tally = Tally::default();
         let caller = tally.caller(self.times.read_until);
         let tenant = self.clients.api.sign_in(&caller).await.map_err(|error| match tally.calls.unanswered() {

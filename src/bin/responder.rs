@@ -2,7 +2,7 @@
 
 use incydr_collector::core::time::Millis;
 use incydr_collector::edge::logging;
-use incydr_collector::respond::handler::Handler;
+use incydr_collector::respond::handler::Responder;
 use incydr_collector::respond::settings::RespondSettings;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
@@ -15,7 +15,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 async fn main() -> Result<(), lambda_runtime::Error> {
     let var = |name: &str| std::env::var_os(name).map(|held| held.to_string_lossy().into_owned());
     logging::init(var("AWS_LAMBDA_LOG_LEVEL").as_deref());
-    let handler = Handler::new(RespondSettings::from_vars(var));
+    let handler = Responder::new(RespondSettings::from_vars(var));
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let deadline = Millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));

@@ -69,7 +69,7 @@ impl Known {
             bucket.put(&put, Condition::Absent, until).await
         };
         // The same content should be under the key already. If somebody has altered it since, another key is used.
-        if put(&object.key).await? == Written::Refused
+        if put(&object.key).await? == Written::ConditionFailed
             && let Err(StoreError::Damaged { .. }) = Self::load(bucket, Some(&object), until).await
         {
             object.key = format!("{base}-{}.ndjson.gz", Millis::now().compact());

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracing::{debug, info};
 
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
-use crate::core::checkpoint::{Checkpoint, CheckpointError, Lease, Write};
+use crate::core::checkpoint::{Checkpoint, CheckpointError, CheckpointWrite, Lease};
 use crate::core::error_kind::ErrorType;
 use crate::core::identity::Identity;
 use crate::core::time::Millis;
@@ -39,7 +39,7 @@ impl LedgerError {
 
 /// A checkpoint as it was loaded, with the `ETag` that its next write must match.
 #[derive(Clone)]
-pub struct Found {
+pub struct LoadedCheckpoint {
     pub checkpoint: Checkpoint,
     etag: String,
 }
@@ -84,14 +84,14 @@ pub async fn load(
     key: &str,
     identity: &Identity,
     until: Millis,
-) -> Result<Option<Found>, LedgerError> {
+) -> Result<Option<LoadedCheckpoint>, LedgerError> {
     let Some(stored) = bucket.get(key, until).await? else { return Ok(None) };
     let checkpoint = Checkpoint::parse(&stored.bytes)?;
     checkpoint.check_identity(identity)?;
-    Ok(Some(Found { checkpoint, etag: stored.etag }))
+    Ok(Some(LoadedCheckpoint { checkpoint, etag: stored.etag }))
 }
 
-impl Found {
+impl LoadedCheckpoint {
     /// Whether a run may still be writing.
     pub fn is_leased(&self, now: Millis) -> bool {
         self.checkpoint.lease.as_ref().is_some_and(|lease| now < lease.until)
@@ -104,7 +104,7 @@ impl<'a> Ledger<'a> {
     pub async fn acquire(
         bucket: &'a Bucket,
         key: &'a str,
-        found: Option<Found>,
+        found: Option<LoadedCheckpoint>,
         identity: Identity,
         lease: Lease,
         prepare: impl FnOnce(&mut Checkpoint),
@@ -125,21 +125,27 @@ impl<'a> Ledger<'a> {
     }
 
     /// A ledger for a dry run: changes stay in memory.
-    pub fn unwritten(bucket: &'a Bucket, key: &'a str, found: Option<Found>, identity: Identity, lease: Lease) -> Self {
+    pub fn unwritten(
+        bucket: &'a Bucket,
+        key: &'a str,
+        found: Option<LoadedCheckpoint>,
+        identity: Identity,
+        lease: Lease,
+    ) -> Self {
         Self::new(bucket, key, found, identity, lease, true)
     }
 
     fn new(
         bucket: &'a Bucket,
         key: &'a str,
-        found: Option<Found>,
+        found: Option<LoadedCheckpoint>,
         identity: Identity,
         lease: Lease,
         dry_run: bool,
     ) -> Self {
         let ours = identity.clone();
         let (mut checkpoint, etag) = match found {
-            Some(Found { checkpoint, etag }) => (checkpoint, Some(etag)),
+            Some(LoadedCheckpoint { checkpoint, etag }) => (checkpoint, Some(etag)),
             None => (Checkpoint::new(identity), None),
         };
         if checkpoint.is_blank() {
@@ -161,8 +167,8 @@ impl<'a> Ledger<'a> {
     }
 
     /// The last write of this run.
-    pub async fn last_write(&self) -> Write {
-        Write { run_id: self.lease.run_id.clone(), revision: self.written.lock().await.revision }
+    pub async fn last_write(&self) -> CheckpointWrite {
+        CheckpointWrite { run_id: self.lease.run_id.clone(), revision: self.written.lock().await.revision }
     }
 
     /// An error once a commit of this run found another run's lease. After that the run must not write records either.

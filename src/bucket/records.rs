@@ -235,7 +235,7 @@ impl Records<'_> {
         let is_new = if self.dry_run {
             self.bucket.get(key, until).await?.is_none()
         } else {
-            self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused
+            self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed
         };
         if is_new {
             return Ok(Creation::Done(Placed { object: ours, is_new }));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::debug;
 
 pub use crate::bucket::store::{Condition, Object, Stored, Written};
-use crate::bucket::store::{Failure, FailureKind, OneBucket, Store};
+use crate::bucket::store::{FailedOperation, FailureKind, OneBucket, Store};
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Encryption;
 use crate::core::time::Millis;
@@ -176,7 +176,7 @@ impl Bucket {
 
     /// Makes attempts until one succeeds, fails for good, or the retries or the time are used up. The time is checked
     /// before each attempt, because Lambda may have frozen the container meanwhile.
-    async fn retrying<T, F: Future<Output = Result<T, Failure>>>(
+    async fn retrying<T, F: Future<Output = Result<T, FailedOperation>>>(
         &self,
         operation: &'static str,
         key: &str,

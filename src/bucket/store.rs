@@ -49,11 +49,11 @@ const ARCHIVED: &str = "InvalidObjectState";
 #[derive(Clone)]
 pub enum Store {
     Aws(Client),
-    Simulated(Simulated),
+    Simulated(SimulatedS3),
 }
 
 /// The function that performs the operations in a simulation.
-pub type Simulated = Arc<dyn Fn(Operation) -> BoxFuture<'static, Result<Done, Refused>> + Send + Sync>;
+pub type SimulatedS3 = Arc<dyn Fn(Operation) -> BoxFuture<'static, Result<Done, SimulatedError>> + Send + Sync>;
 
 /// An object that was read.
 pub struct Stored {
@@ -83,7 +83,7 @@ pub enum Written {
         etag: String,
     },
     /// The condition didn't hold. After a lost answer, the object may be the write of an earlier attempt of ours.
-    Refused,
+    ConditionFailed,
 }
 
 /// An operation in a simulation, on the named bucket.
@@ -131,20 +131,20 @@ pub enum Done {
 }
 
 /// An error of a simulated operation: the status and code of S3, or neither if there was no answer.
-pub struct Refused {
+pub struct SimulatedError {
     pub status: Option<u16>,
     pub code: Option<String>,
 }
 
 /// The kind of a failure, and its text for the error message.
-pub(super) type Failure = (FailureKind, String);
+pub(super) type FailedOperation = (FailureKind, String);
 
 #[derive(Clone, Copy)]
 pub(super) enum FailureKind {
     /// The same request may succeed if repeated.
     Retry,
     /// The condition of a write doesn't hold, or the key of a read is missing.
-    Refused,
+    ConditionFailed,
     /// The process's credentials have expired.
     Expired,
     /// The object is in cold storage.
@@ -196,7 +196,7 @@ pub(super) struct OneBucket<'a> {
 
 impl OneBucket<'_> {
     /// Returns none only if the key doesn't exist. 403 and 500 are errors.
-    pub(super) async fn get_once(self, key: &str) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn get_once(self, key: &str) -> Result<Option<Stored>, FailedOperation> {
         let client = match self.store {
             Store::Aws(client) => client,
             Store::Simulated(answer) => {
@@ -220,7 +220,11 @@ impl OneBucket<'_> {
         }
     }
 
-    pub(super) async fn put_once(self, object: &Object<'_>, condition: Condition<'_>) -> Result<Written, Failure> {
+    pub(super) async fn put_once(
+        self,
+        object: &Object<'_>,
+        condition: Condition<'_>,
+    ) -> Result<Written, FailedOperation> {
         let preconditions = Preconditions::of(condition);
         let client = match self.store {
             Store::Aws(client) => client,
@@ -235,7 +239,7 @@ impl OneBucket<'_> {
                 return match self.simulate(answer, what).await {
                     Ok(Done::Written { etag }) => Ok(Written::Now { etag }),
                     other => match other.err().unwrap_or_default().failure() {
-                        (FailureKind::Refused, _) => Ok(Written::Refused),
+                        (FailureKind::ConditionFailed, _) => Ok(Written::ConditionFailed),
                         failure => Err(failure),
                     },
                 };
@@ -256,13 +260,13 @@ impl OneBucket<'_> {
         match request.send().await {
             Ok(answer) => Ok(Written::Now { etag: answer.e_tag.unwrap_or_default() }),
             Err(error) => match kind_of(&error) {
-                FailureKind::Refused => Ok(Written::Refused),
+                FailureKind::ConditionFailed => Ok(Written::ConditionFailed),
                 kind => Err((kind, describe(&error))),
             },
         }
     }
 
-    pub(super) async fn head_once(self, key: &str) -> Result<bool, Failure> {
+    pub(super) async fn head_once(self, key: &str) -> Result<bool, FailedOperation> {
         let client = match self.store {
             Store::Aws(client) => client,
             Store::Simulated(answer) => {
@@ -283,7 +287,7 @@ impl OneBucket<'_> {
 
     /// Returns one page of the folders directly below a prefix, each with its slash at the end, starting at the token
     /// `next`.
-    pub(super) async fn folders_once(self, prefix: &str, next: Option<&str>) -> Result<ListedPage, Failure> {
+    pub(super) async fn folders_once(self, prefix: &str, next: Option<&str>) -> Result<ListedPage, FailedOperation> {
         match self.store {
             Store::Aws(client) => {
                 let request = client.list_objects_v2().bucket(self.name).prefix(prefix).delimiter("/");
@@ -304,7 +308,7 @@ impl OneBucket<'_> {
         prefix: &str,
         after: Option<&str>,
         next: Option<&str>,
-    ) -> Result<ListedPage, Failure> {
+    ) -> Result<ListedPage, FailedOperation> {
         let after = after.map(str::to_owned);
         match self.store {
             Store::Aws(client) => {
@@ -319,16 +323,16 @@ impl OneBucket<'_> {
         }
     }
 
-    async fn listed(&self, request: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Output, Failure> {
+    async fn listed(&self, request: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Output, FailedOperation> {
         let answered = request.set_expected_bucket_owner(self.owner.cloned()).send().await;
         answered.map_err(|error| (kind_of(&error), describe(&error)))
     }
 
-    async fn simulate(&self, answer: &Simulated, what: S3Call) -> Result<Done, Refused> {
+    async fn simulate(&self, answer: &SimulatedS3, what: S3Call) -> Result<Done, SimulatedError> {
         answer(Operation { bucket: self.name.to_owned(), what }).await
     }
 
-    async fn simulated_list(&self, answer: &Simulated, what: S3Call) -> Result<ListedPage, Failure> {
+    async fn simulated_list(&self, answer: &SimulatedS3, what: S3Call) -> Result<ListedPage, FailedOperation> {
         match self.simulate(answer, what).await {
             Ok(Done::Listed(keys)) => Ok(ListedPage { keys, next: None }),
             other => Err(other.err().unwrap_or_default().failure()),
@@ -336,19 +340,19 @@ impl OneBucket<'_> {
     }
 }
 
-impl Default for Refused {
+impl Default for SimulatedError {
     /// An operation without any answer.
     fn default() -> Self {
         Self { status: None, code: None }
     }
 }
 
-impl Refused {
+impl SimulatedError {
     fn is_no_such_key(&self) -> bool {
         self.code.as_deref() == Some("NoSuchKey")
     }
 
-    fn failure(&self) -> Failure {
+    fn failure(&self) -> FailedOperation {
         let kind = kind_by(self.code.as_deref(), self.status).unwrap_or(FailureKind::Retry);
         (kind, self.code.clone().unwrap_or_else(|| "no answer".to_owned()))
     }
@@ -367,8 +371,8 @@ fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
         _ => {}
     }
     Some(match status? {
-        412 => FailureKind::Refused,
-        404 if code == Some("NoSuchKey") => FailureKind::Refused,
+        412 => FailureKind::ConditionFailed,
+        404 if code == Some("NoSuchKey") => FailureKind::ConditionFailed,
         408 | 409 | 429 | 500.. => FailureKind::Retry,
         _ => FailureKind::Final,
     })

@@ -12,7 +12,7 @@ use crate::bucket::records::Placed;
 use crate::bucket::s3::StoreError;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, StateObject, StoredState, WriteOutcome};
-use crate::core::known::{Known, Version};
+use crate::core::known::{Known, RecordVersion};
 use crate::core::manifest::{ReadingEntry, StoredObject};
 use crate::core::ndjson::{self, FieldPath, Packed, Packer};
 use crate::core::stream::Class;
@@ -87,8 +87,8 @@ impl Snapshot {
         self.known.stored(key, line, &self.version(line)).is_some()
     }
 
-    fn version(&self, line: &str) -> Version {
-        Version::of(line, &self.volatile, self.opened_at)
+    fn version(&self, line: &str) -> RecordVersion {
+        RecordVersion::of(line, &self.volatile, self.opened_at)
     }
 
     /// Adds a tombstone.

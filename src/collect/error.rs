@@ -177,15 +177,15 @@ impl Error {
         matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))
     }
 
-    pub fn in_stream(self, stream: Stream) -> Failure {
-        Failure { stream, error: self }
+    pub fn in_stream(self, stream: Stream) -> StreamFailure {
+        StreamFailure { stream, error: self }
     }
 }
 
 /// The error of one stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{stream} failed: {}", chain(error))]
-pub struct Failure {
+pub struct StreamFailure {
     pub stream: Stream,
     #[source]
     pub error: Error,

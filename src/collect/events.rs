@@ -36,14 +36,14 @@ use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
 
 /// The outcome of a step, and the finished reading for the next manifest.
-struct Ended {
+struct StepResult {
     outcome: Outcome,
     done: Option<ReadingEntry>,
     /// The hash of its rows, if they are few.
     rows_hash: Option<String>,
 }
 
-impl From<Outcome> for Ended {
+impl From<Outcome> for StepResult {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, done: None, rows_hash: None }
     }
@@ -137,7 +137,7 @@ impl Collector<'_> {
     }
 
     /// Does one step. Returns an error only if it ends the stream's work in this run.
-    async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<Ended, Error> {
+    async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<StepResult, Error> {
         match step {
             Step::Count { span, patience } => self.count_gap(facts, span, patience).await,
             Step::Open(plan) => {
@@ -151,11 +151,11 @@ impl Collector<'_> {
     }
 
     /// Puts a step's outcome on the checkpoint, in the same update as the reading for the manifest.
-    fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: Ended) {
+    fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: StepResult) {
         let now = Millis::now();
         // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
-        let Ended { outcome, done, rows_hash } = ended;
+        let StepResult { outcome, done, rows_hash } = ended;
         let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
         let (done, rows_hash) = match (&outcome, done) {
             (Outcome::Counted { span, rows: 0 }, None) if span.to <= schedule.horizon() => {
@@ -204,7 +204,7 @@ impl Collector<'_> {
     }
 
     /// Counts a gap, to plan how to cut it.
-    async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<Ended, Error> {
+    async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<StepResult, Error> {
         let request = self.request(facts, span);
         Ok(match self.count(facts, &request, &self.patient(patience, HALF)).await {
             Ok(rows) => Outcome::Counted { span, rows },
@@ -221,7 +221,7 @@ impl Collector<'_> {
     }
 
     /// Reads a window that another run left open.
-    async fn resume(&self, facts: &'static Events, window: Window, may_be_cut: bool) -> Result<Ended, Error> {
+    async fn resume(&self, facts: &'static Events, window: Window, may_be_cut: bool) -> Result<StepResult, Error> {
         let span = window.span;
         let plan = WindowPlan::of_left(span, self.sizes(facts));
         if window.opened_by.is_of_nobody() {

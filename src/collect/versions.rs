@@ -31,7 +31,7 @@ const PART: usize = 500;
 const TRIES: u32 = 3;
 
 /// The result of one list.
-struct Listed {
+struct ListedIds {
     /// The request.
     request: Value,
     ids: BTreeSet<String>,
@@ -216,7 +216,7 @@ impl Collector<'_> {
             let is_new = part.is_none();
             let mut part =
                 part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
-            let Listed { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
+            let ListedIds { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // In a warm container the API's clock is known only after the first answer.
                 part.began = self.run.api.at(part.began);
@@ -266,7 +266,7 @@ impl Collector<'_> {
         facts: &'static Versions,
         since: Option<Millis>,
         part: &PartOfList,
-    ) -> Result<Listed, Error> {
+    ) -> Result<ListedIds, Error> {
         let interval = |since: Millis| {
             let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
             // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just been
@@ -319,7 +319,7 @@ impl Collector<'_> {
                 }
             }
         }
-        Ok(Listed { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
+        Ok(ListedIds { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
     }
 
     /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.

@@ -33,7 +33,7 @@ pub use versions::{PartOfList, VersionsState};
 use crate::core::health_records::HealthRecords;
 use crate::core::identity::Identity;
 use crate::core::json::is_default;
-use crate::core::refusals::Refusals;
+use crate::core::refusals::StreamRefusals;
 use crate::core::sign_ins::SignIns;
 use crate::core::states::States;
 use crate::core::stream::Stream;
@@ -78,7 +78,7 @@ pub struct Checkpoint {
     pub sign_ins: SignIns,
     /// The streams whose last answer was a 403.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub refused: BTreeMap<Stream, Refusals>,
+    pub refused: BTreeMap<Stream, StreamRefusals>,
     /// The instants at which the first run of an event stream was attempted, for streams that no run has come to yet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attempted: BTreeMap<Stream, Millis>,
@@ -90,7 +90,7 @@ pub struct Checkpoint {
 
 /// Tells one write of the checkpoint from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct CheckpointWrite {
     pub run_id: String,
     pub revision: u64,
 }
@@ -120,8 +120,8 @@ impl Checkpoint {
     }
 
     /// The write that it was read from; `None` if it was not in the bucket. A run's own changes don't alter it.
-    pub fn found(&self) -> Option<Write> {
-        (self.revision > 0).then(|| Write { run_id: self.written_by.clone(), revision: self.revision })
+    pub fn found(&self) -> Option<CheckpointWrite> {
+        (self.revision > 0).then(|| CheckpointWrite { run_id: self.written_by.clone(), revision: self.revision })
     }
 
     /// Notes that a run of an event stream is attempted `at` this instant, if no run before it was. Returns whether it is

@@ -52,7 +52,7 @@ struct Last {
 
 /// The next step at the beginning of a gap.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cut {
+pub enum NextSpan {
     Count(Span),
     /// Wait: a window or count under way determines where to cut.
     Wait,
@@ -149,23 +149,23 @@ impl Density {
     /// Returns the next window at the beginning of a gap, or the span to count first. `most` returns how many rows it
     /// may have.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-    pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> Cut {
-        let Some(piece) = self.at(gap.from) else { return Cut::Count(gap) };
-        let Some(known) = piece.span.intersection(gap) else { return Cut::Count(gap) };
+    pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> NextSpan {
+        let Some(piece) = self.at(gap.from) else { return NextSpan::Count(gap) };
+        let Some(known) = piece.span.intersection(gap) else { return NextSpan::Count(gap) };
         let is_whole = known == piece.span;
         let rows = if is_whole { piece.rows } else { share(piece.rows, known.length(), piece.span.length()) };
         let is_exact = piece.is_exact && is_whole;
         if self.may_be_capped(rows) && is_exact && known.length() >= SHORTEST * 2 {
-            return Cut::Count(first_half(known));
+            return NextSpan::Count(first_half(known));
         }
         let most = most(rows.max(1));
         if rows == 0 && !is_exact {
             // The rest of a piece whose rows have all been read. One count says whether it is empty.
-            return Cut::Count(known);
+            return NextSpan::Count(known);
         }
         if rows <= most && known.length() <= LONGEST {
             let count = is_exact.then_some(rows);
-            return Cut::Read { span: known, count, expected: Some(rows) };
+            return NextSpan::Read { span: known, count, expected: Some(rows) };
         }
         // 5 % less, so that chance seldom takes another page.
         let target = most as f64 * 0.95;
@@ -174,7 +174,7 @@ impl Density {
         let ideal = match last {
             // The rows ahead are much denser, or those behind were sparse and that may end anywhere. One window at a
             // time.
-            Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return Cut::Wait,
+            Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return NextSpan::Wait,
             Some(last) if last.is_typical => target / last.density,
             Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
             None => target / average,
@@ -184,9 +184,9 @@ impl Density {
         let fits = if rows > most { fits.min((known.length() / 2).max(SHORTEST)) } else { fits };
         if is_sure {
             let span = first(known, fits.min(LONGEST));
-            return Cut::Read { span, count: None, expected: Some(share(rows, span.length(), known.length())) };
+            return NextSpan::Read { span, count: None, expected: Some(share(rows, span.length(), known.length())) };
         }
-        Cut::Count(first(known, fits))
+        NextSpan::Count(first(known, fits))
     }
 }
 

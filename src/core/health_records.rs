@@ -76,7 +76,7 @@ impl ChangeBatch {
     /// Packs one record per line, with the run's id last.
     pub fn packed(&self, packing: &Packing) -> Packed {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct ChangeLine<'a> {
             #[serde(flatten)]
             change: &'a Change,
             run_id: &'a str,
@@ -84,7 +84,7 @@ impl ChangeBatch {
 
         let mut packer = Packer::new(packing);
         for change in &self.changes {
-            let line = Line { change, run_id: &self.run_id };
+            let line = ChangeLine { change, run_id: &self.run_id };
             // Serialising plain values with text keys doesn't fail.
             packer.push(&serde_json::to_string(&line).unwrap_or_default());
         }

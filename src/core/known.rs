@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use self::gone::{BELIEVED_AFTER, Gone, Missing};
 pub use self::memory::Memory;
-pub use self::version::Version;
+pub use self::version::RecordVersion;
 use crate::core::ndjson::{FieldPath, Fingerprint};
 use crate::core::time::Millis;
 
@@ -21,13 +21,13 @@ pub struct Known(BTreeMap<String, KnownRecord>);
 /// The stored versions under one id. There are several if the API shows several records under it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct KnownRecord {
-    seen: Vec<Version>,
+    seen: Vec<RecordVersion>,
     /// The number of whole readings in a row that lacked the record, and the instant of the first of them.
     missed: u32,
     missed_since: Option<Millis>,
     /// The record's own begin. Set for streams that forget records by age.
     began: Option<Millis>,
-    asked: Option<Asked>,
+    asked: Option<LastRequest>,
     /// The end date in the record, and an empty text if it has none. None if no reading has looked for it.
     end: Option<String>,
 }
@@ -35,7 +35,7 @@ struct KnownRecord {
 /// The last request for a whole record, of which the list shows only a summary: its instant, and the fingerprint of
 /// the summary at that time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Asked {
+struct LastRequest {
     of: Fingerprint,
     at: Millis,
 }
@@ -43,7 +43,7 @@ struct Asked {
 impl KnownRecord {
     /// The fingerprint of all versions under the id, without volatile fields. It doesn't depend on their order.
     fn shown(&self) -> Fingerprint {
-        let of = |version: &Version| version.steady.map_or(version.full, |(steady, _)| steady).0;
+        let of = |version: &RecordVersion| version.steady.map_or(version.full, |(steady, _)| steady).0;
         Fingerprint(self.seen.iter().map(of).fold(0, |all, one| all ^ one))
     }
 }
@@ -56,7 +56,7 @@ impl Known {
 
     /// Returns the stored version that this record equals, or none if the record is new or has changed. Older
     /// checkpoints have the fingerprint of a record's bytes, which is compared as well.
-    pub fn stored(&self, id: &str, line: &str, version: &Version) -> Option<Version> {
+    pub fn stored(&self, id: &str, line: &str, version: &RecordVersion) -> Option<RecordVersion> {
         let entry = self.0.get(id)?;
         let said = entry.seen.iter().find(|stored| version.is_same(stored));
         match said {
@@ -88,7 +88,7 @@ impl Known {
     }
 
     /// Adds a version under this id; the record is no longer missed.
-    pub fn add(&mut self, id: &str, record: Version) {
+    pub fn add(&mut self, id: &str, record: RecordVersion) {
         let entry = self.0.entry(id.to_owned()).or_default();
         (entry.missed, entry.missed_since) = (0, None);
         if !entry.seen.iter().any(|seen| seen.full == record.full) {
@@ -99,7 +99,7 @@ impl Known {
 
     /// Replaces all versions under this id by a new one. A change back to an earlier version is a change, too. `began`
     /// is the record's own begin, for streams that forget records by age.
-    pub fn replace(&mut self, id: &str, record: Version, began: Option<Millis>) {
+    pub fn replace(&mut self, id: &str, record: RecordVersion, began: Option<Millis>) {
         let record = KnownRecord { seen: vec![record], began, ..KnownRecord::default() };
         self.0.insert(id.to_owned(), record);
     }
@@ -107,7 +107,7 @@ impl Known {
     /// Notes that the whole record was requested `at` this instant.
     pub fn note_asked(&mut self, id: &str, at: Millis) {
         if let Some(entry) = self.0.get_mut(id) {
-            entry.asked = Some(Asked { of: entry.shown(), at });
+            entry.asked = Some(LastRequest { of: entry.shown(), at });
         }
     }
 
@@ -205,7 +205,7 @@ impl Known {
         if is_tombstone(line) {
             self.remove(id);
         } else {
-            self.replace(id, Version::of(line, volatile, at), None);
+            self.replace(id, RecordVersion::of(line, volatile, at), None);
         }
     }
 

@@ -12,21 +12,21 @@ const RUNS: u32 = 3;
 /// The runs in a row in which a stream was refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refusals {
+pub struct StreamRefusals {
     runs: u32,
     /// The text of the last refusal.
     pub said: String,
 }
 
 /// Notes a refusal. Returns whether it is believed.
-pub fn refused(refusals: &mut Option<Refusals>, said: &str, worked_before: bool) -> bool {
+pub fn refused(refusals: &mut Option<StreamRefusals>, said: &str, worked_before: bool) -> bool {
     let runs = refusals.as_ref().map_or(0, |before| before.runs) + 1;
-    *refusals = Some(Refusals { runs, said: said.to_owned() });
+    *refusals = Some(StreamRefusals { runs, said: said.to_owned() });
     !worked_before || runs >= RUNS
 }
 
 /// The error of a stream that is not permitted. `refusals` are those of the last runs, if any are noted.
-pub fn not_permitted(stream: Stream, refusals: Option<&Refusals>) -> ErrorInfo {
+pub fn not_permitted(stream: Stream, refusals: Option<&StreamRefusals>) -> ErrorInfo {
     let said = refusals.map(|refusals| format!("; the API answers 403: {}", refusals.said)).unwrap_or_default();
     let permission = stream.permission();
     ErrorInfo {

@@ -34,7 +34,7 @@ use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
 use crate::core::ndjson::{FieldPath, Packing};
 use crate::core::stream::Stream;
-use crate::core::version::Version;
+use crate::core::version::AgentVersion;
 
 /// An audit window takes up to 3 requests: a count, a page, and another page if the first is full.
 pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;
@@ -73,7 +73,7 @@ pub struct Settings {
     pub metadata: BTreeMap<String, String>,
     /// An agent is stale when it has not connected for this long.
     pub stale_agent: TimeDelta,
-    pub minimum_agent_version: Option<Version>,
+    pub minimum_agent_version: Option<AgentVersion>,
     pub requests_per_minute: usize,
     pub ca_bundle: Option<PathBuf>,
     pub proxies: Proxies,

@@ -20,13 +20,13 @@ pub struct SignIns {
     granted_to: Option<String>,
     /// The refusals since then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<Refusals>,
+    refused: Option<SignInRefusals>,
 }
 
 /// Refusals in a row of one version of the secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refusals {
+pub struct SignInRefusals {
     secret_version: Option<String>,
     since: Millis,
     last: Millis,
@@ -46,7 +46,7 @@ impl SignIns {
         let before = self.refused.take().filter(|before| before.secret_version == secret_version);
         let (since, runs) = before.map_or((now, 0), |before| (before.since, before.runs));
         let runs = runs + 1;
-        self.refused = Some(Refusals { secret_version, since, last: now, runs });
+        self.refused = Some(SignInRefusals { secret_version, since, last: now, runs });
         !worked || runs >= RUNS && now >= since + LASTS
     }
 

@@ -5,13 +5,13 @@ use std::fmt;
 
 /// Numbers separated by dots. The rest of the text, as in `2.0.0-rc.1`, is ignored.
 #[derive(Clone, Debug)]
-pub struct Version {
+pub struct AgentVersion {
     text: String,
     /// Without trailing zeros: 1.9 equals 1.9.0.
     numbers: Vec<u64>,
 }
 
-impl Version {
+impl AgentVersion {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
@@ -24,27 +24,27 @@ impl Version {
     }
 }
 
-impl PartialEq for Version {
+impl PartialEq for AgentVersion {
     fn eq(&self, other: &Self) -> bool {
         self.numbers == other.numbers
     }
 }
 
-impl Eq for Version {}
+impl Eq for AgentVersion {}
 
-impl PartialOrd for Version {
+impl PartialOrd for AgentVersion {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Version {
+impl Ord for AgentVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         self.numbers.cmp(&other.numbers)
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for AgentVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -54,8 +54,8 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    fn version(text: &str) -> Version {
-        Version::parse(text).expect(text)
+    fn version(text: &str) -> AgentVersion {
+        AgentVersion::parse(text).expect(text)
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn what_has_no_numbers_is_no_version() {
         for text in ["", "latest", ".", "1..2", ".1", "1.", "v1", "99999999999999999999999"] {
-            assert!(Version::parse(text).is_none(), "{text}");
+            assert!(AgentVersion::parse(text).is_none(), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use futures::future::LocalBoxFuture;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -70,16 +71,24 @@ impl Handler {
         self.handle_as(&Uuid::new_v4().to_string(), event, deadline).await
     }
 
-    /// Handles an event under a run's id, which must be unique.
-    pub async fn handle_as(&self, run_id: &str, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
-        let began = Instant::now();
-        let answered = self.answer(run_id, event, deadline).await;
-        if let Answered::Run(answer) = &answered
-            && is_measured(answer, event)
-        {
-            metrics::tell(answer, began.elapsed());
-        }
-        function_result(run_id, answered)
+    /// Handles an event under a run's id, which must be unique. The future is boxed, so that a run is compiled once, in
+    /// this library, and not again in each binary and test.
+    pub fn handle_as<'a>(
+        &'a self,
+        run_id: &'a str,
+        event: &'a Event,
+        deadline: Millis,
+    ) -> LocalBoxFuture<'a, Result<Answered, Diagnostic>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let answered = self.answer(run_id, event, deadline).await;
+            if let Answered::Run(answer) = &answered
+                && is_measured(answer, event)
+            {
+                metrics::tell(answer, began.elapsed());
+            }
+            function_result(run_id, answered)
+        })
     }
 
     /// Parses the event and runs its action. Every failure is an answer, a panic too.

@@ -11,12 +11,12 @@ use reqwest::header::HeaderMap;
 use reqwest::{Request, RequestBuilder, StatusCode};
 
 /// The function that answers requests in a simulation.
-pub type Simulated = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<OpenAnswer, BrokenOff>> + Send + Sync>;
+pub type SimulatedApi = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<OpenAnswer, BrokenOff>> + Send + Sync>;
 
 #[derive(Clone)]
 pub enum Exchange {
     Http,
-    Simulated(Simulated),
+    Simulated(SimulatedApi),
 }
 
 /// An answer whose body is still arriving.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::core::clock;
-use crate::core::ndjson::{Cut, Cutter, Fingerprint, PageError, Row};
+use crate::core::ndjson::{Cutter, Fingerprint, PageError, PageRest, Row};
 use crate::core::quote::EXCERPT;
 use crate::incydr::client::Api;
 use crate::incydr::error::{ApiError, broke_off};
@@ -182,7 +182,12 @@ fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'s
         Ok(())
     };
     let page = use_up().and_then(|()| cutter.finish(&mut take));
-    let page =
-        page.map(|Cut { envelope, has_list }| Page { rows: count, first, envelope, has_list, begins: begins.clone() });
+    let page = page.map(|PageRest { envelope, has_list }| Page {
+        rows: count,
+        first,
+        envelope,
+        has_list,
+        begins: begins.clone(),
+    });
     (rows, page, begins)
 }

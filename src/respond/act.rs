@@ -15,45 +15,45 @@ use crate::core::time::{MILLISECOND, Millis};
 use crate::core::times::Times;
 use crate::incydr::request::Caller;
 use crate::respond::action::Action;
-use crate::respond::answer::{Answer, Outcome};
-use crate::respond::api::Api;
+use crate::respond::answer::{ActionAnswer, ActionOutcome};
+use crate::respond::api::ResponderApi;
 use crate::respond::approval::{Approved, approval};
-use crate::respond::error::{Kind, RespondError};
-use crate::respond::goal::{Goal, Write};
+use crate::respond::error::{ErrorCause, RespondError};
+use crate::respond::goal::{ApiWrite, Goal};
 use crate::respond::reads;
-use crate::respond::request::Request;
+use crate::respond::request::ActionRequest;
 use crate::respond::resolve::Resolver;
 use crate::respond::sending::Sender;
 use crate::respond::settings::{GRACE, RespondSettings};
 use crate::respond::state::Asker;
-use crate::respond::store::{Claim, Ended, Lock, Store};
+use crate::respond::store::{ActionStore, Claim, Ended, Lock};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub struct Run<'a> {
+pub struct ActionRun<'a> {
     pub settings: &'a RespondSettings,
-    pub api: &'a Api,
-    pub store: Store<'a>,
+    pub api: &'a ResponderApi,
+    pub store: ActionStore<'a>,
     pub caller: Caller<'a>,
     pub times: Times,
     /// Whether the function was invoked through the alias that may approve.
     pub may_approve: bool,
 }
 
-impl Run<'_> {
+impl ActionRun<'_> {
     /// Refusals and failures are answers. After one with an error, the same request may be sent again.
-    pub async fn respond(&self, request: &Request) -> Answer {
+    pub async fn respond(&self, request: &ActionRequest) -> ActionAnswer {
         let acted = Box::pin(self.act(request)).await;
-        let mut answer = acted.unwrap_or_else(|error| Answer::refused(Some(request), &error));
+        let mut answer = acted.unwrap_or_else(|error| ActionAnswer::refused(Some(request), &error));
         answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
         answer
     }
 
-    async fn act(&self, request: &Request) -> Result<Answer, RespondError> {
+    async fn act(&self, request: &ActionRequest) -> Result<ActionAnswer, RespondError> {
         self.check_allowed(request)?;
         if let Action::Read(read) = &request.action {
             let told = reads::read(read, self.api, &self.caller).await?;
-            return Ok(Answer { told, ..Answer::new(Some(request), Outcome::Done) });
+            return Ok(ActionAnswer { told, ..ActionAnswer::new(Some(request), ActionOutcome::Done) });
         }
         if request.dry_run || self.settings.dry_run {
             return self.rehearse(request).await;
@@ -69,39 +69,42 @@ impl Run<'_> {
         }
     }
 
-    fn check_allowed(&self, request: &Request) -> Result<(), RespondError> {
+    fn check_allowed(&self, request: &ActionRequest) -> Result<(), RespondError> {
         let permission = request.permission();
         if self.settings.allowed.contains(permission) {
             return Ok(());
         }
         let why = format!("{permission:?} is not among ALLOWED_ACTIONS");
-        Err(RespondError::new(Kind::ActionNotAllowed, why))
+        Err(RespondError::new(ErrorCause::ActionNotAllowed, why))
     }
 
     /// Returns the writes that the request would send. Makes no claim and no record.
-    async fn rehearse(&self, request: &Request) -> Result<Answer, RespondError> {
+    async fn rehearse(&self, request: &ActionRequest) -> Result<ActionAnswer, RespondError> {
         let asker = self.asker();
         let goal = self.resolver(&asker).goal(request).await?;
         let before = asker.state(&goal).await?;
         let writes = goal.writes(&before);
-        Ok(Answer {
+        Ok(ActionAnswer {
             after: before.clone(),
             before,
             would_change: Some(!writes.is_empty()),
             requests: Some(writes),
-            ..Answer::new(Some(request), Outcome::DryRun)
+            ..ActionAnswer::new(Some(request), ActionOutcome::DryRun)
         })
     }
 
     /// Called if no lock exists for the request: nothing has been sent.
-    async fn begin(&self, request: &Request, claim: &Claim) -> Result<Answer, RespondError> {
+    async fn begin(&self, request: &ActionRequest, claim: &Claim) -> Result<ActionAnswer, RespondError> {
         let approved_by =
             match approval(request, self.settings, &self.store, self.may_approve, self.times.read_until).await? {
                 Approved::NotNeeded => None,
                 Approved::By(name) => Some(name),
                 Approved::Pending => {
                     let hash = Some(request.hash.clone());
-                    return Ok(Answer { request_hash: hash, ..Answer::new(Some(request), Outcome::PendingApproval) });
+                    return Ok(ActionAnswer {
+                        request_hash: hash,
+                        ..ActionAnswer::new(Some(request), ActionOutcome::PendingApproval)
+                    });
                 }
                 Approved::Rejected(by, error) => return self.reject(request, claim, &by, &error).await,
             };
@@ -115,7 +118,11 @@ impl Run<'_> {
             if let Some((n, held)) = self.store.newest_lock(&request.request_id, self.times.read_until).await? {
                 return self.take_over(request, claim, n, held).await;
             }
-            let answer = Answer { after: before.clone(), before, ..Answer::new(Some(request), Outcome::Already) };
+            let answer = ActionAnswer {
+                after: before.clone(),
+                before,
+                ..ActionAnswer::new(Some(request), ActionOutcome::Already)
+            };
             return self.end(request, claim, intent, answer).await;
         }
         self.store.take_place(&request.request_id, Millis::now(), self.times.read_until).await?;
@@ -132,7 +139,13 @@ impl Run<'_> {
 
     /// Called if a lock exists: its holder may have sent something. Waits until the holder can't be running any more.
     /// Then takes over the lock and reads back.
-    async fn take_over(&self, request: &Request, claim: &Claim, n: u32, held: Lock) -> Result<Answer, RespondError> {
+    async fn take_over(
+        &self,
+        request: &ActionRequest,
+        claim: &Claim,
+        n: u32,
+        held: Lock,
+    ) -> Result<ActionAnswer, RespondError> {
         while Millis::now() < held.until + GRACE {
             if !sleep_within(PAUSE, self.times.read_until).await {
                 return Err(at_work(request));
@@ -152,11 +165,11 @@ impl Run<'_> {
 
     async fn send_and_end(
         &self,
-        request: &Request,
+        request: &ActionRequest,
         claim: &Claim,
         lock: Lock,
-        writes: Option<Vec<Write>>,
-    ) -> Result<Answer, RespondError> {
+        writes: Option<Vec<ApiWrite>>,
+    ) -> Result<ActionAnswer, RespondError> {
         let until = self.times.read_until;
         let sender = Sender { api: self.api, caller: &self.caller, asker: self.asker(), until };
         let answer = sender.send_and_read_back(request, &lock, writes).await?;
@@ -165,24 +178,24 @@ impl Run<'_> {
 
     async fn reject(
         &self,
-        request: &Request,
+        request: &ActionRequest,
         claim: &Claim,
         by: &str,
         error: &RespondError,
-    ) -> Result<Answer, RespondError> {
+    ) -> Result<ActionAnswer, RespondError> {
         let intent = intent(request, claim, Some(by), &[], &Value::Null);
-        self.end(request, claim, intent, Answer::failed(Some(request), Outcome::Rejected, error)).await
+        self.end(request, claim, intent, ActionAnswer::failed(Some(request), ActionOutcome::Rejected, error)).await
     }
 
     /// Stores the result, then the two records of the trail. Whoever finds the result later writes the records again if
     /// they are missing.
     async fn end(
         &self,
-        request: &Request,
+        request: &ActionRequest,
         claim: &Claim,
         intent: Value,
-        mut answer: Answer,
-    ) -> Result<Answer, RespondError> {
+        mut answer: ActionAnswer,
+    ) -> Result<ActionAnswer, RespondError> {
         answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
         let at = Millis::now().max(claim.at + MILLISECOND);
         let mut result = json!({
@@ -206,7 +219,7 @@ impl Run<'_> {
         self.told(claim, ended).await
     }
 
-    async fn told(&self, claim: &Claim, ended: Ended) -> Result<Answer, RespondError> {
+    async fn told(&self, claim: &Claim, ended: Ended) -> Result<ActionAnswer, RespondError> {
         self.store.record(claim.at, &ended.intent, self.times.store_until).await?;
         self.store.record(ended.at, &ended.result, self.times.store_until).await?;
         Ok(ended.answer)
@@ -228,7 +241,13 @@ impl Run<'_> {
 }
 
 /// The first record of the trail.
-fn intent(request: &Request, claim: &Claim, approved_by: Option<&str>, writes: &[Write], before: &Value) -> Value {
+fn intent(
+    request: &ActionRequest,
+    claim: &Claim,
+    approved_by: Option<&str>,
+    writes: &[ApiWrite],
+    before: &Value,
+) -> Value {
     json!({
         "request_id": request.request_id,
         "record": "intent",
@@ -243,10 +262,10 @@ fn intent(request: &Request, claim: &Claim, approved_by: Option<&str>, writes: &
     })
 }
 
-fn at_work(request: &Request) -> RespondError {
+fn at_work(request: &ActionRequest) -> RespondError {
     let why = format!(
         "another delivery of request_id {:?} is running, or ended without a result: deliver the request again later",
         request.request_id
     );
-    RespondError::new(Kind::FirstPartyGenericError, why)
+    RespondError::new(ErrorCause::FirstPartyGenericError, why)
 }

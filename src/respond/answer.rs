@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::respond::connector_answer::ConnectorAnswer;
-use crate::respond::error::{Kind, RespondError};
-use crate::respond::goal::Write;
-use crate::respond::request::Request;
+use crate::respond::error::{ErrorCause, RespondError};
+use crate::respond::goal::ApiWrite;
+use crate::respond::request::ActionRequest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ActionOutcome {
     /// The wanted state is reached, and this request changed something for it. For an action that only reads: the
     /// answer was read.
     Done,
@@ -28,23 +28,23 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToldError {
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: ErrorCause,
     pub message: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct ActionAnswer {
     #[serde(flatten)]
     pub told: ConnectorAnswer,
     pub request_id: String,
     pub action: String,
-    pub outcome: Outcome,
+    pub outcome: ActionOutcome,
     pub before: Value,
     pub after: Value,
     pub retries: u64,
     /// The writes that a dry run would send. Empty if the wanted state is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<Vec<Write>>,
+    pub requests: Option<Vec<ApiWrite>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_change: Option<bool>,
     /// The hash that an approval of this request must name.
@@ -54,9 +54,9 @@ pub struct Answer {
     pub error: Option<ToldError>,
 }
 
-impl Answer {
+impl ActionAnswer {
     /// `request` is none if the event held no valid request.
-    pub fn new(request: Option<&Request>, outcome: Outcome) -> Self {
+    pub fn new(request: Option<&ActionRequest>, outcome: ActionOutcome) -> Self {
         Self {
             told: ConnectorAnswer::message(200, "OK", message_of(outcome)),
             request_id: request.map(|request| request.request_id.clone()).unwrap_or_default(),
@@ -73,12 +73,13 @@ impl Answer {
     }
 
     /// The answer if nothing was sent.
-    pub fn refused(request: Option<&Request>, error: &RespondError) -> Self {
-        let outcome = if error.kind == Kind::ApprovalRejected { Outcome::Rejected } else { Outcome::Failed };
+    pub fn refused(request: Option<&ActionRequest>, error: &RespondError) -> Self {
+        let outcome =
+            if error.kind == ErrorCause::ApprovalRejected { ActionOutcome::Rejected } else { ActionOutcome::Failed };
         Self::failed(request, outcome, error)
     }
 
-    pub fn failed(request: Option<&Request>, outcome: Outcome, error: &RespondError) -> Self {
+    pub fn failed(request: Option<&ActionRequest>, outcome: ActionOutcome, error: &RespondError) -> Self {
         let told = error.told.as_deref().cloned();
         Self {
             // Status 0, which can't be confused with one of the API's.
@@ -93,14 +94,14 @@ impl Answer {
     }
 }
 
-fn message_of(outcome: Outcome) -> &'static str {
+fn message_of(outcome: ActionOutcome) -> &'static str {
     match outcome {
-        Outcome::Done => "done",
-        Outcome::Already => "nothing was sent: it is so already",
-        Outcome::DryRun => "nothing was sent: this is a dry run",
-        Outcome::PendingApproval => "nothing was sent: this waits for the approval of another person",
-        Outcome::Rejected => "nothing was sent: the approval was refused, or came too late",
-        Outcome::Failed => "failed",
-        Outcome::Unknown => "whether it took effect is unknown",
+        ActionOutcome::Done => "done",
+        ActionOutcome::Already => "nothing was sent: it is so already",
+        ActionOutcome::DryRun => "nothing was sent: this is a dry run",
+        ActionOutcome::PendingApproval => "nothing was sent: this waits for the approval of another person",
+        ActionOutcome::Rejected => "nothing was sent: the approval was refused, or came too late",
+        ActionOutcome::Failed => "failed",
+        ActionOutcome::Unknown => "whether it took effect is unknown",
     }
 }

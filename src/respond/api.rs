@@ -19,9 +19,9 @@ use crate::incydr::request::Caller;
 use crate::incydr::sign_in::SignIn;
 use crate::respond::connector_answer::ConnectorAnswer;
 use crate::respond::error::RespondError;
-use crate::respond::goal::{Verb, Write};
+use crate::respond::goal::{ApiWrite, Verb};
 
-pub struct Api {
+pub struct ResponderApi {
     connection: Connection,
     sign_in: SignIn,
 }
@@ -38,14 +38,14 @@ pub enum Sent {
 }
 
 /// An HTTP request without token.
-struct Exchange<'a> {
+struct WriteExchange<'a> {
     method: Method,
     path: &'a str,
     query: &'a [(String, String)],
     body: &'a Value,
 }
 
-impl Api {
+impl ResponderApi {
     pub fn new(settings: &Settings, http: reqwest::Client, secrets: aws_sdk_secretsmanager::Client) -> Self {
         Self {
             connection: Connection::new(settings, http, exchange::Exchange::Http),
@@ -66,16 +66,16 @@ impl Api {
         query: &[(String, String)],
         caller: &Caller<'_>,
     ) -> Result<ConnectorAnswer, RespondError> {
-        let exchange = Exchange { method: Method::GET, path, query, body: &Value::Null };
+        let exchange = WriteExchange { method: Method::GET, path, query, body: &Value::Null };
         self.read(&exchange, caller).await
     }
 
     /// Sends a search, which has its query in the body of a `POST`.
     pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
-        self.read(&Exchange { method: Method::POST, path, query: &[], body }, caller).await
+        self.read(&WriteExchange { method: Method::POST, path, query: &[], body }, caller).await
     }
 
-    async fn read(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
+    async fn read(&self, exchange: &WriteExchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
         let what = format!("{} {}", exchange.method, exchange.path);
         let mut attempts = retry::API.begin();
         let mut last = None;
@@ -100,7 +100,7 @@ impl Api {
         }
     }
 
-    pub async fn write(&self, write: &Write, caller: &Caller<'_>) -> Sent {
+    pub async fn write(&self, write: &ApiWrite, caller: &Caller<'_>) -> Sent {
         let what = write.what();
         let method = match write.method {
             Verb::Post => Method::POST,
@@ -108,7 +108,7 @@ impl Api {
             Verb::Patch => Method::PATCH,
             Verb::Delete => Method::DELETE,
         };
-        let exchange = Exchange { method, path: &write.path, query: &[], body: &write.body };
+        let exchange = WriteExchange { method, path: &write.path, query: &[], body: &write.body };
         let mut attempts = retry::API.begin();
         loop {
             let sent_before = caller.calls.requests.load(Ordering::Relaxed);
@@ -143,7 +143,7 @@ impl Api {
     }
 
     /// Returns the answer, whatever its status. Renews a refused token once.
-    async fn exchange(&self, exchange: &Exchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
+    async fn exchange(&self, exchange: &WriteExchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
         let mut refused = None;
         loop {
             let token = self.sign_in.token(&self.connection, caller, refused).await?;
@@ -182,7 +182,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 fn named(what: &str, error: &ApiError) -> RespondError {
-    let mut named = RespondError::new(crate::respond::error::Kind::ThirdPartyGenericError, String::new());
+    let mut named = RespondError::new(crate::respond::error::ErrorCause::ThirdPartyGenericError, String::new());
     named.message = match error {
         ApiError::Transport { source, .. } => {
             format!("{what}: the API could not be reached or broke off: {}", chain(source))

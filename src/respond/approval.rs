@@ -2,10 +2,10 @@
 //! very request.
 
 use crate::core::time::Millis;
-use crate::respond::error::{Kind, RespondError};
-use crate::respond::request::{Approval, Request};
+use crate::respond::error::{ErrorCause, RespondError};
+use crate::respond::request::{ActionRequest, Approval};
 use crate::respond::settings::{APPROVAL_LASTS, RespondSettings};
-use crate::respond::store::Store;
+use crate::respond::store::ActionStore;
 
 pub enum Approved {
     NotNeeded,
@@ -18,9 +18,9 @@ pub enum Approved {
 /// Decides about a request. `may_approve` says whether the function was invoked through the alias for approvals. After
 /// an error the same request may be sent again.
 pub async fn approval(
-    request: &Request,
+    request: &ActionRequest,
     settings: &RespondSettings,
-    store: &Store<'_>,
+    store: &ActionStore<'_>,
     may_approve: bool,
     until: Millis,
 ) -> Result<Approved, RespondError> {
@@ -31,7 +31,7 @@ pub async fn approval(
         store.wait_for_approval(request, until).await?;
         return Ok(Approved::Pending);
     };
-    let rejected = |why: String| RespondError::new(Kind::ApprovalRejected, why);
+    let rejected = |why: String| RespondError::new(ErrorCause::ApprovalRejected, why);
     if !may_approve {
         let alias = &settings.approvals_alias;
         return Err(rejected(format!(
@@ -49,7 +49,7 @@ pub async fn approval(
 }
 
 /// Returns why an approval is not valid.
-fn rejection(request: &Request, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
+fn rejection(request: &ActionRequest, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
     let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
     let approver = &approval.approved_by;
     if approval.request_hash != request.hash {
@@ -76,7 +76,7 @@ mod tests {
     fn an_approval_is_bound_to_the_request_to_another_person_and_to_a_day() {
         let event = json!({"action": "rule.disable", "request_id": "r", "requested_by": "alice@example.com",
             "reason": "noise", "input": {"id": "rule-1"}});
-        let request = Request::parse(event.as_object().expect("an object")).expect("good");
+        let request = ActionRequest::parse(event.as_object().expect("an object")).expect("good");
         let given =
             |by: &str, is_given, hash: &str| Approval { approved_by: by.into(), is_given, request_hash: hash.into() };
         let (since, in_time) = (Millis(0), Millis(0) + APPROVAL_LASTS);

@@ -11,7 +11,7 @@ use crate::respond::connector_answer::ConnectorAnswer;
 
 /// The `errorType` of a function error. The first six are the responder's own refusals: nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum ErrorCause {
     InvalidEvent,
     ActionNotAllowed,
     TooManyTargets,
@@ -28,29 +28,29 @@ pub enum Kind {
 /// An error, with the API's answer that caused it, if any.
 #[derive(Clone, Debug)]
 pub struct RespondError {
-    pub kind: Kind,
+    pub kind: ErrorCause,
     pub message: String,
     pub told: Option<Box<ConnectorAnswer>>,
 }
 
 impl RespondError {
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorCause, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), told: None }
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(Kind::InvalidEvent, message)
+        Self::new(ErrorCause::InvalidEvent, message)
     }
 
     /// The error for a status other than 2xx.
     pub fn refused(what: &str, told: ConnectorAnswer) -> Self {
         let (kind, why) = match told.status_code {
             401 | 403 => {
-                (Kind::ThirdPartyConfigError, "the API client lacks the permission, or may not do it to this one")
+                (ErrorCause::ThirdPartyConfigError, "the API client lacks the permission, or may not do it to this one")
             }
-            429 => (Kind::ThirdPartyGenericError, "too many requests"),
-            400..=499 => (Kind::ThirdPartyRefused, ""),
-            _ => (Kind::ThirdPartyGenericError, ""),
+            429 => (ErrorCause::ThirdPartyGenericError, "too many requests"),
+            400..=499 => (ErrorCause::ThirdPartyRefused, ""),
+            _ => (ErrorCause::ThirdPartyGenericError, ""),
         };
         let words = said(&told.json_body);
         let parts: Vec<&str> = [why, &words].into_iter().filter(|part| !part.is_empty()).collect();
@@ -73,7 +73,7 @@ fn said(body: &Value) -> String {
     words.join(": ").split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for ErrorCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(self, f)
     }
@@ -89,23 +89,23 @@ impl std::error::Error for RespondError {}
 
 impl From<StoreError> for RespondError {
     fn from(error: StoreError) -> Self {
-        Self::new(Kind::FirstPartyGenericError, chain(&error))
+        Self::new(ErrorCause::FirstPartyGenericError, chain(&error))
     }
 }
 
 impl From<SettingsError> for RespondError {
     fn from(error: SettingsError) -> Self {
-        Self::new(Kind::ThirdPartyConfigError, error.to_string())
+        Self::new(ErrorCause::ThirdPartyConfigError, error.to_string())
     }
 }
 
 impl From<ApiError> for RespondError {
     fn from(error: ApiError) -> Self {
         let kind = match error.error_type() {
-            ErrorType::InvalidEvent => Kind::InvalidEvent,
-            ErrorType::ThirdPartyConfigError => Kind::ThirdPartyConfigError,
-            ErrorType::FirstPartyGenericError => Kind::FirstPartyGenericError,
-            ErrorType::ThirdPartyGenericError => Kind::ThirdPartyGenericError,
+            ErrorType::InvalidEvent => ErrorCause::InvalidEvent,
+            ErrorType::ThirdPartyConfigError => ErrorCause::ThirdPartyConfigError,
+            ErrorType::FirstPartyGenericError => ErrorCause::FirstPartyGenericError,
+            ErrorType::ThirdPartyGenericError => ErrorCause::ThirdPartyGenericError,
         };
         Self::new(kind, chain(&error))
     }

@@ -4,20 +4,20 @@
 use serde_json::{Map, Value};
 
 use crate::respond::error::RespondError;
-use crate::respond::request::Request;
+use crate::respond::request::ActionRequest;
 
-pub enum Invocation {
-    One(Box<Request>),
+pub enum Delivery {
+    One(Box<ActionRequest>),
     /// From SNS. Its events hold a list, in practice of one message.
-    Each(Vec<Result<Request, RespondError>>),
+    Each(Vec<Result<ActionRequest, RespondError>>),
     /// From SQS, by message id: the answer lists the ids of failed messages.
-    Batch(Vec<(String, Result<Request, RespondError>)>),
+    Batch(Vec<(String, Result<ActionRequest, RespondError>)>),
 }
 
 const TAKES: &str = "it takes a request ({\"action\", \"request_id\", \"requested_by\", \"reason\", \"input\"}), or one as the \
                      detail of an event of EventBridge, or as messages of SNS or SQS";
 
-pub fn parse(event: &Value) -> Result<Invocation, RespondError> {
+pub fn parse(event: &Value) -> Result<Delivery, RespondError> {
     let Value::Object(members) = event else {
         return Err(RespondError::invalid(format!("the event is not a JSON object; {TAKES}")));
     };
@@ -27,15 +27,15 @@ pub fn parse(event: &Value) -> Result<Invocation, RespondError> {
     if members.contains_key("detail-type") {
         let detail = members.get("detail").and_then(Value::as_object);
         let detail = detail.ok_or_else(|| RespondError::invalid(format!("the event has no \"detail\"; {TAKES}")))?;
-        return Ok(Invocation::One(Box::new(Request::parse(detail)?)));
+        return Ok(Delivery::One(Box::new(ActionRequest::parse(detail)?)));
     }
     if !members.contains_key("action") {
         return Err(RespondError::invalid(format!("the event has no \"action\"; {TAKES}")));
     }
-    Ok(Invocation::One(Box::new(Request::parse(members)?)))
+    Ok(Delivery::One(Box::new(ActionRequest::parse(members)?)))
 }
 
-fn records_of(records: &Value) -> Result<Invocation, RespondError> {
+fn records_of(records: &Value) -> Result<Delivery, RespondError> {
     let wrong = || RespondError::invalid(format!("\"Records\" are neither those of SQS nor of SNS; {TAKES}"));
     let records = records.as_array().filter(|records| !records.is_empty()).ok_or_else(wrong)?;
     if records.iter().all(|record| record["eventSource"] == "aws:sqs") {
@@ -43,21 +43,21 @@ fn records_of(records: &Value) -> Result<Invocation, RespondError> {
             let id = record["messageId"].as_str().ok_or_else(wrong)?.to_owned();
             Ok((id, message(&record["body"])))
         });
-        return Ok(Invocation::Batch(messages.collect::<Result<_, RespondError>>()?));
+        return Ok(Delivery::Batch(messages.collect::<Result<_, RespondError>>()?));
     }
     if records.iter().all(|record| record["EventSource"] == "aws:sns") {
-        return Ok(Invocation::Each(records.iter().map(|record| message(&record["Sns"]["Message"])).collect()));
+        return Ok(Delivery::Each(records.iter().map(|record| message(&record["Sns"]["Message"])).collect()));
     }
     Err(wrong())
 }
 
 /// Parses a message, whose text is a request. Unwraps an SNS notification that reached an SQS queue.
-fn message(text: &Value) -> Result<Request, RespondError> {
+fn message(text: &Value) -> Result<ActionRequest, RespondError> {
     let members = object(text)?;
     let is_notice = members.get("Type").is_some_and(|kind| kind == "Notification");
     match members.get("Message").filter(|_| is_notice) {
-        Some(inner) => Request::parse(&object(inner)?),
-        None => Request::parse(&members),
+        Some(inner) => ActionRequest::parse(&object(inner)?),
+        None => ActionRequest::parse(&members),
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
             json!({"Records": [sqs(&wrapped)]}),
         ] {
             let read = match parse(&event).expect("good") {
-                Invocation::One(request) => *request,
-                Invocation::Each(mut all) => all.remove(0).expect("good"),
-                Invocation::Batch(mut all) => all.remove(0).1.expect("good"),
+                Delivery::One(request) => *request,
+                Delivery::Each(mut all) => all.remove(0).expect("good"),
+                Delivery::Batch(mut all) => all.remove(0).1.expect("good"),
             };
             assert_eq!((read.request_id.as_str(), read.name.as_str()), ("r-1", "session.add_note"));
         }
@@ -102,7 +102,7 @@ mod tests {
     fn a_message_that_is_none_holds_up_no_other() {
         let sqs = |id: &str, body: &str| json!({"eventSource": "aws:sqs", "messageId": id, "body": body});
         let event = json!({"Records": [sqs("bad", "hello"), sqs("good", &request().to_string())]});
-        let Ok(Invocation::Batch(batch)) = parse(&event) else { panic!("no batch") };
+        let Ok(Delivery::Batch(batch)) = parse(&event) else { panic!("no batch") };
         let told: Vec<_> = batch.iter().map(|(id, read)| (id.as_str(), read.is_ok())).collect();
         assert_eq!(told, [("bad", false), ("good", true)]);
     }

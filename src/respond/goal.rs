@@ -19,7 +19,7 @@ pub enum Verb {
 
 /// A request that changes something, exactly as it is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Write {
+pub struct ApiWrite {
     pub method: Verb,
     pub path: String,
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -162,7 +162,7 @@ impl Goal {
     }
 
     /// Returns the missing writes, given the state that [`crate::respond::state`] read. Empty if the goal is reached.
-    pub fn writes(&self, state: &Value) -> Vec<Write> {
+    pub fn writes(&self, state: &Value) -> Vec<ApiWrite> {
         match self {
             Self::Note { session, content, marker } => {
                 let is_there = state["notes"]
@@ -171,33 +171,33 @@ impl Goal {
                     .flatten()
                     .any(|note| note["content"].as_str().is_some_and(|content| content.contains(marker.as_str())));
                 let path = format!("/v1/sessions/{}/add-note", escape(session));
-                unless(is_there, Write::post(path, json!({"noteContent": content})))
+                unless(is_there, ApiWrite::post(path, json!({"noteContent": content})))
             }
             Self::SessionStates { sessions, state: wanted } => {
                 let ids: Vec<&String> = sessions.iter().filter(|id| state[id.as_str()] != *wanted.as_str()).collect();
                 let body = json!({"ids": ids, "newState": wanted});
-                unless(ids.is_empty(), Write::post("/v1/sessions/change-state".into(), body))
+                unless(ids.is_empty(), ApiWrite::post("/v1/sessions/change-state".into(), body))
             }
             Self::CaseCreated { fields, another } => {
                 let is_there = state.is_object() && state["number"].as_u64() != *another && holds(state, fields);
-                unless(is_there, Write::post("/v1/cases".into(), Value::Object(fields.clone())))
+                unless(is_there, ApiWrite::post("/v1/cases".into(), Value::Object(fields.clone())))
             }
             Self::CaseChanged { number, changes } => {
                 let whole =
                     merged(state, changes, &["name", "status", "description", "findings", "subject", "assignee"]);
                 let path = format!("/v1/cases/{number}");
-                unless(holds(state, changes), Write { method: Verb::Put, path, body: whole })
+                unless(holds(state, changes), ApiWrite { method: Verb::Put, path, body: whole })
             }
-            Self::CaseGone { number } => unless(state.is_null(), Write::delete(format!("/v1/cases/{number}"))),
+            Self::CaseGone { number } => unless(state.is_null(), ApiWrite::delete(format!("/v1/cases/{number}"))),
             Self::CaseEvents { number, events, present } => {
                 let attached = texts(&state["attached"]);
                 let left: Vec<&String> =
                     events.iter().filter(|id| attached.contains(&id.as_str()) != *present).collect();
                 if *present {
                     let path = format!("/v1/cases/{number}/fileevent");
-                    return unless(left.is_empty(), Write::post(path, json!({"events": left})));
+                    return unless(left.is_empty(), ApiWrite::post(path, json!({"events": left})));
                 }
-                left.iter().map(|id| Write::delete(format!("/v1/cases/{number}/fileevent/{}", escape(id)))).collect()
+                left.iter().map(|id| ApiWrite::delete(format!("/v1/cases/{number}/fileevent/{}", escape(id)))).collect()
             }
             Self::Listed { list, actors, part, present } => {
                 let listed = texts(&state["listed"]);
@@ -209,43 +209,43 @@ impl Goal {
                 if *part == ListPart::Included {
                     body["watchlistId"] = list.as_str().into();
                 }
-                unless(left.is_empty(), Write::post(path, body))
+                unless(left.is_empty(), ApiWrite::post(path, body))
             }
             Self::ActorChanged { actor, changes } => {
                 let path = format!("/v1/actors/actor/id/{}", escape(actor));
                 let body = Value::Object(changes.clone());
-                unless(holds(state, changes), Write { method: Verb::Patch, path, body })
+                unless(holds(state, changes), ApiWrite { method: Verb::Patch, path, body })
             }
             Self::UserActive { user, active } => {
                 let path = format!("/v1/users/{}/{}", escape(user), if *active { "activate" } else { "deactivate" });
-                unless(state["active"] == *active, Write { method: Verb::Post, path, body: Value::Null })
+                unless(state["active"] == *active, ApiWrite { method: Verb::Post, path, body: Value::Null })
             }
             Self::AgentsActive { agents, active } => {
                 // Null means that the agent doesn't exist.
                 let is_left = |id: &&String| state[id.as_str()].as_bool().is_some_and(|is_active| is_active != *active);
                 let left: Vec<&String> = agents.iter().filter(is_left).collect();
                 let path = if *active { "/v1/agents/activate" } else { "/v1/agents/deactivate" };
-                unless(left.is_empty(), Write::post(path.into(), json!({"agentIds": left})))
+                unless(left.is_empty(), ApiWrite::post(path.into(), json!({"agentIds": left})))
             }
             Self::Custodian { matter, user, present } => {
                 let path = format!("/v1/legal-hold/matters/{}/custodians", escape(matter));
                 let path = if *present { path } else { format!("{path}/remove") };
-                unless(state["is_custodian"] == *present, Write::post(path, json!({"userId": user})))
+                unless(state["is_custodian"] == *present, ApiWrite::post(path, json!({"userId": user})))
             }
             Self::TrustAdded { fields } => {
-                let write = Write::post("/v2/trusted-activities".into(), Value::Object(fields.clone()));
+                let write = ApiWrite::post("/v2/trusted-activities".into(), Value::Object(fields.clone()));
                 unless(state.is_object() && holds(state, fields), write)
             }
             Self::TrustChanged { id, changes } => {
                 const WHOLE: [&str; 5] = ["type", "value", "activityActionGroups", "description", "isHighValueSource"];
                 let path = format!("/v2/trusted-activities/{id}");
                 let body = merged(state, changes, &WHOLE);
-                unless(holds(state, changes), Write { method: Verb::Patch, path, body })
+                unless(holds(state, changes), ApiWrite { method: Verb::Patch, path, body })
             }
-            Self::TrustGone { id } => unless(state.is_null(), Write::delete(format!("/v2/trusted-activities/{id}"))),
+            Self::TrustGone { id } => unless(state.is_null(), ApiWrite::delete(format!("/v2/trusted-activities/{id}"))),
             Self::RuleEnabled { rule, enabled } => {
                 let path = format!("/v2/alert-rules/{}/{}", escape(rule), if *enabled { "enable" } else { "disable" });
-                unless(state["isEnabled"] == *enabled, Write { method: Verb::Post, path, body: Value::Null })
+                unless(state["isEnabled"] == *enabled, ApiWrite { method: Verb::Post, path, body: Value::Null })
             }
             Self::NoActor { .. } => Vec::new(),
             Self::All { goals } => goals.iter().enumerate().flat_map(|(at, goal)| goal.writes(&state[at])).collect(),
@@ -253,7 +253,7 @@ impl Goal {
     }
 }
 
-impl Write {
+impl ApiWrite {
     fn post(path: String, body: Value) -> Self {
         Self { method: Verb::Post, path, body }
     }
@@ -282,7 +282,7 @@ impl Write {
     }
 }
 
-fn unless(is_so: bool, write: Write) -> Vec<Write> {
+fn unless(is_so: bool, write: ApiWrite) -> Vec<ApiWrite> {
     if is_so { Vec::new() } else { vec![write] }
 }
 
@@ -389,10 +389,10 @@ mod tests {
 
     #[test]
     fn only_events_are_halved_and_one_is_not() {
-        let write = Write::post("/p".into(), json!({"events": ["a", "b", "c"]}));
+        let write = ApiWrite::post("/p".into(), json!({"events": ["a", "b", "c"]}));
         let halves = write.halves().expect("two");
         assert_eq!(halves.map(|half| half.body["events"].clone()), [json!(["a"]), json!(["b", "c"])]);
-        assert_eq!(Write::post("/p".into(), json!({"events": ["a"]})).halves(), None);
-        assert_eq!(Write::post("/p".into(), json!({"ids": ["a", "b"]})).halves(), None);
+        assert_eq!(ApiWrite::post("/p".into(), json!({"events": ["a"]})).halves(), None);
+        assert_eq!(ApiWrite::post("/p".into(), json!({"ids": ["a", "b"]})).halves(), None);
     }
 }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::incydr::listing::escape;
 use crate::incydr::request::Caller;
 use crate::respond::action::Read;
-use crate::respond::api::Api;
+use crate::respond::api::ResponderApi;
 use crate::respond::connector_answer::ConnectorAnswer;
-use crate::respond::error::{Kind, RespondError};
+use crate::respond::error::{ErrorCause, RespondError};
 
-pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
+pub async fn read(asked: &Read, api: &ResponderApi, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
     match asked {
         Read::Get { path, query } => {
             let path: Vec<String> = path.iter().map(|part| escape(part)).collect();
@@ -20,7 +20,7 @@ pub async fn read(asked: &Read, api: &Api, caller: &Caller<'_>) -> Result<Connec
             let problems = &told.json_body["problems"];
             if problems.as_array().is_some_and(|problems| !problems.is_empty()) {
                 let why = format!("POST /v2/file-events: the answer reports problems: {problems}");
-                let error = RespondError::new(Kind::ThirdPartyGenericError, why);
+                let error = RespondError::new(ErrorCause::ThirdPartyGenericError, why);
                 return Err(RespondError { told: Some(Box::new(told)), ..error });
             }
             Ok(told)

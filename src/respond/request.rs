@@ -10,7 +10,7 @@ use crate::respond::error::RespondError;
 const TAKES: [&str; 7] = ["action", "request_id", "requested_by", "reason", "dry_run", "input", "approval"];
 
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct ActionRequest {
     pub name: String,
     pub action: Action,
     pub input: Map<String, Value>,
@@ -31,7 +31,7 @@ pub struct Approval {
     pub request_hash: String,
 }
 
-impl Request {
+impl ActionRequest {
     /// Refuses anything unknown before anything is read from the API. An action that only reads needs no id and no
     /// reason.
     pub fn parse(event: &Map<String, Value>) -> Result<Self, RespondError> {
@@ -134,10 +134,10 @@ fn canonical(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::respond::error::Kind;
+    use crate::respond::error::ErrorCause;
 
-    fn parse(event: &Value) -> Result<Request, RespondError> {
-        Request::parse(event.as_object().expect("an object"))
+    fn parse(event: &Value) -> Result<ActionRequest, RespondError> {
+        ActionRequest::parse(event.as_object().expect("an object"))
     }
 
     fn note() -> Value {
@@ -164,7 +164,7 @@ mod tests {
             let mut event = note();
             event.as_object_mut().expect("an object").remove(name);
             let error = parse(&event).expect_err(name);
-            assert_eq!((error.kind, error.message.contains(name)), (Kind::InvalidEvent, true), "{error}");
+            assert_eq!((error.kind, error.message.contains(name)), (ErrorCause::InvalidEvent, true), "{error}");
             event[name] = "two\nlines".into();
             assert!(parse(&event).expect_err(name).message.contains("one line"));
         }

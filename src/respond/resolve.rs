@@ -6,28 +6,28 @@ use serde_json::{Map, Value, json};
 use crate::core::time::Millis;
 use crate::incydr::listing::escape;
 use crate::respond::action::{Action, marker};
-use crate::respond::error::{Kind, RespondError};
+use crate::respond::error::{ErrorCause, RespondError};
 use crate::respond::goal::{Goal, ListPart};
 use crate::respond::leavers;
-use crate::respond::request::Request;
+use crate::respond::request::ActionRequest;
 use crate::respond::settings::RespondSettings;
 use crate::respond::state::{Asker, CASES, MATTERS, Pages, SESSIONS, WATCHLISTS, current_state, text};
-use crate::respond::store::Store;
+use crate::respond::store::ActionStore;
 
 pub struct Resolver<'a> {
     pub asker: &'a Asker<'a>,
     pub settings: &'a RespondSettings,
-    pub store: &'a Store<'a>,
+    pub store: &'a ActionStore<'a>,
 }
 
 impl Resolver<'_> {
-    pub async fn goal(&self, request: &Request) -> Result<Goal, RespondError> {
+    pub async fn goal(&self, request: &ActionRequest) -> Result<Goal, RespondError> {
         let goal = self.resolved(request).await?;
         self.check_targets(goal.targets())?;
         Ok(goal)
     }
 
-    async fn resolved(&self, request: &Request) -> Result<Goal, RespondError> {
+    async fn resolved(&self, request: &ActionRequest) -> Result<Goal, RespondError> {
         Ok(match request.action.clone() {
             Action::AddNote { session, content } => {
                 Goal::Note { session, content, marker: marker(&request.request_id) }
@@ -87,7 +87,7 @@ impl Resolver<'_> {
             return Ok(());
         }
         let message = format!("this would change {targets} records, and MAX_TARGETS allows {most} at once");
-        Err(RespondError::new(Kind::TooManyTargets, message))
+        Err(RespondError::new(ErrorCause::TooManyTargets, message))
     }
 
     /// Counts the sessions, then lists them by id. A session that meets the criteria later is not changed.
@@ -97,7 +97,7 @@ impl Resolver<'_> {
         let answer = self.asker.api.get("/v1/sessions", &counted, self.asker.caller).await?.json_body;
         let total = answer["totalCount"].as_u64().ok_or_else(|| {
             let why = "GET /v1/sessions: the answer has no \"totalCount\", so the number of changes is unknown";
-            RespondError::new(Kind::ThirdPartyGenericError, why)
+            RespondError::new(ErrorCause::ThirdPartyGenericError, why)
         })?;
         self.check_targets(usize::try_from(total).unwrap_or(usize::MAX))?;
         let found = self.asker.rows("/v1/sessions", criteria, &SESSIONS).await?;
@@ -133,12 +133,12 @@ impl Resolver<'_> {
                 [list] => return Ok(text(&list["watchlistId"])),
                 _ => {
                     let why = format!("{} watchlists have the {member} {named:?}: name one by its id", found.len());
-                    return Err(RespondError::new(Kind::ThirdPartyRefused, why));
+                    return Err(RespondError::new(ErrorCause::ThirdPartyRefused, why));
                 }
             }
         }
         Err(RespondError::new(
-            Kind::ThirdPartyRefused,
+            ErrorCause::ThirdPartyRefused,
             format!("no watchlist has the id, the type or the title {named:?}"),
         ))
     }
@@ -152,7 +152,7 @@ impl Resolver<'_> {
             return Ok(actor);
         }
         let found = self.actor_by_name(named).await?;
-        found.ok_or_else(|| RespondError::new(Kind::ThirdPartyRefused, format!("there is no actor {named:?}")))
+        found.ok_or_else(|| RespondError::new(ErrorCause::ThirdPartyRefused, format!("there is no actor {named:?}")))
     }
 
     async fn actor_by_name(&self, name: &str) -> Result<Option<Value>, RespondError> {
@@ -171,7 +171,7 @@ impl Resolver<'_> {
         let mut found = answer["users"].as_array().into_iter().flatten();
         let is_named = |user: &&Value| user["username"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(named));
         let user = found.find(is_named).cloned();
-        user.ok_or_else(|| RespondError::new(Kind::ThirdPartyRefused, format!("there is no user {named:?}")))
+        user.ok_or_else(|| RespondError::new(ErrorCause::ThirdPartyRefused, format!("there is no user {named:?}")))
     }
 
     /// Leaves out agents that don't exist: the API would refuse the whole write for one of them (404 `agentsNotFound`).
@@ -191,7 +191,7 @@ impl Resolver<'_> {
             agents.push(id);
         }
         if agents.is_empty() {
-            return Err(RespondError::new(Kind::ThirdPartyRefused, "none of these agents exists"));
+            return Err(RespondError::new(ErrorCause::ThirdPartyRefused, "none of these agents exists"));
         }
         Ok(Goal::AgentsActive { agents, active })
     }
@@ -199,7 +199,8 @@ impl Resolver<'_> {
     /// Refuses to deactivate a user who is under legal hold or is the subject of an open case.
     async fn check_free(&self, user: &Value) -> Result<(), RespondError> {
         let (id, name) = (text(&user["userId"]), text(&user["username"]));
-        let refused = |why: String| Err(RespondError::new(Kind::ActionNotAllowed, format!("the user {name} {why}")));
+        let refused =
+            |why: String| Err(RespondError::new(ErrorCause::ActionNotAllowed, format!("the user {name} {why}")));
         let path = format!("/v1/legal-hold/custodians/{}", escape(&id));
         let held = self.asker.rows(&path, &[], &MATTERS).await?;
         let held: Vec<&Value> = held.iter().filter(|matter| matter["membershipActive"] != false).collect();
@@ -237,7 +238,7 @@ impl Resolver<'_> {
              read the stream case_file_events first",
             missing.len()
         );
-        Err(RespondError::new(Kind::ActionNotAllowed, why))
+        Err(RespondError::new(ErrorCause::ActionNotAllowed, why))
     }
 
     /// Returns the changes that the list asks for and that aren't made yet. An address without an actor is reported and
@@ -258,7 +259,7 @@ impl Resolver<'_> {
                 "the list has {} rows, but REQUESTS_PER_MINUTE allows {most} look-ups in one invocation: split the list",
                 leavers.len()
             );
-            return Err(RespondError::new(Kind::TooManyTargets, why));
+            return Err(RespondError::new(ErrorCause::TooManyTargets, why));
         }
         let list = self.watchlist(list).await?;
         let pages = Pages::of(ListPart::Included.key(), "page", 1, ("page_size", 100));

@@ -9,12 +9,12 @@ use tracing::info;
 use crate::core::retry::sleep_within;
 use crate::core::time::Millis;
 use crate::incydr::request::Caller;
-use crate::respond::answer::{Answer, Outcome};
-use crate::respond::api::{Api, Sent};
+use crate::respond::answer::{ActionAnswer, ActionOutcome};
+use crate::respond::api::{ResponderApi, Sent};
 use crate::respond::connector_answer::ConnectorAnswer;
-use crate::respond::error::{Kind, RespondError};
-use crate::respond::goal::{Goal, Write};
-use crate::respond::request::Request;
+use crate::respond::error::{ErrorCause, RespondError};
+use crate::respond::goal::{ApiWrite, Goal};
+use crate::respond::request::ActionRequest;
 use crate::respond::state::Asker;
 use crate::respond::store::Lock;
 
@@ -25,7 +25,7 @@ const ROUNDS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub struct Sender<'a> {
-    pub api: &'a Api,
+    pub api: &'a ResponderApi,
     pub caller: &'a Caller<'a>,
     pub asker: Asker<'a>,
     pub until: Millis,
@@ -50,10 +50,10 @@ impl Sender<'_> {
     /// first.
     pub async fn send_and_read_back(
         &self,
-        request: &Request,
+        request: &ActionRequest,
         lock: &Lock,
-        writes: Option<Vec<Write>>,
-    ) -> Result<Answer, RespondError> {
+        writes: Option<Vec<ApiWrite>>,
+    ) -> Result<ActionAnswer, RespondError> {
         let (goal, before) = (&lock.goal, lock.intent["before"].clone());
         // The run that held the lock may have sent a write that must not be repeated.
         let mut may_send = writes.is_some() || goal.may_be_repeated();
@@ -91,9 +91,9 @@ impl Sender<'_> {
     }
 
     /// Sends the writes in order until one fails. Splits a write with too many events in halves.
-    async fn send(&self, writes: &[Write]) -> Sending {
+    async fn send(&self, writes: &[ApiWrite]) -> Sending {
         let mut last = Ok(ConnectorAnswer::message(200, "OK", "done"));
-        let mut queue: Vec<Write> = writes.iter().rev().cloned().collect();
+        let mut queue: Vec<ApiWrite> = writes.iter().rev().cloned().collect();
         while let Some(write) = queue.pop() {
             let (error, end) = match self.api.write(&write, self.caller).await {
                 Sent::Done(told) => {
@@ -117,7 +117,7 @@ impl Sender<'_> {
 
     /// Reads the state, and returns it with the missing writes. With `must_show` it reads up to four times, because an
     /// accepted write may show late.
-    async fn read_back(&self, goal: &Goal, must_show: bool) -> Result<(Value, Vec<Write>), RespondError> {
+    async fn read_back(&self, goal: &Goal, must_show: bool) -> Result<(Value, Vec<ApiWrite>), RespondError> {
         for n in 1.. {
             let state = self.asker.state(goal).await?;
             let left = goal.writes(&state);
@@ -130,32 +130,43 @@ impl Sender<'_> {
     }
 }
 
-fn outcome(request: &Request, before: Value, after: Value, left: &[Write], sending: Sending, in_doubt: bool) -> Answer {
+fn outcome(
+    request: &ActionRequest,
+    before: Value,
+    after: Value,
+    left: &[ApiWrite],
+    sending: Sending,
+    in_doubt: bool,
+) -> ActionAnswer {
     let answer = match sending.last {
         // The goal is reached, whatever the API answered.
-        Ok(told) if left.is_empty() => Answer { told, ..Answer::new(Some(request), Outcome::Done) },
+        Ok(told) if left.is_empty() => ActionAnswer { told, ..ActionAnswer::new(Some(request), ActionOutcome::Done) },
         Err(error) if left.is_empty() => {
             info!(
                 request_id = request.request_id,
                 error = error.message,
                 "reading back shows that it took effect despite the error"
             );
-            Answer::new(Some(request), Outcome::Done)
+            ActionAnswer::new(Some(request), ActionOutcome::Done)
         }
         Err(error) if sending.end == End::NotTaken && !in_doubt => {
-            Answer::failed(Some(request), Outcome::Failed, &error)
+            ActionAnswer::failed(Some(request), ActionOutcome::Failed, &error)
         }
         Err(error) => {
             let why = format!("it may have been sent, and reading back doesn't show it: {}", error.message);
-            Answer::failed(Some(request), Outcome::Unknown, &RespondError { message: why, ..error })
+            ActionAnswer::failed(Some(request), ActionOutcome::Unknown, &RespondError { message: why, ..error })
         }
         Ok(told) => {
             let why = "reading back doesn't show that it took effect";
-            let error = RespondError::new(Kind::ThirdPartyGenericError, why);
-            Answer::failed(Some(request), Outcome::Unknown, &RespondError { told: Some(Box::new(told)), ..error })
+            let error = RespondError::new(ErrorCause::ThirdPartyGenericError, why);
+            ActionAnswer::failed(
+                Some(request),
+                ActionOutcome::Unknown,
+                &RespondError { told: Some(Box::new(told)), ..error },
+            )
         }
     };
-    Answer { before, after, ..answer }
+    ActionAnswer { before, after, ..answer }
 }
 
 /// Whether a 400 may mean too many events. The API's limit is not published. An error about a closed or archived case

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::incydr::listing::escape;
 use crate::incydr::request::Caller;
-use crate::respond::api::Api;
-use crate::respond::error::{Kind, RespondError};
+use crate::respond::api::ResponderApi;
+use crate::respond::error::{ErrorCause, RespondError};
 use crate::respond::goal::Goal;
 
 /// The longest list here is shorter. A list with more pages repeats itself.
@@ -13,7 +13,7 @@ const MOST_PAGES: usize = 400;
 
 /// Reads from the API, for one caller.
 pub struct Asker<'a> {
-    pub api: &'a Api,
+    pub api: &'a ResponderApi,
     pub caller: &'a Caller<'a>,
 }
 
@@ -81,7 +81,7 @@ impl Asker<'_> {
                 return Ok(rows);
             }
         }
-        Err(RespondError::new(Kind::ThirdPartyGenericError, format!("GET {path}: the pages repeat or never end")))
+        Err(RespondError::new(ErrorCause::ThirdPartyGenericError, format!("GET {path}: the pages repeat or never end")))
     }
 
     /// Returns the state that the goal asks about. A 404 is an error: there is nothing to change.

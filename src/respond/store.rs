@@ -13,13 +13,13 @@ use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::json::to_json;
 use crate::core::ndjson::{self, Packer, hex};
 use crate::core::time::Millis;
-use crate::respond::answer::Answer;
-use crate::respond::error::{Kind, RespondError};
+use crate::respond::answer::ActionAnswer;
+use crate::respond::error::{ErrorCause, RespondError};
 use crate::respond::goal::Goal;
-use crate::respond::request::Request;
+use crate::respond::request::ActionRequest;
 use crate::respond::settings::RespondSettings;
 
-pub struct Store<'a> {
+pub struct ActionStore<'a> {
     pub records: Bucket,
     pub state: Bucket,
     pub settings: &'a RespondSettings,
@@ -52,7 +52,7 @@ pub struct Lock {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ended {
     pub at: Millis,
-    pub answer: Answer,
+    pub answer: ActionAnswer,
     pub intent: Value,
     pub result: Value,
 }
@@ -63,10 +63,10 @@ struct Pending {
     hash: String,
 }
 
-impl Store<'_> {
+impl ActionStore<'_> {
     /// Claims the request's id. Returns the claim, which may be an earlier delivery's with the same input. Another
     /// input is an error.
-    pub async fn claim(&self, request: &Request, until: Millis) -> Result<Claim, RespondError> {
+    pub async fn claim(&self, request: &ActionRequest, until: Millis) -> Result<Claim, RespondError> {
         let claim = Claim {
             request_id: request.request_id.clone(),
             hash: request.hash.clone(),
@@ -84,7 +84,7 @@ impl Store<'_> {
             "request_id {:?} was used on {} for another input ({}): take a new one",
             request.request_id, claim.at, claim.action
         );
-        Err(RespondError::new(Kind::IdempotencyConflict, why))
+        Err(RespondError::new(ErrorCause::IdempotencyConflict, why))
     }
 
     pub async fn ended(&self, request_id: &str, until: Millis) -> Result<Option<Ended>, RespondError> {
@@ -97,13 +97,13 @@ impl Store<'_> {
     }
 
     /// Notes that the request waits for approval. Returns when it was first noted.
-    pub async fn wait_for_approval(&self, request: &Request, until: Millis) -> Result<Millis, RespondError> {
+    pub async fn wait_for_approval(&self, request: &ActionRequest, until: Millis) -> Result<Millis, RespondError> {
         let pending = Pending { at: Millis::now(), hash: request.hash.clone() };
         let key = self.key(&request.request_id, "pending.json");
         Ok(self.create(&key, &pending, until).await?.unwrap_or(pending).at)
     }
 
-    pub async fn waits_since(&self, request: &Request, until: Millis) -> Result<Option<Millis>, RespondError> {
+    pub async fn waits_since(&self, request: &ActionRequest, until: Millis) -> Result<Option<Millis>, RespondError> {
         let pending: Option<Pending> = self.read(&self.key(&request.request_id, "pending.json"), until).await?;
         Ok(pending.map(|pending| pending.at))
     }
@@ -146,7 +146,7 @@ impl Store<'_> {
             "today {} requests have changed something, and DAILY_LIMIT allows no more",
             self.settings.daily_limit
         );
-        Err(RespondError::new(Kind::LimitReached, why))
+        Err(RespondError::new(ErrorCause::LimitReached, why))
     }
 
     /// Makes sure that a record is in the trail, in an object of its own. If another request has the same instant, the

@@ -18,7 +18,7 @@ use incydr_collector::actions::clients::Clients;
 use incydr_collector::actions::collect::collect;
 use incydr_collector::actions::request::Collect;
 use incydr_collector::bucket::s3::{S3, Stored};
-use incydr_collector::bucket::store::{Done, Operation, Refused, S3Call, Store};
+use incydr_collector::bucket::store::{Done, Operation, S3Call, SimulatedError, Store};
 use incydr_collector::core::clock;
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
@@ -219,7 +219,8 @@ fn store(desk: SharedDesk) -> Store {
                     only_if: preconditions.if_match,
                 })),
             };
-            let refused = |status, code: &str| Err(Refused { status: Some(status), code: Some(code.to_owned()) });
+            let refused =
+                |status, code: &str| Err(SimulatedError { status: Some(status), code: Some(code.to_owned()) });
             match ask(desk, asked).await {
                 Answered::Got(Some(object)) => Ok(Done::Got(Stored {
                     bytes: object.bytes.clone(),
@@ -230,7 +231,7 @@ fn store(desk: SharedDesk) -> Store {
                 Answered::Listed(keys) => Ok(Done::Listed(keys)),
                 Answered::Written { etag } => Ok(Done::Written { etag }),
                 Answered::Refused => refused(412, "PreconditionFailed"),
-                Answered::Nothing => Err(Refused::default()),
+                Answered::Nothing => Err(SimulatedError::default()),
                 Answered::Api { .. } => panic!("an answer of the API's"),
             }
         })

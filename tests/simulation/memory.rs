@@ -17,7 +17,7 @@ use futures::StreamExt;
 use futures::stream;
 use incydr_collector::actions::clients::Clients;
 use incydr_collector::bucket::s3::{S3, Stored};
-use incydr_collector::bucket::store::{Done, Operation, Refused, S3Call, Store};
+use incydr_collector::bucket::store::{Done, Operation, S3Call, SimulatedError, Store};
 use incydr_collector::core::clock;
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
@@ -250,17 +250,17 @@ fn request_to_s3(operation: Operation) -> (Request, Kind) {
     }
 }
 
-async fn done(reply: Reply, kind: Kind) -> Result<Done, Refused> {
+async fn done(reply: Reply, kind: Kind) -> Result<Done, SimulatedError> {
     match reply.delivery {
         Delivery::Never => std::future::pending().await,
         Delivery::Whole => {}
-        _ => return Err(Refused::default()),
+        _ => return Err(SimulatedError::default()),
     }
     if reply.status >= 300 {
         let body = String::from_utf8_lossy(&reply.body).into_owned();
         let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
         let code = code.map(|(code, _)| code.to_owned());
-        return Err(Refused { status: Some(reply.status), code });
+        return Err(SimulatedError { status: Some(reply.status), code });
     }
     let header = |name: &str| reply.headers.iter().find(|(held, _)| held == name).map(|(_, held)| held.clone());
     let etag = header("etag").unwrap_or_default();

@@ -16,14 +16,14 @@ use crate::core::time::Millis;
 const STILL_AT_WORK: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Deserialize)]
-struct Line {
+struct TrailLine {
     request_id: String,
     record: String,
     at: Millis,
 }
 
 /// The records of one request: how many intents and results, and the time and the key of the first.
-struct Found {
+struct RequestRecords {
     intents: u64,
     results: u64,
     at: Millis,
@@ -33,7 +33,7 @@ struct Found {
 impl Verification<'_> {
     /// Returns where the next invocation must begin, if the time was up.
     pub(super) async fn trail(&self, progress: &mut Progress) -> Result<Option<Millis>, StoreError> {
-        let mut requests = BTreeMap::<String, Found>::new();
+        let mut requests = BTreeMap::<String, RequestRecords>::new();
         match self.read_trail(progress, &mut requests).await {
             Err(StoreError::OutOfTime) => return Ok(Some(self.begin())),
             read => read?,
@@ -57,7 +57,7 @@ impl Verification<'_> {
     async fn read_trail(
         &self,
         progress: &mut Progress,
-        requests: &mut BTreeMap<String, Found>,
+        requests: &mut BTreeMap<String, RequestRecords>,
     ) -> Result<(), StoreError> {
         let prefix = format!("{}{TRAIL}/", self.settings.prefix);
         for key in self.records.list(&prefix, self.until).await? {
@@ -77,7 +77,7 @@ impl Verification<'_> {
             progress.checked.records += lines.len() as u64;
             progress.checked.bytes += stored.bytes.len() as u64;
             for line in &lines {
-                let Ok(line) = serde_json::from_str::<Line>(ndjson::bare(line).as_ref()) else {
+                let Ok(line) = serde_json::from_str::<TrailLine>(ndjson::bare(line).as_ref()) else {
                     progress.findings.push(wrong("it holds a line that is not a request's record".into()));
                     continue;
                 };
@@ -86,7 +86,7 @@ impl Verification<'_> {
                 if !is_asked {
                     continue;
                 }
-                let found = requests.entry(line.request_id).or_insert_with(|| Found {
+                let found = requests.entry(line.request_id).or_insert_with(|| RequestRecords {
                     intents: 0,
                     results: 0,
                     at: line.at,

@@ -12,7 +12,7 @@ use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
 use super::shown::{PAGE, ShownPage};
-use super::{Ended, HALF};
+use super::{HALF, StepResult};
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
 use crate::collect::error::Error;
@@ -63,7 +63,7 @@ impl Collector<'_> {
     }
 
     /// Counts a window again, or reads the next slice of one that has grown.
-    pub(super) async fn recount(&self, facts: &'static Events, recount: Recount) -> Result<Ended, Error> {
+    pub(super) async fn recount(&self, facts: &'static Events, recount: Recount) -> Result<StepResult, Error> {
         let span = recount.span;
         let outcome = match self.recount_step(facts, &recount).await {
             Ok(outcome) => outcome,

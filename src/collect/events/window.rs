@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::Ended;
+use super::StepResult;
 use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
@@ -32,7 +32,7 @@ impl Collector<'_> {
         facts: &'static Events,
         window: &OpenWindow,
         plan: &WindowPlan,
-    ) -> Result<Ended, Error> {
+    ) -> Result<StepResult, Error> {
         let (span, began) = (window.span(), Millis::now());
         let reading = match self.read(facts, window, plan).await {
             Ok(reading) => reading,
@@ -45,7 +45,11 @@ impl Collector<'_> {
             Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
                 let took = Millis::now() - began;
-                Ok(Ended { outcome: Outcome::Read { span, rows, inside, bytes, took }, done: Some(done), rows_hash })
+                Ok(StepResult {
+                    outcome: Outcome::Read { span, rows, inside, bytes, took },
+                    done: Some(done),
+                    rows_hash,
+                })
             }
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::collect::error::Error;
 use crate::collect::health::known_ends::KnownEnds;
-use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader, part};
+use crate::collect::health::reader::{LISTS_AT_ONCE, Reader, RowsById, part};
 use crate::collect::health::records::{Actor, User, text};
 use crate::core::stream::Stream;
 use crate::incydr::error::ApiError;
@@ -19,7 +19,7 @@ const DEPARTING: &str = "DEPARTING_EMPLOYEE";
 
 /// The end dates in the profiles of actors.
 #[derive(Debug, Default)]
-pub struct Ends {
+pub struct EndDates {
     /// The end dates, by actor id.
     pub by_actor: HashMap<String, String>,
     /// The reason why the profiles of some actors were not read.
@@ -56,13 +56,13 @@ impl Reader<'_> {
         actors: &BTreeMap<String, Actor>,
         users: &BTreeMap<String, User>,
         known: &KnownEnds,
-    ) -> Ends {
+    ) -> EndDates {
         let in_question = in_question(actors, users);
         let all = in_question.len();
         let (have, mut asked): (BTreeSet<_>, BTreeSet<_>) =
             in_question.into_iter().partition(|actor| known.contains_key(actor));
         let unknown = asked.len();
-        let mut ends = Ends::default();
+        let mut ends = EndDates::default();
         let of_known = have.into_iter().filter_map(|actor| Some((known.get(&actor)?.clone(), actor)));
         ends.by_actor.extend(of_known.filter(|(end, _)| !end.is_empty()).map(|(end, actor)| (actor, end)));
         let mut unread = None;
@@ -89,7 +89,7 @@ impl Reader<'_> {
         let (mut read, mut failed) = (0, None);
         let mut answers = stream::iter(asked.iter()).map(of_actor).buffered(LISTS_AT_ONCE);
         while let Some((answer, actor)) = answers.next().await {
-            let answer: Result<Listed<Option<String>>, Error> = answer;
+            let answer: Result<RowsById<Option<String>>, Error> = answer;
             match answer {
                 Ok(profile) => {
                     read += 1;

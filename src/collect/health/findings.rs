@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::collect::error::Error;
 use crate::collect::health::counts::{Counts, Observers};
 use crate::collect::health::deployment::deployments;
-use crate::collect::health::ends::{Ends, active_by_name};
+use crate::collect::health::ends::{EndDates, active_by_name};
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
 use crate::collect::health::holds::{Holds, People, must_not_be_deactivated};
 use crate::collect::health::records::{Actor, Agent};
@@ -15,7 +15,7 @@ use crate::collect::health::sources::Sources;
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::time::DAY;
-use crate::core::version::Version;
+use crate::core::version::AgentVersion;
 use crate::incydr::facts::file_events;
 
 /// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding that no
@@ -225,8 +225,8 @@ fn silent_agents(
 
 /// Finds agents with an older version than the newest comparable agent, or than `MINIMUM_AGENT_VERSION`.
 fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding)) {
-    let mut newest = HashMap::<(&str, &str), Version>::new();
-    let of = |agent: &Agent| agent.version.as_deref().and_then(Version::parse);
+    let mut newest = HashMap::<(&str, &str), AgentVersion>::new();
+    let of = |agent: &Agent| agent.version.as_deref().and_then(AgentVersion::parse);
     for (_, agent) in active(agents) {
         if let (Some(alike), Some(version)) = (alike(agent), of(agent)) {
             let newest = newest.entry(alike).or_insert_with(|| version.clone());
@@ -297,7 +297,7 @@ fn deactivated_users_with_agents(agents: &Agents, users: &Users, holds: &Holds, 
 /// Finds active users whose actor has left or is inactive. An actor and a user of the same name are the same person.
 fn left_but_active(
     actors: &BTreeMap<String, Actor>,
-    ends: &Ends,
+    ends: &EndDates,
     users: &Users,
     rules: &Rules,
     holds: &Holds,

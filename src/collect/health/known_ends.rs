@@ -49,14 +49,14 @@ fn of_known(facts: &'static Inventory, known: &Known, now: Millis) -> impl Itera
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::known::Version;
+    use crate::core::known::RecordVersion;
     use crate::core::time::MILLISECOND;
 
     #[test]
     fn an_end_date_is_known_for_a_week_after_its_profile_was_read() {
         let Kind::Inventory(facts) = Stream::ActorProfiles.kind() else { panic!("an inventory") };
         let now = Millis(0) + TimeDelta::days(40);
-        let version = || Version::of("{}", &[], now);
+        let version = || RecordVersion::of("{}", &[], now);
         let mut known = Known::default();
         for (id, read) in [("fresh", now), ("recent", now - BELIEVED_FOR + MILLISECOND), ("old", now - BELIEVED_FOR)] {
             let key = format!(r#"["profiles","{id}","{id}"]"#);

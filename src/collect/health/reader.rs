@@ -19,7 +19,7 @@ pub const LISTS_AT_ONCE: usize = 4;
 
 /// The records of a list, by their ids.
 #[derive(Debug)]
-pub struct Listed<T> {
+pub struct RowsById<T> {
     pub by_id: BTreeMap<String, T>,
     /// The number of further rows, which are not JSON or have no id.
     pub unreadable: u64,
@@ -46,7 +46,7 @@ impl Reader<'_> {
         parent: Option<&str>,
         query: &[(&str, &str)],
         of: impl Fn(&Value) -> T,
-    ) -> Result<Listed<T>, Error> {
+    ) -> Result<RowsById<T>, Error> {
         let size = self.settings.page_size(stream, list.max_page_size);
         for tried in 1..=TRIES {
             let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -54,7 +54,7 @@ impl Reader<'_> {
             if let Some(parent) = parent {
                 listing = listing.of(parent);
             }
-            let mut rows = Listed { by_id: BTreeMap::new(), unreadable: 0 };
+            let mut rows = RowsById { by_id: BTreeMap::new(), unreadable: 0 };
             let mut shown = 0;
             while let Some(page) = listing.rows(self.caller).await? {
                 let (before, count) = (rows.count(), page.len() as u64);
@@ -83,7 +83,7 @@ impl Reader<'_> {
     }
 }
 
-impl<T> Listed<T> {
+impl<T> RowsById<T> {
     fn count(&self) -> u64 {
         self.by_id.len() as u64 + self.unreadable
     }

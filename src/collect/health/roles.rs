@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
 use crate::collect::error::Error;
-use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader, part};
+use crate::collect::health::reader::{LISTS_AT_ONCE, Reader, RowsById, part};
 use crate::collect::health::records::{Agent, User, text};
 use crate::core::stream::Stream;
 
@@ -46,7 +46,7 @@ impl Reader<'_> {
         };
         let mut answers = stream::iter(users.iter()).map(of_user).buffered(LISTS_AT_ONCE);
         while let Some((answer, user)) = answers.next().await {
-            let answer: Result<Listed<String>, Error> = answer;
+            let answer: Result<RowsById<String>, Error> = answer;
             match answer {
                 Ok(listed) => {
                     let is_spared = |role: &String| role.contains("admin") || role.contains("analyst");

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::collect::health::records::{Agent, User};
 use crate::core::time::Millis;
-use crate::core::version::Version;
+use crate::core::version::AgentVersion;
 
 /// The limits of the findings.
 pub struct Rules {
@@ -15,7 +15,7 @@ pub struct Rules {
     pub stale: TimeDelta,
     /// An agent or an observer that has sent nothing for this long is silent.
     pub silence: TimeDelta,
-    pub minimum_version: Option<Version>,
+    pub minimum_version: Option<AgentVersion>,
 }
 
 pub type Agents = BTreeMap<String, Agent>;

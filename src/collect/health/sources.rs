@@ -5,9 +5,9 @@ use futures::stream::{self, StreamExt};
 
 use crate::collect::error::Error;
 use crate::collect::health::counts::{Counts, Observers};
-use crate::collect::health::ends::Ends;
+use crate::collect::health::ends::EndDates;
 use crate::collect::health::known_ends::KnownEnds;
-use crate::collect::health::reader::{LISTS_AT_ONCE, Listed, Reader};
+use crate::collect::health::reader::{LISTS_AT_ONCE, Reader, RowsById};
 use crate::collect::health::records::{Actor, Agent, Case, Custodian, Held, Matter, User};
 use crate::collect::health::roles::{Roles, without_agent};
 use crate::core::settings::Settings;
@@ -26,8 +26,8 @@ const LONGEST_SILENCE: TimeDelta = TimeDelta::days(45);
 
 /// The lists, each with its records or the error for which it is missing.
 pub struct Sources {
-    pub agents: Result<Listed<Agent>, Error>,
-    pub users: Result<Listed<User>, Error>,
+    pub agents: Result<RowsById<Agent>, Error>,
+    pub users: Result<RowsById<User>, Error>,
     /// The users in legal hold.
     pub custodians: Result<HeldList, Error>,
     pub subjects: Result<HeldList, Error>,
@@ -35,11 +35,11 @@ pub struct Sources {
     pub reporting: Result<Counts, Error>,
     /// The numbers of file events of each observer.
     pub observers: Result<Observers, Error>,
-    pub actors: Result<Listed<Actor>, Error>,
+    pub actors: Result<RowsById<Actor>, Error>,
     /// The roles of the active users who have no active agent.
     pub roles: Roles,
     /// Of those active actors whose users are active.
-    pub ends: Ends,
+    pub ends: EndDates,
 }
 
 /// The users in legal hold, or the subjects of open cases.
@@ -74,7 +74,7 @@ impl Sources {
         };
         let ends = match (&actors, &users) {
             (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id, known).await,
-            _ => Ends::default(),
+            _ => EndDates::default(),
         };
         Self { agents, users, custodians, subjects, reporting, observers, actors, roles, ends }
     }
@@ -177,7 +177,7 @@ impl Reader<'_> {
 }
 
 impl HeldList {
-    fn of<T>(rows: Listed<T>, held: impl Fn(String, T) -> Option<Held>) -> Self {
+    fn of<T>(rows: RowsById<T>, held: impl Fn(String, T) -> Option<Held>) -> Self {
         let unreadable = rows.unreadable;
         Self { held: rows.by_id.into_iter().filter_map(|(id, row)| held(id, row)).collect(), unreadable }
     }

@@ -125,7 +125,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::core::known::Version;
+    use crate::core::known::RecordVersion;
     use crate::core::stream::Stream;
     use crate::incydr::facts::Kind;
 
@@ -146,7 +146,7 @@ mod tests {
 
     fn known_of<'a>(keys: impl Iterator<Item = &'a String>) -> Known {
         let mut known = Known::default();
-        keys.for_each(|key| known.add(key, Version::of("{}", &[], THEN)));
+        keys.for_each(|key| known.add(key, RecordVersion::of("{}", &[], THEN)));
         known
     }
 

@@ -13,7 +13,7 @@ use super::pass::{PassReading, Whole};
 use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{ListPlace, Pass};
-use crate::core::ndjson::Fingerprint;
+use crate::core::ndjson::{self, Fingerprint};
 use crate::core::quote;
 use crate::core::stuck::What;
 use crate::core::time::Millis;

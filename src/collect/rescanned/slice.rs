@@ -143,7 +143,7 @@ impl Collector<'_> {
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let mut pass = Pass::default();
+        let mut pass = ShownRows::default();
         for _ in 0..TRIES {
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
             let (mut failed, mut has_answered) = (None, false);
@@ -197,7 +197,7 @@ impl Collector<'_> {
         rows: Vec<ListRow>,
         asked: Span,
         total: Option<u64>,
-        pass: &mut Pass,
+        pass: &mut ShownRows,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
         let (before, unreadable) = (reading.rows, reading.unreadable + pass.odd.len() as u64);
@@ -255,14 +255,14 @@ impl Collector<'_> {
 
 /// What one list of a slice has shown, in all its readings.
 #[derive(Default)]
-struct Pass {
+struct ShownRows {
     ids: HashSet<String>,
     /// Rows that can't be read.
     odd: HashSet<Fingerprint>,
     total: u64,
 }
 
-impl Pass {
+impl ShownRows {
     fn shown(&self) -> u64 {
         (self.ids.len() + self.odd.len()) as u64
     }

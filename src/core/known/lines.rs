@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::version::Version;
-use super::{Asked, Known, KnownRecord};
+use super::version::RecordVersion;
+use super::{Known, KnownRecord, LastRequest};
 use crate::core::json::is_default;
 use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing};
 use crate::core::time::Millis;
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct KnownLine {
     id: String,
     seen: Vec<String>,
     /// One for each of `seen`, or empty if no version has one.
@@ -45,25 +45,26 @@ impl Known {
             let seen = seen.iter().map(|version| hex_of(version.full)).collect();
             let (id, missed, missed_since, began) = (id.clone(), *missed, *missed_since, *began);
             let asked = asked.map(|asked| (hex_of(asked.of), asked.at));
-            let line = Line { id, seen, steady, missed, missed_since, began, asked, end: end.clone() };
+            let line = KnownLine { id, seen, steady, missed, missed_since, began, asked, end: end.clone() };
             lines.push(&serde_json::to_string(&line).unwrap_or_default());
         }
         lines.finish()
     }
 
     pub(super) fn entry(line: &str) -> Option<(String, KnownRecord)> {
-        let Line { id, seen, steady, missed, missed_since, began, asked, end } = serde_json::from_str(line).ok()?;
+        let KnownLine { id, seen, steady, missed, missed_since, began, asked, end } =
+            serde_json::from_str(line).ok()?;
         let mut steady = steady.into_iter();
         let version = |full: &String| {
             let steady = match steady.next().flatten() {
                 Some((steady, at)) => Some((of_hex(&steady)?, at)),
                 None => None,
             };
-            Some(Version { full: of_hex(full)?, steady })
+            Some(RecordVersion { full: of_hex(full)?, steady })
         };
         let seen = seen.iter().map(version).collect::<Option<_>>()?;
         let asked = match asked {
-            Some((of, at)) => Some(Asked { of: of_hex(&of)?, at }),
+            Some((of, at)) => Some(LastRequest { of: of_hex(&of)?, at }),
             None => None,
         };
         Some((id, KnownRecord { seen, missed, missed_since, began, asked, end }))

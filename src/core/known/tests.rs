@@ -6,8 +6,8 @@ use crate::core::time::{DAY, MILLISECOND};
 
 const NOW: Millis = Millis(TimeDelta::days(40).num_milliseconds());
 
-fn version(record: u128) -> Version {
-    Version { full: Fingerprint(record), steady: None }
+fn version(record: u128) -> RecordVersion {
+    RecordVersion { full: Fingerprint(record), steady: None }
 }
 
 fn known(ids: &[(&str, u128)]) -> Known {
@@ -19,7 +19,7 @@ fn known(ids: &[(&str, u128)]) -> Known {
 }
 
 fn is_stored(known: &Known, id: &str, line: &str, volatile: &[FieldPath], at: Millis) -> bool {
-    known.stored(id, line, &Version::of(line, volatile, at)).is_some()
+    known.stored(id, line, &RecordVersion::of(line, volatile, at)).is_some()
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn two_records_under_one_id_are_both_known() {
 #[test]
 fn a_record_that_changes_back_has_changed() {
     let mut known = Known::default();
-    known.replace("a", Version::of("{}", &[], NOW), None);
-    known.replace("a", Version::of(r#"{"x":1}"#, &[], NOW), None);
+    known.replace("a", RecordVersion::of("{}", &[], NOW), None);
+    known.replace("a", RecordVersion::of(r#"{"x":1}"#, &[], NOW), None);
     assert!(!is_stored(&known, "a", "{}", &[], NOW));
 }
 
@@ -105,19 +105,20 @@ fn what_a_stored_line_says_is_known() {
 fn what_was_known_by_its_bytes_is_known_by_what_it_says_from_now_on() {
     let line = r#"{"b":1,"a":2}"#;
     let mut known = Known::default();
-    known.replace("x", Version { full: Fingerprint::of(line.as_bytes()), steady: None }, None);
-    let stored = known.stored("x", line, &Version::of(line, &[], NOW)).expect("known");
-    assert_eq!(stored, Version::of(r#"{"a":2,"b":1}"#, &[], NOW));
+    known.replace("x", RecordVersion { full: Fingerprint::of(line.as_bytes()), steady: None }, None);
+    let stored = known.stored("x", line, &RecordVersion::of(line, &[], NOW)).expect("known");
+    assert_eq!(stored, RecordVersion::of(r#"{"a":2,"b":1}"#, &[], NOW));
 }
 
 #[test]
 fn what_only_moves_is_stored_once_a_day() {
     let volatile = [vec!["seen".to_owned()]];
     let mut known = Known::default();
-    known.replace("x", Version::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), None);
+    known.replace("x", RecordVersion::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), None);
     let moved = r#"{"seen":2,"a":1}"#;
-    let stored = known.stored("x", moved, &Version::of(moved, &volatile, NOW + DAY - MILLISECOND)).expect("no change");
-    assert_eq!(stored, Version::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), "what is stored, and when");
+    let stored =
+        known.stored("x", moved, &RecordVersion::of(moved, &volatile, NOW + DAY - MILLISECOND)).expect("no change");
+    assert_eq!(stored, RecordVersion::of(r#"{"a":1,"seen":1}"#, &volatile, NOW), "what is stored, and when");
     assert!(!is_stored(&known, "x", moved, &volatile, NOW + DAY));
     assert!(!is_stored(&known, "x", r#"{"seen":2,"a":3}"#, &volatile, NOW + MILLISECOND), "a change is stored at once");
     assert!(!is_stored(&known, "x", moved, &[], NOW + MILLISECOND), "and so is all where nothing is volatile");
@@ -151,7 +152,7 @@ fn a_line_is_read_as_it_was_written() {
     assert_eq!((id.as_str(), entry), ("a", expected));
     assert_eq!(Known::entry(r#"{"id":"a","seen":["xyz"]}"#), None);
     let mut known = known(&[("a", 1), ("a", 2)]);
-    known.add("a", Version { full: Fingerprint(3), steady: Some((Fingerprint(4), NOW)) });
+    known.add("a", RecordVersion { full: Fingerprint(3), steady: Some((Fingerprint(4), NOW)) });
     known.hold("a", &known.clone(), Some(NOW));
     known.note_asked("a", NOW);
     known.note_end("a", "2026-12-24".into());

@@ -10,7 +10,7 @@ const STEADY_FOR: TimeDelta = DAY;
 
 /// A version of a record, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Version {
+pub struct RecordVersion {
     /// The fingerprint of the whole record. It doesn't depend on the order of its fields.
     pub(super) full: Fingerprint,
     /// The fingerprint without the volatile fields, and the instant at which it was stored. None for a stream without
@@ -18,7 +18,7 @@ pub struct Version {
     pub(super) steady: Option<(Fingerprint, Millis)>,
 }
 
-impl Version {
+impl RecordVersion {
     /// The version of a record that is stored `at` an instant. A change of `volatile` fields alone is no change.
     pub fn of(line: &str, volatile: &[FieldPath], at: Millis) -> Self {
         let of = |but_for| Fingerprint::of(&canonical(line.as_bytes(), but_for));

@@ -41,7 +41,7 @@ pub struct Cutter {
 }
 
 /// The rest of a page, after all its rows were handed over.
-pub struct Cut {
+pub struct PageRest {
     /// All members of the answer but the list.
     pub envelope: Map<String, Value>,
     /// Whether the answer had a list, which may be null, or was one record.
@@ -90,10 +90,10 @@ impl Cutter {
     }
 
     /// Called when all bytes have arrived. A page past the end may lack its list, or have null in its place.
-    pub fn finish(mut self, mut row: impl FnMut(Row<'_>)) -> Result<Cut, PageError> {
+    pub fn finish(mut self, mut row: impl FnMut(Row<'_>)) -> Result<PageRest, PageError> {
         self.use_up(&mut row)?;
         match self.expects {
-            Expects::End => Ok(Cut { envelope: self.envelope, has_list: self.has_list }),
+            Expects::End => Ok(PageRest { envelope: self.envelope, has_list: self.has_list }),
             Expects::Answer => Err(self.not_an_answer(0)),
             _ => Err(PageError::NotJson { at: self.before }),
         }

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use super::step::{Patience, Step, WindowPlan};
 use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
-use crate::core::density::{Cut, first, halves};
+use crate::core::density::{NextSpan, first, halves};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{FEW, StuckList, What};
 use crate::core::time::Millis;
@@ -131,9 +131,9 @@ impl Schedule {
             most
         });
         match cut {
-            Cut::Wait => None,
-            Cut::Count(span) => Some(Step::Count { span: first(span, self.longest_count), patience }),
-            Cut::Read { span, count, expected } => Some(self.open(span, count, expected, most, patience)),
+            NextSpan::Wait => None,
+            NextSpan::Count(span) => Some(Step::Count { span: first(span, self.longest_count), patience }),
+            NextSpan::Read { span, count, expected } => Some(self.open(span, count, expected, most, patience)),
         }
     }
 

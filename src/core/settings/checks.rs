@@ -10,7 +10,7 @@ use crate::core::dialect::Dialect;
 use crate::core::settings::error::SettingsError;
 use crate::core::settings::file_event_query::QuerySource;
 use crate::core::stream::{Class, Stream};
-use crate::core::version::Version;
+use crate::core::version::AgentVersion;
 
 /// The prefixes beside the checkpoint under which other state is stored.
 pub(super) const STATE: [&str; 5] = ["backfill", "known", "manifests", "replay", "set-aside"];
@@ -178,9 +178,9 @@ pub(super) fn reconcile(held: &str) -> Result<Vec<TimeDelta>, SettingsError> {
     Ok(delays)
 }
 
-pub(super) fn agent_version(held: &str) -> Result<Version, SettingsError> {
+pub(super) fn agent_version(held: &str) -> Result<AgentVersion, SettingsError> {
     let is_plain = held.chars().all(|c| c == '.' || c.is_ascii_digit());
-    let version = Version::parse(held).filter(|_| is_plain);
+    let version = AgentVersion::parse(held).filter(|_| is_plain);
     version.ok_or_else(|| bad("MINIMUM_AGENT_VERSION", held, "it takes numbers separated by dots, such as \"1.10.2\""))
 }
 

@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::collect::health::reader::Listed;
+use crate::collect::health::reader::RowsById;
 use crate::collect::health::records::User;
 use crate::collect::health::sources::HeldList;
 use crate::core::time::Millis;
@@ -35,8 +35,8 @@ fn agent(changes: &Value) -> Agent {
     Agent::of(&record)
 }
 
-fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> Listed<T> {
-    Listed { by_id: rows.into_iter().map(|(id, row)| (id.to_owned(), row)).collect(), unreadable: 0 }
+fn rows<T>(rows: impl IntoIterator<Item = (&'static str, T)>) -> RowsById<T> {
+    RowsById { by_id: rows.into_iter().map(|(id, row)| (id.to_owned(), row)).collect(), unreadable: 0 }
 }
 
 fn user(is_inactive: bool) -> User {
@@ -62,7 +62,7 @@ fn well() -> Sources {
         observers: Ok(observers(&[("Endpoint", 5)], &[("Endpoint", 7)])),
         actors: Ok(rows([])),
         roles: Roles::default(),
-        ends: Ends::default(),
+        ends: EndDates::default(),
     }
 }
 
@@ -194,7 +194,7 @@ fn versions_are_compared_among_agents_alike() {
     };
     let why = "its version 1.9 is behind 1.10.2, the newest among Mac agents of type COMBINED";
     assert_eq!(outdated(&rules()), [("a2".to_owned(), why.to_owned())]);
-    let demanding = Rules { minimum_version: Version::parse("1.10"), ..rules() };
+    let demanding = Rules { minimum_version: AgentVersion::parse("1.10"), ..rules() };
     let found: Vec<String> = outdated(&demanding).into_iter().map(|(id, _)| id).collect();
     assert_eq!(found, ["a2", "a4", "a5", "a6"]);
     assert!(outdated(&demanding)[0].1.ends_with(" and behind the MINIMUM_AGENT_VERSION 1.10"));
@@ -215,7 +215,7 @@ fn users_and_agents_that_do_not_go_together_are_found() {
 
 #[test]
 fn nobody_is_without_an_agent_while_some_agents_cannot_be_read() {
-    let agents = Listed { unreadable: 1, ..rows([]) };
+    let agents = RowsById { unreadable: 1, ..rows([]) };
     let sources = Sources { agents: Ok(agents), reporting: Ok(Counts::new()), ..well() };
     let (findings, left_out) = found(&sources, &rules());
     assert_eq!(findings, []);
@@ -267,12 +267,12 @@ fn who_left_and_has_an_active_user_is_found_by_the_name() {
     assert_eq!(of(actor("ann@example.com", false, Some(3))), left(Some(ago(3)[..10].to_owned())));
     let by_profile = |end: i64| {
         let by_actor = [("x1".to_owned(), ago(end)[..10].to_owned())].into();
-        let ends = Ends { by_actor, ..Ends::default() };
+        let ends = EndDates { by_actor, ..EndDates::default() };
         let actors = Ok(rows([("x1", actor("ann@example.com", false, None))]));
         kinds(&found(&Sources { actors, ends, ..well() }, &rules()).0)
     };
     assert_eq!((by_profile(3), by_profile(0), by_profile(-9)), (vec![FindingKind::LeftButActive], vec![], vec![]));
-    let ends = Ends { unread: Some("too many".into()), ..Ends::default() };
+    let ends = EndDates { unread: Some("too many".into()), ..EndDates::default() };
     assert_eq!(found(&Sources { ends, ..well() }, &rules()).1[0].check, FindingKind::LeftButActive);
     for other in
         [actor("ann@example.com", false, Some(0)), actor("ann@example.com", false, Some(-9)), actor("bob", true, None)]
