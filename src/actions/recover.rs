@@ -28,7 +28,8 @@ use crate::core::time::Millis;
 
 /// A process knows its own last write again for this long.
 const KNOWN_FOR: TimeDelta = TimeDelta::minutes(15);
-/// If the checkpoint is gone, this many manifests are searched for each stream's end.
+/// If the checkpoint is gone, this many manifests are searched for each stream's end: the newest may be of an older span
+/// that was asked for.
 const LOOKED_AT: usize = 50;
 /// The answer names so many missing keys of a kind.
 const MOST_NAMED: usize = 100;
@@ -200,6 +201,7 @@ impl Work<'_> {
             return Ok(());
         }
         let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();
+        let half_time = self.began + (self.times.read_until - self.began) / 2;
         let mut next = Some(newest.clone());
         for _ in 0..LOOKED_AT {
             let Some(LinkedManifest { manifest, .. }) = next.take() else { break };
@@ -210,7 +212,7 @@ impl Work<'_> {
                 }
             }
             let is_looked_for = |stream: &Stream| stream.class() == Class::Events && !ends.contains_key(stream);
-            if !self.streams.iter().any(is_looked_for) {
+            if Millis::now() > half_time && !self.streams.iter().any(is_looked_for) {
                 break;
             }
             if let Some(previous) = manifest.previous {

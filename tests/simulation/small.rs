@@ -10,7 +10,6 @@ use simulator::{Dataset, Endpoint};
 
 use crate::backfill::Step;
 use crate::lasting::{How, Lasting};
-use crate::oddities::Loss;
 use crate::plan::{Pages, Plan};
 use crate::round::{Change, Happening, Round};
 use crate::weather::{ApiKind, S3Kind, Weather, pick};
@@ -112,12 +111,6 @@ impl Plan {
             self.beyond.siege = None;
         }
         if !matches!(longer, 3 | 4) {
-            self.oddities.loss = None;
-        }
-        // A request for older records may leave the newest manifest, and where that one ends, events begin again after the
-        // checkpoint is gone (`begin_after_manifests`): what is newer is stored twice. Left out until it is mended.
-        let asks_for_old = self.tenant.old > 0 || self.rounds.iter().any(|round| round.by_hand && round.asks_for_old);
-        if self.oddities.loss == Some(Loss::Checkpoint) && asks_for_old {
             self.oddities.loss = None;
         }
         if longer != 5 {

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, S3Fault, with_member};
 
-use crate::oracle::a_moment;
+use crate::oracle::{a_moment, millis};
 use crate::rig::{CHECKPOINT, Rig, ago, logs_with};
 
 const STREAMS: &str = "audit,file_events,users,cases,sessions,watchlists";
@@ -190,6 +190,20 @@ async fn a_checkpoint_that_is_gone_is_no_first_run_where_manifests_are_there() {
     logs_with(&rig.lambda, "the checkpoint is gone, and manifests are there").await;
     let told = rig.health_records().await;
     assert!(notes(&told).iter().any(|note| note.contains("the checkpoint is gone")), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_newest_manifest_is_of_an_older_span_that_was_asked_for_events_begin_after_the_live_ones() {
+    let rig = rig().await;
+    rig.populate();
+    rig.sim.world.add_file_events(5, ago(90_000), ago(80_000));
+    rig.run().await;
+    let old = json!({"action": "collect", "streams": ["file_events"], "from": millis(ago(90_000)), "to": millis(ago(80_000))});
+    assert_eq!(rig.invoke(old).await.answer()["status"], "complete");
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    go_on(&rig, 0).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_events_once(&rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
