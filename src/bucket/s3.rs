@@ -17,9 +17,9 @@ use crate::core::time::Millis;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// An attempt that the end of the run cut off after less than this says nothing about S3.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The limit if S3 has answered other requests of the run: it may answer some and never others. In a run of less than 6 s
-/// it is half of the run.
-const LONG_PATIENCE: Duration = Duration::from_secs(3);
+/// The limits if S3 has answered other requests of the run: it may answer some and never others. Between them it is half
+/// of the run.
+const LONG_PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3)];
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -73,7 +73,8 @@ impl S3 {
         if !self.is_heard.load(Ordering::Relaxed) {
             return PATIENCE;
         }
-        LONG_PATIENCE.min(Duration::from_millis(self.run_ms.load(Ordering::Relaxed)) / 2)
+        let [least, most] = LONG_PATIENCE;
+        (Duration::from_millis(self.run_ms.load(Ordering::Relaxed)) / 2).clamp(least, most)
     }
 }
 

@@ -37,7 +37,7 @@ async fn runs_until_complete(rig: &Rig, streams: Option<&str>, requests: &str) -
 async fn six_requests_a_run_are_enough_for_the_six_default_streams_in_turn() {
     let rig = Rig::new().await;
     rig.populate();
-    rig.sim.world.add_sessions(4, ago(7_000), ago(3_000), true);
+    rig.sim.world.add_sessions(4, ago(3_400), ago(900), true);
     runs_until_complete(&rig, None, "6").await;
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     rig.assert_holds("audit", &rig.sim.world.audit()).await;

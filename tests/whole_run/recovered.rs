@@ -198,7 +198,7 @@ async fn where_the_newest_manifest_is_of_an_older_span_that_was_asked_for_events
     rig.populate();
     rig.sim.world.add_file_events(5, ago(90_000), ago(80_000));
     rig.run().await;
-    let old = json!({"action": "collect", "streams": ["file_events"], "from": millis(ago(90_000)), "to": millis(ago(80_000))});
+    let old = json!({"action": "collect", "streams": ["file_events"], "from": millis(ago(91_000)), "to": millis(ago(79_000))});
     assert_eq!(rig.invoke(old).await.answer()["status"], "complete");
     rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
     go_on(&rig, 0).await;
