@@ -9,15 +9,9 @@ use crate::datasets::stream_named;
 use crate::rig::{Rig, ago};
 
 /// Makes runs with a budget of `requests`, each in a new container, until one is complete. Returns their number.
-async fn runs_until_complete(rig: &Rig, streams: Option<&str>, requests: &str) -> usize {
+async fn runs_until_complete(rig: &Rig, streams: &str, requests: &str) -> usize {
     for run in 1..=40 {
-        let container = rig.container(|lambda| {
-            let lambda = lambda.env("REQUESTS_PER_MINUTE", requests);
-            match streams {
-                Some(streams) => lambda.env("STREAMS", streams),
-                None => lambda,
-            }
-        });
+        let container = rig.container(|lambda| lambda.env("REQUESTS_PER_MINUTE", requests).env("STREAMS", streams));
         let answer: Value = container.invoke(json!({}), Duration::from_secs(3)).await.answer();
         let asked: u64 = answer["streams"]
             .as_object()
@@ -38,7 +32,7 @@ async fn six_requests_a_run_are_enough_for_the_six_default_streams_in_turn() {
     let rig = Rig::new().await;
     rig.populate();
     rig.sim.world.add_sessions(4, ago(3_400), ago(900), true);
-    runs_until_complete(&rig, None, "6").await;
+    runs_until_complete(&rig, "audit,file_events,sessions,cases,users,agents", "6").await;
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
     rig.assert_holds("users", &rig.sim.world.users()).await;
@@ -52,7 +46,7 @@ async fn where_a_run_has_three_requests_beside_its_sign_in_two_event_streams_tak
     let rig = Rig::new().await;
     rig.sim.world.add_file_events(60, ago(3_400), ago(60));
     rig.sim.world.add_audit(60, ago(3_400), ago(60));
-    let runs = runs_until_complete(&rig, Some("audit,file_events"), "4").await;
+    let runs = runs_until_complete(&rig, "audit,file_events", "4").await;
     rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
     assert!(runs <= 8, "{runs}");
