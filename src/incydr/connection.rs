@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
+use crate::core::tally::PATIENCE;
 use crate::core::time::{Millis, millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
@@ -132,8 +133,11 @@ impl Connection {
         };
         let answered: Result<T, FailedAttempt> =
             tokio::time::timeout(caller.until.since(sent_at), answered).await.unwrap_or_else(|_| {
-                caller.calls.note_silence(began.elapsed());
-                Err(ApiError::OutOfTime.into())
+                let waited = began.elapsed();
+                caller.calls.note_silence(waited);
+                // It may have had its turn too late for any answer.
+                let is_late = was_held_up && waited < PATIENCE;
+                Err(if is_late { ApiError::BudgetSpent } else { ApiError::OutOfTime }.into())
             });
         if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
             caller.calls.throttles.fetch_add(1, Ordering::Relaxed);

@@ -129,8 +129,8 @@ MUTATIONS = [
         "read-back",
         "an object that exists under the key is read, and the records that it lacks are added in another object",
         "src/bucket/records.rs",
-        "self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused",
-        'self.bucket.put(&object, Condition::Absent, until).await? != Written::Refused || crate::mutant("read-back")',
+        "self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed",
+        'self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed || crate::mutant("read-back")',
     ),
     Mutation(
         "recount",

@@ -147,14 +147,14 @@ fn a_seed_replays_the_same_requests_at_the_same_instants() {
     let later = [oddities::SEEDS, rarities::SEEDS, small::SEEDS].into_iter().flat_map(|seeds| seeds.take(REPLAYED));
     for seed in (1..).take(REPLAYED).chain(later) {
         let plan = Plan::in_memory(seed);
-        let play = || {
+        let play_once = || {
             let (mut requests, mut kept) = (Vec::new(), Kept::new());
             let wanted = Wanted { requests: Some(&mut requests), kept: Some(&mut kept) };
             let found = played(&plan, &figures, wanted);
             (requests, kept, found)
         };
-        let (once, kept, found) = play();
-        let (again, kept_again, found_again) = play();
+        let (once, kept, found) = play_once();
+        let (again, kept_again, found_again) = play_once();
         let differs = once.iter().zip(&again).find(|(once, again)| once != again);
         assert!(differs.is_none() && once.len() == again.len(), "SEED={seed}: {differs:?}");
         assert_eq!((kept, found), (kept_again, found_again), "SEED={seed}");
