@@ -122,16 +122,15 @@ impl Schedule {
         let (left, mut died): (Vec<_>, Vec<_>) = open.into_iter().partition(|window| window.opened_by.is_of_nobody());
         // The window at which most runs died comes last.
         died.sort_by_key(|window| window.resumed);
-        let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
         Self {
             horizon,
             bounds,
             edge: None,
             sizes,
             uncounted: longest_uncounted,
-            longest_count: hint,
+            longest_count: TimeDelta::MAX,
             most_rows: u64::MAX,
-            longest_window: hint,
+            longest_window: TimeDelta::MAX,
             proven: Proven::default(),
             density: Density::default(),
             pace: Pace::default(),

@@ -170,12 +170,12 @@ impl Api {
         }
     }
 
-    /// An error about an answer that arrived whole, with the answer's beginning and without secrets.
-    pub async fn quoted(&self, error: ApiError, body: &[u8]) -> ApiError {
-        let error = error.with_beginning(body);
-        match self.sign_in.present_token().await {
-            Some(token) => error.told_without(&token.secrets()),
-            None => error.told_without(&[]),
+    /// An error about an answer that arrived whole, with the answer's beginning. Without the token nobody knows which of
+    /// its words are secret, and nothing is quoted.
+    pub fn quoted(&self, error: ApiError, body: &[u8]) -> ApiError {
+        match self.sign_in.present_token() {
+            Some(token) => error.with_beginning(body).told_without(&token.secrets()),
+            None => error,
         }
     }
 

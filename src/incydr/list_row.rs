@@ -69,7 +69,7 @@ impl ListRow {
             row => return Ok(row),
         };
         let why = format!("the {} of the answer is {told}, not {asked}", field.join("."));
-        Err(api.quoted(unexpected(why), &record).await)
+        Err(api.quoted(unexpected(why), &record))
     }
 }
 

@@ -134,12 +134,12 @@ impl<'a> Listing<'a> {
             Some(total) => format!("the answer shows {shown} rows, and its {name:?} is {total}"),
             None => format!("the answer has no {name:?}"),
         };
-        Err(self.quoted(ApiError::Unexpected { what, why }).await)
+        Err(self.quoted(ApiError::Unexpected { what, why }))
     }
 
     /// The error that the last page gave rise to, with the beginning of that page.
-    pub async fn quoted(&self, error: ApiError) -> ApiError {
-        self.api.quoted(error, &self.begins).await
+    pub fn quoted(&self, error: ApiError) -> ApiError {
+        self.api.quoted(error, &self.begins)
     }
 
     /// Returns only the first record, with one small request.
@@ -171,10 +171,9 @@ impl<'a> Listing<'a> {
         self.note_total(&page.envelope);
         self.rows += page.rows;
         self.is_begun = true;
-        self.begins.clone_from(&page.begins);
-        if let Err(error) = self.go_on(&page, &request) {
-            return Err(self.quoted(error).await);
-        }
+        let gone_on = self.go_on(&page, &request);
+        self.begins = page.begins;
+        gone_on.map_err(|error| self.quoted(error))?;
         Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
     }
 

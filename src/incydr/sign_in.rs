@@ -94,9 +94,10 @@ impl SignIn {
         self.signed_in.lock().await.version.clone()
     }
 
-    /// Returns the present token without a request.
-    pub async fn present_token(&self) -> Option<Token> {
-        self.signed_in.lock().await.token.clone()
+    /// Returns the present token, or none while somebody signs in. Never waits: a request that nobody polls may hold the
+    /// lock.
+    pub fn present_token(&self) -> Option<Token> {
+        self.signed_in.try_lock().ok()?.token.clone()
     }
 
     /// Returns the present token, or a new one if there is none, it expires soon, or it has the generation `refused`.

@@ -66,7 +66,7 @@ impl Reader<'_> {
                     if listing.total().is_none() && count >= size {
                         let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                         let error = ApiError::Unexpected { what: format!("GET {}", list.path), why };
-                        return Err(listing.quoted(error).await.into());
+                        return Err(listing.quoted(error).into());
                     }
                     break;
                 }

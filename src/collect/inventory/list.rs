@@ -254,7 +254,7 @@ impl Collector<'_> {
                 if must_have_pages && page_before.is_some_and(|full| full) {
                     let why = "the pages repeat, so the rest of the list is unknown".to_owned();
                     let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
-                    return Err(list.listing.quoted(error).await.into());
+                    return Err(list.listing.quoted(error).into());
                 }
                 break;
             }
@@ -285,7 +285,7 @@ impl Collector<'_> {
                 // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
                 ListRow::Unreadable { bytes, why } if part.every.is_some() && is_json(&bytes) => {
                     let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
-                    return Err(list.listing.quoted(error).await.into());
+                    return Err(list.listing.quoted(error).into());
                 }
                 ListRow::Unreadable { bytes, why } => {
                     if distinct.insert(Fingerprint::of(&bytes)) {
@@ -302,7 +302,7 @@ impl Collector<'_> {
                     format!("GET {}", part.list.path),
                     format!("the answer is record {}, not {asked}", quote::value(&id)),
                 );
-                return Err(list.listing.quoted(ApiError::Unexpected { what, why }).await.into());
+                return Err(list.listing.quoted(ApiError::Unexpected { what, why }).into());
             }
             distinct.insert(Fingerprint::of(line.as_bytes()));
             let member = Member { part, parent, id: &id };

@@ -118,9 +118,10 @@ impl Schedule {
     /// cut.
     pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
-        let gap = first(gap, self.longest_window);
+        // What an earlier run found to be too much.
+        let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
+        let gap = first(gap, self.longest_window.min(hint));
         if let Some(longest) = self.uncounted {
-            let longest = if state.window_length.is_zero() { longest } else { longest.min(state.window_length) };
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
             return Some(self.open(span, None, None, self.sizes.most(), patience));
         }

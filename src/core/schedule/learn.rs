@@ -10,7 +10,7 @@ use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::stuck::{StuckList, What};
-use crate::core::time::{Millis, millis};
+use crate::core::time::{DAY, Millis, millis};
 
 /// A window at which runs died is read in 4 parts.
 const DIED_IN: u64 = 4;
@@ -26,6 +26,8 @@ impl Schedule {
                 self.counts(stuck, now);
                 self.density.counted(span, rows);
                 self.proven.counted = self.proven.counted.max(span.length());
+                let length = state.window_length * 2;
+                state.window_length = if length >= DAY { TimeDelta::zero() } else { length };
                 if rows == 0 {
                     // A span without rows is covered by its count.
                     stuck.cut_out(span);

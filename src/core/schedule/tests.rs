@@ -1,4 +1,4 @@
-//! Tests the schedule against a simulated API without I/O. Events are in memory, and time is a number.
+//! Tests the schedule against a simulated API.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -8,263 +8,21 @@
     clippy::cast_sign_loss
 )]
 
+mod world;
+
 use std::collections::VecDeque;
 
 use chrono::TimeDelta;
-use serde_json::Value;
 
+use self::world::{ALL_BAD, Bad, LATENCY, Run, World, error, window};
 use super::*;
-use crate::core::checkpoint::Lease;
-use crate::core::density::{asked, halves};
-use crate::core::error_kind::ErrorType;
-use crate::core::stuck::{Stuck, StuckList, What};
+use crate::core::stuck::{StuckList, What};
 use crate::core::time::millis;
 
 /// In milliseconds, like all times in these tests.
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// The duration of one exchange with the API.
-const LATENCY: i64 = 200;
-/// The duration of all retries of a request that fails.
-const RETRIES: i64 = 6_000;
-
-#[derive(Clone, Debug)]
-struct World {
-    /// The times of all rows, in order.
-    rows: Vec<i64>,
-    bad: Vec<(Span, Bad)>,
-    page: u64,
-    lanes: usize,
-    /// The greatest number that the API counts to.
-    cap: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Bad {
-    /// The API counts rows that it never shows.
-    Disagrees,
-    /// The API answers neither counts nor pages.
-    Fails,
-    /// The API answers counts, but no pages.
-    PagesFail,
-    /// Some rows can't be read, and too many.
-    Unreadable,
-    /// The API takes too long, however short the span is.
-    TooLarge,
-    /// The rows need more memory than a window may take, however short the span is.
-    TooHeavy,
-}
-
-const ALL_BAD: [Bad; 6] = [Bad::Disagrees, Bad::Fails, Bad::PagesFail, Bad::Unreadable, Bad::TooLarge, Bad::TooHeavy];
-
-#[derive(Debug, Default)]
-struct Run {
-    requests: u64,
-    /// The number of these that were for bad spans.
-    on_bad: u64,
-    busiest: usize,
-    steps: u64,
-    is_done: bool,
-    api_fails: bool,
-}
-
-impl World {
-    fn new(rows: impl IntoIterator<Item = i64>, page: u64) -> Self {
-        let mut rows: Vec<i64> = rows.into_iter().collect();
-        rows.sort_unstable();
-        Self { rows, bad: Vec::new(), page, lanes: 1, cap: u64::MAX }
-    }
-
-    fn rows_in(&self, span: Span) -> u64 {
-        let before = |at: Millis| self.rows.partition_point(|row| *row < at.0);
-        (before(span.to) - before(span.from)) as u64
-    }
-
-    fn bad_in(&self, window: Span) -> Option<Bad> {
-        self.bad.iter().find(|(span, _)| span.intersection(asked(window)).is_some()).map(|(_, bad)| *bad)
-    }
-
-    /// Makes pages so large that the densest window of minimum length fits a run.
-    fn that_fits(mut self, lasts: i64) -> Self {
-        let in_short = |from: i64| self.rows_in(Span { from: Millis(from), to: Millis(from + 4_000) });
-        let densest = self.rows.iter().map(|from| in_short(*from)).max().unwrap_or(0);
-        let pages = u64::try_from(lasts / LATENCY / 5).unwrap();
-        self.page = self.page.max(densest.div_ceil(pages));
-        self
-    }
-
-    /// Returns the outcome of a step, the number of its requests, and its duration.
-    fn answer(&self, step: &Step) -> (Outcome, u64, i64) {
-        match step {
-            Step::Count { span, patience } => match self.bad_in(*span) {
-                Some(Bad::Fails) => {
-                    let (requests, pause) = tries(*patience);
-                    (Outcome::NotCounted { span: *span, error: error() }, requests, pause)
-                }
-                Some(Bad::TooLarge) => (Outcome::TooLarge { span: *span, rows: None }, 1, 0),
-                bad => {
-                    let ghosts = u64::from(bad == Some(Bad::Disagrees));
-                    let rows = (self.rows_in(asked(*span)) + ghosts).min(self.cap);
-                    (Outcome::Counted { span: *span, rows }, 1, 0)
-                }
-            },
-            Step::Open(plan) => self.read(plan),
-            Step::Resume { window, .. } => {
-                let sizes = Sizes { full_page: self.page };
-                self.read(&WindowPlan::of_left(window.span, sizes))
-            }
-            Step::Recount(_) | Step::Wait | Step::Done => unreachable!("{step:?}"),
-        }
-    }
-
-    fn read(&self, plan: &WindowPlan) -> (Outcome, u64, i64) {
-        let span = plan.span;
-        let shown = self.rows_in(asked(span));
-        let counted = (shown + u64::from(self.bad_in(span) == Some(Bad::Disagrees))).min(self.cap);
-        let unread = |why| Outcome::Unread { window: window(span), error: error(), why };
-        let pages = shown.div_ceil(self.page).max(1);
-        match self.bad_in(span) {
-            Some(Bad::Fails | Bad::PagesFail) => {
-                let (requests, pause) = tries(plan.patience);
-                (unread(Why::Failed), requests, pause)
-            }
-            Some(Bad::TooLarge) if halves(span).is_some() => {
-                let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
-                (Outcome::TooLarge { span, rows: Some(rows) }, 1, 0)
-            }
-            Some(Bad::TooLarge) => (unread(Why::Failed), 1, 0),
-            _ if halves(span).is_some() && counted > plan.too_many() => {
-                (Outcome::TooDense { span, rows: counted }, 1, 0)
-            }
-            _ if counted < shown && halves(span).is_some() => {
-                (Outcome::Capped { span, cap: counted }, counted.div_ceil(self.page) + 1, 0)
-            }
-            Some(Bad::Disagrees) => {
-                let times = if plan.patience == Patience::Full { 2 } else { 1 };
-                (unread(Why::Disagreed), times * pages, 0)
-            }
-            Some(Bad::Unreadable) => (unread(Why::Unreadable { is_mixed: true, rows: 4 }), pages, 0),
-            Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
-                (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
-            }
-            Some(Bad::TooHeavy) if shown > 0 => (unread(Why::Disagreed), pages, 0),
-            Some(Bad::TooHeavy) | None => {
-                let inside = self.rows_in(span);
-                let bytes = shown * 300;
-                (Outcome::Read { span, rows: shown, inside, bytes, took: TimeDelta::zero() }, pages, 0)
-            }
-        }
-    }
-
-    /// Plays one run at the instant `horizon`.
-    fn run(&self, state: &mut EventsState, stuck: &mut StuckList, horizon: Millis, lasts: i64) -> Run {
-        self.run_at(state, stuck, horizon, horizon, lasts)
-    }
-
-    fn run_at(
-        &self,
-        state: &mut EventsState,
-        stuck: &mut StuckList,
-        horizon: Millis,
-        began: Millis,
-        lasts: i64,
-    ) -> Run {
-        let sizes = Sizes { full_page: self.page };
-        stuck.keep_within(&state.due(horizon));
-        let mut schedule = Schedule::new(state, sizes, horizon, None, None, VecDeque::new());
-        let (mut run, mut at) = (Run::default(), 0);
-        let mut under_way: Vec<(i64, Option<Outcome>)> = Vec::new();
-        loop {
-            let now = began + millis(at);
-            let has_room = under_way.len() < self.lanes;
-            let step = if has_room { schedule.next(state, stuck, now, millis(lasts - at)) } else { Step::Wait };
-            match step {
-                Step::Wait if under_way.is_empty() => return run,
-                Step::Done => {
-                    run.is_done = schedule.gaps(state, stuck).is_empty();
-                    run.api_fails = schedule.api_failure().is_some();
-                    assert!(under_way.is_empty());
-                    return run;
-                }
-                Step::Wait => {
-                    let next = (0..under_way.len()).min_by_key(|at| under_way[*at].0).expect("somebody to wait for");
-                    let (ended, outcome) = under_way.remove(next);
-                    at = ended;
-                    let Some(outcome) = outcome else {
-                        schedule.stop();
-                        continue;
-                    };
-                    if let Outcome::Read { span, .. } = outcome {
-                        state.cover(span);
-                    }
-                    if let Outcome::Counted { span, rows: 0 } = outcome {
-                        state.cover(span);
-                    }
-                    schedule.took(state, stuck, began + millis(at), outcome);
-                    check(state, stuck);
-                }
-                step => {
-                    run.steps += 1;
-                    assert!(run.steps < 100_000, "each step must do something: {step:?}");
-                    let span = step.span().expect("a step that is begun");
-                    if let Step::Open(_) | Step::Resume { .. } = &step {
-                        state.open.retain(|open| open.span != span);
-                        state.open.push(window(span));
-                    }
-                    let (mut outcome, mut requests, pause) = self.answer(&step);
-                    // Retries take at most half of the time that is left.
-                    let pause = pause.min((lasts - at) / 2);
-                    let requests_at_most = u64::try_from((pause / LATENCY).max(1)).unwrap();
-                    if pause > 0 {
-                        requests = requests.min(requests_at_most);
-                    }
-                    let lasted = (i64::try_from(requests).unwrap() * LATENCY).max(pause);
-                    if let Outcome::Read { took, .. } = &mut outcome {
-                        *took = millis(lasted);
-                    }
-                    let mut ended = at + lasted;
-                    if ended > lasts {
-                        requests = u64::try_from((lasts - at) / LATENCY).unwrap_or(0);
-                        ended = lasts;
-                        let rows = if let Step::Open(plan) = &step { plan.rows } else { 4 * self.page };
-                        let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
-                        outcome = Outcome::OutOfTime { window: window(span), rows, was_planned, may_be_withdrawn };
-                    }
-                    let is_lost = ended >= lasts && matches!(step, Step::Count { .. });
-                    run.requests += requests;
-                    if self.bad_in(span).is_some() {
-                        run.on_bad += requests;
-                    }
-                    under_way.push((ended, if is_lost { None } else { Some(outcome) }));
-                    run.busiest = run.busiest.max(under_way.len());
-                }
-            }
-        }
-    }
-}
-
-fn check(state: &EventsState, stuck: &StuckList) {
-    let open: Intervals = state.open.iter().map(|window| window.span).collect();
-    let length = |spans: &Intervals| spans.iter().map(Span::length).sum::<TimeDelta>();
-    assert_eq!(length(&open), state.open.iter().map(|window| window.span.length()).sum::<TimeDelta>(), "disjoint");
-    let spans = stuck.spans();
-    assert_eq!(length(&spans), stuck.iter().filter_map(Stuck::span).map(Span::length).sum::<TimeDelta>(), "disjoint");
-    assert_eq!(length(&spans.without(&state.covered)), length(&stuck.spans()), "what is covered is not stuck");
-}
-
-fn tries(patience: Patience) -> (u64, i64) {
-    if patience == Patience::Full { (6, RETRIES) } else { (1, 0) }
-}
-
-fn error() -> ErrorInfo {
-    ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() }
-}
-
-fn window(span: Span) -> Window {
-    let opened_by = Lease { run_id: "ours".into(), until: Millis(i64::MAX / 2) };
-    Window { span, request: Value::Null, opened_at: span.from, opened_by, resumed: 0 }
-}
 
 fn begun(from: i64) -> (EventsState, StuckList) {
     (EventsState { live_from: Some(Millis(from)), ..EventsState::default() }, StuckList::default())
@@ -561,6 +319,15 @@ fn counts_that_stop_at_a_cap_are_read_in_windows_below_it() {
             assert!(stuck.is_empty() && requests <= 3 * full + 40, "cap {cap}: {requests} for {full}");
         }
     }
+}
+
+#[test]
+fn what_was_too_much_for_an_earlier_run_is_soon_forgotten_where_there_is_nothing_to_read() {
+    let world = World::new([], 100);
+    let (mut state, mut stuck) = begun(0);
+    state.window_length = millis(2_000);
+    let run = world.run(&mut state, &mut stuck, Millis(DAY), 15 * MINUTE);
+    assert!(run.is_done && run.requests < 40, "{} requests for a day without events", run.requests);
 }
 
 /// Returns the next window that a run opens of the stuck spans.
