@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use simulator::http::Request;
-use simulator::{Endpoint, Fault, Hook, LambdaBuilder, Outcome, Record, S3Fault, compact, span_asked};
+use simulator::{Endpoint, Fault, LambdaBuilder, Outcome, Record, S3Fault, compact, span_asked};
 
 use crate::oracle::span_of;
 use crate::rig::{DEADLINE, Rig, ago, failure_of, time};
@@ -157,7 +157,7 @@ async fn a_window_of_the_audit_log_of_which_two_runs_died_is_read_after_all_othe
 /// key: the key, and the object's bytes.
 pub async fn foreign_object(rig: &Rig, stream: &str) -> (String, Vec<u8>) {
     let (prefix, lambda) = (format!("code42/{stream}/"), rig.lambda.clone());
-    rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
+    rig.sim.s3.faults.once("PUT", &prefix, 3, S3Fault::unsent(move || lambda.kill()));
     dies(rig).await;
     rig.sim.s3.faults.clear();
     let puts = rig.sim.s3.requests();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Hook, Lambda, Outcome, S3Fault, SecretsFault};
+use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault, SecretsFault};
 
 use crate::oracle::{a_moment, millis};
 use crate::rig::{CHECKPOINT, DEADLINE, HEALTH, PREFIX, Rig, ago, sha256, time};
@@ -236,7 +236,7 @@ async fn killed_with_each(key: &str, fault: impl Fn(Lambda) -> S3Fault) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_over_what_it_tells_leaves_it_to_the_next_which_tells_it_once() {
     for key in [HEALTH, CHECKPOINT] {
-        killed_with_each(key, |lambda| S3Fault::Unsent(Hook::new("death", move || lambda.kill()))).await;
+        killed_with_each(key, |lambda| S3Fault::unsent(move || lambda.kill())).await;
         killed_with_each(key, |lambda| S3Fault::before(move || lambda.kill())).await;
         killed_with_each(key, |lambda| S3Fault::after(move || lambda.kill())).await;
     }

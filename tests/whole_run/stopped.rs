@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Hook, Lambda, S3Fault, SecretsFault};
+use simulator::{Endpoint, Fault, Lambda, S3Fault, SecretsFault};
 
 use crate::oracle::millis;
 use crate::rig::{DEADLINE, HEALTH, PREFIX, Rig, ago, failure_of};
@@ -257,7 +257,7 @@ async fn a_stopped_run_that_died_over_what_it_tells_is_told_by_the_next_though_t
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
     rig.sim.secrets.set_secret("{}");
     let lambda = rig.lambda.clone();
-    rig.sim.s3.faults.once("PUT", HEALTH, 1, S3Fault::Unsent(Hook::new("death", move || lambda.kill())));
+    rig.sim.s3.faults.once("PUT", HEALTH, 1, S3Fault::unsent(move || lambda.kill()));
     rig.lambda.invoke(json!({}), Duration::from_secs(8)).await;
     assert!(rig.health_records().await.is_empty());
     rig.free_the_lease().await;

@@ -38,6 +38,11 @@ pub enum S3Fault {
 }
 
 impl S3Fault {
+    /// Calls `hook` instead of carrying out the request.
+    pub fn unsent(hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::Unsent(Hook::new("instead of a request to S3", hook))
+    }
+
     pub fn before(hook: impl Fn() + Send + Sync + 'static) -> Self {
         Self::Before(Hook::new("before a request to S3", hook))
     }
