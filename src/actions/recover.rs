@@ -194,18 +194,19 @@ impl Work<'_> {
     /// Called if the checkpoint is gone and manifests exist. The event streams begin where the newest manifests end.
     async fn begin_after_manifests(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
-        let Some(newest) = read_newest(state, prefix, |manifest| self.is_ours(manifest), until).await? else {
-            return Ok(());
-        };
-        if newest.manifest.run_id == ledger.read(|checkpoint| checkpoint.written_by.clone()) {
+        let newest = read_newest(state, prefix, |manifest| self.is_ours(manifest), until).await?;
+        let Some(head) = newest.first().map(|found| found.link.clone()) else { return Ok(()) };
+        let written_by = ledger.read(|checkpoint| checkpoint.written_by.clone());
+        if newest.iter().any(|found| found.manifest.run_id == written_by) {
             return Ok(());
         }
         let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();
         let half_time = self.began + (self.times.read_until - self.began) / 2;
-        let mut next = Some(newest.clone());
+        // What a manifest lists is stored, whether or not a checkpoint names it.
+        let mut found = newest;
         for _ in 0..LOOKED_AT {
-            let Some(LinkedManifest { manifest, .. }) = next.take() else { break };
-            for entry in &manifest.readings {
+            let Some(LinkedManifest { manifest: last, .. }) = found.first() else { break };
+            for entry in found.iter().flat_map(|found| &found.manifest.readings) {
                 if let Some(window) = entry.window {
                     let end = ends.entry(entry.stream).or_insert(window.to);
                     *end = window.to.max(*end);
@@ -215,13 +216,14 @@ impl Work<'_> {
             if Millis::now() > half_time && !self.streams.iter().any(is_looked_for) {
                 break;
             }
-            if let Some(previous) = manifest.previous {
-                next = read(state, prefix, &previous.key, until).await?;
-            }
+            found = match &last.previous {
+                Some(previous) => read(state, prefix, &previous.key, until).await?.into_iter().collect(),
+                None => Vec::new(),
+            };
         }
         let note = format!(
             "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored again as a whole, and earlier gaps are not known; {{\"action\": \"recover\"}} takes over what the manifests list",
-            newest.link.key
+            head.key
         );
         warn!("{note}");
         ledger.update(|checkpoint| {
@@ -230,7 +232,7 @@ impl Work<'_> {
                 checkpoint.health.notes.remove(&stream);
                 checkpoint.events(stream).live_from = Some(end);
             }
-            checkpoint.manifests.head = Some(newest.link);
+            checkpoint.manifests.head = Some(head);
         });
         self.note_loss(ledger, &note);
         Ok(ledger.commit(until).await?)

@@ -40,30 +40,40 @@ pub async fn read_after(
         .await
 }
 
-/// Returns the newest manifest for which `is_ours` holds, among the newest 100. Another collector may write its
+/// Returns the manifests with the highest number, the last one written first, of those for which `is_ours` holds, among
+/// the newest 100. There are several if a run wrote its manifest and no checkpoint. Another collector may write its
 /// manifests beside ours.
 pub async fn read_newest(
     state: &Bucket,
     state_prefix: &str,
     is_ours: impl Fn(&Manifest) -> bool,
     until: Millis,
-) -> Result<Option<LinkedManifest>, StoreError> {
+) -> Result<Vec<LinkedManifest>, StoreError> {
     let mut days = state.list_folders(&format!("{state_prefix}manifests/"), until).await?;
     days.retain(|folder| folder.contains("/dt=") || folder.starts_with("manifests/dt="));
     days.sort_unstable();
     let mut left = LOOKED_THROUGH;
     for day in days.iter().rev() {
+        let mut newest: Vec<LinkedManifest> = Vec::new();
+        // A key begins with the manifest's number.
         for key in state.list(day, until).await?.iter().rev() {
             if left == 0 {
-                return Ok(None);
+                break;
             }
             left -= 1;
-            if let Some(found) = read(state, state_prefix, key, until).await?.filter(|found| is_ours(&found.manifest)) {
-                return Ok(Some(found));
+            let found = read(state, state_prefix, key, until).await?.filter(|found| is_ours(&found.manifest));
+            let Some(found) = found else { continue };
+            if newest.first().is_some_and(|first| first.link.number != found.link.number) {
+                break;
             }
+            newest.push(found);
+        }
+        if !newest.is_empty() {
+            newest.sort_by_key(|found| std::cmp::Reverse(found.link.written_at));
+            return Ok(newest);
         }
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// Returns the days that have manifests, for example `2026-11-21`, each with the keys of its indexes.

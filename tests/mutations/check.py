@@ -349,7 +349,7 @@ def copy_dependencies() -> None:
     if BUILT.exists():
         return
     described = json.loads(cargo(["metadata", "--no-deps", "--offline", "--format-version=1"], ROOT, TARGET))
-    ours = [package for package in described["packages"] if package["name"] != "simulator"]
+    ours = [package for package in described["packages"] if package["name"] not in {"simulator", "crc-fast"}]
     ours = {package["name"] for package in ours} | {target["name"] for package in ours for target in package["targets"]}
     ours |= {name.replace("-", "_") for name in ours}
     for directory in ["deps", "build", ".fingerprint"]:

@@ -21,7 +21,7 @@ const WITH_ODDITIES: usize = 450;
 const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 35] = [
+const FOUND: [u64; 37] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -83,6 +83,10 @@ const FOUND: [u64; 35] = [
     446_145_126,
     // A rule's list was covered with an earlier state of one member.
     3_775_518_737,
+    // In a container whose clock was ahead, a window after the API's clock was read to see whether the API fails.
+    22_572_582_354,
+    // A checkpoint was gone, and a manifest that no checkpoint named was taken for the newest.
+    503_873_457_142,
 ];
 
 /// So many of each sort are played twice.

@@ -100,10 +100,10 @@ impl Happenings {
             let (victim, moment) = (victim.clone(), moment.clone());
             tokio::spawn(async move {
                 tokio::time::sleep_until(began + lasts).await;
-                if and_is_watched {
-                    *locked(&moment.thawed) = Some(simulator::clock::now());
+                let thawed = simulator::clock::now();
+                if victim.thaw() && and_is_watched {
+                    *locked(&moment.thawed) = Some(thawed);
                 }
-                victim.thaw();
             });
         })
     }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use simulator::{Endpoint, Fault};
 
 use crate::metrics::told;
-use crate::rig::{Rig, ago, logs_with, time};
+use crate::oracle::a_moment;
+use crate::rig::{DEADLINE, Rig, ago, logs_with, time};
 
 async fn whole(rig: &Rig) -> Value {
     rig.populate();
@@ -59,4 +60,30 @@ async fn the_lag_is_reckoned_by_our_own_clock() {
     rig.populate();
     let lag = rig.run().await["streams"]["audit"]["lag_s"].as_u64().unwrap();
     assert!((600..660).contains(&lag), "{lag}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_window_ends_after_the_api_s_clock_even_if_the_run_s_first_answer_is_to_its_records() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("RECONCILE_MINUTES", "")).await;
+    rig.populate();
+    rig.run().await;
+    let covered = async || rig.checkpoint().await["events"]["file_events"]["covered"].clone();
+    let before = covered().await;
+    for _ in 0..3 {
+        a_moment().await;
+    }
+    // The process has a token, so it learns the clock only from an answer about events. No count is answered.
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(-2));
+    let counts = |request: &simulator::http::Request| String::from_utf8_lossy(&request.body).contains("\"pgSize\":1,");
+    rig.sim.faults.when(Endpoint::FileEvents, counts, Fault::Dropped);
+    rig.any_run(DEADLINE).await;
+    assert_eq!(covered().await, before);
+    let rows = |request: &simulator::ApiRequest| !request.body.contains("\"pgSize\":1,");
+    assert!(rig.sim.api.requests().iter().filter(|request| request.path == "/v2/file-events").any(rows));
+    rig.sim.faults.clear();
+    rig.sim.world.add_file_events(3, ago(2), ago(1));
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::zero());
+    a_moment().await;
+    rig.run().await;
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
 }

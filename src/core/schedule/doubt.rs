@@ -102,7 +102,9 @@ impl Schedule {
     /// A span of minimum length out of all that is unread: the first two at its ends, then anywhere, and elsewhere in
     /// another run.
     fn probe(&self, unread: &Intervals, now: Millis) -> Option<Span> {
-        let unread: Intervals = unread.iter().chain(self.doubt.spans()).collect();
+        // The horizon may have been lowered since a span failed.
+        let failed = self.doubt.spans().filter_map(|failed| Span::new(failed.from, failed.to.min(self.horizon)));
+        let unread: Intervals = unread.iter().chain(failed).collect();
         let length: TimeDelta = unread.iter().map(Span::length).sum();
         let permille = match self.doubt.probes {
             0 => 1_000,

@@ -73,6 +73,12 @@ impl Schedule {
                     self.density.too_dense(span, total);
                 }
             }
+            Outcome::TooEarly { span, is_ours } => {
+                self.works(stuck, now);
+                if is_ours {
+                    withdraw(state, span);
+                }
+            }
             Outcome::Unread { window, error, why } => self.not_read(state, stuck, now, window.span, error, why),
             Outcome::Died { span } => {
                 withdraw(state, span);

@@ -48,6 +48,12 @@ pub enum Outcome {
         bytes: u64,
         total: u64,
     },
+    /// A window ends after the horizon that its answers showed: the API's clock is behind ours. Nothing of it is stored.
+    TooEarly {
+        span: Span,
+        /// This run opened the window.
+        is_ours: bool,
+    },
     /// A window was not read.
     Unread {
         window: Window,
@@ -123,6 +129,7 @@ impl Outcome {
             | Self::TooDense { span, .. }
             | Self::Capped { span, .. }
             | Self::TooHeavy { span, .. }
+            | Self::TooEarly { span, .. }
             | Self::Died { span } => (*span, false),
             Self::Unread { window, .. } | Self::OutOfTime { window, .. } => (window.span, false),
             Self::Recounted { span }

@@ -361,3 +361,32 @@ fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected()
         assert_eq!((part.patience, part.unreadable_beside > 0), (Patience::Once, is_suspected), "{why:?}");
     }
 }
+
+#[test]
+fn a_failure_is_not_looked_into_after_a_horizon_that_was_lowered_meanwhile() {
+    let (state, mut stuck) = begun(0);
+    let (ours, the_api_s) = (Millis(MINUTE), Millis(MINUTE / 2));
+    let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, ours, None, None, VecDeque::new());
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, ours, millis(MINUTE)) else { panic!("a count is first") };
+    assert_eq!(span.to, ours);
+    schedule.lower_horizon(the_api_s);
+    let mut failed = Outcome::NotCounted { span, error: error() };
+    for _ in 0..6 {
+        schedule.took(&mut state.clone(), &mut stuck, ours, failed);
+        let Step::Open(probe) = schedule.next(&state, &stuck, ours, millis(MINUTE)) else { panic!("it is looked into") };
+        assert!(probe.span.to <= the_api_s, "{:?}", probe.span);
+        failed = Outcome::Unread { window: window(probe.span), error: error(), why: Why::Failed };
+    }
+}
+
+#[test]
+fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
+    for is_ours in [true, false] {
+        let (mut state, mut stuck) = begun(0);
+        let (mut schedule, plan) = opened(&state, &stuck, Millis(MINUTE));
+        state.open.push(window(plan.span));
+        schedule.took(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, is_ours });
+        assert_eq!((state.open.is_empty(), stuck.is_empty()), (is_ours, true), "otherwise some of it may be stored");
+        assert_eq!(state.gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::Value;
-use simulator::{Dataset, Record, text_at, with_member};
+use simulator::{Dataset, Late, Record, text_at, with_member};
 
 use super::{Tenant, stream};
 use crate::rarities::{HALF_A_PAIR, TimeForm};
@@ -84,6 +84,12 @@ impl Tenant {
         let ids: Vec<Arc<str>> = self.records(dataset).into_iter().map(|(record, _)| record.id).collect();
         for id in ids.iter().step_by(2).filter(|id| !missed.contains(&***id)) {
             self.world.remove(dataset, id);
+        }
+        if dataset == Dataset::Users {
+            // A reading takes fewer requests now, and these were hidden for those of one.
+            for id in &missed {
+                self.world.late(dataset, id, Late::Until(simulator::clock::now()));
+            }
         }
         self.note_taken(dataset);
         self.note_of(dataset);

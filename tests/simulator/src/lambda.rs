@@ -185,9 +185,13 @@ impl Lambda {
         }
     }
 
-    pub fn thaw(&self) {
+    /// Returns false if the frozen container has died since, as far as that is known.
+    pub fn thaw(&self) -> bool {
         match &self.0 {
-            Place::Process(function) => function.signal("CONT"),
+            Place::Process(function) => {
+                function.signal("CONT");
+                true
+            }
             Place::Within(within) => within.thaw(),
         }
     }

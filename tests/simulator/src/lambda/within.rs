@@ -136,8 +136,11 @@ impl Within {
         self.change(|state| state.is_frozen = true);
     }
 
-    pub(super) fn thaw(&self) {
-        self.change(|state| state.is_frozen = false);
+    /// Returns whether it was frozen.
+    pub(super) fn thaw(&self) -> bool {
+        let mut was_frozen = false;
+        self.change(|state| was_frozen = std::mem::take(&mut state.is_frozen));
+        was_frozen
     }
 
     pub(super) fn die_after(&self, steps: u64) {
