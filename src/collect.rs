@@ -14,7 +14,7 @@ mod rescanned;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use crate::core::ndjson::hex;
 use crate::core::refusals;
 use crate::core::schedule::Patience;
 use crate::core::settings::{FileEventQuery, Settings};
-use crate::core::stream::Stream;
+use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
 use crate::core::tally::{PATIENCE, Tally};
 use crate::core::time::{HOUR, Millis};
@@ -181,9 +181,15 @@ impl Collector<'_> {
     /// us refuses for a while. `is_believed` means that the stream was refused before.
     fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<StreamOutcome, Error> {
         let stream = self.stream;
-        let has_worked = (self.has_worked || self.tally.records.load(Ordering::Relaxed) > 0) && !is_believed;
+        // Some streams are lists of another stream's records, and that one's permission is another.
+        let lists_itself = matches!(stream.class(), Class::Events | Class::Versions);
+        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed) > 0;
+        let has_answered =
+            self.has_worked || figure(&self.tally.records) || lists_itself && figure(&self.tally.calls.answers);
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
+            // Refusals are noted only of a stream that had answered.
+            let has_worked = (has_answered || refusals.is_some()) && !is_believed;
             let is_believed = refusals::refused(&mut refusals, &said, has_worked);
             checkpoint.refused.extend(refusals.map(|refusals| (stream, refusals)));
             if is_believed {

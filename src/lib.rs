@@ -1,7 +1,8 @@
 //! The collector reads Incydr's API and stores its records in S3.
 //!
-//! A run reads every enabled stream in closed windows. It stores each window as objects under keys that only that window
-//! can have. It moves the checkpoint only over what is stored.
+//! A run reads the enabled streams that are due: `audit` and `file_events` in closed windows, the others as lists. It
+//! stores each reading as objects under keys that only that reading can have. It moves the checkpoint only over stored
+//! records.
 //!
 //! # Layers
 //!
@@ -35,16 +36,16 @@
 //! | gap | time that is to be collected and is neither covered nor expired |
 //! | lag | now minus the end of the covered time |
 //! | expired | of a gap: the API keeps its records no longer |
-//! | recount | the count of a covered window, once more and later, to find late records |
+//! | recount | a second or later count of a covered window, to find late records |
 //! | late | of a record: it became visible after its window was covered |
 //! | stuck | of a span, record or list: it can't be read, is tried again later, and holds up nothing else |
-//! | set aside | of a record that is not JSON: its bytes are stored outside of the prefix |
+//! | set aside | of a record that can't be placed (not JSON, no id, a far time): its bytes lie outside of the prefix |
 //! | known | of a list's record: its hash is kept, to find changes and deletions |
 //! | tombstone | the record that says that a known record is deleted |
-//! | checkpoint | the one JSON object with all of this for every stream; `ledger` is the code that holds it in a run |
+//! | checkpoint | the JSON object with each stream's covered time, open readings, stuck list; `ledger` is its code |
 //! | lease | the part of the checkpoint that says which run may write, and until when |
 //! | commit | the write of the checkpoint, which makes what a run stored count |
-//! | manifest | what one run read and where it is stored; each names the one before by its hash, which makes a chain |
+//! | manifest | finished readings, and the objects with their records; each names the one before by its hash: a chain |
 //! | shard | one day of one stream that is reserved for a backfill |
 
 pub mod actions;

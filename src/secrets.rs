@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::core::aws_error;
 use crate::core::error_kind::ErrorType;
+use crate::core::manifest::sha256;
 use crate::core::retry;
 
 #[derive(Clone)]
@@ -19,7 +20,7 @@ pub struct Credentials {
 
 /// A version of the secret, as Secrets Manager returned it.
 pub struct Secret {
-    /// Secrets Manager's `VersionId`. It changes with the value.
+    /// Secrets Manager's `VersionId`. It changes with the value. Without an id, the first 8 digits of the value's SHA-256.
     pub version: Option<String>,
     pub held: Result<Credentials, SecretError>,
 }
@@ -65,15 +66,16 @@ pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
         }
     })?;
     let malformed = |why: String| SecretError::Malformed { id: id.to_owned(), why };
-    let held = match (answer.secret_string(), answer.secret_binary()) {
-        (Some(text), _) => parse(text),
-        (None, Some(bytes)) => match std::str::from_utf8(bytes.as_ref()) {
-            Ok(text) => parse(text),
-            Err(_) => Err("is binary".into()),
-        },
-        (None, None) => Err("is empty".into()),
+    let binary = answer.secret_binary().map(AsRef::as_ref);
+    let bytes = answer.secret_string().map(str::as_bytes).or(binary).unwrap_or_default();
+    let held = match std::str::from_utf8(bytes) {
+        Ok("") => Err("is empty".into()),
+        Ok(text) => parse(text),
+        Err(_) => Err("is binary".into()),
     };
-    Ok(Secret { held: held.map_err(malformed), version: answer.version_id })
+    // AWS always sends an id. A stand-in may not, and then 32 bits of a hash tell one value from the next.
+    let version = answer.version_id.clone().or_else(|| sha256(bytes).get(..8).map(str::to_owned));
+    Ok(Secret { held: held.map_err(malformed), version })
 }
 
 /// The error describes the secret's shape and never repeats its content.

@@ -37,7 +37,8 @@ pub struct Answer {
     /// The clocks' difference, if it is too great to believe the API's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<DoubtedClock>,
-    /// If the checkpoint, or the known records of a list, were found gone, older or altered: what that means.
+    /// A sentence about the loss and its consequences, if the checkpoint was gone or an older version of itself, or if
+    /// the known records of a list were gone or altered. It is the health record's note, or the error's message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_lost: Option<String>,
     /// The error that failed the run. Of several errors, the first in the order of their types.
@@ -78,7 +79,8 @@ pub struct StreamAnswer {
     /// The number of `records` that became visible after their window was covered.
     #[serde(skip_serializing_if = "is_default")]
     pub late: u64,
-    /// The least delay of the latest such record, in seconds: from its own time until its window was covered.
+    /// The longest time, in seconds, from a late record's own time until its window was covered. It became visible
+    /// later.
     #[serde(skip_serializing_if = "is_default")]
     pub late_by_s: u64,
     /// Rows that the API counted when their window was covered and doesn't count any more.

@@ -25,6 +25,11 @@ impl Work<'_> {
             if let Some(at) = self.attempted() {
                 checkpoint.attempt(stream, at);
             }
+            if self.asked.span.is_some() {
+                // It reads this span only. A later run begins the stream.
+                checkpoint.attempt(stream, self.began);
+                continue;
+            }
             let earlier = checkpoint.attempted.get(&stream).copied();
             let is_begun = checkpoint.events.get(&stream).is_some_and(|state| state.live_from.is_some());
             if is_begun {
@@ -34,12 +39,12 @@ impl Work<'_> {
                 checkpoint.health.note(
                     stream,
                     &format!(
-                        "collection begins LOOKBACK_MINUTES before the first run, of {earlier}, which failed before it could begin"
+                        "collection begins LOOKBACK_MINUTES before the first attempted run, of {earlier}, which failed before it could begin or was to read a span only"
                     ),
                 );
             } else {
                 checkpoint.attempt(stream, self.began);
-                checkpoint.health.note(stream, "collection begins LOOKBACK_MINUTES before this run, the first that is noted; whether an earlier run failed before it could be noted is not known");
+                checkpoint.health.note(stream, "collection begins LOOKBACK_MINUTES before this run; no earlier run is noted, but one may have failed before it could be noted");
             }
         }
     }
@@ -59,9 +64,9 @@ impl Work<'_> {
         *self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The event streams of a scheduled run.
+    /// The event streams that this run attempts, whatever span it was asked for.
     fn streams_that_begin(&self) -> impl Iterator<Item = Stream> {
-        let is_scheduled = self.asked.span.is_none() && self.keeps_states();
-        self.streams.iter().copied().filter(move |stream| is_scheduled && stream.class() == Class::Events)
+        let keeps_states = self.keeps_states();
+        self.streams.iter().copied().filter(move |stream| keeps_states && stream.class() == Class::Events)
     }
 }

@@ -128,7 +128,7 @@ impl<'a> Work<'a> {
             checkpoint.sign_ins.granted(version.clone());
         }
         self.begin_streams(checkpoint);
-        if !self.knows(checkpoint) {
+        if !self.is_own_write(checkpoint) {
             return;
         }
         for stream in self.streams {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
@@ -254,12 +255,13 @@ impl ProbeCalls {
     }
 
     fn tell(&self, error: ApiError) -> ErrorInfo {
+        let throttled = || self.calls.last_throttle.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let message = match (&error, self.slowest) {
-            (ApiError::OutOfTime | ApiError::BudgetSpent, None) => "it was not asked: the time was up",
-            (ApiError::OutOfTime, Some(_)) => "no answer came in time",
+            (ApiError::OutOfTime | ApiError::BudgetSpent, None) => "it was not asked: the time was up".to_owned(),
+            (ApiError::OutOfTime, Some(_)) => throttled().unwrap_or_else(|| "no answer came in time".to_owned()),
             _ => return ErrorInfo::from(&Error::from(error)),
         };
-        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }
+        ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message }
     }
 }
 

@@ -26,18 +26,18 @@ use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
-/// A process knows its own last write again for this long.
-const KNOWN_FOR: TimeDelta = TimeDelta::minutes(15);
+/// For this long after its last write of the checkpoint, a process recognises that version as its own.
+const RECOGNISED_FOR: TimeDelta = TimeDelta::minutes(15);
 /// If the checkpoint is gone, this many manifests are searched for each stream's end: the newest may be of an older span
 /// that was asked for.
 const LOOKED_AT: usize = 50;
-/// The answer names so many missing keys of a kind.
+/// The answer names at most this many missing objects, and as many missing manifests.
 const MOST_NAMED: usize = 100;
 /// Facts that no manifest holds, so that they can't be recovered. Part of the answer.
 const UNKNOWN: [&str; 3] = [
-    "stuck spans and records, and ids still to be fetched: whatever can't be read is noticed and noted again",
-    "records that one reading of a list lacked, and so might be deleted: it takes two more readings",
-    "the shards of a backfill that were not merged: plan the span again, of which records may then be stored twice",
+    "stuck spans and records, and ids still to be fetched: later runs find them again",
+    "records that one reading of a list lacked: they count as deleted only after two more readings without them",
+    "the shards of a backfill that were not merged: plan the span again; some of its records may be stored twice",
 ];
 
 /// The answer to `recover`.
@@ -125,7 +125,7 @@ impl Work<'_> {
     /// Continues a recovery that an earlier run left. Otherwise compares the checkpoint with the last one that this process
     /// wrote. If they differ, the checkpoint may be an older version, or gone, and the manifests are followed.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
-        if ledger.read(|checkpoint| self.knows(checkpoint)) || !self.keeps_states() {
+        if ledger.read(|checkpoint| self.is_own_write(checkpoint)) || !self.keeps_states() {
             return Ok(());
         }
         if ledger.read(|checkpoint| checkpoint.recovery.is_none()) {
@@ -145,12 +145,12 @@ impl Work<'_> {
         let head = ledger.read(|checkpoint| checkpoint.manifests.head.clone());
         let (prefix, until) = (self.settings.state_prefix(), self.times.store_until);
         let mut later = read_after(state, prefix, head.as_ref(), until).await?;
-        // One of the head's own number is an orphan.
+        // A manifest with the head's own number is an orphan.
         let follows = |link: &Link| head.as_ref().is_none_or(|head| link.number > head.number);
         later.retain(|found| self.is_ours(&found.manifest) && follows(&found.link));
         let mut chain = following(&later, head.as_ref());
         if chain.is_empty() {
-            // One between is missing.
+            // None follows the head directly: a manifest between them is missing.
             chain = later;
         }
         Ok(chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))))
@@ -185,9 +185,10 @@ impl Work<'_> {
 
     /// Whether the checkpoint is the one that this process wrote last, a short time ago. Later that says nothing: others may
     /// have written since, and that very version may have been put back.
-    pub(super) fn knows(&self, checkpoint: &Checkpoint) -> bool {
+    pub(super) fn is_own_write(&self, checkpoint: &Checkpoint) -> bool {
         let written = self.clients.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = written.as_ref().filter(|(_, at)| Millis::now() - *at < KNOWN_FOR).map(|(write, _)| write.clone());
+        let known =
+            written.as_ref().filter(|(_, at)| Millis::now() - *at < RECOGNISED_FOR).map(|(write, _)| write.clone());
         known.is_some() && known == checkpoint.found()
     }
 

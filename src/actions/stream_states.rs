@@ -36,7 +36,7 @@ impl Work<'_> {
     /// The same for a dry run, which writes nothing.
     pub(super) async fn admit_dry(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         match self.admit(found).await {
-            Err(why) => Err(self.judge(&mut self.checkpoint_of(found), why).await),
+            Err(why) => Err(self.note_sign_in_failure(&mut self.checkpoint_of(found), why).await),
             admitted => admitted,
         }
     }
@@ -52,7 +52,7 @@ impl Work<'_> {
             Err(why) => why,
         };
         let mut changed = self.checkpoint_of(found);
-        let why = self.judge(&mut changed, why).await;
+        let why = self.note_sign_in_failure(&mut changed, why).await;
         if let Err(error) = self.tell_failure(state, found, changed, &why).await {
             error!(%error, "the run's failure could not be written to the checkpoint");
         }
@@ -65,7 +65,7 @@ impl Work<'_> {
 
     /// Turns a refusal of credentials that worked before into an ordinary failure, until it has lasted for half an
     /// hour.
-    async fn judge(&self, checkpoint: &mut Checkpoint, error: Error) -> Error {
+    async fn note_sign_in_failure(&self, checkpoint: &mut Checkpoint, error: Error) -> Error {
         let Error::Api(ApiError::BadCredentials { status, said, worked_before }) = error else { return error };
         let version = self.clients.api.secret_version().await;
         Error::Api(if checkpoint.sign_ins.refused(version, worked_before, Millis::now()) {
@@ -84,7 +84,7 @@ impl Work<'_> {
         for (_, _, outcome) in refused {
             let Err(error) = std::mem::replace(outcome, Ok(Status::Partial)) else { continue };
             let mut before = ledger.read(Checkpoint::clone);
-            *outcome = Err(self.judge(&mut before, error).await);
+            *outcome = Err(self.note_sign_in_failure(&mut before, error).await);
             sign_ins.get_or_insert(before.sign_ins);
         }
         if let Some(sign_ins) = sign_ins {

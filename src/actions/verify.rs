@@ -191,8 +191,9 @@ impl Verification<'_> {
         self.asked.from.unwrap_or(Millis(0))
     }
 
-    /// Returns the span to verify of each stream. Time before a stream's beginning is a gap only if it is before the
-    /// beginning of every stream. Otherwise the stream merely began later than another.
+    /// Returns the span to verify of each stream. It begins at the event's `from`. But if another stream was collected
+    /// at that time already, this one merely began later, and its span begins where its collection began. Without
+    /// `from` it begins there, too.
     fn scopes(&self, checkpoint: &Checkpoint, history: &History) -> Spans {
         let known = |stream: &Stream| self.known(*stream, checkpoint, history);
         let first = self.streams().iter().filter_map(|stream| known(stream).0).min();

@@ -53,7 +53,7 @@ impl<'a> Chain<'a> {
 
     /// Keeps the checkpoint small during a run that reads many windows.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
-        let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.to_tell());
+        let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.unlisted_count());
         if to_tell < LONG || to_tell < MOST_UNTOLD && self.has_failed.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl<'a> Chain<'a> {
     pub async fn close(&self, index_until: Millis, until: Millis) -> Result<(), StoreError> {
         let unindexed = self.ledger.read(|checkpoint| {
             let manifests = &checkpoint.manifests;
-            manifests.unindexed.first().filter(|_| manifests.to_tell() > 0 && !self.dry_run).cloned()
+            manifests.unindexed.first().filter(|_| manifests.unlisted_count() > 0 && !self.dry_run).cloned()
         });
         let index = match unindexed {
             Some(last) => self.index(last, index_until).await.unwrap_or_else(|error| {
@@ -115,7 +115,7 @@ impl<'a> Chain<'a> {
             let manifests = &mut checkpoint.manifests;
             manifests.unlisted.drain(..told);
             manifests.merged.drain(..told_merged);
-            manifests.go_on(&link, &manifest.indexes);
+            manifests.append(&link, &manifest.indexes);
         });
         Ok(())
     }

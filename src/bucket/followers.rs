@@ -136,8 +136,8 @@ pub async fn read_day(
     Ok(found)
 }
 
-/// Whether a day's manifest is not on the chain: another one has its number, and the next one names that one, or that one
-/// was written later. A run that died may leave such a manifest.
+/// Whether a day's manifest is an orphan, that is, not on the chain. A run that died may leave one. Then no manifest of
+/// the day names it, and another one of the day has its number and is either named by a manifest or was written later.
 pub fn is_orphan(found: &LinkedManifest, of_day: &[LinkedManifest]) -> bool {
     let is_named = |other: &LinkedManifest| {
         let mut previous = of_day.iter().filter_map(|next| next.manifest.previous.as_ref());

@@ -17,8 +17,8 @@ use crate::core::time::Millis;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// An attempt that the end of the run cut off after less than this says nothing about S3.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The limits if S3 has answered other requests of the run: it may answer some and never others. Between them it is half
-/// of the run.
+/// The same once S3 has answered another request of the run: half of the run, at least 2 s and at most 3 s. S3 may
+/// answer some requests and never others.
 const LONG_PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3)];
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum StoreError {
     #[error("s3://{bucket}/{key} is not an object that this collector wrote: {why}")]
     Foreign { bucket: String, key: String, why: String },
     #[error(
-        "s3://{bucket}/{key}, which holds the known records of a list, {why}; the whole list is stored again, and what was deleted since its last reading gets no tombstone"
+        "s3://{bucket}/{key}, which holds the known records of a list, {why}; the whole list is stored again, and records that were deleted since its last reading get no tombstone"
     )]
     Damaged { bucket: String, key: String, why: String },
     #[error("the run's time is up")]
@@ -166,8 +166,8 @@ impl Bucket {
         }
     }
 
-    /// The error when the time is up. It blames S3 if S3 hasn't answered since the run began; otherwise it is
-    /// `OutOfTime`.
+    /// Returns the error of an attempt that the end of the time cut off. It blames S3 if the attempt `waited` for at
+    /// least `patience`; otherwise it is `OutOfTime`.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
         if waited < self.s3.patience() {
             return StoreError::OutOfTime;

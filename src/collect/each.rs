@@ -6,8 +6,8 @@ use super::Collector;
 use crate::collect::error::Error;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::round::{Round, RoundStep};
-use crate::core::stream::Stream;
-use crate::core::stuck::What;
+use crate::core::stream::{Class, Stream};
+use crate::core::stuck::StuckItem;
 use crate::core::tally::PATIENCE;
 use crate::core::time::Millis;
 use crate::incydr::request::Caller;
@@ -16,7 +16,7 @@ pub const FETCHES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
     /// Returns what is stuck and due. Anything that this run tries and puts off is not due any more.
-    pub(super) fn due(&self) -> Vec<What> {
+    pub(super) fn due(&self) -> Vec<StuckItem> {
         let now = Millis::now();
         self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
     }
@@ -35,6 +35,11 @@ impl Collector<'_> {
         while left > 0 {
             match round.next(FETCHES_AT_ONCE.min(left)) {
                 RoundStep::Done => break,
+                // The stream's own list answers, so it is permitted, and each of these is refused by itself.
+                RoundStep::ApiFails if failures.are_all_refusals() && self.stream.class() == Class::Versions => {
+                    failures = Failures::default();
+                    round.probed(true);
+                }
                 RoundStep::ApiFails => return Err(failures.of_api(self.stream)),
                 RoundStep::Probe(id) => {
                     let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
@@ -68,9 +73,9 @@ impl Collector<'_> {
     }
 }
 
-/// Takes the answers, then ends the round if one of them was an error that is not about its own thing, such as the end
-/// of the run's time. `is_of_one` means that the wait was long: then a thing without an answer counts as stuck if
-/// others were answered, or if it was stuck before. Otherwise it would use up as much of every run.
+/// Takes the answers. Then ends the round if one of them was an error that is not about its own thing, such as the end
+/// of the run's time. `is_of_one` means that these requests waited long. Then a thing without an answer counts as
+/// stuck, if another one was answered or if it was stuck before: not stuck, it would hold up every run for as long.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,
@@ -129,6 +134,10 @@ impl Failures {
     fn note(&mut self, error: Error) {
         self.are_others |= !error.is_forbidden();
         self.last = Some(error);
+    }
+
+    fn are_all_refusals(&self) -> bool {
+        self.last.is_some() && !self.are_others
     }
 
     /// The error of the stream. If all failures are 403s, the stream is refused.

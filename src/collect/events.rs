@@ -26,7 +26,7 @@ use crate::core::density::{Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Patience, Schedule, Step, Why, WindowPlan};
+use crate::core::schedule::{Outcome, Patience, Schedule, Step, UnreadReason, WindowPlan};
 use crate::core::settings::FileEventQuery;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
@@ -64,7 +64,7 @@ impl Collector<'_> {
         let recounts = self.due_recounts();
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
-            self.owe(facts, state, horizon);
+            self.note_owed(facts, state, horizon);
             // A span that was covered or has expired isn't stuck any more, nor is a recount that is no longer planned.
             stuck.keep_within(&state.due(horizon));
             stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
@@ -76,7 +76,7 @@ impl Collector<'_> {
             }
             Total::InPage | Total::Endpoint { .. } => None,
         };
-        let mut schedule = self.look(|state, _| {
+        let mut schedule = self.read_state(|state, _| {
             Schedule::new(state, self.sizes(facts), self.horizon(), self.run.span, longest_uncounted, recounts)
         });
         schedule.cut_at(self.kept_from(facts));
@@ -104,7 +104,7 @@ impl Collector<'_> {
                     break;
                 };
                 let (now, left) = (Millis::now(), self.run.times.read_until - Millis::now());
-                match self.look(|state, stuck| schedule.next(state, stuck, now, left)) {
+                match self.read_state(|state, stuck| schedule.next(state, stuck, now, left)) {
                     Step::Wait | Step::Done => break,
                     step => under_way.push(self.step(facts, step, lane)),
                 }
@@ -117,7 +117,7 @@ impl Collector<'_> {
                         if matches!(ended.outcome, Outcome::OutOfTime { .. }) {
                             failed.get_or_insert(ApiError::OutOfTime.into());
                         }
-                        self.tell(facts, schedule, ended);
+                        self.apply(facts, schedule, ended);
                     }
                     Some(Err(error)) => {
                         schedule.stop();
@@ -151,7 +151,7 @@ impl Collector<'_> {
     }
 
     /// Puts a step's outcome on the checkpoint, in the same update as the reading for the manifest.
-    fn tell(&self, facts: &Events, schedule: &mut Schedule, ended: StepResult) {
+    fn apply(&self, facts: &Events, schedule: &mut Schedule, ended: StepResult) {
         let now = Millis::now();
         // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
@@ -167,7 +167,7 @@ impl Collector<'_> {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
         };
-        let gone = read.zip(done.as_ref()).and_then(|(span, done)| forgotten(schedule.before_edge(span)?, done));
+        let gone = read.zip(done.as_ref()).and_then(|(span, done)| expired_part(schedule.before_edge(span)?, done));
         let is_gone = gone.is_some() && gone == read;
         let done = done.filter(|_| !is_gone);
         let covered = read.filter(|_| !is_gone);
@@ -183,10 +183,10 @@ impl Collector<'_> {
                 state.count_again(recount);
                 state.note_rows(readable, set_aside);
             }
-            schedule.took(state, stuck, now, outcome);
+            schedule.apply(state, stuck, now, outcome);
         };
         if let Some(span) = gone {
-            self.tell_expired(&self.look(|state, _| Intervals::from(vec![span]).without(&state.expired)));
+            self.tell_expired(&self.read_state(|state, _| Intervals::from(vec![span]).without(&state.expired)));
         }
         match done {
             Some(done) => self.note(done, |checkpoint| {
@@ -198,8 +198,8 @@ impl Collector<'_> {
         let Some((what, error)) = failed else { return };
         self.tally.failed_windows.fetch_add(1, Ordering::Relaxed);
         // A span that is cut further is logged once its parts are known.
-        if schedule.is_unclear_about(&what) || self.look(|_, stuck| stuck.get(&what).is_some()) {
-            warn!(stream = %self.stream, what = %what, error = error.message, "it can't be read");
+        if schedule.is_unclear_about(&what) || self.read_state(|_, stuck| stuck.get(&what).is_some()) {
+            warn!(stream = %self.stream, what = %what, error = error.message, "the span can't be read");
         }
     }
 
@@ -234,7 +234,7 @@ impl Collector<'_> {
                 window.resumed, span.from, span.to
             );
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
-            return Ok(Outcome::Unread { window, error, why: Why::KeepsBounds }.into());
+            return Ok(Outcome::Unread { window, error, why: UnreadReason::KeepsBounds }.into());
         }
         // A recovery opens windows without a request.
         let request = if window.request.is_null() { self.request(facts, span) } else { window.request.clone() };
@@ -248,7 +248,7 @@ impl Collector<'_> {
     /// The result if all steps succeeded. Partial if shards of a backfill read a part of the span that was asked for,
     /// or if a recount found rows that aren't stored yet.
     fn outcome(&self) -> StreamOutcome {
-        let is_partial = self.look(|state, _| match self.run.span {
+        let is_partial = self.read_state(|state, _| match self.run.span {
             Some(span) => state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()),
             None => state.recount.iter().any(Recount::has_more),
         });
@@ -256,7 +256,7 @@ impl Collector<'_> {
     }
 
     /// Looks at the stream's state and stuck list on the checkpoint.
-    fn look<T>(&self, look: impl FnOnce(&EventsState, &StuckList) -> T) -> T {
+    fn read_state<T>(&self, look: impl FnOnce(&EventsState, &StuckList) -> T) -> T {
         self.run.ledger.read(|checkpoint| {
             let (nothing, none) = (EventsState::default(), StuckList::default());
             let state = checkpoint.events.get(&self.stream).unwrap_or(&nothing);
@@ -277,7 +277,7 @@ impl Collector<'_> {
         (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND)
     }
 
-    fn owe(&self, facts: &Events, state: &mut EventsState, horizon: Millis) {
+    fn note_owed(&self, facts: &Events, state: &mut EventsState, horizon: Millis) {
         if let Some(span) = self.run.span {
             state.asked.insert(span);
         } else {
@@ -313,9 +313,9 @@ impl Collector<'_> {
     }
 }
 
-/// Returns the part of a window before the edge of what the API keeps, if the reading has shown no row of it. Such time
-/// has expired: nobody can tell whether it was ever empty.
-fn forgotten(before_edge: Span, done: &ReadingEntry) -> Option<Span> {
+/// Returns `before_edge`, the part of a window that is older than the API keeps records, if the reading has shown no
+/// record of that part. The part has expired: nobody can tell whether it ever had records.
+fn expired_part(before_edge: Span, done: &ReadingEntry) -> Option<Span> {
     let shows_none = done.set_aside.is_empty() && done.objects.iter().all(|object| object.first >= before_edge.to);
     shows_none.then_some(before_edge)
 }

@@ -23,7 +23,7 @@ use crate::core::checkpoint::{InventoryState, Pass};
 use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::stream::Class;
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use chrono::TimeDelta;
@@ -105,7 +105,7 @@ impl Collector<'_> {
     async fn read_parts(
         &self,
         facts: &'static Inventory,
-        due: &[What],
+        due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         while let Some(part) = facts.parts.get(reading.pass.part) {
@@ -126,7 +126,7 @@ impl Collector<'_> {
             read = self.read_kinds_due(facts, due, reading).await;
         }
         match read {
-            // They stay stuck, and all else is read.
+            // The stuck lists stay stuck. All other lists are read.
             Err(error) if error.is_out_of_time() && reading.pass.part == facts.parts.len() => Ok(()),
             read => read,
         }
@@ -136,7 +136,7 @@ impl Collector<'_> {
     async fn read_stuck(
         &self,
         facts: &'static Inventory,
-        due: &[What],
+        due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         for part in facts.parts.iter().skip(1) {
@@ -156,7 +156,7 @@ impl Collector<'_> {
         &self,
         facts: &'static Inventory,
         part: &'static Part,
-        due: &[What],
+        due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let is_stuck = self.stuck(|stuck| stuck.get(&alone(part)).is_some());
@@ -271,8 +271,8 @@ impl HeldLists {
         let (mut parents, mut lists) = (BTreeSet::new(), BTreeSet::new());
         for stuck in stuck.iter() {
             match &stuck.what {
-                What::List { id: Some(id), .. } => parents.insert(id.clone()),
-                What::List { list, id: None } => lists.insert(list.clone()),
+                StuckItem::List { id: Some(id), .. } => parents.insert(id.clone()),
+                StuckItem::List { list, id: None } => lists.insert(list.clone()),
                 _ => false,
             };
         }
@@ -283,8 +283,8 @@ impl HeldLists {
         self.parents.is_empty() && self.lists.is_empty()
     }
 
-    /// A record on a list that can't be read doesn't count as missed, nor does one on another list of the same parent.
-    /// On a list that can't be found, records count as missed.
+    /// Copies from `known` to `seen` the records that the pass has not seen, if their list or another list of the same
+    /// parent is stuck: they don't count as missed once more. If their list can't be found, notes since when.
     fn keep(
         &self,
         facts: &'static Inventory,

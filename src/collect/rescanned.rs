@@ -14,7 +14,7 @@ use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::span_search::SpanSearch;
 use crate::core::stream::Class;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Rescanned;
@@ -36,7 +36,7 @@ struct Share {
 
 impl Collector<'_> {
     pub(super) async fn rescanned(&self, facts: &'static Rescanned) -> Result<(), Error> {
-        let due: Vec<String> = self.due().into_iter().filter_map(What::into_id).collect();
+        let due: Vec<String> = self.due().into_iter().filter_map(StuckItem::into_id).collect();
         let (mut round, mut search) = self.stuck(|stuck| (Round::new(None, stuck), SpanSearch::new(stuck)));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
@@ -50,7 +50,7 @@ impl Collector<'_> {
         loop {
             let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
             let mut reading = SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.swept()));
-            let ended = self.fill(facts, &mut reading, &share, &due).await;
+            let ended = self.read_snapshot(facts, &mut reading, &share, &due).await;
             failed = reading.failed.take().or(failed);
             let closed = self.close_sweeps(reading).await?;
             (known, round, search) = (Some(closed.0), closed.1, closed.2);
@@ -75,7 +75,7 @@ impl Collector<'_> {
 
     /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck records
     /// that are `due`. Returns whether more is left than it has room for.
-    async fn fill(
+    async fn read_snapshot(
         &self,
         facts: &'static Rescanned,
         reading: &mut SweepReading,
@@ -86,7 +86,7 @@ impl Collector<'_> {
         if matches!(ended, Ok(false)) {
             ended = self.search(facts, reading, share).await;
         }
-        if let Some(error) = reading.judge(self.rescanned_state(|state| state.swept()))
+        if let Some(error) = reading.list_or_api_failure(self.rescanned_state(|state| state.swept()))
             && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
         {
             return Err(error);
@@ -121,7 +121,7 @@ impl Collector<'_> {
                 return Ok(true);
             }
             let slice = self.read_slice(facts, &sweep, reading).await?;
-            reading.go_on(&sweep, &slice);
+            reading.advance(&sweep, &slice);
         }
     }
 
@@ -145,8 +145,9 @@ impl Collector<'_> {
         Ok((known, round, search))
     }
 
-    /// Returns the time before which known records may be forgotten. A stuck record may be older than the time that is
-    /// read again, as a stuck span is from then on, and must be compared once it answers.
+    /// Returns the time before which known records may be forgotten. A stuck record or span may be older than
+    /// `SESSIONS_RESCAN_HOURS`, and is compared with the known records once it answers. So the hours are counted back
+    /// from the first failure, and the time is at least a day before the oldest stuck span.
     fn forget_before(&self, search: &SpanSearch) -> Millis {
         let now = self.run.api.now();
         let since = self.stuck(|stuck| stuck.iter().map(|stuck| stuck.since).min()).map_or(now, |since| since.min(now));

@@ -17,7 +17,7 @@ use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson;
 use crate::core::round::Round;
 use crate::core::stream::Class;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
@@ -53,7 +53,7 @@ impl Collector<'_> {
         };
         let pending = self.versions_state(|state| state.pending.clone());
         let mut round = self.stuck(|stuck| Round::new(None, stuck));
-        round.add_due(due.into_iter().filter_map(What::into_id).filter(|id| pending.contains(id)));
+        round.add_due(due.into_iter().filter_map(StuckItem::into_id).filter(|id| pending.contains(id)));
         round.add(pending);
         let (mut known, not_found) = (None, Mutex::default());
         // The known records are needed only if there is something to compare.
@@ -109,7 +109,7 @@ impl Collector<'_> {
         let rows = shown.len() as u64;
         self.close_snapshot(snapshot, Counted { rows, total: Some(rows) }, |checkpoint| {
             for id in &gone {
-                checkpoint.stuck(self.stream).heal(&What::Id(id.clone()));
+                checkpoint.stuck(self.stream).heal(&StuckItem::Id(id.clone()));
             }
             let state = checkpoint.versions(self.stream);
             (state.compared_at, state.is_missing) = (Some(now), is_missing);
@@ -125,7 +125,7 @@ impl Collector<'_> {
         for id in not_found.difference(&shown) {
             info!(stream = %self.stream, id, "a record is neither found nor listed any more: it is gone");
             self.versions_state(|state| state.pending.remove(id));
-            self.stuck(|stuck| stuck.heal(&What::Id(id.clone())));
+            self.stuck(|stuck| stuck.heal(&StuckItem::Id(id.clone())));
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Collector<'_> {
         let ask = async |id: &str, caller: &Caller<'_>| {
             let detail = self.detail(facts, id, caller).await;
             if let Err(Error::Api(ApiError::Status { status: 404 | 410, .. })) = &detail
-                && self.stuck(|stuck| stuck.get(&What::Id(id.to_owned())).is_some())
+                && self.stuck(|stuck| stuck.get(&StuckItem::Id(id.to_owned())).is_some())
             {
                 not_found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
             }

@@ -12,9 +12,10 @@ pub const MARGIN: TimeDelta = SECOND;
 pub const SHORTEST: TimeDelta = TimeDelta::seconds(2);
 /// A window is at most a day long, because each of its hours becomes an object.
 pub const LONGEST: TimeDelta = DAY;
-/// A window after a sparse one is at most this many times as long.
+/// A window is at most 8 times as long as the window or count before it, if that one was not `is_typical`.
 const GROWTH: f64 = 8.0;
-/// A span is counted before it is read if, with this uneven a distribution, it could have too many rows.
+/// A span is counted before it is read if, at its average density, it may have 16 times the rows that a window may
+/// have.
 const LIKELY_TOO_MANY: f64 = 16.0;
 /// Limit for a window's records, which are held in memory until they are stored, in gzipped bytes as far as known.
 const MOST_BYTES: f64 = 8.0 * 1024.0 * 1024.0;

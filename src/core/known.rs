@@ -139,7 +139,8 @@ impl Known {
         }
     }
 
-    /// Returns the records of which an end date was noted, or that they have none.
+    /// Returns the id and the noted end date of each record in which a reading has looked for it. The date is empty if
+    /// the record has none.
     pub fn ends(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(id, entry)| Some((id.as_str(), entry.end.as_deref()?)))
     }

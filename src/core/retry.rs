@@ -46,12 +46,19 @@ pub fn are_credentials_expired(code: Option<&str>) -> bool {
 pub struct Attempts {
     policy: Policy,
     made: u32,
+    /// The number of attempts that were answered with 429.
+    throttled: u32,
     began: Millis,
 }
 
 impl Policy {
     pub fn begin(self) -> Attempts {
-        Attempts { policy: self, made: 0, began: Millis::now() }
+        Attempts { policy: self, made: 0, throttled: 0, began: Millis::now() }
+    }
+
+    fn pause(&self, nth: u32, asked: Option<Duration>) -> Duration {
+        let doubled = self.base.saturating_mul(1 << (nth - 1).min(16)).min(self.cap);
+        doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked.unwrap_or_default())
     }
 }
 
@@ -60,13 +67,19 @@ impl Attempts {
     /// of a doubling value, so that callers spread out. It is at least `asked`, the server's `Retry-After`.
     pub fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.made += 1;
-        let doubled = self.policy.base.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.cap);
-        let pause = doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(asked.unwrap_or_default());
+        let pause = self.policy.pause(self.made, asked);
         let elapsed = Millis::now().since(self.began);
         // If the server asks for a longer pause, it is kept. Only the deadline limits it.
         let in_time = asked.is_some() || elapsed + pause <= self.policy.elapsed;
         let goes_on = self.made < self.policy.attempts && in_time;
         goes_on.then_some(pause)
+    }
+
+    /// The pause after a 429. That says nothing about the request, so no number of them ends the attempts: only the
+    /// deadline does.
+    pub fn throttled_pause(&mut self, asked: Option<Duration>) -> Duration {
+        self.throttled += 1;
+        self.policy.pause(self.throttled, asked)
     }
 }
 
@@ -89,7 +102,7 @@ mod tests {
         let mut attempts = API.begin();
         let pauses = std::iter::from_fn(|| attempts.pause(None)).count();
         assert_eq!(pauses, 5);
-        let mut long_ago = Attempts { policy: API, made: 0, began: Millis::now() - MINUTE * 10 };
+        let mut long_ago = Attempts { began: Millis::now() - MINUTE * 10, ..API.begin() };
         assert_eq!(long_ago.pause(None), None);
     }
 
@@ -98,6 +111,17 @@ mod tests {
         assert_eq!(API.begin().pause(Some(Duration::from_hours(1))), Some(Duration::from_hours(1)));
         let at_once = API.begin().pause(Some(Duration::ZERO)).expect("one more");
         assert!(at_once >= API.base / 2, "but never sooner than by our own pause: {at_once:?}");
+    }
+
+    #[test]
+    fn no_number_of_429s_ends_the_attempts_or_takes_one_of_the_others() {
+        let mut attempts = API.begin();
+        for nth in 0..50 {
+            let pause = attempts.throttled_pause(None);
+            assert!(pause <= API.cap && (nth < 10 || pause >= API.cap / 2), "{nth}: {pause:?}");
+        }
+        assert_eq!(attempts.throttled_pause(Some(Duration::from_mins(5))), Duration::from_mins(5));
+        assert_eq!(std::iter::from_fn(|| attempts.pause(None)).count(), 5);
     }
 
     #[test]

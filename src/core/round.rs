@@ -5,12 +5,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::core::error_kind::ErrorInfo;
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
 
 /// After this many new failures in a row, the API may be failing as a whole.
 const FAILURES_IN_A_ROW: usize = 3;
-/// Then this many that are known to answer are probed, and as many of those still to be requested.
+/// To find that out, at most this many ids that have answered are probed, and at most as many that are still to be
+/// requested.
 const PROBES: usize = 3;
 
 pub struct Round {
@@ -37,8 +38,8 @@ pub struct Round {
 #[derive(Debug, Default, PartialEq)]
 pub struct Judged {
     pub answered: Vec<String>,
-    healed: Vec<What>,
-    failed: Vec<(What, ErrorInfo)>,
+    healed: Vec<StuckItem>,
+    failed: Vec<(StuckItem, ErrorInfo)>,
 }
 
 /// The next step.
@@ -50,16 +51,16 @@ pub enum RoundStep {
     Probe(String),
     /// All have been requested.
     Done,
-    /// Neither these nor the probed ones answer.
+    /// Three or more ids failed in a row, and no probed id answers: the API fails as a whole.
     ApiFails,
 }
 
 impl Round {
     /// `list` is the list that is requested for each id, or none for the record itself.
     pub fn new(list: Option<&'static str>, stuck: &StuckList) -> Self {
-        let of_list = |what: &What| match (what, list) {
-            (What::Id(id), None) => Some(id.clone()),
-            (What::List { list, id: Some(id) }, Some(name)) if list == name => Some(id.clone()),
+        let of_list = |what: &StuckItem| match (what, list) {
+            (StuckItem::Id(id), None) => Some(id.clone()),
+            (StuckItem::List { list, id: Some(id) }, Some(name)) if list == name => Some(id.clone()),
             _ => None,
         };
         Self {
@@ -204,10 +205,10 @@ impl Round {
         }
     }
 
-    fn what(&self, id: &str) -> What {
+    fn what(&self, id: &str) -> StuckItem {
         match self.list {
-            None => What::Id(id.to_owned()),
-            Some(list) => What::List { list: list.to_owned(), id: Some(id.to_owned()) },
+            None => StuckItem::Id(id.to_owned()),
+            Some(list) => StuckItem::List { list: list.to_owned(), id: Some(id.to_owned()) },
         }
     }
 }
@@ -215,11 +216,11 @@ impl Round {
 impl Judged {
     /// Notes that a list by itself was read.
     pub fn list_answered(&mut self, list: &str) {
-        self.healed.push(What::List { list: list.to_owned(), id: None });
+        self.healed.push(StuckItem::List { list: list.to_owned(), id: None });
     }
 
     pub fn list_failed(&mut self, list: &str, error: ErrorInfo) {
-        self.failed.push((What::List { list: list.to_owned(), id: None }, error));
+        self.failed.push((StuckItem::List { list: list.to_owned(), id: None }, error));
     }
 
     pub fn extend(&mut self, other: Self) {
@@ -326,14 +327,14 @@ mod tests {
         let mut stuck = StuckList::default();
         round.judged().apply_to(&mut stuck, Millis(5));
         assert_eq!(stuck.len(), 7);
-        assert!(stuck.get(&What::List { list: "members".into(), id: Some("6".into()) }).is_some());
+        assert!(stuck.get(&StuckItem::List { list: "members".into(), id: Some("6".into()) }).is_some());
     }
 
     #[test]
     fn what_is_stuck_comes_last_and_only_where_it_is_due_and_its_failures_are_no_news() {
         let mut stuck = StuckList::default();
         for id in ids(0..6) {
-            stuck.fail(What::Id(id), error(), Millis(0));
+            stuck.fail(StuckItem::Id(id), error(), Millis(0));
         }
         let mut round = Round::new(None, &stuck);
         round.add(ids(0..8));

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use chrono::TimeDelta;
 
-pub use self::outcome::{Outcome, Why};
+pub use self::outcome::{Outcome, UnreadReason};
 pub use self::step::{Patience, Step, WindowPlan};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Density, Pace, Sizes};

@@ -141,7 +141,7 @@ impl Settings {
             page_sizes: PageSizes {
                 file_events: vars.number("FE_PAGE_SIZE", 5_000, 1, 10_000)?,
                 audit: vars.number("AUDIT_PAGE_SIZE", 10_000, 1, 10_000)?,
-                other: vars.number("PAGE_SIZE", 500, 1, 10_000)?,
+                other: vars.number("PAGE_SIZE", 500, 1, 1_000_000)?,
             },
             file_event_query: match vars.get("FE_QUERY_JSON") {
                 None => QuerySource::default(),

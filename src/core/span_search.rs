@@ -1,5 +1,5 @@
-//! Finds the spans that fail among those that answer, by halves. For records that are read by the time at which they
-//! began. Without I/O.
+//! Finds the parts of a failing span that can't be read, by halving it. Used for sessions, which are read by the time
+//! at which they began. Does no I/O.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,11 @@ use chrono::TimeDelta;
 
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
-use crate::core::stuck::{Stuck, StuckList, What};
+use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::{HOUR, MINUTE, Millis, scaled};
 
-/// A span that fails is cut down to this length. The more are stuck, the coarser they are, which bounds their number.
+/// A span that fails is cut down to 2 s; to a minute once 100 spans are stuck, and to an hour once 300 are. That bounds
+/// the number of stuck spans.
 const FINEST: TimeDelta = TimeDelta::seconds(2);
 const FINER_THAN_A_MINUTE: usize = 100;
 const FINER_THAN_AN_HOUR: usize = 300;
@@ -18,7 +19,7 @@ const FINER_THAN_AN_HOUR: usize = 300;
 const FAILURES: u32 = 6;
 
 pub struct SpanSearch {
-    /// As they were when the search began.
+    /// The stuck spans when the search began, or when `apply_to` was last called. `give_up` restores them.
     before: StuckList,
     /// The spans that can't be read, or that are parts of one and are still to be tried.
     stuck: StuckList,
@@ -65,7 +66,7 @@ impl SpanSearch {
         if span.length() > self.finest() {
             self.stuck.split(span, halves(span), &error, now, false);
         } else {
-            self.stuck.fail(What::Span(span), error, now);
+            self.stuck.fail(StuckItem::Span(span), error, now);
             self.tried.insert(span);
         }
     }
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_stuck_is_tried_again_once_a_run_and_heals() {
         let mut list = StuckList::default();
-        list.fail(What::Span(span(0, 2_000)), error(), Millis(0));
+        list.fail(StuckItem::Span(span(0, 2_000)), error(), Millis(0));
         let mut search = SpanSearch::new(&list);
         assert_eq!((walk(&mut search, |_| true), search.stuck.len()), (1, 1));
         let mut search = SpanSearch::new(&list);

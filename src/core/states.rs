@@ -41,7 +41,8 @@ pub struct StreamState {
     pub since: Millis,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
-    /// Set if it was stopped by an error: the settings and secret with which it was. With others it is tried again.
+    /// The settings and the secret with which an error stopped the stream. With other ones it is tried again. None if
+    /// no error stopped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_with: Option<Setup>,
     /// The number of stuck spans and ids when it was last reported.

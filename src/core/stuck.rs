@@ -21,7 +21,7 @@ const MOST_NAMED: usize = 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stuck {
-    pub what: What,
+    pub what: StuckItem,
     /// The time of the first failure.
     pub since: Millis,
     /// 0 if it is a part of a larger span that failed, and hasn't been tried itself.
@@ -35,7 +35,8 @@ pub struct Stuck {
     /// A run died while it read this. So nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
-    /// The number of its rows that couldn't be read, if they were too many, or a part of too many. 0 if not.
+    /// The number of unreadable rows, if the span failed because it, or a span that it is a part of, had too many. 0
+    /// otherwise.
     #[serde(default, skip_serializing_if = "is_default", deserialize_with = "rows_or_flag")]
     pub unreadable: u64,
 }
@@ -45,7 +46,7 @@ pub const FEW: u64 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum What {
+pub enum StuckItem {
     /// A gap.
     Span(Span),
     /// A covered window that can't be counted or read again.
@@ -119,7 +120,7 @@ impl StuckList {
 
     /// For example `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
     pub fn message(&self) -> String {
-        let mut all: Vec<&What> = self.0.iter().map(|stuck| &stuck.what).collect();
+        let mut all: Vec<&StuckItem> = self.0.iter().map(|stuck| &stuck.what).collect();
         all.sort_unstable();
         let names: Vec<String> = all.iter().take(MOST_NAMED).map(ToString::to_string).collect();
         let more = all.len().saturating_sub(MOST_NAMED);
@@ -133,17 +134,17 @@ impl StuckList {
         )
     }
 
-    pub fn get(&self, what: &What) -> Option<&Stuck> {
+    pub fn get(&self, what: &StuckItem) -> Option<&Stuck> {
         self.0.iter().find(|stuck| stuck.what == *what)
     }
 
     /// Whether it may be tried now. True for what isn't stuck.
-    pub fn is_due(&self, what: &What, now: Millis) -> bool {
+    pub fn is_due(&self, what: &StuckItem, now: Millis) -> bool {
         self.get(what).is_none_or(|stuck| stuck.next_try <= now)
     }
 
     /// Notes a failure. The next run tries it again. After that each pause is twice as long as the one before.
-    pub fn fail(&mut self, what: What, error: ErrorInfo, now: Millis) {
+    pub fn fail(&mut self, what: StuckItem, error: ErrorInfo, now: Millis) {
         let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.what == what) else {
             // Entries for parts of the window become part of this one.
             let span = what.span();
@@ -166,14 +167,14 @@ impl StuckList {
 
     /// Notes that a list shows a record, if it is stuck.
     pub fn listed(&mut self, id: &str, now: Millis) {
-        let is_it = |stuck: &&mut Stuck| matches!(&stuck.what, What::Id(of) if of == id);
+        let is_it = |stuck: &&mut Stuck| matches!(&stuck.what, StuckItem::Id(of) if of == id);
         if let Some(stuck) = self.0.iter_mut().find(is_it) {
             stuck.listed_at = Some(now);
         }
     }
 
     /// Removes a thing that was read or is gone.
-    pub fn heal(&mut self, what: &What) {
+    pub fn heal(&mut self, what: &StuckItem) {
         self.0.retain(|stuck| stuck.what != *what);
     }
 
@@ -203,9 +204,9 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
-    /// Notes in all entries within this span that so many of its rows couldn't be read. A few are noted only where more
-    /// were noted before.
-    pub fn suspect(&mut self, span: Span, rows: u64) {
+    /// Notes the number of unreadable rows in each entry within this span. Up to three are noted only in an entry that
+    /// has a number already.
+    pub fn note_unreadable(&mut self, span: Span, rows: u64) {
         let lies_within = |held: Span| span.from <= held.from && held.to <= span.to;
         for stuck in self.0.iter_mut().filter(|stuck| stuck.span().is_some_and(lies_within)) {
             if rows > FEW || stuck.unreadable > 0 {
@@ -214,8 +215,8 @@ impl StuckList {
         }
     }
 
-    /// The unreadable rows outside of this span, if it is a part of a span that had too many. Together with its own they
-    /// may be too many.
+    /// Returns the number of unreadable rows in the other entries that had too many. 0 if no such entry meets this
+    /// span. Added to the span's own they may be too many.
     pub fn unreadable_beside(&self, span: Span) -> u64 {
         let suspected = || self.0.iter().filter(|stuck| stuck.unreadable > 0);
         if !suspected().any(|stuck| stuck.meets(span)) {
@@ -226,7 +227,7 @@ impl StuckList {
 
     /// Keeps only recounts for which `is_due` holds: their window is still to be counted again.
     pub fn keep_recounts(&mut self, is_due: impl Fn(Span) -> bool) {
-        self.0.retain(|stuck| !matches!(stuck.what, What::Recount(span) if !is_due(span)));
+        self.0.retain(|stuck| !matches!(stuck.what, StuckItem::Recount(span) if !is_due(span)));
     }
 
     /// Removes a span from all entries. Their remaining parts stay stuck.
@@ -257,7 +258,9 @@ impl StuckList {
             .into_iter()
             .flat_map(|stuck| match stuck.span() {
                 None => vec![stuck],
-                Some(span) => keep(span).iter().map(|kept| Stuck { what: What::Span(kept), ..stuck.clone() }).collect(),
+                Some(span) => {
+                    keep(span).iter().map(|kept| Stuck { what: StuckItem::Span(kept), ..stuck.clone() }).collect()
+                }
             })
             .collect();
     }
@@ -267,7 +270,7 @@ impl StuckList {
         let held = self.holding(span).cloned();
         self.cut_out(span);
         for part in parts {
-            let (what, error) = (What::Span(part), error.clone());
+            let (what, error) = (StuckItem::Span(part), error.clone());
             let (since, tried_at, next_try) = (now, now, now);
             let (listed_at, unreadable) = (None, 0);
             let new = Stuck { what, since, attempts: 0, tried_at, next_try, error, listed_at, alone, unreadable };
@@ -300,7 +303,7 @@ impl StuckList {
             });
             match touching {
                 Some((last, held, span)) => {
-                    last.what = What::Span(Span { to: span.to, ..held });
+                    last.what = StuckItem::Span(Span { to: span.to, ..held });
                     last.since = last.since.min(next.since);
                     last.unreadable += next.unreadable;
                     last.attempts = last.attempts.max(next.attempts);
@@ -339,7 +342,7 @@ impl Stuck {
     }
 }
 
-impl What {
+impl StuckItem {
     /// Of time that is not covered.
     fn span(&self) -> Option<Span> {
         match self {
@@ -357,19 +360,19 @@ impl What {
     }
 }
 
-impl From<&What> for Named {
-    fn from(what: &What) -> Self {
+impl From<&StuckItem> for Named {
+    fn from(what: &StuckItem) -> Self {
         match what {
-            What::Span(span) | What::Recount(span) => {
+            StuckItem::Span(span) | StuckItem::Recount(span) => {
                 Self { from: Some(span.from), to: Some(span.to), ..Self::default() }
             }
-            What::Id(id) => Self { id: Some(id.clone()), ..Self::default() },
-            What::List { list, id } => Self { list: Some(list.clone()), id: id.clone(), ..Self::default() },
+            StuckItem::Id(id) => Self { id: Some(id.clone()), ..Self::default() },
+            StuckItem::List { list, id } => Self { list: Some(list.clone()), id: id.clone(), ..Self::default() },
         }
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for StuckItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Span(span) => write!(f, "{} to {}", span.from, span.to),
@@ -398,24 +401,24 @@ mod tests {
         let (whole, first, second) = (span(0, 10), span(0, 5), span(5, 10));
         let mut list = StuckList::default();
         list.split(whole, vec![first, second], &error("no JSON"), Millis(0), false);
-        list.suspect(whole, 9);
+        list.note_unreadable(whole, 9);
         assert_eq!((list.unreadable_beside(first), list.unreadable_beside(span(20, 30))), (9, 0), "not read by itself");
-        list.suspect(second, 2);
+        list.note_unreadable(second, 2);
         assert_eq!((list.unreadable_beside(first), list.unreadable_beside(second)), (2, 9));
         list.cut_out(first);
         assert_eq!(list.unreadable_beside(second), 0);
-        list.suspect(span(5, 6), 1);
-        list.fail(What::Span(span(20, 30)), error("500"), Millis(0));
-        list.suspect(span(20, 30), FEW);
-        assert_eq!(list.get(&What::Span(span(20, 30))).map(|stuck| stuck.unreadable), Some(0), "they are few");
+        list.note_unreadable(span(5, 6), 1);
+        list.fail(StuckItem::Span(span(20, 30)), error("500"), Millis(0));
+        list.note_unreadable(span(20, 30), FEW);
+        assert_eq!(list.get(&StuckItem::Span(span(20, 30))).map(|stuck| stuck.unreadable), Some(0), "they are few");
         let told = serde_json::to_string(&list).expect("JSON").replace("\"unreadable\":2", "\"unreadable\":true");
         let older: StuckList = serde_json::from_str(&told).expect("as it was written before");
-        assert_eq!(older.get(&What::Span(second)).map(|stuck| stuck.unreadable), Some(FEW + 1));
+        assert_eq!(older.get(&StuckItem::Span(second)).map(|stuck| stuck.unreadable), Some(FEW + 1));
     }
 
     #[test]
     fn the_next_try_is_the_next_run_s_and_then_twice_as_late_each_time_but_six_hours_at_most() {
-        let id = || What::Id("17".into());
+        let id = || StuckItem::Id("17".into());
         let (mut list, mut now) = (StuckList::default(), Millis(0));
         let mut pauses = Vec::new();
         for _ in 0..10 {
@@ -437,7 +440,7 @@ mod tests {
     #[test]
     fn a_span_that_is_cut_keeps_its_beginning_and_what_is_read_of_it_is_taken_out() {
         let mut list = StuckList::default();
-        list.fail(What::Span(span(0, 100)), error("500"), Millis(5));
+        list.fail(StuckItem::Span(span(0, 100)), error("500"), Millis(5));
         list.split(span(0, 100), vec![span(0, 50), span(50, 100)], &error("501"), Millis(9), false);
         assert!(list.iter().all(|stuck| stuck.since == Millis(5) && stuck.next_try == Millis(9)));
         list.cut_out(span(40, 60));
@@ -450,9 +453,9 @@ mod tests {
     #[test]
     fn a_window_that_fails_takes_in_what_was_stuck_of_it() {
         let mut list = StuckList::default();
-        list.fail(What::Span(span(0, 50)), error("500"), Millis(5));
-        list.fail(What::Span(span(90, 120)), error("500"), Millis(6));
-        list.fail(What::Span(span(0, 100)), error("it is left alone"), Millis(9));
+        list.fail(StuckItem::Span(span(0, 50)), error("500"), Millis(5));
+        list.fail(StuckItem::Span(span(90, 120)), error("500"), Millis(6));
+        list.fail(StuckItem::Span(span(0, 100)), error("it is left alone"), Millis(9));
         let held: Vec<_> = list.iter().map(|stuck| (stuck.span(), stuck.since)).collect();
         assert_eq!(held, [(Some(span(100, 120)), Millis(6)), (Some(span(0, 100)), Millis(5))]);
         assert_eq!(list.summary().map(|summary| summary.error), Some(error("it is left alone")));
@@ -461,8 +464,8 @@ mod tests {
     #[test]
     fn it_is_told_with_its_oldest_and_names_all() {
         let mut list = StuckList::default();
-        list.fail(What::Id("18".into()), error("403"), Millis(0));
-        list.fail(What::List { list: "members".into(), id: Some("w".into()) }, error("404"), Millis(1));
+        list.fail(StuckItem::Id("18".into()), error("403"), Millis(0));
+        list.fail(StuckItem::List { list: "members".into(), id: Some("w".into()) }, error("404"), Millis(1));
         let summary = serde_json::to_value(list.summary()).expect("JSON");
         let expected = r#"{"count":2,"oldest":{"id":"18"},"since":"1970-01-01T00:00:00.000Z","error":{"type":"ThirdPartyGenericError","message":"403"}}"#;
         assert_eq!(summary, serde_json::from_str::<serde_json::Value>(expected).expect("JSON"));

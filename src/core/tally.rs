@@ -21,6 +21,8 @@ pub struct Calls {
     pub silence: AtomicU64,
     /// The longest wait for an answer that came, in milliseconds.
     pub wait: AtomicU64,
+    /// The message of a 429 after which the time was up.
+    pub last_throttle: Mutex<Option<String>>,
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.
@@ -60,8 +62,8 @@ pub struct Tally {
     pub set_aside: AtomicU64,
     /// Unreadable rows of windows that failed because too many of their rows can't be read.
     pub drift: AtomicU64,
-    /// Late records, and the longest delay in milliseconds, from a record's own time until its window was covered. A
-    /// settle time of that length would have included them all.
+    /// Late records, and the longest time in milliseconds from a late record's own time until its window was covered.
+    /// The record became visible later than that, so a settle time of that length would have been too short.
     pub late: AtomicU64,
     pub late_by: AtomicI64,
     /// Rows that the API counted when their window was covered and doesn't count any more.

@@ -85,7 +85,7 @@ impl Handler {
             if let Answered::Run(answer) = &answered
                 && is_measured(answer, event)
             {
-                metrics::tell(answer, began.elapsed());
+                metrics::write(answer, began.elapsed());
             }
             function_result(run_id, answered)
         })

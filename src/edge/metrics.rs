@@ -13,7 +13,7 @@ use crate::core::time::Millis;
 const NAMESPACE: &str = "IncydrCollector";
 
 /// Writes one line for the run and one per stream. Outside of Lambda the function has no name, and nothing is written.
-pub fn tell(answer: &Answer, took: Duration) {
+pub fn write(answer: &Answer, took: Duration) {
     let Some(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME").ok().filter(|name| !name.is_empty()) else { return };
     let mut out = std::io::stdout().lock();
     for line in lines(answer, &function, took, Millis::now()) {

@@ -1,6 +1,7 @@
 //! The API client: one HTTP client, one token and one request budget for all streams, with retries. Every request is a
 //! read or a search and so is safe to repeat.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -156,14 +157,14 @@ impl Api {
             };
             let has_expired = !token.is_fresh(Millis::now());
             if error.is_out_of_time() {
-                return Err(real_error(error, last));
+                return Err(out_of_time(error, last, caller));
             }
             let Some(pause) = pause_before_retry(&error, retry_after, has_expired, &mut attempts, caller) else {
                 return Err(error);
             };
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
-                return Err(real_error(ApiError::OutOfTime, Some(error)));
+                return Err(out_of_time(ApiError::OutOfTime, Some(error), caller));
             }
             caller.calls.retries.fetch_add(1, Ordering::Relaxed);
             last = Some(error);
@@ -189,9 +190,18 @@ impl Api {
     }
 }
 
+/// Returns the error of a request whose time is up: the last error of the API, unless that was a 429, which is noted.
+fn out_of_time(error: ApiError, last: Option<ApiError>, caller: &Caller<'_>) -> ApiError {
+    if let Some(throttled @ ApiError::RateLimited { .. }) = &last {
+        let mut noted = caller.calls.last_throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(throttled.to_string());
+    }
+    real_error(error, last)
+}
+
 /// Returns the pause before the next attempt. None if the error can't pass, the caller tries once, or the attempts or
-/// the caller's time for retries are used up. A 429 says nothing about the request, so neither that time nor `tries_once`
-/// ends its retries. A 401 may pass if the token expired while the answer was awaited.
+/// the caller's time for retries are used up. A 429 says nothing about the request, so only the run's deadline ends its
+/// retries. A 401 may pass if the token expired while the answer was awaited.
 fn pause_before_retry(
     error: &ApiError,
     retry_after: Option<Duration>,
@@ -206,6 +216,9 @@ fn pause_before_retry(
     if !may_pass || caller.tries_once && !is_throttled {
         return None;
     }
+    if is_throttled {
+        return Some(attempts.throttled_pause(retry_after));
+    }
     let pause = attempts.pause(retry_after)?;
-    (is_throttled || pause < caller.retry_until.since(Millis::now())).then_some(pause)
+    (pause < caller.retry_until.since(Millis::now())).then_some(pause)
 }

@@ -31,15 +31,16 @@ pub enum ApiError {
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
     Transport { what: String, source: BrokenOff },
-    /// It answers others, or this took half of the run.
+    /// No answer began within `Caller::silent_for`: ten times the longest wait of other requests, or a half or a
+    /// quarter of the run. So the fault is this request's.
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
     /// `said` is empty if no single answer says so.
     #[error("{what}: the query takes the API too long{}", after_colon(said))]
     TooLarge { what: String, said: String },
-    /// The same for every window. Only the setting can be changed.
+    /// Every window's query fails in the same way, until somebody shortens `FE_QUERY_JSON`.
     #[error(
-        "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than it takes (1,024 filters, two of them the window's): {said}"
+        "{what}: the API answers {problem}: FE_QUERY_JSON has more filters or groups than the API takes (1,024 filters, two of which the window needs): {said}"
     )]
     QueryRefused { what: String, problem: &'static str, said: String },
     #[error(

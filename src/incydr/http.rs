@@ -55,10 +55,9 @@ impl HttpAnswer {
         }
     }
 
-    /// Whether a 403 can be the API's: the body is a JSON object or empty. An HTML page comes from a firewall or a
-    /// proxy.
+    /// Whether a 403 can be the API's: the body is a JSON object. A page, or nothing, comes from a firewall or a proxy.
     fn may_be_the_api_s(&self) -> bool {
-        self.body.is_empty() || serde_json::from_slice::<serde_json::Map<String, Value>>(&self.body).is_ok()
+        serde_json::from_slice::<serde_json::Map<String, Value>>(&self.body).is_ok()
     }
 
     /// `Retry-After`: seconds, possibly with a fraction, or a date (RFC 9110).

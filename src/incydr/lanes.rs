@@ -14,9 +14,9 @@ const AT_FIRST: usize = 2;
 /// Limits memory: each lane may hold the compressed records of a window.
 const AT_MOST: usize = 5;
 /// The limit doesn't grow for a minute after a refusal, because the vendor's rate limit is per minute.
-const CALM: TimeDelta = MINUTE;
+const NO_RAISE_AFTER_REFUSAL: TimeDelta = MINUTE;
 /// Decay of the running averages, per answer.
-const FADES: f64 = 0.8;
+const AVERAGE_DECAY: f64 = 0.8;
 
 /// Held by the `Connection` for the life of the process, and shared by all streams.
 pub struct Lanes {
@@ -37,7 +37,8 @@ struct LaneState {
     /// Running averages of recent answers, in seconds: until the answer began, and from then until it was read.
     waited: f64,
     read: f64,
-    /// The instant at which the limit last shrank, or last grew after that.
+    /// When the limit was last halved, or raised after that. None until it was first halved. For a minute after it the
+    /// limit is not raised.
     calm_since: Option<Millis>,
 }
 
@@ -89,9 +90,9 @@ impl Lanes {
     /// time was spent waiting for the API. Doesn't raise it if the budget held the request up, or soon after a refusal.
     pub fn answered(&self, waited: Duration, read: Duration, was_held_up: bool, now: Millis) {
         let mut state = self.state();
-        state.waited = state.waited * FADES + waited.as_secs_f64();
-        state.read = state.read * FADES + read.as_secs_f64();
-        let is_calm = state.calm_since.is_none_or(|since| since + CALM <= now);
+        state.waited = state.waited * AVERAGE_DECAY + waited.as_secs_f64();
+        state.read = state.read * AVERAGE_DECAY + read.as_secs_f64();
+        let is_calm = state.calm_since.is_none_or(|since| since + NO_RAISE_AFTER_REFUSAL <= now);
         let of_use = self.cores * (1.0 + state.waited / state.read.max(0.001));
         #[allow(clippy::cast_precision_loss)]
         let is_of_use = (state.allowed as f64) < of_use;

@@ -171,9 +171,9 @@ impl<'a> Listing<'a> {
         self.note_total(&page.envelope);
         self.rows += page.rows;
         self.is_begun = true;
-        let gone_on = self.go_on(&page, &request);
+        let next_page_set = self.set_next_page(&page, &request);
         self.begins = page.begins;
-        gone_on.map_err(|error| self.quoted(error))?;
+        next_page_set.map_err(|error| self.quoted(error))?;
         Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
     }
 
@@ -261,7 +261,7 @@ impl<'a> Listing<'a> {
     /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number, any
     /// page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page without a
     /// token is the last.
-    fn go_on(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
+    fn set_next_page(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
         let expected = self.expected.or(self.total);

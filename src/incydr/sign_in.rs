@@ -193,7 +193,11 @@ impl SignIn {
             };
             let error = error.told_without(&[credentials.client_secret.expose_secret(), &basic]);
             let may_pass = matches!(error, ApiError::Status { status: 400 | 401, .. });
-            let pause = if error.may_be_retried() || may_pass { attempts.pause(retry_after) } else { None };
+            let pause = match &error {
+                ApiError::RateLimited { .. } => Some(attempts.throttled_pause(retry_after)),
+                error if error.may_be_retried() || may_pass => attempts.pause(retry_after),
+                _ => None,
+            };
             let Some(pause) = pause else { return Err(error) };
             if !sleep_within(pause, caller.until).await {
                 // Nothing can be requested without a token, so even a 429 is returned as the error.

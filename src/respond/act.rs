@@ -41,7 +41,8 @@ pub struct ActionRun<'a> {
 }
 
 impl ActionRun<'_> {
-    /// Refusals and failures are answers. After one with an error, the same request may be sent again.
+    /// Does what a request asks for. A refusal or a failure is an answer, too. After an answer with an error, the same
+    /// request may be sent again.
     pub async fn respond(&self, request: &ActionRequest) -> ActionAnswer {
         let acted = Box::pin(self.act(request)).await;
         let mut answer = acted.unwrap_or_else(|error| ActionAnswer::refused(Some(request), &error));

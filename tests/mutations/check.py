@@ -172,8 +172,8 @@ MUTATIONS = [
         "swept-when-stored",
         "sessions that were read are covered only after they are stored",
         "src/collect/rescanned.rs",
-        "            reading.go_on(&sweep, &slice);\n",
-        "            reading.go_on(&sweep, &slice);\n"
+        "            reading.advance(&sweep, &slice);\n",
+        "            reading.advance(&sweep, &slice);\n"
         '            if crate::mutant("swept-when-stored") {\n'
         "                let (sweeps, again) = (reading.swept.sweeps.clone(), Vec::new());\n"
         "                let swept = crate::core::checkpoint::Swept { sweeps, again, ..reading.swept };\n"

@@ -188,18 +188,6 @@ async fn a_case_that_the_client_may_not_read_holds_up_no_other_and_is_fetched_la
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_case_may_be_read_the_stream_is_not_permitted() {
-    let rig = rig().await;
-    rig.sim.world.add_cases(8, ago(900), ago(800));
-    rig.sim.faults.always(Endpoint::CaseDetail, Fault::Forbidden);
-    let (error_type, answer) = rig.failure(json!({})).await;
-    assert_eq!(
-        (error_type.as_str(), &answer["streams"]["cases"]["status"]),
-        ("ThirdPartyConfigError", &json!("not_permitted"))
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_case_is_gone_only_when_the_list_no_longer_shows_it() {
     let rig = rig().await;
     rig.sim.world.add_cases(5, ago(900), ago(800));

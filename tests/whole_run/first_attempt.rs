@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, S3Fault, SecretsFault};
 
-use crate::oracle::a_moment;
+use crate::oracle::{a_moment, millis};
 use crate::rig::{Rig, ago, failure_of, time};
 
 const RIGHT: &str = r#"{"client_id":"key-42-simulated","client_secret":"simulated-client-secret"}"#;
@@ -107,7 +107,7 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     assert_eq!(notes.len(), 2, "{notes:#?}");
     for record in notes {
         let note = record["note"].as_str().unwrap();
-        assert!(record["state"] == "pending" && note.contains("is not known"), "{record:#}");
+        assert!(record["state"] == "pending" && note.contains("may have failed before it could be noted"), "{record:#}");
         assert!(!note.contains("the checkpoint"), "an alert takes that for a lost checkpoint: {record:#}");
     }
 }
@@ -120,4 +120,15 @@ async fn a_first_attempt_at_another_address_holds_nobody_to_it() {
     wrong.invoke(json!({}), Duration::from_secs(3)).await;
     assert!(rig.checkpoint().await["attempted"]["audit"].is_string());
     assert_eq!(rig.run().await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_asked_for_a_span_is_a_first_attempt_too() {
+    let rig = rig().await;
+    populate(&rig);
+    let old = json!({"action": "collect", "from": millis(ago(9_000)), "to": millis(ago(8_000))});
+    assert_eq!(rig.invoke(old).await.answer()["status"], "complete");
+    attempted_earlier(&rig, 60).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_begins(&rig, 70).await;
 }

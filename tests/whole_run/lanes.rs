@@ -202,7 +202,7 @@ async fn each_window_that_is_stuck_is_logged() {
     let logged: Vec<DateTime<Utc>> = logs
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["message"] == "it can't be read")
+        .filter(|line| line["message"] == "the span can't be read")
         .map(|line| time(&json!(line["what"].as_str().unwrap().split(' ').next())))
         .collect();
     for at in bad {
@@ -217,7 +217,7 @@ async fn windows_that_nobody_can_tell_from_an_api_that_fails_are_counted_and_log
     let (_, answer) = rig.failure(json!({})).await;
     assert!(answer["streams"]["file_events"]["failed_windows"].as_u64() > Some(0), "{answer:#}");
     let logs = logs_with(&rig.lambda, "the run failed").await;
-    assert!(logs.iter().any(|line| line.contains("it can't be read")), "{logs:#?}");
+    assert!(logs.iter().any(|line| line.contains("the span can't be read")), "{logs:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

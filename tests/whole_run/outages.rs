@@ -113,6 +113,17 @@ async fn what_an_outage_of_all_details_held_up_is_stored_by_the_second_run_after
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_429s_ends_a_run_that_has_time_for_another_try() {
+    for endpoint in [Endpoint::Users, Endpoint::SignIn] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "users")).await;
+        rig.sim.world.add_users(10);
+        rig.sim.faults.times(endpoint, 6, Fault::RateLimited { retry_after: None });
+        assert_eq!(rig.run().await["status"], "complete");
+        rig.assert_holds("users", &rig.sim.world.users()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_answers_429_for_several_runs_is_told_as_an_error_and_a_health_record() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
     rig.sim.world.add_file_events(30, ago(3_000), ago(5));

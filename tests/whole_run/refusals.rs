@@ -154,3 +154,41 @@ async fn a_restart_tries_at_once_what_was_not_permitted() {
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds_everything().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_without_a_body_is_nobody_s_word_about_a_permission() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users")).await;
+    rig.populate();
+    rig.sim.faults.always(Endpoint::Users, Fault::Status(403, String::new()));
+    failed(&rig.failure(json!({})).await.1, "users");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_within_a_list_that_answered_counts_after_three_runs_though_nothing_was_covered_yet() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,users").env("PAGE_SIZE", "10")).await;
+    rig.sim.world.add_users(30);
+    rig.sim.world.add_audit(5, ago(3_000), ago(5));
+    let second = |request: &simulator::http::Request| request.query.starts_with("page=2&");
+    rig.sim.faults.when(Endpoint::Users, second, json_403());
+    for _ in 0..2 {
+        failed(&rig.failure(json!({})).await.1, "users");
+    }
+    let answer = rig.run().await;
+    assert_eq!(answer["streams"]["users"]["status"], "not_permitted", "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_that_all_answer_403_are_stuck_and_the_stream_is_permitted() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases")).await;
+    rig.sim.world.add_cases(20, ago(90_000), ago(80_000));
+    rig.sim.faults.always(Endpoint::CaseDetail, json_403());
+    let (_, answer) = rig.failure(json!({})).await;
+    failed(&answer, "cases");
+    assert_eq!(answer["streams"]["cases"]["stuck"]["count"], 20, "{answer:#}");
+    rig.sim.faults.clear();
+    rig.assert_heals("cases").await;
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}

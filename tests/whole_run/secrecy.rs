@@ -105,7 +105,7 @@ async fn an_error_that_is_about_an_answer_tells_how_it_begins_as_far_as_it_is_te
     for (problem, says) in [
         ("QUERY_TIMEOUT", "the query takes the API too long: {"),
         ("INVALID_PAGE_TOKEN", "the page token is no longer valid: {"),
-        ("MAX_FILTERS_EXCEEDED", "two of them the window's): {"),
+        ("MAX_FILTERS_EXCEEDED", "two of which the window needs): {"),
     ] {
         let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events")).await;
         let body = json!({"problems": [{"type": problem}], "trace": "4711"}).to_string();

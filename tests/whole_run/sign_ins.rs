@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault};
+use simulator::{Endpoint, Fault, SecretsFault};
 
 use crate::oracle::millis;
 use crate::rig::{Rig, ago};
@@ -111,6 +111,25 @@ async fn credentials_that_worked_are_refused_once_and_the_next_run_goes_on() {
     assert_eq!((&answer["status"], &answer["streams"]["audit"]["state"]), (&json!("complete"), &json!("collecting")));
     assert!(rig.checkpoint().await["sign_ins"].get("refused").is_none());
     rig.assert_told_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_without_a_version_id_is_known_by_its_value() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.populate();
+    rig.sim.secrets.fail(Some(SecretsFault::NoVersion));
+    rig.sim.secrets.set_secret("{}");
+    let (error_type, _) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyConfigError");
+    let behaviour = rig.sim.api.behaviour();
+    let right = json!({"client_id": behaviour.client_id, "client_secret": behaviour.client_secret}).to_string();
+    rig.sim.secrets.set_secret(right);
+    assert_eq!(rig.run().await["status"], "complete", "another value is tried at once");
+    rig.lambda.kill();
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(401, REFUSED.into()));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "it worked before: {answer:#}");
+    assert_eq!(answer["streams"]["audit"]["state"], "error");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use crate::incydr::facts::{Events, Kind};
 const REQUESTS_AT_ONCE: usize = 8;
 /// Objects of lists are read ahead, each of which may be some MB.
 const OBJECTS_AT_ONCE: usize = 4;
-/// The checkpoint holds so many windows of a stream that are opened for objects that no manifest lists.
+/// The most windows of one stream that a recovery opens on the checkpoint, for objects that no manifest lists.
 const MOST_OPENED: usize = 1_000;
 
 /// The result of one run's part of a recovery.
@@ -58,8 +58,8 @@ struct Taking<'t> {
 }
 
 impl Work<'_> {
-    /// Continues the recovery that the checkpoint names, and commits how far it has come. It is over if there is no
-    /// error.
+    /// Continues the recovery that is on the checkpoint, and commits its progress. Returns what this call took over,
+    /// and an error if it stopped early. Without an error the recovery is complete.
     pub(super) async fn take_over(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
         let changed = ledger.read(Checkpoint::clone);
         let recovery = *changed.recovery.clone().unwrap_or_default();

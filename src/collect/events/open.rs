@@ -52,7 +52,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Takes over a window of which nothing was stored. The next run must know that this one may be storing it.
+    /// Takes over an open window of which an earlier run stored nothing. Commits this run's lease as its opener before
+    /// anything is stored: if this run dies, the next one must know that its writes may still arrive.
     pub(super) async fn take_over(&self, window: Window) -> Result<OpenWindow, Error> {
         let ours = Window { opened_by: self.run.ledger.lease.clone(), ..window.clone() };
         self.replace_open(&window, &ours);
@@ -60,8 +61,8 @@ impl Collector<'_> {
         Ok(OpenWindow::Ours(ours))
     }
 
-    /// Notes that another run continues a window whose opener died. If this run dies as well, the next one knows that,
-    /// and that this one's requests may still arrive.
+    /// Commits that this run continues a window whose opener died: `resumed` counts such runs, and `opened_by` is the
+    /// lease that ends last. If this run dies as well, the next run knows until when its writes may still arrive.
     pub(super) async fn note_resumed(&self, window: Window, request: Value) -> Result<OpenWindow, Error> {
         let was_abandoned = window.is_abandoned(Millis::now());
         let last = [&window.opened_by, &self.run.ledger.lease].into_iter().max_by_key(|lease| lease.until);

@@ -25,7 +25,8 @@ const TRIES: u64 = 3;
 const MOST_HELD: u64 = 16 << 20;
 const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 
-/// The reason why a window was not read. All but the last three make it be cut, and are returned only if it may be cut.
+/// The reason why a window was not read. After `TooDense`, `TooLarge`, `Capped` and `TooHeavy` the window is cut. They
+/// are returned only if it may be cut.
 pub enum Unread {
     /// It has more rows than a window may have.
     TooDense {
@@ -67,7 +68,7 @@ impl<E: Into<Error>> From<E> for Unread {
 impl Collector<'_> {
     /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
-        let gap = self.look(|state, _| state.gaps(horizon).first());
+        let gap = self.read_state(|state, _| state.gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
             let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
             let request = self.request(facts, gap);

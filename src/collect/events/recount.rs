@@ -47,8 +47,8 @@ impl Collector<'_> {
         Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, has_key, slices })
     }
 
-    /// Returns the recounts that are due. Called at the beginning of a run: windows that the run covers are the next
-    /// run's.
+    /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span. Called at the
+    /// beginning of a run, so a window that this run covers is recounted by a later run.
     pub(super) fn due_recounts(&self) -> VecDeque<Recount> {
         if self.run.span.is_some() {
             return VecDeque::new();
@@ -56,7 +56,7 @@ impl Collector<'_> {
         let now = Millis::now();
         let is_due = |recount: &Recount| recount.due.first().is_some_and(|due| *due <= now);
         let mut due: Vec<Recount> =
-            self.look(|state, _| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
+            self.read_state(|state, _| state.recount.iter().filter(|recount| is_due(recount)).cloned().collect());
         due.sort_by(|a, b| a.due.cmp(&b.due));
         due.truncate(AT_MOST);
         due.into()
@@ -121,14 +121,14 @@ impl Collector<'_> {
             }
             Reread::TooMuch { .. } => {
                 let count = count.max(recount.count);
-                Ok(self.go_on(recount, Slices { done_to: span.from, count }))
+                Ok(self.keep_slices(recount, Slices { done_to: span.from, count }))
             }
         }
     }
 
-    /// Returns the API's count of a window. If its rows are few and fit a page, requests that page, and returns the rows'
-    /// hash too: a row may have vanished while another one came. A page may be an old one, so where it has no count, rows
-    /// that have not changed are counted as well.
+    /// Returns the API's count of a window. If its rows are few and fit a page, requests that page and also returns the
+    /// rows' hash: a row may have vanished while another one came. If the page has no total and shows the same rows as
+    /// the last time, the endpoint for counts is asked too: the page may be an outdated answer.
     async fn count_or_show(
         &self,
         facts: &'static Events,
@@ -171,11 +171,11 @@ impl Collector<'_> {
                 counted(checkpoint.events(self.stream), recount, slices.count, None);
             }
         });
-        Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.go_on(recount, slices) })
+        Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.keep_slices(recount, slices) })
     }
 
     /// Notes the slices. The rest is read after the other recounts, or by a later run.
-    fn go_on(&self, recount: &Recount, slices: Slices) -> Outcome {
+    fn keep_slices(&self, recount: &Recount, slices: Slices) -> Outcome {
         self.update_events(|state, _| {
             if let Some(waiting) = waiting(state, recount) {
                 waiting.slices = Some(slices);

@@ -18,7 +18,7 @@ use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Why, WindowPlan};
+use crate::core::schedule::{Outcome, UnreadReason, WindowPlan};
 use crate::core::time::Millis;
 use crate::incydr::facts::{Events, Total};
 
@@ -58,7 +58,7 @@ impl Collector<'_> {
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {
                 let error = ErrorInfo::from(&error);
-                Ok(Outcome::Unread { window: window.window().clone(), error, why: Why::KeepsBounds }.into())
+                Ok(Outcome::Unread { window: window.window().clone(), error, why: UnreadReason::KeepsBounds }.into())
             }
             Err(error) => Err(error),
         }
@@ -81,22 +81,22 @@ impl Collector<'_> {
                 return Ok(out_of_time(window, plan, may_be_withdrawn));
             }
             Unread::Failed(error) if !error.may_be_local() => return Err(error),
-            Unread::Failed(error) => (error, Why::Failed),
+            Unread::Failed(error) => (error, UnreadReason::Failed),
             Unread::Disagreed { why, shown } => match self.keep_shown(window, shown).await {
                 Err(error) if error.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
-                Err(error @ Error::Store(StoreError::Foreign { .. })) => (error, Why::KeepsBounds),
+                Err(error @ Error::Store(StoreError::Foreign { .. })) => (error, UnreadReason::KeepsBounds),
                 Err(error) => return Err(error),
-                Ok(()) => (Error::Totals(why), Why::Disagreed),
+                Ok(()) => (Error::Totals(why), UnreadReason::Disagreed),
             },
             Unread::Unreadable { why, rows, is_mixed } => {
                 // A mixed window is read again in halves, and counted there.
                 if !is_mixed || halves(span).is_none() {
                     self.tally.drift.fetch_add(rows, Ordering::Relaxed);
                 }
-                (Error::Totals(why), Why::Unreadable { is_mixed, rows })
+                (Error::Totals(why), UnreadReason::Unreadable { is_mixed, rows })
             }
         };
-        let why = if self.is_ours_alone(window).await? { why } else { Why::KeepsBounds };
+        let why = if self.is_ours_alone(window).await? { why } else { UnreadReason::KeepsBounds };
         Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
     }
 

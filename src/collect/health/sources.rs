@@ -108,8 +108,8 @@ impl Sources {
         self.of_lists().chain(self.of_people()).any(|(_, error)| !is_lasting(error))
     }
 
-    /// The same, unless only the time was too short for single users and actors. It may be so on each day, and then the
-    /// findings say whose roles and end dates were not read.
+    /// Whether another try may tell so much more that the day's findings must wait for it. Roles and profiles that were
+    /// not read for lack of time don't count: that may happen every day, and the findings say whose were not read.
     pub fn must_be_read_again(&self) -> bool {
         let is_for_time = |error: &Error| matches!(error, Error::Api(error) if error.is_out_of_time());
         let of_people = self.of_people().filter(|(_, error)| !is_for_time(error));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::core::ndjson;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 
@@ -83,8 +83,8 @@ pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
 }
 
 /// A list by itself, or the list of this name of every record, if it is stuck.
-pub fn alone(part: &Part) -> What {
-    What::List { list: part.name.to_owned(), id: None }
+pub fn alone(part: &Part) -> StuckItem {
+    StuckItem::List { list: part.name.to_owned(), id: None }
 }
 
 #[cfg(test)]

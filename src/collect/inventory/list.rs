@@ -15,7 +15,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{ListPlace, Pass};
 use crate::core::ndjson::{self, Fingerprint};
 use crate::core::quote;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Detail, Inventory, Part};
@@ -207,7 +207,7 @@ impl Collector<'_> {
         }
         let (count, missed_since) = missed_since(facts, &reading.snapshot.known, name, Some(parent));
         let is_known = count > 0 && facts.tells_deleted;
-        let what = What::List { list: name.to_owned(), id: Some(parent.to_owned()) };
+        let what = StuckItem::List { list: name.to_owned(), id: Some(parent.to_owned()) };
         let failed_since = self.stuck(|stuck| stuck.get(&what).map(|stuck| stuck.since));
         let since = if is_known { missed_since } else { failed_since };
         let is_gone = since.is_some_and(|since| is_believed(since, Millis::now()));

@@ -12,7 +12,7 @@ use crate::collect::drift::is_drifted;
 use crate::collect::error::Error;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::round::Round;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::core::tally::PATIENCE;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
@@ -77,9 +77,10 @@ impl Collector<'_> {
         }
     }
 
-    /// Whether it is a list that fails for every record, and not the API: it answers otherwise, or it has answered in this
-    /// run and left this list unanswered for half of the stream's time. If the stream has no other list whose records are
-    /// stored, it is the stream that fails. `began` is when the stream was begun, `asked_at` when the list was asked for.
+    /// Whether this list fails for every record, and not the API. That is so if the first list answers now; or, if
+    /// `error` says that the time is up, if the API has answered in this run and left this list unanswered for half of
+    /// the stream's time. False if the first list's records aren't stored: then the stream fails. `began` is when the
+    /// stream was begun, `asked_at` when the list was asked for.
     async fn fails_for_every(&self, facts: &'static Inventory, error: &Error, began: Millis, asked_at: Millis) -> bool {
         let records = &facts.parts[0];
         if records.is_index || error.is_budget_spent() {
@@ -127,7 +128,7 @@ impl Collector<'_> {
     pub(super) async fn read_lists_due(
         &self,
         facts: &'static Inventory,
-        due: &[What],
+        due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
@@ -148,7 +149,7 @@ impl Collector<'_> {
     pub(super) async fn read_kinds_due(
         &self,
         facts: &'static Inventory,
-        due: &[What],
+        due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let end = reading.pass.part;
@@ -166,13 +167,13 @@ impl Collector<'_> {
 }
 
 /// The record whose list is stuck, if it is a list of this part.
-fn parent_of<'a>(what: &'a What, part: &Part) -> Option<&'a String> {
+fn parent_of<'a>(what: &'a StuckItem, part: &Part) -> Option<&'a String> {
     match what {
-        What::List { list, id } if list == part.name => id.as_ref(),
+        StuckItem::List { list, id } if list == part.name => id.as_ref(),
         _ => None,
     }
 }
 
-pub(super) fn parents_due<'a>(due: &'a [What], part: &'static Part) -> impl Iterator<Item = &'a str> {
+pub(super) fn parents_due<'a>(due: &'a [StuckItem], part: &'static Part) -> impl Iterator<Item = &'a str> {
     due.iter().filter_map(|what| parent_of(what, part)).map(String::as_str)
 }

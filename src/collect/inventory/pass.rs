@@ -126,7 +126,8 @@ impl PassReading {
         Some((place, ids))
     }
 
-    /// Called before the list is read again. A record that was seen will be stored, but may have changed back by then.
+    /// Called before a list is read again in the same pass. Moves the record from the seen to the known ones: the
+    /// version that was seen will be stored, so a change back to the version before must be stored too.
     pub fn forget_seen(&mut self, key: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         known.take_over(key, seen.get_or_insert_default());

@@ -47,7 +47,7 @@ impl Collector<'_> {
         asked
     }
 
-    /// The number of requests in that share.
+    /// Returns the number of requests in a fifth of the budget since the last reading.
     fn share(&self, now: Millis) -> i64 {
         let settings = &self.run.settings;
         let last = self.inventory_state(|state| state.covered_to);

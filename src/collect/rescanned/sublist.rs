@@ -10,7 +10,7 @@ use crate::collect::compared::Record;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Swept;
 use crate::core::ndjson;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Rescanned, Sublist};
 use crate::incydr::listing::{ListRow, Listing, escape};
@@ -110,7 +110,7 @@ impl Collector<'_> {
         swept: &Swept,
         caller: &Caller<'_>,
     ) -> Result<bool, Error> {
-        let what = What::Id(id.to_owned());
+        let what = StuckItem::Id(id.to_owned());
         let listed_at = self.stuck(|stuck| stuck.get(&what).map(|stuck| stuck.listed_at.unwrap_or(stuck.since)));
         let Some(listed_at) = listed_at else { return Ok(false) };
         if !self.rescanned_state(|state| state.has_swept_all_since(listed_at, self.run.settings.rescan, swept)) {

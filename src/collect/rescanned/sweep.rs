@@ -26,7 +26,7 @@ pub struct SweepReading {
     pub swept: Swept,
     /// The first error of a slice that could not be read whole, and was passed over.
     pub failed: Option<Error>,
-    /// Whether the present slice is one of these.
+    /// Whether the present slice could not be read whole.
     has_failed: bool,
     /// The first error of a slice that failed.
     slice_failed: Option<Error>,
@@ -94,10 +94,11 @@ impl SweepReading {
         }
     }
 
-    /// Decides whether slices failed or the API did, where no slice was answered. If one of the two lists was, the other
-    /// one fails as a whole: the sweeps go on, and are due again. Else nothing was read: returns the error. `before` is the
-    /// progress before this reading.
-    pub fn judge(&mut self, before: Swept) -> Option<Error> {
+    /// Called after the sweeps and the search. If slices failed and `search` got no answer, decides whether one list
+    /// fails or the API. If the other list of a slice was answered, one list fails: the progress stays, the sweeps are
+    /// due again, and the stream is not covered further. If neither list was answered, the API fails: goes back to
+    /// `before`, the progress before this reading, and returns the error.
+    pub fn list_or_api_failure(&mut self, before: Swept) -> Option<Error> {
         if self.search.has_answered() {
             return None;
         }
@@ -116,7 +117,7 @@ impl SweepReading {
 
     /// Moves on after a slice. If it could not be read whole, the next run begins this sweep again. A finished sweep is
     /// removed; if it was one of the youngest, the stream is covered up to its beginning.
-    pub fn go_on(&mut self, sweep: &Sweep, slice: &Slice) {
+    pub fn advance(&mut self, sweep: &Sweep, slice: &Slice) {
         let Some(first) = self.swept.sweeps.first_mut() else { return };
         (first.done_to, first.slice) = (slice.to, slice.next);
         if std::mem::take(&mut self.has_failed) {

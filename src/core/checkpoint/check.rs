@@ -21,13 +21,13 @@ impl EventsState {
     fn check(&self, stuck: &StuckList) -> Result<(), String> {
         let open = || self.open.iter().map(|window| window.span);
         let reserved = || self.reserved.iter().map(|reserved| reserved.span);
-        let (covered, expired) = ((&self.covered, "what is covered"), (&self.expired, "what is expired"));
-        apart("what is expired", self.expired.iter(), covered)?;
+        let (covered, expired) = ((&self.covered, "covered time"), (&self.expired, "expired time"));
+        apart("expired time", self.expired.iter(), covered)?;
         apart("an open window", open(), covered)?;
-        apart("an open window", open(), (&reserved().collect(), "what is left to a shard"))?;
-        apart("what is left to a shard", reserved(), covered)?;
-        apart("what is stuck", stuck.spans().iter(), covered)?;
-        apart("what is stuck", stuck.spans().iter(), expired)?;
+        apart("an open window", open(), (&reserved().collect(), "time reserved for a shard"))?;
+        apart("time reserved for a shard", reserved(), covered)?;
+        apart("stuck time", stuck.spans().iter(), covered)?;
+        apart("stuck time", stuck.spans().iter(), expired)?;
         each_apart("open windows", open())?;
         each_apart("shards", reserved())
     }
@@ -64,7 +64,7 @@ mod tests {
     use crate::core::error_kind::{ErrorInfo, ErrorType};
     use crate::core::identity::Identity;
     use crate::core::stream::Stream;
-    use crate::core::stuck::What;
+    use crate::core::stuck::StuckItem;
     use crate::core::time::Millis;
     use serde_json::Value;
 
@@ -86,7 +86,7 @@ mod tests {
 
     fn fail(stuck: &mut StuckList, from: i64, to: i64) {
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
-        stuck.fail(What::Span(span(from, to)), error, Millis(0));
+        stuck.fail(StuckItem::Span(span(from, to)), error, Millis(0));
     }
 
     #[test]
@@ -105,15 +105,15 @@ mod tests {
         };
         assert_eq!(check(|_, _| {}), "");
         let wrong: [(Change, &str); 8] = [
-            (|state, _| state.expired.insert(span(9, 12)), "audit: what is expired 1970-01-01T00:00:00.009Z to "),
+            (|state, _| state.expired.insert(span(9, 12)), "audit: expired time 1970-01-01T00:00:00.009Z to "),
             (|state, _| state.open.push(window(5, 6)), "an open window"),
-            (|state, _| state.open.push(window(19, 21)), "meets what is left to a shard"),
-            (|state, _| state.reserved.push(shard(5, 6)), "what is left to a shard"),
+            (|state, _| state.open.push(window(19, 21)), "meets time reserved for a shard"),
+            (|state, _| state.reserved.push(shard(5, 6)), "time reserved for a shard"),
             (
                 |_, stuck| fail(stuck, 5, 6),
-                "what is stuck 1970-01-01T00:00:00.005Z to 1970-01-01T00:00:00.006Z meets what is covered",
+                "stuck time 1970-01-01T00:00:00.005Z to 1970-01-01T00:00:00.006Z meets covered time",
             ),
-            (|_, stuck| fail(stuck, 45, 46), "meets what is expired"),
+            (|_, stuck| fail(stuck, 45, 46), "meets expired time"),
             (|state, _| state.open.push(window(15, 18)), "two open windows meet in 1970-01-01T00:00:00.015Z"),
             (|state, _| state.reserved.push(shard(25, 35)), "two shards meet in 1970-01-01T00:00:00.025Z"),
         ];

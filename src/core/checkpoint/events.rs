@@ -9,8 +9,8 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::{Millis, as_millis};
 
-/// If this many windows wait for a recount, a window gets none if it ended longer before it was covered than its last
-/// recount is after that: by then its late records had become visible.
+/// Once this many windows wait for a recount, an old window gets none. A window is old if it ended longer before it was
+/// covered than the longest delay of `RECONCILE_MINUTES`, 24 hours by default: by then its late records were visible.
 const MANY_RECOUNTS: usize = 600;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -21,8 +21,9 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// The manifest `link` was written, which continues the chain, and these indexes.
-    pub fn go_on(&mut self, link: &Link, indexes: &[Index]) {
+    /// Called once a manifest is written. The chain now ends at `link`. The days of `indexes` have their index; the day
+    /// of the manifest before has none yet, if it is over.
+    pub fn append(&mut self, link: &Link, indexes: &[Index]) {
         self.unindexed.retain(|last| indexes.iter().all(|index| index.last != *last));
         if let Some(before) = self.head.replace(link.clone())
             && before.day() != link.day()
@@ -32,7 +33,7 @@ impl Manifests {
     }
 
     /// The number of entries that the next manifest would have.
-    pub fn to_tell(&self) -> usize {
+    pub fn unlisted_count(&self) -> usize {
         self.unlisted.len() + self.merged.len()
     }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::core::checkpoint::stored::StoredState;
 use crate::core::time::{DAY, HOUR, Millis, as_millis};
 
-/// The age of the youngest records, and of those of the last day.
+/// Records that began less than this long ago are the youngest ones. Every run reads them.
 const FRESH: TimeDelta = TimeDelta::hours(2);
+/// The interval at which the records of the last day are read.
 const DAY_EVERY: TimeDelta = HOUR;
-/// The intervals at which the records of the last day and all records are read.
+/// The interval at which all records are read.
 const ALL_EVERY: TimeDelta = TimeDelta::hours(6);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,9 +113,10 @@ impl RescannedState {
         }
     }
 
-    /// Whether records of every age were read since, so that a record which no list has shown since then isn't listed any
-    /// more. `swept` is the progress of the present reading. The sweep of the oldest must have begun an hour later than
-    /// that, because then one of each other age was due with it.
+    /// Whether records of every age were read since `listed_at`. Then a record that no list has shown since is no
+    /// longer listed. The last sweep of the oldest records must have begun at least an hour after `listed_at`: a sweep
+    /// of each other age was due with it. `swept` is the progress of the present reading; it must have no unfinished
+    /// sweep.
     pub fn has_swept_all_since(&self, listed_at: Millis, rescan: TimeDelta, swept: &Swept) -> bool {
         let oldest_swept_at = match rescan {
             _ if rescan > DAY => self.all_swept_at,

@@ -32,10 +32,11 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a manifest lists a stored reading that this checkpoint can't have been there for. Then the checkpoint is
-    /// an older version of itself. A run that died may also leave a manifest that no checkpoint names. But readings are
-    /// opened on the checkpoint before they are stored, so those of such a manifest are open here, closed, or in a
-    /// shard's span.
+    /// Whether a manifest that the checkpoint doesn't name proves that it is an older version of itself. It does if it
+    /// lists a stored reading that is neither open nor closed here nor in a shard's span, or a merged shard that this
+    /// checkpoint doesn't know while it reserves nothing. A run that died may leave such a manifest too. But readings
+    /// are opened on the checkpoint before they are stored, so each reading of that manifest is open here, closed, or
+    /// in a shard's span.
     pub fn is_behind(&self, manifest: &Manifest) -> bool {
         let is_merged_later = !manifest.merged.iter().all(|end| self.manifests.merged.contains(end));
         (is_merged_later && self.reserved().next().is_none())
@@ -144,8 +145,8 @@ impl Checkpoint {
         left
     }
 
-    /// Notes that the snapshot `at` an instant is known. A snapshot that is open here from before has been closed
-    /// since.
+    /// Notes that the known records contain the snapshot `at` an instant. A snapshot that was opened then or earlier is
+    /// no longer open: a later run has closed it.
     pub fn take_over_snapshot(&mut self, stream: Stream, class: Class, at: Millis) {
         let stored = self.stored(stream, class);
         stored.last = stored.last.max(Some(at));
@@ -173,7 +174,7 @@ impl Checkpoint {
     /// Continues the chain after this manifest.
     pub fn take_over_manifest(&mut self, link: &Link, manifest: &Manifest) {
         self.forget_listed(manifest);
-        self.manifests.go_on(link, &manifest.indexes);
+        self.manifests.append(link, &manifest.indexes);
     }
 
     /// Forgets the readings that waited for a manifest and that this one lists.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 
 fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
     Identity {
@@ -30,7 +30,7 @@ fn the_shards_of_each_plan_send_no_more_together_than_it_has_shards_at_once() {
 
 #[test]
 fn a_back_off_outlasts_the_container() {
-    let what = || What::Id("17".into());
+    let what = || StuckItem::Id("17".into());
     let mut checkpoint = Checkpoint::new(identity("code42/", None));
     for tried in 1..4 {
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() };
@@ -55,11 +55,11 @@ fn spans_that_a_shard_has_read_are_stuck_no_longer_and_those_that_it_could_not_r
         at_once: None,
         until: Millis(9),
     });
-    live.stuck(Stream::Audit).fail(What::Span(span(0, 60)), error("500"), Millis(1));
-    live.stuck(Stream::Audit).fail(What::Span(span(200, 300)), error("500"), Millis(1));
+    live.stuck(Stream::Audit).fail(StuckItem::Span(span(0, 60)), error("500"), Millis(1));
+    live.stuck(Stream::Audit).fail(StuckItem::Span(span(200, 300)), error("500"), Millis(1));
     let mut theirs = Checkpoint::new(identity("code42/", None));
     theirs.events(Stream::Audit).cover(span(0, 50));
-    theirs.stuck(Stream::Audit).fail(What::Span(span(50, 100)), error("502"), Millis(5));
+    theirs.stuck(Stream::Audit).fail(StuckItem::Span(span(50, 100)), error("502"), Millis(5));
     live.merge(Stream::Audit, "a", theirs);
     assert_eq!(live.check(), Ok(()));
     let stuck: Vec<_> = live.stuck(Stream::Audit).iter().map(|stuck| (stuck.span(), stuck.since)).collect();

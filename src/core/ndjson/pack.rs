@@ -38,7 +38,8 @@ impl Fingerprint {
         Self(u128::from_be_bytes(half))
     }
 
-    /// That of a stored line's meaning: without the fields that an operator adds, in whatever order its members stand.
+    /// The fingerprint of a stored line's meaning: of its canonical form, without the fields that `FIELDS` adds. The
+    /// order of its members makes no difference.
     pub fn of_meaning(line: &str) -> Self {
         Self::of(&canonical(bare(line).as_bytes(), &[]))
     }
@@ -140,8 +141,9 @@ impl Packer {
 }
 
 impl Packed {
-    /// Returns the object without the records that are `stored`. Of each record, by its meaning, as many are left out as
-    /// `stored` counts, and that count is reduced. `time` returns a record's own time.
+    /// Returns the object without the records that are `stored`, which counts them by their meaning. Each record that
+    /// is left out lowers its count by one. At a count of 0 further equal records stay. `time` returns a record's own
+    /// time.
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,

@@ -7,7 +7,7 @@ use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{NextSpan, first, halves};
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{FEW, StuckList, What};
+use crate::core::stuck::{FEW, StuckItem, StuckList};
 use crate::core::time::Millis;
 
 impl Schedule {
@@ -62,7 +62,7 @@ impl Schedule {
     }
 
     fn take_left(&mut self, stuck: &StuckList, now: Millis) -> Option<Window> {
-        let at = self.left.iter().position(|window| stuck.is_due(&What::Span(window.span), now))?;
+        let at = self.left.iter().position(|window| stuck.is_due(&StuckItem::Span(window.span), now))?;
         self.left.remove(at)
     }
 
@@ -70,7 +70,7 @@ impl Schedule {
         if !self.under_way.is_empty() {
             return None;
         }
-        let at = self.died.iter().position(|window| stuck.is_due(&What::Span(window.span), now))?;
+        let at = self.died.iter().position(|window| stuck.is_due(&StuckItem::Span(window.span), now))?;
         self.died.remove(at)
     }
 
@@ -79,7 +79,7 @@ impl Schedule {
         if self.under_way.iter().any(|task| task.kind == TaskKind::Recount) {
             return None;
         }
-        let at = self.recounts.iter().position(|recount| stuck.is_due(&What::Recount(recount.span), now))?;
+        let at = self.recounts.iter().position(|recount| stuck.is_due(&StuckItem::Recount(recount.span), now))?;
         self.recounts.remove(at)
     }
 
@@ -118,7 +118,7 @@ impl Schedule {
     /// cut.
     pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
-        // What an earlier run found to be too much.
+        // An earlier run lowered this limit: a longer window took the API, or the run, too long.
         let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
         let gap = first(gap, self.longest_window.min(hint));
         if let Some(longest) = self.uncounted {

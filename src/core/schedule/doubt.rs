@@ -10,7 +10,7 @@ use crate::core::checkpoint::EventsState;
 use crate::core::density::SHORTEST;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{Stuck, StuckList, What};
+use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::{Millis, SECOND, scaled};
 
 /// The API fails as a whole when 6 probes in a row fail.
@@ -28,15 +28,15 @@ impl Doubt {
 }
 
 impl Schedule {
-    /// At the end of a run: the error of a failure that no other answer has explained, so that it is neither stuck nor the
-    /// API's as a whole.
+    /// Called at the end of a run. Returns the error of the first failed span of which the run could not find out
+    /// whether the span fails by itself or the API as a whole.
     pub fn unclear(&self) -> Option<&ErrorInfo> {
         self.doubt.failed.first().map(|(_, error)| error)
     }
 
     /// Whether a span failed and no other answer has explained it yet.
-    pub fn is_unclear_about(&self, what: &What) -> bool {
-        self.doubt.spans().any(|failed| *what == What::Span(failed))
+    pub fn is_unclear_about(&self, what: &StuckItem) -> bool {
+        self.doubt.spans().any(|failed| *what == StuckItem::Span(failed))
     }
 
     /// The API failed for one span. Only a new failure raises the doubt.
@@ -55,16 +55,16 @@ impl Schedule {
     }
 
     /// The API answered, so each span that failed meanwhile fails by itself.
-    pub(super) fn works(&mut self, stuck: &mut StuckList, now: Millis) {
+    pub(super) fn note_api_works(&mut self, stuck: &mut StuckList, now: Millis) {
         for (span, error) in std::mem::take(&mut self.doubt).failed {
             self.split(stuck, now, span, error);
         }
     }
 
     /// The API counted. That proves that it works where only counts had failed.
-    pub(super) fn counts(&mut self, stuck: &mut StuckList, now: Millis) {
+    pub(super) fn note_api_counts(&mut self, stuck: &mut StuckList, now: Millis) {
         if !self.doubt.is_of_rows {
-            self.works(stuck, now);
+            self.note_api_works(stuck, now);
         }
     }
 

@@ -3,27 +3,28 @@
 
 use chrono::TimeDelta;
 
-use super::outcome::{Outcome, Why};
+use super::outcome::{Outcome, UnreadReason};
 use super::{FAILURES_IN_A_ROW, Proven, Schedule};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::{DAY, Millis, millis};
 
 /// A window at which runs died is read in 4 parts.
 const DIED_IN: u64 = 4;
 
 impl Schedule {
-    /// Covering a window is up to the caller; everything else that follows for the checkpoint is done here.
-    pub fn took(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
+    /// Applies the outcome of a step to the stream's state and to its stuck spans. The caller, `collect::events`,
+    /// covers windows and gives expired ones up.
+    pub fn apply(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {
             // The horizon was lowered meanwhile, so the count is of no use.
-            Outcome::Counted { span, .. } if span.to > self.horizon => self.counts(stuck, now),
+            Outcome::Counted { span, .. } if span.to > self.horizon => self.note_api_counts(stuck, now),
             Outcome::Counted { span, rows } => {
-                self.counts(stuck, now);
+                self.note_api_counts(stuck, now);
                 self.density.counted(span, rows);
                 self.proven.counted = self.proven.counted.max(span.length());
                 let length = state.window_length * 2;
@@ -36,7 +37,7 @@ impl Schedule {
             Outcome::TooLarge { span, rows } => self.too_large(state, stuck, now, span, rows),
             Outcome::NotCounted { span, error } => self.fail(stuck, now, span, error, false),
             Outcome::Read { span, rows, inside, bytes, took } => {
-                self.works(stuck, now);
+                self.note_api_works(stuck, now);
                 if rows > 0 {
                     self.failures = 0;
                 }
@@ -52,21 +53,21 @@ impl Schedule {
                 state.window_length = if is_usual { TimeDelta::zero() } else { length };
             }
             Outcome::TooDense { span, rows } => {
-                self.counts(stuck, now);
+                self.note_api_counts(stuck, now);
                 withdraw(state, span);
                 self.density.too_dense(span, rows);
             }
             Outcome::Capped { span, cap } => {
-                self.works(stuck, now);
+                self.note_api_works(stuck, now);
                 withdraw(state, span);
                 self.density.capped(cap);
                 self.density.counted(span, cap);
             }
             Outcome::TooHeavy { span, rows, bytes, total } => {
-                self.works(stuck, now);
+                self.note_api_works(stuck, now);
                 withdraw(state, span);
                 if total <= 1 {
-                    // Fewer rows are none. So it is cut by its length.
+                    // A window with one row can't be cut by its rows, so it is cut by its length.
                     self.split(stuck, now, span, too_heavy(span));
                 } else {
                     self.pace.note(rows, bytes, millis(1));
@@ -74,7 +75,7 @@ impl Schedule {
                 }
             }
             Outcome::TooEarly { span, is_ours } => {
-                self.works(stuck, now);
+                self.note_api_works(stuck, now);
                 if is_ours {
                     withdraw(state, span);
                 }
@@ -89,11 +90,11 @@ impl Schedule {
             }
             Outcome::Recounted { span } => {
                 self.failed_recounts = 0;
-                self.works(stuck, now);
-                stuck.heal(&What::Recount(span));
+                self.note_api_works(stuck, now);
+                stuck.heal(&StuckItem::Recount(span));
             }
             Outcome::RecountCut { parts, .. } => {
-                self.works(stuck, now);
+                self.note_api_works(stuck, now);
                 for part in parts.into_iter().rev() {
                     self.recounts.push_front(part);
                 }
@@ -102,12 +103,12 @@ impl Schedule {
             Outcome::RecountGoesOn(recount) => self.recounts.push_back(recount),
             Outcome::NotRecounted { span, error } => self.not_recounted(stuck, now, span, error),
         }
-        self.leave_solid(stuck, now);
+        self.pass_over_inner_parts(stuck, now);
     }
 
-    /// The next counts or windows are half as long. A span of minimum length fails like any other.
-    /// The API took too long. Where it has answered as much elsewhere, that is the span's own fault, and the span is tried
-    /// in parts. Otherwise this run asks for less at a time.
+    /// The API took too long over a span. If it has answered as large a request elsewhere in this run, or if the span
+    /// is stuck already, the fault is the span's own, and the span is tried in parts. Otherwise this run's next counts,
+    /// or its next windows, are half as long. A span of minimum length can't be halved: it fails like any other.
     fn too_large(
         &mut self,
         state: &mut EventsState,
@@ -118,7 +119,7 @@ impl Schedule {
     ) {
         withdraw(state, span);
         let Some([half, _]) = halves(span) else {
-            // What was asked for less and less was only this.
+            // The limits were lowered step by step because of this one span, so they are lifted.
             (self.longest_count, self.most_rows, self.longest_window) = (TimeDelta::MAX, u64::MAX, TimeDelta::MAX);
             return self.fail(stuck, now, span, takes_too_long(span), rows.is_some());
         };
@@ -148,28 +149,30 @@ impl Schedule {
         now: Millis,
         span: Span,
         error: ErrorInfo,
-        why: Why,
+        why: UnreadReason,
     ) {
-        if !matches!(why, Why::KeepsBounds) {
+        if !matches!(why, UnreadReason::KeepsBounds) {
             withdraw(state, span);
         }
-        if matches!(why, Why::Unreadable { .. } | Why::Disagreed) {
-            self.works(stuck, now);
+        if matches!(why, UnreadReason::Unreadable { .. } | UnreadReason::Disagreed) {
+            self.note_api_works(stuck, now);
         }
         match why {
-            Why::KeepsBounds => stuck.fail(What::Span(span), error, now),
-            Why::Unreadable { is_mixed: true, .. } | Why::Disagreed => self.split(stuck, now, span, error),
-            Why::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
-            Why::Failed => self.fail(stuck, now, span, error, true),
+            UnreadReason::KeepsBounds => stuck.fail(StuckItem::Span(span), error, now),
+            UnreadReason::Unreadable { is_mixed: true, .. } | UnreadReason::Disagreed => {
+                self.split(stuck, now, span, error)
+            }
+            UnreadReason::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
+            UnreadReason::Failed => self.fail(stuck, now, span, error, true),
         }
-        if let Why::Unreadable { rows, .. } = why {
-            stuck.suspect(span, rows);
+        if let UnreadReason::Unreadable { rows, .. } = why {
+            stuck.note_unreadable(span, rows);
         }
     }
 
     fn not_recounted(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
-        let is_new = stuck.get(&What::Recount(span)).is_none();
-        stuck.fail(What::Recount(span), error, now);
+        let is_new = stuck.get(&StuckItem::Recount(span)).is_none();
+        stuck.fail(StuckItem::Recount(span), error, now);
         self.failed_recounts += u32::from(is_new);
         if self.failed_recounts >= FAILURES_IN_A_ROW {
             // The other recounts may fail for the same reason. The next run tries them.

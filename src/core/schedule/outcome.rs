@@ -6,7 +6,7 @@ use super::{Task, TaskKind};
 use crate::core::checkpoint::{Recount, Window};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
-use crate::core::stuck::What;
+use crate::core::stuck::StuckItem;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -58,7 +58,7 @@ pub enum Outcome {
     Unread {
         window: Window,
         error: ErrorInfo,
-        why: Why,
+        why: UnreadReason,
     },
     /// Two or more runs died at this window. Nothing of it is stored; it is read alone, and in parts.
     Died {
@@ -96,11 +96,11 @@ pub enum Outcome {
 
 /// The reason for which a window was not read. It decides whether the window may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum UnreadReason {
     /// Its rows don't agree with the API's count. Nothing of it is stored.
     Disagreed,
-    /// So many of its rows are unreadable that they are too many, perhaps only together with others. `is_mixed`: others
-    /// are readable. Nothing of it is stored.
+    /// Too many of its rows are unreadable, alone or together with `WindowPlan::unreadable_beside`. `is_mixed`: some of
+    /// its rows are readable. Nothing of it is stored.
     Unreadable { is_mixed: bool, rows: u64 },
     /// The API fails for it. Nothing of it is stored.
     Failed,
@@ -110,11 +110,11 @@ pub enum Why {
 
 impl Outcome {
     /// What could not be read, and why.
-    pub fn failed(&self) -> Option<(What, &ErrorInfo)> {
+    pub fn failed(&self) -> Option<(StuckItem, &ErrorInfo)> {
         match self {
-            Self::NotCounted { span, error } => Some((What::Span(*span), error)),
-            Self::Unread { window, error, .. } => Some((What::Span(window.span), error)),
-            Self::NotRecounted { span, error } => Some((What::Recount(*span), error)),
+            Self::NotCounted { span, error } => Some((StuckItem::Span(*span), error)),
+            Self::Unread { window, error, .. } => Some((StuckItem::Span(window.span), error)),
+            Self::NotRecounted { span, error } => Some((StuckItem::Recount(*span), error)),
             _ => None,
         }
     }

@@ -4,13 +4,14 @@ use super::Schedule;
 use crate::core::density::{cut, halves};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
 
-/// With 400 stuck spans none is cut any more, so that the checkpoint stays small.
+/// Once a stream has 400 stuck spans and recounts, a span that fails is no longer cut, so that the checkpoint stays
+/// small.
 const MOST_STUCK: usize = 400;
-/// A part of a failing span is not tried by itself where 16 times its length fails on both sides of it: only the ends of
-/// the span are.
+/// A part of a stuck span counts as tried if the stuck time on each side of it is at least 16 times as long as the
+/// part. So only the parts near the ends of a long stuck span are requested.
 const SOLID: i32 = 16;
 /// A span that an earlier run has tried, and that fails again, is tried in 4 parts.
 const RETRIED_IN: u64 = 4;
@@ -38,12 +39,12 @@ impl Schedule {
     /// A later run tries the span again.
     pub(super) fn leave_stuck(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
         stuck.split(span, vec![span], &error, now, false);
-        stuck.fail(What::Span(span), error, now);
+        stuck.fail(StuckItem::Span(span), error, now);
         self.tried.insert(span);
     }
 
     /// Counts the inner parts of a long failing span as tried.
-    pub(super) fn leave_solid(&mut self, stuck: &mut StuckList, now: Millis) {
+    pub(super) fn pass_over_inner_parts(&mut self, stuck: &mut StuckList, now: Millis) {
         let untried: Vec<(Span, ErrorInfo)> = stuck
             .iter()
             .filter(|stuck| stuck.attempts == 0)
@@ -53,7 +54,7 @@ impl Schedule {
         let whole = stuck.spans();
         let inside = untried.into_iter().filter(|(span, _)| span.length() == longest && is_deep(*span, &whole));
         for (span, error) in inside.collect::<Vec<_>>() {
-            stuck.fail(What::Span(span), error, now);
+            stuck.fail(StuckItem::Span(span), error, now);
             self.tried.insert(span);
         }
         stuck.merge_tried(now);

@@ -35,8 +35,8 @@ pub struct WindowPlan {
     pub patience: Patience,
     /// Whether its rows are requested even where the API counts none.
     pub reads_empty: bool,
-    /// The number of unreadable rows elsewhere that count together with those of this span: an earlier reading found too
-    /// many in a span that it is a part of, or nothing but unreadable rows before it.
+    /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
+    /// `StuckList::unreadable_beside`, or 4 if more than three rows in a row couldn't be read before it.
     pub unreadable_beside: u64,
     pub(super) too_many: u64,
 }

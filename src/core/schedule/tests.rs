@@ -16,7 +16,7 @@ use chrono::TimeDelta;
 
 use self::world::{ALL_BAD, Bad, LATENCY, Run, World, error, window};
 use super::*;
-use crate::core::stuck::{StuckList, What};
+use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::millis;
 
 /// In milliseconds, like all times in these tests.
@@ -263,7 +263,7 @@ fn what_is_stuck_is_tried_after_all_else() {
     let held = Span { from: Millis(0), to: Millis(10 * MINUTE) };
     for lanes in [1, 4] {
         let (mut state, mut stuck) = begun(0);
-        stuck.fail(What::Span(held), error(), Millis(0));
+        stuck.fail(StuckItem::Span(held), error(), Millis(0));
         let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
         let (mut order, mut under_way) = (Vec::new(), VecDeque::new());
         loop {
@@ -272,7 +272,7 @@ fn what_is_stuck_is_tried_after_all_else() {
                 Step::Done => break,
                 Step::Wait => under_way.pop_front().map_or_else(
                     || panic!("nothing to wait for"),
-                    |outcome| schedule.took(&mut state, &mut stuck, horizon, outcome),
+                    |outcome| schedule.apply(&mut state, &mut stuck, horizon, outcome),
                 ),
                 Step::Count { span, .. } => {
                     order.push(held.intersection(span).is_some());
@@ -338,7 +338,7 @@ fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule,
             Step::Open(plan) => return (schedule, plan),
             Step::Count { span, .. } => {
                 let counted = Outcome::Counted { span, rows: 16 };
-                schedule.took(&mut state.clone(), &mut stuck.clone(), horizon, counted);
+                schedule.apply(&mut state.clone(), &mut stuck.clone(), horizon, counted);
             }
             step => panic!("nothing is opened, but {step:?}"),
         }
@@ -348,12 +348,14 @@ fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule,
 #[test]
 fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected() {
     let horizon = Millis(MINUTE);
-    for (why, is_suspected) in [(Why::Disagreed, false), (Why::Unreadable { is_mixed: true, rows: 4 }, true)] {
+    for (why, is_suspected) in
+        [(UnreadReason::Disagreed, false), (UnreadReason::Unreadable { is_mixed: true, rows: 4 }, true)]
+    {
         let (mut state, mut stuck) = begun(0);
         let (mut schedule, plan) = opened(&state, &stuck, horizon);
         assert_eq!(plan.unreadable_beside, 0, "it was never read");
         let unread = Outcome::Unread { window: window(plan.span), error: error(), why };
-        schedule.took(&mut state, &mut stuck, horizon, unread);
+        schedule.apply(&mut state, &mut stuck, horizon, unread);
         assert!(stuck.len() > 1, "it is tried in parts");
         // The next run reads the stuck spans from the checkpoint.
         let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
@@ -367,15 +369,19 @@ fn a_failure_is_not_looked_into_after_a_horizon_that_was_lowered_meanwhile() {
     let (state, mut stuck) = begun(0);
     let (ours, the_api_s) = (Millis(MINUTE), Millis(MINUTE / 2));
     let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, ours, None, None, VecDeque::new());
-    let Step::Count { span, .. } = schedule.next(&state, &stuck, ours, millis(MINUTE)) else { panic!("a count is first") };
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, ours, millis(MINUTE)) else {
+        panic!("a count is first")
+    };
     assert_eq!(span.to, ours);
     schedule.lower_horizon(the_api_s);
     let mut failed = Outcome::NotCounted { span, error: error() };
     for _ in 0..6 {
-        schedule.took(&mut state.clone(), &mut stuck, ours, failed);
-        let Step::Open(probe) = schedule.next(&state, &stuck, ours, millis(MINUTE)) else { panic!("it is looked into") };
+        schedule.apply(&mut state.clone(), &mut stuck, ours, failed);
+        let Step::Open(probe) = schedule.next(&state, &stuck, ours, millis(MINUTE)) else {
+            panic!("it is looked into")
+        };
         assert!(probe.span.to <= the_api_s, "{:?}", probe.span);
-        failed = Outcome::Unread { window: window(probe.span), error: error(), why: Why::Failed };
+        failed = Outcome::Unread { window: window(probe.span), error: error(), why: UnreadReason::Failed };
     }
 }
 
@@ -385,7 +391,7 @@ fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
         let (mut state, mut stuck) = begun(0);
         let (mut schedule, plan) = opened(&state, &stuck, Millis(MINUTE));
         state.open.push(window(plan.span));
-        schedule.took(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, is_ours });
+        schedule.apply(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, is_ours });
         assert_eq!((state.open.is_empty(), stuck.is_empty()), (is_ours, true), "otherwise some of it may be stored");
         assert_eq!(state.gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
     }

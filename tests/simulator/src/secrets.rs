@@ -23,6 +23,8 @@ pub enum SecretsFault {
     Html,
     /// No answer. The connection stays open.
     Hang,
+    /// The value without its `VersionId`, as a stand-in for AWS may send it.
+    NoVersion,
 }
 
 /// The running stand-in. Cheap to clone; it ends with its last clone.
@@ -118,14 +120,14 @@ fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
             return Reply::new(403, "text/html", "<html><body>Blocked by policy</body></html>".to_owned());
         }
         Some(SecretsFault::Hang) => return Reply { delivery: Delivery::Never, ..Reply::lost() },
-        None => {}
+        Some(SecretsFault::NoVersion) | None => {}
     }
     let wanted = request.json();
     let arn = arn(&held.name);
     if wanted["SecretId"] != *held.name && wanted["SecretId"] != *arn {
         return not_found();
     }
-    let body = json!({
+    let mut body = json!({
         "ARN": arn,
         "Name": held.name,
         "SecretString": held.value,
@@ -133,6 +135,9 @@ fn answer(state: &Mutex<Held>, request: &Request) -> Reply {
         "VersionStages": ["AWSCURRENT"],
         "CreatedDate": clock::now().timestamp(),
     });
+    if let (Some(SecretsFault::NoVersion), Some(body)) = (held.fault, body.as_object_mut()) {
+        body.remove("VersionId");
+    }
     Reply::new(200, "application/x-amz-json-1.1", body.to_string())
 }
 

@@ -116,13 +116,13 @@ impl World {
         match self.bad_in(span) {
             Some(Bad::Fails | Bad::PagesFail) => {
                 let (requests, pause) = tries(plan.patience);
-                (unread(Why::Failed), requests, pause)
+                (unread(UnreadReason::Failed), requests, pause)
             }
             Some(Bad::TooLarge) if halves(span).is_some() => {
                 let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
                 (Outcome::TooLarge { span, rows: Some(rows) }, 1, 0)
             }
-            Some(Bad::TooLarge) => (unread(Why::Failed), 1, 0),
+            Some(Bad::TooLarge) => (unread(UnreadReason::Failed), 1, 0),
             _ if halves(span).is_some() && counted > plan.too_many() => {
                 (Outcome::TooDense { span, rows: counted }, 1, 0)
             }
@@ -131,13 +131,13 @@ impl World {
             }
             Some(Bad::Disagrees) => {
                 let times = if plan.patience == Patience::Full { 2 } else { 1 };
-                (unread(Why::Disagreed), times * pages, 0)
+                (unread(UnreadReason::Disagreed), times * pages, 0)
             }
-            Some(Bad::Unreadable) => (unread(Why::Unreadable { is_mixed: true, rows: 4 }), pages, 0),
+            Some(Bad::Unreadable) => (unread(UnreadReason::Unreadable { is_mixed: true, rows: 4 }), pages, 0),
             Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
                 (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
             }
-            Some(Bad::TooHeavy) if shown > 0 => (unread(Why::Disagreed), pages, 0),
+            Some(Bad::TooHeavy) if shown > 0 => (unread(UnreadReason::Disagreed), pages, 0),
             Some(Bad::TooHeavy) | None => {
                 let inside = self.rows_in(span);
                 let bytes = shown * 300;
@@ -190,7 +190,7 @@ impl World {
                     if let Outcome::Counted { span, rows: 0 } = outcome {
                         state.cover(span);
                     }
-                    schedule.took(state, stuck, began + millis(at), outcome);
+                    schedule.apply(state, stuck, began + millis(at), outcome);
                     check(state, stuck);
                 }
                 step => {
