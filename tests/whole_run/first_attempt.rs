@@ -107,7 +107,10 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     assert_eq!(notes.len(), 2, "{notes:#?}");
     for record in notes {
         let note = record["note"].as_str().unwrap();
-        assert!(record["state"] == "pending" && note.contains("may have failed before it could be noted"), "{record:#}");
+        assert!(
+            record["state"] == "pending" && note.contains("may have failed before it could be noted"),
+            "{record:#}"
+        );
         assert!(!note.contains("the checkpoint"), "an alert takes that for a lost checkpoint: {record:#}");
     }
 }

@@ -160,7 +160,7 @@ impl Schedule {
         match why {
             UnreadReason::KeepsBounds => stuck.fail(StuckItem::Span(span), error, now),
             UnreadReason::Unreadable { is_mixed: true, .. } | UnreadReason::Disagreed => {
-                self.split(stuck, now, span, error)
+                self.split(stuck, now, span, error);
             }
             UnreadReason::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
             UnreadReason::Failed => self.fail(stuck, now, span, error, true),
