@@ -38,8 +38,17 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: lint deny unit model whole-run responder simulation mutations third-party-s3 conformance template answers-check detections-check ## Run every check and every test; needs Python for the third parties
+test: environments lint unit model whole-run responder simulation mutations ## Run every check and every test; needs Python for the third parties
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target stores third-parties
 	@echo "All checks and tests passed."
+
+# Two lanes, each of which mostly waits or has one thread. WITH=test-deploy adds that check.
+.PHONY: stores third-parties
+stores: binaries
+	@$(MAKE) --no-print-directory -j 1 third-party-s3 $(WITH)
+
+third-parties: binaries
+	@$(MAKE) --no-print-directory -j 1 deny conformance template answers-check detections-check
 
 lint: ## Check formatting, the layers of src, the pages' links and tables, and clippy with warnings denied
 	cargo fmt --all --check
