@@ -68,7 +68,7 @@ pub async fn read_newest(
             }
             newest.push(found);
         }
-        if !newest.is_empty() {
+        if !newest.is_empty() || left == 0 {
             newest.sort_by_key(|found| std::cmp::Reverse(found.link.written_at));
             return Ok(newest);
         }

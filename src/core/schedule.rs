@@ -80,6 +80,8 @@ struct Task {
     span: Span,
     /// No other step may run beside it.
     is_alone: bool,
+    /// Maximum rows of a window that this run planned.
+    most_rows: u64,
 }
 
 /// New failures since the API last answered as it should.

@@ -19,8 +19,9 @@ impl Schedule {
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
         let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
         match chosen {
-            Some((task, mut step)) => {
+            Some((mut task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
+                    task.most_rows = plan.rows;
                     plan.unreadable_beside =
                         if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_beside(plan.span) };
                     if let Some(expected) = plan.expected {
@@ -168,5 +169,5 @@ impl Schedule {
 }
 
 fn begin(kind: TaskKind, is_alone: bool, step: Step) -> Option<(Task, Step)> {
-    Some((Task { kind, span: step.span()?, is_alone }, step))
+    Some((Task { kind, span: step.span()?, is_alone, most_rows: u64::MAX }, step))
 }

@@ -19,6 +19,7 @@ impl Schedule {
     /// Applies the outcome of a step to the stream's state and to its stuck spans. The caller, `collect::events`,
     /// covers windows and gives expired ones up.
     pub fn apply(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
+        let most_rows = self.under_way.iter().find(|task| outcome.ends(task)).map_or(u64::MAX, |task| task.most_rows);
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {
             // The horizon was lowered meanwhile, so the count is of no use.
@@ -42,7 +43,7 @@ impl Schedule {
                     self.failures = 0;
                 }
                 self.pace.note(rows, bytes, took);
-                self.density.read(span, inside, self.sizes.most());
+                self.density.read(span, inside, self.sizes.most().min(most_rows));
                 self.proven.read = self.proven.read.max(span.length());
                 self.proven.rows = self.proven.rows.max(rows);
                 self.longest_window = self.longest_window.checked_mul(2).unwrap_or(TimeDelta::MAX);

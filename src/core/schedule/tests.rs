@@ -396,3 +396,23 @@ fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
         assert_eq!(state.gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
     }
 }
+
+#[test]
+fn windows_that_memory_or_time_limits_to_a_page_are_read_several_at_once() {
+    // A row has 800 bytes, so that a window is limited to one page of 10,000.
+    let (mut state, mut stuck) = begun(0);
+    let horizon = Millis(HOUR);
+    let mut schedule = Schedule::new(&state, Sizes { full_page: 10_000 }, horizon, None, None, VecDeque::new());
+    let mut next = |state: &EventsState, stuck: &StuckList| schedule.next(state, stuck, horizon, millis(HOUR));
+    let Step::Count { span, .. } = next(&state, &stuck) else { panic!("a count is first") };
+    schedule.apply(&mut state, &mut stuck, horizon, Outcome::Counted { span, rows: 305_000 });
+    let Step::Open(first) = schedule.next(&state, &stuck, horizon, millis(HOUR)) else { panic!("a window is second") };
+    let rows = first.expected.unwrap();
+    let read = Outcome::Read { span: first.span, rows, inside: rows, bytes: rows * 800, took: millis(900) };
+    state.covered.insert(first.span);
+    schedule.apply(&mut state, &mut stuck, horizon, read);
+    for lane in 1..=5 {
+        let step = schedule.next(&state, &stuck, horizon, millis(HOUR));
+        assert!(matches!(&step, Step::Open(plan) if plan.rows == 10_000), "lane {lane}: {step:?}");
+    }
+}
