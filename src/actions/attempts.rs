@@ -20,15 +20,15 @@ impl Work<'_> {
     /// Called once this run reaches its streams. A stream that an earlier run failed to begin begins where that run
     /// would have begun it.
     pub(super) fn begin_streams(&self, checkpoint: &mut Checkpoint) {
+        if self.asked.span.is_some() {
+            // This run reads that span only. A later one begins the streams.
+            self.note_attempts(checkpoint);
+            return;
+        }
         let (lookback, now) = (self.settings.lookback, self.clients.api.now());
         for stream in self.streams_that_begin() {
             if let Some(at) = self.attempted() {
                 checkpoint.attempt(stream, at);
-            }
-            if self.asked.span.is_some() {
-                // It reads this span only. A later run begins the stream.
-                checkpoint.attempt(stream, self.began);
-                continue;
             }
             let earlier = checkpoint.attempted.get(&stream).copied();
             let is_begun = checkpoint.events.get(&stream).is_some_and(|state| state.live_from.is_some());

@@ -403,8 +403,9 @@ fn windows_that_memory_or_time_limits_to_a_page_are_read_several_at_once() {
     let (mut state, mut stuck) = begun(0);
     let horizon = Millis(HOUR);
     let mut schedule = Schedule::new(&state, Sizes { full_page: 10_000 }, horizon, None, None, VecDeque::new());
-    let mut next = |state: &EventsState, stuck: &StuckList| schedule.next(state, stuck, horizon, millis(HOUR));
-    let Step::Count { span, .. } = next(&state, &stuck) else { panic!("a count is first") };
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, horizon, millis(HOUR)) else {
+        panic!("a count is first")
+    };
     schedule.apply(&mut state, &mut stuck, horizon, Outcome::Counted { span, rows: 305_000 });
     let Step::Open(first) = schedule.next(&state, &stuck, horizon, millis(HOUR)) else { panic!("a window is second") };
     let rows = first.expected.unwrap();
