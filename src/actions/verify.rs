@@ -195,10 +195,10 @@ impl Verification<'_> {
     /// at that time already, this one merely began later, and its span begins where its collection began. Without
     /// `from` it begins there, too.
     fn scopes(&self, checkpoint: &Checkpoint, history: &History) -> Spans {
-        let known = |stream: &Stream| self.known(*stream, checkpoint, history);
-        let first = self.streams().iter().filter_map(|stream| known(stream).0).min();
+        let bounds = |stream: &Stream| self.bounds(*stream, checkpoint, history);
+        let first = self.streams().iter().filter_map(|stream| bounds(stream).0).min();
         let span = |stream: &Stream| {
-            let (oldest, end) = known(stream);
+            let (oldest, end) = bounds(stream);
             let from = match (self.asked.from, oldest) {
                 (Some(from), Some(oldest)) if first.is_some_and(|first| first <= from) => from.max(oldest),
                 (from, oldest) => from.or(oldest)?,
@@ -210,7 +210,7 @@ impl Verification<'_> {
 
     /// Returns the beginning and the end of a stream, as far as known. The end leaves out the time that the next run
     /// may still cover.
-    fn known(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
+    fn bounds(&self, stream: Stream, checkpoint: &Checkpoint, history: &History) -> (Option<Millis>, Millis) {
         let Kind::Events(_) = stream.kind() else { return (history.oldest(stream), self.now) };
         let nothing = EventsState::default();
         let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
@@ -235,7 +235,7 @@ impl Verification<'_> {
             (Some(_), Some(_)) => Intervals::from(vec![span]),
             _ => state.owed(span.to).within(span),
         };
-        let oldest = self.known(stream, checkpoint, history).0;
+        let oldest = self.bounds(stream, checkpoint, history).0;
         if let Some(before) = oldest.and_then(|oldest| Span::new(span.from, oldest.min(span.to))) {
             uncovered.insert(before);
         }

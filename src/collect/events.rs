@@ -287,6 +287,10 @@ impl Collector<'_> {
         if facts.retention.is_some() {
             self.tell_expired(&state.expire(horizon.min(self.kept_from(facts))));
         }
+        // Whoever asks for a span must learn what of it was lost, also if an earlier run has told it.
+        if let Some(span) = self.run.span {
+            self.tell_expired(&state.expired.within(span));
+        }
     }
 
     /// Returns the time before which the API keeps no records: by its own rule, or by the tenant's plan.

@@ -152,26 +152,26 @@ impl Density {
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> NextSpan {
         let Some(piece) = self.at(gap.from) else { return NextSpan::Count(gap) };
-        let Some(known) = piece.span.intersection(gap) else { return NextSpan::Count(gap) };
-        let is_whole = known == piece.span;
-        let rows = if is_whole { piece.rows } else { share(piece.rows, known.length(), piece.span.length()) };
+        let Some(counted) = piece.span.intersection(gap) else { return NextSpan::Count(gap) };
+        let is_whole = counted == piece.span;
+        let rows = if is_whole { piece.rows } else { share(piece.rows, counted.length(), piece.span.length()) };
         let is_exact = piece.is_exact && is_whole;
-        if self.may_be_capped(rows) && is_exact && known.length() >= SHORTEST * 2 {
-            return NextSpan::Count(first_half(known));
+        if self.may_be_capped(rows) && is_exact && counted.length() >= SHORTEST * 2 {
+            return NextSpan::Count(first_half(counted));
         }
         let most = most(rows.max(1));
         if rows == 0 && !is_exact {
             // The rest of a piece whose rows have all been read. One count says whether it is empty.
-            return NextSpan::Count(known);
+            return NextSpan::Count(counted);
         }
-        if rows <= most && known.length() <= LONGEST {
+        if rows <= most && counted.length() <= LONGEST {
             let count = is_exact.then_some(rows);
-            return NextSpan::Read { span: known, count, expected: Some(rows) };
+            return NextSpan::Read { span: counted, count, expected: Some(rows) };
         }
         // 5 % less, so that chance seldom takes another page.
         let target = most as f64 * 0.95;
-        let average = per_milli(known, rows);
-        let last = self.last.filter(|last| last.is_typical || last.span.to == known.from || is_busy);
+        let average = per_milli(counted, rows);
+        let last = self.last.filter(|last| last.is_typical || last.span.to == counted.from || is_busy);
         let ideal = match last {
             // The rows ahead are much denser, or those behind were sparse and that may end anywhere. One window at a
             // time.
@@ -182,12 +182,12 @@ impl Density {
         };
         let is_sure = is_exact || last.is_none_or(|last| last.is_typical) || average * ideal < target * LIKELY_TOO_MANY;
         let fits = (millis(ideal.min(1e15) as i64) - MARGIN).max(SHORTEST);
-        let fits = if rows > most { fits.min((known.length() / 2).max(SHORTEST)) } else { fits };
+        let fits = if rows > most { fits.min((counted.length() / 2).max(SHORTEST)) } else { fits };
         if is_sure {
-            let span = first(known, fits.min(LONGEST));
-            return NextSpan::Read { span, count: None, expected: Some(share(rows, span.length(), known.length())) };
+            let span = first(counted, fits.min(LONGEST));
+            return NextSpan::Read { span, count: None, expected: Some(share(rows, span.length(), counted.length())) };
         }
-        NextSpan::Count(first(known, fits))
+        NextSpan::Count(first(counted, fits))
     }
 }
 

@@ -114,7 +114,7 @@ impl Stream {
         let alias = ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, stream)| *stream);
         let known = || Self::ALL.iter().map(|stream| stream.name()).collect::<Vec<_>>().join(", ");
         let named = Self::ALL.iter().copied().find(|stream| stream.name() == name);
-        named.or(alias).ok_or_else(|| format!("{name:?} is not a stream; the known ones are {}", known()))
+        named.or(alias).ok_or_else(|| format!("{name:?} is not a stream; the streams are {}", known()))
     }
 }
 

@@ -70,6 +70,6 @@ pub struct Tally {
     pub vanished: AtomicU64,
     /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
     pub failed_windows: AtomicU64,
-    /// The spans that expired in this run.
+    /// The spans that expired in this run. If it was asked for a span, also what of that had expired before.
     pub expired: Mutex<Intervals>,
 }

@@ -316,7 +316,7 @@ mod tests {
             (json!({"action": "collect", "stream": "audit"}), "\"stream\" is not a field"),
             (json!({"action": "collect", "streams": "audit"}), "must be an array"),
             (json!({"action": "collect", "streams": []}), "at least one"),
-            (json!({"action": "collect", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "collect", "streams": ["adit"]}), "the streams are"),
             (json!({"action": "probe", "prefix": "a/"}), "\"prefix\" is not a field"),
             (json!({"action": "health", "format": "xlsx", "prefix": "a/"}), "must be \"json\" or \"csv\""),
             (json!({"action": "health", "format": "csv"}), "needs \"prefix\""),
@@ -350,7 +350,7 @@ mod tests {
                 json!({"action": "restart", "from": "2026-11-02T00:00:00Z"}),
                 "which takes \"streams\", \"accept_deletions\"",
             ),
-            (json!({"action": "restart", "streams": ["adit"]}), "the known ones are"),
+            (json!({"action": "restart", "streams": ["adit"]}), "the streams are"),
             (json!({"action": "restart", "accept_deletions": 1}), "true or false"),
             (
                 json!({"action": "restart", "streams": ["users", "audit"], "accept_deletions": true}),

@@ -260,7 +260,7 @@ fn read_only(name: &str, fields: &mut Fields<'_>) -> Result<Read, String> {
             }
             Read::FileEvents { filters, most: fields.optional_number("limit", 1, 1_000)?.unwrap_or(100) }
         }
-        _ => return Err(format!("{name:?} is not an action; the known ones are {}", NAMES.join(", "))),
+        _ => return Err(format!("{name:?} is not an action; the actions are {}", NAMES.join(", "))),
     })
 }
 
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (name, input, named) in [
-            ("case.destroy", json!({}), "the known ones are"),
+            ("case.destroy", json!({}), "the actions are"),
             ("session.add_note", json!({"id": "s"}), "needs \"input\".\"noteContent\""),
             ("session.add_note", json!({"id": "s", "note": "x", "noteContent": "x"}), "\"note\" is not a member"),
             ("session.set_state", json!({"ids": [], "newState": "OPEN"}), "at least one"),

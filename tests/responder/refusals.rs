@@ -14,7 +14,7 @@ async fn what_is_no_request_or_not_allowed_is_refused_before_anything_is_read() 
     let rig = Rig::with(|lambda| lambda.env("ALLOWED_ACTIONS", "case.update")).await;
     for (event, error_type, named) in [
         (json!({}), "InvalidEvent", "no \"action\""),
-        (json!({"action": "collect"}), "InvalidEvent", "the known ones are"),
+        (json!({"action": "collect"}), "InvalidEvent", "the actions are"),
         (json!({"action": "case.update", "input": {"number": 1}}), "InvalidEvent", "nothing to change"),
         (note("r"), "ActionNotAllowed", "\"session.add_note\" is not among ALLOWED_ACTIONS"),
         (

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Record, compact, with_member};
 
-use crate::datasets::tombstones;
+use crate::inventories::tombstones;
 use crate::rig::{Rig, ago, assert_same};
 use crate::stuck::assert_stuck;
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Record, compact};
 
 use crate::capped::add_small;
-use crate::datasets::stream_named;
 use crate::hard_windows::{add_large, dies, foreign_object, in_small_windows, peak_of, reads};
+use crate::inventories::stream_named;
 use crate::oracle::{millis, span_of};
 use crate::rig::{DEADLINE, Rig, ago, assert_same, time};
 use crate::stuck::{assert_stuck, miscounts, names};

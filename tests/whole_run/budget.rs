@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder};
 
-use crate::datasets::stream_named;
+use crate::inventories::stream_named;
 use crate::rig::{Rig, ago};
 
 /// Makes runs with a budget of `requests`, each in a new container, until one is complete. Returns their number.

@@ -5,7 +5,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Record};
 
-use crate::datasets::tombstones;
+use crate::inventories::tombstones;
 use crate::rig::{Rig, ago, time};
 
 impl Rig {

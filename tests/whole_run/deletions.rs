@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use simulator::{Dataset, Fault, Record};
 
-use crate::datasets::{stream_named, tombstones};
+use crate::inventories::{stream_named, tombstones};
 use crate::oracle::a_moment;
 use crate::rig::{Rig, sha256};
 use crate::stuck::assert_stuck;

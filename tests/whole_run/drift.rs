@@ -1,11 +1,12 @@
 //! Rows in a form that the collector doesn't know, where no window has many.
 
 use chrono::DateTime;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Dataset, LambdaBuilder};
 
-use crate::oracle::{STATE, yesterday};
-use crate::rig::Rig;
+use crate::oracle::{STATE, millis, yesterday};
+use crate::rig::{Rig, ago};
 use crate::stuck::{any_answer, assert_stuck};
 
 /// Collects an hour of yesterday afternoon.
@@ -97,4 +98,38 @@ async fn windows_of_few_rows_of_which_none_can_be_read_are_not_covered_one_after
         let set_aside = format!("{STATE}set-aside/{stream}/");
         assert_eq!(rig.sim.s3.keys(rig.sim.bucket(), &set_aside).await.len(), 8);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_aside() {
+    join_all(["users", "agents", "cases", "sessions", "watchlists"].into_iter().map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+        let (dataset, id) = match stream {
+            "users" => (Dataset::Users, "userId"),
+            "agents" => (Dataset::Agents, "agentId"),
+            "cases" => (Dataset::Cases, "number"),
+            "sessions" => (Dataset::Sessions, "sessionId"),
+            _ => (Dataset::Watchlists, "watchlistId"),
+        };
+        for n in 0..12 {
+            // Ten records have the new form.
+            let name = if n < 2 { id } else { "renamed" };
+            let at = ago(1_200 - n);
+            let begin = at.timestamp_millis();
+            let raw = format!(r#"{{"{name}":{n},"beginTime":{begin},"updatedAt":"{}","name":"x"}}"#, millis(at));
+            let raw = if stream == "cases" { raw } else { raw.replace(&format!(":{n},"), &format!(r#":"{n}","#)) };
+            rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
+        }
+        for _ in 0..3 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            let told = &answer["streams"][stream];
+            assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
+            let message = told["error"]["message"].as_str().unwrap();
+            assert!(message.contains("10 rows of") && message.contains("can't be read"), "{stream}: {message}");
+            assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(10)), "{stream}: {told:#}");
+        }
+        let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/").await;
+        assert_eq!(kept, Vec::<String>::new(), "{stream}");
+    }))
+    .await;
 }

@@ -43,6 +43,15 @@ async fn a_backlog_is_read_in_several_lanes_with_nearly_every_page_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn windows_that_the_time_limits_to_a_page_are_read_in_several_lanes_too() {
+    let rig = backlog(30, 2_500).await;
+    let answer = rig.run_within(Duration::from_secs(13)).await;
+    assert_eq!(answer["status"], "partial", "{answer:#}");
+    let most = most_at_once(&rig.sim.api.requests_to(Endpoint::FileEvents));
+    assert!((3..=5).contains(&most), "{most} at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_count_is_enough_for_a_backlog() {
     let rig = backlog(30, 0).await;
     rig.run().await;

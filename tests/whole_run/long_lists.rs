@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use simulator::{ApiRequest, Endpoint, Fault};
 
-use crate::datasets::stream_named;
+use crate::inventories::stream_named;
 
 /// The pages that were requested of a record's list, in their order.
 fn pages_of(requests: &[ApiRequest], id: &str) -> Vec<u64> {

@@ -138,7 +138,7 @@ async fn a_file_event_s_gap_is_never_about_to_be_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lost_is_told_once_stays_on_the_checkpoint_and_is_never_covered() {
+async fn what_is_lost_is_told_once_and_to_whoever_asks_for_it_stays_on_the_checkpoint_and_is_never_covered() {
     let rig = lacking(hours_left(-30), hours_left(20)).await;
     let from = hours_left(-30);
     let answer = rig.run().await;
@@ -156,6 +156,14 @@ async fn what_is_lost_is_told_once_stays_on_the_checkpoint_and_is_never_covered(
     let again = rig.run().await;
     assert_eq!((again["streams"]["audit"].get("expired"), &again["status"]), (None, &json!("complete")), "only once");
     assert_eq!(rig.checkpoint().await["events"]["audit"]["expired"], told);
+    let asked = json!({"action": "collect", "streams": ["audit"], "from": told[0][0], "to": told[0][1]});
+    for _ in 0..2 {
+        let answer = rig.invoke(asked.clone()).await.answer();
+        assert_eq!(
+            answer["streams"]["audit"]["expired"], told,
+            "whoever asks for it learns of it each time: {answer:#}"
+        );
+    }
     let verified = rig.verify_with(json!({"streams": ["audit"], "to": millis(hours_left(19))})).await;
     assert_one_finding(&verified, "audit", told[0][0].as_str().unwrap(), "expired");
     assert_eq!(verified["findings"][0]["to"], told[0][1]);

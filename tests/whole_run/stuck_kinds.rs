@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulator::http::Request;
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, with_member};
 
-use crate::datasets::stream_named;
+use crate::inventories::stream_named;
 use crate::rig::{Rig, ago, assert_same};
 use crate::stuck::{any_answer, assert_stuck};
 

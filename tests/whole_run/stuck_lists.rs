@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, compact};
 
-use crate::datasets::{stream_named, tombstones};
+use crate::inventories::{stream_named, tombstones};
 use crate::rig::{PREFIX, Rig, ago, assert_same};
 use crate::stuck::{assert_stuck, names};
 

@@ -78,7 +78,7 @@ pub fn reserve(
         for left in state.reserved.iter_mut().filter(|left| left.span.intersection(*span).is_some()) {
             left.until = left.until.max(until);
         }
-        for gap in state.gaps_within(*span).iter() {
+        for gap in state.free_within(*span).iter() {
             state.asked.insert(gap);
             state.reserved.extend(days(gap).map(|span| {
                 let shard = format!("{stream}-{}-{run}", span.from.compact());

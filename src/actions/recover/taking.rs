@@ -296,7 +296,7 @@ impl Taking<'_> {
         let now = Millis::now();
         let streams: Vec<Stream> = self.changed.events.keys().copied().collect();
         for stream in streams {
-            let gaps = self.changed.events(stream).gaps(now);
+            let gaps = self.changed.events(stream).unopened_gaps(now);
             let folders: BTreeSet<String> =
                 gaps.iter().flat_map(|gap| self.folders(stream, gap.from, gap.to)).collect();
             self.list(folders.clone()).await?;

@@ -68,7 +68,7 @@ impl<E: Into<Error>> From<E> for Unread {
 impl Collector<'_> {
     /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
-        let gap = self.read_state(|state, _| state.gaps(horizon).first());
+        let gap = self.read_state(|state, _| state.unopened_gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
             let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
             let request = self.request(facts, gap);

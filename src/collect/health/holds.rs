@@ -134,14 +134,14 @@ fn of_user(held: &Held, user: Option<&str>, people: &People<'_>) -> Finding {
         Some(id) => format!(" (subject {id}, which is no user that was listed)"),
         None => " (no user of that name was listed)".to_owned(),
     };
-    let (late, advice) = match (user, record.is_some_and(|user| user.is_inactive)) {
+    let (remark, advice) = match (user, record.is_some_and(|user| user.is_inactive)) {
         (None, _) => {
             (unknown(), "see in the case whom it means, and keep that user and their agents until the case is closed")
         }
         (_, true) => (", and deactivated already".into(), "tell whoever holds the matter or the case at once"),
         (_, false) => (String::new(), "keep the user and each agent of theirs until the matter or the case is closed"),
     };
-    let why = format!("the user is {}{late}", reason_of(&held.by));
+    let why = format!("the user is {}{remark}", reason_of(&held.by));
     about(held, user, people, Finding::new(FindingKind::MustNotBeDeactivated, why, advice.to_owned()))
 }
 

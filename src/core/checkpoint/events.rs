@@ -147,14 +147,14 @@ impl EventsState {
     }
 
     /// Returns the parts of those gaps that are in no open window, so that they may be cut at will.
-    pub fn gaps(&self, horizon: Millis) -> Intervals {
+    pub fn unopened_gaps(&self, horizon: Millis) -> Intervals {
         let open = self.open.iter().map(|window| window.span).collect();
         self.due(horizon).without(&open)
     }
 
     /// Returns the parts of a span that nobody has covered, opened or reserved, whether or not they are to be
     /// collected.
-    pub fn gaps_within(&self, span: Span) -> Intervals {
+    pub fn free_within(&self, span: Span) -> Intervals {
         let open = self.open.iter().map(|window| window.span);
         let reserved = self.reserved.iter().map(|reserved| reserved.span);
         let taken = open.chain(reserved).collect();
@@ -294,10 +294,10 @@ mod tests {
         state.asked.insert(span(0, 50));
         state.reserved = vec![reserved("a", span(0, 20)), reserved("b", span(20, 50))];
         assert_eq!(state.owed(Millis(200)), [span(0, 50)].into_iter().collect());
-        assert!(state.due(Millis(200)).is_empty() && state.gaps(Millis(200)).is_empty());
+        assert!(state.due(Millis(200)).is_empty() && state.unopened_gaps(Millis(200)).is_empty());
         assert_eq!(state.covered_to(), Some(Millis(200)), "reserved, so no lag");
         assert!(state.expire(Millis(10)).is_empty(), "the shard may have covered it");
-        assert_eq!(state.gaps_within(span(0, 300)), [span(50, 100), span(200, 300)].into_iter().collect());
+        assert_eq!(state.free_within(span(0, 300)), [span(50, 100), span(200, 300)].into_iter().collect());
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(state.expired, [span(0, 10)].into_iter().collect());
         assert_eq!(state.open, [window(span(30, 40))]);
         assert_eq!(state.due(Millis(200)), [span(30, 60)].into_iter().collect());
-        assert_eq!(state.gaps(Millis(200)), [span(40, 60)].into_iter().collect());
+        assert_eq!(state.unopened_gaps(Millis(200)), [span(40, 60)].into_iter().collect());
         let merged = state.clone();
         state.merge("a", theirs);
         assert_eq!(state, merged, "once");

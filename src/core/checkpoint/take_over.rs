@@ -126,7 +126,7 @@ impl Checkpoint {
     pub fn open_stored(&mut self, stream: Stream, stored: &BTreeSet<Span>, most: usize, opened_by: &Lease) -> usize {
         let now = Millis::now();
         let Some(state) = self.events.get_mut(&stream) else { return 0 };
-        let mut gaps = state.gaps(now);
+        let mut gaps = state.unopened_gaps(now);
         let (mut opened, mut left) = (0, 0);
         for span in stored {
             let is_in_a_gap = gaps.within(*span).first() == Some(*span);

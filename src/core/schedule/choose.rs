@@ -41,7 +41,7 @@ impl Schedule {
             return begin(TaskKind::Gap, false, Step::Resume { window, may_be_cut: true });
         }
         let gaps = self.gaps(state, stuck);
-        if self.doubt.is_open() {
+        if self.doubt.has_failures() {
             return begin(TaskKind::Gap, false, self.clear_doubt(&gaps, state, stuck, now, left)?);
         }
         if let Some(gap) = gaps.first() {
@@ -105,7 +105,7 @@ impl Schedule {
 
     /// Time that is owed and that no step reads.
     pub(super) fn unread(&self, state: &EventsState) -> Intervals {
-        let owed = state.gaps(self.horizon);
+        let owed = state.unopened_gaps(self.horizon);
         let owed = match self.bounds {
             Some(bounds) => owed.within(bounds),
             None => owed,

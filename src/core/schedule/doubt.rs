@@ -17,7 +17,7 @@ use crate::core::time::{Millis, SECOND, scaled};
 const PROBES: u32 = 6;
 
 impl Doubt {
-    pub fn is_open(&self) -> bool {
+    pub fn has_failures(&self) -> bool {
         !self.failed.is_empty()
     }
 

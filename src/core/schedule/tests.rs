@@ -181,7 +181,7 @@ fn runs_until_whole(world: &World, horizon: Millis, lasts: i64, most: usize) -> 
     let (mut state, mut stuck) = begun(0);
     let mut runs = Vec::new();
     let near = near(world);
-    while !state.gaps(horizon).without(&near).is_empty() {
+    while !state.unopened_gaps(horizon).without(&near).is_empty() {
         assert!(runs.len() < most, "not whole after {most} runs");
         // New events appear between the runs. All of them can be read.
         let began = horizon + millis(i64::try_from(runs.len()).unwrap() * lasts.max(5 * MINUTE));
@@ -253,7 +253,7 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
             sound.run_at(&mut state, &mut stuck, horizon, now, 15 * MINUTE);
             now = now + millis(15 * MINUTE);
         }
-        assert!(state.gaps(horizon).is_empty() && stuck.is_empty(), "{stuck:?}");
+        assert!(state.unopened_gaps(horizon).is_empty() && stuck.is_empty(), "{stuck:?}");
     }
 }
 
@@ -393,7 +393,7 @@ fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
         state.open.push(window(plan.span));
         schedule.apply(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, is_ours });
         assert_eq!((state.open.is_empty(), stuck.is_empty()), (is_ours, true), "otherwise some of it may be stored");
-        assert_eq!(state.gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
+        assert_eq!(state.unopened_gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
     }
 }
 

@@ -128,7 +128,7 @@ fn a_proxy_that_the_client_would_pass_over_is_refused_and_its_password_is_not_re
 fn an_unknown_stream_is_answered_with_the_known_ones() {
     let error = read(&[("STREAMS", "audit,alrets")]).expect_err("refused").to_string();
     assert!(
-        error.contains("\"alrets\" is not a stream; the known ones are file_events, audit, sessions, cases, users"),
+        error.contains("\"alrets\" is not a stream; the streams are file_events, audit, sessions, cases, users"),
         "{error}"
     );
 }
