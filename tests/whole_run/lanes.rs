@@ -7,6 +7,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{ApiRequest, Endpoint, Fault, Outcome, S3Fault};
 
+use crate::hard_windows::add_large;
 use crate::rig::{DEADLINE, Rig, ago, logs_with, time};
 
 /// A backlog of `pages` full pages of 100 file events each, behind an API with this latency.
@@ -43,10 +44,13 @@ async fn a_backlog_is_read_in_several_lanes_with_nearly_every_page_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_that_the_time_limits_to_a_page_are_read_in_several_lanes_too() {
-    let rig = backlog(30, 2_500).await;
-    let answer = rig.run_within(Duration::from_secs(13)).await;
-    assert_eq!(answer["status"], "partial", "{answer:#}");
+async fn windows_that_memory_limits_to_a_page_are_read_in_several_lanes_too() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "60")).await;
+    // A page has 4.5 MB when it is gzipped, and a window may have 8 MiB.
+    add_large(&rig, 720);
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(400));
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
     let most = most_at_once(&rig.sim.api.requests_to(Endpoint::FileEvents));
     assert!((3..=5).contains(&most), "{most} at once");
 }
