@@ -11,6 +11,7 @@ mod reader;
 mod records;
 mod roles;
 mod rules;
+mod silent;
 pub mod sources;
 
 use tracing::warn;

@@ -150,8 +150,13 @@ async fn what_fell_silent_is_told_since_its_last_event() {
     send("GoogleDrive", "Drive of Berlin", 2);
     send("GoogleDrive", "Drive of Berlin", 33);
     let [_, paris] = [50, 35].map(|days| send("GoogleDrive", "Drive of Paris", days));
+    agent(&rig.sim, "a2", &json!({}));
+    let inserted = days_ago(41);
+    let event = json!({"id": "of a2", "inserted": inserted, "observer": "GoogleDrive", "detectorDisplayName": "Drive of Berlin"});
+    rig.sim.world.push_file_event(json!({"event": event, "user": {"deviceUid": "a2"}}).to_string());
     let answer = rig.health().await;
-    let told = answer["findings"].as_array().unwrap().iter();
+    assert_eq!((&answer["findings"][0]["agentId"], &answer["findings"][0]["since"]), (&json!("a2"), &json!(inserted)));
+    let told = answer["findings"].as_array().unwrap()[1..].iter();
     let told: Vec<_> = told.map(|told| [&told["observer"], &told["detector"], &told["since"]]).collect();
     let none = Value::Null;
     let (mail, drive, of_paris) = (json!("Gmail"), json!("GoogleDrive"), json!("Drive of Paris"));
@@ -159,6 +164,7 @@ async fn what_fell_silent_is_told_since_its_last_event() {
     // The rest is answered without them.
     rig.sim.faults.always(Endpoint::FileEvents, Fault::Status(503, "busy".into()));
     let answer = rig.health().await;
-    assert_eq!((kinds(&answer).len(), &answer["status"]), (2, &json!("complete")), "{answer:#}");
-    assert_ne!(answer["findings"][0]["since"], gmail, "the beginning of the time that was looked at");
+    assert_eq!((kinds(&answer).len(), &answer["status"]), (3, &json!("complete")), "{answer:#}");
+    assert_ne!(answer["findings"][0]["since"], inserted, "the beginning of the time that was looked at");
+    assert_ne!(answer["findings"][1]["since"], gmail, "the same");
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::collect::error::Error;
-use crate::collect::health::counts::{Counts, Observers};
 use crate::collect::health::deployment::deployments;
 use crate::collect::health::ends::{EndDates, active_by_name};
 use crate::collect::health::finding::{Finding, FindingKind, LeftOut};
@@ -11,12 +10,11 @@ use crate::collect::health::holds::{Holds, People, must_not_be_deactivated};
 use crate::collect::health::records::{Actor, Agent};
 use crate::collect::health::roles::{Roles, without_agent};
 use crate::collect::health::rules::{Agents, Rules, Users, active, age, is_fresh};
+use crate::collect::health::silent::{silent_agents, silent_observers};
 use crate::collect::health::sources::Sources;
 use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
-use crate::core::time::DAY;
 use crate::core::version::AgentVersion;
-use crate::incydr::facts::file_events;
 
 /// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding that no
 /// date tells more about is known since now.
@@ -36,7 +34,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             unhealthy_agents(agents, tell);
             match &sources.reporting {
                 Err(error) => left_out.note(FindingKind::SilentAgent, &why(Stream::FileEvents, error)),
-                Ok(reporting) => match silent_agents(agents, reporting, rules, tell) {
+                Ok(reporting) => match silent_agents(agents, reporting, &sources.last_events, rules, tell) {
                     Ok(()) => {}
                     Err(why) => left_out.note(FindingKind::SilentAgent, why),
                 },
@@ -192,37 +190,6 @@ fn advice_on(issue: &str) -> &'static str {
     }
 }
 
-/// Finds agents that connect and report no file events. An event's `user.deviceUid` is taken for the agent's id, which
-/// the vendor doesn't document. So the check is left out if no event has an agent's id there.
-fn silent_agents(
-    agents: &Agents,
-    reporting: &Counts,
-    rules: &Rules,
-    tell: &mut impl FnMut(Finding),
-) -> Result<(), &'static str> {
-    if reporting.len() >= file_events::MOST_GROUPS {
-        return Err("more devices report than the API counts at once");
-    }
-    if !reporting.keys().any(|device| agents.contains_key(device)) {
-        return Err("no file event of that time names a device that is an agent's id");
-    }
-    let days = rules.silence.num_days();
-    for (id, agent) in active(agents) {
-        let connects = age(agent.last_connected.as_deref(), rules.now).is_some_and(|age| age < rules.silence);
-        // An agent that was installed today may have had nothing to report.
-        let is_new = agent.created.is_some_and(|created| rules.now - created < DAY);
-        if connects && !is_new && !reporting.contains_key(id) {
-            let why = format!("it connects, but has reported no file event for {days} days");
-            let advice =
-                "check on the device that the agent runs and is allowed to see files, and whether its user is at work";
-            let since = Some((rules.now - rules.silence).to_string());
-            let finding = Finding::of_agent(FindingKind::SilentAgent, id, agent, why, advice.to_owned());
-            tell(Finding { days: Some(days), since, ..finding });
-        }
-    }
-    Ok(())
-}
-
 /// Finds agents with an older version than the newest comparable agent, or than `MINIMUM_AGENT_VERSION`.
 fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding)) {
     let mut newest = HashMap::<(&str, &str), AgentVersion>::new();
@@ -325,26 +292,6 @@ fn left_but_active(
                 ..Finding::new(FindingKind::LeftButActive, why.clone(), advice)
             });
         }
-    }
-}
-
-/// Finds data connections that send nothing any more. The API doesn't tell their state, so the numbers of their events
-/// stand in for it: those of a whole observer, or of one connection if others of the same observer still send.
-fn silent_observers(observers: &Observers, rules: &Rules, tell: &mut impl FnMut(Finding)) {
-    let days = rules.silence.num_days();
-    for (source, records) in observers.gone() {
-        let why = format!("no file event for {days} days, and {records} in the {days} days before");
-        let advice = "look at the connection in the console (Administration > Integrations > Data Connections), and authorize it again where it says so";
-        let last = observers.last_events.get(&source).cloned();
-        let (observer, detector) = source;
-        tell(Finding {
-            observer: Some(observer),
-            detector,
-            days: Some(days),
-            records: Some(records),
-            since: last.or_else(|| Some((rules.now - rules.silence).to_string())),
-            ..Finding::new(FindingKind::SilentObserver, why, advice.to_owned())
-        });
     }
 }
 

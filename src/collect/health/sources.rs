@@ -1,15 +1,18 @@
 //! Reads the lists from which findings are derived, each as a whole.
 
+use std::collections::HashMap;
+
 use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
 
 use crate::collect::error::Error;
-use crate::collect::health::counts::{Counts, Observers};
+use crate::collect::health::counts::Counts;
 use crate::collect::health::ends::EndDates;
 use crate::collect::health::known_ends::KnownEnds;
 use crate::collect::health::reader::{LISTS_AT_ONCE, Reader, RowsById};
 use crate::collect::health::records::{Actor, Agent, Case, Custodian, Held, Matter, User};
 use crate::collect::health::roles::{Roles, without_agent};
+use crate::collect::health::silent::{DEVICE, Observers};
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
@@ -33,6 +36,9 @@ pub struct Sources {
     pub subjects: Result<HeldList, Error>,
     /// The number of file events of each device within the last `longest_silence`.
     pub reporting: Result<Counts, Error>,
+    /// By agent's id, the times of the last events of some agents that connect and have sent none since, in the API's own
+    /// form.
+    pub last_events: HashMap<String, String>,
     /// The numbers of file events of each observer.
     pub observers: Result<Observers, Error>,
     pub actors: Result<RowsById<Actor>, Error>,
@@ -64,10 +70,14 @@ impl Sources {
             reader.rows(Stream::Users, &users::LIST, None, &[], User::of),
             reader.custodians(),
             reader.subjects(),
-            reader.counts("user.deviceUid", None, now - days, now),
+            reader.counts(DEVICE, None, now - days, now),
             reader.observers(days, now),
             reader.rows(Stream::Actors, &actors::LIST, None, &[], Actor::of),
         );
+        let last_events = match (&agents, &reporting) {
+            (Ok(agents), Ok(reporting)) => reader.last_events_of(&agents.by_id, reporting, days, now).await,
+            _ => HashMap::new(),
+        };
         let roles = match (&agents, &users) {
             (Ok(agents), Ok(users)) => reader.roles(without_agent(&agents.by_id, &users.by_id)).await,
             _ => Roles::default(),
@@ -76,7 +86,7 @@ impl Sources {
             (Ok(actors), Ok(users)) => reader.ends(&actors.by_id, &users.by_id, known).await,
             _ => EndDates::default(),
         };
-        Self { agents, users, custodians, subjects, reporting, observers, actors, roles, ends }
+        Self { agents, users, custodians, subjects, reporting, last_events, observers, actors, roles, ends }
     }
 
     /// Returns the error of each missing list, with the stream whose permission the list needs.

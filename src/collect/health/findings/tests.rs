@@ -2,11 +2,14 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::collect::health::counts::Counts;
 use crate::collect::health::reader::RowsById;
 use crate::collect::health::records::User;
+use crate::collect::health::silent::Observers;
 use crate::collect::health::sources::HeldList;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
+use crate::incydr::facts::file_events;
 
 mod deployment;
 mod holds;
@@ -59,6 +62,7 @@ fn well() -> Sources {
         custodians: Ok(HeldList::default()),
         subjects: Ok(HeldList::default()),
         reporting: Ok(counts(&[("a1", 5)])),
+        last_events: HashMap::new(),
         observers: Ok(observers(&[("Endpoint", 5)], &[("Endpoint", 7)])),
         actors: Ok(rows([])),
         roles: Roles::default(),
