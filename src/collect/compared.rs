@@ -184,6 +184,7 @@ impl Collector<'_> {
         if self.run.records.dry_run {
             return Ok((known, before.cloned()));
         }
+        self.run.ledger.check_lease()?;
         // The damaged object may have the very key of the new content.
         let is_damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let before = before.filter(|_| !is_damaged);

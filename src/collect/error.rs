@@ -117,6 +117,7 @@ impl Error {
                     | ApiError::NoSavedSearch { .. }
                     | ApiError::Forbidden { .. }
                     | ApiError::BadCredentials { .. }
+                    | ApiError::OtherTenant { .. }
                     | ApiError::Unauthorized { .. }
             ),
             _ => false,

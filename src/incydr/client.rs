@@ -82,9 +82,10 @@ impl Api {
         &self.connection.lanes
     }
 
-    /// Signs in unless there is a fresh token. Returns the tenant that the token names, if it names one.
+    /// Signs in unless there is a fresh token. Returns the tenant that the token names, if it names one. No later request
+    /// is sent with a token of another tenant.
     pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
-        Ok(self.sign_in.token(&self.connection, caller, None).await?.tenant)
+        Ok(self.sign_in.first_token(&self.connection, caller).await?.tenant)
     }
 
     /// Reads the secret and returns its version. The value is kept for this run's sign-in.

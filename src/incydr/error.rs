@@ -19,6 +19,10 @@ pub enum ApiError {
         "sign-in: the API refuses the credentials ({status}: {said}), which worked before: they count as wrong once that has lasted for half an hour"
     )]
     RefusedForNow { status: u16, said: String },
+    #[error(
+        "the credentials in the secret are those of another tenant since this run began: {theirs} instead of {ours}; nothing is requested with them"
+    )]
+    OtherTenant { ours: String, theirs: String },
     #[error("{what}: the API answers 403: {said}")]
     Forbidden { what: String, said: String },
     #[error("{what}: the API answers 401, also to a new token: {said}")]
@@ -69,6 +73,7 @@ impl ApiError {
     pub fn error_type(&self) -> ErrorType {
         match self {
             Self::BadCredentials { .. }
+            | Self::OtherTenant { .. }
             | Self::Forbidden { .. }
             | Self::QueryRefused { .. }
             | Self::NoSavedSearch { .. } => ErrorType::ThirdPartyConfigError,

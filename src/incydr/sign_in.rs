@@ -34,6 +34,25 @@ struct SignedIn {
     token: Option<Token>,
     /// The number of tokens granted so far.
     granted: u64,
+    /// The tenant of the run's first token. The run uses no token of another one.
+    tenant: Option<String>,
+}
+
+impl SignedIn {
+    /// Refuses a token of another tenant than the run's first. Somebody may have put that tenant's credentials into the
+    /// secret meanwhile.
+    fn of_run_s_tenant(&mut self, token: Token) -> Result<Token, ApiError> {
+        match (&self.tenant, &token.tenant) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                Err(ApiError::OtherTenant { ours: ours.clone(), theirs: theirs.clone() })
+            }
+            (Some(_), _) => Ok(token),
+            (None, tenant) => {
+                self.tenant.clone_from(tenant);
+                Ok(token)
+            }
+        }
+    }
 }
 
 /// The answer of a read of the secret, without its value.
@@ -67,6 +86,12 @@ impl SignIn {
             signed_in: Mutex::default(),
             is_over: AtomicBool::new(false),
         }
+    }
+
+    /// Returns the run's first token, whose tenant the caller compares with the checkpoint's.
+    pub async fn first_token(&self, connection: &Connection, caller: &Caller<'_>) -> Result<Token, ApiError> {
+        self.signed_in.lock().await.tenant = None;
+        self.token(connection, caller, None).await
     }
 
     /// Forgets a value that was read and not used: it may have changed by the next run.
@@ -113,7 +138,8 @@ impl SignIn {
             && token.is_fresh(Millis::now())
             && refused != Some(token.generation)
         {
-            return Ok(token.clone());
+            let token = token.clone();
+            return signed_in.of_run_s_tenant(token);
         }
         signed_in.token = None;
         signed_in.granted += 1;
@@ -138,7 +164,7 @@ impl SignIn {
         };
         signed_in.proven = Some(credentials);
         signed_in.token = Some(token.clone());
-        Ok(token)
+        signed_in.of_run_s_tenant(token)
     }
 
     /// Returns the value that this run has read and not used, or reads the secret.

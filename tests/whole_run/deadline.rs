@@ -152,6 +152,37 @@ async fn a_secret_rotated_within_a_run_is_picked_up_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_credentials_of_another_tenant_nothing_is_read_from_the_moment_they_are_in_the_secret() {
+    for is_within_a_run in [false, true] {
+        let rig = Rig::with(|lambda| lambda.env("FE_PAGE_SIZE", "20")).await;
+        rig.populate();
+        let (api, secrets) = (rig.sim.api.clone(), rig.sim.secrets.clone());
+        let replace = move || {
+            api.change(|behaviour| behaviour.tenant = "another".into());
+            api.set_credentials("key-42-another", "another-client-secret");
+            api.revoke_tokens();
+            secrets.set_secret(r#"{"client_id":"key-42-another","client_secret":"another-client-secret"}"#);
+        };
+        if is_within_a_run {
+            rig.sim.faults.once(Endpoint::FileEvents, 3, Fault::run(replace));
+        } else {
+            // The container is warm, and holds a token.
+            rig.run().await;
+            replace();
+        }
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyConfigError", "{answer:#}");
+        assert!(answer.to_string().contains("another instead of 5e51c2f0"), "{answer:#}");
+        let replaced_at = rig.sim.api.requests_to(Endpoint::SignIn).last().unwrap().at;
+        let mut later = rig.sim.api.requests().into_iter().filter(|request| request.at > replaced_at);
+        assert!(later.all(|request| request.status == Some(401)), "read from another tenant");
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyConfigError", "{answer:#}");
+        assert!(answer.to_string().contains("the checkpoint belongs to another tenant"), "{answer:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_of_the_network_before_the_first_event() {
     let rig = Rig::new().await;
     rig.populate();

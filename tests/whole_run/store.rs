@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Lambda, Outcome, S3Fault};
+use simulator::{Endpoint, Fault, Lambda, LambdaBuilder, Outcome, S3Fault, S3Request};
 
 use crate::rig::{CHECKPOINT, DEADLINE, PREFIX, Rig, ago, failure_of};
 
@@ -345,4 +345,31 @@ async fn the_lease_of_a_dead_owner_runs_out_five_seconds_after_its_deadline() {
     rig.invoke(json!({"action": "collect"})).await.answer();
     assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_learns_that_its_lease_is_lost_stops_within_a_window() {
+    let settings = |lambda: LambdaBuilder| lambda.env("STREAMS", "audit,file_events").env("LOOKBACK_MINUTES", "1400");
+    let rig = Rig::with(settings).await;
+    rig.sim.world.add_audit(46, ago(1_390 * 60), ago(600));
+    rig.sim.world.add_file_events(3, ago(900), ago(600));
+    rig.sim.s3.faults.always("PUT", "code42/audit/", S3Fault::Late(Duration::from_millis(400)));
+    // The commit that opens a window of file events learns of it while the hours of the audit window are written, four at
+    // once.
+    rig.sim.faults.always(Endpoint::FileEvents, Fault::Late(Duration::from_millis(700)));
+    let is_hour = |request: &S3Request| request.method == "PUT" && request.key.starts_with("code42/audit/");
+    let hours = || rig.sim.s3.requests().iter().filter(|request| is_hour(request)).count();
+    let (outcome, ()) = tokio::join!(rig.lambda.invoke(json!({}), DEADLINE), async {
+        while hours() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        rig.edit_checkpoint(|checkpoint| {
+            checkpoint["written_by"] = json!("another run");
+            checkpoint["lease"]["run_id"] = json!("another run");
+        })
+        .await;
+    });
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    let written = hours();
+    assert!((4..20).contains(&written), "{written} of 23 hours");
 }

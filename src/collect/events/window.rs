@@ -123,7 +123,6 @@ impl Collector<'_> {
         let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
         let rows = reading.agreed();
         let objects = off_thread(move || reading.objects()).await;
-        self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
         // Hours that have no record now may have objects of an earlier reading.
         let others: Vec<Span> = match window {
@@ -132,7 +131,11 @@ impl Collector<'_> {
                 hours(window.span).filter(|hour| objects.iter().all(|(stored, _)| stored != hour)).collect()
             }
         };
-        let add = |(hour, packed)| self.run.records.add(self.stream, hour, packed, until);
+        // A window may be many objects, and the lease may be lost between two of them.
+        let add = |(hour, packed)| async move {
+            self.run.ledger.check_lease()?;
+            Ok::<_, Error>(self.run.records.add(self.stream, hour, packed, until).await?)
+        };
         let look = |hour| self.run.records.stored_in(self.stream, hour, until);
         let mut placed: Vec<Placed> =
             stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).try_concat().await?;
