@@ -5,11 +5,12 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::core::aws_error;
 use crate::core::error_kind::ErrorType;
 use crate::core::manifest::sha256;
+use crate::core::ndjson;
 use crate::core::retry;
 
 #[derive(Clone)]
@@ -80,7 +81,9 @@ pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
 
 /// The error describes the secret's shape and never repeats its content.
 fn parse(text: &str) -> Result<Credentials, String> {
-    let object: Map<String, Value> = serde_json::from_str(text).map_err(|_| "is not a JSON object".to_owned())?;
+    let Some(Value::Object(object)) = ndjson::lenient(text.as_bytes()) else {
+        return Err("is not a JSON object".to_owned());
+    };
     let find = |names: [&str; 4]| match names.iter().find_map(|name| object.get(*name)) {
         None => Err(format!("has no {:?}", names[0])),
         Some(Value::String(value)) if !value.trim().is_empty() => Ok(value.trim().to_owned()),

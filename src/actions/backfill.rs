@@ -145,6 +145,8 @@ impl Work<'_> {
             let why = "the checkpoint is being recovered, and which time is covered is not known yet: send {\"action\": \"recover\"} until it is \"complete\"";
             return Err(Error::InvalidEvent(why.to_owned()));
         }
+        // An older version of the checkpoint takes time for a gap that was covered since.
+        Box::pin(self.catch_up_or_release(&state, &ledger)).await?;
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);

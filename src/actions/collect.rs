@@ -101,7 +101,7 @@ impl<'a> Work<'a> {
 
     /// Follows the manifests that are later than the checkpoint. If they can't be read, gives the lease back and ends the
     /// run: later runs may have stored records that this checkpoint doesn't know.
-    async fn catch_up_or_release(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
+    pub(super) async fn catch_up_or_release(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let caught_up = self.catch_up(state, ledger).await;
         if caught_up.is_err()
             && let Err(failed) = ledger.release(self.times.commit_until).await

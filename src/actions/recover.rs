@@ -153,6 +153,14 @@ impl Work<'_> {
             // None follows the head directly: a manifest between them is missing.
             chain = later;
         }
+        if chain.is_empty() {
+            return Ok(false);
+        }
+        // The manifests may be about shards that a later run has merged. One that can't be merged stays reserved.
+        let (_, failed) = Box::pin(self.merge_shards(state, ledger, |_| true)).await;
+        if let Some(error) = failed.filter(Error::is_out_of_time) {
+            return Err(error);
+        }
         Ok(chain.iter().any(|found| ledger.read(|checkpoint| checkpoint.is_behind(&found.manifest))))
     }
 

@@ -4,6 +4,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use chrono::TimeDelta;
 use tracing::{error, warn};
 
 use crate::actions::answer::{NotReached, Status};
@@ -21,6 +22,9 @@ use crate::core::stream::Stream;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
 use crate::incydr::error::ApiError;
+
+/// The longest time for health records that an earlier run left.
+const LONGEST_FOR_HEALTH: TimeDelta = TimeDelta::seconds(5);
 
 impl Work<'_> {
     /// Signs in. If all streams of this run are stopped, returns the reason instead and sends nothing to the API.
@@ -212,10 +216,13 @@ impl Work<'_> {
         self.store_health(ledger, self.times.tell_until).await
     }
 
-    /// Stores the health records that an earlier run left, before anything else is written below the prefix.
+    /// Stores the health records that an earlier run left, before anything else is written below the prefix. Takes a tenth
+    /// of the run at most: if S3 doesn't answer for these keys, it may for those of the records.
     pub(super) async fn tell_what_is_left(&self, ledger: &Ledger<'_>) {
+        let now = Millis::now();
+        let until = now + ((self.times.store_until - now) / 10).min(LONGEST_FOR_HEALTH);
         if self.keeps_states()
-            && let Err(error) = self.store_health(ledger, self.times.store_until).await
+            && let Err(error) = self.store_health(ledger, until).await
         {
             warn!(%error, "health records are not stored yet");
         }

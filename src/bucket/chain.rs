@@ -23,6 +23,8 @@ const LONG: usize = 64;
 /// If no manifest can be written, at most this many readings wait on the checkpoint: those of a few days. Beyond that
 /// no more windows are read.
 const MOST_UNTOLD: usize = 4_096;
+/// A manifest before the run's end may take this part of the time that is left, because a stream waits for it.
+const PART: i32 = 4;
 const READS_AT_ONCE: usize = 8;
 
 pub struct Chain<'a> {
@@ -51,15 +53,20 @@ impl<'a> Chain<'a> {
         })
     }
 
-    /// Keeps the checkpoint small during a run that reads many windows.
+    /// Keeps the checkpoint small during a run that reads many windows. S3 may never answer for this key, so only the
+    /// stream that writes the manifest waits for it, and not for all of the run.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
         let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.unlisted_count());
-        if to_tell < LONG || to_tell < MOST_UNTOLD && self.has_failed.load(Ordering::Relaxed) {
+        let may_stay = to_tell < MOST_UNTOLD;
+        let is_under_way = || self.writing.try_lock().is_err();
+        if to_tell < LONG || may_stay && (self.has_failed.load(Ordering::Relaxed) || is_under_way()) {
             return Ok(());
         }
+        let now = Millis::now();
+        let until = if may_stay { now + (until - now) / PART } else { until };
         let written = self.write(Vec::new(), LONG, until).await;
         if let Err(error) = &written
-            && to_tell < MOST_UNTOLD
+            && may_stay
         {
             // It is tried once more at the run's end, which fails by it.
             warn!(%error, readings = to_tell, "no manifest can be written; its readings stay on the checkpoint");
@@ -158,5 +165,42 @@ impl<'a> Chain<'a> {
     async fn put(&self, key: &str, bytes: Bytes, content_type: &'static str, until: Millis) -> Result<(), StoreError> {
         let object = Object { key, bytes, content_type, metadata: HashMap::new() };
         self.state.put(&object, Condition::Absent, until).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use chrono::TimeDelta;
+    use futures::{FutureExt, poll};
+
+    use super::*;
+    use crate::bucket::s3::S3;
+    use crate::bucket::store::{Done, Operation, SimulatedError, SimulatedS3, Store};
+    use crate::core::checkpoint::Lease;
+    use crate::core::identity::Identity;
+    use crate::core::settings::Encryption;
+    use crate::core::stream::Stream;
+
+    #[tokio::test]
+    async fn a_manifest_that_s3_never_answers_holds_up_one_stream_and_not_for_all_of_the_run() {
+        let never: SimulatedS3 =
+            Arc::new(|_: Operation| std::future::pending::<Result<Done, SimulatedError>>().boxed());
+        let s3 = S3::new(Store::Simulated(never));
+        let state = Bucket { s3, name: "b".into(), owner: None, encryption: Encryption::OfBucket };
+        let identity = Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() };
+        let until = Millis::now() + TimeDelta::seconds(2);
+        let ledger = Ledger::unwritten(&state, "key", None, identity, Lease { run_id: "run".into(), until });
+        let chain = Chain::new(&state, "state/", &ledger, false);
+        for _ in 0..LONG {
+            chain.note(ReadingEntry::of_instant(Stream::Users, Millis(0), Millis(0)), |_| ());
+        }
+        let mut first = pin!(chain.write_if_long(until));
+        assert!(poll!(first.as_mut()).is_pending());
+        assert!(poll!(pin!(chain.write_if_long(until))).is_ready(), "nobody waits for another stream's manifest");
+        assert!(first.await.is_ok());
+        assert!(Millis::now() < until - TimeDelta::seconds(1), "there is time left to read");
     }
 }

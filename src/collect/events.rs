@@ -22,11 +22,11 @@ use self::shown::Shown;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
-use crate::core::density::{Sizes, asked};
+use crate::core::density::{Left, Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Patience, Schedule, Step, UnreadReason, WindowPlan};
+use crate::core::schedule::{Outcome, Patience, Schedule, Step, UnreadReason, WindowPlan, needs_reading};
 use crate::core::settings::FileEventQuery;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
@@ -103,7 +103,9 @@ impl Collector<'_> {
                     needs_lane = true;
                     break;
                 };
-                let (now, left) = (Millis::now(), self.run.times.read_until - Millis::now());
+                let (now, until) = (Millis::now(), self.run.times.read_until);
+                let requests = self.run.api.plan_requests(self.stream, schedule.requests_under_way(), until);
+                let left = Left { time: until - now, requests };
                 match self.read_state(|state, stuck| schedule.next(state, stuck, now, left)) {
                     Step::Wait | Step::Done => break,
                     step => under_way.push(self.step(facts, step, lane)),
@@ -158,7 +160,9 @@ impl Collector<'_> {
         let StepResult { outcome, done, rows_hash } = ended;
         let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
         let (done, rows_hash) = match (&outcome, done) {
-            (Outcome::Counted { span, rows: 0 }, None) if span.to <= schedule.horizon() => {
+            (Outcome::Counted { span, rows: 0 }, None)
+                if span.to <= schedule.horizon() && !self.read_state(|_, stuck| needs_reading(stuck, *span)) =>
+            {
                 (Some(self.empty(facts, *span)), Shown::default().hash())
             }
             (_, done) => (done, rows_hash),
@@ -242,7 +246,9 @@ impl Collector<'_> {
         if may_be_cut && self.may_be_cut(&window).await? {
             return Ok(Outcome::Died { span }.into());
         }
-        self.finish(facts, &window, &plan).await
+        let ended = self.finish(facts, &window, &plan).await;
+        self.note_survived(&window);
+        ended
     }
 
     /// The result if all steps succeeded. Partial if shards of a backfill read a part of the span that was asked for,

@@ -236,6 +236,17 @@ impl Pace {
     }
 }
 
+/// What is left of a run for reading windows.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    pub time: TimeDelta,
+    /// The requests that the budget allows until then, without those that windows under way will need.
+    pub requests: u64,
+}
+
+/// The requests of a window beside those for its full pages: a count, and a page for rows of the margins.
+pub const BESIDE_PAGES: u64 = 2;
+
 /// The limits for the rows of a window.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -253,18 +264,25 @@ impl Sizes {
         rows.saturating_add(self.full_page)
     }
 
-    /// Returns how many of `count` rows the next window may have if the run has the time `left`: as many as fit in
-    /// 60 % of that time and in memory, in full pages if it is more than one. Until the pace is known it is one page,
-    /// unless all rows fit one window and 20 s are left.
+    /// The requests that a window with so many rows needs.
+    pub fn requests(self, rows: u64) -> u64 {
+        rows.div_ceil(self.full_page).max(1) + BESIDE_PAGES
+    }
+
+    /// Returns how many of `count` rows the next window may have: as many as fit in 60 % of the time that is `left`, in
+    /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is one
+    /// page, unless all rows fit one window and 20 s are left.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-    pub fn next(self, count: u64, left: TimeDelta, pace: Pace) -> u64 {
+    pub fn next(self, count: u64, left: Left, pace: Pace) -> u64 {
         const PLENTY: TimeDelta = TimeDelta::seconds(20);
         const SHARE_OF_TIME: f64 = 0.6;
+        let in_budget = left.requests.saturating_sub(BESIDE_PAGES).max(1).saturating_mul(self.full_page);
         let Some(PerRow { millis, bytes }) = pace.per_row else {
-            return if count <= self.most() && left >= PLENTY { self.most() } else { self.full_page };
+            let is_short = count <= self.most() && left.time >= PLENTY;
+            return if is_short { self.most().min(in_budget) } else { self.full_page };
         };
-        let in_time = in_millis(left).max(0.0) * SHARE_OF_TIME / millis;
-        let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most());
+        let in_time = in_millis(left.time).max(0.0) * SHARE_OF_TIME / millis;
+        let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most()).min(in_budget);
         if fits > self.full_page { fits / self.full_page * self.full_page } else { fits }
     }
 }

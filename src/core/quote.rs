@@ -13,9 +13,10 @@ const TOKEN: usize = 16;
 const HEX: usize = 32;
 const HIDDEN: &str = "<redacted>";
 
-/// The beginning of a body in one line, up to the first character that isn't text. It may contain secrets.
+/// The beginning of a body in one line, up to the first character that isn't text. It may contain secrets, but no part of
+/// one at its end: a word that is cut is left out.
 pub fn beginning(body: &[u8]) -> String {
-    let body = &body[..body.len().min(EXCERPT)];
+    let body = without_cut_word(body);
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
@@ -29,13 +30,26 @@ pub fn beginning(body: &[u8]) -> String {
     }
 }
 
+/// The first bytes of a body, up to the last word that is whole. If there is none, all of the first bytes.
+fn without_cut_word(body: &[u8]) -> &[u8] {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_-+=%./~\\&;".contains(byte);
+    let Some((first, rest)) = body.split_at_checked(EXCERPT) else { return body };
+    if !rest.first().is_some_and(is_of_word) {
+        return first;
+    }
+    match first.iter().rposition(|byte| !is_of_word(byte)) {
+        Some(before) => &first[..=before],
+        None => first,
+    }
+}
+
 /// A value out of an answer, in one line, shortened, without what looks like a token.
 pub fn value(text: &str) -> String {
     if text.trim().is_empty() { String::new() } else { without_secrets(&beginning(text.as_bytes()), &[]) }
 }
 
 /// Removes everything that looks like a token, and each word that contains eight letters of a secret in a row, even if
-/// the secret is in pieces or escaped as in a URL.
+/// the secret is in pieces, or escaped as in a URL, in JSON or in HTML.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let letters = letters(text);
     let mut hidden: Vec<Range<usize>> = Vec::new();
@@ -55,7 +69,10 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     for (range, is_word) in words(text) {
         let word = &text[range.clone()];
         if !is_word {
-            // The space between two pieces of a secret is removed with them.
+            // What stands between two pieces of a secret is removed with them.
+            if hidden.iter().any(|part| part.start <= range.start && range.end <= part.end) && is_after_hidden {
+                continue;
+            }
             if is_after_hidden && word.trim().is_empty() {
                 told.push(' ');
             } else {
@@ -123,8 +140,8 @@ fn words(text: &str) -> Vec<(Range<usize>, bool)> {
     words
 }
 
-/// The letters and digits in lower case, with their positions. `%2E` and `\u002e` count as the characters that they
-/// stand for.
+/// The letters and digits in lower case, with their positions. `%2E`, `\u002e` and `&#46;` count as the characters that
+/// they stand for.
 fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
     let bytes = text.as_bytes();
     let mut letters = Vec::new();
@@ -133,6 +150,7 @@ fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
         let (letter, length) = match bytes[at..] {
             [b'%', ..] => hex(&bytes[at + 1..], 2).map_or((b'%', 1), |letter| (letter, 3)),
             [b'\\', b'u', ..] => hex(&bytes[at + 2..], 4).map_or((b'\\', 1), |letter| (letter, 6)),
+            [b'&', ..] => entity(&bytes[at + 1..]).map_or((b'&', 1), |(letter, length)| (letter, 1 + length)),
             _ => (bytes[at], 1),
         };
         if letter.is_ascii_alphanumeric() {
@@ -141,6 +159,23 @@ fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
         at += length;
     }
     letters
+}
+
+/// The character of an HTML entity after its `&`, and the entity's length: `amp;`, `#38;`, `#x26;`. That of a name is
+/// never a letter.
+fn entity(bytes: &[u8]) -> Option<(u8, usize)> {
+    const LONGEST: usize = 8;
+    let end = bytes.iter().take(LONGEST).position(|byte| *byte == b';')?;
+    let text = std::str::from_utf8(&bytes[..end]).ok()?;
+    let letter = match text.strip_prefix('#') {
+        Some(number) => match number.strip_prefix(['x', 'X']) {
+            Some(number) => u8::from_str_radix(number, 16).ok()?,
+            None => number.parse().ok()?,
+        },
+        None if ["amp", "lt", "gt", "quot", "apos"].contains(&text) => b'&',
+        None => return None,
+    };
+    Some((letter, end + 1))
 }
 
 fn hex(bytes: &[u8], digits: usize) -> Option<u8> {
@@ -180,15 +215,27 @@ mod tests {
     fn no_eight_letters_of_a_secret_are_told_however_they_are_written() {
         let quoted: String = JWT.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
         let in_json: String = JWT.bytes().fold(String::new(), |all, byte| all + &format!("\\u{byte:04x}"));
+        let in_html: String = JWT.bytes().fold(String::new(), |all, byte| all + &format!("&#{byte};"));
         let in_pieces: String = JWT.as_bytes().chunks(5).map(|piece| String::from_utf8_lossy(piece) + " ").collect();
-        for text in
-            [JWT, &JWT[1..], &JWT[9..21], &quoted, &in_json, &in_pieces, &JWT.to_lowercase(), &JWT.replace('.', "%2e")]
-        {
+        for text in [
+            JWT,
+            &JWT[1..],
+            &JWT[9..21],
+            &quoted,
+            &in_json,
+            &in_html,
+            &in_pieces,
+            &JWT.to_lowercase(),
+            &JWT.replace('.', "%2e"),
+        ] {
             for body in [format!("{{\"token\":\"{text}\"}}"), format!("no such token {text} here"), text.to_owned()] {
                 let told = without_secrets(&body, &[JWT, "hunter2-hunter2"]);
                 assert!(told.contains(HIDDEN), "{body}: {told}");
                 assert!(!holds_part_of(&told, JWT) && told.len() <= body.len() + HIDDEN.len(), "{body}: {told}");
             }
+        }
+        for body in ["&lt;hunter&amp;2-hunter2", "hunter&#x26;2-hunter2"] {
+            assert_eq!(without_secrets(body, &["<hunter&2-hunter2"]).matches("hunter").count(), 0, "{body}");
         }
         let told = without_secrets("wrong secret hunter2-hunter2, see /help", &["hunter2-hunter2"]);
         assert_eq!(told, "wrong secret <redacted>, see /help");
@@ -226,5 +273,8 @@ mod tests {
             assert_eq!(beginning(body), told);
         }
         assert_eq!(beginning(&[b'x'; 1_000]).len(), EXCERPT);
+        let cut = format!("{} s3cr3t-Zebra-17", "x".repeat(EXCERPT - 9));
+        assert_eq!(beginning(cut.as_bytes()).len(), EXCERPT - 9, "a word that is cut may be the beginning of a secret");
+        assert_eq!(beginning(&cut.as_bytes()[..EXCERPT]).len(), EXCERPT, "a body that ends there");
     }
 }

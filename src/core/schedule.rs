@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 use chrono::TimeDelta;
 
+pub use self::learn::needs_reading;
 pub use self::outcome::{Outcome, UnreadReason};
 pub use self::step::{Patience, Step, WindowPlan};
 use crate::core::checkpoint::{EventsState, Recount, Window};
@@ -82,6 +83,8 @@ struct Task {
     is_alone: bool,
     /// Maximum rows of a window that this run planned.
     most_rows: u64,
+    /// The requests that it needs, sent or not.
+    requests: u64,
 }
 
 /// New failures since the API last answered as it should.
@@ -172,6 +175,11 @@ impl Schedule {
     /// Whether this run has read no window yet, so that its pace is unknown.
     pub fn has_read_nothing(&self) -> bool {
         self.pace.is_unknown()
+    }
+
+    /// The requests that the steps under way need, sent or not.
+    pub fn requests_under_way(&self) -> u64 {
+        self.under_way.iter().map(|task| task.requests).sum()
     }
 
     /// Begins no further step in this run.

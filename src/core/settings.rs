@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 
 use self::checks::{
-    BASE_URL_TAKES, Settle, agent_version, audit_source, aws_endpoint, base_url, bucket_name, bucket_owner, check,
-    check_checkpoint_key, dialect, query_source, reconcile, settle, streams,
+    BASE_URL_TAKES, SECRET_ID_TAKES, Settle, agent_version, audit_source, aws_endpoint, base_url, bucket_name,
+    bucket_owner, check, check_checkpoint_key, dialect, query_source, reconcile, secret_id, settle, streams,
 };
 pub use self::encryption::Encryption;
 use self::encryption::encryption;
@@ -129,7 +129,7 @@ impl Settings {
 
         Ok(Self {
             base_url: base_url(&vars.required("INCYDR_BASE_URL", BASE_URL_TAKES)?)?,
-            secret_id: vars.required("INCYDR_SECRET_ID", "the name or ARN of a Secrets Manager secret")?,
+            secret_id: secret_id(vars.required("INCYDR_SECRET_ID", SECRET_ID_TAKES)?)?,
             bucket,
             bucket_owner: bucket_owner(vars.get("S3_BUCKET_OWNER"))?,
             prefix,

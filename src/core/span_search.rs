@@ -53,6 +53,13 @@ impl SpanSearch {
         self.stuck.cut_out(span);
     }
 
+    /// Leaves a span stuck that was answered, but not with all its rows. The next run tries it again. It is not halved:
+    /// if a total is always wrong, so are those of its parts.
+    pub fn lacks_rows(&mut self, span: Span) {
+        self.has_answered = true;
+        self.tried.insert(span);
+    }
+
     /// Has a span with too many rows read in halves.
     pub fn too_many(&mut self, span: Span, now: Millis) {
         self.has_answered = true;
@@ -156,6 +163,20 @@ mod tests {
             if fails(span) { search.failed(span, error(), Millis(0)) } else { search.answered(span) }
         }
         requests
+    }
+
+    #[test]
+    fn a_span_that_lacks_rows_stays_stuck_and_is_tried_again_by_the_next_run() {
+        let mut search = SpanSearch::new(&StuckList::default());
+        search.failed(span(0, 8_000), error(), Millis(0));
+        search.saw_an_answer();
+        let half = search.next(Millis(0)).expect("a half");
+        search.lacks_rows(half);
+        assert_eq!(walk(&mut search, |_| false), 1, "the other half");
+        let mut list = StuckList::default();
+        search.apply_to(&mut list);
+        assert_eq!(list.spans(), [half].into_iter().collect());
+        assert!(walk(&mut SpanSearch::new(&list), |_| false) > 0, "due at once");
     }
 
     #[test]

@@ -53,6 +53,8 @@ struct QueuePlace {
     stream: Stream,
     /// The number of requests that a run needs for any progress and has not sent yet.
     least: usize,
+    /// The number of requests that its windows under way need.
+    planned: usize,
 }
 
 /// Holds a stream's place in the queue until it is dropped.
@@ -92,23 +94,32 @@ impl BudgetState {
         }
     }
 
-    /// Whether the stream may send the next request. `left` requests of `per_minute` are unsent. Some of them are kept
-    /// for streams before it, and for the shares of lower priorities.
+    /// Whether the stream may send the next request. `left` requests of `per_minute` are unsent.
     fn is_its_turn(&self, stream: Stream, left: usize, per_minute: usize) -> bool {
         let Some(ours) = self.streams.get(&stream) else { return true };
         let share = per_minute / SHARE;
-        let sent_for = |priority: Priority| self.sent.iter().filter(|(_, of)| *of == Some(priority)).count();
-        let is_active = |priority: Priority| self.streams.values().any(|place| place.priority == priority);
-        let before = || self.streams.values().filter(|place| *place < ours);
-        let gives_way = before().any(|place| place.priority < ours.priority);
-        if gives_way && share > 0 && sent_for(ours.priority) >= share {
+        let mut before = self.streams.values().filter(|place| *place < ours);
+        let gives_way = before.any(|place| place.priority < ours.priority);
+        if gives_way && share > 0 && self.sent_for(ours.priority) >= share {
             return false;
         }
+        left > self.kept_for_others(ours, per_minute)
+    }
+
+    /// The number of requests that are kept for the streams before this one, and for the shares of lower priorities.
+    fn kept_for_others(&self, ours: &QueuePlace, per_minute: usize) -> usize {
+        let share = per_minute / SHARE;
+        let is_active = |priority: Priority| self.streams.values().any(|place| place.priority == priority);
         let lower = [Priority::Versions, Priority::Inventory].into_iter().filter(|lower| *lower > ours.priority);
-        let shares: usize =
-            lower.filter(|lower| is_active(*lower)).map(|lower| share.saturating_sub(sent_for(lower))).sum();
-        let leasts: usize = before().map(|place| place.least).sum();
-        left > leasts + shares
+        let unsent = |lower: Priority| share.saturating_sub(self.sent_for(lower));
+        let shares: usize = lower.filter(|lower| is_active(*lower)).map(unsent).sum();
+        let leasts: usize = self.streams.values().filter(|place| *place < ours).map(|place| place.least).sum();
+        leasts + shares
+    }
+
+    /// The number of requests of this priority in the last minute.
+    fn sent_for(&self, priority: Priority) -> usize {
+        self.sent.iter().filter(|(_, of)| *of == Some(priority)).count()
     }
 }
 
@@ -133,7 +144,7 @@ impl Budget {
     /// progress: the stream with the most is served first.
     pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
         let priority = Priority::of(stream);
-        let place = QueuePlace { stalled: Reverse(stalled), priority, stream, least: priority.least() };
+        let place = QueuePlace { stalled: Reverse(stalled), priority, stream, least: priority.least(), planned: 0 };
         self.state().streams.insert(stream, place);
         Turn { budget: self, stream }
     }
@@ -168,6 +179,28 @@ impl Budget {
             place.least = place.least.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// Notes how many requests the stream's windows under way need, sent or not. Returns how many more the stream may
+    /// plan to send before `until`: those that no stream has planned and that are not kept for others.
+    pub fn plan(&self, stream: Stream, planned: usize, now: Millis, until: Millis) -> usize {
+        let now = now.max(Millis(self.paused_until.load(Ordering::Relaxed)));
+        let per_minute = self.per_minute.load(Ordering::Relaxed);
+        let mut state = self.state();
+        state.forget_before(now);
+        if let Some(place) = state.streams.get_mut(&stream) {
+            place.planned = planned;
+        }
+        let length = until.since(now);
+        let [length, minute] = [length, SPAN.to_std().unwrap_or_default()].map(|length| length.as_millis());
+        let rest = until - TimeDelta::milliseconds(i64::try_from(length / minute * minute).unwrap_or(i64::MAX));
+        let unsent = per_minute.saturating_sub(state.sent.len());
+        let forgotten = state.sent.iter().filter(|(sent, _)| *sent + SPAN < rest).count();
+        let minutes = usize::try_from(length / minute).unwrap_or(usize::MAX);
+        let allowed = per_minute.saturating_mul(minutes).saturating_add(per_minute.min(unsent + forgotten));
+        let kept = state.streams.get(&stream).map_or(0, |ours| state.kept_for_others(ours, per_minute));
+        let planned: usize = state.streams.values().map(|place| place.planned).sum();
+        allowed.saturating_sub(kept + planned)
     }
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {

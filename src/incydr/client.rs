@@ -67,6 +67,13 @@ impl Api {
         self.connection.enter(stream, stalled)
     }
 
+    /// Notes how many requests the stream's windows under way need. Returns how many more the stream may plan to send
+    /// before `until`.
+    pub fn plan_requests(&self, stream: Stream, planned: u64, until: Millis) -> u64 {
+        let planned = usize::try_from(planned).unwrap_or(usize::MAX);
+        self.connection.plan_requests(stream, planned, until) as u64
+    }
+
     /// Whether the API has answered in this run.
     pub fn has_told_time(&self) -> bool {
         self.connection.has_told_time()

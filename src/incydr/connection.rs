@@ -87,6 +87,11 @@ impl Connection {
         self.budget.enter(stream, stalled)
     }
 
+    /// See [`Budget::plan`].
+    pub fn plan_requests(&self, stream: Stream, planned: usize, until: Millis) -> usize {
+        self.budget.plan(stream, planned, Millis::now(), until)
+    }
+
     /// The API's clock and ours, if their difference is too great.
     pub fn doubted_clock(&self) -> Option<DoubtedClock> {
         *self.doubted.lock().unwrap_or_else(PoisonError::into_inner)

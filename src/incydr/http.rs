@@ -10,6 +10,7 @@ use reqwest::{Certificate, Proxy, StatusCode};
 use serde_json::Value;
 
 use crate::core::error_kind::chain;
+use crate::core::ndjson;
 use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
@@ -37,7 +38,7 @@ impl HttpAnswer {
             StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
-                let answer = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+                let answer = ndjson::lenient(&self.body).unwrap_or_default();
                 let told = verdict(&what, &answer["problems"], &String::from_utf8_lossy(&self.body));
                 told.unwrap_or(ApiError::Status { what, status: status.as_u16(), said })
             }
@@ -57,7 +58,7 @@ impl HttpAnswer {
 
     /// Whether a 403 can be the API's: the body is a JSON object. A page, or nothing, comes from a firewall or a proxy.
     fn may_be_the_api_s(&self) -> bool {
-        serde_json::from_slice::<serde_json::Map<String, Value>>(&self.body).is_ok()
+        ndjson::lenient(&self.body).is_some_and(|body| body.is_object())
     }
 
     /// `Retry-After`: seconds, possibly with a fraction, or a date (RFC 9110).

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::core::ndjson;
 use crate::core::settings::{FileEventQuery, QuerySource};
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
@@ -32,7 +33,7 @@ impl Api {
         let unexpected = |why: String| ApiError::Unexpected { what: request.what(), why };
         let missing = |said| ApiError::NoSavedSearch { what: request.what(), id: id.to_owned(), said };
         let read = |body: &Bytes| {
-            let answer = serde_json::from_slice::<Value>(body).ok();
+            let answer = ndjson::lenient(body);
             answer.filter(Value::is_object).ok_or_else(|| unexpected("the answer is not a JSON object".into()))
         };
         let answer = match self.send(&request, caller, read).await {

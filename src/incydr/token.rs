@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::core::ndjson;
 use crate::core::time::{Millis, millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::http::HttpAnswer;
@@ -74,8 +75,11 @@ pub fn read(
     if !answer.status.is_success() {
         return Err(ApiError::Status { what: "sign-in".into(), status, said });
     }
-    let granted: Granted = serde_json::from_slice(&answer.body)
-        .map_err(|_| ApiError::Unexpected { what: "sign-in".into(), why: "the answer holds no access token".into() })?;
+    let granted = ndjson::lenient(&answer.body).and_then(|answer| Granted::deserialize(answer).ok());
+    let granted = granted.ok_or_else(|| ApiError::Unexpected {
+        what: "sign-in".into(),
+        why: "the answer holds no access token".into(),
+    })?;
     let life = match &granted.expires_in {
         Value::String(text) => text.trim().parse().ok(),
         told => told.as_f64(),
@@ -100,8 +104,8 @@ fn are_refused(answer: &HttpAnswer) -> bool {
     }
 
     let is_status = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
-    let told = serde_json::from_slice::<OauthError>(&answer.body);
-    is_status && told.is_ok_and(|told| ["invalid_client", "unauthorized_client"].contains(&told.error.as_str()))
+    let told = ndjson::lenient(&answer.body).and_then(|told| OauthError::deserialize(told).ok());
+    is_status && told.is_some_and(|told| ["invalid_client", "unauthorized_client"].contains(&told.error.as_str()))
 }
 
 /// The claim `tenantUid` of a JWT (SDK, `client.py`). Other tokens have none.

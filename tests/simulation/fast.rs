@@ -21,7 +21,7 @@ const WITH_ODDITIES: usize = 450;
 const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 37] = [
+const FOUND: [u64; 44] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -87,6 +87,17 @@ const FOUND: [u64; 37] = [
     22_572_582_354,
     // A checkpoint was gone, and a manifest that no checkpoint named was taken for the newest.
     503_873_457_142,
+    // No manifest was answered, and each stream waited for an attempt of its own.
+    40_747_763_788,
+    57_835_022_261,
+    // An older checkpoint reserved a shard that was merged since.
+    164_716_245_229,
+    686_009_277_735,
+    // An older checkpoint reserved a span that a shard gave back, and that another one, or live runs, have read since.
+    13_210_792_335,
+    1_474_312_135,
+    // A part of a failed slice of sessions was answered, and a session was missing in all its readings.
+    1_279_222_069,
 ];
 
 /// So many of each sort are played twice.

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use simulator::{Lambda, Outcome, S3Fault};
 
-use crate::backfill::{FOR_EVER, from, of_events, shard_of, to};
+use crate::backfill::{FOR_EVER, from, names, of_events, shard_of, to};
 use crate::oracle::{a_moment, millis};
 use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago, failure_of, logs_with};
 
@@ -162,4 +162,64 @@ async fn a_merge_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
         killed_with_each_write(event, |lambda| S3Fault::before(move || lambda.kill())),
         killed_with_each_write(event, |lambda| S3Fault::after(move || lambda.kill())),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_an_older_checkpoint_reserves_and_that_other_shards_have_read_since_is_not_read_again() {
+    for by_hand in [true, false] {
+        println!("{by_hand}");
+        let rig = Rig::begun(|lambda| lambda).await;
+        rig.planned().await;
+        rig.expire_reservations().await;
+        let older = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes;
+        // The span is given back and planned anew. It ends elsewhere, so its windows are cut elsewhere.
+        let end = millis(to() + TimeDelta::minutes(30));
+        let answer = rig.invoke(json!({"action": "plan", "from": millis(from()), "to": end})).await.answer();
+        for shard in names(&answer["shards"]) {
+            assert_eq!(rig.shard(&shard).await["status"], "complete");
+        }
+        assert_eq!(rig.merge().await["status"], "complete");
+        rig.assert_holds_all_events().await;
+        rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, older).await;
+        rig.lambda.kill();
+        if by_hand {
+            let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+            assert_eq!(answer["status"], "complete", "{answer:#}");
+        }
+        rig.run().await;
+        rig.assert_backfilled().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_was_merged_after_an_older_checkpoint_is_merged_by_the_next_run() {
+    let rig = Rig::begun(|lambda| lambda).await;
+    let shards = rig.planned().await;
+    let older = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes;
+    for shard in &shards {
+        rig.shard(shard).await;
+    }
+    assert_eq!(rig.merge().await["status"], "complete");
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, older).await;
+    rig.lambda.kill();
+    rig.run().await;
+    rig.assert_backfilled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_is_planned_on_an_older_checkpoint_reads_nothing_again_that_was_covered_since() {
+    let rig = Rig::begun(|lambda| lambda).await;
+    let older = rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.unwrap().bytes;
+    let asked = json!({"action": "collect", "from": millis(from()), "to": millis(to())});
+    assert_eq!(rig.invoke(asked).await.answer()["status"], "complete");
+    rig.assert_holds_all_events().await;
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, older).await;
+    rig.lambda.kill();
+    let end = millis(to() + TimeDelta::minutes(30));
+    let answer = rig.invoke(json!({"action": "plan", "from": millis(from()), "to": end})).await.answer();
+    for shard in names(&answer["shards"]) {
+        assert_eq!(rig.shard(&shard).await["status"], "complete");
+    }
+    rig.merge().await;
+    rig.assert_holds_all_events().await;
 }

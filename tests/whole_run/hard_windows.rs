@@ -1,5 +1,7 @@
 //! Windows that are hard for a run: too large for memory, deadly, or with a key that another object has.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use simulator::http::Request;
@@ -109,6 +111,26 @@ pub async fn dies(rig: &Rig) {
         }
     }
     panic!("it lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_window_that_short_runs_cannot_read_again_is_covered_by_the_first_that_is_long_enough() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "20")).await;
+    let records = rig.sim.world.add_file_events(70, ago(1_700), ago(5));
+    let lambda = rig.lambda.clone();
+    rig.sim.s3.faults.once("PUT", "code42/file_events/", 1, S3Fault::after(move || lambda.kill()));
+    dies(&rig).await;
+    rig.free_the_lease().await;
+    rig.sim.s3.faults.clear();
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(1_300));
+    for _ in 0..5 {
+        let answer = any_answer(rig.lambda.invoke(json!({}), Duration::from_secs(5)).await);
+        let told = answer["streams"]["file_events"].to_string();
+        assert!(!told.contains("runs died"), "none of these runs dies: {told}");
+    }
+    let answer = any_answer(rig.lambda.invoke(json!({}), Duration::from_secs(20)).await);
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    rig.assert_holds("file_events", &records).await;
 }
 
 async fn deadly_window(stream: &str) {

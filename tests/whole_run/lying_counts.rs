@@ -140,6 +140,26 @@ async fn audit_rows_that_are_counted_as_none_are_told_by_the_recount_and_stored_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_audit_row_that_is_shown_and_never_counted_is_not_covered_by_a_count_of_none() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "20")).await;
+    rig.sim.world.add_audit(60, ago(3_000), ago(900));
+    let alone = rig.sim.world.add_audit(1, ago(400), ago(400)).remove(0).time;
+    let counts_less = rig.sim.faults.count_unseen(Endpoint::AuditCount, -1, alone, alone);
+    for _ in 0..3 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(
+            (&*error_type, &answer["streams"]["audit"]["stuck"]["count"]),
+            ("ThirdPartyGenericError", &json!(1))
+        );
+        rig.invoke(json!({"action": "restart"})).await.answer();
+    }
+    assert_eq!(rig.stored("audit").await.len(), 60, "all others");
+    counts_less.heal();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn file_events_of_which_one_is_never_counted_fail_each_run_and_none_is_lost() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "file_events").env("FE_PAGE_SIZE", "50")).await;
     rig.sim.world.add_file_events(60, ago(3_000), ago(5));

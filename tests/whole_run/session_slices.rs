@@ -173,3 +173,24 @@ async fn runs_too_short_for_all_say_partial_and_go_on_to_the_older_sessions() {
     }
     rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_failed_slice_that_shows_fewer_than_it_counts_is_read_again_by_the_next_run() {
+    let rig = rig().await;
+    let at = Utc::now() - TimeDelta::hours(5);
+    rig.sim.world.add_sessions(4, at, at + TimeDelta::minutes(10), true);
+    // The slice of the last day fails. Its parts answer, and count one session that they don't show.
+    let is_day = |request: &Request| {
+        let bound = |name| request.parameter(name).and_then(|text| text.parse::<i64>().ok()).expect("a bound");
+        (21..23).contains(&((bound("before") - bound("on_or_after")) / 3_600_000))
+    };
+    rig.sim.faults.when(Endpoint::Sessions, is_day, Fault::Status(500, "{}".into()));
+    rig.sim.faults.when(Endpoint::Sessions, move |request| holds(request, &[at]), Fault::TotalOff(1));
+    let (_, answer) = rig.failure(json!({})).await;
+    assert_eq!(answer["streams"]["sessions"]["status"], "failed", "{answer:#}");
+    rig.sim.faults.clear();
+    // The one that was counted.
+    rig.sim.world.add_sessions(1, at, at + TimeDelta::minutes(1), true);
+    collected(&rig).await;
+    rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
+}

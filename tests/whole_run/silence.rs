@@ -46,6 +46,21 @@ async fn an_s3_that_answers_all_but_the_writes_fails_a_short_run_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_records_that_s3_never_takes_hold_up_no_other() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.s3.faults.always("PUT", "/collector_health/", S3Fault::Hang);
+    failure_within(&rig, 8).await;
+    rig.sim.world.add_audit(5, ago(600), ago(400));
+    rig.sim.world.add_users(2);
+    for _ in 0..2 {
+        let (error_type, _, message) = failure_within(&rig, 8).await;
+        assert_eq!(error_type, "FirstPartyGenericError", "{message}");
+        rig.assert_holds_everything().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secrets_manager_that_never_answers_fails_a_run_by_its_name() {
     let rig = Rig::new().await;
     rig.populate();

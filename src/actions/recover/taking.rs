@@ -61,6 +61,12 @@ impl Work<'_> {
     /// Continues the recovery that is on the checkpoint, and commits its progress. Returns what this call took over,
     /// and an error if it stopped early. Without an error the recovery is complete.
     pub(super) async fn take_over(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
+        // A later run may have merged shards that this checkpoint still reserves, and others may have read what those gave
+        // back. A shard is sealed before it is merged. So what is still reserved after this was never merged.
+        let (_, failed) = Box::pin(self.merge_shards(state, ledger, |_| true)).await;
+        if let Some(error) = failed {
+            return (Taken::default(), Err(error));
+        }
         let changed = ledger.read(Checkpoint::clone);
         let recovery = *changed.recovery.clone().unwrap_or_default();
         let records = Bucket::of_records(self.settings, &self.clients.s3);

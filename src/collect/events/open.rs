@@ -73,6 +73,12 @@ impl Collector<'_> {
         Ok(OpenWindow::Foreign { window: resumed, was_abandoned })
     }
 
+    /// Takes this run out of `resumed` again if the window is still open: only runs that died count.
+    pub(super) fn note_survived(&self, window: &OpenWindow) {
+        let OpenWindow::Foreign { window, .. } = window else { return };
+        self.replace_open(window, &Window { resumed: window.resumed.saturating_sub(1), ..window.clone() });
+    }
+
     fn replace_open(&self, before: &Window, after: &Window) {
         self.update_events(|state, _| {
             for open in state.open.iter_mut().filter(|open| *open == before) {

@@ -11,6 +11,7 @@ use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
 use crate::core::intervals::Span;
+use crate::core::ndjson;
 use crate::core::schedule::{Patience, WindowPlan};
 use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
@@ -90,7 +91,7 @@ impl Collector<'_> {
             Total::Endpoint { path, count } => {
                 let request = Request::post(path, request.clone());
                 let read = |body: &Bytes| {
-                    let answer = serde_json::from_slice::<Value>(body).ok();
+                    let answer = ndjson::lenient(body);
                     answer.and_then(|answer| crate::core::json::count(answer.get(count)?)).ok_or_else(|| {
                         ApiError::Unexpected { what: request.what(), why: format!("the answer has no {count:?}") }
                     })

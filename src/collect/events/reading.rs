@@ -20,7 +20,9 @@ use crate::incydr::facts::{Events, Total};
 use crate::incydr::page::Rows;
 
 /// A row may lie this far outside of the window, because the server's filters cut at whole seconds.
-const FAR: TimeDelta = TimeDelta::seconds(2);
+const NEAR: TimeDelta = TimeDelta::seconds(2);
+/// A row up to here may be another window's, if the filters cut at minutes. A row beyond it is nobody's.
+const FAR: TimeDelta = TimeDelta::seconds(90);
 
 pub struct WindowReading {
     pub facts: &'static Events,
@@ -154,11 +156,14 @@ impl WindowReading {
         let is_same = is_shifted && matches!(self.facts.total, Total::Nowhere { .. });
         let placed = match row {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
-                Some(time) if self.is_far(time) => {
+                Some(time) if self.lies_beyond(time, FAR) => {
                     self.astray += 1;
                     Err((bytes, format!("its time {:?} lies outside of what was asked for", quote::value(&field))))
                 }
-                Some(time) => Ok((time, line)),
+                Some(time) => {
+                    self.astray += u64::from(self.lies_beyond(time, NEAR));
+                    Ok((time, line))
+                }
                 None => Err((bytes, format!("its time {:?} is not RFC 3339", quote::value(&field)))),
             },
             Row::Unreadable { bytes, why } => Err((bytes, why)),
@@ -182,8 +187,8 @@ impl WindowReading {
         }
     }
 
-    fn is_far(&self, time: Millis) -> bool {
-        let (from, to) = (self.window.from.floor(SECOND) - FAR, self.window.to.ceil(SECOND) + FAR);
+    fn lies_beyond(&self, time: Millis, margin: TimeDelta) -> bool {
+        let (from, to) = (self.window.from.floor(SECOND) - margin, self.window.to.ceil(SECOND) + margin);
         let has_end = !matches!(self.facts.total, Total::Nowhere { has_end: false, .. });
         time < from || has_end && time >= to
     }

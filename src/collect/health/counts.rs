@@ -10,6 +10,7 @@ use crate::collect::health::records::text;
 use crate::core::density::halves;
 use crate::core::intervals::Span;
 use crate::core::json::count;
+use crate::core::ndjson;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::file_events;
@@ -49,7 +50,7 @@ impl Reader<'_> {
         let request = Request::post(file_events::GROUPING, file_events::grouping(term, span, only));
         let unexpected = |why: &str| ApiError::Unexpected { what: request.what(), why: why.to_owned() };
         let read = |body: &bytes::Bytes| {
-            let answer: Value = serde_json::from_slice(body).map_err(|_| unexpected("the answer is not JSON"))?;
+            let answer = ndjson::lenient(body).ok_or_else(|| unexpected("the answer is not JSON"))?;
             match &answer["problems"] {
                 Value::Null => {}
                 Value::Array(problems) if problems.is_empty() => {}

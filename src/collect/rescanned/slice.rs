@@ -94,8 +94,11 @@ impl Collector<'_> {
             }
             let may_be_cut = span.length() > SHORTEST;
             let asked = asked(span, reading.search.end);
-            match self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await? {
-                SliceAnswer::Rows(_) => reading.search.answered(span),
+            let answer = self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await?;
+            let is_whole = reading.is_whole();
+            match answer {
+                SliceAnswer::Rows(_) if is_whole => reading.search.answered(span),
+                SliceAnswer::Rows(_) => reading.search.lacks_rows(span),
                 SliceAnswer::TooMany => reading.search.too_many(span, Millis::now()),
                 SliceAnswer::Failed { error, .. } => reading.search.failed(span, error.told_of_one(), Millis::now()),
             }

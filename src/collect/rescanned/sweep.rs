@@ -85,6 +85,11 @@ impl SweepReading {
         self.failed.get_or_insert(error);
     }
 
+    /// Whether all lists since this was last asked were read whole.
+    pub fn is_whole(&mut self) -> bool {
+        !std::mem::take(&mut self.has_failed)
+    }
+
     /// Notes that a slice of a sweep failed. It is searched for what can be read once the sweeps are done.
     pub fn fail_slice(&mut self, slice: Span, tier: Tier, error: Error, is_half_answered: bool) {
         self.search.failed(slice, error.told_of_one(), Millis::now());

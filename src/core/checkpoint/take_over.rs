@@ -33,13 +33,16 @@ impl Checkpoint {
     }
 
     /// Whether a manifest that the checkpoint doesn't name proves that it is an older version of itself. It does if it
-    /// lists a stored reading that is neither open nor closed here nor in a shard's span, or a merged shard that this
-    /// checkpoint doesn't know while it reserves nothing. A run that died may leave such a manifest too. But readings
-    /// are opened on the checkpoint before they are stored, so each reading of that manifest is open here, closed, or
-    /// in a shard's span.
+    /// lists a stored reading that is neither open nor closed here nor in a shard's span, or a merged shard that is
+    /// neither named nor reserved here. A run that died may leave such a manifest too. But it merged only shards that are
+    /// reserved here, and readings are opened on the checkpoint before they are stored: each reading of that manifest is
+    /// open here, closed, or in a shard's span.
     pub fn is_behind(&self, manifest: &Manifest) -> bool {
-        let is_merged_later = !manifest.merged.iter().all(|end| self.manifests.merged.contains(end));
-        (is_merged_later && self.reserved().next().is_none())
+        let is_reserved = |end: &Link| {
+            self.reserved().any(|(_, reserved)| end.key.contains(&format!("backfill/{}/", reserved.shard)))
+        };
+        let is_unknown = |end: &Link| !self.manifests.merged.contains(end) && !is_reserved(end);
+        manifest.merged.iter().any(is_unknown)
             || manifest
                 .readings
                 .iter()

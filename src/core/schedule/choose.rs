@@ -2,32 +2,36 @@
 
 use chrono::TimeDelta;
 
+use super::learn::needs_reading;
 use super::step::{Patience, Step, WindowPlan};
 use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
-use crate::core::density::{NextSpan, first, halves};
+use crate::core::density::{Left, NextSpan, first, halves};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{FEW, StuckItem, StuckList};
 use crate::core::time::Millis;
 
 impl Schedule {
-    /// The next step, which counts as under way until its outcome is reported. `left` is the run's time to read.
-    pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Step {
+    /// The next step, which counts as under way until its outcome is reported.
+    pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Step {
         // An earlier run had too little time for one window: this one reads one at a time.
         let is_small = state.window_rows.is_some() || !state.window_length.is_zero();
-        let is_scarce = is_small && !self.under_way.is_empty();
+        // Of windows that are read at once, each must be able to end.
+        let is_scarce = (is_small || left.requests < self.sizes.requests(1)) && !self.under_way.is_empty();
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
         let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
         match chosen {
             Some((mut task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.rows;
+                    plan.reads_empty |= needs_reading(stuck, plan.span);
                     plan.unreadable_beside =
                         if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_beside(plan.span) };
                     if let Some(expected) = plan.expected {
                         self.density.planned(plan.span, expected);
                     }
                 }
+                task.requests = self.requests_of(&step);
                 self.under_way.push(task);
                 step
             }
@@ -36,7 +40,17 @@ impl Schedule {
         }
     }
 
-    fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
+    /// The requests that a step needs, if nothing fails.
+    fn requests_of(&self, step: &Step) -> u64 {
+        match step {
+            Step::Open(plan) => self.sizes.requests(plan.expected.unwrap_or(plan.rows)),
+            Step::Resume { .. } => self.sizes.requests(self.sizes.most()),
+            Step::Count { .. } | Step::Recount(_) => 1,
+            Step::Wait | Step::Done => 0,
+        }
+    }
+
+    fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         if let Some(window) = self.take_left(stuck, now) {
             return begin(TaskKind::Gap, false, Step::Resume { window, may_be_cut: true });
         }
@@ -85,7 +99,7 @@ impl Schedule {
     }
 
     /// A stuck span that is due: first one that was never tried, of these the longest, of equally long ones the newest.
-    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: TimeDelta) -> Option<(Task, Step)> {
+    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         let unread = self.unread(state);
         let due = stuck.iter().filter(|stuck| stuck.next_try <= now);
         // Some windows of a long span may be read already.
@@ -117,7 +131,7 @@ impl Schedule {
 
     /// The first step at the beginning of a gap: a count, or a window. `None` while a step under way will tell where to
     /// cut.
-    pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: TimeDelta) -> Option<Step> {
+    pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: Left) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         // An earlier run lowered this limit: a longer window took the API, or the run, too long.
         let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
@@ -169,5 +183,5 @@ impl Schedule {
 }
 
 fn begin(kind: TaskKind, is_alone: bool, step: Step) -> Option<(Task, Step)> {
-    Some((Task { kind, span: step.span()?, is_alone, most_rows: u64::MAX }, step))
+    Some((Task { kind, span: step.span()?, is_alone, most_rows: u64::MAX, requests: 0 }, step))
 }

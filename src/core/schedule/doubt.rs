@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use super::step::{Patience, Step};
 use super::{Doubt, FAILURES_IN_A_ROW, Halt, Schedule};
 use crate::core::checkpoint::EventsState;
-use crate::core::density::SHORTEST;
+use crate::core::density::{Left, SHORTEST};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{Stuck, StuckItem, StuckList};
@@ -75,7 +75,7 @@ impl Schedule {
         state: &EventsState,
         stuck: &StuckList,
         now: Millis,
-        left: TimeDelta,
+        left: Left,
     ) -> Option<Step> {
         if self.is_reading() {
             // The outcome of a step under way may clear the doubt.

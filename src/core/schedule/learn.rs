@@ -30,7 +30,7 @@ impl Schedule {
                 self.proven.counted = self.proven.counted.max(span.length());
                 let length = state.window_length * 2;
                 state.window_length = if length >= DAY { TimeDelta::zero() } else { length };
-                if rows == 0 {
+                if rows == 0 && !needs_reading(stuck, span) {
                     // A span without rows is covered by its count.
                     stuck.cut_out(span);
                 }
@@ -201,6 +201,12 @@ impl Schedule {
             }
         }
     }
+}
+
+/// Whether a span is not covered by its count alone, even if that is 0: it is stuck, perhaps because it shows more rows
+/// than the API counts.
+pub fn needs_reading(stuck: &StuckList, span: Span) -> bool {
+    stuck.holding(span).is_some()
 }
 
 /// Leaves a window of which nothing is stored to the next run.

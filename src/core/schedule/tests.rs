@@ -16,8 +16,14 @@ use chrono::TimeDelta;
 
 use self::world::{ALL_BAD, Bad, LATENCY, Run, World, error, window};
 use super::*;
+use crate::core::density::Left;
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::millis;
+
+/// The time is what limits the run.
+fn plenty(time: TimeDelta) -> Left {
+    Left { time, requests: u64::MAX }
+}
 
 /// In milliseconds, like all times in these tests.
 const MINUTE: i64 = 60_000;
@@ -130,6 +136,29 @@ fn a_long_span_takes_few_more_requests_than_full_pages_however_its_rows_lie() {
                     assert!(name != "even" || rows < 10_000 || run.busiest == lanes.min(5), "lanes are used");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn where_the_budget_limits_a_run_no_window_is_begun_that_it_cannot_end() {
+    for seed in seeds(40) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        for budget in [8, 10, 15, 20, 40] {
+            let times = at_random(&mut random, 3_000, 0, 10 * HOUR);
+            let world = World { lanes: 5, budget, ..World::new(times, 20) };
+            let (mut state, mut stuck) = begun(0);
+            let (mut requests, mut in_vain, mut runs) = (0, 0, 0);
+            loop {
+                let run = world.run(&mut state, &mut stuck, Millis(10 * HOUR), 20_000);
+                (requests, in_vain, runs) = (requests + run.requests, in_vain + run.in_vain, runs + 1);
+                if run.is_done {
+                    break;
+                }
+                assert!(runs < 100, "SEED={seed}, {budget} a run: no end, {in_vain} of {requests} requests in vain");
+            }
+            println!("VAIN {budget}: {in_vain} of {requests} in {runs} runs");
+            assert!(in_vain * 10 <= requests, "SEED={seed}, {budget} a run: {in_vain} of {requests} in vain");
         }
     }
 }
@@ -267,7 +296,8 @@ fn what_is_stuck_is_tried_after_all_else() {
         let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
         let (mut order, mut under_way) = (Vec::new(), VecDeque::new());
         loop {
-            let step = if under_way.len() < lanes { schedule.next(&state, &stuck, horizon, left) } else { Step::Wait };
+            let step =
+                if under_way.len() < lanes { schedule.next(&state, &stuck, horizon, plenty(left)) } else { Step::Wait };
             match step {
                 Step::Done => break,
                 Step::Wait => under_way.pop_front().map_or_else(
@@ -334,7 +364,7 @@ fn what_was_too_much_for_an_earlier_run_is_soon_forgotten_where_there_is_nothing
 fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule, WindowPlan) {
     let mut schedule = Schedule::new(state, Sizes { full_page: 100 }, horizon, None, None, VecDeque::new());
     loop {
-        match schedule.next(state, stuck, horizon, millis(MINUTE)) {
+        match schedule.next(state, stuck, horizon, plenty(millis(MINUTE))) {
             Step::Open(plan) => return (schedule, plan),
             Step::Count { span, .. } => {
                 let counted = Outcome::Counted { span, rows: 16 };
@@ -369,7 +399,7 @@ fn a_failure_is_not_looked_into_after_a_horizon_that_was_lowered_meanwhile() {
     let (state, mut stuck) = begun(0);
     let (ours, the_api_s) = (Millis(MINUTE), Millis(MINUTE / 2));
     let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, ours, None, None, VecDeque::new());
-    let Step::Count { span, .. } = schedule.next(&state, &stuck, ours, millis(MINUTE)) else {
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, ours, plenty(millis(MINUTE))) else {
         panic!("a count is first")
     };
     assert_eq!(span.to, ours);
@@ -377,7 +407,7 @@ fn a_failure_is_not_looked_into_after_a_horizon_that_was_lowered_meanwhile() {
     let mut failed = Outcome::NotCounted { span, error: error() };
     for _ in 0..6 {
         schedule.apply(&mut state.clone(), &mut stuck, ours, failed);
-        let Step::Open(probe) = schedule.next(&state, &stuck, ours, millis(MINUTE)) else {
+        let Step::Open(probe) = schedule.next(&state, &stuck, ours, plenty(millis(MINUTE))) else {
             panic!("it is looked into")
         };
         assert!(probe.span.to <= the_api_s, "{:?}", probe.span);
@@ -403,17 +433,19 @@ fn windows_that_memory_or_time_limits_to_a_page_are_read_several_at_once() {
     let (mut state, mut stuck) = begun(0);
     let horizon = Millis(HOUR);
     let mut schedule = Schedule::new(&state, Sizes { full_page: 10_000 }, horizon, None, None, VecDeque::new());
-    let Step::Count { span, .. } = schedule.next(&state, &stuck, horizon, millis(HOUR)) else {
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, horizon, plenty(millis(HOUR))) else {
         panic!("a count is first")
     };
     schedule.apply(&mut state, &mut stuck, horizon, Outcome::Counted { span, rows: 305_000 });
-    let Step::Open(first) = schedule.next(&state, &stuck, horizon, millis(HOUR)) else { panic!("a window is second") };
+    let Step::Open(first) = schedule.next(&state, &stuck, horizon, plenty(millis(HOUR))) else {
+        panic!("a window is second")
+    };
     let rows = first.expected.unwrap();
     let read = Outcome::Read { span: first.span, rows, inside: rows, bytes: rows * 800, took: millis(900) };
     state.covered.insert(first.span);
     schedule.apply(&mut state, &mut stuck, horizon, read);
     for lane in 1..=5 {
-        let step = schedule.next(&state, &stuck, horizon, millis(HOUR));
+        let step = schedule.next(&state, &stuck, horizon, plenty(millis(HOUR)));
         assert!(matches!(&step, Step::Open(plan) if plan.rows == 10_000), "lane {lane}: {step:?}");
     }
 }

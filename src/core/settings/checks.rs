@@ -62,6 +62,23 @@ pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
     Ok(url.origin().ascii_serialization())
 }
 
+pub(super) const SECRET_ID_TAKES: &str = "the name or ARN of a Secrets Manager secret";
+
+/// Checks the form of a secret's name or ARN. What has another one is most likely the secret itself, so it is withheld.
+pub(super) fn secret_id(held: String) -> Result<String, SettingsError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+    let is_id = match held.strip_prefix("arn:") {
+        Some(rest) => rest.chars().all(|c| is_plain(c) || c == ':'),
+        None => held.len() <= 512 && held.chars().all(is_plain),
+    };
+    if is_id {
+        return Ok(held);
+    }
+    let why =
+        format!("that is no secret's name (letters, digits and /_+=.@-); it takes {SECRET_ID_TAKES}, not its value");
+    Err(bad("INCYDR_SECRET_ID", "<withheld>", why))
+}
+
 /// Checks an AWS endpoint. The AWS SDK's own error would quote a bad one, which may hold a password.
 pub(super) fn aws_endpoint(name: &'static str, held: Option<String>) -> Result<(), SettingsError> {
     let Some(held) = held else { return Ok(()) };

@@ -31,6 +31,22 @@ fn a_missing_one_is_named_with_what_it_takes() {
 }
 
 #[test]
+fn a_secret_that_stands_where_its_name_should_is_not_told() {
+    for held in
+        [r#"{"client_id": "key-1", "client_secret": "hunter2"}"#, "key-1:hunter2", "hunter2!", "hunter2 hunter2"]
+    {
+        let error = read(&[("INCYDR_SECRET_ID", held)]).expect_err(held).to_string();
+        assert!(error.starts_with("INCYDR_SECRET_ID is ") && error.contains("name or ARN"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for held in
+        ["incydr/api", "a+b=c.d@e-f_g", "arn:aws:secretsmanager:us-east-1:123456789012:secret:incydr/api-AbCdEf"]
+    {
+        assert_eq!(read(&[("INCYDR_SECRET_ID", held)]).expect(held).secret_id, held);
+    }
+}
+
+#[test]
 fn a_bad_one_is_named_with_what_it_held() {
     for (name, held) in [
         ("INCYDR_BASE_URL", "http://api.us.code42.com"),

@@ -113,6 +113,18 @@ fn the_answer_to_another_question_is_told_by_most_of_its_times() {
 }
 
 #[test]
+fn a_row_of_another_window_is_left_to_that_and_one_of_another_century_is_set_aside() {
+    let near = r#"{"timestamp":"1970-01-01T02:01:00Z"}"#;
+    let reading = audit(&[&[A, B, near]], 3);
+    assert_eq!((reading.unreadable(), reading.set_aside.len()), (0, 0));
+    assert!(!reading.agrees(None), "the page may have answered another request");
+    assert!(audit(&[&[A, B, near]], 3).agrees(Some(&reading)));
+    assert_eq!(stored(reading), [A, B]);
+    let far = audit(&[&[A, B, r#"{"timestamp":"1869-01-01T02:01:00Z"}"#]], 3);
+    assert_eq!((far.unreadable(), far.set_aside.len()), (1, 1));
+}
+
+#[test]
 fn rows_of_another_time_are_believed_only_if_two_readings_show_them() {
     let astray = r#"{"timestamp":"1970-01-01T05:00:00Z"}"#;
     let first = audit(&[&[A, B, astray]], 3);

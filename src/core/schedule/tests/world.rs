@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::*;
 use crate::core::checkpoint::Lease;
-use crate::core::density::{asked, halves};
+use crate::core::density::{Left, asked, halves};
 use crate::core::error_kind::ErrorType;
 use crate::core::stuck::{Stuck, StuckList};
 use crate::core::time::millis;
@@ -26,6 +26,8 @@ pub struct World {
     pub lanes: usize,
     /// The greatest number that the API counts to.
     pub cap: u64,
+    /// The requests that a run may send.
+    pub budget: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +54,8 @@ pub struct Run {
     pub requests: u64,
     /// The number of these that were for bad spans.
     pub on_bad: u64,
+    /// The number of these for windows that the run could not end.
+    pub in_vain: u64,
     pub busiest: usize,
     pub steps: u64,
     pub is_done: bool,
@@ -62,7 +66,7 @@ impl World {
     pub fn new(rows: impl IntoIterator<Item = i64>, page: u64) -> Self {
         let mut rows: Vec<i64> = rows.into_iter().collect();
         rows.sort_unstable();
-        Self { rows, bad: Vec::new(), page, lanes: 1, cap: u64::MAX }
+        Self { rows, bad: Vec::new(), page, lanes: 1, cap: u64::MAX, budget: u64::MAX }
     }
 
     pub fn rows_in(&self, span: Span) -> u64 {
@@ -167,7 +171,9 @@ impl World {
         loop {
             let now = began + millis(at);
             let has_room = under_way.len() < self.lanes;
-            let step = if has_room { schedule.next(state, stuck, now, millis(lasts - at)) } else { Step::Wait };
+            // What was begun counts as sent.
+            let left = Left { time: millis(lasts - at), requests: self.budget - run.requests };
+            let step = if has_room { schedule.next(state, stuck, now, left) } else { Step::Wait };
             match step {
                 Step::Wait if under_way.is_empty() => return run,
                 Step::Done => {
@@ -187,7 +193,9 @@ impl World {
                     if let Outcome::Read { span, .. } = outcome {
                         state.cover(span);
                     }
-                    if let Outcome::Counted { span, rows: 0 } = outcome {
+                    if let Outcome::Counted { span, rows: 0 } = outcome
+                        && !needs_reading(stuck, span)
+                    {
                         state.cover(span);
                     }
                     schedule.apply(state, stuck, began + millis(at), outcome);
@@ -213,8 +221,10 @@ impl World {
                         *took = millis(lasted);
                     }
                     let mut ended = at + lasted;
-                    if ended > lasts {
-                        requests = u64::try_from((lasts - at) / LATENCY).unwrap_or(0);
+                    let in_budget = self.budget - run.requests;
+                    if ended > lasts || requests > in_budget {
+                        requests = u64::try_from((lasts - at) / LATENCY).unwrap_or(0).min(requests).min(in_budget);
+                        run.in_vain += requests;
                         ended = lasts;
                         let rows = if let Step::Open(plan) = &step { plan.rows } else { 4 * self.page };
                         let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
