@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use simulator::http::Request;
 use simulator::{Endpoint, Fault, S3Fault, SecretsFault, span_asked};
 
+use crate::oracle::a_moment;
 use crate::rig::{Rig, ago, failure_of};
 
 async fn failure_within(rig: &Rig, seconds: u64) -> (String, Value, String) {
@@ -51,9 +52,9 @@ async fn health_records_that_s3_never_takes_hold_up_no_other() {
     rig.populate();
     rig.sim.s3.faults.always("PUT", "/collector_health/", S3Fault::Hang);
     failure_within(&rig, 8).await;
-    rig.sim.world.add_audit(5, ago(600), ago(400));
-    rig.sim.world.add_users(2);
     for _ in 0..2 {
+        rig.sim.world.add_audit(5, ago(1), ago(0));
+        a_moment().await;
         let (error_type, _, message) = failure_within(&rig, 8).await;
         assert_eq!(error_type, "FirstPartyGenericError", "{message}");
         rig.assert_holds_everything().await;
