@@ -192,6 +192,9 @@ impl Budget {
             place.planned = planned;
         }
         let length = until.since(now);
+        if length.is_zero() {
+            return 0;
+        }
         let [length, minute] = [length, SPAN.to_std().unwrap_or_default()].map(|length| length.as_millis());
         let rest = until - TimeDelta::milliseconds(i64::try_from(length / minute * minute).unwrap_or(i64::MAX));
         let unsent = per_minute.saturating_sub(state.sent.len());
@@ -257,6 +260,30 @@ mod tests {
             }
         }
         taken
+    }
+
+    #[test]
+    fn what_may_be_planned_is_what_can_be_sent_until_the_end_without_what_others_have_planned_or_keep() {
+        let (budget, second) = (Budget::new(10), TimeDelta::seconds(1));
+        let _events = budget.enter(Stream::FileEvents, 0);
+        let plan = |planned, now: i64, until: i64| {
+            budget.plan(
+                Stream::FileEvents,
+                planned,
+                Millis(0) + second * i32::try_from(now).expect("small"),
+                Millis(0) + second * i32::try_from(until).expect("small"),
+            )
+        };
+        assert_eq!((plan(0, 0, 20), plan(4, 0, 20), plan(0, 0, 61), plan(0, 0, 130)), (10, 6, 20, 30));
+        for _ in 0..4 {
+            assert_eq!(budget.take(Millis(0), Some(Stream::FileEvents)), Ok(()));
+        }
+        assert_eq!((plan(0, 1, 20), plan(0, 50, 70)), (6, 10), "after a minute they may be sent again");
+        let _audit = budget.enter(Stream::Audit, 0);
+        assert_eq!(budget.plan(Stream::Audit, 3, Millis(1_000), Millis(20_000)), 3);
+        assert_eq!(plan(0, 1, 20), 3, "three are planned by the other");
+        budget.pause(Millis(15_000));
+        assert_eq!(plan(0, 1, 10), 0);
     }
 
     #[test]
