@@ -168,6 +168,9 @@ impl Density {
             let count = is_exact.then_some(rows);
             return NextSpan::Read { span: counted, count, expected: Some(rows) };
         }
+        if is_sparse(counted, rows) {
+            return NextSpan::Count(first_half(counted));
+        }
         // 5 % less, so that chance seldom takes another page.
         let target = most as f64 * 0.95;
         let average = per_milli(counted, rows);
@@ -189,6 +192,14 @@ impl Density {
         }
         NextSpan::Count(first(counted, fits))
     }
+}
+
+/// Whether counts, which halve a span until each row's day is found, take less than half as many requests as windows of
+/// a day. A half without rows is covered by its count.
+#[allow(clippy::cast_precision_loss)]
+fn is_sparse(span: Span, rows: u64) -> bool {
+    let days = in_millis(span.length()) / in_millis(LONGEST);
+    days > 2.0 && (rows.max(1) as f64 + 1.0) * days.log2() < days / 2.0
 }
 
 /// Rows per millisecond.

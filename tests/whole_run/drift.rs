@@ -60,6 +60,33 @@ async fn a_cursor_that_became_a_number_fails_its_window_and_sets_nothing_aside()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_window_of_which_a_quarter_cannot_be_read_nothing_is_set_aside() {
+    for (stream, dataset, form) in FORMS {
+        let rig = Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", stream)).await;
+        let mut readable = Vec::new();
+        for n in 0..100 {
+            let at = yesterday(30 * (n + 1));
+            let time = if n % 4 == 1 { "no time".to_owned() } else { at.clone() };
+            let raw = form.replace("AT", &json!(time).to_string()).replace('N', &n.to_string());
+            if n % 4 != 1 {
+                readable.push(raw.clone());
+            }
+            rig.sim.world.push_raw(dataset, &n.to_string(), DateTime::parse_from_rfc3339(&at).unwrap().into(), raw);
+        }
+        for _ in 0..2 {
+            let answer = collect(&rig, stream, 0).await;
+            let told = &answer["streams"][stream];
+            assert_eq!((&told["status"], &told["set_aside"]), (&json!("failed"), &json!(0)), "{answer:#}");
+        }
+        let stored = rig.stored(stream).await;
+        assert!(stored.len() >= readable.len() / 2, "{} of {} are stored", stored.len(), readable.len());
+        assert!(stored.iter().all(|line| readable.contains(line)), "{stored:#?}");
+        let kept = rig.sim.s3.keys(rig.sim.bucket(), &format!("{STATE}set-aside/")).await;
+        assert!(kept.is_empty(), "{kept:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn windows_of_few_rows_of_which_none_can_be_read_are_not_covered_one_after_the_other() {
     for (stream, dataset, good, renamed) in [
         ("audit", Dataset::Audit, r#"{"timestamp":"AT","n":N}"#, r#"{"time":"AT","n":N}"#),

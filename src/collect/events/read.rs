@@ -266,7 +266,7 @@ fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &Win
         let why = format!("asked for {from} to {to}, the API answers with records of another time");
         return Err(Unread::Failed(Error::Totals(why)));
     }
-    if reading.has_too_many_unreadable(plan.unreadable_beside) {
+    if reading.has_too_many_unreadable(plan.unreadable_beside, plan.is_suspected) {
         let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
         return Err(Unread::Unreadable { why, rows: reading.unreadable(), is_mixed: reading.is_mixed() });
     }

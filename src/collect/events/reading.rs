@@ -259,9 +259,11 @@ impl WindowReading {
         2 * self.astray > self.rows
     }
 
-    /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`.
-    pub fn has_too_many_unreadable(&self, beside: u64) -> bool {
-        5 * self.unreadable > self.rows && self.unreadable + beside > FEW
+    /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`. Of a part
+    /// of such a window, which is `suspected`, one is too many even if it is less than a fifth.
+    pub fn has_too_many_unreadable(&self, beside: u64, is_suspected: bool) -> bool {
+        let is_much = 5 * self.unreadable > self.rows || is_suspected && self.unreadable > 0;
+        is_much && self.unreadable + beside > FEW
     }
 
     pub fn unreadable(&self) -> u64 {

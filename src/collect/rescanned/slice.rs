@@ -95,7 +95,7 @@ impl Collector<'_> {
             let may_be_cut = span.length() > SHORTEST;
             let asked = asked(span, reading.search.end);
             let answer = self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await?;
-            let is_whole = reading.is_whole();
+            let is_whole = reading.take_whole();
             match answer {
                 SliceAnswer::Rows(_) if is_whole => reading.search.answered(span),
                 SliceAnswer::Rows(_) => reading.search.lacks_rows(span),

@@ -85,8 +85,8 @@ impl SweepReading {
         self.failed.get_or_insert(error);
     }
 
-    /// Whether all lists since this was last asked were read whole.
-    pub fn is_whole(&mut self) -> bool {
+    /// Whether all lists were read whole since this was last called.
+    pub fn take_whole(&mut self) -> bool {
         !std::mem::take(&mut self.has_failed)
     }
 

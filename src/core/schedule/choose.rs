@@ -25,8 +25,9 @@ impl Schedule {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.rows;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
-                    plan.unreadable_beside =
-                        if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_beside(plan.span) };
+                    let beside = stuck.unreadable_beside(plan.span);
+                    plan.is_suspected = beside > 0;
+                    plan.unreadable_beside = if state.is_unreadable() { FEW + 1 } else { beside };
                     if let Some(expected) = plan.expected {
                         self.density.planned(plan.span, expected);
                     }
@@ -177,6 +178,7 @@ impl Schedule {
             patience,
             reads_empty,
             unreadable_beside: 0,
+            is_suspected: false,
             too_many,
         })
     }

@@ -38,6 +38,9 @@ pub struct WindowPlan {
     /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
     /// `StuckList::unreadable_beside`, or 4 if more than three rows in a row couldn't be read before it.
     pub unreadable_beside: u64,
+    /// Whether it is a part of a window of which too many rows could not be read. Then no row of it is set aside while
+    /// other parts have some as well.
+    pub is_suspected: bool,
     pub(super) too_many: u64,
 }
 
@@ -66,6 +69,7 @@ impl WindowPlan {
             patience,
             reads_empty: false,
             unreadable_beside: 0,
+            is_suspected: false,
             too_many,
         }
     }

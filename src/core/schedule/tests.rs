@@ -141,6 +141,18 @@ fn a_long_span_takes_few_more_requests_than_full_pages_however_its_rows_lie() {
 }
 
 #[test]
+fn decades_with_a_few_rows_are_not_read_day_by_day() {
+    for seed in seeds(40) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let length = 56 * 365 * DAY;
+        let world = World { lanes: 5, ..World::new(at_random(&mut random, 3, 0, length), 500) };
+        let (mut state, mut stuck) = begun(0);
+        let run = world.run(&mut state, &mut stuck, Millis(length), HOUR);
+        assert!(run.is_done && run.requests <= 150, "SEED={seed}: {} requests for 20,440 days", run.requests);
+    }
+}
+
+#[test]
 fn where_the_budget_limits_a_run_no_window_is_begun_that_it_cannot_end() {
     for seed in seeds(40) {
         let mut random = fastrand::Rng::with_seed(seed);
