@@ -50,9 +50,9 @@ async fn every_object_is_told_with_its_size_its_records_its_hash_and_its_times()
 fn counted(rig: &Rig, reading: &Value) -> usize {
     let records = if reading["stream"] == "audit" { rig.sim.world.audit() } else { rig.sim.world.file_events() };
     let (from, to) = (time(&reading["window"][0]), time(&reading["window"][1]));
-    // Requests are in full seconds, with another second on both sides.
+    // Requests are in full seconds, and begin another second earlier.
     let from = from.timestamp() - 1;
-    let to = (to.timestamp_millis() + 999) / 1_000 + 1;
+    let to = (to.timestamp_millis() + 999) / 1_000;
     records
         .iter()
         .filter(|record| from * 1_000 <= record.time.timestamp_millis() && record.time.timestamp_millis() <= to * 1_000)
