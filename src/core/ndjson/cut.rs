@@ -13,6 +13,8 @@ use crate::core::ndjson::scan::{Scanned, Stop, scan};
 
 /// An incomplete record is scanned again after 16 KB more have arrived, or once the buffer is twice as long.
 const MORE: usize = 16 * 1024;
+/// A byte order mark, before the page.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Cuts a page into its records while it arrives. It keeps at most one incomplete record. It finds the end of a record
 /// by quotes and brackets alone. So a record with a bad escape, which no JSON parser reads, does no harm to the others
@@ -123,7 +125,14 @@ impl Cutter {
 
     /// Reads one bracket or comma of the page, one member, or one row. Returns its end, or none while it is incomplete.
     fn step(&mut self, bytes: &[u8], at: usize, row: &mut impl FnMut(Row<'_>)) -> Result<Option<usize>, PageError> {
-        let at = skip_blanks(bytes, at);
+        let mut at = skip_blanks(bytes, at);
+        if matches!(self.expects, Expects::Answer) {
+            let rest = &bytes[at..];
+            if rest.len() < MARK.len() && MARK.starts_with(rest) {
+                return Ok(None);
+            }
+            at = if rest.starts_with(MARK) { skip_blanks(bytes, at + MARK.len()) } else { at };
+        }
         let Some(byte) = bytes.get(at) else { return Ok(None) };
         let (expects, next) = match (self.expects, byte) {
             (Expects::Answer, b'{') => match self.place {

@@ -55,6 +55,15 @@ fn records_are_compact_and_the_envelope_is_read() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_page_is_no_part_of_it() {
+    let whole = cut("{\"rows\":[{\"id\":\"x\"}]}").expect("a page");
+    let marked = "\u{feff} {\"rows\":[{\"id\":\"x\"}]}";
+    assert_eq!(cut(marked).expect("a page"), whole);
+    assert_eq!(cut_in(ROWS, marked.as_bytes().chunks(1)).expect("a page"), whole);
+    assert!(cut("\u{feff}").is_err() && cut("\u{fefe}{}").is_err());
+}
+
+#[test]
 fn it_does_not_matter_where_the_answer_is_torn() {
     let body = "{\"a\":[1,{\"rows\":[]}],\"rows\":[{\"id\":\"x\\u00e9é\",\"n\":-1.5e+3},{\"owner\":\"\\Everyone\"},{\"t\":true}],\"total\":12}";
     let whole = cut(body).expect("a page");
