@@ -9,7 +9,7 @@ mod pack;
 mod scan;
 
 pub use canonical::{FieldPath, canonical};
-pub use cut::{Cutter, PageError, PageRest, Place, Row, row};
+pub use cut::{Cutter, MARK, PageError, PageRest, Place, Row, row};
 pub use find::{member, single};
 pub use lenient::lenient;
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, each_line, hex, lines, sha256_of};

@@ -98,16 +98,21 @@ pub async fn whole_answer(mut response: OpenAnswer) -> Result<HttpAnswer, ApiErr
     let is_gzipped = is_gzipped(&headers);
     let body = response.whole().await.map_err(broke_off)?;
     if !is_gzipped || body.is_empty() {
-        return Ok(HttpAnswer { status, headers, body });
+        return Ok(HttpAnswer { status, headers, body: without_mark(body) });
     }
     let mut unpacked = Vec::new();
     match MultiGzDecoder::new(&body[..]).read_to_end(&mut unpacked) {
-        Ok(_) => Ok(HttpAnswer { status, headers, body: unpacked.into() }),
+        Ok(_) => Ok(HttpAnswer { status, headers, body: without_mark(unpacked.into()) }),
         Err(error) => {
             let why = format!("the answer is marked as gzip, but can't be unpacked ({error})");
             Err(ApiError::Unexpected { what: String::new(), why })
         }
     }
+}
+
+/// Removes a byte order mark.
+fn without_mark(body: Bytes) -> Bytes {
+    if body.starts_with(ndjson::MARK) { body.slice(ndjson::MARK.len()..) } else { body }
 }
 
 /// Every request asks for gzip. The body is unpacked here, because the HTTP client would stop after the first gzip

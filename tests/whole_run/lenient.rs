@@ -54,6 +54,18 @@ async fn a_total_as_text_or_with_a_fraction_is_a_total() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_and_half_a_surrogate_pair_in_an_envelope_stop_nothing() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let halved = |body: &str| body.replacen('{', r#"{"note":"\ud83d","#, 1);
+    rig.sim.faults.always(Endpoint::AuditCount, Fault::edited(halved));
+    rig.sim.faults.always(Endpoint::Any, Fault::edited(|body| format!("\u{feff}{body}")));
+    let answer = rig.run().await;
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_s_life_as_text_is_a_life() {
     let rig = Rig::new().await;
     rig.populate();

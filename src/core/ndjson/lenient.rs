@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::core::ndjson::cut::MARK;
+
 /// Parses JSON, also behind a byte order mark. A lone surrogate, and bytes that are not UTF-8, become U+FFFD. So this is only for values that the
 /// collector reads and does not store.
 pub fn lenient(json: &[u8]) -> Option<Value> {
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let json = json.strip_prefix(MARK).unwrap_or(json);
     if let Ok(value) = serde_json::from_slice(json) {
         return Some(value);
     }
