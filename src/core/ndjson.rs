@@ -9,9 +9,9 @@ mod pack;
 mod scan;
 
 pub use canonical::{FieldPath, canonical};
-pub use cut::{Cutter, MARK, PageError, PageRest, Place, Row, row};
+pub use cut::{Cutter, PageError, PageRest, Place, Row, row};
 pub use find::{member, single};
-pub use lenient::lenient;
+pub use lenient::{MARK, lenient};
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, each_line, hex, lines, sha256_of};
 
 /// Returns the string or number at `path` of a record, which must be valid JSON.

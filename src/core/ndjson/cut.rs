@@ -8,13 +8,11 @@ use serde_json::{Map, Value};
 pub use self::page::{PageError, Place, Row};
 use self::unended::Unended;
 use crate::core::ndjson::find::{skip_blanks, value_end};
-use crate::core::ndjson::lenient::{lenient, text};
+use crate::core::ndjson::lenient::{MARK, lenient, text};
 use crate::core::ndjson::scan::{Scanned, Stop, scan};
 
 /// An incomplete record is scanned again after 16 KB more have arrived, or once the buffer is twice as long.
 const MORE: usize = 16 * 1024;
-/// A byte order mark, before the page.
-pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Cuts a page into its records while it arrives. It keeps at most one incomplete record. It finds the end of a record
 /// by quotes and brackets alone. So a record with a bad escape, which no JSON parser reads, does no harm to the others

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::core::ndjson::cut::MARK;
+/// A byte order mark, before an answer.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Parses JSON, also behind a byte order mark. A lone surrogate, and bytes that are not UTF-8, become U+FFFD. So this is only for values that the
 /// collector reads and does not store.
