@@ -125,7 +125,7 @@ impl SweepReading {
     pub fn advance(&mut self, sweep: &Sweep, slice: &Slice) {
         let Some(first) = self.swept.sweeps.first_mut() else { return };
         (first.done_to, first.slice) = (slice.to, slice.next);
-        if std::mem::take(&mut self.has_failed) {
+        if !self.take_whole() {
             self.swept.again.push(sweep.tier);
         }
         if slice.to < sweep.to {
