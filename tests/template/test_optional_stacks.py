@@ -153,6 +153,15 @@ def test_alarms_and_dashboard_ask_for_metrics_that_the_collector_writes(monitori
         assert of_stream or dimensions == ("FunctionName",)
 
 
+@pytest.mark.parametrize("has_queue", [False, True])
+def test_the_dashboard_shows_every_alarm(has_queue):
+    queues = {} if has_queue else {"UnreadNoticesQueueName": "", "NoticesQueueName": ""}
+    monitoring = Rendered(source(INFRA / "monitoring.yaml"), **{**MONITORED, **queues})
+    shown = json.loads(monitoring.resources["Dashboard"]["Properties"]["DashboardBody"])["widgets"][0]["properties"]
+    assert len(alarms(monitoring)) == (20 if has_queue else 18)
+    assert sorted(shown["alarms"]) == sorted(monitoring.of({"Fn::GetAtt": [name, "Arn"]}) for name in alarms(monitoring))
+
+
 def test_what_matters_has_an_alarm(monitoring):
     watched = {alarm["MetricName"] for alarm in alarms(monitoring).values()}
     assert watched >= {"Runs", "Lag", "ConfigErrors", "Gaps", "Records", "Expiring", "Expired"}
