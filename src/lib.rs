@@ -1,6 +1,6 @@
 //! The collector reads Incydr's API and stores its records in S3.
 //!
-//! A run reads the enabled streams that are due: `audit` and `file_events` in closed windows, the others as lists. It
+//! A run reads the enabled streams that are due: `audit` and `file_events` in windows that have settled, the others as lists. It
 //! stores each reading as objects under keys that only that reading can have. It moves the checkpoint only over stored
 //! records.
 //!
@@ -26,10 +26,10 @@
 //! |---|---|
 //! | stream | one dataset of the API, by the name in `STREAMS`: `audit`, `users` |
 //! | record | one JSON object of a stream, as the API sent it |
-//! | run | one invocation that reads streams |
+//! | run | one invocation |
 //! | window | a span `[from, to)` of an event stream, in whole milliseconds, UTC, that is read at once |
-//! | settle | how far behind now a window must end, because records become visible late |
-//! | reading | the reading of one window, or of one list as it was at one instant |
+//! | settle | how far behind now a window must end, because records become visible late; a window has settled when it does |
+//! | reading | one window, or one list as it was at one instant, from its opening until it is stored; also each attempt to read it |
 //! | open | of a window or reading: on the checkpoint with its request, and not stored yet |
 //! | stored | of a record or object: in the bucket |
 //! | covered | of time: read, compared with the API's count, and stored |

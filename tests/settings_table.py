@@ -19,7 +19,7 @@ WITHOUT_PARAMETER = "Only as a variable"
 
 
 def code():
-    places = ["core/settings.rs", "core/settings/*.rs", "core/proxies.rs"]
+    places = ["core/settings.rs", "core/settings/*.rs"]
     files = [path for place in places for path in sorted((ROOT / "src").glob(place))]
     texts = [path.read_text("utf-8").split("#[cfg(test)]\nmod ")[0] for path in files]
     return re.sub(r"^\s*//.*\n", "", "\n".join(texts), flags=re.M)

@@ -113,9 +113,9 @@ pub struct StreamAnswer {
     pub is_expiring: bool,
 }
 
-/// What is known of a stream that the run did not reach, from the checkpoint as it was.
+/// The state of a stream that the run did not reach, from the checkpoint as it was.
 pub struct NotReached {
-    pub told: Option<ErrorInfo>,
+    pub error: Option<ErrorInfo>,
     pub state: Option<State>,
     pub covered_to: Option<Millis>,
 }
@@ -213,16 +213,16 @@ impl Answer {
         error: &Error,
         of_stream: impl Fn(Stream, Option<ErrorInfo>) -> NotReached,
     ) -> Self {
-        let told = Some(ErrorInfo::from(error)).filter(|_| !error.is_out_of_time());
+        let error = Some(ErrorInfo::from(error)).filter(|_| !error.is_out_of_time());
         let streams = streams.iter().map(|stream| {
-            let NotReached { told, state, covered_to } = of_stream(*stream, told.clone());
-            let status = if told.is_some() { Status::Failed } else { Status::Partial };
-            let answer = StreamAnswer::new(status, &Tally::default(), covered_to, Millis::now(), told);
+            let NotReached { error, state, covered_to } = of_stream(*stream, error.clone());
+            let status = if error.is_some() { Status::Failed } else { Status::Partial };
+            let answer = StreamAnswer::new(status, &Tally::default(), covered_to, Millis::now(), error);
             (*stream, StreamAnswer { state, ..answer })
         });
         let answer = Self::of_streams(run_id, streams.collect());
-        let status = if told.is_some() { Status::Failed } else { answer.status };
-        Self { status, error: told.or(answer.error.clone()), ..answer }
+        let status = if error.is_some() { Status::Failed } else { answer.status };
+        Self { status, error: error.or(answer.error.clone()), ..answer }
     }
 
     /// The answer of an invocation that failed as a whole.

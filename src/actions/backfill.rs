@@ -150,11 +150,11 @@ impl Work<'_> {
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);
-        let told = chain.close(self.times.store_until, self.times.tell_until).await;
+        let closed = chain.close(self.times.store_until, self.times.tell_until).await;
         ledger.release(self.times.commit_until).await?;
         failed.map_or(Ok(()), Err).and(changed)?;
         // If there was no time for the manifest, the next run writes it.
-        told.map_err(Error::from).or_else(in_time)?;
+        closed.map_err(Error::from).or_else(in_time)?;
         let shards: Vec<String> =
             ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());
         let status = if shards.is_empty() { Status::Complete } else { Status::Partial };

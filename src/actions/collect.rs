@@ -209,13 +209,13 @@ impl<'a> Work<'a> {
     /// Writes the last manifest, the health records and the checkpoint, and returns the answer. If the commit fails,
     /// every stream has failed.
     async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
-        let told = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
+        let closed = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
         // If there was no time for the manifest, the next run writes it.
-        if let Err(error) = told.or_else(in_time) {
+        if let Err(error) = closed.or_else(in_time) {
             not_committed(&mut collected, &error);
         }
         ledger.read(|checkpoint| self.note_what_expires(checkpoint));
-        let told = self.tell_states(ledger, &collected).await.or_else(in_time);
+        let states_told = self.tell_states(ledger, &collected).await.or_else(in_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         if released.is_ok() {
             self.remember_written(ledger).await;
@@ -226,7 +226,7 @@ impl<'a> Work<'a> {
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }
-        if let Err(error) = released.as_ref().and(told.as_ref()) {
+        if let Err(error) = released.as_ref().and(states_told.as_ref()) {
             not_committed(&mut collected, error);
         }
         let damaged =
@@ -251,18 +251,18 @@ impl<'a> Work<'a> {
         outcome: Result<Status, Error>,
         is_committed: bool,
     ) -> StreamAnswer {
-        let (status, told) = match outcome {
+        let (status, error) = match outcome {
             Ok(status) => (status, None),
             Err(error) => (Status::Failed, Some(ErrorInfo::from(&error))),
         };
-        let told = self.with_what_expires(stream, told);
-        let status = if told.is_some() && status != Status::NotPermitted { Status::Failed } else { status };
-        if let Some(told) = &told {
-            error!(stream = %stream, error_type = %told.error_type, "{stream} failed: {}", told.message);
+        let error = self.or_expiring(stream, error);
+        let status = if error.is_some() && status != Status::NotPermitted { Status::Failed } else { status };
+        if let Some(error) = &error {
+            error!(stream = %stream, error_type = %error.error_type, "{stream} failed: {}", error.message);
         }
         let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
-        let state = self.state_after(ledger, stream, told.is_some(), is_committed);
-        let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), told);
+        let state = self.state_after(ledger, stream, error.is_some(), is_committed);
+        let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), error);
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
         let stalled = ledger.read(|checkpoint| checkpoint.stalled.get(&stream).copied().unwrap_or_default());
@@ -288,9 +288,9 @@ fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Re
 }
 
 fn not_committed(collected: &mut Collected, error: &Error) {
-    let told = ErrorInfo::from(error);
+    let info = ErrorInfo::from(error);
     for (_, _, outcome) in collected.iter_mut().filter(|(_, _, outcome)| outcome.is_ok()) {
-        *outcome = Err(Error::NotCommitted { error_type: told.error_type, why: told.message.clone() });
+        *outcome = Err(Error::NotCommitted { error_type: info.error_type, why: info.message.clone() });
     }
 }
 

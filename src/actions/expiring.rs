@@ -30,14 +30,14 @@ pub fn expiring(settings: &Settings, checkpoint: &Checkpoint, now: Millis) -> BT
     expiring.collect()
 }
 
-/// Returns the error for a gap that expires soon, with the hours left, or else `told`. The error includes `told` as its
+/// Returns the error for a gap that expires soon, with the hours left, or else `error`. The error includes `error` as its
 /// cause.
-pub fn with_what_expires(stream: Stream, gap: Option<&Span>, told: Option<ErrorInfo>) -> Option<ErrorInfo> {
+pub fn or_expiring(stream: Stream, gap: Option<&Span>, error: Option<ErrorInfo>) -> Option<ErrorInfo> {
     let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) = (gap, stream.kind()) else {
-        return told;
+        return error;
     };
-    let (error_type, because) = match told {
-        Some(told) => (told.error_type, Some(told.message)),
+    let (error_type, because) = match error {
+        Some(error) => (error.error_type, Some(error.message)),
         None => (ErrorType::ThirdPartyGenericError, None),
     };
     let hours_left = (gap.from + *retention - Millis::now()).num_hours().max(0);

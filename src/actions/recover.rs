@@ -211,7 +211,7 @@ impl Work<'_> {
         }
         let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();
         let half_time = self.began + (self.times.read_until - self.began) / 2;
-        // What a manifest lists is stored, whether or not a checkpoint names it.
+        // All readings that a manifest lists are stored, whether or not a checkpoint names it.
         let mut found = newest;
         for _ in 0..LOOKED_AT {
             let Some(LinkedManifest { manifest: last, .. }) = found.first() else { break };

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
-use crate::actions::expiring::{expiring, with_what_expires};
+use crate::actions::expiring::{expiring, or_expiring};
 use crate::actions::work::FEW_TICKS;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
@@ -159,7 +159,7 @@ fn stream_status(
         expired: events.map(|events| events.expired.clone()).unwrap_or_default(),
         stuck: stuck.and_then(StuckList::summary),
         next_try: stuck.and_then(|stuck| stuck.iter().map(|stuck| stuck.next_try).min()),
-        error: with_what_expires(stream, expiring, error),
+        error: or_expiring(stream, expiring, error),
         not_permitted_at: *checkpoint.not_permitted_at(stream),
     }
 }

@@ -267,13 +267,12 @@ impl Work<'_> {
         refused: Option<&StreamRefusals>,
     ) -> Option<RunResult> {
         let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
-        let told = |error: Option<ErrorInfo>| self.with_what_expires(stream, error);
         Some(match outcome {
             Err(Error::Stopped { .. }) => return None,
             Err(error) if error.stops() => RunResult::Misconfigured(ErrorInfo::from(error), setup.clone()),
             Ok(Status::NotPermitted) => RunResult::Failed(not_permitted(stream, refused)),
-            outcome => match told(outcome.as_ref().err().map(ErrorInfo::from)) {
-                Some(told) => RunResult::Failed(told),
+            outcome => match self.or_expiring(stream, outcome.as_ref().err().map(ErrorInfo::from)) {
+                Some(error) => RunResult::Failed(error),
                 None if is_answered => RunResult::Collected,
                 None if matches!(outcome, Ok(Status::Partial)) => RunResult::Nothing,
                 None => RunResult::Idle,
@@ -301,13 +300,13 @@ impl Work<'_> {
         })
     }
 
-    /// Returns what is known of a stream that the run did not reach.
-    pub(super) fn not_reached(&self, stream: Stream, why: &Error, told: Option<ErrorInfo>) -> NotReached {
+    /// Returns the state of a stream that the run did not reach.
+    pub(super) fn not_reached(&self, stream: Stream, why: &Error, error: Option<ErrorInfo>) -> NotReached {
         let stopped = self.stopped(stream).as_ref().map(ErrorInfo::from);
-        let told = self.with_what_expires(stream, stopped.or(told));
+        let error = self.or_expiring(stream, stopped.or(error));
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = states.get(&stream);
-        let state = match &told {
+        let state = match &error {
             Some(_) if self.keeps_state_of(stream) => Some(match seen {
                 Some(seen) if seen.stopped_with.is_some() => State::Stopped,
                 _ if why.stops() => State::Stopping,
@@ -316,6 +315,6 @@ impl Work<'_> {
             _ => seen.map(|seen| seen.state),
         };
         let covered_to = self.covered_to.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied();
-        NotReached { told, state, covered_to }
+        NotReached { error, state, covered_to }
     }
 }

@@ -228,7 +228,7 @@ impl Verification<'_> {
         let nothing = EventsState::default();
         let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let expired = state.expired.within(span);
-        let untold = state.covered.within(span).without(&history.windows(stream));
+        let unlisted = state.covered.within(span).without(&history.windows(stream));
         // With both `from` and `to`, all time between them must be covered. Otherwise only the time that was to be
         // collected.
         let mut uncovered = match (self.asked.from, self.asked.to) {
@@ -249,7 +249,7 @@ impl Verification<'_> {
             of(&expired, "expired: the API no longer kept these records when they were to be read"),
             of(&sound, "not covered"),
             of(&uncovered.without(&sound), "stuck: not covered, because it can't be read; it is tried again"),
-            of(&untold, "covered, but no manifest lists its reading"),
+            of(&unlisted, "covered, but no manifest lists its reading"),
         ]
         .concat()
     }

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use crate::actions::answer::Status;
 use crate::actions::clients::Clients;
-use crate::actions::expiring::{expiring, with_what_expires};
+use crate::actions::expiring::{expiring, or_expiring};
 use crate::actions::request::Collect;
 use crate::bucket::ledger::{self, Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
@@ -205,9 +205,9 @@ impl<'a> Work<'a> {
     }
 
     /// Returns the error of a stream, or of its gap that expires soon.
-    pub fn with_what_expires(&self, stream: Stream, told: Option<ErrorInfo>) -> Option<ErrorInfo> {
+    pub fn or_expiring(&self, stream: Stream, error: Option<ErrorInfo>) -> Option<ErrorInfo> {
         let expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
-        with_what_expires(stream, expiring.get(&stream), told)
+        or_expiring(stream, expiring.get(&stream), error)
     }
 }
 

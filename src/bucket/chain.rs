@@ -22,7 +22,7 @@ use crate::core::time::Millis;
 const LONG: usize = 64;
 /// If no manifest can be written, at most this many readings wait on the checkpoint: those of a few days. Beyond that
 /// no more windows are read.
-const MOST_UNTOLD: usize = 4_096;
+const MOST_UNLISTED: usize = 4_096;
 /// A manifest before the run's end may take this part of the time that is left, because a stream waits for it.
 const PART: i32 = 4;
 const READS_AT_ONCE: usize = 8;
@@ -57,7 +57,7 @@ impl<'a> Chain<'a> {
     /// stream that writes the manifest waits for it, and not for all of the run.
     pub async fn write_if_long(&self, until: Millis) -> Result<(), StoreError> {
         let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.unlisted_count());
-        let may_stay = to_tell < MOST_UNTOLD;
+        let may_stay = to_tell < MOST_UNLISTED;
         let is_under_way = || self.writing.try_lock().is_err();
         if to_tell < LONG || may_stay && (self.has_failed.load(Ordering::Relaxed) || is_under_way()) {
             return Ok(());
@@ -68,7 +68,7 @@ impl<'a> Chain<'a> {
         if let Err(error) = &written
             && may_stay
         {
-            // It is tried once more at the run's end, which fails by it.
+            // `close` tries once more at the run's end. If that fails too, the run fails.
             warn!(%error, readings = to_tell, "no manifest can be written; its readings stay on the checkpoint");
             self.has_failed.store(true, Ordering::Relaxed);
             return Ok(());

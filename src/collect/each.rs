@@ -64,8 +64,8 @@ impl Collector<'_> {
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
                     let answers: Vec<_> = ids.into_iter().zip(answers).collect();
                     let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
-                    let is_of_one = Millis::now().since(asked_at) >= patience;
-                    take_each(round, answers, &mut take, &mut failures, is_of_one).await?;
+                    let waited_long = Millis::now().since(asked_at) >= patience;
+                    take_each(round, answers, &mut take, &mut failures, waited_long).await?;
                 }
             }
         }
@@ -74,14 +74,14 @@ impl Collector<'_> {
 }
 
 /// Takes the answers. Then ends the round if one of them was an error that is not about its own thing, such as the end
-/// of the run's time. `is_of_one` means that these requests waited long. Then a thing without an answer counts as
-/// stuck, if another one was answered or if it was stuck before: not stuck, it would hold up every run for as long.
+/// of the run's time. `waited_long`: these requests waited for half of a run. Then a thing without an answer counts as
+/// stuck, if another one was answered or if it was stuck before: otherwise every later run would wait for it first.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,
     take: &mut impl AsyncFnMut(&str, T) -> Result<(), Error>,
     failures: &mut Failures,
-    is_of_one: bool,
+    waited_long: bool,
 ) -> Result<(), Error> {
     let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
     for (id, answer) in answers {
@@ -111,7 +111,7 @@ async fn take_each<T>(
     let Some(error) = ended else { return Ok(()) };
     for (id, is_silent) in unanswered.into_iter().rev() {
         // The time may also have been up before all pages of a list that answered were read.
-        if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && is_of_one {
+        if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && waited_long {
             let message = format!("{id}: no answer before the run's time was up");
             round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
         } else {

@@ -129,7 +129,7 @@ impl Error {
         self.may_be_local() || self.is_forbidden() || matches!(self, Self::Api(ApiError::Unauthorized { .. }))
     }
 
-    /// Whether only new settings, a new secret or a `restart` can mend it. It isn't tried before that.
+    /// Whether only new settings, a new secret or a `restart` can mend it. Until then it is tried once an hour.
     pub fn stops(&self) -> bool {
         matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
     }

@@ -171,13 +171,12 @@ impl Density {
         if is_sparse(counted, rows) {
             return NextSpan::Count(first_half(counted));
         }
-        // 5 % less, so that chance seldom takes another page.
+        // 5 % below the limit: a window that is slightly denser than expected still fits its pages.
         let target = most as f64 * 0.95;
         let average = per_milli(counted, rows);
         let last = self.last.filter(|last| last.is_typical || last.span.to == counted.from || is_busy);
         let ideal = match last {
-            // The rows ahead are much denser, or those behind were sparse and that may end anywhere. One window at a
-            // time.
+            // The density is about to rise at an unknown point: the window under way must end before the next is cut.
             Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return NextSpan::Wait,
             Some(last) if last.is_typical => target / last.density,
             Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
@@ -247,7 +246,7 @@ impl Pace {
     }
 }
 
-/// What is left of a run for reading windows.
+/// The rest of a run for reading windows.
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
     pub time: TimeDelta,

@@ -30,8 +30,8 @@ pub fn beginning(body: &[u8]) -> String {
     }
 }
 
-/// The first bytes of a body, up to the last word that is whole. If there is none, without the last of them: what is
-/// left of a long secret is found by its letters.
+/// The first bytes of a body, up to the last word that is whole. If they have no end of a word, the last 32 of them are
+/// dropped: the rest of a long secret still has enough letters to be recognised.
 fn without_cut_word(body: &[u8]) -> &[u8] {
     let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_-+=%./~\\&;".contains(byte);
     let Some((first, rest)) = body.split_at_checked(EXCERPT) else { return body };
@@ -70,7 +70,7 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     for (range, is_word) in words(text) {
         let word = &text[range.clone()];
         if !is_word {
-            // What stands between two pieces of a secret is removed with them.
+            // The characters between two pieces of a secret are removed with them.
             if hidden.iter().any(|part| part.start <= range.start && range.end <= part.end) && is_after_hidden {
                 continue;
             }

@@ -104,7 +104,7 @@ impl SpanSearch {
         if self.has_answered || longest.length() <= self.finest() {
             return Some(longest);
         }
-        // Multiples of the golden ratio spread out.
+        // Steps of 0.618 of the length give evenly spread points.
         let permille = u64::from(self.failures) * 618 % 1_000;
         let from = longest.from + scaled(longest.length() - self.finest(), permille, 1_000);
         Some(Span { from, to: from + self.finest() })

@@ -140,7 +140,7 @@ impl Connection {
             tokio::time::timeout(caller.until.since(sent_at), answered).await.unwrap_or_else(|_| {
                 let waited = began.elapsed();
                 caller.calls.note_silence(waited);
-                // It may have had its turn too late for any answer.
+                // The budget held the request back until little time was left: blame the budget, not the API.
                 let is_late = was_held_up && waited < PATIENCE;
                 Err(if is_late { ApiError::BudgetSpent } else { ApiError::OutOfTime }.into())
             });

@@ -16,8 +16,8 @@ use crate::core::error_kind::chain;
 use crate::core::stream::Stream;
 use crate::core::version::AgentVersion;
 
-/// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding that no
-/// date tells more about is known since now.
+/// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding
+/// without a date has the time of these checks as its `since`.
 pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) -> Vec<LeftOut> {
     let tell = &mut |finding: Finding| {
         let since = finding.since.clone().or_else(|| Some(rules.now.to_string()));

@@ -122,7 +122,7 @@ pub fn must_not_be_deactivated(
                 let why = format!("its user is {}", reason_of(&held.by));
                 let advice = "keep the agent until the matter or the case is closed".to_owned();
                 let finding = Finding::of_agent(FindingKind::MustNotBeDeactivated, id, agent, why, advice);
-                tell(about(held, Some(user), people, finding));
+                tell(with_hold(held, Some(user), people, finding));
             }
         }
     }
@@ -142,11 +142,11 @@ fn of_user(held: &Held, user: Option<&str>, people: &People<'_>) -> Finding {
         (_, false) => (String::new(), "keep the user and each agent of theirs until the matter or the case is closed"),
     };
     let why = format!("the user is {}{remark}", reason_of(&held.by));
-    about(held, user, people, Finding::new(FindingKind::MustNotBeDeactivated, why, advice.to_owned()))
+    with_hold(held, user, people, Finding::new(FindingKind::MustNotBeDeactivated, why, advice.to_owned()))
 }
 
-/// Adds what the hold tells.
-fn about(held: &Held, user: Option<&str>, people: &People<'_>, finding: Finding) -> Finding {
+/// Fills in the user, the matter or case, and since when it holds.
+fn with_hold(held: &Held, user: Option<&str>, people: &People<'_>, finding: Finding) -> Finding {
     let record = user.and_then(|user| people.users?.get(user));
     let (matter_id, case_number) = match &held.by {
         Hold::Matter { id, .. } => (Some(id.clone()), None),

@@ -1,4 +1,4 @@
-//! What has sent no file event for long: agents that connect, observers, and connections. Each with its last event.
+//! Agents that connect, observers and connections that have sent no file event for long. Each with its last event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

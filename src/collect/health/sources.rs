@@ -163,7 +163,7 @@ impl Reader<'_> {
             match rows {
                 // The matter was deleted since it was listed.
                 Err(Error::Api(ApiError::Status { status: 404, .. })) => Ok(HeldList::default()),
-                // The same, or this one matter is not permitted: it may hold anybody.
+                // A 401 means "deleted" or "not permitted". If it is not permitted, it may hold anybody.
                 Err(Error::Api(ApiError::Forbidden { .. })) => Ok(HeldList { unreadable: 1, ..HeldList::default() }),
                 rows => Ok(HeldList::of(rows?, |user, custodian| custodian.held(user, &id, &matter))),
             }

@@ -327,7 +327,7 @@ impl Collector<'_> {
         let mut failed = None;
         while let Some(fetched) = details.next().await {
             let (id, record) = match fetched {
-                // The others are stored, and the list is stuck until this one can be read.
+                // The other records are stored. The list is stuck until this detail can be read.
                 Err(error) if error.may_be_of_one() => {
                     failed.get_or_insert(error);
                     continue;

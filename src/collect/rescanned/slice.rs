@@ -256,7 +256,7 @@ impl Collector<'_> {
     }
 }
 
-/// What one list of a slice has shown, in all its readings.
+/// The rows that one list of a slice has shown, in all its readings.
 #[derive(Default)]
 struct ShownRows {
     ids: HashSet<String>,

@@ -34,7 +34,7 @@ pub struct SweepReading {
     half_answered: Vec<Tier>,
 }
 
-/// What came of a slice.
+/// The result of reading a slice.
 pub enum SliceAnswer {
     Rows(u64),
     /// It has too many rows, and is to be cut.

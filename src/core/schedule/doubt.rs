@@ -99,8 +99,8 @@ impl Schedule {
         Some(self.open(span, None, None, self.sizes.most(), Patience::Probe))
     }
 
-    /// A span of minimum length out of all that is unread: the first two at its ends, then anywhere, and elsewhere in
-    /// another run.
+    /// A span of minimum length to probe: first at the end of all unread time, then at its beginning, then at points
+    /// that depend on the clock, so that the next run probes others.
     fn probe(&self, unread: &Intervals, now: Millis) -> Option<Span> {
         // The horizon may have been lowered since a span failed.
         let failed = self.doubt.spans().filter_map(|failed| Span::new(failed.from, failed.to.min(self.horizon)));
@@ -109,7 +109,7 @@ impl Schedule {
         let permille = match self.doubt.probes {
             0 => 1_000,
             1 => 0,
-            // Multiples of the golden ratio spread out.
+            // Steps of 0.618 of the length give evenly spread points.
             n => (now.0 / 1_000 + i64::from(n)).rem_euclid(1_000).unsigned_abs() * 618 % 1_000,
         };
         let mut before = scaled(length, permille, 1_000);
