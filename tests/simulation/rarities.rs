@@ -13,7 +13,7 @@ use crate::oddities::{self, Loss, Oddity, Refusal, with_rows_reordered};
 use crate::plan::Plan;
 use crate::round::Change;
 use crate::small;
-use crate::weather::{ApiKind, ENDPOINTS, Storm, pick};
+use crate::weather::{ENDPOINTS, Storm, pick};
 
 /// The seeds whose schedules have these.
 pub const SEEDS: RangeInclusive<u64> = 10_000_000_001..=99_999_999_999;
@@ -231,8 +231,6 @@ impl Plan {
     /// * A row astray stays stuck where most rows around it could not be read for a while.
     /// * A count that is too small may be the same as before a late record.
     /// * Where file events expire after a day, nothing else takes a day.
-    /// * A list without a total that an earlier run has begun is taken for whole where its next page repeats the one before
-    ///   (`read_pages` of inventories). That combination is left out until it is mended.
     fn without_what_contradicts(mut self) -> Self {
         let lasting = self.beyond.siege.iter().flat_map(|siege| siege.lasting.clone());
         let doubted: Vec<Dataset> = lasting
@@ -242,7 +240,6 @@ impl Plan {
         let is_sound = |change: &Change| !matches!(change, Change::Astray(dataset, _) if doubted.contains(dataset));
         for round in &mut self.rounds {
             round.retain_changes(is_sound);
-            round.weather.api.retain(|kind| *kind != ApiKind::RepeatPage);
         }
         let mut lasting = self.beyond.siege.iter().flat_map(|siege| &siege.lasting);
         if lasting.any(|lasting| matches!(lasting, Lasting::FullPages(Endpoint::AuditCount, _))) {
