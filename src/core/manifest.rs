@@ -73,7 +73,7 @@ pub struct ReadingEntry {
     pub closed_at: Millis,
     /// The number of rows that were read, including those in the margin and those set aside.
     pub rows: u64,
-    /// The API's total. Absent if the reading is only a part.
+    /// The API's total. Absent if the reading is only a part, or if the API can't count its rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// The keys of the rows that were set aside.

@@ -33,8 +33,7 @@ pub struct Stuck {
     /// A run died while it read this. So nothing else is read at the same time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub alone: bool,
-    /// The number of unreadable rows, if the span failed because it, or a span that it is a part of, had too many. 0
-    /// otherwise.
+    /// The number of unreadable rows, if the span failed because it had too many. 0 otherwise.
     #[serde(default, skip_serializing_if = "is_default", deserialize_with = "rows_or_flag")]
     pub unreadable: u64,
 }

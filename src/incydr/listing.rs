@@ -17,6 +17,9 @@ use crate::incydr::request::{Caller, Request};
 
 /// The list fails after this many empty pages in a row that each name a next one.
 const EMPTY_PAGES: u32 = 10;
+/// A list ends at the latest one page beyond the API's own total, or at 20 times a round total: that may be the point
+/// where the API stops counting.
+const BEYOND_CAP: u64 = 20;
 
 /// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
 pub struct Listing<'a> {
@@ -288,7 +291,7 @@ impl<'a> Listing<'a> {
                         "the page token repeats"
                     } else if self.empty_pages >= EMPTY_PAGES {
                         "ten pages in a row are empty, and each names a next one"
-                    } else if expected.is_some_and(|expected| self.rows > expected + self.size) {
+                    } else if expected.is_some_and(|expected| self.rows > most_rows(expected) + self.size) {
                         "the pages go on beyond the API's own total"
                     } else {
                         self.next = Next::Token { token: Some(token.clone()), seen };
@@ -321,6 +324,16 @@ impl Request {
             }
         }
     }
+}
+
+/// Whether the API may have stopped counting there: a total is capped at a round number, such as 10,000.
+pub fn may_be_cap(total: u64) -> bool {
+    const ROUND: u64 = 100;
+    total > 0 && total.is_multiple_of(ROUND)
+}
+
+fn most_rows(total: u64) -> u64 {
+    if may_be_cap(total) { total * BEYOND_CAP } else { total }
 }
 
 /// The token of the next page. On the last page it is null, empty or absent (SDK, tests).

@@ -47,8 +47,8 @@ impl<R> Lent<R> {
         self.0.ok_or(ApiError::OutOfTime)
     }
 
-    pub fn get(&self) -> Result<&R, ApiError> {
-        self.0.as_ref().ok_or(ApiError::OutOfTime)
+    pub fn get(&mut self) -> Result<&mut R, ApiError> {
+        self.0.as_mut().ok_or(ApiError::OutOfTime)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Totals that the API never lets exceed a limit.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use futures::future::join_all;
 use simulator::{Endpoint, WorldHandle};
 
@@ -50,6 +50,30 @@ async fn behind_the_vendor_s_cap_of_ten_thousand_every_row_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_rows_as_the_cap_and_one_more_or_less_are_stored_once() {
     join_all([999, 1_000, 1_001].map(|rows| capped_at(1_000, rows, "500"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_rows_in_one_second_than_the_api_counts_to_are_stored_once_two_readings_of_them_are_alike() {
+    let rig = Rig::with(|lambda| {
+        let lambda = lambda.env("STREAMS", "audit,file_events").env("RECONCILE_MINUTES", "0");
+        lambda.env("FE_PAGE_SIZE", "500").env("AUDIT_PAGE_SIZE", "500")
+    })
+    .await;
+    let at = ago(1_800).trunc_subsecs(0);
+    let (from, to) = (at + TimeDelta::milliseconds(100), at + TimeDelta::milliseconds(900));
+    add_small(&rig.sim.world, 2_600, from, to);
+    rig.sim.world.add_audit(2_600, from, to);
+    for endpoint in [Endpoint::FileEvents, Endpoint::AuditCount] {
+        rig.sim.faults.cap_total(endpoint, 1_000);
+    }
+    for run in 0..3 {
+        let answer = rig.any_run(DEADLINE).await;
+        assert_eq!(answer["status"], "complete", "run {run}: {answer:#}");
+    }
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_tells_every_object().await;
+    rig.assert_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,11 +51,11 @@ pub enum Unread {
         why: String,
         shown: Option<Box<WindowReading>>,
     },
-    /// Too many of its rows can't be read. `is_mixed` means that some can.
+    /// Too many of its rows can't be read: `rows`. `shown` holds those that can.
     Unreadable {
         rows: u64,
         why: String,
-        is_mixed: bool,
+        shown: Box<WindowReading>,
     },
     Failed(Error),
 }
@@ -131,6 +131,9 @@ impl Collector<'_> {
             Err(Unread::Disagreed { why, shown }) => {
                 Err(Unread::Disagreed { why, shown: shown.map(|shown| Box::new(shown.holding(turn))) })
             }
+            Err(Unread::Unreadable { rows, why, shown }) => {
+                Err(Unread::Unreadable { rows, why, shown: Box::new(shown.holding(turn)) })
+            }
             Err(other) => Err(other),
         }
     }
@@ -164,7 +167,7 @@ impl Collector<'_> {
                 reading => reading?,
             };
             if reading.agrees(before.as_ref()) {
-                return Ok(reading);
+                return refuse_if_unreadable(window, reading, plan);
             }
             debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "the rows don't agree with the API's count");
             is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
@@ -184,8 +187,9 @@ impl Collector<'_> {
             "the window from {from} to {to} doesn't agree with the API's own count{}; it is read again by the next run",
             told.unwrap_or_default(),
         );
-        let shown = before.map(|reading| Box::new(if is_stable { reading } else { reading.distinct() }));
-        Err(Unread::Disagreed { why, shown })
+        let shown = before.map(|reading| if is_stable { reading } else { reading.distinct() });
+        let shown = shown.map(|shown| refuse_if_unreadable(window, shown, plan)).transpose()?;
+        Err(Unread::Disagreed { why, shown: shown.map(Box::new) })
     }
 
     async fn read_once(
@@ -220,10 +224,20 @@ impl Collector<'_> {
                 self.refuse_if_too_dense(window, plan, total).await?;
             }
             let reading = rows.get()?;
-            if let Some(total) = listing.total() {
-                self.refuse_if_capped(window, reading.rows, total).await?;
+            if let Some(total) = listing.total()
+                && reading.is_capped_at(total)
+                && self.may_be_cut(window).await?
+            {
+                return Err(Unread::Capped { cap: total });
             }
-            refuse_if_unreadable(window, reading, plan)?;
+            if reading.answers_another_question() {
+                let Span { from, to } = span;
+                let why = format!("asked for {from} to {to}, the API answers with records of another time");
+                return Err(Unread::Failed(Error::Totals(why)));
+            }
+            if let Some(total) = before.or(listing.total()) {
+                reading.refuse_unreadable(total, plan.unreadable_beside);
+            }
             if let (Some(heavy), Some(total)) = (reading.too_heavy, before.or(listing.total())) {
                 return Err(Unread::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total });
             }
@@ -248,27 +262,19 @@ impl Collector<'_> {
         }
         Ok(())
     }
-
-    /// A round count below the number of rows is the point where the API stops counting.
-    async fn refuse_if_capped(&self, window: &OpenWindow, shown: u64, total: u64) -> Result<(), Unread> {
-        const ROUND: u64 = 100;
-        if shown > total && total > 0 && total.is_multiple_of(ROUND) && self.may_be_cut(window).await? {
-            return Err(Unread::Capped { cap: total });
-        }
-        Ok(())
-    }
 }
 
-/// Fails if the API has changed or answers another question. Then no row is set aside.
-fn refuse_if_unreadable(window: &OpenWindow, reading: &WindowReading, plan: &WindowPlan) -> Result<(), Unread> {
+/// If too many of a window's rows can't be read, the API has probably changed. The window is not covered, and none of
+/// these rows is set aside.
+fn refuse_if_unreadable(
+    window: &OpenWindow,
+    reading: WindowReading,
+    plan: &WindowPlan,
+) -> Result<WindowReading, Unread> {
+    if !reading.has_too_many_unreadable(plan.unreadable_beside) {
+        return Ok(reading);
+    }
     let Span { from, to } = window.span();
-    if reading.answers_another_question() {
-        let why = format!("asked for {from} to {to}, the API answers with records of another time");
-        return Err(Unread::Failed(Error::Totals(why)));
-    }
-    if reading.has_too_many_unreadable(plan.unreadable_beside, plan.is_suspected) {
-        let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
-        return Err(Unread::Unreadable { why, rows: reading.unreadable(), is_mixed: reading.is_mixed() });
-    }
-    Ok(())
+    let why = format!("{from} to {to}: {}; the window stays open", reading.what_is_unreadable());
+    Err(Unread::Unreadable { why, rows: reading.unreadable(), shown: Box::new(reading.readable()) })
 }

@@ -17,6 +17,7 @@ use crate::core::quote;
 use crate::core::stuck::FEW;
 use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
+use crate::incydr::listing::may_be_cap;
 use crate::incydr::page::Rows;
 
 /// A row may lie this far outside of the window, because the server's filters cut at whole seconds.
@@ -45,6 +46,8 @@ pub struct WindowReading {
     /// The number of such rows, and how many of them have a time outside of the request.
     unreadable: u64,
     astray: u64,
+    /// The API's count shows that too many rows can't be read, whatever is still to come. None is kept to be set aside.
+    is_refused: bool,
     by_hour: BTreeMap<Millis, Packer>,
     /// The bytes in `by_hour`, gzipped, and in `alike` and `set_aside`, and the limit for them.
     held: u64,
@@ -123,6 +126,7 @@ impl WindowReading {
             set_aside: Vec::new(),
             unreadable: 0,
             astray: 0,
+            is_refused: false,
             by_hour: BTreeMap::new(),
             held: 0,
             most_held,
@@ -180,7 +184,8 @@ impl WindowReading {
             Ok(_) => {}
             Err((bytes, why)) => {
                 self.unreadable += 1;
-                if is_first && self.may_hold(bytes.len() as u64) {
+                let is_kept = is_first && (!self.is_refused || self.set_aside.is_empty());
+                if is_kept && self.may_hold(bytes.len() as u64) {
                     self.set_aside.push((Bytes::copy_from_slice(bytes), why));
                 }
             }
@@ -236,18 +241,25 @@ impl WindowReading {
         self.turn.take()
     }
 
+    /// Whether the API's count is the point where it stops counting: a round number below the number of rows.
+    pub fn is_capped_at(&self, total: u64) -> bool {
+        self.rows > total && may_be_cap(total)
+    }
+
     /// Whether the reading agrees with the API's count. `before` is the reading before it, with other page boundaries.
     ///
     /// If records have ids (file events), equal rows are one record. If they have none (audit), equal rows are several
     /// records when the API counts them so. But equal rows may also be one row shown twice in another's place, because
     /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same twice, and so must
-    /// one with rows of another time: a page may have answered another request.
+    /// one with rows of another time: a page may have answered another request. The same holds for a window that has more
+    /// rows than the API counts to, and may not be cut.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         let counted = self.rows == self.total && self.total == self.total_after;
         let same_as_before = before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
         let is_believed = |is_doubtful: bool| !is_doubtful || same_as_before;
         match self.facts.total {
             _ if self.is_another_page => false,
+            _ if self.count().is_none() => same_as_before,
             Total::InPage => self.unique == self.total && is_believed(self.astray > 0) || counted && same_as_before,
             Total::Endpoint { .. } => counted && is_believed(self.alike_across_pages || self.astray > 0),
             Total::Nowhere { .. } => true,
@@ -259,20 +271,33 @@ impl WindowReading {
         2 * self.astray > self.rows
     }
 
-    /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`. Of a part
-    /// of such a window, which is `suspected`, one is too many even if it is less than a fifth.
-    pub fn has_too_many_unreadable(&self, beside: u64, is_suspected: bool) -> bool {
-        let is_much = 5 * self.unreadable > self.rows || is_suspected && self.unreadable > 0;
-        is_much && self.unreadable + beside > FEW
+    /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`.
+    pub fn has_too_many_unreadable(&self, beside: u64) -> bool {
+        self.is_refused || self.are_too_many(self.rows, beside)
+    }
+
+    /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will be
+    /// set aside, so none needs memory.
+    pub fn refuse_unreadable(&mut self, total: u64, beside: u64) {
+        if self.are_too_many(total.max(self.rows), beside) {
+            self.is_refused = true;
+            // The reason of the first is told.
+            self.set_aside.truncate(1);
+        }
+    }
+
+    fn are_too_many(&self, rows: u64, beside: u64) -> bool {
+        5 * self.unreadable > rows && self.unreadable + beside > FEW
+    }
+
+    /// The readable rows, of a window that stays open. Nothing is set aside.
+    pub fn readable(mut self) -> Self {
+        self.set_aside.clear();
+        self
     }
 
     pub fn unreadable(&self) -> u64 {
         self.unreadable
-    }
-
-    /// Whether some rows can be read.
-    pub fn is_mixed(&self) -> bool {
-        self.unreadable < self.rows
     }
 
     /// For example `30 of 40 rows can't be read; of the first: its time … is not RFC 3339`.
@@ -285,6 +310,13 @@ impl WindowReading {
     pub fn is_like(&self, other: &Self) -> bool {
         (self.rows, self.digest, self.total, self.total_after)
             == (other.rows, other.digest, other.total, other.total_after)
+    }
+
+    /// The API's count. None if it can't count these rows.
+    pub fn count(&self) -> Option<u64> {
+        let is_capped = self.is_capped_at(self.total) && self.unique > self.total && self.total == self.total_after;
+        let is_uncounted = matches!(self.facts.total, Total::Nowhere { .. }) || is_capped;
+        (!is_uncounted).then_some(self.total)
     }
 
     /// The number of rows that agree with the API's count.
@@ -303,7 +335,7 @@ impl WindowReading {
 
     /// Returns the window's objects, each with its hour.
     pub fn objects(mut self) -> Vec<(Span, Packed)> {
-        // What is held already is not too much.
+        // No limit any more: these rows already count towards it.
         self.most_held = u64::MAX;
         for (time, line) in std::mem::take(&mut self.alike) {
             self.pack(time, &line);

@@ -203,7 +203,13 @@ impl Collector<'_> {
         match self.read(facts, &window, &plan).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
-            Err(Unread::Disagreed { why, .. } | Unread::Unreadable { why, .. }) => Err(Error::Totals(why)),
+            Err(Unread::Disagreed { why, .. }) => Err(Error::Totals(why)),
+            Err(Unread::Unreadable { why, rows, shown }) => {
+                self.tally.drift.fetch_add(rows, Ordering::Relaxed);
+                let done = self.add_late(recount, *shown, None).await?;
+                self.note(done, |_| ());
+                Err(Error::Totals(why))
+            }
             Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
                 let Some([shorter, _]) = halves(span) else {
                     let what = format!("{} to {}", span.from, span.to);

@@ -14,13 +14,12 @@ use crate::bucket::s3::StoreError;
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::clock::off_thread;
-use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Outcome, UnreadReason, WindowPlan};
 use crate::core::time::Millis;
-use crate::incydr::facts::{Events, Total};
+use crate::incydr::facts::Events;
 
 const WRITES_AT_ONCE: usize = 4;
 const SMALL_WRITES_AT_ONCE: usize = 32;
@@ -58,17 +57,22 @@ impl Collector<'_> {
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {
                 let error = ErrorInfo::from(&error);
-                Ok(Outcome::Unread { window: window.window().clone(), error, why: UnreadReason::KeepsBounds }.into())
+                Ok(Outcome::Unread {
+                    window: window.window().clone(),
+                    error,
+                    why: UnreadReason::KeepsBounds { unreadable: 0 },
+                }
+                .into())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Turns the reason why a window was not read into an outcome. Of a window that disagrees with its count, the shown
-    /// rows may be stored: see `keep_shown`.
+    /// Turns the reason why a window was not read into an outcome. The rows that it showed are stored if it can't be cut:
+    /// they must not wait for the others. The window stays open.
     async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
-        let (error, why) = match unread {
+        let (error, why, shown) = match unread {
             Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
             Unread::TooLarge => {
                 let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
@@ -81,34 +85,34 @@ impl Collector<'_> {
                 return Ok(out_of_time(window, plan, may_be_withdrawn));
             }
             Unread::Failed(error) if !error.may_be_local() => return Err(error),
-            Unread::Failed(error) => (error, UnreadReason::Failed),
-            Unread::Disagreed { why, shown } => match self.keep_shown(window, shown).await {
-                Err(error) if error.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
-                Err(error @ Error::Store(StoreError::Foreign { .. })) => (error, UnreadReason::KeepsBounds),
-                Err(error) => return Err(error),
-                Ok(()) => (Error::Totals(why), UnreadReason::Disagreed),
-            },
-            Unread::Unreadable { why, rows, is_mixed } => {
-                // A mixed window is read again in halves, and counted there.
-                if !is_mixed || halves(span).is_none() {
-                    self.tally.drift.fetch_add(rows, Ordering::Relaxed);
-                }
-                (Error::Totals(why), UnreadReason::Unreadable { is_mixed, rows })
+            Unread::Failed(error) => (error, UnreadReason::Failed, None),
+            Unread::Disagreed { why, shown } => (Error::Totals(why), UnreadReason::Disagreed, shown),
+            Unread::Unreadable { why, rows, shown } => {
+                self.tally.drift.fetch_add(rows, Ordering::Relaxed);
+                (Error::Totals(why), UnreadReason::Unreadable { rows }, Some(shown))
             }
         };
-        let why = if self.is_ours_alone(window).await? { why } else { UnreadReason::KeepsBounds };
-        Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
-    }
-
-    /// Stores the shown rows of a window that disagrees with its count, unless the window is ours alone. A window that
-    /// another run may be storing can't be cut to find the missing rows, and must not hold up the shown ones. It stays
-    /// open.
-    async fn keep_shown(&self, window: &OpenWindow, shown: Option<Box<WindowReading>>) -> Result<(), Error> {
-        let Some(shown) = shown else { return Ok(()) };
-        if !self.is_ours_alone(window).await? {
-            self.store(window, *shown).await?;
+        let unread = |error: Error, why| {
+            Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
+        };
+        let unreadable = if let UnreadReason::Unreadable { rows } = why { rows } else { 0 };
+        // Shorter windows would have as many unreadable rows.
+        let is_kept_whole =
+            unreadable > 0 && plan.keeps_readable && shown.as_ref().is_some_and(|shown| shown.inside > 0);
+        if !is_kept_whole && self.is_ours_alone(window).await? {
+            return unread(error, why);
         }
-        Ok(())
+        let stored = match shown {
+            Some(shown) => self.store(window, *shown).await.map(drop),
+            None => Ok(()),
+        };
+        let error = match stored {
+            Ok(()) => error,
+            Err(foreign @ Error::Store(StoreError::Foreign { .. })) => foreign,
+            Err(late) if late.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
+            Err(other) => return Err(other),
+        };
+        unread(error, UnreadReason::KeepsBounds { unreadable })
     }
 
     /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the
@@ -120,7 +124,7 @@ impl Collector<'_> {
     ) -> Result<(ReadingEntry, Vec<Placed>), Error> {
         let _turn = reading.turn();
         let set_aside = self.keep_unreadable(&reading).await?;
-        let total = (!matches!(reading.facts.total, Total::Nowhere { .. })).then_some(reading.total);
+        let total = reading.count();
         let rows = reading.agreed();
         let objects = off_thread(move || reading.objects()).await;
         let until = self.run.times.store_until;

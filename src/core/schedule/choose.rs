@@ -3,12 +3,13 @@
 use chrono::TimeDelta;
 
 use super::learn::needs_reading;
+use super::split::MOST_STUCK;
 use super::step::{Patience, Step, WindowPlan};
 use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Left, NextSpan, first, halves};
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{FEW, StuckItem, StuckList};
+use crate::core::stuck::{FEW, Stuck, StuckItem, StuckList};
 use crate::core::time::Millis;
 
 impl Schedule {
@@ -16,7 +17,7 @@ impl Schedule {
     pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Step {
         // An earlier run had too little time for one window: this one reads one at a time.
         let is_small = state.window_rows.is_some() || !state.window_length.is_zero();
-        // Of windows that are read at once, each must be able to end.
+        // A second window is begun only if there is time and budget for both.
         let is_scarce = (is_small || left.requests < self.sizes.requests(1)) && !self.under_way.is_empty();
         let is_held_up = is_scarce || self.under_way.iter().any(|task| task.is_alone);
         let chosen = if is_held_up || self.verdict.is_some() { None } else { self.choose(state, stuck, now, left) };
@@ -25,9 +26,9 @@ impl Schedule {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.rows;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
-                    let beside = stuck.unreadable_beside(plan.span);
-                    plan.is_suspected = beside > 0;
-                    plan.unreadable_beside = if state.is_unreadable() { FEW + 1 } else { beside };
+                    plan.keeps_readable = stuck.len() < MOST_STUCK;
+                    plan.unreadable_beside =
+                        if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_around(plan.span) };
                     if let Some(expected) = plan.expected {
                         self.density.planned(plan.span, expected);
                     }
@@ -63,18 +64,17 @@ impl Schedule {
             let patience = if self.failures < PATIENCE_ENDS_AFTER { Patience::Full } else { Patience::Once };
             return begin(TaskKind::Gap, false, self.plan(gap, state, patience, left)?);
         }
-        // A step under way may leave a gap, which would come first.
+        // A window under way that fails leaves a gap, which is read before all that follows.
         if self.under_way.iter().any(|task| task.kind == TaskKind::Gap) {
             return None;
         }
-        if let Some(window) = self.take_died(stuck, now) {
-            let may_be_cut = window.resumed > 0;
-            return begin(TaskKind::Stuck, true, Step::Resume { window, may_be_cut });
+        if let Some(step) = self.take_died(stuck, now, |stuck| stuck.is_none()) {
+            return Some(step);
         }
         if let Some(recount) = self.take_recount(stuck, now) {
             return begin(TaskKind::Recount, false, Step::Recount(recount));
         }
-        self.try_stuck(state, stuck, now, left)
+        self.take_died(stuck, now, |stuck| stuck.is_some()).or_else(|| self.try_stuck(state, stuck, now, left))
     }
 
     fn take_left(&mut self, stuck: &StuckList, now: Millis) -> Option<Window> {
@@ -82,12 +82,25 @@ impl Schedule {
         self.left.remove(at)
     }
 
-    fn take_died(&mut self, stuck: &StuckList, now: Millis) -> Option<Window> {
-        if !self.under_way.is_empty() {
+    /// A window that a run left open when it ended or died. It is read alone, unless that run ended: then it is stuck.
+    fn take_died(
+        &mut self,
+        stuck: &StuckList,
+        now: Millis,
+        is_wanted: impl Fn(Option<&Stuck>) -> bool,
+    ) -> Option<(Task, Step)> {
+        let entry = |window: &Window| stuck.holding(window.span);
+        let is_due =
+            |window: &Window| entry(window).is_none_or(|stuck| stuck.next_try <= now) && is_wanted(entry(window));
+        let at = self.died.iter().position(is_due)?;
+        let window = &self.died[at];
+        let is_alone = window.resumed > 0 || entry(window).is_none_or(|stuck| stuck.alone);
+        if is_alone && !self.under_way.is_empty() {
             return None;
         }
-        let at = self.died.iter().position(|window| stuck.is_due(&StuckItem::Span(window.span), now))?;
-        self.died.remove(at)
+        let may_be_cut = window.resumed > 0;
+        let window = self.died.remove(at)?;
+        begin(TaskKind::Stuck, is_alone, Step::Resume { window, may_be_cut })
     }
 
     /// One recount at a time.
@@ -178,7 +191,7 @@ impl Schedule {
             patience,
             reads_empty,
             unreadable_beside: 0,
-            is_suspected: false,
+            keeps_readable: true,
             too_many,
         })
     }

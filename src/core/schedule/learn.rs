@@ -104,7 +104,7 @@ impl Schedule {
             Outcome::RecountGoesOn(recount) => self.recounts.push_back(recount),
             Outcome::NotRecounted { span, error } => self.not_recounted(stuck, now, span, error),
         }
-        self.pass_over_inner_parts(stuck, now);
+        self.pass_over_inner_parts(state, stuck, now);
     }
 
     /// The API took too long over a span. If it has answered as large a request elsewhere in this run, or if the span
@@ -142,7 +142,7 @@ impl Schedule {
         }
     }
 
-    /// A window that was not read is tried in parts, unless it keeps its bounds or has no readable row.
+    /// A window that was not read is tried in parts, unless it keeps its bounds or its rows can't be read.
     fn not_read(
         &mut self,
         state: &mut EventsState,
@@ -152,22 +152,24 @@ impl Schedule {
         error: ErrorInfo,
         why: UnreadReason,
     ) {
-        if !matches!(why, UnreadReason::KeepsBounds) {
+        if !matches!(why, UnreadReason::KeepsBounds { .. }) {
             withdraw(state, span);
         }
-        if matches!(why, UnreadReason::Unreadable { .. } | UnreadReason::Disagreed) {
+        let unreadable = match why {
+            UnreadReason::Unreadable { rows } | UnreadReason::KeepsBounds { unreadable: rows } => rows,
+            UnreadReason::Disagreed | UnreadReason::Failed => 0,
+        };
+        if unreadable > 0 || why == UnreadReason::Disagreed {
             self.note_api_works(stuck, now);
         }
         match why {
-            UnreadReason::KeepsBounds => stuck.fail(StuckItem::Span(span), error, now),
-            UnreadReason::Unreadable { is_mixed: true, .. } | UnreadReason::Disagreed => {
-                self.split(stuck, now, span, error);
-            }
-            UnreadReason::Unreadable { is_mixed: false, .. } => self.leave_stuck(stuck, now, span, error),
+            UnreadReason::KeepsBounds { .. } => stuck.fail(StuckItem::Span(span), error, now),
+            UnreadReason::Unreadable { .. } => self.leave_stuck(stuck, now, span, error),
+            UnreadReason::Disagreed => self.split(stuck, now, span, error),
             UnreadReason::Failed => self.fail(stuck, now, span, error, true),
         }
-        if let UnreadReason::Unreadable { rows, .. } = why {
-            stuck.note_unreadable(span, rows);
+        if unreadable > 0 {
+            stuck.note_unreadable(span, unreadable);
         }
     }
 

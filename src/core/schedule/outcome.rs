@@ -99,13 +99,13 @@ pub enum Outcome {
 pub enum UnreadReason {
     /// Its rows don't agree with the API's count. Nothing of it is stored.
     Disagreed,
-    /// Too many of its rows are unreadable, alone or together with `WindowPlan::unreadable_beside`. `is_mixed`: some of
-    /// its rows are readable. Nothing of it is stored.
-    Unreadable { is_mixed: bool, rows: u64 },
+    /// Too many of its rows are unreadable: `rows`. Nothing of it is stored.
+    Unreadable { rows: u64 },
     /// The API fails for it. Nothing of it is stored.
     Failed,
-    /// Some of it may be stored under its own keys, so its bounds must not change.
-    KeepsBounds,
+    /// Some of it may be stored under its own keys, so its bounds must not change. `unreadable`: its unreadable rows, if
+    /// they were too many.
+    KeepsBounds { unreadable: u64 },
 }
 
 impl Outcome {

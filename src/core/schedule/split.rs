@@ -1,15 +1,16 @@
 //! Cuts a span that fails by itself, until only its bad part is stuck.
 
 use super::Schedule;
+use crate::core::checkpoint::EventsState;
 use crate::core::density::{cut, halves};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
 
-/// Once a stream has 400 stuck spans and recounts, a span that fails is no longer cut, so that the checkpoint stays
-/// small.
-const MOST_STUCK: usize = 400;
+/// Once a stream has 400 stuck spans and recounts, a span that fails is no longer cut, and one with unreadable rows
+/// is no longer kept open, so that the checkpoint stays small.
+pub(super) const MOST_STUCK: usize = 400;
 /// A part of a stuck span counts as tried if the stuck time on each side of it is at least 16 times as long as the
 /// part. So only the parts near the ends of a long stuck span are requested.
 const SOLID: i32 = 16;
@@ -44,7 +45,7 @@ impl Schedule {
     }
 
     /// Counts the inner parts of a long failing span as tried.
-    pub(super) fn pass_over_inner_parts(&mut self, stuck: &mut StuckList, now: Millis) {
+    pub(super) fn pass_over_inner_parts(&mut self, state: &EventsState, stuck: &mut StuckList, now: Millis) {
         let untried: Vec<(Span, ErrorInfo)> = stuck
             .iter()
             .filter(|stuck| stuck.attempts == 0)
@@ -57,7 +58,7 @@ impl Schedule {
             stuck.fail(StuckItem::Span(span), error, now);
             self.tried.insert(span);
         }
-        stuck.merge_tried(now);
+        stuck.merge_tried(now, &state.open.iter().map(|window| window.span).collect());
     }
 }
 

@@ -36,11 +36,11 @@ pub struct WindowPlan {
     /// Whether its rows are requested even where the API counts none.
     pub reads_empty: bool,
     /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
-    /// `StuckList::unreadable_beside`, or 4 if more than three rows in a row couldn't be read before it.
+    /// `StuckList::unreadable_around`, or 4 if more than three rows in a row couldn't be read before it.
     pub unreadable_beside: u64,
-    /// Whether it is a part of a window of which too many rows could not be read. Then no row of it is set aside while
-    /// other parts have some as well.
-    pub is_suspected: bool,
+    /// If it has too many unreadable rows, its readable ones are stored, and it stays open with its bounds. Otherwise
+    /// nothing of it is stored.
+    pub keeps_readable: bool,
     pub(super) too_many: u64,
 }
 
@@ -69,7 +69,7 @@ impl WindowPlan {
             patience,
             reads_empty: false,
             unreadable_beside: 0,
-            is_suspected: false,
+            keeps_readable: true,
             too_many,
         }
     }

@@ -388,22 +388,41 @@ fn opened(state: &EventsState, stuck: &StuckList, horizon: Millis) -> (Schedule,
 }
 
 #[test]
-fn only_parts_of_a_span_of_which_too_many_rows_could_not_be_read_are_suspected() {
-    let horizon = Millis(MINUTE);
-    for (why, is_suspected) in
-        [(UnreadReason::Disagreed, false), (UnreadReason::Unreadable { is_mixed: true, rows: 4 }, true)]
-    {
-        let (mut state, mut stuck) = begun(0);
-        let (mut schedule, plan) = opened(&state, &stuck, horizon);
-        assert_eq!(plan.unreadable_beside, 0, "it was never read");
-        let unread = Outcome::Unread { window: window(plan.span), error: error(), why };
-        schedule.apply(&mut state, &mut stuck, horizon, unread);
-        assert!(stuck.len() > 1, "it is tried in parts");
-        // The next run reads the stuck spans from the checkpoint.
-        let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
-        let (_, part) = opened(&state, &stuck, horizon);
-        assert_eq!((part.patience, part.unreadable_beside > 0), (Patience::Once, is_suspected), "{why:?}");
-    }
+fn a_window_of_which_too_many_rows_cannot_be_read_keeps_its_bounds_and_is_read_again_last() {
+    let horizon = Millis(HOUR);
+    let (mut state, mut stuck) = begun(0);
+    let (mut schedule, plan) = opened(&state, &stuck, horizon);
+    assert_eq!((plan.unreadable_beside, plan.keeps_readable), (0, true));
+    let kept = window(plan.span);
+    state.open.push(kept.clone());
+    let (error, why) = (error(), UnreadReason::KeepsBounds { unreadable: 9 });
+    schedule.apply(&mut state, &mut stuck, horizon, Outcome::Unread { window: kept.clone(), error, why });
+    assert_eq!((state.open.len(), stuck.spans()), (1, [plan.span].into_iter().collect()));
+    let later = horizon + millis(MINUTE);
+    let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, later, None, None, VecDeque::new());
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, later, plenty(millis(MINUTE))) else {
+        panic!("a gap is first")
+    };
+    state.cover(span);
+    schedule.apply(&mut state, &mut stuck, later, Outcome::Counted { span, rows: 0 });
+    let step = schedule.next(&state, &stuck, later, plenty(millis(MINUTE)));
+    assert_eq!(step, Step::Resume { window: kept, may_be_cut: false });
+}
+
+#[test]
+fn parts_of_a_span_of_which_too_many_rows_could_not_be_read_set_none_aside() {
+    let horizon = Millis(HOUR);
+    let (mut state, mut stuck) = begun(0);
+    let (mut schedule, plan) = opened(&state, &stuck, horizon);
+    let why = UnreadReason::Unreadable { rows: 9 };
+    schedule.apply(&mut state, &mut stuck, horizon, Outcome::Unread { window: window(plan.span), error: error(), why });
+    assert_eq!((state.open.len(), stuck.len()), (0, 1), "it is not cut");
+    // The next run reads the stuck spans from the checkpoint.
+    let stuck: StuckList = serde_json::from_str(&serde_json::to_string(&stuck).unwrap()).unwrap();
+    state.window_length = plan.span.length() / 4;
+    let (_, part) = opened(&state, &stuck, horizon);
+    assert!(part.span.length() < plan.span.length(), "{:?}", part.span);
+    assert_eq!((part.patience, part.unreadable_beside), (Patience::Once, 9));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::time::Millis;
 
-use super::{FEW, Stuck, StuckItem, StuckList};
+use super::{Stuck, StuckItem, StuckList};
 
 impl StuckList {
     /// The gaps.
@@ -18,25 +18,18 @@ impl StuckList {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }
 
-    /// Notes the number of unreadable rows in each entry within this span. Up to three are noted only in an entry that
-    /// has a number already.
+    /// Notes the number of unreadable rows of a span that failed.
     pub fn note_unreadable(&mut self, span: Span, rows: u64) {
-        let lies_within = |held: Span| span.from <= held.from && held.to <= span.to;
-        for stuck in self.0.iter_mut().filter(|stuck| stuck.span().is_some_and(lies_within)) {
-            if rows > FEW || stuck.unreadable > 0 {
-                stuck.unreadable = rows;
-            }
+        if let Some(stuck) = self.0.iter_mut().find(|stuck| stuck.span() == Some(span)) {
+            stuck.unreadable = rows;
         }
     }
 
-    /// Returns the number of unreadable rows in the other entries that had too many. 0 if no such entry meets this
-    /// span. Added to the span's own they may be too many.
-    pub fn unreadable_beside(&self, span: Span) -> u64 {
-        let suspected = || self.0.iter().filter(|stuck| stuck.unreadable > 0);
-        if !suspected().any(|stuck| stuck.meets(span)) {
-            return 0;
-        }
-        suspected().filter(|stuck| !stuck.meets(span)).map(|stuck| stuck.unreadable).sum()
+    /// Returns the number of unreadable rows of the entry that this span is a part of. Added to the span's own they may
+    /// be too many. 0 if it is the whole entry: then its own rows decide.
+    pub fn unreadable_around(&self, span: Span) -> u64 {
+        let around = self.holding(span).filter(|stuck| stuck.span() != Some(span));
+        around.map_or(0, |stuck| stuck.unreadable)
     }
 
     /// Removes a span from all entries. Their remaining parts stay stuck.
@@ -85,10 +78,13 @@ impl StuckList {
         }
     }
 
-    /// Joins adjacent spans that have all been tried, of which all are due or none is.
-    pub fn merge_tried(&mut self, now: Millis) {
-        let (mut tried, mut merged): (Vec<Stuck>, Vec<Stuck>) =
-            std::mem::take(&mut self.0).into_iter().partition(|stuck| stuck.span().is_some() && stuck.attempts > 0);
+    /// Joins adjacent spans that have all been tried, of which all are due or none is. A span that is `open` keeps its
+    /// bounds.
+    pub fn merge_tried(&mut self, now: Millis, open: &Intervals) {
+        let may_be_joined = |span: Span| open.within(span).is_empty();
+        let (mut tried, mut merged): (Vec<Stuck>, Vec<Stuck>) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|stuck| stuck.span().is_some_and(may_be_joined) && stuck.attempts > 0);
         tried.sort_by_key(Stuck::span);
         for next in tried {
             let touching = merged.last_mut().and_then(|last| {
@@ -115,6 +111,7 @@ impl StuckList {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FEW;
     use super::*;
     use crate::core::error_kind::ErrorType;
 
@@ -127,23 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn of_a_span_with_too_many_unreadable_rows_the_few_that_are_left_at_its_end_are_not_too_many() {
-        let (whole, first, second) = (span(0, 10), span(0, 5), span(5, 10));
+    fn the_unreadable_rows_of_a_span_count_for_its_parts_and_not_for_itself() {
+        let (whole, part) = (span(0, 10), span(0, 5));
         let mut list = StuckList::default();
-        list.split(whole, vec![first, second], &error("no JSON"), Millis(0), false);
+        list.fail(StuckItem::Span(whole), error("no time"), Millis(0));
+        assert_eq!((list.unreadable_around(part), list.unreadable_around(span(20, 30))), (0, 0), "it was not read");
         list.note_unreadable(whole, 9);
-        assert_eq!((list.unreadable_beside(first), list.unreadable_beside(span(20, 30))), (9, 0), "not read by itself");
-        list.note_unreadable(second, 2);
-        assert_eq!((list.unreadable_beside(first), list.unreadable_beside(second)), (2, 9));
-        list.cut_out(first);
-        assert_eq!(list.unreadable_beside(second), 0);
-        list.note_unreadable(span(5, 6), 1);
-        list.fail(StuckItem::Span(span(20, 30)), error("500"), Millis(0));
-        list.note_unreadable(span(20, 30), FEW);
-        assert_eq!(list.get(&StuckItem::Span(span(20, 30))).map(|stuck| stuck.unreadable), Some(0), "they are few");
-        let told = serde_json::to_string(&list).expect("JSON").replace("\"unreadable\":2", "\"unreadable\":true");
+        assert_eq!((list.unreadable_around(part), list.unreadable_around(whole)), (9, 0));
+        let told = serde_json::to_string(&list).expect("JSON").replace("\"unreadable\":9", "\"unreadable\":true");
         let older: StuckList = serde_json::from_str(&told).expect("as it was written before");
-        assert_eq!(older.get(&StuckItem::Span(second)).map(|stuck| stuck.unreadable), Some(FEW + 1));
+        assert_eq!(older.unreadable_around(part), FEW + 1);
+    }
+
+    #[test]
+    fn adjacent_spans_become_one_unless_they_are_open() {
+        for (open, expected) in [(span(20, 30), vec![span(0, 20)]), (span(10, 20), vec![span(10, 20), span(0, 10)])] {
+            let mut list = StuckList::default();
+            for from in [0, 10] {
+                list.fail(StuckItem::Span(span(from, from + 10)), error("500"), Millis(0));
+            }
+            list.merge_tried(Millis(1), &[open].into_iter().collect());
+            assert_eq!(list.iter().filter_map(Stuck::span).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -137,7 +137,10 @@ impl World {
                 let times = if plan.patience == Patience::Full { 2 } else { 1 };
                 (unread(UnreadReason::Disagreed), times * pages, 0)
             }
-            Some(Bad::Unreadable) => (unread(UnreadReason::Unreadable { is_mixed: true, rows: 4 }), pages, 0),
+            Some(Bad::Unreadable) => {
+                assert!(plan.keeps_readable, "so many spans are not bad");
+                (unread(UnreadReason::KeepsBounds { unreadable: 4 }), pages, 0)
+            }
             Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
                 (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
             }
