@@ -33,7 +33,8 @@
 //! | open | of a window or reading: on the checkpoint with its request, and not stored yet |
 //! | stored | of a record or object: in the bucket |
 //! | covered | of time: read, compared with the API's count, and stored |
-//! | gap | time that is to be collected and is neither covered nor expired |
+//! | gap | time that is to be collected and is neither covered nor expired; `status`, metric and alarm tell those due for over 15 minutes |
+//! | horizon | now minus settle: no window ends after it |
 //! | lag | now minus the end of the covered time |
 //! | expired | of a gap: the API keeps its records no longer |
 //! | recount | a second or later count of a covered window, to find late records |
@@ -46,6 +47,10 @@
 //! | lease | the part of the checkpoint that says which run may write, and until when |
 //! | commit | the write of the checkpoint, which makes what a run stored count |
 //! | manifest | finished readings, and the objects with their records; each names the one before by its hash: a chain |
+//! | closed | of a reading: stored, and committed or about to be |
+//! | lane | the right to read one window: a process has five at most |
+//! | pass | the reading of one list with the lists below it, over one or more runs |
+//! | slice | a span of begin times, or a part of a window, that is read at once; a sweep: the slices of sessions that are due |
 //! | shard | one day of one stream that is reserved for a backfill |
 
 pub mod actions;

@@ -233,7 +233,7 @@ impl Verification<'_> {
         // collected.
         let mut uncovered = match (self.asked.from, self.asked.to) {
             (Some(_), Some(_)) => Intervals::from(vec![span]),
-            _ => state.owed(span.to).within(span),
+            _ => state.gaps(span.to).within(span),
         };
         let oldest = self.bounds(stream, checkpoint, history).0;
         if let Some(before) = oldest.and_then(|oldest| Span::new(span.from, oldest.min(span.to))) {

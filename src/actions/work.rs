@@ -200,8 +200,8 @@ impl<'a> Work<'a> {
     /// Returns the number of spans that have been due for more than 15 minutes.
     pub fn old_gaps(&self, ledger: &Ledger<'_>, stream: Stream) -> u64 {
         let horizon = Millis::now() - self.settings.settle(stream) - FEW_TICKS;
-        let owed = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.due(horizon).iter().count() as u64);
-        ledger.read(owed).unwrap_or(0)
+        let due = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.due(horizon).iter().count() as u64);
+        ledger.read(due).unwrap_or(0)
     }
 
     /// Returns the error of a stream, or of its gap that expires soon.

@@ -64,7 +64,7 @@ impl Collector<'_> {
         let recounts = self.due_recounts();
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
-            self.note_owed(facts, state, horizon);
+            self.note_gaps(facts, state, horizon);
             // A span that was covered or has expired isn't stuck any more, nor is a recount that is no longer planned.
             stuck.keep_within(&state.due(horizon));
             stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
@@ -283,7 +283,7 @@ impl Collector<'_> {
         (self.run.api.now() - self.run.settings.settle(self.stream)).floor(SECOND)
     }
 
-    fn note_owed(&self, facts: &Events, state: &mut EventsState, horizon: Millis) {
+    fn note_gaps(&self, facts: &Events, state: &mut EventsState, horizon: Millis) {
         if let Some(span) = self.run.span {
             state.asked.insert(span);
         } else {

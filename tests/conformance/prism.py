@@ -27,6 +27,13 @@ STREAMS = (
 )
 SCHEDULED = {"source": "aws.scheduler"}
 EVENTS = [SCHEDULED, SCHEDULED, {"action": "probe"}, {"action": "health"}]
+# The requests that only these settings send: another collector with state of its own.
+OPTIONAL = {
+    "STREAMS": "audit,file_events",
+    "AUDIT_SOURCE": "export",
+    "S3_PREFIX": "optional/",
+    "CHECKPOINT_KEY": "optional-state/checkpoint.json",
+}
 LISTS = (
     "sessions agents devices actors departments directory_groups trusted_activities roles orgs risk_indicator_categories "
     "saved_searches alert_rules watchlists legal_hold_matters legal_hold_policies"
@@ -135,8 +142,12 @@ def main(openapi: Path) -> int:
                 "REQUESTS_PER_MINUTE": "100000",
                 "INVENTORY_INTERVAL_MINUTES": "0",
             }
-            with Function(BINARIES / "incydr-collector", environment) as function:
-                wrong = [told for event in EVENTS if (told := answer(function, event))]
+            search = str(json.loads(simulator.world("saved_searches")[0])["id"])
+            optional = environment | OPTIONAL | {"FE_QUERY_JSON": json.dumps({"savedSearch": search})}
+            wrong = []
+            for settings, events in [(environment, EVENTS), (optional, [SCHEDULED])]:
+                with Function(BINARIES / "incydr-collector", settings) as function:
+                    wrong += [told for event in events if (told := answer(function, event))]
         requests = len(simulator.log())
     found = violations(LOG.read_text())
     wrong += [f"{count} times: {report}" for report, count in found.items() if not is_allowed(report)]

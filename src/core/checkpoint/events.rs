@@ -131,19 +131,19 @@ impl EventsState {
     }
 
     /// Returns the gaps before `horizon`, including those that shards read.
-    pub fn owed(&self, horizon: Millis) -> Intervals {
-        let mut owed = self.asked.clone();
+    pub fn gaps(&self, horizon: Millis) -> Intervals {
+        let mut gaps = self.asked.clone();
         if let Some(live) = self.live_from.and_then(|from| Span::new(from, horizon)) {
-            owed.insert(live);
+            gaps.insert(live);
         }
         let Some(settled) = Span::new(Millis(i64::MIN), horizon) else { return Intervals::default() };
-        owed.within(settled).without(&self.covered).without(&self.expired)
+        gaps.within(settled).without(&self.covered).without(&self.expired)
     }
 
     /// Returns the gaps before `horizon` without those that shards read.
     pub fn due(&self, horizon: Millis) -> Intervals {
         let reserved = self.reserved.iter().map(|reserved| reserved.span).collect();
-        self.owed(horizon).without(&reserved)
+        self.gaps(horizon).without(&reserved)
     }
 
     /// Returns the parts of those gaps that are in no open window, so that they may be cut at will.
@@ -251,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_what_lies_between_the_start_and_the_horizon_and_is_not_covered() {
+    fn a_gap_lies_between_the_start_and_the_horizon_and_is_not_covered() {
         let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
-        assert_eq!(state.owed(Millis(200)), [span(100, 200)].into_iter().collect());
-        assert_eq!(state.owed(Millis(50)), Intervals::default());
+        assert_eq!(state.gaps(Millis(200)), [span(100, 200)].into_iter().collect());
+        assert_eq!(state.gaps(Millis(50)), Intervals::default());
         state.cover(span(100, 150));
         state.asked.insert(span(0, 20));
-        assert_eq!(state.owed(Millis(200)), [span(0, 20), span(150, 200)].into_iter().collect());
+        assert_eq!(state.gaps(Millis(200)), [span(0, 20), span(150, 200)].into_iter().collect());
         assert_eq!(state.covered_to(), Some(Millis(0)));
         state.cover(span(0, 20));
         assert!(state.asked.is_empty());
@@ -288,12 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_is_owed_and_not_due() {
+    fn a_reserved_gap_is_not_due() {
         let mut state = EventsState { live_from: Some(Millis(100)), ..EventsState::default() };
         state.cover(span(100, 200));
         state.asked.insert(span(0, 50));
         state.reserved = vec![reserved("a", span(0, 20)), reserved("b", span(20, 50))];
-        assert_eq!(state.owed(Millis(200)), [span(0, 50)].into_iter().collect());
+        assert_eq!(state.gaps(Millis(200)), [span(0, 50)].into_iter().collect());
         assert!(state.due(Millis(200)).is_empty() && state.unopened_gaps(Millis(200)).is_empty());
         assert_eq!(state.covered_to(), Some(Millis(200)), "reserved, so no lag");
         assert!(state.expire(Millis(10)).is_empty(), "the shard may have covered it");

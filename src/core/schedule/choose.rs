@@ -126,19 +126,19 @@ impl Schedule {
         begin(TaskKind::Stuck, stuck.alone, self.plan(gap, state, Patience::Once, left)?)
     }
 
-    /// Time that is owed, that no step reads, and that is neither stuck nor in doubt.
+    /// Gaps that no step reads, and that are neither stuck nor in doubt.
     pub(super) fn gaps(&self, state: &EventsState, stuck: &StuckList) -> Intervals {
         self.unread(state).without(&stuck.spans()).without(&self.doubt.spans().collect())
     }
 
-    /// Time that is owed and that no step reads.
+    /// Gaps that no step reads.
     pub(super) fn unread(&self, state: &EventsState) -> Intervals {
-        let owed = state.unopened_gaps(self.horizon);
-        let owed = match self.bounds {
-            Some(bounds) => owed.within(bounds),
-            None => owed,
+        let gaps = state.unopened_gaps(self.horizon);
+        let gaps = match self.bounds {
+            Some(bounds) => gaps.within(bounds),
+            None => gaps,
         };
-        owed.without(
+        gaps.without(
             &self.under_way.iter().filter(|task| task.kind != TaskKind::Recount).map(|task| task.span).collect(),
         )
     }

@@ -91,9 +91,9 @@ impl Schedule {
             return None;
         }
         let due = stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(Stuck::span);
-        let owed = self.unread(state);
+        let unread = self.unread(state);
         let unread: Intervals =
-            due.flat_map(|span| owed.within(span).iter().collect::<Vec<_>>()).chain(gaps.iter()).collect();
+            due.flat_map(|span| unread.within(span).iter().collect::<Vec<_>>()).chain(gaps.iter()).collect();
         let span = self.probe(&unread, now)?;
         self.doubt.probes += 1;
         Some(self.open(span, None, None, self.sizes.most(), Patience::Probe))
