@@ -126,7 +126,12 @@ async fn killed_with_each_write(event_of: impl Fn(&[String]) -> Value, fault: im
         rig.free_the_shards_leases().await;
         // The shards that are reserved now: the plan may have died, and shards may have been merged.
         for shard in rig.planned().await {
-            let answer = rig.shard(&shard).await;
+            let mut answer = rig.shard(&shard).await;
+            if answer["status"] == "skipped" {
+                // A lease that the dead process sent arrived after the leases were ended by hand.
+                rig.free_the_shards_leases().await;
+                answer = rig.shard(&shard).await;
+            }
             assert_eq!(answer["status"], "complete", "write {nth}: {answer:#}");
         }
         assert_eq!(rig.merge().await["status"], "complete", "write {nth}");

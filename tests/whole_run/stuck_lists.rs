@@ -179,7 +179,7 @@ async fn a_matter_whose_custodians_never_answer_holds_up_none_of_the_others() {
         let is_it = move |request: &simulator::http::Request| request.path.contains(&path);
         rig.sim.faults.when(Endpoint::Custodians, is_it, Fault::Hang);
         for _ in 0..2 {
-            rig.lambda.invoke(json!({}), Duration::from_secs(6)).await;
+            rig.lambda.invoke(json!({}), Duration::from_secs(10)).await;
         }
         assert_eq!(rig.stored("legal_hold").await.len(), 6 + 5 + 4, "{silent}");
         let stuck = rig.checkpoint().await["stuck"]["legal_hold"].clone();
