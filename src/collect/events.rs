@@ -238,7 +238,7 @@ impl Collector<'_> {
                 window.resumed, span.from, span.to
             );
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
-            return Ok(Outcome::Unread { window, error, why: UnreadReason::KeepsBounds { unreadable: 0 } }.into());
+            return Ok(Outcome::Unread { window, error, why: UnreadReason::KeepsBounds }.into());
         }
         // A recovery opens windows without a request.
         let request = if window.request.is_null() { self.request(facts, span) } else { window.request.clone() };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{SubsecRound, TimeDelta};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::http::Request;
@@ -9,7 +10,7 @@ use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, with_member};
 
 use crate::inventories::stream_named;
 use crate::rig::{Rig, ago, assert_same};
-use crate::stuck::{any_answer, assert_stuck};
+use crate::stuck::{any_answer, assert_stuck, miscounts};
 
 fn is_member_list(request: &Request) -> bool {
     request.path.ends_with("/members")
@@ -219,4 +220,31 @@ async fn a_list_that_failed_for_every_record_and_does_not_fit_a_run_is_read_over
     }
     assert_eq!(answer["status"], "complete", "{answer:#}");
     stream.assert_holds(&rig, &[]).await;
+}
+
+/// `count_unseen` counts one row more than is shown. As many rows as a window holds are beside it, in the same second.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rows_beside_one_that_is_never_shown_are_stored_though_no_window_between_them_agrees() {
+    for (stream, endpoint) in [("file_events", Endpoint::FileEvents), ("audit", Endpoint::AuditCount)] {
+        let rig = Rig::with(|lambda| {
+            lambda.env("STREAMS", stream).env("FE_PAGE_SIZE", "50").env("AUDIT_PAGE_SIZE", "50")
+        })
+        .await;
+        let at = ago(1_800).trunc_subsecs(0);
+        let (from, to) = (at, at + TimeDelta::milliseconds(999));
+        let records = match stream {
+            "audit" => rig.sim.world.add_audit(150, from, to),
+            _ => rig.sim.world.add_file_events(150, from, to),
+        };
+        miscounts(&rig, endpoint, &[at + TimeDelta::milliseconds(500)]);
+        for _ in 0..2 {
+            let answer = rig.stuck_run().await;
+            assert_stuck(&answer, stream, 1);
+        }
+        rig.assert_holds(stream, &records).await;
+        rig.sim.faults.clear();
+        rig.assert_heals(stream).await;
+        rig.assert_holds(stream, &records).await;
+        rig.assert_whole().await;
+    }
 }

@@ -115,7 +115,7 @@ impl Collector<'_> {
             Reread::All(reading) => {
                 let (count, rows_hash) = (reading.total, reading.shown.hash());
                 self.note_vanished(recount, recount.count.saturating_sub(count));
-                let done = self.add_late(recount, *reading, Some(count)).await?;
+                let (done, _) = self.add_late(recount, *reading, Some(count)).await?;
                 self.note(done, |checkpoint| counted(checkpoint.events(self.stream), recount, count, rows_hash));
                 Ok(Outcome::Recounted { span })
             }
@@ -163,7 +163,7 @@ impl Collector<'_> {
                 Reread::TooMuch { shorter } => slice = shorter,
             }
         };
-        let done = self.add_late(recount, *reading, None).await?;
+        let (done, _) = self.add_late(recount, *reading, None).await?;
         let is_last = slice.to == recount.span.to;
         let slices = Slices { done_to: slice.to, ..slices };
         self.note(done, |checkpoint| {
@@ -203,11 +203,15 @@ impl Collector<'_> {
         match self.read(facts, &window, &plan).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
-            Err(Unread::Disagreed { why, .. }) => Err(Error::Totals(why)),
+            Err(Unread::Disagreed { why, shown }) => {
+                if let Some(shown) = shown {
+                    self.keep_late(recount, *shown).await?;
+                }
+                Err(Error::Totals(why))
+            }
             Err(Unread::Unreadable { why, rows, shown }) => {
                 self.tally.drift.fetch_add(rows, Ordering::Relaxed);
-                let done = self.add_late(recount, *shown, None).await?;
-                self.note(done, |_| ());
+                self.keep_late(recount, *shown).await?;
                 Err(Error::Totals(why))
             }
             Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
@@ -220,13 +224,23 @@ impl Collector<'_> {
         }
     }
 
+    /// Stores the missing ones of the rows that a failed recount has shown. They must not wait for the others.
+    async fn keep_late(&self, recount: &Recount, shown: WindowReading) -> Result<(), Error> {
+        let (done, has_new) = self.add_late(recount, shown, None).await?;
+        if has_new {
+            self.note(done, |_| ());
+        }
+        Ok(())
+    }
+
     /// Stores the missing records in further objects of each hour. `total` is the API's count of the whole window.
+    /// Returns the reading, and whether any were missing.
     async fn add_late(
         &self,
         recount: &Recount,
         mut reading: WindowReading,
         total: Option<u64>,
-    ) -> Result<ReadingEntry, Error> {
+    ) -> Result<(ReadingEntry, bool), Error> {
         let _turn = reading.turn();
         let set_aside = self.keep_unreadable(&reading).await?;
         let (rows, opened_at) = (reading.agreed(), Millis::now());
@@ -248,14 +262,16 @@ impl Collector<'_> {
             self.tally.late_by.fetch_max(by, Ordering::Relaxed);
             info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that became visible after their window was covered were added");
         }
-        Ok(ReadingEntry {
+        let has_new = placed.iter().any(|placed| placed.is_new);
+        let done = ReadingEntry {
             request: recount.request.clone(),
             rows,
             total,
             set_aside,
             objects: placed.into_iter().map(|placed| placed.object).collect(),
             ..ReadingEntry::of_window(self.stream, recount.span, opened_at)
-        })
+        };
+        Ok((done, has_new))
     }
 
     fn note_vanished(&self, recount: &Recount, gone: u64) {

@@ -14,6 +14,7 @@ use crate::bucket::s3::StoreError;
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::clock::off_thread;
+use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
@@ -57,12 +58,7 @@ impl Collector<'_> {
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {
                 let error = ErrorInfo::from(&error);
-                Ok(Outcome::Unread {
-                    window: window.window().clone(),
-                    error,
-                    why: UnreadReason::KeepsBounds { unreadable: 0 },
-                }
-                .into())
+                Ok(Outcome::Unread { window: window.window().clone(), error, why: UnreadReason::KeepsBounds }.into())
             }
             Err(error) => Err(error),
         }
@@ -95,24 +91,26 @@ impl Collector<'_> {
         let unread = |error: Error, why| {
             Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
         };
-        let unreadable = if let UnreadReason::Unreadable { rows } = why { rows } else { 0 };
-        // Shorter windows would have as many unreadable rows.
-        let is_kept_whole =
-            unreadable > 0 && plan.keeps_readable && shown.as_ref().is_some_and(|shown| shown.inside > 0);
-        if !is_kept_whole && self.is_ours_alone(window).await? {
+        let shows_some = shown.as_ref().is_some_and(|shown| shown.inside > 0);
+        // Shorter windows would have as many unreadable rows, and the shortest can't be cut.
+        let is_kept = match why {
+            UnreadReason::Unreadable { .. } => plan.keeps_shown && shows_some,
+            UnreadReason::Disagreed => plan.keeps_shown && shows_some && halves(span).is_none(),
+            _ => false,
+        };
+        if !is_kept && self.is_ours_alone(window).await? {
             return unread(error, why);
         }
-        let stored = match shown {
-            Some(shown) => self.store(window, *shown).await.map(drop),
-            None => Ok(()),
-        };
-        let error = match stored {
-            Ok(()) => error,
-            Err(foreign @ Error::Store(StoreError::Foreign { .. })) => foreign,
-            Err(late) if late.is_out_of_time() => return Ok(out_of_time(window, plan, false)),
-            Err(other) => return Err(other),
-        };
-        unread(error, UnreadReason::KeepsBounds { unreadable })
+        let Some(shown) = shown else { return unread(error, UnreadReason::KeepsBounds) };
+        match self.store(window, *shown).await {
+            Ok(_) => {
+                let unreadable = if let UnreadReason::Unreadable { rows } = why { rows } else { 0 };
+                unread(error, UnreadReason::Kept { unreadable })
+            }
+            Err(foreign @ Error::Store(StoreError::Foreign { .. })) => unread(foreign, UnreadReason::KeepsBounds),
+            Err(late) if late.is_out_of_time() => Ok(out_of_time(window, plan, false)),
+            Err(other) => Err(other),
+        }
     }
 
     /// Stores a window. Unreadable rows are set aside first, so that no window is covered without them. Returns the

@@ -12,6 +12,9 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{FEW, Stuck, StuckItem, StuckList};
 use crate::core::time::Millis;
 
+/// Of windows of minimum length that aren't read, at most this many stay open.
+const MOST_SHORT: usize = 32;
+
 impl Schedule {
     /// The next step, which counts as under way until its outcome is reported.
     pub fn next(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Step {
@@ -26,7 +29,7 @@ impl Schedule {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.rows;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
-                    plan.keeps_readable = stuck.len() < MOST_STUCK;
+                    plan.keeps_shown = self.may_keep(plan.span, state, stuck);
                     plan.unreadable_beside =
                         if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_around(plan.span) };
                     if let Some(expected) = plan.expected {
@@ -40,6 +43,13 @@ impl Schedule {
             None if self.under_way.is_empty() => Step::Done,
             None => Step::Wait,
         }
+    }
+
+    /// Whether a window that isn't read may stay open. Windows of minimum length come in great numbers if the API
+    /// contradicts itself for a while, and each is then read again by itself.
+    fn may_keep(&self, span: Span, state: &EventsState, stuck: &StuckList) -> bool {
+        let is_short = halves(span).is_none();
+        stuck.len() < MOST_STUCK && (!is_short || state.open.len() < MOST_SHORT)
     }
 
     /// The requests that a step needs, if nothing fails.
@@ -191,7 +201,7 @@ impl Schedule {
             patience,
             reads_empty,
             unreadable_beside: 0,
-            keeps_readable: true,
+            keeps_shown: true,
             too_many,
         })
     }

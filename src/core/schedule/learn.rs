@@ -152,19 +152,24 @@ impl Schedule {
         error: ErrorInfo,
         why: UnreadReason,
     ) {
-        if !matches!(why, UnreadReason::KeepsBounds { .. }) {
+        if !matches!(why, UnreadReason::Kept { .. } | UnreadReason::KeepsBounds) {
             withdraw(state, span);
         }
-        let unreadable = match why {
-            UnreadReason::Unreadable { rows } | UnreadReason::KeepsBounds { unreadable: rows } => rows,
-            UnreadReason::Disagreed | UnreadReason::Failed => 0,
-        };
-        if unreadable > 0 || why == UnreadReason::Disagreed {
+        if !matches!(why, UnreadReason::Failed | UnreadReason::KeepsBounds) {
             self.note_api_works(stuck, now);
         }
+        let mut unreadable = 0;
         match why {
-            UnreadReason::KeepsBounds { .. } => stuck.fail(StuckItem::Span(span), error, now),
-            UnreadReason::Unreadable { .. } => self.leave_stuck(stuck, now, span, error),
+            UnreadReason::Kept { unreadable: rows } => {
+                self.failures += 1;
+                stuck.fail(StuckItem::Span(span), error, now);
+                unreadable = rows;
+            }
+            UnreadReason::KeepsBounds => stuck.fail(StuckItem::Span(span), error, now),
+            UnreadReason::Unreadable { rows } => {
+                self.leave_stuck(stuck, now, span, error);
+                unreadable = rows;
+            }
             UnreadReason::Disagreed => self.split(stuck, now, span, error),
             UnreadReason::Failed => self.fail(stuck, now, span, error, true),
         }

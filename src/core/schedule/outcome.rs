@@ -103,9 +103,11 @@ pub enum UnreadReason {
     Unreadable { rows: u64 },
     /// The API fails for it. Nothing of it is stored.
     Failed,
-    /// Some of it may be stored under its own keys, so its bounds must not change. `unreadable`: its unreadable rows, if
-    /// they were too many.
-    KeepsBounds { unreadable: u64 },
+    /// The rows that it showed are stored, so it keeps its bounds. `unreadable`: its unreadable rows, if they were too
+    /// many.
+    Kept { unreadable: u64 },
+    /// Some of it may be stored under its own keys, so its bounds must not change.
+    KeepsBounds,
 }
 
 impl Outcome {

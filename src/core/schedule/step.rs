@@ -38,9 +38,9 @@ pub struct WindowPlan {
     /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
     /// `StuckList::unreadable_around`, or 4 if more than three rows in a row couldn't be read before it.
     pub unreadable_beside: u64,
-    /// If it has too many unreadable rows, its readable ones are stored, and it stays open with its bounds. Otherwise
-    /// nothing of it is stored.
-    pub keeps_readable: bool,
+    /// If it has too many unreadable rows, or disagrees and can't be cut, the rows that it shows are stored, and it stays
+    /// open with its bounds. Otherwise nothing of it is stored.
+    pub keeps_shown: bool,
     pub(super) too_many: u64,
 }
 
@@ -69,7 +69,7 @@ impl WindowPlan {
             patience,
             reads_empty: false,
             unreadable_beside: 0,
-            keeps_readable: true,
+            keeps_shown: true,
             too_many,
         }
     }

@@ -392,10 +392,10 @@ fn a_window_of_which_too_many_rows_cannot_be_read_keeps_its_bounds_and_is_read_a
     let horizon = Millis(HOUR);
     let (mut state, mut stuck) = begun(0);
     let (mut schedule, plan) = opened(&state, &stuck, horizon);
-    assert_eq!((plan.unreadable_beside, plan.keeps_readable), (0, true));
+    assert_eq!((plan.unreadable_beside, plan.keeps_shown), (0, true));
     let kept = window(plan.span);
     state.open.push(kept.clone());
-    let (error, why) = (error(), UnreadReason::KeepsBounds { unreadable: 9 });
+    let (error, why) = (error(), UnreadReason::Kept { unreadable: 9 });
     schedule.apply(&mut state, &mut stuck, horizon, Outcome::Unread { window: kept.clone(), error, why });
     assert_eq!((state.open.len(), stuck.spans()), (1, [plan.span].into_iter().collect()));
     let later = horizon + millis(MINUTE);

@@ -135,11 +135,17 @@ impl World {
             }
             Some(Bad::Disagrees) => {
                 let times = if plan.patience == Patience::Full { 2 } else { 1 };
-                (unread(UnreadReason::Disagreed), times * pages, 0)
+                let is_kept = plan.keeps_shown && shown > 0 && halves(span).is_none();
+                let why = if is_kept { UnreadReason::Kept { unreadable: 0 } } else { UnreadReason::Disagreed };
+                (unread(why), times * pages, 0)
             }
             Some(Bad::Unreadable) => {
-                assert!(plan.keeps_readable, "so many spans are not bad");
-                (unread(UnreadReason::KeepsBounds { unreadable: 4 }), pages, 0)
+                let why = if plan.keeps_shown {
+                    UnreadReason::Kept { unreadable: 4 }
+                } else {
+                    UnreadReason::Unreadable { rows: 4 }
+                };
+                (unread(why), pages, 0)
             }
             Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
                 (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
