@@ -147,6 +147,7 @@ impl StreamAnswer {
         error: Option<ErrorInfo>,
     ) -> Self {
         let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
+
         Self {
             status,
             state: None,

@@ -25,11 +25,13 @@ impl Work<'_> {
             self.note_attempts(checkpoint);
             return;
         }
+
         let (lookback, now) = (self.settings.lookback, self.clients.api.now());
         for stream in self.streams_that_begin() {
             if let Some(at) = self.attempted() {
                 checkpoint.attempt(stream, at);
             }
+
             let earlier = checkpoint.attempted.get(&stream).copied();
             let is_begun = checkpoint.events.get(&stream).is_some_and(|state| state.live_from.is_some());
             if is_begun {

@@ -61,6 +61,7 @@ pub async fn plan(
 ) -> Result<Backfilled, Error> {
     let spans = spans(settings, asked, Millis::now())?;
     let share = share(settings, asked)?;
+
     let reserve = |checkpoint: &mut Checkpoint| reserve(checkpoint, asked, &spans, share, run_id);
     let check = |(stream, span): &(Stream, Span)| VerifyEvent {
         action: "verify",
@@ -68,9 +69,11 @@ pub async fn plan(
         from: span.from,
         to: span.to,
     };
+
     let nothing = Collect::default();
     let work = Work::new(settings, clients, run_id, true, &nothing, deadline);
     let planned = work.backfill("plan", reserve).await?;
+
     let status = if planned.status == Status::Partial { Status::Complete } else { planned.status };
     Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
 }
@@ -140,21 +143,25 @@ impl Work<'_> {
         let Some(ledger) = self.take_lease(&state, admit, |_| {}).await? else {
             return Ok(Backfilled::new(action, self.run_id, Status::Skipped));
         };
+
         if ledger.read(|checkpoint| checkpoint.recovery.is_some()) {
             ledger.release(self.times.commit_until).await?;
             let why = "the checkpoint is being recovered, and which time is covered is not known yet: send {\"action\": \"recover\"} until it is \"complete\"";
             return Err(Error::InvalidEvent(why.to_owned()));
         }
+
         // An older version of the checkpoint takes time for a gap that was covered since.
         Box::pin(self.catch_up_or_release(&state, &ledger)).await?;
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);
+
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);
         let closed = chain.close(self.times.store_until, self.times.tell_until).await;
         ledger.release(self.times.commit_until).await?;
         failed.map_or(Ok(()), Err).and(changed)?;
         // If there was no time for the manifest, the next run writes it.
         closed.map_err(Error::from).or_else(in_time)?;
+
         let shards: Vec<String> =
             ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());
         let status = if shards.is_empty() { Status::Complete } else { Status::Partial };

@@ -67,13 +67,16 @@ impl<'a> Work<'a> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let Some(ledger) = self.begin(&state).await? else { return Ok(Answer::skipped(self.run_id)) };
         self.forget_attempt();
+
         self.catch_up_or_release(&state, &ledger).await?;
         self.leave_to_shards(&ledger);
         self.tell_what_is_left(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
+
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
         let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
+
         self.note_stalled(&ledger, &mut collected, &before);
         self.judge_refusals(&ledger, &mut collected).await;
         if let Err(error) = overdue {
@@ -81,6 +84,7 @@ impl<'a> Work<'a> {
             warn!("{error}");
             not_merged(&mut collected, &ledger, &error);
         }
+
         self.finish(&ledger, &chain, collected).await
     }
 
@@ -160,6 +164,7 @@ impl<'a> Work<'a> {
             span: self.asked.span,
             by_hand: self.by_hand,
         };
+
         let run = &run;
         join_all(self.streams.iter().map(|stream| async move {
             let tally = Tally::default();
@@ -183,6 +188,7 @@ impl<'a> Work<'a> {
     /// run's time is too short.
     fn note_stalled(&self, ledger: &Ledger<'_>, collected: &mut Collected, before: &BTreeMap<Stream, Value>) {
         let is_throttled = collected.iter().any(|(_, tally, _)| tally.calls.throttles.load(Ordering::Relaxed) > 0);
+
         ledger.update(|checkpoint| {
             let after = self.progress(checkpoint);
             for (stream, tally, outcome) in collected {
@@ -192,6 +198,7 @@ impl<'a> Work<'a> {
                 if is_stalled {
                     let runs = checkpoint.stalled.entry(*stream).or_default();
                     *runs += 1;
+
                     // A stream that got some answers may be served more in turn.
                     let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
                     if is_throttled && !is_answered && *runs >= STALLED {
@@ -214,12 +221,14 @@ impl<'a> Work<'a> {
         if let Err(error) = closed.or_else(in_time) {
             not_committed(&mut collected, &error);
         }
+
         ledger.read(|checkpoint| self.note_what_expires(checkpoint));
         let states_told = self.tell_states(ledger, &collected).await.or_else(in_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         if released.is_ok() {
             self.remember_written(ledger).await;
         }
+
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
         let wrote = ledger.has_committed().await
             || collected.iter().any(|(_, tally, _)| tally.objects.load(Ordering::Relaxed) > 0);
@@ -229,9 +238,11 @@ impl<'a> Work<'a> {
         if let Err(error) = released.as_ref().and(states_told.as_ref()) {
             not_committed(&mut collected, error);
         }
+
         let damaged =
             collected.iter().find_map(|(_, _, outcome)| outcome.as_ref().err().filter(|error| error.is_damage()));
         let state_lost = self.state_lost.get().cloned().or_else(|| damaged.map(|error| ErrorInfo::from(error).message));
+
         let streams: BTreeMap<Stream, StreamAnswer> = collected
             .into_iter()
             .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome, released.is_ok())))
@@ -260,12 +271,15 @@ impl<'a> Work<'a> {
         if let Some(error) = &error {
             error!(stream = %stream, error_type = %error.error_type, "{stream} failed: {}", error.message);
         }
+
         let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
         let state = self.state_after(ledger, stream, error.is_some(), is_committed);
         let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), error);
+
         let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
         let stalled = ledger.read(|checkpoint| checkpoint.stalled.get(&stream).copied().unwrap_or_default());
+
         let refused = ledger.read(|checkpoint| checkpoint.refused.get(&stream).cloned());
         let error = match status {
             Status::NotPermitted => answer.error.or_else(|| Some(not_permitted(stream, refused.as_ref()))),

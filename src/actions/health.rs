@@ -78,6 +78,7 @@ pub async fn health(
         let refused = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
         settings.check_apart(prefix).map_err(refused)?;
     }
+
     let times = Times::new(Millis::now(), deadline);
     let calls = Calls::default();
     let caller = Caller::new(times.read_until, &calls);
@@ -88,11 +89,13 @@ pub async fn health(
     if sources.is_nothing() {
         return Err(sources.into_error());
     }
+
     let mut report = Report::new(asked, settings);
     let left_out = find(&sources, &rules(settings, at), &mut |finding| report.take(finding));
     let status = if sources.may_do_better() { Status::Partial } else { Status::Complete };
     let summary = report.summary(&sources, &left_out);
     let Report { shown, truncated, packer, .. } = report;
+
     let mut objects = Vec::new();
     if let (Some(prefix), Some(packer)) = (&asked.prefix, packer) {
         let bucket = Bucket::of_records(settings, &clients.s3);
@@ -100,6 +103,7 @@ pub async fn health(
         let placed = packer.store(&records, at, times.store_until).await?;
         objects.extend(placed);
     }
+
     info!(%status, findings = ?summary.findings, left_out = left_out.len(), "checked the health of agents and users");
     let run_id = run_id.to_owned();
     Ok(HealthAnswer { action: "health", run_id, status, summary, findings: shown, truncated, left_out, objects })

@@ -114,6 +114,7 @@ pub async fn probe(
         // Other errors are reported for each stream.
         signed_in => signed_in.unwrap_or_default(),
     };
+
     let probe = Probe { settings, api, until };
     let all: Vec<Stream> =
         Stream::ALL.iter().copied().filter(|stream| stream.kind_in(settings.dialect).is_some()).collect();
@@ -122,11 +123,13 @@ pub async fn probe(
         .buffer_unordered(STREAMS_AT_ONCE)
         .collect()
         .await;
+
     let is_over = |seen: &Seen| {
         seen.latency_ms.is_none() && seen.error.as_ref().is_none_or(|error| error.error_type != ErrorType::InvalidEvent)
     };
     let all_asked = !streams.values().any(is_over);
     let status = if all_asked { Status::Complete } else { Status::Partial };
+
     let access = access(&streams);
     info!(%status, tenant, ?access, "probed");
     let plans = access.map(Access::plans);
@@ -174,14 +177,17 @@ impl Probe<'_> {
         if stream.kind_in(self.settings.dialect).is_none() {
             return Seen::not_in_dialect(stream);
         }
+
         let newest = self.newest(stream, until, &mut asked).await;
         let (permitted, error, newest) = match newest {
             Ok(newest) => (Some(true), None, newest),
             Err(ApiError::Forbidden { .. }) => (Some(false), None, None),
             Err(error) => (None, Some(asked.tell(error)), None),
         };
+
         let has_export = stream == Stream::Audit && self.settings.dialect == Dialect::Sdk && permitted == Some(true);
         let export = if has_export { Some(self.export(newest, until, &asked).await) } else { None };
+
         let permission = (permitted == Some(false)).then(|| stream.permission());
         let told = error.as_ref().map(|told| &told.message);
         info!(stream = %stream, permitted, latency_ms = asked.slowest, error = told, "probed {stream}");
@@ -291,6 +297,7 @@ fn question(stream: Stream, settings: &Settings, query: &FileEventQuery) -> Opti
         // Findings have no list of their own. Most are about agents.
         Kind::Findings(_) => of(&agents::LIST, None),
     };
+
     match &stream.facts().newest {
         Some(newest) if settings.dialect == Dialect::Sdk => {
             Some(Question { list: &newest.list, time: Some(newest.time), ..question })
@@ -342,10 +349,12 @@ mod tests {
             Some(held.to_owned())
         });
         let settings = settings.expect("good settings");
+
         let of = |stream| question(stream, &settings, &FileEventQuery::default()).expect("a stream of the API");
         assert_eq!(of(Stream::FileEvents).body["srtDir"], "desc");
         assert!(of(Stream::Cases).list.fixed.contains(&("srtKey", "updatedAt")));
         assert_eq!(of(Stream::SessionEvents).query, [("has_alerts".to_owned(), "true".to_owned())]);
+
         for stream in [Stream::SessionEvents, Stream::CaseFileEvents, Stream::UserRoles, Stream::Watchlists] {
             assert!(of(stream).sublist.is_some_and(|(list, _)| list.path.contains("{}")), "{stream}");
         }

@@ -68,6 +68,7 @@ pub async fn recover(
     let asked = Collect::default();
     let work = Work::new(settings, clients, run_id, true, &asked, deadline);
     let state = Bucket::of_state(settings, &clients.s3);
+
     let admit = async |_: Option<&LoadedCheckpoint>| Ok(settings.identity(None));
     let begin = |checkpoint: &mut Checkpoint| {
         checkpoint.recovery.get_or_insert_with(|| Box::new(Recovery::afresh()));
@@ -75,6 +76,7 @@ pub async fn recover(
     let Some(ledger) = work.take_lease(&state, admit, begin).await? else {
         return Ok(Recovered::of(run_id, Status::Skipped, &Taken::default(), BTreeMap::new()));
     };
+
     let (taken, done) = work.continue_recovery(&state, &ledger).await;
     ledger.release(work.times.commit_until).await?;
     let status = match done {
@@ -82,6 +84,7 @@ pub async fn recover(
         Err(error) if error.is_out_of_time() => Status::Partial,
         Err(error) => return Err(error),
     };
+
     let covered = ledger
         .read(|checkpoint| checkpoint.events.iter().map(|(stream, state)| (*stream, state.covered.clone())).collect());
     Ok(Recovered::of(run_id, status, &taken, covered))
@@ -108,6 +111,7 @@ impl Recovered {
                 taken.missing_manifests.len()
             ));
         }
+
         Self {
             action: "recover",
             run_id: run_id.to_owned(),
@@ -148,6 +152,7 @@ impl Work<'_> {
         // A manifest with the head's own number is an orphan.
         let follows = |link: &Link| head.as_ref().is_none_or(|head| link.number > head.number);
         later.retain(|found| self.is_ours(&found.manifest) && follows(&found.link));
+
         let mut chain = following(&later, head.as_ref());
         if chain.is_empty() {
             // None follows the head directly: a manifest between them is missing.
@@ -156,6 +161,7 @@ impl Work<'_> {
         if chain.is_empty() {
             return Ok(false);
         }
+
         // The manifests may be about shards that a later run has merged. One that can't be merged stays reserved.
         let (_, failed) = Box::pin(self.merge_shards(state, ledger, |_| true)).await;
         if let Some(error) = failed.filter(Error::is_out_of_time) {
@@ -168,6 +174,7 @@ impl Work<'_> {
     async fn continue_recovery(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
         let is_afresh = ledger.read(|checkpoint| checkpoint.recovery.as_ref().is_some_and(|recovery| recovery.afresh));
         let (taken, done) = self.take_over(state, ledger).await;
+
         let manifests = taken.manifests;
         let note = match (&done, is_afresh) {
             (Ok(()), true) => format!("the checkpoint was recovered from {manifests} manifests{}", told(&taken)),
@@ -180,6 +187,7 @@ impl Work<'_> {
                 told(&taken)
             ),
         };
+
         warn!("{note}");
         self.note_loss(ledger, &note);
         (taken, done)
@@ -209,6 +217,7 @@ impl Work<'_> {
         if newest.iter().any(|found| found.manifest.run_id == written_by) {
             return Ok(());
         }
+
         let mut ends: BTreeMap<Stream, Millis> = BTreeMap::new();
         let half_time = self.began + (self.times.read_until - self.began) / 2;
         // All readings that a manifest lists are stored, whether or not a checkpoint names it.
@@ -221,6 +230,7 @@ impl Work<'_> {
                     *end = window.to.max(*end);
                 }
             }
+
             let is_looked_for = |stream: &Stream| stream.class() == Class::Events && !ends.contains_key(stream);
             if Millis::now() > half_time && !self.streams.iter().any(is_looked_for) {
                 break;
@@ -230,11 +240,13 @@ impl Work<'_> {
                 None => Vec::new(),
             };
         }
+
         let note = format!(
             "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored again as a whole, and earlier gaps are not known; {{\"action\": \"recover\"}} takes over what the manifests list",
             head.key
         );
         warn!("{note}");
+
         ledger.update(|checkpoint| {
             for (stream, end) in ends {
                 checkpoint.attempted.remove(&stream);

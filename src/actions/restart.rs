@@ -44,6 +44,7 @@ impl Work<'_> {
         if self.load(&state).await?.is_none() {
             return Ok(self.restarted(&nothing));
         }
+
         let admit = async |_: Option<&LoadedCheckpoint>| Ok(nothing.identity.clone());
         let prepare = |checkpoint: &mut Checkpoint| {
             self.clear_stopped(checkpoint);
@@ -55,6 +56,7 @@ impl Work<'_> {
         let Some(ledger) = self.take_lease(&state, admit, prepare).await? else {
             return Ok(Answer::skipped(self.run_id));
         };
+
         self.tell_what_is_left(&ledger).await;
         ledger.release(self.times.commit_until).await?;
         Ok(ledger.read(|checkpoint| self.restarted(checkpoint)))

@@ -100,6 +100,7 @@ pub async fn status(
     let until = Times::new(at, deadline).read_until;
     let found = ledger::load(&state, &settings.checkpoint_key, &settings.identity(None), until).await?;
     let checkpoint = found.map(|found| found.checkpoint);
+
     let revision = checkpoint.as_ref().map(|checkpoint| Revision {
         revision: checkpoint.revision,
         written_by: checkpoint.written_by.clone(),
@@ -107,6 +108,7 @@ pub async fn status(
     });
     let checkpoint = checkpoint.unwrap_or_else(|| Checkpoint::new(settings.identity(None)));
     info!(run_id, revision = checkpoint.revision, "status read");
+
     Ok(StatusAnswer {
         action: "status",
         run_id: run_id.to_owned(),
@@ -143,9 +145,11 @@ fn stream_status(
     let state = checkpoint.states.get(&stream);
     let (error, since) = (state.and_then(|state| state.error.clone()), state.map(|state| state.since));
     let state = state.map_or(State::Pending, |state| state.state);
+
     let events = checkpoint.events.get(&stream);
     let stuck = checkpoint.stuck.get(&stream);
     let horizon = at - settings.settle(stream) - FEW_TICKS;
+
     StreamStatus {
         enabled: settings.streams.contains(&stream),
         state,

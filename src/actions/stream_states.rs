@@ -104,6 +104,7 @@ impl Work<'_> {
             .filter(|(stream, state)| self.streams.contains(stream) && state.is_stopped_with(&self.settings.hash))
             .map(|(stream, state)| (*stream, state.clone()))
             .collect();
+
         let mut next_try = None;
         if !stopped.is_empty() {
             let tally = Tally::default();
@@ -111,6 +112,7 @@ impl Work<'_> {
             stopped.retain(|_, state| {
                 state.stopped_with.as_ref().is_some_and(|with| with.secret_version == secret.version)
             });
+
             if let Some(found) = found.filter(|_| secret.is_well_formed) {
                 let at =
                     |state: &StreamState| found.checkpoint.sign_ins.next_try(secret.version.as_deref(), state.since);
@@ -118,6 +120,7 @@ impl Work<'_> {
                 next_try = stopped.values().map(at).min();
             }
         }
+
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Stopped { states: stopped, next_try };
         Ok(())
     }
@@ -153,6 +156,7 @@ impl Work<'_> {
         if !self.keeps_states() || matches!(why, Error::Ledger(_)) {
             return Ok(());
         }
+
         let identity = self.settings.identity(None);
         let is_first = self.note_attempts(&mut changed);
         if !matches!(why, Error::Stopped { .. }) && !why.is_out_of_time() {
@@ -166,10 +170,12 @@ impl Work<'_> {
             let of_streams = self.streams.iter().map(|stream| (*stream, result.clone()));
             self.change_states(&mut changed, &milestones, of_streams);
         }
+
         let is_noted = self.checkpoint_of(found).sign_ins == changed.sign_ins;
         if changed.health.unwritten.is_empty() && is_noted && !is_first {
             return Ok(());
         }
+
         let put = |checkpoint: &mut Checkpoint| {
             (checkpoint.states, checkpoint.health) = (changed.states.clone(), changed.health.clone());
             checkpoint.sign_ins = changed.sign_ins.clone();
@@ -177,6 +183,7 @@ impl Work<'_> {
         };
         // If another run was faster, that run writes the states.
         let Some(ledger) = self.acquire(state, found.cloned(), identity, put).await? else { return Ok(()) };
+
         self.note_states(&changed);
         self.tell_what_is_left(&ledger).await;
         Ok(ledger.release(self.times.commit_until).await?)
@@ -188,6 +195,7 @@ impl Work<'_> {
         if !self.keeps_states() {
             return Ok(());
         }
+
         let setup = self.setup().await;
         let refused = ledger.read(|checkpoint| checkpoint.refused.clone());
         let results: Vec<(Stream, RunResult)> = collected
@@ -196,6 +204,7 @@ impl Work<'_> {
                 Some((*stream, self.result_of(*stream, tally, outcome, &setup, refused.get(stream))?))
             })
             .collect();
+
         let signed_in = self.signed_in_at.get().copied();
         let milestones = Milestones { started: self.began, initialized: signed_in, authenticated: signed_in };
         let is_told = ledger.update(|checkpoint| {
@@ -212,6 +221,7 @@ impl Work<'_> {
         if is_told {
             return Ok(());
         }
+
         ledger.commit(self.times.tell_until).await?;
         self.store_health(ledger, self.times.tell_until).await
     }
@@ -241,6 +251,7 @@ impl Work<'_> {
     ) {
         let now = Millis::now();
         let mut changes = states::leave(&mut checkpoint.states, &self.settings.streams, now);
+
         for (stream, result) in results.into_iter().filter(|(stream, _)| self.keeps_state_of(*stream)) {
             // A stopped stream stays stopped if the secret can't be read, because nobody can tell whether the secret
             // has changed.
@@ -253,6 +264,7 @@ impl Work<'_> {
                 changes.extend(states::change(&mut checkpoint.states, stream, milestones, result, stuck, now));
             }
         }
+
         checkpoint.health.with_notes(&mut changes, &checkpoint.states, now);
         checkpoint.health.tell(changes, self.run_id, now);
     }

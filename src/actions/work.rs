@@ -86,6 +86,7 @@ impl<'a> Work<'a> {
     ) -> Self {
         clients.s3.begin_run(deadline.since(Millis::now()));
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
+
         Self {
             settings,
             clients,
@@ -131,6 +132,7 @@ impl<'a> Work<'a> {
                     return Ok(Some(ledger));
                 }
             }
+
             if !self.by_hand || !sleep_within(LEASE_POLL, self.times.read_until).await {
                 return Ok(None);
             }

@@ -45,18 +45,22 @@ impl AwsClients {
             .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"))
             .http_client(http_client(proxies, ca_bundle))
             .build();
+
         let endpoint = |service: &str| {
             let of_service = || var(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| var("AWS_ENDPOINT_URL"));
             if is_set("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") { None } else { of_service() }
         };
+
         // `Bucket` retries itself, because it must check the run's deadline before each attempt.
         let mut s3 = aws_sdk_s3::config::Builder::from(&config).retry_config(RetryConfig::disabled());
         if let Some(endpoint) = endpoint("S3") {
             s3 = s3.endpoint_url(endpoint).force_path_style(true);
         }
+
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(SECRETS_TIMEOUT).build();
         let mut secrets = aws_sdk_secretsmanager::config::Builder::from(&config).timeout_config(timeouts);
         secrets.set_endpoint_url(endpoint("SECRETS_MANAGER"));
+
         Self {
             s3: S3::new(Store::Aws(aws_sdk_s3::Client::from_conf(s3.build()))),
             secrets: aws_sdk_secretsmanager::Client::from_conf(secrets.build()),
@@ -71,6 +75,7 @@ fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient
         roots = roots.with_pem_certificate(pem);
     }
     let tls = TlsContext::builder().with_trust_store(roots).build().unwrap_or_default();
+
     let connector = |proxy: ProxyConfig| {
         let connector = Connector::builder()
             .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -80,12 +85,14 @@ fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient
             .build();
         SharedHttpConnector::new(connector)
     };
+
     let mut ways = Vec::new();
     for proxy in proxies.all() {
         if let Ok(config) = config_of(proxy) {
             ways.push((proxy.clone(), connector(config)));
         }
     }
+
     let routed = Routed { proxies: proxies.clone(), direct: connector(ProxyConfig::disabled()), proxied: ways };
     let routed = SharedHttpConnector::new(routed);
     http_client_fn(move |_, _| routed.clone())

@@ -62,6 +62,7 @@ impl<'a> Chain<'a> {
         if to_tell < LONG || may_stay && (self.has_failed.load(Ordering::Relaxed) || is_under_way()) {
             return Ok(());
         }
+
         let now = Millis::now();
         let until = if may_stay { now + (until - now) / PART } else { until };
         let written = self.write(Vec::new(), LONG, until).await;
@@ -102,6 +103,7 @@ impl<'a> Chain<'a> {
         if self.dry_run || told + told_merged < at_least || self.ledger.check_lease().is_err() {
             return Ok(());
         }
+
         let manifest = Manifest {
             format_version: manifest::FORMAT_VERSION,
             number: before.as_ref().map_or(1, |link| link.number + 1),
@@ -113,11 +115,13 @@ impl<'a> Chain<'a> {
             merged,
             readings,
         };
+
         let json = manifest.to_json();
         let link = manifest.link(self.state_prefix, &json);
         self.put(&link.key, json.into(), "application/json", until).await?;
         // The log is the second witness of the hash: whoever can write to the bucket can't change the log.
         info!(number = link.number, sha256 = link.sha256, key = link.key, readings = told, "manifest written");
+
         self.ledger.update(|checkpoint| {
             let manifests = &mut checkpoint.manifests;
             manifests.unlisted.drain(..told);
@@ -136,6 +140,7 @@ impl<'a> Chain<'a> {
             .try_filter_map(async |stored| Ok(stored.map(|stored| (manifest::sha256(&stored.bytes), stored.bytes))))
             .try_collect()
             .await?;
+
         // Follows the chain backwards from the last manifest, by hash. A manifest that isn't met on the way is an
         // orphan.
         let mut lines = Vec::new();
@@ -151,6 +156,7 @@ impl<'a> Chain<'a> {
         if lines.is_empty() {
             return Ok(None);
         }
+
         let mut packer = Packer::new(&Packing::default());
         for line in lines.iter().rev() {
             packer.push(line);

@@ -52,6 +52,7 @@ pub async fn read_newest(
     let mut days = state.list_folders(&format!("{state_prefix}manifests/"), until).await?;
     days.retain(|folder| folder.contains("/dt=") || folder.starts_with("manifests/dt="));
     days.sort_unstable();
+
     let mut left = LOOKED_THROUGH;
     for day in days.iter().rev() {
         let mut newest: Vec<LinkedManifest> = Vec::new();
@@ -61,6 +62,7 @@ pub async fn read_newest(
                 break;
             }
             left -= 1;
+
             let found = read(state, state_prefix, key, until).await?.filter(|found| is_ours(&found.manifest));
             let Some(found) = found else { continue };
             if newest.first().is_some_and(|first| first.link.number != found.link.number) {
@@ -68,6 +70,7 @@ pub async fn read_newest(
             }
             newest.push(found);
         }
+
         if !newest.is_empty() || left == 0 {
             newest.sort_by_key(|found| std::cmp::Reverse(found.link.written_at));
             return Ok(newest);
@@ -89,6 +92,7 @@ pub async fn days(
             days.entry(day.trim_end_matches('/').to_owned()).or_default();
         }
     }
+
     let prefix = format!("{prefix}index/");
     for key in state.list(&prefix, until).await? {
         let day = key.strip_prefix(&prefix).and_then(|name| Some(name.rsplit_once('-')?.0.to_owned()));
@@ -96,6 +100,7 @@ pub async fn days(
             days.entry(day).or_default().push(key);
         }
     }
+
     Ok(days)
 }
 
@@ -117,6 +122,7 @@ pub async fn read_day(
         let lines = stored.and_then(|stored| ndjson::lines(&stored.bytes).ok()).unwrap_or_default();
         found.extend(lines.iter().filter_map(|line| linked(state_prefix, line.as_bytes())));
     }
+
     let mut keys: Vec<String> = state.list(&day_prefix(state_prefix, day), until).await?;
     let have: HashSet<&str> = found.iter().map(|found: &LinkedManifest| found.link.key.as_str()).collect();
     keys.retain(|key| !have.contains(key.as_str()));
@@ -127,6 +133,7 @@ pub async fn read_day(
         .try_collect()
         .await?;
     found.extend(others);
+
     found.retain(|found| found.link.day() == day);
     found.sort_by(|a, b| {
         let order = |link: &Link| (link.number, link.written_at);
@@ -177,6 +184,7 @@ pub fn following(all: &[LinkedManifest], head: Option<&Link>) -> Vec<LinkedManif
     let named: HashSet<String> =
         all.iter().filter_map(|found| Some(found.manifest.previous.as_ref()?.sha256.clone())).collect();
     let by_hash: HashMap<&str, &LinkedManifest> = all.iter().map(|found| (found.link.sha256.as_str(), found)).collect();
+
     let mut ends: Vec<&LinkedManifest> = all.iter().filter(|found| !named.contains(&found.link.sha256)).collect();
     ends.sort_by_key(|end| std::cmp::Reverse((end.link.number, end.link.written_at)));
     for end in ends {
@@ -191,6 +199,7 @@ pub fn following(all: &[LinkedManifest], head: Option<&Link>) -> Vec<LinkedManif
             return chain;
         }
     }
+
     Vec::new()
 }
 

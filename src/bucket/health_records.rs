@@ -26,6 +26,7 @@ pub async fn store(
         ledger.check_lease()?;
         let packed = batch.packed(&settings.packing);
         let key = format!("{}.ndjson.gz", base(&settings.prefix, NAME, batch.at, batch.at));
+
         let own = [
             ("stream", NAME.to_owned()),
             ("records", packed.records.to_string()),
@@ -35,6 +36,7 @@ pub async fn store(
         let mut metadata: HashMap<_, _> = settings.metadata.clone().into_iter().collect();
         metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let object = Object { key: &key, bytes: packed.gzip, content_type: "application/x-ndjson", metadata };
+
         // A refused write means that an earlier run stored it and died before its commit.
         bucket.put(&object, Condition::Absent, until).await?;
         ledger.update(|checkpoint| checkpoint.health.unwritten.retain(|unwritten| unwritten.at != batch.at));

@@ -52,17 +52,20 @@ impl Known {
         if self.count() == 0 {
             return Ok((self, None));
         }
+
         let (known, packed) = off_thread(move || {
             let packed = self.packed();
             (self, packed)
         })
         .await;
         let Packed { gzip: bytes, records, sha256, .. } = packed;
+
         let base = format!("{state_prefix}known/{stream}/{}/{sha256}", this_month());
         let mut object = StateObject { key: format!("{base}.ndjson.gz"), records, sha256: Some(sha256) };
         if before == Some(&object) {
             return Ok((known, Some(object)));
         }
+
         let put = async |key: &str| {
             let (bytes, metadata) = (bytes.clone(), [].into());
             let put = Object { key, bytes, content_type: "application/x-ndjson", metadata };

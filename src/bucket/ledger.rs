@@ -114,6 +114,7 @@ impl<'a> Ledger<'a> {
         let checkpoint = &mut ledger.state.get_mut().unwrap_or_else(PoisonError::into_inner).checkpoint;
         checkpoint.lease = Some(lease);
         prepare(checkpoint);
+
         match ledger.commit(until).await {
             Ok(()) => {
                 ledger.written.get_mut().commits = 0;
@@ -148,11 +149,13 @@ impl<'a> Ledger<'a> {
             Some(LoadedCheckpoint { checkpoint, etag }) => (checkpoint, Some(etag)),
             None => (Checkpoint::new(identity), None),
         };
+
         if checkpoint.is_blank() {
             checkpoint.identity = ours;
         } else {
             checkpoint.identity.tenant = checkpoint.identity.tenant.or(ours.tenant);
         }
+
         let written = WrittenState { etag, revision: checkpoint.revision, changes: 0, commits: 0 };
         Self {
             bucket,
@@ -198,16 +201,19 @@ impl<'a> Ledger<'a> {
             return Ok(());
         }
         self.check_lease()?;
+
         let wanted = self.state().changes;
         let mut written = self.written.lock().await;
         if written.changes >= wanted {
             return Ok(());
         }
+
         let (mut checkpoint, changes) = {
             let state = self.state();
             (state.checkpoint.clone(), state.changes)
         };
         debug_assert_eq!(checkpoint.check(), Ok(()));
+
         // The revision goes up even if the write fails, because a failed write may have landed.
         written.revision += 1;
         checkpoint.revision = written.revision;
@@ -216,6 +222,7 @@ impl<'a> Ledger<'a> {
             let lost = matches!(error, LedgerError::LeaseLost { .. });
             self.lost.fetch_or(lost, Ordering::Relaxed);
         })?;
+
         written.etag = Some(etag);
         written.changes = changes;
         written.commits += 1;
@@ -247,6 +254,7 @@ impl<'a> Ledger<'a> {
             if let Written::Now { etag } = self.bucket.put(&object, condition, until).await? {
                 return Ok(etag);
             }
+
             let Some(stored) = self.bucket.get(self.key, until).await? else {
                 return Err(LedgerError::LeaseLost { by: "somebody who removed it".into() });
             };
@@ -258,6 +266,7 @@ impl<'a> Ledger<'a> {
             if let Some(lease) = theirs.lease.as_ref().filter(|lease| lease.run_id != self.lease.run_id) {
                 return Err(LedgerError::LeaseLost { by: format!("run {}", lease.run_id) });
             }
+
             // The stored checkpoint is our own write, whose answer was lost: this one, or one before it.
             if theirs.revision == checkpoint.revision {
                 return Ok(stored.etag);

@@ -112,6 +112,7 @@ impl Records<'_> {
                 Creation::Occupied(stored) => Some(stored),
             }
         };
+
         let Some(stored) = stored else { return Ok(None) };
         let (object, ()) = self.look(stream, key, stored, at, |(): &mut (), _| ()).await?;
         Ok(Some(Placed { object, is_new: false }))
@@ -197,6 +198,7 @@ impl Records<'_> {
                 }
                 break;
             }
+
             let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
                 Creation::Done(created) => {
                     placed.push(created);
@@ -204,6 +206,7 @@ impl Records<'_> {
                 }
                 Creation::Occupied(stored) => stored,
             };
+
             let count = |counts: &mut HashMap<Fingerprint, u64>, line: &str| {
                 *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
             };
@@ -211,6 +214,7 @@ impl Records<'_> {
             packed = off_thread(move || packed.without(&mut counts, |line| stream.time_of(line)))
                 .await
                 .map_err(|error| self.foreign(&object.key, &error))?;
+
             let (key, lacking) = (&object.key, packed.records);
             info!(key, lacking, "the object existed: its records count as stored, and the missing ones are added");
             placed.push(Placed { object, is_new: false });
@@ -232,6 +236,7 @@ impl Records<'_> {
         let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
         let ours = StoredObject { key: key.to_owned(), bytes, records, sha256, first, last };
         let object = self.object(stream, key, packed, form);
+
         let is_new = if self.dry_run {
             self.bucket.get(key, until).await?.is_none()
         } else {
@@ -240,6 +245,7 @@ impl Records<'_> {
         if is_new {
             return Ok(Creation::Done(Placed { object: ours, is_new }));
         }
+
         let Some(stored) = self.bucket.get(key, until).await? else {
             return Err(self.bucket.failed(
                 "PutObject",
@@ -247,6 +253,7 @@ impl Records<'_> {
                 "S3 refuses the key as taken, but no object is there".into(),
             ));
         };
+
         let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
         let written = Placed { object: ours, is_new: true };
         Ok(if is_ours { Creation::Done(written) } else { Creation::Occupied(stored) })
@@ -320,6 +327,7 @@ fn describe<T: Default>(
         records += 1;
         take(&mut taken, line);
     })?;
+
     let (first, last) = times.unwrap_or((at, at));
     let bytes = stored.bytes.len() as u64;
     Ok((StoredObject { key, bytes, records, sha256, first, last }, taken))

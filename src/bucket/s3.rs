@@ -192,6 +192,7 @@ impl Bucket {
             if left.is_zero() {
                 return Err(last.map_or(StoreError::OutOfTime, failed));
             }
+
             let attempted = tokio::time::timeout(left.min(ATTEMPT_TIMEOUT), attempt()).await;
             if attempted.is_ok() {
                 self.s3.is_heard.store(true, Ordering::Relaxed);
@@ -205,6 +206,7 @@ impl Bucket {
                 }
                 Err(_) => format!("no answer within {} s", ATTEMPT_TIMEOUT.as_secs()),
             };
+
             debug!(operation, key, error = why, "an S3 request failed and may be retried");
             match attempts.pause(None) {
                 Some(pause) if sleep_within(pause, until).await => last = Some(why),

@@ -207,12 +207,14 @@ impl OneBucket<'_> {
                 };
             }
         };
+
         let request = client.get_object().bucket(self.name).key(key);
         let answer = match request.set_expected_bucket_owner(self.owner.cloned()).send().await {
             Ok(answer) => answer,
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return Ok(None),
             Err(error) => return Err((kind_of(&error), describe(&error))),
         };
+
         let (etag, metadata) = (answer.e_tag.unwrap_or_default(), answer.metadata.unwrap_or_default());
         match answer.body.collect().await {
             Ok(body) => Ok(Some(Stored { bytes: body.into_bytes(), etag, metadata })),
@@ -245,6 +247,7 @@ impl OneBucket<'_> {
                 };
             }
         };
+
         let request = client
             .put_object()
             .bucket(self.name)

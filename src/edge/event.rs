@@ -46,6 +46,7 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
     if event.is_empty() || event.contains_key("source") {
         return Ok(Invocation::Scheduled);
     }
+
     match event.get("action") {
         None => Err(format!("the event has neither \"source\" nor \"action\"; {TAKES}")),
         Some(Value::String(action)) => match action.as_str() {
@@ -149,6 +150,7 @@ impl EventFields {
                 let takes = if takes.is_empty() { "none".to_owned() } else { takes.join(", ") };
                 return Err(format!("{field:?} is not a field of {action:?}, which takes {takes}"));
             }
+
             match field.as_str() {
                 "streams" => fields.streams = Some(streams(value)?),
                 "from" => fields.from = Some(time(field, value)?),

@@ -104,6 +104,7 @@ impl Handler {
     async fn act(&self, run_id: &str, invocation: &Invocation, deadline: Millis) -> Result<Answered, Error> {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let clients = self.clients.get_or_try_init(async || clients(settings)).await?;
+
         Ok(match invocation {
             Invocation::Scheduled => {
                 Box::pin(collect(settings, clients, run_id, false, &Collect::default(), deadline)).await.into()

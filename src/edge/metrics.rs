@@ -56,6 +56,7 @@ fn of_stream(told: &StreamAnswer) -> Vec<(&'static str, &'static str, u64)> {
         ("Expiring", "Count", u64::from(told.is_expiring)),
         ("Expired", "Count", u64::from(!told.expired.is_empty())),
     ];
+
     // A stream that is not due has no lag.
     metrics.extend(told.lag_s.filter(|_| told.status != Status::NotDue).map(|lag| ("Lag", "Seconds", lag)));
     metrics
@@ -73,6 +74,7 @@ fn line(
     if stream.is_some() {
         dimensions.push(vec!["FunctionName", "Stream"]);
     }
+
     // CloudWatch bills a metric for each hour with a value. Zeros are therefore only in the log.
     let happened = metrics.iter().filter(|(_, _, value)| *value > 0);
     let units: Vec<Value> = happened.map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
@@ -80,6 +82,7 @@ fn line(
     if units.is_empty() {
         return None;
     }
+
     let directive = json!([{"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": units}]);
     line.insert("_aws".into(), json!({"Timestamp": now.0, "CloudWatchMetrics": directive}));
     line.insert("FunctionName".into(), function.into());
@@ -103,9 +106,11 @@ mod tests {
         let told = StreamAnswer::new(Status::Complete, &Tally::default(), Some(Millis(1_000)), Millis(61_000), None);
         let answer = Answer::of_streams("r-1", BTreeMap::from([(Stream::Audit, told)]));
         let lines = lines(&answer, "collector", Duration::from_millis(42), Millis(7));
+
         assert_eq!(lines.len(), 2);
         assert_eq!((&lines[0]["RunDuration"], &lines[0]["Runs"]), (&json!(42), &json!(1)));
         assert_eq!((&lines[1]["Stream"], &lines[1]["Lag"]), (&json!("audit"), &json!(60)));
+
         for line in &lines {
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
             assert_eq!(directive["Namespace"], NAMESPACE);

@@ -59,10 +59,12 @@ impl ActionRun<'_> {
         if request.dry_run || self.settings.dry_run {
             return self.rehearse(request).await;
         }
+
         let claim = self.store.claim(request, self.times.read_until).await?;
         if let Some(ended) = self.store.ended(&request.request_id, self.times.read_until).await? {
             return self.told(&claim, ended).await;
         }
+
         let newest = self.store.newest_lock(&request.request_id, self.times.read_until).await?;
         match newest {
             Some((n, lock)) => self.take_over(request, &claim, n, lock).await,
@@ -109,11 +111,13 @@ impl ActionRun<'_> {
                 }
                 Approved::Rejected(by, error) => return self.reject(request, claim, &by, &error).await,
             };
+
         let asker = self.asker();
         let goal = self.resolver(&asker).goal(request).await?;
         let before = asker.state(&goal).await?;
         let writes = goal.writes(&before);
         let intent = intent(request, claim, approved_by.as_deref(), &writes, &before);
+
         if writes.is_empty() {
             // If another delivery has just done it, that delivery's lock was created before this one read the state.
             if let Some((n, held)) = self.store.newest_lock(&request.request_id, self.times.read_until).await? {
@@ -126,6 +130,7 @@ impl ActionRun<'_> {
             };
             return self.end(request, claim, intent, answer).await;
         }
+
         self.store.take_place(&request.request_id, Millis::now(), self.times.read_until).await?;
         let lock = self.lock(goal, intent);
         if !self.store.lock(&request.request_id, 0, &lock, self.times.read_until).await? {
@@ -133,6 +138,7 @@ impl ActionRun<'_> {
             let (n, held) = held.ok_or_else(|| at_work(request))?;
             return self.take_over(request, claim, n, held).await;
         }
+
         // If this fails, nothing has been sent. The next delivery takes over the lock.
         self.store.record(claim.at, &lock.intent, self.times.read_until).await?;
         self.send_and_end(request, claim, lock, Some(writes)).await
@@ -155,10 +161,12 @@ impl ActionRun<'_> {
                 return self.told(claim, ended).await;
             }
         }
+
         let lock = Lock { intent: held.intent, ..self.lock(held.goal, Value::Null) };
         if !self.store.lock(&request.request_id, n + 1, &lock, self.times.read_until).await? {
             return Err(at_work(request));
         }
+
         info!(request_id = request.request_id, "taken over from a run that ended without a result");
         self.store.record(claim.at, &lock.intent, self.times.read_until).await?;
         self.send_and_end(request, claim, lock, None).await
@@ -199,6 +207,7 @@ impl ActionRun<'_> {
     ) -> Result<ActionAnswer, RespondError> {
         answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
         let at = Millis::now().max(claim.at + MILLISECOND);
+
         let mut result = json!({
             "request_id": request.request_id,
             "record": "result",
@@ -215,6 +224,7 @@ impl ActionRun<'_> {
         if let Some(error) = &answer.error {
             result["error"] = json!(error);
         }
+
         let ended = Ended { at, answer, intent, result };
         let ended = self.store.end(&request.request_id, ended, self.times.store_until).await?;
         self.told(claim, ended).await

@@ -167,6 +167,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             }
             Action::SetStateWhere { criteria, state: fields.one_of("newState", &STATES)? }
         }
+
         "case.create" => Action::CreateCase { fields: case_fields(fields, true)? },
         "case.update" => {
             let number = fields.number("number")?;
@@ -184,6 +185,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             let (number, event) = (fields.number("number")?, fields.text("eventId", ID)?);
             Action::CaseEvents { number, events: vec![event], present: false }
         }
+
         "watchlist.add" => watch(fields, WatchlistPart::Included, true)?,
         "watchlist.remove" => watch(fields, WatchlistPart::Included, false)?,
         "watchlist.exclude" => watch(fields, WatchlistPart::Excluded, true)?,
@@ -201,12 +203,14 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             near_days: fields.optional_number("near_days", 0, 3_650)?.map_or(30, u64::cast_signed),
             list: fields.optional_text("watchlist", ID)?.unwrap_or_else(|| "DEPARTING_EMPLOYEE".into()),
         },
+
         "user.deactivate" => Action::SetUser { user: fields.text("user", ID)?, active: false },
         "user.activate" => Action::SetUser { user: fields.text("user", ID)?, active: true },
         "agent.deactivate" => Action::SetAgents { agents: fields.texts("ids")?, active: false },
         "agent.activate" => Action::SetAgents { agents: fields.texts("ids")?, active: true },
         "legal_hold.add" => legal_hold(fields, true)?,
         "legal_hold.remove" => legal_hold(fields, false)?,
+
         "trust.add" => Action::AddTrust { fields: trust_fields(fields, true)? },
         "trust.update" => {
             let id = fields.number("id")?;
@@ -233,6 +237,7 @@ fn read_only(name: &str, fields: &mut Fields<'_>) -> Result<Read, String> {
             let number = fields.number("number")?.to_string();
             get(&["v1", "cases", &number, "fileevent"], fields.query(&["pgNum", "pgSize"])?)
         }
+
         "session.get" => get(&["v1", "sessions", &fields.text("id", ID)?], Vec::new()),
         "session.events" => get(&["v1", "sessions", &fields.text("id", ID)?, "events"], Vec::new()),
         "session.search" => {
@@ -240,6 +245,7 @@ fn read_only(name: &str, fields: &mut Fields<'_>) -> Result<Read, String> {
             query.extend(fields.query(&SESSION_PAGING)?);
             get(&["v1", "sessions"], query)
         }
+
         "file_events.search" => {
             const TERMS: [(&str, &str, &str); 6] = [
                 ("user", "user.email", "IS"),
@@ -249,6 +255,7 @@ fn read_only(name: &str, fields: &mut Fields<'_>) -> Result<Read, String> {
                 ("from", "@timestamp", "ON_OR_AFTER"),
                 ("to", "@timestamp", "ON_OR_BEFORE"),
             ];
+
             let mut filters = Vec::new();
             for (name, term, operator) in TERMS {
                 filters.extend(fields.optional_text(name, ID)?.map(|value| (term, operator, value)));
@@ -308,6 +315,7 @@ fn trust_fields(fields: &mut Fields<'_>, is_new: bool) -> Result<Map<String, Val
             fields.optional_list("activityActionGroups")?,
         )
     };
+
     put(&mut trust, "type", kind.map(Value::from));
     put(&mut trust, "value", value.map(Value::from));
     put(&mut trust, "activityActionGroups", groups);

@@ -90,6 +90,7 @@ impl ResponderApi {
                 Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => (named(&what, &error), None),
                 Err(error) => return Err(error.into()),
             };
+
             let Some(pause) = attempts.pause(pause) else { return Err(error) };
             debug!(error = error.message, pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
@@ -109,6 +110,7 @@ impl ResponderApi {
             Verb::Delete => Method::DELETE,
         };
         let exchange = WriteExchange { method, path: &write.path, query: &[], body: &write.body };
+
         let mut attempts = retry::API.begin();
         loop {
             let sent_before = caller.calls.requests.load(Ordering::Relaxed);
@@ -133,6 +135,7 @@ impl ResponderApi {
                 }
                 Err(error) => return Sent::NotSent(error.into()),
             };
+
             match attempts.pause(pause) {
                 Some(pause) if sleep_within(pause, caller.until).await => {
                     caller.calls.retries.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +157,7 @@ impl ResponderApi {
             }
             let builder =
                 builder.bearer_auth(token.bearer.expose_secret()).header(reqwest::header::ACCEPT, "application/json");
+
             let whole = async |response| Ok(whole_answer(response).await?);
             match self.connection.attempt(builder, caller, whole).await {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() => {

@@ -31,6 +31,7 @@ pub async fn approval(
         store.wait_for_approval(request, until).await?;
         return Ok(Approved::Pending);
     };
+
     let rejected = |why: String| RespondError::new(ErrorCause::ApprovalRejected, why);
     if !may_approve {
         let alias = &settings.approvals_alias;
@@ -38,6 +39,7 @@ pub async fn approval(
             "an approval is valid only if the function is invoked through its alias {alias:?}"
         )));
     }
+
     let since = store.waits_since(request, until).await?;
     let since =
         since.ok_or_else(|| rejected("this request never asked for approval: send it without one first".to_owned()))?;

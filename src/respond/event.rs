@@ -82,6 +82,7 @@ mod tests {
         let text = request().to_string();
         let wrapped = json!({"Type": "Notification", "Message": text}).to_string();
         let sqs = |body: &str| json!({"eventSource": "aws:sqs", "messageId": "m", "body": body});
+
         for event in [
             request(),
             json!({"source": "our.soar", "detail-type": "Response", "detail": request()}),

@@ -178,6 +178,7 @@ impl Goal {
                 let body = json!({"ids": ids, "newState": wanted});
                 unless(ids.is_empty(), ApiWrite::post("/v1/sessions/change-state".into(), body))
             }
+
             Self::CaseCreated { fields, another } => {
                 let is_there = state.is_object() && state["number"].as_u64() != *another && holds(state, fields);
                 unless(is_there, ApiWrite::post("/v1/cases".into(), Value::Object(fields.clone())))
@@ -199,6 +200,7 @@ impl Goal {
                 }
                 left.iter().map(|id| ApiWrite::delete(format!("/v1/cases/{number}/fileevent/{}", escape(id)))).collect()
             }
+
             Self::Listed { list, actors, part, present } => {
                 let listed = texts(&state["listed"]);
                 let left: Vec<&String> = actors.iter().filter(|id| listed.contains(&id.as_str()) != *present).collect();
@@ -216,6 +218,7 @@ impl Goal {
                 let body = Value::Object(changes.clone());
                 unless(holds(state, changes), ApiWrite { method: Verb::Patch, path, body })
             }
+
             Self::UserActive { user, active } => {
                 let path = format!("/v1/users/{}/{}", escape(user), if *active { "activate" } else { "deactivate" });
                 unless(state["active"] == *active, ApiWrite { method: Verb::Post, path, body: Value::Null })
@@ -232,6 +235,7 @@ impl Goal {
                 let path = if *present { path } else { format!("{path}/remove") };
                 unless(state["is_custodian"] == *present, ApiWrite::post(path, json!({"userId": user})))
             }
+
             Self::TrustAdded { fields } => {
                 let write = ApiWrite::post("/v2/trusted-activities".into(), Value::Object(fields.clone()));
                 unless(state.is_object() && holds(state, fields), write)
@@ -247,6 +251,7 @@ impl Goal {
                 let path = format!("/v2/alert-rules/{}/{}", escape(rule), if *enabled { "enable" } else { "disable" });
                 unless(state["isEnabled"] == *enabled, ApiWrite { method: Verb::Post, path, body: Value::Null })
             }
+
             Self::NoActor { .. } => Vec::new(),
             Self::All { goals } => goals.iter().enumerate().flat_map(|(at, goal)| goal.writes(&state[at])).collect(),
         }
@@ -348,6 +353,7 @@ mod tests {
         for (goal, state) in &reached {
             assert_eq!(goal.writes(state), [], "{goal:?}");
         }
+
         let goals = reached.iter().map(|(goal, _)| goal.clone()).collect();
         let states: Vec<Value> = reached.iter().map(|(_, state)| state.clone()).collect();
         assert_eq!(Goal::All { goals }.writes(&json!(states)), []);

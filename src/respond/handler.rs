@@ -55,6 +55,7 @@ impl Responder {
                 for request in requests {
                     answers.push(told(&self.answer(request, deadline, arn).await));
                 }
+
                 match answers.iter().find(|answer| answer.is_failure()) {
                     Some(answer) => Err(diagnostic(answer)),
                     None => Ok(json!(answers)),
@@ -67,6 +68,7 @@ impl Responder {
                         failures.push(json!({"itemIdentifier": id}));
                     }
                 }
+
                 Ok(json!({"batchItemFailures": failures}))
             }
         }
@@ -109,6 +111,7 @@ impl Responder {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let ResponderClients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
         api.begin(settings.shared.requests_per_minute).await;
+
         let (calls, run_id) = (Calls::default(), Uuid::new_v4().to_string());
         let times = Times::new(Millis::now(), deadline);
         let run = ActionRun {

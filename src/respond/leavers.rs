@@ -18,6 +18,7 @@ const END_DATES: [&str; 6] = ["end_date", "enddate", "last_day", "termination_da
 pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let rows = if text.starts_with(['[', '{']) { json_rows(text)? } else { csv_rows(text)? };
+
     let mut leavers: Vec<Leaver> = Vec::new();
     for (row, (address, date)) in rows.into_iter().enumerate() {
         let wrong = |why: String| format!("row {} of the list {why}", row + 1);
@@ -25,6 +26,7 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
         if !address.contains('@') || address.contains(char::is_whitespace) {
             return Err(wrong(format!("has the address {address:?}, which is not an email address")));
         }
+
         let end_date = match date.trim() {
             "" => None,
             date => Some(date.get(..10).unwrap_or(date).parse().map_err(|_| {
@@ -33,11 +35,13 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
                 ))
             })?),
         };
+
         if leavers.iter().any(|leaver| leaver.address.eq_ignore_ascii_case(&address)) {
             return Err(wrong(format!("has the address {address:?} a second time")));
         }
         leavers.push(Leaver { address, end_date });
     }
+
     if leavers.is_empty() {
         return Err("the list is empty, which is taken for a mistake".into());
     }
@@ -48,6 +52,7 @@ fn json_rows(text: &str) -> Result<Vec<(String, String)>, String> {
     let list: Value = serde_json::from_str(text).map_err(|error| format!("the list is not JSON ({error})"))?;
     let rows = list.as_array().or_else(|| list["leavers"].as_array());
     let rows = rows.ok_or("the list must be a JSON array, or an object with the array \"leavers\"")?;
+
     let held = |row: &Value, names: &[&str]| {
         let members = row.as_object()?;
         let (_, value) = members.iter().find(|(name, _)| names.contains(&name.to_lowercase().as_str()))?;
@@ -71,6 +76,7 @@ fn csv_rows(text: &str) -> Result<Vec<(String, String)>, String> {
     let head = lines.next().unwrap_or_default();
     let separator = if head.contains(';') { ';' } else { ',' };
     let names: Vec<String> = cells(head, separator)?.iter().map(|name| name.trim().to_lowercase()).collect();
+
     let place = |known: &[&str], what: &str| {
         let found = names.iter().position(|name| known.contains(&name.as_str()));
         found.ok_or_else(|| {
@@ -78,6 +84,7 @@ fn csv_rows(text: &str) -> Result<Vec<(String, String)>, String> {
         })
     };
     let (address, date) = (place(&ADDRESSES, "address")?, place(&END_DATES, "end_date")?);
+
     lines
         .enumerate()
         .map(|(at, line)| {
@@ -110,6 +117,7 @@ fn cells(line: &str, separator: char) -> Result<Vec<String>, String> {
             c => cell.push(c),
         }
     }
+
     if is_quoted {
         return Err(format!("a quote is left open in {line:?}"));
     }

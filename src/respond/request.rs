@@ -42,12 +42,14 @@ impl ActionRequest {
         if let Some(unknown) = event.keys().find(|name| !TAKES.contains(&name.as_str())) {
             return Err(format!("{unknown:?} is not a member of a request, which takes {}", TAKES.join(", ")));
         }
+
         let name = event.get("action").and_then(Value::as_str).ok_or("\"action\" must be the name of an action")?;
         let input = match event.get("input") {
             None => Map::new(),
             Some(Value::Object(input)) => input.clone(),
             Some(other) => return Err(format!("\"input\" is {other}, but must be an object")),
         };
+
         let text = |name: &str, most: usize| match event.get(name) {
             None => Ok(None),
             Some(Value::String(text)) if is_one_line(text, most) => Ok(Some(text.trim().to_owned())),
@@ -57,6 +59,7 @@ impl ActionRequest {
         };
         let request_id = text("request_id", 128)?;
         let action = Action::parse(name, &input, request_id.as_deref().unwrap_or_default())?;
+
         let needed = |name: &str, held: Option<String>| match held {
             None if !action.is_read() => {
                 Err(format!("{:?} needs {name:?}", event["action"].as_str().unwrap_or_default()))
@@ -68,6 +71,7 @@ impl ActionRequest {
             Some(Value::Bool(dry_run)) => *dry_run,
             Some(other) => return Err(format!("\"dry_run\" is {other}, but must be true or false")),
         };
+
         Ok(Self {
             request_id: needed("request_id", request_id)?,
             requested_by: needed("requested_by", text("requested_by", 256)?)?,
@@ -94,6 +98,7 @@ impl Approval {
              \"request_hash\", all of them text"
                 .to_owned()
         };
+
         let members = value.as_object().filter(|members| members.keys().all(|name| TAKES.contains(&name.as_str())));
         let text = |name: &str| members?.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty());
         let is_given = match text("decision") {
@@ -101,6 +106,7 @@ impl Approval {
             Some("refuse") => false,
             _ => return Err(wrong()),
         };
+
         Ok(Self {
             approved_by: text("approved_by").ok_or_else(wrong)?.to_owned(),
             is_given,

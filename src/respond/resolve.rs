@@ -37,6 +37,7 @@ impl Resolver<'_> {
                 Goal::SessionStates { sessions, state }
             }
             Action::SetStateWhere { criteria, state } => self.sessions_where(&criteria, state).await?,
+
             Action::CreateCase { fields } => {
                 let another = self.asker.case_named(&fields["name"]).await?["number"].as_u64();
                 Goal::CaseCreated { fields: self.with_ids(fields).await?, another }
@@ -49,6 +50,7 @@ impl Resolver<'_> {
             }
             Action::DeleteCase { number } => Goal::CaseGone { number },
             Action::CaseEvents { number, events, present } => Goal::CaseEvents { number, events, present },
+
             Action::Watch { list, people, part, present } => {
                 self.check_targets(people.len())?;
                 let list = self.watchlist(&list).await?;
@@ -62,6 +64,7 @@ impl Resolver<'_> {
                 Goal::ActorChanged { actor: text(&self.actor(&actor).await?["actorId"]), changes }
             }
             Action::SyncLeavers { key, near_days, list } => self.leavers(&key, near_days, &list).await?,
+
             Action::SetUser { user, active } => {
                 let user = self.user(&user).await?;
                 if !active {
@@ -73,6 +76,7 @@ impl Resolver<'_> {
             Action::LegalHold { matter, user, present } => {
                 Goal::Custodian { matter, user: text(&self.user(&user).await?["userId"]), present }
             }
+
             Action::AddTrust { fields } => Goal::TrustAdded { fields },
             Action::UpdateTrust { id, changes } => Goal::TrustChanged { id, changes },
             Action::DeleteTrust { id } => Goal::TrustGone { id },
@@ -137,6 +141,7 @@ impl Resolver<'_> {
                 }
             }
         }
+
         Err(RespondError::new(
             ErrorCause::ThirdPartyRefused,
             format!("no watchlist has the id, the type or the title {named:?}"),
@@ -177,6 +182,7 @@ impl Resolver<'_> {
     /// Leaves out agents that don't exist: the API would refuse the whole write for one of them (404 `agentsNotFound`).
     async fn agents(&self, ids: Vec<String>, active: bool) -> Result<Goal, RespondError> {
         self.check_targets(ids.len())?;
+
         let (mut agents, mut checked) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(agent) = self.asker.find(&format!("/v1/agents/{}", escape(&id))).await? else { continue };
@@ -190,6 +196,7 @@ impl Resolver<'_> {
             }
             agents.push(id);
         }
+
         if agents.is_empty() {
             return Err(RespondError::new(ErrorCause::ThirdPartyRefused, "none of these agents exists"));
         }
@@ -201,6 +208,7 @@ impl Resolver<'_> {
         let (id, name) = (text(&user["userId"]), text(&user["username"]));
         let refused =
             |why: String| Err(RespondError::new(ErrorCause::ActionNotAllowed, format!("the user {name} {why}")));
+
         let path = format!("/v1/legal-hold/custodians/{}", escape(&id));
         let held = self.asker.rows(&path, &[], &MATTERS).await?;
         let held: Vec<&Value> = held.iter().filter(|matter| matter["membershipActive"] != false).collect();
@@ -212,6 +220,7 @@ impl Resolver<'_> {
                 return refused(format!("is a custodian of the active matter {}", matter["name"]));
             }
         }
+
         let actor = self.actor_by_name(&name).await?.map(|actor| text(&actor["actorId"]));
         let open = [("status".to_owned(), "OPEN".to_owned())];
         let open = self.asker.rows("/v1/cases", &open, &CASES).await?;
@@ -250,6 +259,7 @@ impl Resolver<'_> {
                 "\"key\" is {key:?}, but must begin with LEAVERS_PREFIX ({prefix:?})"
             )));
         }
+
         let held = self.store.leavers(key, self.asker.caller.until).await?;
         let leavers = leavers::read(&held).map_err(|why| RespondError::invalid(format!("s3 object {key}: {why}")))?;
         let minutes = self.asker.caller.until.since(Millis::now()).as_secs() / 60 + 1;
@@ -261,11 +271,13 @@ impl Resolver<'_> {
             );
             return Err(RespondError::new(ErrorCause::TooManyTargets, why));
         }
+
         let list = self.watchlist(list).await?;
         let pages = Pages::of(ListPart::Included.key(), "page", 1, ("page_size", 100));
         let path = format!("/v2/watchlists/{}/{}", escape(&list), ListPart::Included.path());
         let listed: Vec<String> =
             self.asker.rows(&path, &[], &pages).await?.iter().map(|row| text(&row["actorId"])).collect();
+
         let soon = Utc::now().date_naive() + TimeDelta::days(near_days);
         let (mut goals, mut on, mut off) = (Vec::new(), Vec::new(), Vec::new());
         for leaver in leavers {
@@ -285,6 +297,7 @@ impl Resolver<'_> {
                 _ => {}
             }
         }
+
         for (actors, present) in [(on, true), (off, false)] {
             if !actors.is_empty() {
                 goals.push(Goal::Listed { list: list.clone(), actors, part: ListPart::Included, present });

@@ -55,6 +55,7 @@ impl Sender<'_> {
         writes: Option<Vec<ApiWrite>>,
     ) -> Result<ActionAnswer, RespondError> {
         let (goal, before) = (&lock.goal, lock.intent["before"].clone());
+
         // The run that held the lock may have sent a write that must not be repeated.
         let mut may_send = writes.is_some() || goal.may_be_repeated();
         let (mut after, mut left) = if let Some(writes) = writes {
@@ -64,12 +65,14 @@ impl Sender<'_> {
             let left = goal.writes(&state);
             (state, left)
         };
+
         let mut sending = Sending { last: Ok(ConnectorAnswer::message(200, "OK", "done")), end: End::Taken };
         let mut in_doubt = !may_send;
         for _ in 0..ROUNDS {
             if left.is_empty() || !may_send {
                 break;
             }
+
             sending = self.send(&left).await;
             in_doubt |= sending.end == End::Uncertain;
             match self.read_back(goal, sending.end == End::Taken).await {
@@ -80,6 +83,7 @@ impl Sender<'_> {
                     break;
                 }
             }
+
             // Send again only writes that may be repeated and whose result is unknown. Not those that the API took or
             // refused.
             may_send = goal.may_be_repeated() && sending.end == End::Uncertain;
@@ -87,6 +91,7 @@ impl Sender<'_> {
                 break;
             }
         }
+
         Ok(outcome(request, before, after, &left, sending, in_doubt))
     }
 
@@ -112,6 +117,7 @@ impl Sender<'_> {
             };
             return Sending { last: Err(error), end };
         }
+
         Sending { last, end: End::Taken }
     }
 
@@ -166,6 +172,7 @@ fn outcome(
             )
         }
     };
+
     ActionAnswer { before, after, ..answer }
 }
 

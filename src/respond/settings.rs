@@ -37,6 +37,7 @@ impl RespondSettings {
             "REQUESTS_PER_MINUTE" => get(name).or_else(|| Some("20".into())),
             name => var(name),
         })?;
+
         let or = |name: &str, default: &str| get(name).unwrap_or_else(|| default.to_owned());
         let requests_prefix = or("REQUESTS_PREFIX", "incydr-responder/requests/");
         let leavers_prefix = or("LEAVERS_PREFIX", "leavers/");
@@ -46,6 +47,7 @@ impl RespondSettings {
         if requests_prefix.starts_with(&leavers_prefix) || leavers_prefix.starts_with(&requests_prefix) {
             return Err(bad("LEAVERS_PREFIX", &leavers_prefix, "it must lie apart from REQUESTS_PREFIX"));
         }
+
         // "none" means an empty set. If the variable is unset, the default applies.
         let needs_approval = names("NEEDS_APPROVAL", &or("NEEDS_APPROVAL", NEEDS_APPROVAL))?;
         Ok(Self {

@@ -67,6 +67,7 @@ impl Asker<'_> {
             let mut query = query.to_vec();
             query.push((pages.page.to_owned(), number.to_string()));
             query.push((pages.size.0.to_owned(), pages.size.1.to_string()));
+
             let body = self.api.get(path, &query, self.caller).await?.json_body;
             let total = body["totalCount"].as_u64();
             let page = body[pages.key].as_array().cloned().unwrap_or_default();
@@ -76,11 +77,13 @@ impl Asker<'_> {
             if rows.len() >= page.len() && rows.ends_with(&page) {
                 break;
             }
+
             rows.extend(page);
             if total.is_some_and(|total| rows.len() as u64 >= total) {
                 return Ok(rows);
             }
         }
+
         Err(RespondError::new(ErrorCause::ThirdPartyGenericError, format!("GET {path}: the pages repeat or never end")))
     }
 
@@ -99,6 +102,7 @@ impl Asker<'_> {
                 }
                 Value::Object(states)
             }
+
             Goal::CaseCreated { fields, .. } => self.case_named(&fields["name"]).await?,
             Goal::CaseChanged { number, .. } => self.record(&format!("/v1/cases/{number}")).await?,
             Goal::CaseGone { number } => self.find(&format!("/v1/cases/{number}")).await?.unwrap_or_default(),
@@ -107,6 +111,7 @@ impl Asker<'_> {
                 let ours: Vec<&String> = events.iter().filter(|id| attached.contains(id)).collect();
                 json!({"events": attached.len(), "attached": ours})
             }
+
             Goal::Listed { list, actors, part, .. } => {
                 let path = format!("/v2/watchlists/{}/{}", escape(list), part.path());
                 let pages = Pages::of(part.key(), "page", 1, ("page_size", 100));
@@ -119,6 +124,7 @@ impl Asker<'_> {
                 let actor = self.record(&format!("/v1/actors/actor/id/{}", escape(actor))).await?;
                 only(&actor, &["actorId", "name", "notes", "startDate", "endDate"])
             }
+
             Goal::UserActive { user, .. } => {
                 let user = self.record(&format!("/v1/users/{}", escape(user))).await?;
                 only(&user, &["userId", "username", "active", "blocked"])
@@ -137,6 +143,7 @@ impl Asker<'_> {
                 let ours = custodians.iter().find(|custodian| text(&custodian["userId"]) == *user);
                 json!({"is_custodian": ours.is_some_and(|ours| ours["membershipActive"] != false), "custodian": ours})
             }
+
             Goal::TrustAdded { fields } => {
                 let all = self.rows("/v2/trusted-activities", &[], &TRUSTED).await?;
                 let is_alike = |one: &&Value| one["type"] == fields["type"] && one["value"] == fields["value"];
@@ -148,6 +155,7 @@ impl Asker<'_> {
                 let rule = self.record(&format!("/v2/alert-rules/{}", escape(rule))).await?;
                 only(&rule, &["id", "name", "isEnabled"])
             }
+
             Goal::NoActor { address } => json!({"address": address, "actor": null}),
             Goal::All { goals } => {
                 let mut states = Vec::new();

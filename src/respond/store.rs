@@ -75,11 +75,13 @@ impl ActionStore<'_> {
             reason: request.reason.clone(),
             at: Millis::now(),
         };
+
         let key = self.key(&request.request_id, "json");
         let claim = self.create(&key, &claim, until).await?.unwrap_or(claim);
         if claim.hash == request.hash {
             return Ok(claim);
         }
+
         let why = format!(
             "request_id {:?} was used on {} for another input ({}): take a new one",
             request.request_id, claim.at, claim.action
@@ -142,6 +144,7 @@ impl ActionStore<'_> {
                 return Ok(());
             }
         }
+
         let why = format!(
             "today {} requests have changed something, and DAILY_LIMIT allows no more",
             self.settings.daily_limit
@@ -156,6 +159,7 @@ impl ActionStore<'_> {
         let mut lines = Packer::new(&self.settings.shared.packing);
         lines.push(&record.to_string());
         let packed = lines.finish();
+
         let own = [
             ("stream", TRAIL.to_owned()),
             ("records", packed.records.to_string()),
@@ -164,6 +168,7 @@ impl ActionStore<'_> {
         ];
         let mut metadata: HashMap<_, _> = self.settings.shared.metadata.clone().into_iter().collect();
         metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
+
         for n in 0.. {
             let suffix = if n == 0 { String::new() } else { format!("-r{n}") };
             let key = format!("{base}{suffix}.ndjson.gz");
@@ -176,6 +181,7 @@ impl ActionStore<'_> {
             if matches!(self.records.put(&object, Condition::Absent, until).await?, Written::Now { .. }) {
                 return Ok(());
             }
+
             let Some(stored) = self.records.get(&key, until).await? else { continue };
             let lines =
                 ndjson::lines(&stored.bytes).map_err(|error| foreign(&self.records, &key, error.to_string()))?;
@@ -209,6 +215,7 @@ impl ActionStore<'_> {
         if events.is_empty() {
             return Ok(events);
         }
+
         let prefix = format!("{}case_file_events/", self.settings.shared.prefix);
         for key in self.records.list(&prefix, until).await?.iter().rev() {
             let Some(stored) = self.records.get(key, until).await? else { continue };

@@ -31,12 +31,14 @@ impl Work<'_> {
             let chosen: Vec<_> = chosen.map(|(stream, reserved)| (stream, reserved.clone())).collect();
             (checkpoint.identity.clone(), chosen)
         });
+
         let identity = &identity;
         let seal = |(stream, reserved): (Stream, Reserved)| async move {
             let sealed = self.seal(state, identity, stream, &reserved).await;
             (stream, reserved.shard, sealed)
         };
         let sealed: Vec<_> = stream::iter(chosen).map(seal).buffered(SEALED_AT_ONCE).collect().await;
+
         let (mut merged, mut failed) = (Vec::new(), None);
         for (stream, shard, sealed) in sealed {
             match sealed {
@@ -53,6 +55,7 @@ impl Work<'_> {
                 }
             }
         }
+
         (merged, failed)
     }
 
@@ -84,10 +87,12 @@ impl Work<'_> {
                 return Ok(None);
             }
         }
+
         let theirs = found.as_ref().and_then(|found| found.checkpoint.events.get(&stream));
         if now < reserved.until && !theirs.is_some_and(|theirs| reserved.is_covered_by(theirs)) {
             return Ok(None);
         }
+
         let lease = Lease { run_id: self.run_id.to_owned(), until: FOR_EVER };
         let sealed = Ledger::acquire(state, &key, found, identity.clone(), lease, |_| {}, until).await?;
         Ok(sealed.map(|sealed| sealed.read(Checkpoint::clone)))

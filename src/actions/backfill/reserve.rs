@@ -24,6 +24,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
         let why = "\"plan\" needs INCYDR_API_DIALECT \"sdk\": the guide's lists have no end to cut them by".into();
         return Err(Error::InvalidEvent(why));
     }
+
     let has_windows = |stream: &Stream| matches!(stream.kind(), Kind::Events(_));
     if let Some(other) = asked.streams.iter().flatten().find(|stream| !has_windows(stream)) {
         let why = format!(
@@ -31,6 +32,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
         );
         return Err(Error::InvalidEvent(why));
     }
+
     let streams = asked.streams.as_deref().unwrap_or(&settings.streams);
     let span = |stream: Stream| {
         let Kind::Events(Events { retention, .. }) = stream.kind() else { return None };
@@ -39,6 +41,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
         let from = retention.map_or(asked.span.from, |kept| asked.span.from.max(now - kept + HOUR));
         Some((stream, Span::new(from, to)?))
     };
+
     let spans: Vec<_> = streams.iter().filter_map(|stream| span(*stream)).collect();
     if spans.is_empty() {
         let why = format!(
@@ -47,6 +50,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
         );
         return Err(Error::InvalidEvent(why));
     }
+
     Ok(spans)
 }
 
@@ -72,6 +76,7 @@ pub fn reserve(
     let until = Millis::now() + asked.expires_after;
     let at_once = Some(asked.at_once);
     let run = run_id.split('-').next().unwrap_or_default();
+
     let mut planned = checkpoint.clone();
     for (stream, span) in spans {
         let state = planned.events(*stream);
@@ -86,6 +91,7 @@ pub fn reserve(
             }));
         }
     }
+
     let shards = planned.reserved().count();
     if shards > MOST_SHARDS {
         let why = format!(
@@ -93,6 +99,7 @@ pub fn reserve(
         );
         return Err(Error::InvalidEvent(why));
     }
+
     *checkpoint = planned;
     Ok(())
 }

@@ -95,8 +95,10 @@ mod tests {
             since: some(),
             ..Finding::new(FindingKind::StaleAgent, "x".into(), "x".into())
         };
+
         let row = row(&finding);
         assert_eq!(row, "stale_agent,x,x,x,x,x,x,42,x,x,x,x,x,7,3,x,x,x");
+
         let fields = serde_json::to_value(&finding).expect("JSON");
         assert_eq!(fields.as_object().map(serde_json::Map::len), Some(COLUMNS.len()));
         assert_eq!(header().split(',').count(), row.split(',').count());

@@ -90,6 +90,7 @@ impl Taking<'_> {
     async fn take_all(&mut self) -> Result<(), Error> {
         let (prefix, until) = (self.work.settings.state_prefix(), self.until());
         let first = self.recovery.after.as_ref().map(Link::day).unwrap_or_default();
+
         let mut theirs = None;
         // The hashes of the day before.
         let mut before = HashSet::new();
@@ -99,6 +100,7 @@ impl Taking<'_> {
                 of_day.into_iter().partition(|found| self.work.is_ours(&found.manifest));
             theirs = theirs.or(others.into_iter().next());
             let of_day: HashSet<String> = ours.iter().map(|found| found.link.sha256.clone()).collect();
+
             for found in ours.iter().filter(|found| !self.recovery.has_taken(&found.link)).collect::<Vec<_>>() {
                 if let Some(previous) = &found.manifest.previous
                     && !of_day.contains(&previous.sha256)
@@ -107,6 +109,7 @@ impl Taking<'_> {
                 {
                     self.go_past(previous, found).await?;
                 }
+
                 self.take(found).await?;
                 if is_orphan(found, &ours) {
                     self.changed.forget_listed(&found.manifest);
@@ -116,9 +119,11 @@ impl Taking<'_> {
                 self.recovery.after = Some(found.link.clone());
                 self.taken.manifests += 1;
             }
+
             before = of_day;
             self.listed.clear();
         }
+
         match (&self.recovery.after, theirs) {
             // Somebody did collect, so an empty result would be wrong.
             (None, Some(other)) => {
@@ -148,6 +153,7 @@ impl Taking<'_> {
             .collect();
         let folders = windows.iter().flat_map(|(entry, _)| &entry.objects).filter_map(|object| folder_of(&object.key));
         self.list(folders.map(str::to_owned).collect()).await?;
+
         for (entry, window) in windows {
             let lacking: Vec<String> = entry
                 .objects
@@ -164,6 +170,7 @@ impl Taking<'_> {
             }
             self.taken.missing.extend(lacking);
         }
+
         let lists: Vec<(&ReadingEntry, Millis)> = entries
             .iter()
             .filter_map(|entry| Some((entry, entry.at?)))
@@ -175,6 +182,7 @@ impl Taking<'_> {
             keys.into_iter().map(|key| (entry.stream, *at, key))
         });
         self.apply(objects.collect()).await?;
+
         for (entry, at) in lists {
             // The pass is over, and with it go the records that it has seen.
             if self.changed.inventory.get(&entry.stream).is_some_and(|state| state.pass.is_some()) {
@@ -232,12 +240,14 @@ impl Taking<'_> {
             .filter(|stream| self.work.settings.streams.contains(stream) || self.recovery.lists.contains_key(stream))
             .copied()
             .collect();
+
         let since = |recovery: &Recovery, stream: &Stream| {
             let earliest = from - DAY;
             recovery.lists.get(stream).map_or(earliest, |newest| earliest.max(*newest))
         };
         let folders = streams.iter().flat_map(|stream| self.folders(*stream, since(&self.recovery, stream), to));
         self.list(folders.collect()).await?;
+
         let mut objects = Vec::new();
         for stream in streams {
             let since = since(&self.recovery, &stream);
@@ -258,12 +268,14 @@ impl Taking<'_> {
             let records = &records;
             async move { Ok::<_, StoreError>((stream, at, records.get(&key, until).await?, key)) }
         };
+
         let mut read = stream::iter(objects).map(read).buffered(OBJECTS_AT_ONCE);
         while let Some((stream, at, stored, key)) = read.try_next().await? {
             let Some(stored) = stored else {
                 self.taken.missing.push(key);
                 continue;
             };
+
             let settings = self.work.settings;
             let Some(known) = self.known_of(stream).await? else { continue };
             for line in ndjson::lines(&stored.bytes).unwrap_or_default() {

@@ -103,7 +103,9 @@ mod tests {
             change(state, stuck);
             checkpoint.check().err().unwrap_or_default()
         };
+
         assert_eq!(check(|_, _| {}), "");
+
         let wrong: [(Change, &str); 8] = [
             (|state, _| state.expired.insert(span(9, 12)), "audit: expired time 1970-01-01T00:00:00.009Z to "),
             (|state, _| state.open.push(window(5, 6)), "an open window"),

@@ -305,19 +305,23 @@ mod tests {
         let lease = Lease { run_id: "a".into(), until: Millis(0) };
         let window =
             |span| Window { span, request: Value::Null, opened_at: Millis(0), opened_by: lease.clone(), resumed: 0 };
+
         let mut state = EventsState::default();
         state.asked.insert(span(0, 100));
         state.reserved = vec![reserved("a", span(0, 60)), reserved("b", span(60, 100))];
+
         let mut theirs = EventsState { open: vec![window(span(30, 40))], ..EventsState::default() };
         theirs.cover(span(10, 30));
         theirs.expired.insert(span(0, 10));
         assert!(!state.reserved[0].is_covered_by(&theirs));
+
         state.merge("a", theirs.clone());
         assert_eq!(state.covered, [span(10, 30)].into_iter().collect());
         assert_eq!(state.expired, [span(0, 10)].into_iter().collect());
         assert_eq!(state.open, [window(span(30, 40))]);
         assert_eq!(state.due(Millis(200)), [span(30, 60)].into_iter().collect());
         assert_eq!(state.unopened_gaps(Millis(200)), [span(40, 60)].into_iter().collect());
+
         let merged = state.clone();
         state.merge("a", theirs);
         assert_eq!(state, merged, "once");
@@ -336,6 +340,7 @@ mod tests {
             has_key: false,
             slices: None,
         };
+
         let mut state = EventsState { recount: vec![recount(1); MANY_RECOUNTS - 1], ..EventsState::default() };
         state.count_again([recount(1)]);
         assert_eq!(state.recount.len(), MANY_RECOUNTS);

@@ -65,6 +65,7 @@ mod tests {
             sha256: sha256.into(),
             written_at: Millis(day * 86_400_000 + i64::try_from(number).unwrap_or(0)),
         };
+
         let recovery = Recovery { after: Some(link(2, 7, "b")), ..Recovery::default() };
         for (other, has_taken) in [
             (link(1, 9, "a"), true),
@@ -76,6 +77,7 @@ mod tests {
         ] {
             assert_eq!(recovery.has_taken(&other), has_taken, "{other:?}");
         }
+
         assert!(!Recovery::afresh().has_taken(&link(1, 1, "a")));
     }
 }

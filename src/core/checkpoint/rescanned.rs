@@ -75,6 +75,7 @@ impl RescannedState {
     pub fn plan(&mut self, now: Millis, rescan: TimeDelta) {
         let oldest = self.covered_to.map_or(now - rescan, |to| (now - rescan).min(to - FRESH));
         let oldest = self.known_from.map_or(oldest, |from| oldest.max(from));
+
         let day_due = self.day_swept_at.is_none_or(|at| at + DAY_EVERY <= now);
         let all_due = self.all_swept_at.is_none_or(|at| at + ALL_EVERY <= now);
         let tiers = [
@@ -87,6 +88,7 @@ impl RescannedState {
             if !is_due || is_under_way || from >= to {
                 continue;
             }
+
             self.sweeps.push(Sweep { tier, began: now, done_to: from, to, slice: to - from });
             match tier {
                 Tier::Fresh => {}
@@ -94,6 +96,7 @@ impl RescannedState {
                 Tier::All => self.all_swept_at = Some(now),
             }
         }
+
         self.sweeps.sort_by_key(|sweep| sweep.tier);
     }
 

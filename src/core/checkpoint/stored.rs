@@ -96,16 +96,19 @@ mod tests {
         let mut stored = StoredState::default();
         assert_eq!(stored.open(Millis(100), &dead), Millis(100));
         assert_eq!(stored.open(Millis(200), &alive), Millis(100));
+
         let mut unwritten = stored.clone();
         unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(250));
         assert_eq!((unwritten.open, &unwritten.opened_by[..]), (Some(Millis(100)), &[dead][..]), "it may still land");
         assert_eq!(unwritten.applied, 1);
         unwritten.close(&alive, WriteOutcome::Nothing, 1, Millis(51) + TimeDelta::minutes(15));
         assert_eq!((unwritten.open, unwritten.applied), (None, 0));
+
         stored.close(&alive, WriteOutcome::Unexpected, 0, Millis(250));
         assert_eq!(stored.open, Some(Millis(100)), "the next run learns of it");
         stored.close(&alive, WriteOutcome::Written, 0, Millis(250));
         assert_eq!((stored.open, stored.opened_by.len()), (None, 0), "the key is taken");
+
         assert_eq!(stored.open(Millis(100), &alive), Millis(101));
         stored.close(&alive, WriteOutcome::Nothing, 0, Millis(250));
         assert_eq!(stored.open, None, "no other run writes it");

@@ -87,6 +87,7 @@ impl Checkpoint {
         state.open.retain(|open| open.span.intersection(window).is_none());
         state.cover(window);
         stuck.cut_out(window);
+
         state.recount.retain(|recount| recount.span != window);
         if let (Some(count), false) = (entry.total, reconcile.is_empty()) {
             state.count_again([Recount {
@@ -130,6 +131,7 @@ impl Checkpoint {
         let now = Millis::now();
         let Some(state) = self.events.get_mut(&stream) else { return 0 };
         let mut gaps = state.unopened_gaps(now);
+
         let (mut opened, mut left) = (0, 0);
         for span in stored {
             let is_in_a_gap = gaps.within(*span).first() == Some(*span);
@@ -137,6 +139,7 @@ impl Checkpoint {
                 continue;
             }
             gaps.remove(*span);
+
             if opened == most {
                 left += 1;
                 continue;
@@ -242,12 +245,14 @@ mod tests {
             opened_by: lease.clone(),
             resumed: 0,
         };
+
         let state = checkpoint.events(Stream::Audit);
         state.cover(span(0, 10));
         state.open = vec![window(10, 20), window(30, 34), window(34, 40)];
         let until = Millis(100);
         state.reserved =
             vec![Reserved { shard: "s".into(), span: span(50, 60), requests_per_minute: 1, at_once: None, until }];
+
         for (from, to) in [(0, 10), (2, 5), (10, 20), (30, 40), (50, 55)] {
             assert!(!is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
         }
@@ -257,6 +262,7 @@ mod tests {
         for (from, to) in [(10, 15), (20, 30), (5, 15), (60, 70)] {
             assert!(is_behind(&checkpoint, of_window(from, to)), "{from} to {to}");
         }
+
         let nothing = ReadingEntry { objects: Vec::new(), ..of_window(20, 30) };
         assert!(!is_behind(&checkpoint, nothing), "nothing is stored, so nothing can be stored twice");
 

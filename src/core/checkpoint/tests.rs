@@ -47,6 +47,7 @@ fn a_back_off_outlasts_the_container() {
 fn spans_that_a_shard_has_read_are_stuck_no_longer_and_those_that_it_could_not_read_are_as_it_says() {
     let span = |from, to| Span::new(Millis(from), Millis(to)).expect("not empty");
     let error = |message: &str| ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() };
+
     let mut live = Checkpoint::new(identity("code42/", None));
     live.events(Stream::Audit).reserved.push(Reserved {
         shard: "a".into(),
@@ -57,9 +58,11 @@ fn spans_that_a_shard_has_read_are_stuck_no_longer_and_those_that_it_could_not_r
     });
     live.stuck(Stream::Audit).fail(StuckItem::Span(span(0, 60)), error("500"), Millis(1));
     live.stuck(Stream::Audit).fail(StuckItem::Span(span(200, 300)), error("500"), Millis(1));
+
     let mut theirs = Checkpoint::new(identity("code42/", None));
     theirs.events(Stream::Audit).cover(span(0, 50));
     theirs.stuck(Stream::Audit).fail(StuckItem::Span(span(50, 100)), error("502"), Millis(5));
+
     live.merge(Stream::Audit, "a", theirs);
     assert_eq!(live.check(), Ok(()));
     let stuck: Vec<_> = live.stuck(Stream::Audit).iter().map(|stuck| (stuck.span(), stuck.since)).collect();
