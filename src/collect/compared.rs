@@ -219,8 +219,12 @@ impl Collector<'_> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
     }
 
-    /// Keeps the known records in memory for the next run, if every run reads the stream.
+    /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing of
+    /// what it knows.
     pub(super) fn remember(&self, class: Class, known: Known) {
+        if self.run.records.dry_run {
+            return;
+        }
         if let Some(at) = self.stored(class, |stored| stored.known.clone()) {
             self.run.memory.keep(self.stream, at, known);
         }

@@ -13,6 +13,8 @@ use crate::core::time::Millis;
 use crate::incydr::request::Caller;
 
 pub const FETCHES_AT_ONCE: usize = 4;
+/// After this many failures in a run each further thing is requested once only.
+const PATIENCE_ENDS_AFTER: usize = 6;
 
 impl Collector<'_> {
     /// Returns what is stuck and due. Anything that this run tries and puts off is not due any more.
@@ -37,27 +39,34 @@ impl Collector<'_> {
                 RoundStep::Done => break,
                 // The stream's own list answers, so it is permitted, and each of these is refused by itself.
                 RoundStep::ApiFails if failures.are_all_refusals() && self.stream.class() == Class::Versions => {
-                    failures = Failures::default();
-                    round.probed(true);
+                    failures.forget();
+                    round.api_works();
                 }
                 RoundStep::ApiFails => return Err(failures.of_api(self.stream)),
-                RoundStep::Probe(id) => {
+                RoundStep::Probe(ids) => {
                     let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
-                    let answer = ask(&id, &caller).await;
-                    round.probed(answer.is_ok());
-                    match answer {
-                        Ok(_) => failures = Failures::default(),
-                        Err(error) if error.may_be_of_one() => failures.note(error),
-                        Err(error) => {
-                            round.out_of_time();
-                            return Err(error);
+                    let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
+                    let mut ended = None;
+                    for (id, answer) in ids.iter().zip(answers) {
+                        match answer {
+                            Ok(_) => {
+                                round.probe_answered(id);
+                                failures.forget();
+                            }
+                            Err(error) if error.may_be_of_one() => failures.note(error),
+                            Err(error) => ended = Some(error),
                         }
+                    }
+                    if let Some(error) = ended {
+                        round.out_of_time();
+                        return Err(error);
                     }
                 }
                 RoundStep::Ask(ids) => {
                     left -= ids.len();
                     // A 403 may be about this one thing only, so it isn't retried.
-                    let caller = Caller { retries_forbidden: false, ..self.caller() };
+                    let tries_once = failures.count >= PATIENCE_ENDS_AFTER;
+                    let caller = Caller { tries_once, retries_forbidden: false, ..self.caller() };
                     let asked_at = Millis::now();
                     // Waits for all answers before it takes the first. A request that nobody polls might hold the lock
                     // on the token while another one waits for it.
@@ -94,7 +103,7 @@ async fn take_each<T>(
         match taken {
             Ok(()) => {
                 round.answered(&id);
-                *failures = Failures::default();
+                failures.forget();
             }
             Err(error) if error.may_be_of_one() => {
                 round.failed(&id, error.told_of_one());
@@ -107,7 +116,9 @@ async fn take_each<T>(
         }
     }
     // The API works, though what it answered could not be used, or there was no time for it.
-    round.probed(has_answered);
+    if has_answered {
+        round.api_works();
+    }
     let Some(error) = ended else { return Ok(()) };
     for (id, is_silent) in unanswered.into_iter().rev() {
         // The time may also have been up before all pages of a list that answered were read.
@@ -128,10 +139,18 @@ struct Failures {
     last: Option<Error>,
     /// True if any of them is not a 403.
     are_others: bool,
+    /// All of this run.
+    count: usize,
 }
 
 impl Failures {
+    /// Something was answered.
+    fn forget(&mut self) {
+        *self = Self { count: self.count, ..Self::default() };
+    }
+
     fn note(&mut self, error: Error) {
+        self.count += 1;
         self.are_others |= !error.is_forbidden();
         self.last = Some(error);
     }

@@ -108,19 +108,47 @@ impl Collector<'_> {
         due: &[StuckItem],
         reading: &mut PassReading,
     ) -> Result<(), Error> {
+        let mut failed = None;
+        if reading.pass.part == 0 {
+            let first = self.list_alone(facts, &facts.parts[0], reading);
+            let read = self.read_list(facts, first, reading).await;
+            let shows_some = reading.ids_of(facts, &facts.parts[0]).next().is_some();
+            match read {
+                Ok(whole) => reading.note(&whole),
+                // The lists of the records that it showed don't wait for the others.
+                Err(error) if error.may_be_local() && shows_some => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+            reading.pass.next_part();
+            // Nothing that is missing counts as deleted.
+            reading.pass.is_partial |= failed.is_some();
+        }
+        let read = self.read_further_parts(facts, due, reading).await;
+        match failed {
+            // The next run begins with the first list again.
+            Some(failed) => {
+                reading.pass.parent = None;
+                Err(failed)
+            }
+            None => read,
+        }
+    }
+
+    async fn read_further_parts(
+        &self,
+        facts: &'static Inventory,
+        due: &[StuckItem],
+        reading: &mut PassReading,
+    ) -> Result<(), Error> {
         while let Some(part) = facts.parts.get(reading.pass.part) {
-            if part.parent.is_some() {
-                if self.stuck(|stuck| stuck.get(&alone(part)).is_none()) {
-                    self.read_of_each(facts, part, reading).await?;
-                }
-            } else if reading.pass.part == 0 {
-                let whole = self.read_list(facts, self.list_alone(facts, part, reading), reading).await?;
-                reading.note(&whole);
-            } else {
+            if part.parent.is_none() {
                 self.read_further(facts, part, due, reading).await?;
+            } else if self.stuck(|stuck| stuck.get(&alone(part)).is_none()) {
+                self.read_of_each(facts, part, reading).await?;
             }
             reading.pass.next_part();
         }
+
         let mut read = self.read_lists_due(facts, due, reading).await;
         if read.is_ok() {
             read = self.read_kinds_due(facts, due, reading).await;
@@ -141,7 +169,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         for part in facts.parts.iter().skip(1) {
             if part.parent.is_some() {
-                let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+                let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
                 round.add_due(parents_due(due, part).map(str::to_owned));
                 self.read_lists(facts, part, &mut round, reading).await?;
             } else if due.contains(&alone(part)) {

@@ -15,6 +15,9 @@ impl Collector<'_> {
         failed: &mut Option<Error>,
     ) -> Result<Option<Vec<ListRow>>, Error> {
         loop {
+            // If not even the first page was answered, the API may fail as a whole.
+            let is_doubtful = failed.is_some() && !listing.is_begun();
+            let caller = &Caller { tries_once: caller.tries_once || is_doubtful, ..*caller };
             match listing.rows(caller).await.map_err(Error::from) {
                 Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => *failed = Some(error),
                 rows => return rows,

@@ -37,7 +37,8 @@ struct Share {
 impl Collector<'_> {
     pub(super) async fn rescanned(&self, facts: &'static Rescanned) -> Result<(), Error> {
         let due: Vec<String> = self.due().into_iter().filter_map(StuckItem::into_id).collect();
-        let (mut round, mut search) = self.stuck(|stuck| (Round::new(None, stuck), SpanSearch::new(stuck)));
+        let (mut round, mut search) =
+            self.stuck(|stuck| (Round::new(None, stuck, Millis::now()), SpanSearch::new(stuck)));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
         // Uses our own clock, as the run's times do.

@@ -51,11 +51,33 @@ impl Collector<'_> {
             Err(error) if error.may_be_local() => Some(error),
             listed => listed.map(|()| None)?,
         };
+        let known = match (self.fetch_pending(facts, due, None).await, failed) {
+            (Err(error), Some(failed)) if error.is_out_of_time() => return Err(failed),
+            (Err(error), _) | (Ok(_), Some(error)) => return Err(error),
+            (Ok(known), None) => known,
+        };
+
+        if self.versions_state(|state| state.is_to_be_compared(Millis::now())) {
+            let known = self.compare_whole_list(facts, known).await?;
+            self.fetch_pending(facts, Vec::new(), known).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches and stores all pending details. Of the stuck ones only those that are `due`. Returns the known records if
+    /// they were needed.
+    async fn fetch_pending(
+        &self,
+        facts: &'static Versions,
+        due: Vec<StuckItem>,
+        mut known: Option<Known>,
+    ) -> Result<Option<Known>, Error> {
         let pending = self.versions_state(|state| state.pending.clone());
-        let mut round = self.stuck(|stuck| Round::new(None, stuck));
+        let mut round = self.stuck(|stuck| Round::new(None, stuck, Millis::now()));
         round.add_due(due.into_iter().filter_map(StuckItem::into_id).filter(|id| pending.contains(id)));
         round.add(pending);
-        let (mut known, not_found) = (None, Mutex::default());
+        let not_found = Mutex::default();
+
         // The known records are needed only if there is something to compare.
         while !round.is_over() {
             let key_of = |line: &str| ndjson::field(line, facts.list.field);
@@ -63,27 +85,20 @@ impl Collector<'_> {
             round.set_witnesses(snapshot.known.ids());
             let fetched = self.fetch(facts, &mut round, &mut snapshot, &not_found).await;
             known = Some(self.close_part(&mut round, snapshot).await?);
-            if let Err(error) = fetched {
-                return Err(failed.filter(|_| error.is_out_of_time()).unwrap_or(error));
-            }
+            fetched?;
         }
+
         let not_found = not_found.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !not_found.is_empty() {
             self.drop_gone(facts, &not_found).await?;
         }
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
-        if self.versions_state(|state| state.is_to_be_compared(Millis::now())) {
-            self.tell_gone(facts, known).await?;
-        }
-        Ok(())
+        Ok(known)
     }
 
     /// Compares the whole list with the known records. Records missing from two whole lists are deleted, and get a
-    /// tombstone.
-    async fn tell_gone(&self, facts: &'static Versions, known: Option<Known>) -> Result<(), Error> {
-        let Some(shown) = self.shown(facts).await? else { return Ok(()) };
+    /// tombstone. Records that are not known are pending: the list of what was updated may never have shown them.
+    async fn compare_whole_list(&self, facts: &'static Versions, known: Option<Known>) -> Result<Option<Known>, Error> {
+        let Some(shown) = self.shown(facts).await? else { return Ok(known) };
         let key_of = |line: &str| ndjson::field(line, facts.list.field);
         let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
         let now = Millis::now();
@@ -105,18 +120,20 @@ impl Collector<'_> {
             next.remove(id);
         }
         let is_missing = next.is_any_missed();
+        let unknown: Vec<String> = shown.iter().filter(|id| !next.has_id(id)).cloned().collect();
         snapshot.known = next;
         let rows = shown.len() as u64;
-        self.close_snapshot(snapshot, Counted { rows, total: Some(rows) }, |checkpoint| {
+        let closed = self.close_snapshot(snapshot, Counted { rows, total: Some(rows) }, |checkpoint| {
             for id in &gone {
                 checkpoint.stuck(self.stream).heal(&StuckItem::Id(id.clone()));
             }
             let state = checkpoint.versions(self.stream);
             (state.compared_at, state.is_missing) = (Some(now), is_missing);
             state.pending.retain(|id| !gone.contains(id));
-        })
-        .await?;
-        doubted.map_or(Ok(()), |why| Err(Error::Totals(why)))
+            state.pending.extend(unknown);
+        });
+        let known = closed.await?;
+        doubted.map_or(Ok(Some(known)), |why| Err(Error::Totals(why)))
     }
 
     /// Drops pending records that can't be found and that the whole list doesn't show any more.

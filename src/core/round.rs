@@ -10,9 +10,10 @@ use crate::core::time::Millis;
 
 /// After this many new failures in a row, the API may be failing as a whole.
 const FAILURES_IN_A_ROW: usize = 3;
-/// To find that out, at most this many ids that have answered are probed, and at most as many that are still to be
-/// requested.
-const PROBES: usize = 3;
+/// To find that out, at most this many ids that have answered are probed.
+const WITNESSES: usize = 3;
+/// And at most this many that are still to be requested: however many fail for good, those that answer must be found.
+const PROBES: usize = 64;
 
 pub struct Round {
     /// The list that is requested for each id, or none if it is the record itself.
@@ -30,6 +31,8 @@ pub struct Round {
     doubtful: Vec<(String, ErrorInfo)>,
     /// The ids to probe, once there are too many failures.
     probes: Option<Vec<String>>,
+    /// Of many ids each run probes others.
+    began: Millis,
     has_answered: bool,
     judged: Judged,
 }
@@ -47,17 +50,17 @@ pub struct Judged {
 pub enum RoundStep {
     /// Request these side by side.
     Ask(Vec<String>),
-    /// Request this one once, only to learn whether it answers.
-    Probe(String),
+    /// Request these once, side by side, only to learn whether any answers.
+    Probe(Vec<String>),
     /// All have been requested.
     Done,
-    /// Three or more ids failed in a row, and no probed id answers: the API fails as a whole.
+    /// Three or more ids failed in a row, and none that was probed answers: the API fails as a whole.
     ApiFails,
 }
 
 impl Round {
     /// `list` is the list that is requested for each id, or none for the record itself.
-    pub fn new(list: Option<&'static str>, stuck: &StuckList) -> Self {
+    pub fn new(list: Option<&'static str>, stuck: &StuckList, began: Millis) -> Self {
         let of_list = |what: &StuckItem| match (what, list) {
             (StuckItem::Id(id), None) => Some(id.clone()),
             (StuckItem::List { list, id: Some(id) }, Some(name)) if list == name => Some(id.clone()),
@@ -72,6 +75,7 @@ impl Round {
             witnesses: Vec::new(),
             doubtful: Vec::new(),
             probes: None,
+            began,
             has_answered: false,
             judged: Judged::default(),
         }
@@ -89,10 +93,10 @@ impl Round {
 
     /// Sets the ids that are known to answer. A few of them are probed if the API may be failing.
     pub fn set_witnesses<'a>(&mut self, ids: impl Iterator<Item = &'a str> + Clone) {
-        let step = (ids.clone().count() / PROBES).max(1);
+        let step = (ids.clone().count() / WITNESSES).max(1);
         let stuck = &self.stuck;
         let known = ids.step_by(step).filter(|id| !stuck.contains(*id));
-        self.witnesses = known.take(PROBES).map(str::to_owned).collect();
+        self.witnesses = known.take(WITNESSES).map(str::to_owned).collect();
     }
 
     /// Whether anything was answered.
@@ -116,7 +120,7 @@ impl Round {
                 Some(probes) => probes,
                 None => self.to_probe(),
             };
-            return self.probe_one_of(probes);
+            return self.probe_some_of(probes, most);
         }
         if self.new.is_empty() {
             self.judge_doubtful();
@@ -131,9 +135,7 @@ impl Round {
     pub fn answered(&mut self, id: &str) {
         self.has_answered = true;
         self.judge_doubtful();
-        if self.witnesses.len() < PROBES {
-            self.witnesses.push(id.to_owned());
-        }
+        self.add_witness(id);
         if self.stuck.remove(id) {
             self.judged.healed.push(self.what(id));
         }
@@ -149,11 +151,21 @@ impl Round {
         }
     }
 
-    /// Notes the result of a probe.
-    pub fn probed(&mut self, has_answered: bool) {
-        if has_answered {
-            self.has_answered = true;
-            self.judge_doubtful();
+    /// Notes that a probe was answered. The API works, so the failures before it are stuck.
+    pub fn probe_answered(&mut self, id: &str) {
+        self.add_witness(id);
+        self.api_works();
+    }
+
+    /// The API works, so the failures before are stuck.
+    pub fn api_works(&mut self) {
+        self.has_answered = true;
+        self.judge_doubtful();
+    }
+
+    fn add_witness(&mut self, id: &str) {
+        if self.witnesses.len() < WITNESSES && !self.witnesses.iter().any(|witness| witness == id) {
+            self.witnesses.push(id.to_owned());
         }
     }
 
@@ -188,21 +200,23 @@ impl Round {
         }
     }
 
-    /// Returns the ids to probe, the next one last: those that are known to answer, then a few spread over the rest.
+    /// Returns the ids to probe, the next one last: those that are known to answer, then some spread over the rest.
     fn to_probe(&self) -> Vec<String> {
         let step = (self.new.len() / PROBES).max(1);
-        let rest = self.new.iter().rev().step_by(step).take(PROBES);
-        rest.chain(&self.witnesses).cloned().collect()
+        // Scatters the instants of runs that begin at regular intervals.
+        let scattered = usize::try_from(self.began.0 / 1_000).unwrap_or(0).wrapping_mul(2_654_435_761) >> 16;
+        let rest = self.new.iter().rev().skip(scattered % step).step_by(step).take(PROBES);
+        let rest: Vec<&String> = rest.collect();
+        rest.into_iter().rev().chain(&self.witnesses).cloned().collect()
     }
 
-    fn probe_one_of(&mut self, mut probes: Vec<String>) -> RoundStep {
-        match probes.pop() {
-            None => RoundStep::ApiFails,
-            Some(id) => {
-                self.probes = Some(probes);
-                RoundStep::Probe(id)
-            }
+    fn probe_some_of(&mut self, mut probes: Vec<String>, most: usize) -> RoundStep {
+        let next = probes.split_off(probes.len().saturating_sub(most));
+        if next.is_empty() {
+            return RoundStep::ApiFails;
         }
+        self.probes = Some(probes);
+        RoundStep::Probe(next)
     }
 
     fn what(&self, id: &str) -> StuckItem {
@@ -260,9 +274,9 @@ mod tests {
             match round.next(4) {
                 RoundStep::Done => return (asked, probed, true),
                 RoundStep::ApiFails => return (asked, probed, false),
-                RoundStep::Probe(id) => {
-                    round.probed(!fails(&id));
-                    probed.push(id);
+                RoundStep::Probe(some) => {
+                    some.iter().filter(|id| !fails(id)).for_each(|id| round.probe_answered(id));
+                    probed.extend(some);
                 }
                 RoundStep::Ask(some) => {
                     for id in some {
@@ -280,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_was_given_back_before_one_that_failed_is_the_first_that_is_left() {
-        let mut round = Round::new(Some("members"), &StuckList::default());
+        let mut round = Round::new(Some("members"), &StuckList::default(), Millis(0));
         round.add(["a", "b", "c", "d"].map(str::to_owned));
         assert_eq!(round.next(3), RoundStep::Ask(["a", "b", "c"].map(str::to_owned).into()));
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
@@ -296,10 +310,10 @@ mod tests {
     fn three_that_fail_side_by_side_stop_none_of_the_others() {
         for first in 0..38 {
             let bad: Vec<String> = ids(first..first + 3).collect();
-            let mut round = Round::new(None, &StuckList::default());
+            let mut round = Round::new(None, &StuckList::default(), Millis(0));
             round.add(ids(0..40));
             let (asked, probed, is_done) = walk(&mut round, |id| bad.iter().any(|bad| bad == id));
-            assert!(is_done && asked.len() == 40 && probed.len() <= 1, "{first}: {probed:?}");
+            assert!(is_done && asked.len() == 40 && probed.len() <= 4, "{first}: {probed:?}");
             let (judged, mut stuck) = (round.judged(), StuckList::default());
             judged.apply_to(&mut stuck, Millis(5));
             assert_eq!((judged.answered.len(), stuck.len()), (37, 3), "{first}");
@@ -308,18 +322,37 @@ mod tests {
 
     #[test]
     fn where_nobody_answers_it_is_the_api_and_nothing_is_stuck() {
-        let mut round = Round::new(None, &StuckList::default());
+        let mut round = Round::new(None, &StuckList::default(), Millis(0));
         round.add(ids(0..40));
         round.set_witnesses(["a", "b"].into_iter());
         let (asked, probed, is_done) = walk(&mut round, |_| true);
         assert!(!is_done && asked.len() == 4);
-        assert!(probed.len() == 5 && probed[..2] == ["b", "a"], "those that are known to answer first: {probed:?}");
+        let first = probed[..4].iter().filter(|id| *id == "a" || *id == "b").count();
+        assert!(probed.len() == 38 && first == 2, "those that are known to answer first: {probed:?}");
         assert_eq!(round.judged(), Judged::default());
     }
 
     #[test]
+    fn one_that_answers_is_found_among_many_that_fail_for_good() {
+        for (count, good) in [(13, 12), (64, 3), (64, 63), (400, 17)] {
+            let is_good = |id: &str| id == good.to_string();
+            let mut stuck = StuckList::default();
+            let runs = (0..200).find(|run| {
+                let mut round = Round::new(None, &stuck, Millis(run * 300_000));
+                round.add(ids(0..count));
+                let (asked, probed, _) = walk(&mut round, |id| !is_good(id));
+                assert!(probed.len() <= WITNESSES + PROBES + asked.len());
+                round.judged().apply_to(&mut stuck, Millis(run * 300_000));
+                asked.iter().any(|id| is_good(id))
+            });
+            assert!(runs.is_some_and(|runs| runs == 0 || count > 64), "{good} of {count}: {runs:?} runs");
+            assert_eq!(stuck.len(), count as usize - 1);
+        }
+    }
+
+    #[test]
     fn where_all_that_are_new_fail_and_one_that_is_known_answers_they_are_stuck() {
-        let mut round = Round::new(Some("members"), &StuckList::default());
+        let mut round = Round::new(Some("members"), &StuckList::default(), Millis(0));
         round.add(ids(0..7));
         round.set_witnesses(["known"].into_iter());
         let (asked, _, is_done) = walk(&mut round, |id| id != "known");
@@ -336,7 +369,7 @@ mod tests {
         for id in ids(0..6) {
             stuck.fail(StuckItem::Id(id), error(), Millis(0));
         }
-        let mut round = Round::new(None, &stuck);
+        let mut round = Round::new(None, &stuck, Millis(0));
         round.add(ids(0..8));
         round.add_due(ids(0..5));
         let (asked, probed, is_done) = walk(&mut round, |id| ["1", "2", "3", "4"].contains(&id));
@@ -350,7 +383,7 @@ mod tests {
     #[test]
     fn out_of_time_only_those_are_stuck_beside_whom_the_api_answered() {
         for answers in [true, false] {
-            let mut round = Round::new(None, &StuckList::default());
+            let mut round = Round::new(None, &StuckList::default(), Millis(0));
             round.add(ids(0..8));
             round.next(4);
             if answers {

@@ -72,20 +72,6 @@ impl OpenAnswer {
             Body::Simulated(pieces) => pieces.next().await.transpose(),
         }
     }
-
-    /// Returns the rest of the body.
-    pub async fn whole(self) -> Result<Bytes, BrokenOff> {
-        match self.body {
-            Body::Http(response) => Ok(response.bytes().await.map_err(reqwest::Error::without_url)?),
-            Body::Simulated(mut pieces) => {
-                let mut whole = Vec::new();
-                while let Some(piece) = pieces.next().await {
-                    whole.extend_from_slice(&piece?);
-                }
-                Ok(whole.into())
-            }
-        }
-    }
 }
 
 impl BrokenOff {

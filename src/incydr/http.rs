@@ -15,12 +15,17 @@ use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
-use crate::incydr::exchange::OpenAnswer;
+use crate::incydr::exchange::{BrokenOff, OpenAnswer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit for the silence within an answer. PY42 raised its timeout from 60 to 180 s for the largest pages. That isn't
 /// needed here: a page's bytes arrive while the API finds them, so there is no long silence.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Limit for an answer that is not a page of a list, whose rows are read as they arrive. As sent, and unpacked.
+const MOST_OF_ANSWER: usize = 32 << 20;
+/// Limit for the body of an error, of which 200 bytes are quoted.
+const MOST_OF_ERROR: usize = 64 << 10;
 
 /// A whole HTTP answer.
 pub struct HttpAnswer {
@@ -93,20 +98,53 @@ fn says_too_large(said: &str) -> bool {
     said.contains("timed out") && said.contains("refine")
 }
 
+/// Reads an answer to its end. Of one with an error status only the beginning is read.
 pub async fn whole_answer(mut response: OpenAnswer) -> Result<HttpAnswer, ApiError> {
     let (status, headers) = (response.status, std::mem::take(&mut response.headers));
-    let is_gzipped = is_gzipped(&headers);
-    let body = response.whole().await.map_err(broke_off)?;
-    if !is_gzipped || body.is_empty() {
-        return Ok(HttpAnswer { status, headers, body: without_mark(body) });
+    let most = if status.is_success() { MOST_OF_ANSWER } else { MOST_OF_ERROR };
+
+    let (body, is_cut) = beginning_of(&mut response, most).await.map_err(broke_off)?;
+    let (body, is_cut) = match unpacked(body, most, &headers) {
+        Ok((body, is_longer)) => (body, is_cut || is_longer),
+        Err(body) if !status.is_success() => (body, is_cut),
+        Err(_) => {
+            let why = "the answer is marked as gzip, but can't be unpacked".to_owned();
+            return Err(ApiError::Unexpected { what: String::new(), why });
+        }
+    };
+    if is_cut && status.is_success() {
+        let why = format!("the answer is larger than {} MB", MOST_OF_ANSWER >> 20);
+        return Err(ApiError::Unexpected { what: String::new(), why });
+    }
+    Ok(HttpAnswer { status, headers, body: without_mark(body.into()) })
+}
+
+/// Returns at most so many bytes of a body, and whether it has more.
+async fn beginning_of(response: &mut OpenAnswer, most: usize) -> Result<(Vec<u8>, bool), BrokenOff> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.piece().await? {
+        let fits = piece.len().min(most - body.len());
+        body.extend_from_slice(&piece[..fits]);
+        if fits < piece.len() {
+            return Ok((body, true));
+        }
+    }
+    Ok((body, false))
+}
+
+/// Returns at most so many bytes of an unpacked body, and whether it has more. If it can't be unpacked, returns as much
+/// of it as can.
+fn unpacked(body: Vec<u8>, most: usize, headers: &HeaderMap) -> Result<(Vec<u8>, bool), Vec<u8>> {
+    if !is_gzipped(headers) || body.is_empty() {
+        return Ok((body, false));
     }
     let mut unpacked = Vec::new();
-    match MultiGzDecoder::new(&body[..]).read_to_end(&mut unpacked) {
-        Ok(_) => Ok(HttpAnswer { status, headers, body: without_mark(unpacked.into()) }),
-        Err(error) => {
-            let why = format!("the answer is marked as gzip, but can't be unpacked ({error})");
-            Err(ApiError::Unexpected { what: String::new(), why })
-        }
+    let read = MultiGzDecoder::new(&body[..]).take(most as u64 + 1).read_to_end(&mut unpacked);
+    let is_longer = unpacked.len() > most;
+    unpacked.truncate(most);
+    match read {
+        Ok(_) => Ok((unpacked, is_longer)),
+        Err(_) => Err(unpacked),
     }
 }
 

@@ -189,11 +189,15 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Goes past a page that fails, if it is one of several that have numbers. Returns false if there is no telling what
-    /// comes after it.
+    /// Whether a page has arrived.
+    pub fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Goes past a page that fails, if the pages have numbers. Returns false if there is no telling what comes after it.
     pub fn skip(&mut self) -> bool {
         match &mut self.next {
-            Next::Number(number) if self.is_begun => {
+            Next::Number(number) if self.list.bare_first.is_none() => {
                 *number += 1;
                 true
             }

@@ -164,9 +164,9 @@ MUTATIONS = [
         "reserved",
         "live runs open no window in a span that is reserved for a shard",
         "src/core/checkpoint/events.rs",
-        "        self.owed(horizon).without(&reserved)\n",
+        "        self.gaps(horizon).without(&reserved)\n",
         '        let reserved: Intervals = if crate::mutant("reserved") { Intervals::default() } else { reserved };\n'
-        "        self.owed(horizon).without(&reserved)\n",
+        "        self.gaps(horizon).without(&reserved)\n",
     ),
     Mutation(
         "swept-when-stored",

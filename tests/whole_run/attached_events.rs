@@ -43,7 +43,9 @@ async fn what_is_attached_to_a_case_stays_when_the_case_is_archived() {
 async fn one_attached_event_that_cannot_be_read_holds_up_none_of_the_others_of_its_case() {
     join_all([500, 403, 404].into_iter().map(async |status| {
         let settings = |lambda: simulator::LambdaBuilder| {
-            lambda.env("STREAMS", "case_file_events").env("INVENTORY_INTERVAL_MINUTES", "0")
+            // Three pages a case.
+            let lambda = lambda.env("STREAMS", "case_file_events").env("PAGE_SIZE", "2");
+            lambda.env("INVENTORY_INTERVAL_MINUTES", "0")
         };
         let rig = Rig::with(settings).await;
         let cases = rig.sim.world.add_cases(3, ago(9_000), ago(90));

@@ -41,6 +41,22 @@ async fn cases(n: usize) -> (Rig, Vec<Record>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_appears_with_an_old_date_is_fetched_once_the_whole_list_shows_it() {
+    let (rig, cases) = cases(6).await;
+    rig.sim.world.remove(Dataset::Cases, &cases[2].id);
+    rig.restart_and_run().await;
+    rig.restart_and_run().await;
+    assert_eq!(rig.deleted_cases().await.len(), 1);
+    // The deleted one is back, and one that was hidden until now appears.
+    rig.sim.world.push_case(&*cases[2].raw);
+    rig.sim.world.add_cases(1, ago(80 * 86_400), ago(70 * 86_400));
+    assert_eq!(rig.run().await["streams"]["cases"]["records"], 0, "no list of changes shows them");
+    let answer = rig.restart_and_run().await;
+    assert_eq!((&answer["status"], &answer["streams"]["cases"]["records"]), (&json!("complete"), &json!(2)));
+    assert_eq!(rig.restart_and_run().await["streams"]["cases"]["records"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_whole_list_is_compared_each_week_and_an_hour_after_it_was_without_a_case() {
     let (rig, cases) = cases(12).await;
     assert_eq!(rig.whole_lists(), 1, "the first list is whole");

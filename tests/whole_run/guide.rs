@@ -37,9 +37,9 @@ async fn assert_holds(rig: &Rig) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_world_is_the_same_through_either_dialect() {
-    for snake_case in [false, true] {
+    for member in ["nextPageToken", "next_page_token", "nextPgToken"] {
         let rig = rig().await;
-        rig.sim.api.change(|behaviour| behaviour.guide_snake_case = snake_case);
+        rig.sim.api.change(|behaviour| behaviour.guide_token = member);
         rig.populate();
         let answer = rig.run().await;
         assert_eq!(answer["status"], "complete", "{answer}");

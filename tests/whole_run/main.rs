@@ -39,6 +39,7 @@ mod long_lists;
 mod lost_checkpoint;
 mod lying_counts;
 mod manifests;
+mod many_stuck_ids;
 mod metrics;
 mod no_change;
 mod oracle;

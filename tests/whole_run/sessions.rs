@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Record, S3Fault, SessionFilter, compact, with_member};
 
-use crate::rig::{CHECKPOINT, PREFIX, Rig, assert_same};
+use crate::rig::{CHECKPOINT, PREFIX, Rig, ago, assert_same};
 
 async fn rig_of(streams: &str) -> Rig {
     Rig::with(|lambda| lambda.env("STREAMS", streams)).await
@@ -49,6 +49,24 @@ async fn those_with_alerts_and_those_without_are_stored_once() {
         collected(&rig).await;
         rig.assert_holds("sessions", &rig.sim.world.all(Dataset::Sessions)).await;
         assert_eq!(collected(&rig).await["objects"], 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_a_dry_run_has_seen_are_stored_by_the_next_run_of_the_same_process() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "sessions,session_events")).await;
+    let sessions = rig.sim.world.add_sessions(5, ago(3_000), ago(600), true);
+    rig.run().await;
+    rig.sim.world.change(Dataset::Sessions, &sessions[1].id, |raw| with_member(raw, "criticalEvents", "9"));
+    let new = rig.sim.world.add_sessions(2, ago(500), ago(300), true);
+    for session in &new {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 2);
+    }
+    let dry = rig.invoke(json!({"action": "collect", "dry_run": true})).await.answer();
+    let answer = rig.run().await;
+    for stream in ["sessions", "session_events"] {
+        let [of_dry, of_run] = [&dry, &answer].map(|answer| answer["streams"][stream]["records"].clone());
+        assert!(of_run == of_dry && of_run != 0, "{stream}: {dry:#} {answer:#}");
     }
 }
 

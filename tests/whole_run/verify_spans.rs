@@ -182,6 +182,19 @@ async fn a_stray_outside_of_the_span_is_none_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_name_is_of_another_hour_than_its_folder_is_a_stray() {
+    let rig = hourly(3).await;
+    let keys = rig.keys("audit").await;
+    let (folder, _) = keys[1].rsplit_once('/').unwrap();
+    for name in ["20200101T000000000Z-20200101T000100000Z", "29991231T000000000Z-29991231T000100000Z"] {
+        let stray = format!("{folder}/{name}.ndjson.gz");
+        rig.put_lines(&stray, &["{}".to_owned()]).await;
+        assert_one_finding(&rig.verify().await, "audit", &stray, "no manifest names it");
+        rig.sim.s3.delete_raw(rig.sim.bucket(), &stray).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_still_to_come_is_no_gap_and_a_day_without_a_run_is_one() {
     let rig = collected().await;
     for to in [ago(0), ago(-86_400)] {

@@ -39,7 +39,7 @@ impl Verification<'_> {
         let told: BTreeMap<&str, &ListedObject> =
             history.objects(stream, hour).iter().map(|told| (told.object.key.as_str(), told)).collect();
         for key in self.listed(stream, hour, progress).await? {
-            if !told.contains_key(key.as_str()) && !history.is_open(stream, &key) && is_within(&key, span) {
+            if !told.contains_key(key.as_str()) && !history.is_open(stream, &key) && is_within(&key, hour, span) {
                 progress.findings.push(Discrepancy::of_key(Some(stream), &key, "no manifest names it"));
             }
         }
@@ -165,7 +165,9 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     }
 }
 
-/// By the beginning that the key names. A key that names none counts as within: it can't be the collector's.
-fn is_within(key: &str, span: Span) -> bool {
-    bounds_of(key).is_none_or(|(begin, _)| span.contains(begin))
+/// By the beginning that the key names. A key counts as within if it names none, or one that isn't in its hour: it can't
+/// be the collector's.
+fn is_within(key: &str, hour: Millis, span: Span) -> bool {
+    let begin = bounds_of(key).map(|(begin, _)| begin).filter(|begin| begin.floor(HOUR) == hour);
+    begin.is_none_or(|begin| span.contains(begin))
 }

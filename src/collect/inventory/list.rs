@@ -43,6 +43,8 @@ pub struct ListReading<'a> {
     set_aside: u64,
     /// Set if they are so many that the API must have changed their form.
     drifted: Option<Error>,
+    /// The error of the first record whose detail failed. The others are stored.
+    undetailed: Option<Error>,
     /// The distinct rows.
     distinct: HashSet<Fingerprint>,
 }
@@ -112,6 +114,7 @@ impl Collector<'_> {
             rows: 0,
             set_aside: 0,
             drifted: None,
+            undetailed: None,
             distinct,
         }
     }
@@ -149,8 +152,8 @@ impl Collector<'_> {
                     total
                 }
             };
-            if let Some(drifted) = list.drifted {
-                return Err(drifted);
+            if let Some(error) = list.drifted.or(list.undetailed) {
+                return Err(error);
             }
             let ids = list.ids.len() as u64;
             let distinct = list.distinct.len() as u64;
@@ -272,7 +275,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let shown = list.ids.len() as u64 + list.set_aside;
         let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
-        let ListReading { part, parent, ids, repeated, set_aside, distinct, drifted, .. } = list;
+        let ListReading { part, parent, ids, repeated, set_aside, distinct, drifted, undetailed, .. } = list;
         let (part, parent) = (*part, parent.as_deref());
         if let Some(drift) = &drift {
             let list = parent.map_or_else(|| part.name.to_owned(), |parent| format!("{} of {parent}", part.name));
@@ -342,7 +345,10 @@ impl Collector<'_> {
                 }
             }
         }
-        failed.map_or(Ok(()), |error| Err(Error::Totals(error.of_one().to_string())))
+        if let Some(error) = failed {
+            undetailed.get_or_insert_with(|| Error::Totals(error.of_one().to_string()));
+        }
+        Ok(())
     }
 
     async fn detail_of(&self, detail: &'static Detail, parent: &str, id: String) -> Result<(String, ListRow), Error> {
@@ -369,7 +375,8 @@ impl ListReading<'_> {
                 (pass.page, pass.set_aside, pass.is_drifted) = (page.unwrap_or(pass.page), set_aside, is_drifted);
             }
             Some(parent) => {
-                if let Some(page) = page.filter(|_| !is_drifted) {
+                // The next run reads the list from before a record whose detail failed.
+                if let Some(page) = page.filter(|_| !is_drifted && self.undetailed.is_none()) {
                     pass.note_list(ListPlace { parent: parent.clone(), page, set_aside });
                 }
             }

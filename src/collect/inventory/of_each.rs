@@ -33,7 +33,7 @@ impl Collector<'_> {
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
             self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
         }
-        let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+        let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
         let last = reading.pass.parent.clone();
         let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
         let parents = match part.every {
@@ -137,7 +137,7 @@ impl Collector<'_> {
         let is_partial = reading.pass.is_partial;
         let may_be_there = |id: &&str| is_partial || all.contains(*id);
         for part in facts.parts.iter().filter(|part| part.parent.is_some()) {
-            let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck));
+            let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
             round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));
             self.read_lists(facts, part, &mut round, reading).await?;
         }

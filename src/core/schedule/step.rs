@@ -67,7 +67,8 @@ impl WindowPlan {
             rows,
             bytes: 0,
             patience,
-            reads_empty: false,
+            // It may have been left because it shows rows that the API doesn't count.
+            reads_empty: true,
             unreadable_beside: 0,
             keeps_shown: true,
             too_many,

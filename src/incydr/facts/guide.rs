@@ -26,8 +26,12 @@ pub fn kind(stream: Stream) -> Option<&'static Kind> {
     }
 }
 
-const PAGING: Paging =
-    Paging::Token { token: "pageToken", size: "pageSize", first: None, next: &["nextPageToken", "next_page_token"] };
+const PAGING: Paging = Paging::Token {
+    token: "pageToken",
+    size: "pageSize",
+    first: None,
+    next: &["nextPgToken", "nextPageToken", "next_page_token"],
+};
 
 static USERS: Kind = Kind::Inventory(Inventory::of(&[Part::alone(
     "users",

@@ -151,7 +151,7 @@ async fn the_guides_lists_go_by_tokens_unless_a_page_is_named() {
     simulator.api.change(|behaviour| behaviour.guide_endpoints = true);
     for (path, key) in [("/v1/users", "users"), ("/v1/cases", "cases")] {
         for member in ["nextPageToken", "next_page_token"] {
-            simulator.api.change(|behaviour| behaviour.guide_snake_case = member == "next_page_token");
+            simulator.api.change(|behaviour| behaviour.guide_token = member);
             let (_, first) = client.get(&format!("{path}?pageSize=3")).await;
             assert!(first.get("totalCount").is_none(), "{first}");
             let token = first[member].as_str().unwrap();

@@ -63,8 +63,8 @@ pub struct Behaviour {
     /// If these exist, `GET /v1/users` and `GET /v1/cases` without a page number speak the guide's dialect: `pageToken`
     /// and `nextPageToken`, no total. The real API ignores the token.
     pub guide_lists: bool,
-    /// Names the member `next_page_token` in the guide's dialect.
-    pub guide_snake_case: bool,
+    /// The member that names the next page in the guide's dialect.
+    pub guide_token: &'static str,
     /// Puts `nextPageToken` into an object `file_events` in the guide's search.
     pub guide_nested_token: bool,
 }
@@ -92,7 +92,7 @@ impl Default for Behaviour {
             requests_per_minute: None,
             guide_endpoints: false,
             guide_lists: true,
-            guide_snake_case: false,
+            guide_token: "nextPageToken",
             guide_nested_token: false,
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Dialect {
 
 impl Dialect {
     pub(super) fn of(behaviour: &Behaviour) -> Self {
-        let member = if behaviour.guide_snake_case { "next_page_token" } else { "nextPageToken" };
+        let member = behaviour.guide_token;
         Self { member, is_nested: behaviour.guide_nested_token }
     }
 }
