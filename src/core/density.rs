@@ -223,6 +223,10 @@ struct PerRow {
     millis: f64,
     /// Gzipped.
     bytes: f64,
+    /// Of a page, in milliseconds.
+    page_millis: f64,
+    /// The number of steps that were under way together, this one included.
+    at_once: f64,
 }
 
 impl Pace {
@@ -230,12 +234,14 @@ impl Pace {
         self.per_row.is_none()
     }
 
+    /// Notes a window that took `pages`, while `at_once` steps were under way.
     #[allow(clippy::cast_precision_loss)]
-    pub fn note(&mut self, rows: u64, bytes: u64, took: TimeDelta) {
+    pub fn note(&mut self, rows: u64, bytes: u64, took: TimeDelta, pages: u64, at_once: usize) {
         if rows > 0 {
-            let rows = rows as f64;
-            let millis = in_millis(took).max(1.0) / rows;
-            self.per_row = Some(PerRow { millis, bytes: bytes.max(1) as f64 / rows });
+            let (rows, took) = (rows as f64, in_millis(took).max(1.0));
+            let (page_millis, at_once) = (took / pages.max(1) as f64, at_once.max(1) as f64);
+            self.per_row =
+                Some(PerRow { millis: took / rows, bytes: bytes.max(1) as f64 / rows, page_millis, at_once });
         }
     }
 
@@ -274,26 +280,44 @@ impl Sizes {
         rows.saturating_add(self.full_page)
     }
 
+    pub fn pages(self, rows: u64) -> u64 {
+        rows.div_ceil(self.full_page).max(1)
+    }
+
     /// The requests that a window with so many rows needs.
     pub fn requests(self, rows: u64) -> u64 {
-        rows.div_ceil(self.full_page).max(1) + BESIDE_PAGES
+        self.pages(rows) + BESIDE_PAGES
     }
 
     /// Returns how many of `count` rows the next window may have: as many as fit in 60 % of the time that is `left`, in
     /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is one
     /// page, unless all rows fit one window and 20 s are left.
+    ///
+    /// `busy` steps are under way. An API that answers one request after the other takes longer over each if there are
+    /// more than when the pace was noted. None if the window could not end: then it is begun only if nothing is under way.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
-    pub fn next(self, count: u64, left: Left, pace: Pace) -> u64 {
+    pub fn next(self, count: u64, left: Left, pace: Pace, busy: usize) -> Option<u64> {
         const PLENTY: TimeDelta = TimeDelta::seconds(20);
         const SHARE_OF_TIME: f64 = 0.6;
+        /// A page up to this size takes as long with fewer rows, because the API's search is most of it.
+        const LIGHT: f64 = 512.0 * 1024.0;
         let in_budget = left.requests.saturating_sub(BESIDE_PAGES).max(1).saturating_mul(self.full_page);
-        let Some(PerRow { millis, bytes }) = pace.per_row else {
+        let Some(PerRow { millis, bytes, page_millis, at_once }) = pace.per_row else {
             let is_short = count <= self.most() && left.time >= PLENTY;
-            return if is_short { self.most().min(in_budget) } else { self.full_page };
+            return Some(if is_short { self.most().min(in_budget) } else { self.full_page });
         };
-        let in_time = in_millis(left.time).max(0.0) * SHARE_OF_TIME / millis;
-        let fits = (in_time.min(MOST_BYTES / bytes) as u64).clamp(1, self.most()).min(in_budget);
-        if fits > self.full_page { fits / self.full_page * self.full_page } else { fits }
+
+        let slower = ((busy + 1) as f64 / at_once).max(1.0);
+        let time = in_millis(left.time).max(0.0) * SHARE_OF_TIME / slower;
+        let page = self.full_page as f64;
+        let in_time = if bytes * page <= LIGHT { (time / page_millis).floor() * page } else { time / millis };
+        if in_time < 1.0 && busy > 0 {
+            return None;
+        }
+        let least = if bytes * page <= LIGHT { page } else { 1.0 };
+
+        let fits = (in_time.max(least).min(MOST_BYTES / bytes) as u64).clamp(1, self.most()).min(in_budget);
+        Some(if fits > self.full_page { fits / self.full_page * self.full_page } else { fits })
     }
 }
 

@@ -85,6 +85,8 @@ struct Task {
     most_rows: u64,
     /// The requests that it needs, sent or not.
     requests: u64,
+    /// The greatest number of steps that were under way together with it, itself included.
+    at_once: usize,
 }
 
 /// New failures since the API last answered as it should.

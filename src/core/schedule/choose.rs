@@ -38,6 +38,10 @@ impl Schedule {
                 }
                 task.requests = self.requests_of(&step);
                 self.under_way.push(task);
+                let at_once = self.under_way.len();
+                for task in &mut self.under_way {
+                    task.at_once = task.at_once.max(at_once);
+                }
                 step
             }
             None if self.under_way.is_empty() => Step::Done,
@@ -165,12 +169,15 @@ impl Schedule {
             return Some(self.open(span, None, None, self.sizes.most(), patience));
         }
         let hint = state.window_rows.unwrap_or(u64::MAX).min(self.most_rows);
-        let mut most = self.sizes.most();
+        let (mut most, mut can_end) = (self.sizes.most(), true);
         let cut = self.density.cut(gap, self.is_reading(), |rows| {
-            most = self.sizes.next(rows, left, self.pace).min(hint).max(1);
+            let next = self.sizes.next(rows, left, self.pace, self.under_way.len());
+            can_end = next.is_some();
+            most = next.unwrap_or(1).min(hint).max(1);
             most
         });
         match cut {
+            _ if !can_end => None,
             NextSpan::Wait => None,
             NextSpan::Count(span) => Some(Step::Count { span: first(span, self.longest_count), patience }),
             NextSpan::Read { span, count, expected } => Some(self.open(span, count, expected, most, patience)),
@@ -208,5 +215,5 @@ impl Schedule {
 }
 
 fn begin(kind: TaskKind, is_alone: bool, step: Step) -> Option<(Task, Step)> {
-    Some((Task { kind, span: step.span()?, is_alone, most_rows: u64::MAX, requests: 0 }, step))
+    Some((Task { kind, span: step.span()?, is_alone, most_rows: u64::MAX, requests: 0, at_once: 1 }, step))
 }

@@ -19,7 +19,8 @@ impl Schedule {
     /// Applies the outcome of a step to the stream's state and to its stuck spans. The caller, `collect::events`,
     /// covers windows and gives expired ones up.
     pub fn apply(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
-        let most_rows = self.under_way.iter().find(|task| outcome.ends(task)).map_or(u64::MAX, |task| task.most_rows);
+        let task = self.under_way.iter().find(|task| outcome.ends(task));
+        let (most_rows, at_once) = task.map_or((u64::MAX, 1), |task| (task.most_rows, task.at_once));
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {
             // The horizon was lowered meanwhile, so the count is of no use.
@@ -42,7 +43,7 @@ impl Schedule {
                 if rows > 0 {
                     self.failures = 0;
                 }
-                self.pace.note(rows, bytes, took);
+                self.pace.note(rows, bytes, took, self.sizes.pages(rows), at_once);
                 self.density.read(span, inside, self.sizes.most().min(most_rows));
                 self.proven.read = self.proven.read.max(span.length());
                 self.proven.rows = self.proven.rows.max(rows);
@@ -71,7 +72,7 @@ impl Schedule {
                     // A window with one row can't be cut by its rows, so it is cut by its length.
                     self.split(stuck, now, span, too_heavy(span));
                 } else {
-                    self.pace.note(rows, bytes, millis(1));
+                    self.pace.note(rows, bytes, millis(1), self.sizes.pages(rows), at_once);
                     self.density.too_dense(span, total);
                 }
             }
