@@ -118,6 +118,8 @@ pub struct NotReached {
     pub error: Option<ErrorInfo>,
     pub state: Option<State>,
     pub covered_to: Option<Millis>,
+    pub gaps: u64,
+    pub is_expiring: bool,
 }
 
 impl fmt::Display for Status {
@@ -216,10 +218,10 @@ impl Answer {
     ) -> Self {
         let error = Some(ErrorInfo::from(error)).filter(|_| !error.is_out_of_time());
         let streams = streams.iter().map(|stream| {
-            let NotReached { error, state, covered_to } = of_stream(*stream, error.clone());
+            let NotReached { error, state, covered_to, gaps, is_expiring } = of_stream(*stream, error.clone());
             let status = if error.is_some() { Status::Failed } else { Status::Partial };
             let answer = StreamAnswer::new(status, &Tally::default(), covered_to, Millis::now(), error);
-            (*stream, StreamAnswer { state, ..answer })
+            (*stream, StreamAnswer { state, gaps, is_expiring, ..answer })
         });
         let answer = Self::of_streams(run_id, streams.collect());
         let status = if error.is_some() { Status::Failed } else { answer.status };

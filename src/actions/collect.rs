@@ -276,7 +276,7 @@ impl<'a> Work<'a> {
         let state = self.state_after(ledger, stream, error.is_some(), is_committed);
         let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), error);
 
-        let (gaps, is_expiring) = (self.old_gaps(ledger, stream), self.is_expiring(stream));
+        let (gaps, is_expiring) = (self.old_gaps(stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
         let stalled = ledger.read(|checkpoint| checkpoint.stalled.get(&stream).copied().unwrap_or_default());
 

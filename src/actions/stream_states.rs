@@ -327,6 +327,7 @@ impl Work<'_> {
             _ => seen.map(|seen| seen.state),
         };
         let covered_to = self.covered_to.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied();
-        NotReached { error, state, covered_to }
+        let (gaps, is_expiring) = (self.old_gaps(stream), self.is_expiring(stream));
+        NotReached { error, state, covered_to, gaps, is_expiring }
     }
 }

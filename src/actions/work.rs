@@ -61,6 +61,8 @@ pub struct Work<'a> {
     pub stopped: Mutex<Stopped>,
     /// The gaps that expire soon, on the checkpoint when it was last loaded.
     pub expiring: Mutex<BTreeMap<Stream, Span>>,
+    /// The number of spans that have been due for more than 15 minutes, on the checkpoint when it was last loaded.
+    pub gaps: Mutex<BTreeMap<Stream, u64>>,
     /// If the checkpoint was found gone or older: the report.
     pub state_lost: OnceLock<String>,
 }
@@ -103,6 +105,7 @@ impl<'a> Work<'a> {
             covered_to: Mutex::default(),
             stopped: Mutex::default(),
             expiring: Mutex::default(),
+            gaps: Mutex::default(),
             state_lost: OnceLock::new(),
         }
     }
@@ -193,6 +196,11 @@ impl<'a> Work<'a> {
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
         *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring;
+        let gaps = checkpoint.events.iter().map(|(stream, state)| {
+            let horizon = Millis::now() - self.settings.settle(*stream) - FEW_TICKS;
+            (*stream, state.due(horizon).iter().count() as u64)
+        });
+        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps.collect();
     }
 
     pub fn is_expiring(&self, stream: Stream) -> bool {
@@ -200,10 +208,8 @@ impl<'a> Work<'a> {
     }
 
     /// Returns the number of spans that have been due for more than 15 minutes.
-    pub fn old_gaps(&self, ledger: &Ledger<'_>, stream: Stream) -> u64 {
-        let horizon = Millis::now() - self.settings.settle(stream) - FEW_TICKS;
-        let due = |checkpoint: &Checkpoint| Some(checkpoint.events.get(&stream)?.due(horizon).iter().count() as u64);
-        ledger.read(due).unwrap_or(0)
+    pub fn old_gaps(&self, stream: Stream) -> u64 {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied().unwrap_or(0)
     }
 
     /// Returns the error of a stream, or of its gap that expires soon.

@@ -47,6 +47,22 @@ async fn what_fails_is_counted_and_what_is_no_run_is_not() {
     assert_eq!((&told[1]["Stream"], &told[1]["Failed"]), (&json!("audit"), &json!(1)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_sign_in_still_counts_old_gaps_and_what_expires_soon() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.run().await;
+    rig.edit_checkpoint(|checkpoint| {
+        checkpoint["events"]["audit"]["live_from"] = json!(ago(88 * 86_400).to_rfc3339());
+    })
+    .await;
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(503, "{}".into()));
+    rig.sim.api.revoke_tokens();
+    rig.lambda.kill();
+    rig.failure(json!({})).await;
+    let line = line_of(&rig, "audit", 2).await;
+    assert_eq!((&line["Gaps"], &line["Expiring"], &line["Failed"]), (&json!(1), &json!(1), &json!(1)), "{line:#}");
+}
+
 /// A stream's metric line of the `nth` run. The log may be behind the answer.
 async fn line_of(rig: &Rig, stream: &str, nth: usize) -> Value {
     loop {
