@@ -69,10 +69,10 @@ MUTATIONS = [
     ),
     Mutation(
         "rows-alike-read-again",
-        "equal rows on different pages are believed only after two equal readings",
+        "equal rows on different pages are believed only after three equal readings",
         "src/collect/events/reading.rs",
-        "counted && is_believed(self.alike_across_pages || self.astray > 0),",
-        'counted && (crate::mutant("rows-alike-read-again") || is_believed(self.alike_across_pages || self.astray > 0)),',
+        "counted && is_believed(self.astray > 0) && !may_be_shifted,",
+        'counted && (crate::mutant("rows-alike-read-again") || is_believed(self.astray > 0) && !may_be_shifted),',
     ),
     Mutation(
         "rows-alike-kept",

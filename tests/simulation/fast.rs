@@ -21,7 +21,7 @@ const WITH_ODDITIES: usize = 450;
 const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 44] = [
+const FOUND: [u64; 45] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -96,6 +96,8 @@ const FOUND: [u64; 44] = [
     // An older checkpoint reserved a span that a shard gave back, and that another one, or live runs, have read since.
     13_210_792_335,
     1_474_312_135,
+    // The order of the pages turned round from request to request, and two readings with different pages came out the same.
+    3_919_957_227,
     // A part of a failed slice of sessions was answered, and a session was missing in all its readings.
     1_279_222_069,
 ];
@@ -176,9 +178,9 @@ fn a_seed_replays_the_same_requests_at_the_same_instants() {
     }
 }
 
-/// A random seed: every second one is small, and the others are of either sort.
+/// A random seed: nine in ten are small, as in every check, and the others are of either sort.
 fn drawn() -> u64 {
-    match fastrand::u8(0..4) {
+    match fastrand::u8(0..20) {
         0 => fastrand::u64(oddities::SEEDS),
         1 => fastrand::u64(rarities::SEEDS),
         _ => fastrand::u64(small::SEEDS),

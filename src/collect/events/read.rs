@@ -160,7 +160,7 @@ impl Collector<'_> {
             // Uses another page size for each try. Rows that are equal only because pages shifted then don't come out
             // equal twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let reading = match self.read_once(facts, window, plan, count.take(), size, most_held).await {
+            let mut reading = match self.read_once(facts, window, plan, count.take(), size, most_held).await {
                 Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what, .. }))) if attempt + 1 < tries => {
                     debug!(window = ?window.span(), "{what}: the page token is no longer valid, so the window is read again");
                     continue;
@@ -175,8 +175,9 @@ impl Collector<'_> {
             }
             debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "the rows don't agree with the API's count");
             is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
+            let is_final = reading.is_final(before.as_ref());
             before = Some(reading);
-            if is_stable {
+            if is_final {
                 break;
             }
         }

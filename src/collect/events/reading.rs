@@ -62,6 +62,8 @@ pub struct WindowReading {
     alike_across_pages: bool,
     /// A hash of all rows, independent of their order.
     digest: u128,
+    /// The number of readings before this one that returned the same rows, in a row.
+    same_before: u32,
     /// The same for a later run, if the rows are few.
     pub shown: Shown,
     /// Whether a page broke off and had other rows when it was requested again.
@@ -135,6 +137,7 @@ impl WindowReading {
             alike: Vec::new(),
             alike_across_pages: false,
             digest: 0,
+            same_before: 0,
             shown: Shown::default(),
             is_another_page: false,
             on_page: Vec::new(),
@@ -250,20 +253,36 @@ impl WindowReading {
     ///
     /// If records have ids (file events), equal rows are one record. If they have none (audit), equal rows are several
     /// records when the API counts them so. But equal rows may also be one row shown twice in another's place, because
-    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same twice, and so must
-    /// one with rows of another time: a page may have answered another request. The same holds for a window that has more
+    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same three times, and
+    /// one with rows of another time twice: a page may have answered another request. The same holds for a window that has more
     /// rows than the API counts to, and may not be cut.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         let counted = self.rows == self.total && self.total == self.total_after;
-        let same_as_before = before.is_some_and(|before| before.rows == self.rows && before.digest == self.digest);
+        let same_before = self.same_after(before);
+        let same_as_before = same_before > 0;
         let is_believed = |is_doubtful: bool| !is_doubtful || same_as_before;
+        let may_be_shifted = self.alike_across_pages && same_before < 2;
         match self.facts.total {
             _ if self.is_another_page => false,
             _ if self.count().is_none() => same_as_before,
             Total::InPage => self.unique == self.total && is_believed(self.astray > 0) || counted && same_as_before,
-            Total::Endpoint { .. } => counted && is_believed(self.alike_across_pages || self.astray > 0),
+            Total::Endpoint { .. } => counted && is_believed(self.astray > 0) && !may_be_shifted,
             Total::Nowhere { .. } => true,
         }
+    }
+
+    /// The number of readings in a row, up to `before`, that returned the same rows as this one.
+    fn same_after(&self, before: Option<&Self>) -> u32 {
+        let same = before.filter(|before| before.rows == self.rows && before.digest == self.digest);
+        same.map_or(0, |before| before.same_before + 1)
+    }
+
+    /// Called if the reading doesn't agree. Returns whether another one can't either: this one is like the one `before`,
+    /// and equal rows on different pages are not its only fault.
+    pub fn is_final(&mut self, before: Option<&Self>) -> bool {
+        self.same_before = self.same_after(before);
+        let may_be_believed = self.alike_across_pages && self.rows == self.total && self.same_before < 2;
+        before.is_some_and(|before| self.is_like(before)) && !may_be_believed
     }
 
     /// Whether most rows have a time outside of the request.

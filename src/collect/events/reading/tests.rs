@@ -46,10 +46,13 @@ fn audit_rows_that_are_alike_on_one_page_are_as_many_records() {
 }
 
 #[test]
-fn audit_rows_that_are_alike_on_two_pages_are_believed_when_read_twice() {
+fn audit_rows_that_are_alike_on_two_pages_are_believed_when_read_three_times_or_once_on_one_page() {
     let first = audit(&[&[A, B], &[A]], 3);
     assert!(!first.agrees(None));
     assert!(audit(&[&[A, A, B]], 3).agrees(Some(&first)));
+    let mut second = audit(&[&[A], &[B, A]], 3);
+    assert!(!second.agrees(Some(&first)) && !second.is_final(Some(&first)));
+    assert!(audit(&[&[A], &[B], &[A]], 3).agrees(Some(&second)));
     let shifted = audit(&[&[A, B], &[B]], 3);
     assert!(!audit(&[&[A], &[A, B]], 3).agrees(Some(&shifted)));
 }
