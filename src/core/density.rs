@@ -309,12 +309,13 @@ impl Sizes {
 
         let slower = ((busy + 1) as f64 / at_once).max(1.0);
         let time = in_millis(left.time).max(0.0) * SHARE_OF_TIME / slower;
-        let page = self.full_page as f64;
-        let in_time = if bytes * page <= LIGHT { (time / page_millis).floor() * page } else { time / millis };
+        let full = self.full_page as f64;
+        let is_light = bytes * full <= LIGHT;
+        let in_time = if is_light { (time / page_millis).floor() * full } else { time / millis };
         if in_time < 1.0 && busy > 0 {
             return None;
         }
-        let least = if bytes * page <= LIGHT { page } else { 1.0 };
+        let least = if is_light { full } else { 1.0 };
 
         let fits = (in_time.max(least).min(MOST_BYTES / bytes) as u64).clamp(1, self.most()).min(in_budget);
         Some(if fits > self.full_page { fits / self.full_page * self.full_page } else { fits })

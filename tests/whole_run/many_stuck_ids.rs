@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::json;
 use simulator::http::Request;
-use simulator::{Dataset, Endpoint, Fault, LambdaBuilder};
+use simulator::{Endpoint, Fault, LambdaBuilder};
 
 use crate::inventories::stream_named;
 use crate::rig::{Rig, ago};
@@ -38,13 +38,8 @@ async fn of_lists_of_which_most_are_refused_the_others_are_read_and_the_stream_i
     let kinds = ["watchlists", "alert_rules", "legal_hold", "user_roles"].into_iter();
     join_all(kinds.flat_map(|stream| [(stream, 403), (stream, 500)]).map(async |(stream, status)| {
         let rig = Rig::with(|lambda| every_run(lambda, stream)).await;
-        let (parents, children) = match stream {
-            "user_roles" => (Dataset::Users, Dataset::UserRoles),
-            _ => {
-                let facts = stream_named(stream);
-                (facts.dataset, facts.lists[0].0)
-            }
-        };
+        let facts = stream_named(stream);
+        let (parents, children) = (facts.dataset, facts.lists[0].0);
         let mut records = rig.sim.world.add_records(parents, 40);
         records.sort_by(|a, b| a.id.cmp(&b.id));
         for record in &records {

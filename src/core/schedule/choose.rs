@@ -29,7 +29,7 @@ impl Schedule {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.rows;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
-                    plan.keeps_shown = self.may_keep(plan.span, state, stuck);
+                    plan.keeps_shown = may_keep(plan.span, state, stuck);
                     plan.unreadable_beside =
                         if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_around(plan.span) };
                     if let Some(expected) = plan.expected {
@@ -47,13 +47,6 @@ impl Schedule {
             None if self.under_way.is_empty() => Step::Done,
             None => Step::Wait,
         }
-    }
-
-    /// Whether a window that isn't read may stay open. Windows of minimum length come in great numbers if the API
-    /// contradicts itself for a while, and each is then read again by itself.
-    fn may_keep(&self, span: Span, state: &EventsState, stuck: &StuckList) -> bool {
-        let is_short = halves(span).is_none();
-        stuck.len() < MOST_STUCK && (!is_short || state.open.len() < MOST_SHORT)
     }
 
     /// The requests that a step needs, if nothing fails.
@@ -212,6 +205,13 @@ impl Schedule {
             too_many,
         })
     }
+}
+
+/// Whether a window that isn't read may stay open. Windows of minimum length come in great numbers if the API
+/// contradicts itself for a while, and each is then read again by itself.
+fn may_keep(span: Span, state: &EventsState, stuck: &StuckList) -> bool {
+    let is_short = halves(span).is_none();
+    stuck.len() < MOST_STUCK && (!is_short || state.open.len() < MOST_SHORT)
 }
 
 fn begin(kind: TaskKind, is_alone: bool, step: Step) -> Option<(Task, Step)> {
