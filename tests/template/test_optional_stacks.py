@@ -188,9 +188,15 @@ def test_one_failed_tick_is_no_alarm_and_no_period_is_one_that_cloudwatch_refuse
     assert int(found["Lag"]["Threshold"]) > 2 * every
 
 
+def runbook_sections():
+    """The runbook's sections of alarms. The first one is for all of them."""
+    first, *of_alarms = re.findall(r"^## (.+)$", (INFRA / "runbook.md").read_text("utf-8"), re.MULTILINE)
+    assert first == "First steps"
+    return of_alarms
+
+
 def test_every_alarm_tells_somebody_and_says_where_to_read_on(monitoring):
-    headings = re.findall(r"^## (.+)$", (INFRA / "runbook.md").read_text("utf-8"), re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    anchors = {heading.lower().replace(" ", "-") for heading in runbook_sections()}
     linked = set()
     for name, alarm in alarms(monitoring).items():
         assert len(alarm["AlarmActions"]) == 1, name
@@ -199,13 +205,12 @@ def test_every_alarm_tells_somebody_and_says_where_to_read_on(monitoring):
 
 
 def test_without_an_address_an_alarm_names_the_section_and_links_nowhere():
-    headings = re.findall(r"^## (.+)$", (INFRA / "runbook.md").read_text("utf-8"), re.MULTILINE)
     unlinked = Rendered(source(INFRA / "monitoring.yaml"), **MONITORED | {"RunbookUrl": ""})
     named = set()
     for alarm in alarms(unlinked).values():
         named.add(re.search(r" Runbook: (.+)$", alarm["AlarmDescription"].strip())[1])
         assert "#" not in alarm["AlarmDescription"] and "/" not in alarm["AlarmDescription"]
-    assert named == set(headings)
+    assert named == set(runbook_sections())
 
 
 def test_what_is_silent_because_it_is_disabled_is_no_alarm():
