@@ -197,7 +197,7 @@ impl<'a> Listing<'a> {
     /// Goes past a page that fails, if the pages have numbers. Returns false if there is no telling what comes after it.
     pub fn skip(&mut self) -> bool {
         match &mut self.next {
-            Next::Number(number) if self.list.bare_first.is_none() => {
+            Next::Number(number) if self.is_begun || self.list.bare_first.is_none() => {
                 *number += 1;
                 true
             }

@@ -85,6 +85,17 @@ async fn only_what_is_new_is_stored_in_the_next_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_window_is_read_once_as_there_is_no_count_to_agree_with() {
+    let rig = rig().await;
+    rig.populate();
+    rig.run().await;
+    let audit = rig.sim.api.requests_to(Endpoint::GuideAudit);
+    // A second reading has another page size.
+    let again = audit.iter().filter(|request| request.query.contains("pageSize=29")).count();
+    assert!(!audit.is_empty() && again == 0, "{again} of {} requests", audit.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_file_events_may_stand_in_an_object_of_its_own() {
     let rig = rig().await;
     rig.sim.api.change(|behaviour| behaviour.guide_nested_token = true);

@@ -264,7 +264,7 @@ impl WindowReading {
         let may_be_shifted = self.alike_across_pages && same_before < 2;
         match self.facts.total {
             _ if self.is_another_page => false,
-            _ if self.count().is_none() => same_as_before,
+            _ if self.is_capped() => same_as_before,
             Total::InPage => self.unique == self.total && is_believed(self.astray > 0) || counted && same_as_before,
             Total::Endpoint { .. } => counted && is_believed(self.astray > 0) && !may_be_shifted,
             Total::Nowhere { .. } => true,
@@ -333,9 +333,13 @@ impl WindowReading {
 
     /// The API's count. None if it can't count these rows.
     pub fn count(&self) -> Option<u64> {
-        let is_capped = self.is_capped_at(self.total) && self.unique > self.total && self.total == self.total_after;
-        let is_uncounted = matches!(self.facts.total, Total::Nowhere { .. }) || is_capped;
+        let is_uncounted = matches!(self.facts.total, Total::Nowhere { .. }) || self.is_capped();
         (!is_uncounted).then_some(self.total)
+    }
+
+    /// Whether it has more rows than the API counts to.
+    fn is_capped(&self) -> bool {
+        self.is_capped_at(self.total) && self.unique > self.total && self.total == self.total_after
     }
 
     /// The number of rows that agree with the API's count.
