@@ -92,13 +92,13 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     let rig = rig().await;
     populate(&rig);
     rig.sim.s3.faults.always("PUT", "", S3Fault::Status(403));
-    let began = Utc::now();
     failure_of(rig.invoke(json!({})).await);
+    let failed = Utc::now();
     rig.sim.s3.faults.clear();
     a_moment().await;
     assert_eq!(rig.run().await["status"], "complete");
     let begins = time(&rig.checkpoint().await["events"]["audit"]["live_from"]);
-    assert!(begins <= began - TimeDelta::minutes(10), "{begins}, and the first run began at {began}");
+    assert!(begins <= failed - TimeDelta::minutes(10), "{begins}, and the first run failed at {failed}");
     // A process that knows of no earlier attempt says so.
     let rig = self::rig().await;
     rig.run().await;
