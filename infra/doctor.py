@@ -410,6 +410,8 @@ class Doctor:
         answer, failing = self.invoke("status"), []
         if answer.get("errorType") == "InvalidEvent":
             return self.note("the deployed version has no action status", f"make deploy ENV={self.env}")
+        if error := answer.get("errorType"):
+            return self.mend(f"status: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
         for stream, facts in answer.get("streams", {}).items():
             if facts.get("state") in ("error", "stopping", "stopped") and facts.get("error"):
                 self.mend(

@@ -14,8 +14,7 @@ mod rescanned;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +35,7 @@ use crate::core::ndjson::hex;
 use crate::core::refusals;
 use crate::core::schedule::Patience;
 use crate::core::settings::{FileEventQuery, Settings};
+use crate::core::shared::Shared;
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
 use crate::core::tally::{PATIENCE, Tally};
@@ -85,7 +85,7 @@ struct Collector<'a> {
     /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
-    damaged: Mutex<Option<Error>>,
+    damaged: Shared<Option<Error>>,
     /// The query that selects file events, once it was read.
     query: OnceLock<FileEventQuery>,
 }
@@ -95,11 +95,13 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
         return Ok(StreamOutcome::NotPermitted);
     }
+
     let (has_worked, stalled) = run.ledger.read(|checkpoint| {
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
     });
     let _turn = run.api.enter(stream, stalled);
-    let collector = Collector { run, stream, tally, has_worked, damaged: Mutex::default(), query: OnceLock::new() };
+    let collector = Collector { run, stream, tally, has_worked, damaged: Shared::default(), query: OnceLock::new() };
+
     let Some(kind) = stream.kind_by(run.settings) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
         return Err(Error::InvalidEvent(why));
@@ -111,17 +113,19 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         Kind::Inventory(facts) => Box::pin(collector.inventory(facts)).await,
         Kind::Findings(facts) => collector.findings(facts).await,
     };
+
     let is_partial =
         matches!(&collected, Ok(StreamOutcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
     if let Some(waited) = tally.calls.unanswered().filter(|_| is_partial) {
         let (what, waited_s) = (stream.to_string(), waited.as_secs());
         return Err(ApiError::NoAnswer { what, waited_s }.into());
     }
+
     let collected = match collected {
         Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
         Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
         Ok(outcome) => {
-            let has_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
+            let has_answered = tally.calls.answers.get() > 0;
             run.ledger.update(|checkpoint| {
                 if outcome == StreamOutcome::Complete {
                     *checkpoint.not_permitted_at(stream) = None;
@@ -134,7 +138,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         }
         other => other,
     };
-    let damaged = collector.damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+
+    let damaged = collector.damaged.into_inner();
     match (collected, damaged) {
         (Ok(_), Some(damaged)) => Err(damaged),
         (collected, _) => collected,
@@ -150,9 +155,9 @@ impl Tally {
     /// Counts new objects only. Existing ones were counted by the run that wrote them.
     fn add(&self, placed: &[Placed]) {
         for Placed { object, .. } in placed.iter().filter(|placed| placed.is_new) {
-            self.records.fetch_add(object.records, Ordering::Relaxed);
-            self.objects.fetch_add(1, Ordering::Relaxed);
-            self.bytes.fetch_add(object.bytes, Ordering::Relaxed);
+            self.records.add(object.records);
+            self.objects.add(1);
+            self.bytes.add(object.bytes);
         }
     }
 }
@@ -183,9 +188,8 @@ impl Collector<'_> {
         let stream = self.stream;
         // Some streams are lists of another stream's records, and that one's permission is another.
         let lists_itself = matches!(stream.class(), Class::Events | Class::Versions);
-        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed) > 0;
         let has_answered =
-            self.has_worked || figure(&self.tally.records) || lists_itself && figure(&self.tally.calls.answers);
+            self.has_worked || self.tally.records.get() > 0 || lists_itself && self.tally.calls.answers.get() > 0;
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
             // Refusals are noted only of a stream that had answered.
@@ -231,7 +235,7 @@ impl Collector<'_> {
             self.run.state.put(&object, Condition::Absent, self.run.times.store_until).await?;
         }
         warn!(stream = %self.stream, key, why, "a record of {} can't be placed and is set aside", self.stream);
-        self.tally.set_aside.fetch_add(1, Ordering::Relaxed);
+        self.tally.set_aside.add(1);
         Ok(key)
     }
 }

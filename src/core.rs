@@ -36,6 +36,7 @@ pub mod retry;
 pub mod round;
 pub mod schedule;
 pub mod settings;
+pub mod shared;
 pub mod sign_ins;
 pub mod span_search;
 pub mod states;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -148,30 +146,28 @@ impl StreamAnswer {
         now: Millis,
         error: Option<ErrorInfo>,
     ) -> Self {
-        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed);
-
         Self {
             status,
             state: None,
-            records: figure(&tally.records),
-            objects: figure(&tally.objects),
-            bytes: figure(&tally.bytes),
-            requests: figure(&tally.calls.requests),
-            retries: figure(&tally.calls.retries),
-            set_aside: figure(&tally.set_aside),
-            throttles: figure(&tally.calls.throttles),
+            records: tally.records.get(),
+            objects: tally.objects.get(),
+            bytes: tally.bytes.get(),
+            requests: tally.calls.requests.get(),
+            retries: tally.calls.retries.get(),
+            set_aside: tally.set_aside.get(),
+            throttles: tally.calls.throttles.get(),
             gaps: 0,
             is_expiring: false,
             covered_to,
             lag_s: covered_to.map(|to| now.since(to).as_secs()),
-            late: figure(&tally.late),
-            late_by_s: u64::try_from(tally.late_by.load(Ordering::Relaxed)).unwrap_or(0).div_ceil(1_000),
-            vanished: figure(&tally.vanished),
-            failed_windows: figure(&tally.failed_windows),
-            expired: tally.expired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            late: tally.late.get(),
+            late_by_s: tally.late_by.get().div_ceil(1_000),
+            vanished: tally.vanished.get(),
+            failed_windows: tally.failed_windows.get(),
+            expired: tally.expired.lock().clone(),
             error,
             stuck: None,
-            drift: figure(&tally.drift),
+            drift: tally.drift.get(),
             stalled: 0,
         }
     }

@@ -1,8 +1,6 @@
 //! Determines where the event streams begin: `LOOKBACK_MINUTES` before the first run that was attempted, even if that
 //! run failed.
 
-use std::sync::PoisonError;
-
 use crate::actions::work::Work;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::stream::{Class, Stream};
@@ -54,16 +52,16 @@ impl Work<'_> {
     /// Called if the checkpoint can be neither read nor written. The process remembers when the first such run began.
     pub(super) fn remember_attempt(&self) {
         if self.streams_that_begin().next().is_some() {
-            self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(self.began);
+            self.clients.attempted.lock().get_or_insert(self.began);
         }
     }
 
     pub(super) fn forget_attempt(&self) {
-        *self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.clients.attempted.lock() = None;
     }
 
     fn attempted(&self) -> Option<Millis> {
-        *self.clients.attempted.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.clients.attempted.lock()
     }
 
     /// The event streams that this run attempts, whatever span it was asked for.

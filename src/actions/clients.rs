@@ -1,10 +1,9 @@
 //! The clients that a process keeps from run to run.
 
-use std::sync::Mutex;
-
 use crate::bucket::s3::S3;
 use crate::core::checkpoint::CheckpointWrite;
 use crate::core::known::Memory;
+use crate::core::shared::Shared;
 use crate::core::time::Millis;
 use crate::incydr::client::Api;
 
@@ -13,13 +12,13 @@ pub struct Clients {
     pub s3: S3,
     pub memory: Memory,
     /// The beginning of the first run that could not write the checkpoint, since the last run that could.
-    pub attempted: Mutex<Option<Millis>>,
+    pub attempted: Shared<Option<Millis>>,
     /// The last write of the checkpoint by this process.
-    pub written: Mutex<Option<(CheckpointWrite, Millis)>>,
+    pub written: Shared<Option<(CheckpointWrite, Millis)>>,
 }
 
 impl Clients {
     pub fn new(api: Api, s3: S3) -> Self {
-        Self { api, s3, memory: Memory::default(), attempted: Mutex::default(), written: Mutex::default() }
+        Self { api, s3, memory: Memory::default(), attempted: Shared::default(), written: Shared::default() }
     }
 }

@@ -1,7 +1,6 @@
 //! Collects, by the schedule or by hand: takes the lease, reads all streams side by side, commits.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use serde_json::Value;
@@ -144,7 +143,7 @@ impl<'a> Work<'a> {
     }
 
     /// Collects all streams at once. None holds another back, and each fails alone.
-    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Collected {
+    async fn collect(&self, state: &Bucket, ledger: &Ledger<'_>, chain: &Chain<'_>) -> Vec<Collected> {
         let bucket = Bucket::of_records(self.settings, &self.clients.s3);
         let run = Run {
             settings: self.settings,
@@ -174,7 +173,7 @@ impl<'a> Work<'a> {
                 let collected = or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await;
                 complete(run, *stream, collected.map(Status::from))
             };
-            (*stream, tally, outcome)
+            Collected { stream: *stream, tally, outcome }
         }))
         .await
     }
@@ -186,13 +185,13 @@ impl<'a> Work<'a> {
 
     /// Counts runs in a row that ended for lack of time without progress. One may be chance; several mean that the
     /// run's time is too short.
-    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &mut Collected, before: &BTreeMap<Stream, Value>) {
-        let is_throttled = collected.iter().any(|(_, tally, _)| tally.calls.throttles.load(Ordering::Relaxed) > 0);
+    fn note_stalled(&self, ledger: &Ledger<'_>, collected: &mut [Collected], before: &BTreeMap<Stream, Value>) {
+        let is_throttled = collected.iter().any(|each| each.tally.calls.throttles.get() > 0);
 
         ledger.update(|checkpoint| {
             let after = self.progress(checkpoint);
-            for (stream, tally, outcome) in collected {
-                let has_stored = tally.records.load(Ordering::Relaxed) > 0;
+            for Collected { stream, tally, outcome } in collected {
+                let has_stored = tally.records.get() > 0;
                 let is_stalled =
                     matches!(outcome, Ok(Status::Partial)) && !has_stored && before.get(stream) == after.get(stream);
                 if is_stalled {
@@ -200,7 +199,7 @@ impl<'a> Work<'a> {
                     *runs += 1;
 
                     // A stream that got some answers may be served more in turn.
-                    let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
+                    let is_answered = tally.calls.answers.get() > 0;
                     if is_throttled && !is_answered && *runs >= STALLED {
                         *outcome = Err(Error::Throttled { runs: *runs });
                     } else if is_answered && *runs >= 2 * STALLED {
@@ -215,7 +214,12 @@ impl<'a> Work<'a> {
 
     /// Writes the last manifest, the health records and the checkpoint, and returns the answer. If the commit fails,
     /// every stream has failed.
-    async fn finish(&self, ledger: &Ledger<'_>, chain: &Chain<'_>, mut collected: Collected) -> Result<Answer, Error> {
+    async fn finish(
+        &self,
+        ledger: &Ledger<'_>,
+        chain: &Chain<'_>,
+        mut collected: Vec<Collected>,
+    ) -> Result<Answer, Error> {
         let closed = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
         // If there was no time for the manifest, the next run writes it.
         if let Err(error) = closed.or_else(in_time) {
@@ -230,8 +234,7 @@ impl<'a> Work<'a> {
         }
 
         let lease_lost = released.as_ref().is_err_and(Error::is_lease_lost);
-        let wrote = ledger.has_committed().await
-            || collected.iter().any(|(_, tally, _)| tally.objects.load(Ordering::Relaxed) > 0);
+        let wrote = ledger.has_committed().await || collected.iter().any(|each| each.tally.objects.get() > 0);
         if lease_lost && !wrote {
             return Ok(Answer::skipped(self.run_id));
         }
@@ -239,14 +242,11 @@ impl<'a> Work<'a> {
             not_committed(&mut collected, error);
         }
 
-        let damaged =
-            collected.iter().find_map(|(_, _, outcome)| outcome.as_ref().err().filter(|error| error.is_damage()));
+        let damaged = collected.iter().find_map(|each| each.outcome.as_ref().err().filter(|error| error.is_damage()));
         let state_lost = self.state_lost.get().cloned().or_else(|| damaged.map(|error| ErrorInfo::from(error).message));
 
-        let streams: BTreeMap<Stream, StreamAnswer> = collected
-            .into_iter()
-            .map(|(stream, tally, outcome)| (stream, self.answer(ledger, stream, &tally, outcome, released.is_ok())))
-            .collect();
+        let streams: BTreeMap<Stream, StreamAnswer> =
+            collected.into_iter().map(|each| (each.stream, self.answer(ledger, each, released.is_ok()))).collect();
         let manifest = ledger
             .read(|checkpoint| checkpoint.manifests.head.clone())
             .filter(|_| !self.asked.dry_run && released.is_ok());
@@ -257,9 +257,7 @@ impl<'a> Work<'a> {
     fn answer(
         &self,
         ledger: &Ledger<'_>,
-        stream: Stream,
-        tally: &Tally,
-        outcome: Result<Status, Error>,
+        Collected { stream, tally, outcome }: Collected,
         is_committed: bool,
     ) -> StreamAnswer {
         let (status, error) = match outcome {
@@ -274,7 +272,7 @@ impl<'a> Work<'a> {
 
         let covered_to = ledger.read(|checkpoint| checkpoint.covered_to(stream));
         let state = self.state_after(ledger, stream, error.is_some(), is_committed);
-        let answer = StreamAnswer::new(status, tally, covered_to, Millis::now(), error);
+        let answer = StreamAnswer::new(status, &tally, covered_to, Millis::now(), error);
 
         let (gaps, is_expiring) = (self.old_gaps(stream), self.is_expiring(stream));
         let stuck = ledger.read(|checkpoint| checkpoint.stuck.get(&stream).and_then(StuckList::summary));
@@ -301,24 +299,24 @@ fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Re
     stuck.filter(|_| is_well).map_or(outcome, Err)
 }
 
-fn not_committed(collected: &mut Collected, error: &Error) {
+fn not_committed(collected: &mut [Collected], error: &Error) {
     let info = ErrorInfo::from(error);
-    for (_, _, outcome) in collected.iter_mut().filter(|(_, _, outcome)| outcome.is_ok()) {
-        *outcome = Err(Error::NotCommitted { error_type: info.error_type, why: info.message.clone() });
+    for each in collected.iter_mut().filter(|each| each.outcome.is_ok()) {
+        each.outcome = Err(Error::NotCommitted { error_type: info.error_type, why: info.message.clone() });
     }
 }
 
 /// Fails the stream whose shard could not be merged: its span is still due.
-fn not_merged(collected: &mut Collected, ledger: &Ledger<'_>, error: &Error) {
+fn not_merged(collected: &mut [Collected], ledger: &Ledger<'_>, error: &Error) {
     let Error::NotMerged { error_type, shard, why } = error else { return };
     let of_shard = |checkpoint: &Checkpoint| {
         checkpoint.reserved().find(|(_, reserved)| reserved.shard == *shard).map(|(stream, _)| stream)
     };
     let waiting = ledger.read(of_shard);
-    for (_, _, outcome) in collected.iter_mut().filter(|(stream, _, _)| Some(*stream) == waiting) {
-        if outcome.is_ok() {
+    for each in collected.iter_mut().filter(|each| Some(each.stream) == waiting) {
+        if each.outcome.is_ok() {
             let (error_type, shard, why) = (*error_type, shard.clone(), why.clone());
-            *outcome = Err(Error::NotMerged { error_type, shard, why });
+            each.outcome = Err(Error::NotMerged { error_type, shard, why });
         }
     }
 }

@@ -3,8 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
@@ -253,7 +251,7 @@ impl ProbeCalls {
     async fn first(&mut self, listing: Listing<'_>, until: Millis) -> Result<Option<ListRow>, ApiError> {
         let began = Instant::now();
         let first = listing.first(&Caller::new(until, &self.calls)).await;
-        if self.calls.requests.load(Ordering::Relaxed) > 0 {
+        if self.calls.requests.get() > 0 {
             let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.slowest = self.slowest.max(Some(took));
         }
@@ -261,7 +259,7 @@ impl ProbeCalls {
     }
 
     fn tell(&self, error: ApiError) -> ErrorInfo {
-        let throttled = || self.calls.last_throttle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let throttled = || self.calls.last_throttle.lock().clone();
         let message = match (&error, self.slowest) {
             (ApiError::OutOfTime | ApiError::BudgetSpent, None) => "it was not asked: the time was up".to_owned(),
             (ApiError::OutOfTime, Some(_)) => throttled().unwrap_or_else(|| "no answer came in time".to_owned()),

@@ -4,7 +4,6 @@
 mod taking;
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -196,13 +195,13 @@ impl Work<'_> {
     /// Remembers this run's last write, so that the process's next run can recognise the checkpoint.
     pub(super) async fn remember_written(&self, ledger: &Ledger<'_>) {
         let written = (ledger.last_write().await, Millis::now());
-        *self.clients.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        *self.clients.written.lock() = Some(written);
     }
 
     /// Whether the checkpoint is the one that this process wrote last, a short time ago. Later that says nothing: others may
     /// have written since, and that very version may have been put back.
     pub(super) fn is_own_write(&self, checkpoint: &Checkpoint) -> bool {
-        let written = self.clients.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.clients.written.lock();
         let known =
             written.as_ref().filter(|(_, at)| Millis::now() - *at < RECOGNISED_FOR).map(|(write, _)| write.clone());
         known.is_some() && known == checkpoint.found()

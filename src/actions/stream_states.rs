@@ -1,9 +1,6 @@
 //! The streams' states during one run: skips stopped streams, puts the results of the others on the checkpoint, and
 //! reports each change.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-
 use chrono::TimeDelta;
 use tracing::{error, warn};
 
@@ -80,12 +77,12 @@ impl Work<'_> {
     }
 
     /// The same for credentials that were refused while the streams were read. Counts once for all streams.
-    pub(super) async fn judge_refusals(&self, ledger: &Ledger<'_>, collected: &mut Collected) {
+    pub(super) async fn judge_refusals(&self, ledger: &Ledger<'_>, collected: &mut [Collected]) {
         let is_refused =
             |outcome: &Result<Status, Error>| matches!(outcome, Err(Error::Api(ApiError::BadCredentials { .. })));
-        let refused: Vec<_> = collected.iter_mut().filter(|(_, _, outcome)| is_refused(outcome)).collect();
+        let refused: Vec<_> = collected.iter_mut().filter(|each| is_refused(&each.outcome)).collect();
         let mut sign_ins = None;
-        for (_, _, outcome) in refused {
+        for Collected { outcome, .. } in refused {
             let Err(error) = std::mem::replace(outcome, Ok(Status::Partial)) else { continue };
             let mut before = ledger.read(Checkpoint::clone);
             *outcome = Err(self.note_sign_in_failure(&mut before, error).await);
@@ -121,13 +118,13 @@ impl Work<'_> {
             }
         }
 
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Stopped { states: stopped, next_try };
+        *self.stopped.lock() = Stopped { states: stopped, next_try };
         Ok(())
     }
 
     /// Returns why this run doesn't try a stream.
     pub(super) fn stopped(&self, stream: Stream) -> Option<Error> {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = self.stopped.lock();
         let StreamState { since, error, .. } = stopped.states.get(&stream)?;
         let why = error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
         Some(Error::Stopped { since: *since, next_try: stopped.next_try, why })
@@ -191,7 +188,7 @@ impl Work<'_> {
 
     /// Puts the streams' states after this run on the checkpoint, and stores a health record for each change. If
     /// nothing changed, the commit that gives the lease back is enough.
-    pub(super) async fn tell_states(&self, ledger: &Ledger<'_>, collected: &Collected) -> Result<(), Error> {
+    pub(super) async fn tell_states(&self, ledger: &Ledger<'_>, collected: &[Collected]) -> Result<(), Error> {
         if !self.keeps_states() {
             return Ok(());
         }
@@ -200,7 +197,7 @@ impl Work<'_> {
         let refused = ledger.read(|checkpoint| checkpoint.refused.clone());
         let results: Vec<(Stream, RunResult)> = collected
             .iter()
-            .filter_map(|(stream, tally, outcome)| {
+            .filter_map(|Collected { stream, tally, outcome }| {
                 Some((*stream, self.result_of(*stream, tally, outcome, &setup, refused.get(stream))?))
             })
             .collect();
@@ -208,8 +205,8 @@ impl Work<'_> {
         let signed_in = self.signed_in_at.get().copied();
         let milestones = Milestones { started: self.began, initialized: signed_in, authenticated: signed_in };
         let is_told = ledger.update(|checkpoint| {
-            for (stream, tally, _) in collected.iter().filter(|(stream, ..)| self.keeps_state_of(*stream)) {
-                let expired = tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+            for Collected { stream, tally, .. } in collected.iter().filter(|each| self.keeps_state_of(each.stream)) {
+                let expired = tally.expired.lock();
                 if let (Some(first), Some(last)) = (expired.first(), expired.iter().last()) {
                     let note = format!("expired: {} to {}: the API keeps {stream} no longer", first.from, last.to);
                     checkpoint.health.note(*stream, &note);
@@ -278,7 +275,7 @@ impl Work<'_> {
         setup: &Setup,
         refused: Option<&StreamRefusals>,
     ) -> Option<RunResult> {
-        let is_answered = tally.calls.answers.load(Ordering::Relaxed) > 0;
+        let is_answered = tally.calls.answers.get() > 0;
         Some(match outcome {
             Err(Error::Stopped { .. }) => return None,
             Err(error) if error.stops() => RunResult::Misconfigured(ErrorInfo::from(error), setup.clone()),
@@ -316,7 +313,7 @@ impl Work<'_> {
     pub(super) fn not_reached(&self, stream: Stream, why: &Error, error: Option<ErrorInfo>) -> NotReached {
         let stopped = self.stopped(stream).as_ref().map(ErrorInfo::from);
         let error = self.or_expiring(stream, stopped.or(error));
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = self.states.lock();
         let seen = states.get(&stream);
         let state = match &error {
             Some(_) if self.keeps_state_of(stream) => Some(match seen {
@@ -326,7 +323,7 @@ impl Work<'_> {
             }),
             _ => seen.map(|seen| seen.state),
         };
-        let covered_to = self.covered_to.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied();
+        let covered_to = self.covered_to.lock().get(&stream).copied();
         let (gaps, is_expiring) = (self.old_gaps(stream), self.is_expiring(stream));
         NotReached { error, state, covered_to, gaps, is_expiring }
     }

@@ -134,10 +134,12 @@ impl Verification<'_> {
         {
             progress.findings.push(Discrepancy::of_key(None, &self.settings.checkpoint_key, wrong));
         }
+
         let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
             Err(StoreError::OutOfTime) => (History::default(), true),
             history => (history?, false),
         };
+
         let spans = self.scopes(checkpoint, &history);
         let next_from = if out_of_time {
             Some(self.begin())
@@ -153,6 +155,7 @@ impl Verification<'_> {
             None if self.asked.streams.is_none() => self.trail(&mut progress).await?,
             next_from => next_from,
         };
+
         let is_cut = progress.findings.len() >= MOST_FINDINGS;
         let status = match next_from {
             Some(_) if !is_cut => Verdict::Partial,
@@ -229,6 +232,7 @@ impl Verification<'_> {
         let state = checkpoint.events.get(&stream).unwrap_or(&nothing);
         let expired = state.expired.within(span);
         let unlisted = state.covered.within(span).without(&history.windows(stream));
+
         // With both `from` and `to`, all time between them must be covered. Otherwise only the time that was to be
         // collected.
         let mut uncovered = match (self.asked.from, self.asked.to) {
@@ -239,6 +243,7 @@ impl Verification<'_> {
         if let Some(before) = oldest.and_then(|oldest| Span::new(span.from, oldest.min(span.to))) {
             uncovered.insert(before);
         }
+
         let of = |spans: &Intervals, wrong: &str| -> Vec<Discrepancy> {
             spans.iter().map(|span| Discrepancy::of_span(stream, span, wrong)).collect()
         };

@@ -1,7 +1,7 @@
 //! A run of an action that takes the lease: its clients, times, and what it saw on the checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -19,6 +19,7 @@ use crate::core::identity::Identity;
 use crate::core::intervals::Span;
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
+use crate::core::shared::Shared;
 use crate::core::states::States;
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
@@ -54,15 +55,15 @@ pub struct Work<'a> {
     /// The version of the secret that this run's token was granted for.
     pub granted_to: OnceLock<Option<String>>,
     /// The streams' states on the checkpoint when it was last loaded.
-    pub states: Mutex<States>,
+    pub states: Shared<States>,
     /// The end of each stream's covered time on it.
-    pub covered_to: Mutex<BTreeMap<Stream, Millis>>,
+    pub covered_to: Shared<BTreeMap<Stream, Millis>>,
     /// The streams that this run doesn't try: they are stopped, and neither the settings nor the secret have changed.
-    pub stopped: Mutex<Stopped>,
+    pub stopped: Shared<Stopped>,
     /// The gaps that expire soon, on the checkpoint when it was last loaded.
-    pub expiring: Mutex<BTreeMap<Stream, Span>>,
+    pub expiring: Shared<BTreeMap<Stream, Span>>,
     /// The number of spans that have been due for more than 15 minutes, on the checkpoint when it was last loaded.
-    pub gaps: Mutex<BTreeMap<Stream, u64>>,
+    pub gaps: Shared<BTreeMap<Stream, u64>>,
     /// If the checkpoint was found gone or older: the report.
     pub state_lost: OnceLock<String>,
 }
@@ -74,8 +75,12 @@ pub struct Stopped {
     pub next_try: Option<Millis>,
 }
 
-/// The result of each stream.
-pub type Collected = Vec<(Stream, Tally, Result<Status, Error>)>;
+/// What a run did for one stream.
+pub struct Collected {
+    pub stream: Stream,
+    pub tally: Tally,
+    pub outcome: Result<Status, Error>,
+}
 
 impl<'a> Work<'a> {
     pub fn new(
@@ -101,11 +106,11 @@ impl<'a> Work<'a> {
             times: Times::new(began, deadline),
             signed_in_at: OnceLock::new(),
             granted_to: OnceLock::new(),
-            states: Mutex::default(),
-            covered_to: Mutex::default(),
-            stopped: Mutex::default(),
-            expiring: Mutex::default(),
-            gaps: Mutex::default(),
+            states: Shared::default(),
+            covered_to: Shared::default(),
+            stopped: Shared::default(),
+            expiring: Shared::default(),
+            gaps: Shared::default(),
             state_lost: OnceLock::new(),
         }
     }
@@ -188,33 +193,33 @@ impl<'a> Work<'a> {
     }
 
     pub fn note_states(&self, checkpoint: &Checkpoint) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&checkpoint.states);
+        self.states.lock().clone_from(&checkpoint.states);
         let covered_to = self.streams.iter().filter_map(|stream| Some((*stream, checkpoint.covered_to(*stream)?)));
-        *self.covered_to.lock().unwrap_or_else(PoisonError::into_inner) = covered_to.collect();
+        *self.covered_to.lock() = covered_to.collect();
     }
 
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
-        *self.expiring.lock().unwrap_or_else(PoisonError::into_inner) = expiring;
+        *self.expiring.lock() = expiring;
         let gaps = checkpoint.events.iter().map(|(stream, state)| {
             let horizon = Millis::now() - self.settings.settle(*stream) - FEW_TICKS;
             (*stream, state.due(horizon).iter().count() as u64)
         });
-        *self.gaps.lock().unwrap_or_else(PoisonError::into_inner) = gaps.collect();
+        *self.gaps.lock() = gaps.collect();
     }
 
     pub fn is_expiring(&self, stream: Stream) -> bool {
-        self.expiring.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&stream)
+        self.expiring.lock().contains_key(&stream)
     }
 
     /// Returns the number of spans that have been due for more than 15 minutes.
     pub fn old_gaps(&self, stream: Stream) -> u64 {
-        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).get(&stream).copied().unwrap_or(0)
+        self.gaps.lock().get(&stream).copied().unwrap_or(0)
     }
 
     /// Returns the error of a stream, or of its gap that expires soon.
     pub fn or_expiring(&self, stream: Stream, error: Option<ErrorInfo>) -> Option<ErrorInfo> {
-        let expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let expiring = self.expiring.lock();
         or_expiring(stream, expiring.get(&stream), error)
     }
 }

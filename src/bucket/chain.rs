@@ -5,7 +5,6 @@
 //! the chain can't fork.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -16,6 +15,7 @@ use crate::bucket::s3::{Bucket, Condition, Object, StoreError};
 use crate::core::checkpoint::{Checkpoint, Manifests};
 use crate::core::manifest::{self, Index, Link, Manifest, ReadingEntry, day_prefix};
 use crate::core::ndjson::{Packer, Packing};
+use crate::core::shared::Flag;
 use crate::core::time::Millis;
 
 /// A run writes a manifest before its end once this many readings are unlisted.
@@ -35,12 +35,12 @@ pub struct Chain<'a> {
     /// Held while a manifest is written, because each names the one before it.
     writing: tokio::sync::Mutex<()>,
     /// Set once a manifest could not be written in this run.
-    has_failed: AtomicBool,
+    has_failed: Flag,
 }
 
 impl<'a> Chain<'a> {
     pub fn new(state: &'a Bucket, state_prefix: &'a str, ledger: &'a Ledger<'a>, dry_run: bool) -> Self {
-        let (writing, has_failed) = (tokio::sync::Mutex::new(()), AtomicBool::new(false));
+        let (writing, has_failed) = (tokio::sync::Mutex::new(()), Flag::default());
         Self { state, state_prefix, ledger, dry_run, writing, has_failed }
     }
 
@@ -59,7 +59,7 @@ impl<'a> Chain<'a> {
         let to_tell = self.ledger.read(|checkpoint| checkpoint.manifests.unlisted_count());
         let may_stay = to_tell < MOST_UNLISTED;
         let is_under_way = || self.writing.try_lock().is_err();
-        if to_tell < LONG || may_stay && (self.has_failed.load(Ordering::Relaxed) || is_under_way()) {
+        if to_tell < LONG || may_stay && (self.has_failed.is_set() || is_under_way()) {
             return Ok(());
         }
 
@@ -71,7 +71,7 @@ impl<'a> Chain<'a> {
         {
             // `close` tries once more at the run's end. If that fails too, the run fails.
             warn!(%error, readings = to_tell, "no manifest can be written; its readings stay on the checkpoint");
-            self.has_failed.store(true, Ordering::Relaxed);
+            self.has_failed.set(true);
             return Ok(());
         }
         written

@@ -2,7 +2,6 @@
 //! write of the checkpoint is the only commit.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::checkpoint::{Checkpoint, CheckpointError, CheckpointWrite, Lease};
 use crate::core::error_kind::ErrorType;
 use crate::core::identity::Identity;
+use crate::core::shared::Flag;
 use crate::core::time::Millis;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub struct Ledger<'a> {
     /// Held over each write. Writes follow one another, and one write serves all callers that wait for it.
     written: tokio::sync::Mutex<WrittenState>,
     /// Whether a commit found that another run wrote the checkpoint. Nothing is written after that.
-    lost: AtomicBool,
+    lost: Flag,
     /// Whether `commit` does nothing.
     dry_run: bool,
 }
@@ -164,7 +164,7 @@ impl<'a> Ledger<'a> {
             // Taking the lease is the first change.
             state: Mutex::new(HeldCheckpoint { checkpoint, changes: 1 }),
             written: tokio::sync::Mutex::new(written),
-            lost: AtomicBool::new(false),
+            lost: Flag::default(),
             dry_run,
         }
     }
@@ -176,7 +176,7 @@ impl<'a> Ledger<'a> {
 
     /// An error once a commit of this run found another run's lease. After that the run must not write records either.
     pub fn check_lease(&self) -> Result<(), LedgerError> {
-        if self.lost.load(Ordering::Relaxed) {
+        if self.lost.is_set() {
             return Err(LedgerError::LeaseLost { by: "another run".into() });
         }
         // The lock is poisoned only if a change of the checkpoint panicked.
@@ -219,8 +219,9 @@ impl<'a> Ledger<'a> {
         checkpoint.revision = written.revision;
         checkpoint.written_by.clone_from(&self.lease.run_id);
         let etag = self.write(&checkpoint, written.etag.clone(), until).await.inspect_err(|error| {
-            let lost = matches!(error, LedgerError::LeaseLost { .. });
-            self.lost.fetch_or(lost, Ordering::Relaxed);
+            if matches!(error, LedgerError::LeaseLost { .. }) {
+                self.lost.set(true);
+            }
         })?;
 
         written.etag = Some(etag);
@@ -255,24 +256,32 @@ impl<'a> Ledger<'a> {
                 return Ok(etag);
             }
 
-            let Some(stored) = self.bucket.get(self.key, until).await? else {
-                return Err(LedgerError::LeaseLost { by: "somebody who removed it".into() });
-            };
-            let theirs = Checkpoint::parse(&stored.bytes)?;
-            if theirs.written_by != self.lease.run_id || Some(&stored.etag) == etag.as_ref() {
-                info!(revision = theirs.revision, by = theirs.written_by, "the checkpoint was written by another run");
-                return Err(LedgerError::LeaseLost { by: format!("run {}", theirs.written_by) });
-            }
-            if let Some(lease) = theirs.lease.as_ref().filter(|lease| lease.run_id != self.lease.run_id) {
-                return Err(LedgerError::LeaseLost { by: format!("run {}", lease.run_id) });
-            }
-
             // The stored checkpoint is our own write, whose answer was lost: this one, or one before it.
-            if theirs.revision == checkpoint.revision {
-                return Ok(stored.etag);
+            let (stored, revision) = self.own_write(etag.as_deref(), until).await?;
+            if revision == checkpoint.revision {
+                return Ok(stored);
             }
-            debug_assert!(theirs.revision < checkpoint.revision, "revisions grow");
-            etag = Some(stored.etag);
+            debug_assert!(revision < checkpoint.revision, "revisions grow");
+            etag = Some(stored);
+        }
+    }
+
+    /// Reads the checkpoint that is not the one with `etag`. Returns its `ETag` and revision if this run wrote it;
+    /// otherwise the lease is lost.
+    async fn own_write(&self, etag: Option<&str>, until: Millis) -> Result<(String, u64), LedgerError> {
+        let lost = |by: String| Err(LedgerError::LeaseLost { by });
+        let Some(stored) = self.bucket.get(self.key, until).await? else {
+            return lost("somebody who removed it".into());
+        };
+
+        let theirs = Checkpoint::parse(&stored.bytes)?;
+        if theirs.written_by != self.lease.run_id || Some(&*stored.etag) == etag {
+            info!(revision = theirs.revision, by = theirs.written_by, "the checkpoint was written by another run");
+            return lost(format!("run {}", theirs.written_by));
+        }
+        match &theirs.lease {
+            Some(lease) if lease.run_id != self.lease.run_id => lost(format!("run {}", lease.run_id)),
+            _ => Ok((stored.etag, theirs.revision)),
         }
     }
 

@@ -2,15 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::debug;
 
 pub use crate::bucket::store::{Condition, Object, Stored, Written};
-use crate::bucket::store::{FailedOperation, FailureKind, OneBucket, Store};
+use crate::bucket::store::{FailedOperation, FailureKind, ListedPage, OneBucket, Store};
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Encryption;
+use crate::core::shared::Flag;
 use crate::core::time::Millis;
 
 /// Limit for one attempt.
@@ -47,11 +48,11 @@ pub enum StoreError {
 pub struct S3 {
     pub(super) store: Store,
     /// Whether S3 has answered since the run began, even with an error.
-    is_heard: Arc<AtomicBool>,
+    is_heard: Arc<Flag>,
     /// The length of the run.
     run_ms: Arc<AtomicU64>,
     /// Whether the process's credentials have expired.
-    is_over: Arc<AtomicBool>,
+    is_over: Arc<Flag>,
 }
 
 impl S3 {
@@ -61,16 +62,16 @@ impl S3 {
 
     /// Whether the process must end: its credentials have expired, and nobody renews them.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+        self.is_over.is_set()
     }
 
     pub fn begin_run(&self, length: Duration) {
-        self.is_heard.store(false, Ordering::Relaxed);
+        self.is_heard.set(false);
         self.run_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn patience(&self) -> Duration {
-        if !self.is_heard.load(Ordering::Relaxed) {
+        if !self.is_heard.is_set() {
             return PATIENCE;
         }
         let [least, most] = LONG_PATIENCE;
@@ -115,21 +116,6 @@ impl Bucket {
         self.list_after(prefix, None, until).await
     }
 
-    /// Returns the folders directly below a prefix, each with its slash at the end.
-    pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
-        let mut folders = Vec::new();
-        let mut next = None;
-        loop {
-            let attempt = || self.once().folders_once(prefix, next.as_deref());
-            let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
-            folders.extend(page.keys);
-            next = page.next;
-            if next.is_none() {
-                return Ok(folders);
-            }
-        }
-    }
-
     /// Returns all keys with a prefix that come after another key.
     pub async fn list_after(
         &self,
@@ -137,13 +123,26 @@ impl Bucket {
         after: Option<&str>,
         until: Millis,
     ) -> Result<Vec<String>, StoreError> {
-        let mut keys = Vec::new();
-        let mut next = None;
+        self.all_pages(prefix, until, async |next| self.once().list_once(prefix, after, next).await).await
+    }
+
+    /// Returns the folders directly below a prefix, each with its slash at the end.
+    pub async fn list_folders(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
+        self.all_pages(prefix, until, async |next| self.once().folders_once(prefix, next).await).await
+    }
+
+    /// Asks for one page after the other. `page` takes the token of the page before.
+    async fn all_pages(
+        &self,
+        prefix: &str,
+        until: Millis,
+        page: impl AsyncFn(Option<&str>) -> Result<ListedPage, FailedOperation>,
+    ) -> Result<Vec<String>, StoreError> {
+        let (mut keys, mut next) = (Vec::new(), None);
         loop {
-            let attempt = || self.once().list_once(prefix, after, next.as_deref());
-            let page = self.retrying("ListObjectsV2", prefix, until, attempt).await?;
-            keys.extend(page.keys);
-            next = page.next;
+            let listed = self.retrying("ListObjectsV2", prefix, until, || page(next.as_deref())).await?;
+            keys.extend(listed.keys);
+            next = listed.next;
             if next.is_none() {
                 return Ok(keys);
             }
@@ -158,7 +157,7 @@ impl Bucket {
         let (bucket, key) = (self.name.clone(), key.to_owned());
         match kind {
             FailureKind::Expired => {
-                self.s3.is_over.store(true, Ordering::Relaxed);
+                self.s3.is_over.set(true);
                 StoreError::ExpiredCredentials { operation, bucket, key, why }
             }
             FailureKind::Archived => StoreError::Archived { bucket, key, why },
@@ -195,7 +194,7 @@ impl Bucket {
 
             let attempted = tokio::time::timeout(left.min(ATTEMPT_TIMEOUT), attempt()).await;
             if attempted.is_ok() {
-                self.s3.is_heard.store(true, Ordering::Relaxed);
+                self.s3.is_heard.set(true);
             }
             let why = match attempted {
                 Ok(Ok(done)) => return Ok(done),

@@ -3,8 +3,6 @@
 //! A snapshot is opened on the checkpoint. It takes over what a run that died stored under its key, stores the new and
 //! changed records, and closes with the known records after it.
 
-use std::sync::PoisonError;
-
 use tracing::warn;
 
 use super::Collector;
@@ -125,6 +123,7 @@ impl Collector<'_> {
         let stored = self.stored(class, |stored| stored.clone());
         let mut seen = seen;
         let mut found = FoundStored { count: stored.applied, objects: Vec::new() };
+
         let known = if let Some(known) = known {
             known
         } else {
@@ -141,12 +140,14 @@ impl Collector<'_> {
             self.apply_stored(&stored, &mut found, key_of, apply).await?;
             known
         };
+
         // The commit that took the lease may have opened the reading too.
         let is_ours = stored.open.is_some() && stored.opened_by.contains(&self.run.ledger.lease);
         let at = self.stored(class, |stored| stored.open(Millis::now(), &self.run.ledger.lease));
         if !is_ours {
             self.commit().await?;
         }
+
         let packer = Packer::new(&self.run.settings.packing);
         let (opened_at, volatile) = (Millis::now(), self.run.settings.volatile(self.stream).to_vec());
         Ok(Snapshot { class, at, opened_at, volatile, known, seen, packer, found, set_aside: Vec::new() })
@@ -186,7 +187,7 @@ impl Collector<'_> {
         }
         self.run.ledger.check_lease()?;
         // The damaged object may have the very key of the new content.
-        let is_damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let is_damaged = self.damaged.lock().is_some();
         let before = before.filter(|_| !is_damaged);
         let prefix = self.run.settings.state_prefix();
         Ok(known.store(self.run.state, prefix, self.stream, before, self.run.times.store_until).await?)
@@ -216,7 +217,7 @@ impl Collector<'_> {
                 (state.listed_to, state.listing) = (None, None);
             });
         }
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.damaged.lock().get_or_insert(why);
     }
 
     /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing of

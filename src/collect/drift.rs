@@ -1,8 +1,6 @@
 //! Detects lists whose rows have another form than documented, because the API has changed. Such a list fails. Setting
 //! its rows aside one by one would let the runs end as complete.
 
-use std::sync::atomic::Ordering;
-
 use super::Collector;
 use crate::collect::error::Error;
 use crate::incydr::listing::ListRow;
@@ -34,7 +32,7 @@ impl Collector<'_> {
         if !is_drifted(unreadable, all) {
             return None;
         }
-        self.tally.drift.fetch_add(in_page, Ordering::Relaxed);
+        self.tally.drift.add(in_page);
         Some(Drift { rows: in_page, why })
     }
 }

@@ -46,6 +46,7 @@ impl Collector<'_> {
                 RoundStep::Probe(ids) => {
                     let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
+
                     let mut ended = None;
                     for (id, answer) in ids.iter().zip(answers) {
                         match answer {
@@ -72,6 +73,7 @@ impl Collector<'_> {
                     // on the token while another one waits for it.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
                     let answers: Vec<_> = ids.into_iter().zip(answers).collect();
+
                     let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
                     let waited_long = Millis::now().since(asked_at) >= patience;
                     take_each(round, answers, &mut take, &mut failures, waited_long).await?;
@@ -115,10 +117,12 @@ async fn take_each<T>(
             }
         }
     }
+
     // The API works, though what it answered could not be used, or there was no time for it.
     if has_answered {
         round.api_works();
     }
+
     let Some(error) = ended else { return Ok(()) };
     for (id, is_silent) in unanswered.into_iter().rev() {
         // The time may also have been up before all pages of a list that answered were read.

@@ -11,9 +11,6 @@ mod recount;
 mod shown;
 mod window;
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tracing::warn;
@@ -61,6 +58,7 @@ impl Collector<'_> {
             let query = self.run.api.file_event_query(source, &self.caller()).await?;
             self.query.get_or_init(|| query.into_owned());
         }
+
         let recounts = self.due_recounts();
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
@@ -69,6 +67,7 @@ impl Collector<'_> {
             stuck.keep_within(&state.due(horizon));
             stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
         });
+
         let longest_uncounted = match facts.total {
             Total::Nowhere { longest, .. } => {
                 self.hear_clock(facts, horizon).await?;
@@ -80,6 +79,7 @@ impl Collector<'_> {
             Schedule::new(state, self.sizes(facts), self.horizon(), self.run.span, longest_uncounted, recounts)
         });
         schedule.cut_at(self.kept_from(facts));
+
         let ended = self.follow(facts, &mut schedule).await;
         let failed = schedule.api_failure().or(schedule.unclear()).cloned().map(Error::Told);
         match (ended, failed) {
@@ -103,6 +103,7 @@ impl Collector<'_> {
                     needs_lane = true;
                     break;
                 };
+
                 let (now, until) = (Millis::now(), self.run.times.read_until);
                 let requests = self.run.api.plan_requests(self.stream, schedule.requests_under_way(), until);
                 let left = Left { time: until - now, requests };
@@ -111,6 +112,7 @@ impl Collector<'_> {
                     step => under_way.push(self.step(facts, step, lane)),
                 }
             }
+
             tokio::select! {
                 biased;
                 ended = under_way.next() => match ended {
@@ -124,7 +126,7 @@ impl Collector<'_> {
                     Some(Err(error)) => {
                         schedule.stop();
                         if !error.is_out_of_time() {
-                            self.tally.failed_windows.fetch_add(1, Ordering::Relaxed);
+                            self.tally.failed_windows.add(1);
                         }
                         if failed.as_ref().is_none_or(Error::is_out_of_time) {
                             failed = Some(error);
@@ -167,6 +169,7 @@ impl Collector<'_> {
             }
             (_, done) => (done, rows_hash),
         };
+
         let read = match &outcome {
             Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
             _ => None,
@@ -178,6 +181,7 @@ impl Collector<'_> {
         let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done, rows_hash));
         let set_aside = done.as_ref().map_or(0, |done| done.set_aside.len() as u64);
         let readable = done.as_ref().map_or(0, |done| done.rows.saturating_sub(set_aside));
+
         let change = |state: &mut EventsState, stuck: &mut StuckList| {
             if let Some(span) = gone {
                 state.give_up(span);
@@ -189,6 +193,7 @@ impl Collector<'_> {
             }
             schedule.apply(state, stuck, now, outcome);
         };
+
         if let Some(span) = gone {
             self.tell_expired(&self.read_state(|state, _| Intervals::from(vec![span]).without(&state.expired)));
         }
@@ -199,8 +204,9 @@ impl Collector<'_> {
             }),
             None => self.update_events(change),
         }
+
         let Some((what, error)) = failed else { return };
-        self.tally.failed_windows.fetch_add(1, Ordering::Relaxed);
+        self.tally.failed_windows.add(1);
         // A span that is cut further is logged once its parts are known.
         if schedule.is_unclear_about(&what) || self.read_state(|_, stuck| stuck.get(&what).is_some()) {
             warn!(stream = %self.stream, what = %what, error = error.message, "the span can't be read");
@@ -306,7 +312,7 @@ impl Collector<'_> {
     }
 
     fn tell_expired(&self, gone: &Intervals) {
-        let mut expired = self.tally.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expired = self.tally.expired.lock();
         for span in gone.iter() {
             warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
             expired.insert(span);

@@ -2,14 +2,15 @@
 //! or deleted. A reading that doesn't fit a run continues in the next one and is compared at its end.
 
 mod deletions;
+mod gone;
 mod key;
 mod list;
 mod of_each;
 mod pass;
+mod rows;
 mod whole;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use self::deletions::Deletions;
 use self::key::{Member, alone};
@@ -22,6 +23,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{InventoryState, Pass};
 use crate::core::known::Known;
 use crate::core::round::Round;
+use crate::core::shared::Shared;
 use crate::core::stream::Class;
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
@@ -49,6 +51,7 @@ impl Collector<'_> {
         if !is_due && due.is_empty() {
             return Ok(StreamOutcome::NotDue);
         }
+
         let mut is_new = state.pass.is_none();
         let mut pass = state.pass.unwrap_or_else(|| Pass::new(Millis::now()));
         let seen = self.load_known(pass.seen.as_ref()).await?;
@@ -59,26 +62,29 @@ impl Collector<'_> {
         if is_due {
             self.inventory_state(|state| state.pass = Some(pass.clone()));
         }
-        let stored = Mutex::new(Vec::new());
+
+        let stored = Shared::new(Vec::new());
         let key_of_stored = |line: &str| {
             let key = key_of(facts, line)?;
-            stored.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+            stored.lock().push(key.clone());
             Some(key)
         };
         let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), key_of_stored).await?;
         let mut reading = PassReading::new(snapshot, pass);
-        for key in stored.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for key in stored.into_inner() {
             // A run that died has stored it, whatever the list showed of it before.
             let whose = with_member(facts, &key, |member| member.part.every.and(member.parent).map(str::to_owned));
             if let Some(id) = whose.flatten() {
                 reading.forget_asked(&id);
             }
         }
+
         if !is_due {
             let read = self.read_stuck(facts, &due, &mut reading).await;
             Box::pin(self.close_unfinished(reading, None)).await?;
             return read.map(|()| StreamOutcome::Complete);
         }
+
         let read = Box::pin(self.read_parts(facts, &due, &mut reading)).await;
         // In a warm container only now the API's clock is known.
         let began = reading.pass.began;
@@ -123,6 +129,7 @@ impl Collector<'_> {
             // Nothing that is missing counts as deleted.
             reading.pass.is_partial |= failed.is_some();
         }
+
         let read = self.read_further_parts(facts, due, reading).await;
         match failed {
             // The next run begins with the first list again.
@@ -210,6 +217,7 @@ impl Collector<'_> {
         reading.judged.apply_to(&mut stuck, Millis::now());
         let held = HeldLists::of(&stuck);
         held.keep(facts, &known, &mut seen, &reading.not_found);
+
         let mut refused = None;
         let is_whole = !reading.pass.is_partial && facts.tells_deleted;
         let accept = self.inventory_state(|state| state.accept_deletions);
@@ -231,6 +239,7 @@ impl Collector<'_> {
         } else {
             known.updated_with(seen)
         };
+
         let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
         let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| held.is_empty()));
         reading.snapshot.known = next;

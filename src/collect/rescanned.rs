@@ -41,12 +41,14 @@ impl Collector<'_> {
             self.stuck(|stuck| (Round::new(None, stuck, Millis::now()), SpanSearch::new(stuck)));
         let now = self.run.api.now();
         self.rescanned_state(|state| state.plan(now, self.run.settings.rescan));
+
         // Uses our own clock, as the run's times do.
         let began = Millis::now();
         let share = Share {
             requests: self.requests() + REQUESTS_A_RUN,
             until: began + (self.run.times.read_until - began) / 2,
         };
+
         let (mut known, mut failed) = (None, None);
         loop {
             let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
@@ -55,6 +57,7 @@ impl Collector<'_> {
             failed = reading.failed.take().or(failed);
             let closed = self.close_sweeps(reading).await?;
             (known, round, search) = (Some(closed.0), closed.1, closed.2);
+
             if matches!(ended, Ok(true)) {
                 continue;
             }
@@ -105,7 +108,7 @@ impl Collector<'_> {
     }
 
     fn requests(&self) -> u64 {
-        self.tally.calls.requests.load(std::sync::atomic::Ordering::Relaxed)
+        self.tally.calls.requests.get()
     }
 
     /// Reads the slices that are due. Returns whether more are due than this snapshot has room for.

@@ -2,7 +2,6 @@
 //! changed ones. Details that don't fit a run stay pending on the checkpoint.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -16,6 +15,7 @@ use crate::core::known::{Gone, Known};
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson;
 use crate::core::round::Round;
+use crate::core::shared::Shared;
 use crate::core::stream::Class;
 use crate::core::stuck::StuckItem;
 use crate::core::time::{DAY, Millis};
@@ -76,7 +76,7 @@ impl Collector<'_> {
         let mut round = self.stuck(|stuck| Round::new(None, stuck, Millis::now()));
         round.add_due(due.into_iter().filter_map(StuckItem::into_id).filter(|id| pending.contains(id)));
         round.add(pending);
-        let not_found = Mutex::default();
+        let not_found = Shared::default();
 
         // The known records are needed only if there is something to compare.
         while !round.is_over() {
@@ -88,7 +88,7 @@ impl Collector<'_> {
             fetched?;
         }
 
-        let not_found = not_found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let not_found = not_found.into_inner();
         if !not_found.is_empty() {
             self.drop_gone(facts, &not_found).await?;
         }
@@ -101,11 +101,13 @@ impl Collector<'_> {
         let Some(shown) = self.shown(facts).await? else { return Ok(known) };
         let key_of = |line: &str| ndjson::field(line, facts.list.field);
         let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
+
         let now = Millis::now();
         let mut seen = Known::default();
         for id in &shown {
             seen.keep(id, &snapshot.known);
         }
+
         let count = snapshot.known.count();
         let (mut next, missing) = snapshot.known.after_whole_reading(seen, now);
         let Gone { believed: gone, doubted } = Gone::of(missing, count, now);
@@ -115,6 +117,7 @@ impl Collector<'_> {
                 self.stream
             )
         });
+
         for id in &gone {
             snapshot.push(&tombstone(facts.list.id(), id, snapshot.at));
             next.remove(id);
@@ -122,6 +125,7 @@ impl Collector<'_> {
         let is_missing = next.is_any_missed();
         let unknown: Vec<String> = shown.iter().filter(|id| !next.has_id(id)).cloned().collect();
         snapshot.known = next;
+
         let rows = shown.len() as u64;
         let closed = self.close_snapshot(snapshot, Counted { rows, total: Some(rows) }, |checkpoint| {
             for id in &gone {
@@ -167,17 +171,18 @@ impl Collector<'_> {
         facts: &'static Versions,
         round: &mut Round,
         snapshot: &mut Snapshot,
-        not_found: &Mutex<BTreeSet<String>>,
+        not_found: &Shared<BTreeSet<String>>,
     ) -> Result<(), Error> {
         let ask = async |id: &str, caller: &Caller<'_>| {
             let detail = self.detail(facts, id, caller).await;
             if let Err(Error::Api(ApiError::Status { status: 404 | 410, .. })) = &detail
                 && self.stuck(|stuck| stuck.get(&StuckItem::Id(id.to_owned())).is_some())
             {
-                not_found.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+                not_found.lock().insert(id.to_owned());
             }
             detail
         };
+
         let take = async |id: &str, detail: ListRow| {
             match detail {
                 ListRow::Record { line, .. } => {
@@ -238,6 +243,7 @@ impl Collector<'_> {
                 // In a warm container the API's clock is known only after the first answer.
                 part.began = self.run.api.at(part.began);
             }
+
             let rows = ids.len() as u64 + part.odd + odd.len() as u64;
             // If the list has more rows than its total, the total is wrong.
             let whole = rows >= total && failed.is_none();
@@ -264,6 +270,7 @@ impl Collector<'_> {
                     }
                 }
             });
+
             if whole {
                 return Ok(());
             }
@@ -271,6 +278,7 @@ impl Collector<'_> {
                 return Err(failed);
             }
         }
+
         let message = format!(
             "the list of {} doesn't agree with the API's own total after {TRIES} readings; the next run reads it again",
             self.stream
@@ -290,6 +298,7 @@ impl Collector<'_> {
             // updated.
             (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(part.began + DAY)))
         };
+
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let query: Vec<(String, String)> = since.map(interval).into_iter().collect();
         let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
@@ -297,6 +306,7 @@ impl Collector<'_> {
         if part.page > 0 {
             listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
+
         let mut ids = part.seen.clone();
         let (mut odd, mut failed) = (Vec::new(), None);
         loop {
@@ -310,6 +320,7 @@ impl Collector<'_> {
                     return Err(error);
                 }
             };
+
             let mut unnamed = Vec::new();
             for row in rows {
                 match row {
@@ -325,6 +336,7 @@ impl Collector<'_> {
                     },
                 }
             }
+
             let before = part.odd + odd.len() as u64;
             if let Some(drift) = self.drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
                 failed.get_or_insert_with(|| drift.error(self.stream.name()));
@@ -336,6 +348,7 @@ impl Collector<'_> {
                 }
             }
         }
+
         Ok(ListedIds { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
     }
 

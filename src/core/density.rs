@@ -153,12 +153,14 @@ impl Density {
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> NextSpan {
         let Some(piece) = self.at(gap.from) else { return NextSpan::Count(gap) };
         let Some(counted) = piece.span.intersection(gap) else { return NextSpan::Count(gap) };
+
         let is_whole = counted == piece.span;
         let rows = if is_whole { piece.rows } else { share(piece.rows, counted.length(), piece.span.length()) };
         let is_exact = piece.is_exact && is_whole;
         if self.may_be_capped(rows) && is_exact && counted.length() >= SHORTEST * 2 {
             return NextSpan::Count(first_half(counted));
         }
+
         let most = most(rows.max(1));
         if rows == 0 && !is_exact {
             // The rest of a piece whose rows have all been read. One count says whether it is empty.
@@ -171,6 +173,7 @@ impl Density {
         if is_sparse(counted, rows) {
             return NextSpan::Count(first_half(counted));
         }
+
         // 5 % below the limit: a window that is slightly denser than expected still fits its pages.
         let target = most as f64 * 0.95;
         let average = per_milli(counted, rows);
@@ -182,6 +185,7 @@ impl Density {
             Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),
             None => target / average,
         };
+
         let is_sure = is_exact || last.is_none_or(|last| last.is_typical) || average * ideal < target * LIKELY_TOO_MANY;
         let fits = (millis(ideal.min(1e15) as i64) - MARGIN).max(SHORTEST);
         let fits = if rows > most { fits.min((counted.length() / 2).max(SHORTEST)) } else { fits };

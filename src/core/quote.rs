@@ -65,6 +65,7 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
             }
         }
     }
+
     let mut told = String::with_capacity(text.len());
     let (mut is_after_hidden, mut names_token) = (false, false);
     for (range, is_word) in words(text) {
@@ -82,6 +83,7 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
             }
             continue;
         }
+
         let is_hidden = hidden.iter().any(|part| part.start < range.end && range.start < part.end)
             || may_be_token(word)
             || names_token && word.len() >= TELLING;

@@ -59,6 +59,8 @@ pub struct Schedule {
     tried: Intervals,
     /// Stuck spans that failed again in this run, and are tried in parts.
     retried: Intervals,
+    /// The last stuck span of minimum length that this run tried could be read, so the others probably can be.
+    is_healing: bool,
     under_way: Vec<Task>,
     doubt: Doubt,
     /// Failed spans since the last window that had rows.
@@ -147,6 +149,7 @@ impl Schedule {
             failed_recounts: 0,
             tried: Intervals::default(),
             retried: Intervals::default(),
+            is_healing: false,
             under_way: Vec::new(),
             doubt: Doubt::default(),
             failures: 0,

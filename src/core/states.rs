@@ -140,6 +140,7 @@ pub fn change(
     let count = stuck.as_ref().map_or(0, |stuck| stuck.count);
     let Some(after) = after(was, milestones, result, now) else { return Vec::new() };
     let after = StreamState { stuck: count, ..after };
+
     if let Some(before) = before.filter(|before| before.is_like(&after)) {
         // The error's text may differ even if its type doesn't.
         let (state, error) = (after.state, after.error.clone());
@@ -148,6 +149,7 @@ pub fn change(
         let change = Change { stream, state, previous: Some(state), at: now, error, stuck, note: None };
         return if is_news { vec![change] } else { Vec::new() };
     }
+
     let is_new = matches!(was, None | Some(State::Stopped));
     let steps = [
         is_new.then_some((State::Pending, milestones.started)),
@@ -157,6 +159,7 @@ pub fn change(
         (after.state == State::Stopped).then_some((State::Stopping, now)),
     ];
     let steps = steps.into_iter().flatten().filter(|(step, _)| *step < after.state);
+
     let mut changes = Vec::new();
     let mut previous = was;
     for (state, at) in steps.chain([(after.state, now)]) {

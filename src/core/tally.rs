@@ -1,28 +1,27 @@
 //! A run's counters: requests to the API, and stored records.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::core::intervals::Intervals;
+use crate::core::shared::{Count, Shared};
 
 /// Counts requests and their results.
 #[derive(Debug, Default)]
 pub struct Calls {
-    pub requests: AtomicU64,
+    pub requests: Count,
     /// Complete answers of any status.
-    pub heard: AtomicU64,
+    pub heard: Count,
     /// Answers with a 2xx.
-    pub answers: AtomicU64,
-    pub retries: AtomicU64,
+    pub answers: Count,
+    pub retries: Count,
     /// Answers with a 429.
-    pub throttles: AtomicU64,
+    pub throttles: Count,
     /// The longest wait for an answer that the end of the time cut off, in milliseconds.
-    pub silence: AtomicU64,
+    pub silence: Count,
     /// The longest wait for an answer that came, in milliseconds.
-    pub wait: AtomicU64,
+    pub wait: Count,
     /// The message of a 429 after which the time was up.
-    pub last_throttle: Mutex<Option<String>>,
+    pub last_throttle: Shared<Option<String>>,
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.
@@ -30,46 +29,44 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Calls {
     pub fn note_silence(&self, waited: Duration) {
-        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        self.silence.fetch_max(waited, Ordering::Relaxed);
+        self.silence.raise_to_ms(waited);
     }
 
     pub fn note_wait(&self, waited: Duration) {
-        let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-        self.wait.fetch_max(waited.max(1), Ordering::Relaxed);
+        self.wait.raise_to_ms(waited.max(Duration::from_millis(1)));
     }
 
     /// The longest wait for an answer. None if none has come yet.
     pub fn longest_wait(&self) -> Option<Duration> {
-        let waited = Duration::from_millis(self.wait.load(Ordering::Relaxed));
+        let waited = Duration::from_millis(self.wait.get());
         (!waited.is_zero()).then_some(waited)
     }
 
     /// The longest wait, if the API answered nothing at all.
     pub fn unanswered(&self) -> Option<Duration> {
-        let waited = Duration::from_millis(self.silence.load(Ordering::Relaxed));
-        (self.heard.load(Ordering::Relaxed) == 0 && waited >= PATIENCE).then_some(waited)
+        let waited = Duration::from_millis(self.silence.get());
+        (self.heard.get() == 0 && waited >= PATIENCE).then_some(waited)
     }
 }
 
 /// The counters of one stream in one run.
 #[derive(Debug, Default)]
 pub struct Tally {
-    pub records: AtomicU64,
-    pub objects: AtomicU64,
-    pub bytes: AtomicU64,
+    pub records: Count,
+    pub objects: Count,
+    pub bytes: Count,
     pub calls: Calls,
-    pub set_aside: AtomicU64,
+    pub set_aside: Count,
     /// Unreadable rows of windows that failed because too many of their rows can't be read.
-    pub drift: AtomicU64,
+    pub drift: Count,
     /// Late records, and the longest time in milliseconds from a late record's own time until its window was covered.
     /// The record became visible later than that, so a settle time of that length would have been too short.
-    pub late: AtomicU64,
-    pub late_by: AtomicI64,
+    pub late: Count,
+    pub late_by: Count,
     /// Rows that the API counted when their window was covered and doesn't count any more.
-    pub vanished: AtomicU64,
+    pub vanished: Count,
     /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
-    pub failed_windows: AtomicU64,
+    pub failed_windows: Count,
     /// The spans that expired in this run. If it was asked for a span, also what of that had expired before.
-    pub expired: Mutex<Intervals>,
+    pub expired: Shared<Intervals>,
 }

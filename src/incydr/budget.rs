@@ -3,12 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use crate::core::shared::Shared;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
@@ -23,7 +24,7 @@ const NOT_ITS_TURN: Duration = Duration::from_millis(100);
 pub struct Budget {
     /// The most requests in any 60 seconds.
     per_minute: AtomicUsize,
-    state: Mutex<BudgetState>,
+    state: Shared<BudgetState>,
     /// The end of the pause that the API asked for.
     paused_until: AtomicI64,
 }
@@ -125,7 +126,7 @@ impl BudgetState {
 
 impl Budget {
     pub fn new(per_minute: usize) -> Self {
-        Self { per_minute: per_minute.into(), state: Mutex::default(), paused_until: AtomicI64::new(0) }
+        Self { per_minute: per_minute.into(), state: Shared::default(), paused_until: AtomicI64::new(0) }
     }
 
     /// Called when a run begins. Sets the limit and ends any pause; if the pause isn't over, the API says so again.
@@ -207,7 +208,7 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

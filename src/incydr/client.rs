@@ -1,8 +1,6 @@
 //! The API client: one HTTP client, one token and one request budget for all streams, with retries. Every request is a
 //! read or a search and so is safe to repeat.
 
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -142,6 +140,7 @@ impl Api {
                 .token(&self.connection, caller, refused)
                 .await
                 .map_err(|error| real_error(error, last.take()))?;
+
             let asked = self.connection.attempt(self.http_request(request, &token), caller, async |response| {
                 // We never ask for a range, so 206 is an error.
                 if response.status.is_success() && response.status != StatusCode::PARTIAL_CONTENT {
@@ -151,18 +150,19 @@ impl Api {
             });
             let (error, retry_after) = match asked.await {
                 Ok(read) => {
-                    caller.calls.answers.fetch_add(1, Ordering::Relaxed);
+                    caller.calls.answers.add(1);
                     return Ok(read);
                 }
                 Err(FailedAttempt { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
                     refused = Some(token.generation);
-                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+                    caller.calls.retries.add(1);
                     continue;
                 }
                 Err(FailedAttempt { error, retry_after }) => {
                     (error.about(&what).told_without(&token.secrets()), retry_after)
                 }
             };
+
             let has_expired = !token.is_fresh(Millis::now());
             if error.is_out_of_time() {
                 return Err(out_of_time(error, last, caller));
@@ -170,11 +170,12 @@ impl Api {
             let Some(pause) = pause_before_retry(&error, retry_after, has_expired, &mut attempts, caller) else {
                 return Err(error);
             };
+
             debug!(error = chain(&error), pause_ms = pause.as_millis(), "retrying {what}");
             if !sleep_within(pause, caller.until).await {
                 return Err(out_of_time(ApiError::OutOfTime, Some(error), caller));
             }
-            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+            caller.calls.retries.add(1);
             last = Some(error);
         }
     }
@@ -201,7 +202,7 @@ impl Api {
 /// Returns the error of a request whose time is up: the last error of the API, unless that was a 429, which is noted.
 fn out_of_time(error: ApiError, last: Option<ApiError>, caller: &Caller<'_>) -> ApiError {
     if let Some(throttled @ ApiError::RateLimited { .. }) = &last {
-        let mut noted = caller.calls.last_throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = caller.calls.last_throttle.lock();
         *noted = Some(throttled.to_string());
     }
     real_error(error, last)

@@ -1,8 +1,7 @@
 //! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says,
 //! and whether the API can take more requests at once.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -13,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
+use crate::core::shared::{Flag, Shared};
 use crate::core::stream::Stream;
 use crate::core::tally::PATIENCE;
 use crate::core::time::{Millis, millis};
@@ -32,6 +32,7 @@ pub struct DoubtedClock {
     pub api: Millis,
     pub ours: Millis,
 }
+
 /// The shortest and the longest pause of all requests after a 429, whatever `Retry-After` says.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
@@ -46,9 +47,9 @@ pub struct Connection {
     /// The API's clock minus ours at the last answer, in milliseconds. Never positive.
     behind: AtomicI64,
     /// Whether the API has answered in this run.
-    has_told_time: AtomicBool,
+    has_told_time: Flag,
     /// The first date in this run that was not believed.
-    doubted: Mutex<Option<DoubtedClock>>,
+    doubted: Shared<Option<DoubtedClock>>,
 }
 
 impl Connection {
@@ -60,8 +61,8 @@ impl Connection {
             budget: Budget::new(settings.requests_per_minute),
             lanes: Lanes::default(),
             behind: AtomicI64::new(0),
-            has_told_time: AtomicBool::new(false),
-            doubted: Mutex::default(),
+            has_told_time: Flag::default(),
+            doubted: Shared::default(),
         }
     }
 
@@ -74,8 +75,8 @@ impl Connection {
     pub fn begin_run(&self, requests_per_minute: usize) {
         self.budget.set(requests_per_minute);
         self.behind.store(0, Ordering::Relaxed);
-        self.has_told_time.store(false, Ordering::Relaxed);
-        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.has_told_time.set(false);
+        *self.doubted.lock() = None;
     }
 
     pub fn limit_requests(&self, requests_per_minute: usize) {
@@ -94,12 +95,12 @@ impl Connection {
 
     /// The API's clock and ours, if their difference is too great.
     pub fn doubted_clock(&self) -> Option<DoubtedClock> {
-        *self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.doubted.lock()
     }
 
     /// Whether the API has answered in this run.
     pub fn has_told_time(&self) -> bool {
-        self.has_told_time.load(Ordering::Relaxed)
+        self.has_told_time.is_set()
     }
 
     /// Makes one attempt, once the budget allows it.
@@ -113,46 +114,57 @@ impl Connection {
             return Err(ApiError::OutOfTime.into());
         }
         let was_held_up = self.wait_for_budget(caller).await?;
-        caller.calls.requests.fetch_add(1, Ordering::Relaxed);
+        caller.calls.requests.add(1);
+
         let (sent_at, began) = (Millis::now(), Instant::now());
-        let answered = async {
-            let sent = self.exchange.send(request);
-            let response = match caller.silent_for {
-                Some(longest) => tokio::time::timeout(longest, sent).await.map_err(|_| {
-                    caller.calls.note_silence(longest);
-                    ApiError::Silent { what: String::new(), waited_ms: longest.as_millis() }
-                })?,
-                None => sent.await,
-            };
-            let response = response.map_err(broke_off)?;
-            self.note_date(&response.headers);
+        let answer = async {
+            let response = self.send(request, caller).await?;
             let waited = began.elapsed();
             caller.calls.note_wait(waited);
+
             let answer = read(response).await;
             let broke_off =
                 answer.as_ref().is_err_and(|failed: &FailedAttempt| matches!(failed.error, ApiError::Transport { .. }));
-            caller.calls.heard.fetch_add(u64::from(!broke_off), Ordering::Relaxed);
+            caller.calls.heard.add(u64::from(!broke_off));
             let answer = answer?;
             self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
             Ok(answer)
         };
-        let answered: Result<T, FailedAttempt> =
-            tokio::time::timeout(caller.until.since(sent_at), answered).await.unwrap_or_else(|_| {
-                let waited = began.elapsed();
-                caller.calls.note_silence(waited);
-                // The budget held the request back until little time was left: blame the budget, not the API.
-                let is_late = was_held_up && waited < PATIENCE;
-                Err(if is_late { ApiError::BudgetSpent } else { ApiError::OutOfTime }.into())
-            });
-        if let Err(FailedAttempt { error: ApiError::RateLimited { .. }, retry_after }) = &answered {
-            caller.calls.throttles.fetch_add(1, Ordering::Relaxed);
-            let pause = retry_after.unwrap_or_default().clamp(THROTTLED_PAUSE, LONGEST_PAUSE);
+        let answer = match tokio::time::timeout(caller.until.since(sent_at), answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(cut_off(caller, began.elapsed(), was_held_up).into()),
+        };
+        if let Err(failed) = &answer {
+            self.note_refusal(failed, sent_at, caller);
+        }
+        answer
+    }
+
+    /// Sends a request and waits for the answer's headers, as long as the caller waits for a silent API.
+    async fn send(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<OpenAnswer, FailedAttempt> {
+        let sent = self.exchange.send(request);
+        let response = match caller.silent_for {
+            Some(longest) => tokio::time::timeout(longest, sent).await.map_err(|_| {
+                caller.calls.note_silence(longest);
+                ApiError::Silent { what: String::new(), waited_ms: longest.as_millis() }
+            })?,
+            None => sent.await,
+        };
+        let response = response.map_err(broke_off)?;
+        self.note_date(&response.headers);
+        Ok(response)
+    }
+
+    /// After a 429 all requests pause. After any answer that says "too much" fewer are made at once.
+    fn note_refusal(&self, failed: &FailedAttempt, sent_at: Millis, caller: &Caller<'_>) {
+        if matches!(failed.error, ApiError::RateLimited { .. }) {
+            caller.calls.throttles.add(1);
+            let pause = failed.retry_after.unwrap_or_default().clamp(THROTTLED_PAUSE, LONGEST_PAUSE);
             self.budget.pause(Millis::now() + TimeDelta::from_std(pause).unwrap_or_default());
         }
-        if answered.as_ref().is_err_and(|refused| refused.error.is_too_much()) {
+        if failed.error.is_too_much() {
             self.lanes.refused(sent_at, Millis::now());
         }
-        answered
     }
 
     /// Takes one request from the budget. Returns whether it had to wait.
@@ -171,7 +183,7 @@ impl Connection {
     /// Notes the `Date` header. It is cut to whole seconds, so it is never ahead of the API's clock. Ignores it if
     /// there is an `Age` header: then it is a cache's (RFC 9111).
     fn note_date(&self, headers: &HeaderMap) {
-        self.has_told_time.store(true, Ordering::Relaxed);
+        self.has_told_time.set(true);
         let date =
             headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
         let date = date.filter(|_| !headers.contains_key(AGE));
@@ -182,10 +194,18 @@ impl Connection {
             self.behind.store(ahead.num_milliseconds().min(0), Ordering::Relaxed);
             return;
         }
-        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doubted = self.doubted.lock();
         if doubted.is_none() {
             warn!(%api, %ours, "the API's clock differs from ours by more than 15 minutes, and is not believed");
             *doubted = Some(DoubtedClock { api, ours });
         }
     }
+}
+
+/// The error of a request that the end of the caller's time cut off.
+fn cut_off(caller: &Caller<'_>, waited: Duration, was_held_up: bool) -> ApiError {
+    caller.calls.note_silence(waited);
+    // The budget held the request back until little time was left: blame the budget, not the API.
+    let is_late = was_held_up && waited < PATIENCE;
+    if is_late { ApiError::BudgetSpent } else { ApiError::OutOfTime }
 }

@@ -191,3 +191,61 @@ pub fn client(settings: &Settings, ca_bundle: Option<&[u8]>) -> Result<reqwest::
     };
     builder.build().map_err(bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use futures::stream::{self, StreamExt};
+
+    use super::*;
+    use crate::core::shared::Count;
+
+    const PIECE: usize = 1 << 20;
+
+    /// An answer that never ends, and the number of its pieces that were taken.
+    fn endless(status: u16) -> (OpenAnswer, Arc<Count>) {
+        let taken = Arc::new(Count::default());
+        let counted = Arc::clone(&taken);
+        let pieces = stream::repeat_with(move || {
+            counted.add(1);
+            Ok(Bytes::from(vec![b' '; PIECE]))
+        });
+        let status = StatusCode::from_u16(status).expect("a status");
+        (OpenAnswer::simulated(status, HeaderMap::new(), pieces.boxed()), taken)
+    }
+
+    /// A small answer that is very long once it is unpacked.
+    fn swollen(status: u16) -> OpenAnswer {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        for _ in 0..33 {
+            packed.write_all(&vec![b' '; PIECE]).expect("memory");
+        }
+        let body = Bytes::from(packed.finish().expect("memory"));
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        let status = StatusCode::from_u16(status).expect("a status");
+        OpenAnswer::simulated(status, headers, stream::iter([Ok(body)]).boxed())
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_without_an_end_no_more_is_read_than_its_limit() {
+        let (answer, taken) = endless(200);
+        let error = whole_answer(answer).await.err().expect("an answer that is too long").to_string();
+        assert!(error.contains("larger than 32 MB"), "{error}");
+        assert!(taken.get() <= 33, "{} MB were read", taken.get());
+
+        let (answer, taken) = endless(500);
+        let answer = whole_answer(answer).await.expect("the beginning of an error");
+        assert_eq!((answer.body.len(), taken.get()), (MOST_OF_ERROR, 1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_swells_beyond_its_limit_is_not_unpacked_further() {
+        let error = whole_answer(swollen(200)).await.err().expect("an answer that is too long").to_string();
+        assert!(error.contains("larger than 32 MB"), "{error}");
+        assert_eq!(whole_answer(swollen(403)).await.expect("the beginning of an error").body.len(), MOST_OF_ERROR);
+    }
+}

@@ -1,13 +1,14 @@
 //! Limits how many windows all streams together read at once. The limit grows while the API is what we wait for, and
 //! halves when the API refuses a request or takes too long.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use crate::core::clock;
+use crate::core::shared::Shared;
 use crate::core::time::{MINUTE, Millis};
 
 const AT_FIRST: usize = 2;
@@ -20,7 +21,7 @@ const AVERAGE_DECAY: f64 = 0.8;
 
 /// Held by the `Connection` for the life of the process, and shared by all streams.
 pub struct Lanes {
-    state: Mutex<LaneState>,
+    state: Shared<LaneState>,
     /// Notified when there may be room for another lane.
     room: Notify,
     /// Taken by a window that needs more memory than others.
@@ -57,7 +58,7 @@ impl Lanes {
     #[allow(clippy::cast_precision_loss)]
     fn new(cores: usize) -> Self {
         let state = LaneState { allowed: AT_FIRST, taken: 0, waited: 0.0, read: 0.0, calm_since: None };
-        Self { state: Mutex::new(state), room: Notify::new(), heavy: Arc::default(), cores: cores as f64 }
+        Self { state: Shared::new(state), room: Notify::new(), heavy: Arc::default(), cores: cores as f64 }
     }
 
     /// A stream's first lane. Streams never wait for each other.
@@ -114,7 +115,7 @@ impl Lanes {
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

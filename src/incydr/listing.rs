@@ -59,6 +59,7 @@ impl<'a> Listing<'a> {
         for (name, value) in list.fixed {
             request.set(name, Value::from(*value));
         }
+
         let next = match list.paging {
             Paging::Number { first, .. } => Next::Number(first),
             Paging::Token { first, .. } => Next::Token { token: first.map(str::to_owned), seen: HashSet::new() },
@@ -70,6 +71,7 @@ impl<'a> Listing<'a> {
                 Next::Whole
             }
         };
+
         let (total, expected, first_row, rows, empty_pages) = (None, None, None, 0, 0);
         let size = list.bare_first.unwrap_or(size);
         Self {
@@ -272,6 +274,7 @@ impl<'a> Listing<'a> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };
         let expected = self.expected.or(self.total);
+
         self.next = match (std::mem::replace(&mut self.next, Next::End), &self.list.paging) {
             (Next::Number(number), _) => {
                 let is_short_of = expected.is_none_or(|expected| self.rows < expected);

@@ -152,6 +152,7 @@ fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'s
     let mut cutter = Cutter::new(list.place, list.field);
     let mut unpacker = is_gzipped.then(|| MultiGzDecoder::new(Vec::new()));
     let (mut count, mut first, mut begins) = (0, None, Vec::new());
+
     let mut take = |row: Row<'_>| {
         first.get_or_insert_with(|| match &row {
             Row::Record { bytes, .. } | Row::Unreadable { bytes, .. } => Fingerprint::quick(bytes),
@@ -163,6 +164,7 @@ fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'s
         begins.extend_from_slice(&bytes[..bytes.len().min(EXCERPT - begins.len())]);
         bytes.chunks(BITE).try_for_each(|bite| cutter.feed(bite, &mut *take))
     };
+
     let use_up = || {
         for piece in pieces {
             let Some(unpacker) = &mut unpacker else {

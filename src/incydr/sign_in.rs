@@ -1,7 +1,5 @@
 //! Signs in: reads the secret, exchanges it for a token, and decides when to do either again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
@@ -12,6 +10,7 @@ use tracing::info;
 use crate::core::dialect::Dialect;
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
+use crate::core::shared::Flag;
 use crate::core::time::Millis;
 use crate::incydr::connection::Connection;
 use crate::incydr::error::{ApiError, real_error};
@@ -70,7 +69,7 @@ pub struct SignIn {
     path: &'static str,
     signed_in: Mutex<SignedIn>,
     /// Whether the process's AWS credentials have expired.
-    is_over: AtomicBool,
+    is_over: Flag,
 }
 
 impl SignIn {
@@ -84,7 +83,7 @@ impl SignIn {
             secret_id: settings.secret_id.clone(),
             path,
             signed_in: Mutex::default(),
-            is_over: AtomicBool::new(false),
+            is_over: Flag::default(),
         }
     }
 
@@ -111,7 +110,7 @@ impl SignIn {
 
     /// Whether the process must end, because its AWS credentials have expired.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+        self.is_over.is_set()
     }
 
     /// The version of the secret that was last read.
@@ -141,6 +140,7 @@ impl SignIn {
             let token = token.clone();
             return signed_in.of_run_s_tenant(token);
         }
+
         signed_in.token = None;
         signed_in.granted += 1;
         let generation = signed_in.granted;
@@ -162,6 +162,7 @@ impl SignIn {
             }
             granted => (credentials, granted?),
         };
+
         signed_in.proven = Some(credentials);
         signed_in.token = Some(token.clone());
         signed_in.of_run_s_tenant(token)
@@ -185,7 +186,9 @@ impl SignIn {
         let secret = tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await;
         let secret = secret.unwrap_or_else(|_| Err(SecretError::unanswered(&self.secret_id, left)));
         let is_over = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
-        self.is_over.fetch_or(is_over, Ordering::Relaxed);
+        if is_over {
+            self.is_over.set(true);
+        }
         let secret = secret?;
         signed_in.version.clone_from(&secret.version);
         Ok(secret)
@@ -218,6 +221,7 @@ impl SignIn {
                 Err(refused) => (real_error(refused.error.about("sign-in"), last.take()), refused.retry_after),
             };
             let error = error.told_without(&[credentials.client_secret.expose_secret(), &basic]);
+
             let may_pass = matches!(error, ApiError::Status { status: 400 | 401, .. });
             let pause = match &error {
                 ApiError::RateLimited { .. } => Some(attempts.throttled_pause(retry_after)),
@@ -229,7 +233,7 @@ impl SignIn {
                 // Nothing can be requested without a token, so even a 429 is returned as the error.
                 return Err(error);
             }
-            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+            caller.calls.retries.add(1);
             last = Some(error);
         }
     }

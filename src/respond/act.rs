@@ -4,7 +4,6 @@
 //! [`approval`]: crate::respond::approval
 //! [`sending`]: crate::respond::sending
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -46,7 +45,7 @@ impl ActionRun<'_> {
     pub async fn respond(&self, request: &ActionRequest) -> ActionAnswer {
         let acted = Box::pin(self.act(request)).await;
         let mut answer = acted.unwrap_or_else(|error| ActionAnswer::refused(Some(request), &error));
-        answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
+        answer.retries = self.caller.calls.retries.get();
         answer
     }
 
@@ -205,7 +204,7 @@ impl ActionRun<'_> {
         intent: Value,
         mut answer: ActionAnswer,
     ) -> Result<ActionAnswer, RespondError> {
-        answer.retries = self.caller.calls.retries.load(Ordering::Relaxed);
+        answer.retries = self.caller.calls.retries.get();
         let at = Millis::now().max(claim.at + MILLISECOND);
 
         let mut result = json!({

@@ -1,8 +1,6 @@
 //! One exchange with the API. Reads are retried, because repeating them is safe. A write is sent again only if the API
 //! can't have taken it: the connection failed, or the answer was 429.
 
-use std::sync::atomic::Ordering;
-
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
@@ -96,7 +94,7 @@ impl ResponderApi {
             if !sleep_within(pause, caller.until).await {
                 return Err(error);
             }
-            caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+            caller.calls.retries.add(1);
             last = Some(error);
         }
     }
@@ -113,7 +111,7 @@ impl ResponderApi {
 
         let mut attempts = retry::API.begin();
         loop {
-            let sent_before = caller.calls.requests.load(Ordering::Relaxed);
+            let sent_before = caller.calls.requests.get();
             let (error, pause) = match self.exchange(&exchange, caller).await {
                 Ok(answer) if answer.status.is_success() => return Sent::Done(told(&answer)),
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
@@ -130,7 +128,7 @@ impl ResponderApi {
                     return Sent::Uncertain(named(&what, &error));
                 }
                 // If no request was counted, nothing was sent.
-                Err(ApiError::OutOfTime) if caller.calls.requests.load(Ordering::Relaxed) > sent_before => {
+                Err(ApiError::OutOfTime) if caller.calls.requests.get() > sent_before => {
                     return Sent::Uncertain(named(&what, &ApiError::OutOfTime));
                 }
                 Err(error) => return Sent::NotSent(error.into()),
@@ -138,7 +136,7 @@ impl ResponderApi {
 
             match attempts.pause(pause) {
                 Some(pause) if sleep_within(pause, caller.until).await => {
-                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+                    caller.calls.retries.add(1);
                 }
                 _ => return Sent::NotSent(error),
             }
@@ -162,7 +160,7 @@ impl ResponderApi {
             match self.connection.attempt(builder, caller, whole).await {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() => {
                     refused = Some(token.generation);
-                    caller.calls.retries.fetch_add(1, Ordering::Relaxed);
+                    caller.calls.retries.add(1);
                 }
                 Ok(mut answer) => {
                     answer.body = without(&token.secrets(), &answer.body).into();

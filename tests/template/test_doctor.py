@@ -417,12 +417,13 @@ def to_iam(account=ACCOUNT):
         ("nobody is told", "mine sends no notices of new objects to arn:", "aws s3api put-bucket-notification-configuration"),
         ("no permission", "users is not permitted: the API client lacks Users: Read", "API Clients"),
         ("refused", "ThirdPartyConfigError: the API refuses", "make logs"),
+        ("status fails", "status: FirstPartyGenericError: GetObject is denied", "make logs"),
         ("stopped", "audit has been in state stopped since 2026", "restart"),
     ],
 )
 def test_is_found_and_what_mends_it(patient, what, finding, command):
     answers, parameters = patient.answers, patient.parameters
-    if what in ("empty secret", "secret's key", "nobody is told", "no permission", "refused", "stopped"):
+    if what in ("empty secret", "secret's key", "nobody is told", "no permission", "refused", "status fails", "stopped"):
         patient.deployed(**({"RecordsBucketName": "mine", "Notify": "SQS"} if what == "nobody is told" else {}))
     match what:
         case "credentials":
@@ -479,6 +480,9 @@ def test_is_found_and_what_mends_it(patient, what, finding, command):
             answers["lambda invoke"]["probe"]["streams"] = streams
         case "refused":
             answers["lambda invoke"]["probe"] = {"errorType": "ThirdPartyConfigError", "errorMessage": "the API refuses it"}
+        case "status fails":
+            denied = {"errorType": "FirstPartyGenericError", "errorMessage": "GetObject is denied"}
+            answers["lambda invoke"]["status"] = denied
         case "stopped":
             stopped = {"state": "stopped", "since": "2026-11-21T13:00:00Z", "error": {"message": "refused"}}
             answers["lambda invoke"]["status"]["streams"]["audit"] = stopped

@@ -223,9 +223,9 @@ async fn a_shard_for_which_there_was_too_little_time_goes_on_and_is_not_merged_b
     let rig = Rig::begun(|lambda| lambda).await;
     let shards = rig.planned().await;
     let shard = shard_of(&shards, "file_events", 1);
-    rig.sim.api.change(|api| api.latency = Duration::from_millis(400));
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(1_300));
     let event = json!({"action": "shard", "shard": shard});
-    let answer = rig.lambda.invoke(event, Duration::from_millis(1_500)).await.answer();
+    let answer = rig.lambda.invoke(event, Duration::from_secs(5)).await.answer();
     assert_eq!(answer["status"], "partial", "{answer:#}");
     rig.sim.api.change(|api| api.latency = Duration::ZERO);
     let merged = rig.merge().await;

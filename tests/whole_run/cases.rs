@@ -137,7 +137,7 @@ async fn a_list_that_shifts_between_two_runs_loses_no_case() {
         let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases").env("PAGE_SIZE", "5")).await;
         rig.sim.world.add_cases(12, ago(80_000), ago(900));
         rig.sim.faults.once(Endpoint::CaseList, 2, Fault::Hang);
-        assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+        assert_eq!(rig.run_within(Duration::from_secs(5)).await["status"], "partial");
         rig.sim.faults.clear();
         // The second page repeats rows of the first and hides as many of its own.
         rig.sim.faults.once(Endpoint::CaseList, 1, Fault::ShiftPages(shift));

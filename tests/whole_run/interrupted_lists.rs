@@ -80,7 +80,7 @@ async fn what_a_dead_run_stored_of_a_reading_under_way_is_known_when_that_goes_o
     let rig = stream.rig(5).await;
     let records = stream.populate(&rig.sim.world, 8);
     rig.sim.faults.once(Endpoint::TrustedActivities, 2, Fault::Hang);
-    assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+    assert_eq!(rig.run_within(Duration::from_secs(5)).await["status"], "partial");
     assert_eq!(rig.checkpoint().await["inventory"][stream.name]["pass"]["page"], 2);
     rig.sim.faults.clear();
     // The next run reads the first page again, because the second page has another total. It stores what has changed
@@ -109,7 +109,7 @@ async fn a_record_that_changes_back_while_its_list_is_read_once_more_is_stored_a
         if is_cut {
             // The run that sees the change reads no further page.
             rig.sim.faults.once(stream.endpoint, 2, Fault::Hang);
-            assert_eq!(rig.run_within(Duration::from_secs(2)).await["status"], "partial");
+            assert_eq!(rig.run_within(Duration::from_secs(5)).await["status"], "partial");
             rig.sim.faults.clear();
         }
         // The second page has another total, so the first is read again.

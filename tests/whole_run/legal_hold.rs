@@ -1,5 +1,6 @@
 //! Legal-hold policies: asked for without a page, and by pages only where a full page came.
 
+use serde_json::json;
 use simulator::{Dataset, Endpoint, Fault};
 
 use crate::rig::Rig;
@@ -57,4 +58,17 @@ async fn an_api_that_knows_no_pages_of_policies_is_asked_once_more_at_most() {
             assert_eq!(rig.policies_asked().await.len(), requests, "{policies} {page_size} {is_reversed}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_policies_that_always_fails_holds_up_none_of_the_others() {
+    let rig = with_policies(250, "500").await;
+    let is_second = |request: &simulator::http::Request| request.parameter("page").as_deref() == Some("2");
+    rig.sim.faults.when(Endpoint::Policies, is_second, Fault::Status(500, "{}".into()));
+    let (error_type, answer) = rig.failure(json!({})).await;
+    assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+    assert_eq!(rig.stored("legal_hold").await.len(), 150, "all but the second page");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("legal_hold", &rig.sim.world.all(Dataset::Policies)).await;
 }

@@ -87,7 +87,7 @@ async fn where_the_checkpoint_is_not_answered_in_the_whole_time_nothing_is_calle
         if let Some(from) = from {
             event["from"] = json!(millis(from));
         }
-        let (error_type, answer) = failure_of(rig.lambda.invoke(event, Duration::from_secs(2)).await);
+        let (error_type, answer) = failure_of(rig.lambda.invoke(event, Duration::from_secs(5)).await);
         assert_eq!(
             (error_type.as_str(), &answer["action"]),
             ("FirstPartyGenericError", &json!("verify")),

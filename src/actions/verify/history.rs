@@ -101,6 +101,7 @@ impl History {
             for key in &entry.set_aside {
                 progress.findings.extend(verification.set_aside(entry.stream, key).await?);
             }
+
             if let Some(window) = entry.window {
                 self.windows.entry(entry.stream).or_default().insert(window);
             }
@@ -108,6 +109,7 @@ impl History {
                 let oldest = self.oldest.entry(entry.stream).or_insert(from);
                 *oldest = from.min(*oldest);
             }
+
             for object in &entry.objects {
                 let told = self.objects.entry((entry.stream, object.first.floor(HOUR))).or_default();
                 // A window that was read again lists objects that an earlier manifest has listed.
@@ -165,6 +167,7 @@ impl Walk<'_> {
             let wrong = self.open(&index).await?;
             progress.findings.extend(wrong.map(|wrong| Discrepancy::of_key(None, &index.key, wrong)));
         }
+
         let stored: Option<Bytes> = match self.lines.remove(&link.sha256) {
             Some(text) => Some(text.into()),
             None => match self.verification.state.get(&link.key, self.verification.until).await {
@@ -182,6 +185,7 @@ impl Walk<'_> {
             progress.findings.push(Discrepancy::of_key(None, &link.key, wrong));
             return Ok(None);
         };
+
         let wrong = match serde_json::from_slice::<Manifest>(&bytes) {
             _ if sha256(&bytes) != link.sha256 => {
                 "its content is not what the manifest after it, or the checkpoint, names by its hash".to_owned()

@@ -43,6 +43,7 @@ impl Verification<'_> {
                 progress.findings.push(Discrepancy::of_key(Some(stream), &key, "no manifest names it"));
             }
         }
+
         let inspect = |told: ListedObject| async move {
             let stored = match self.records.get(&told.object.key, self.until).await {
                 Err(error @ StoreError::Archived { .. }) => Err(error.to_string()),
@@ -54,12 +55,14 @@ impl Verification<'_> {
         let told: Vec<ListedObject> = told.into_values().cloned().collect();
         let inspected: Vec<(Option<Span>, Inspected)> =
             stream::iter(told.clone()).map(inspect).buffered(READS_AT_ONCE).try_collect().await?;
+
         let mut seen = HashMap::<Fingerprint, Option<Span>>::new();
         for (told, (window, inspected)) in told.iter().zip(inspected) {
             progress.checked.objects += 1;
             progress.checked.records += inspected.records;
             progress.checked.bytes += inspected.bytes;
             progress.findings.extend(inspected.findings);
+
             let twice = inspected.fingerprints.into_iter().filter(|record| {
                 let before = seen.insert(*record, window);
                 before.is_some_and(|before| may_not_be_alike(stream, before, window))
@@ -111,6 +114,7 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
     let ListedObject { object, window } = told;
     let mut inspected = Inspected { findings: Vec::new(), records: 0, bytes: 0, fingerprints: Vec::new() };
     let mut wrong = |wrong: String| inspected.findings.push(Discrepancy::of_key(Some(stream), &object.key, wrong));
+
     let stored = match stored {
         Ok(Some(stored)) => stored,
         Ok(None) => {
@@ -122,6 +126,7 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
             return inspected;
         }
     };
+
     inspected.bytes = stored.bytes.len() as u64;
     let window = window.filter(|_| matches!(stream.kind(), Kind::Events(_)));
     let is_of_hour = |time: Millis, window: Span| window.contains(time) && time.floor(HOUR) == object.first.floor(HOUR);
@@ -139,6 +144,7 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
             return inspected;
         }
     };
+
     inspected.records = fingerprints.len() as u64;
     if inspected.records != object.records {
         wrong(format!("it holds {} records, but its manifest says {}", inspected.records, object.records));
@@ -151,6 +157,7 @@ fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, S
     if outside > 0 {
         wrong(format!("{outside} of its records lie outside of its window or its hour"));
     }
+
     inspected.fingerprints = fingerprints;
     inspected
 }

@@ -70,12 +70,14 @@ impl Verification<'_> {
                     continue;
                 }
             };
+
             if stored.metadata.get("sha256") != Some(&ndjson::sha256_of(&lines)) {
                 progress.findings.push(wrong("its content has another SHA-256 than its metadata".into()));
             }
             progress.checked.objects += 1;
             progress.checked.records += lines.len() as u64;
             progress.checked.bytes += stored.bytes.len() as u64;
+
             for line in &lines {
                 let Ok(line) = serde_json::from_str::<TrailLine>(ndjson::bare(line).as_ref()) else {
                     progress.findings.push(wrong("it holds a line that is not a request's record".into()));
@@ -86,6 +88,7 @@ impl Verification<'_> {
                 if !is_asked {
                     continue;
                 }
+
                 let found = requests.entry(line.request_id).or_insert_with(|| RequestRecords {
                     intents: 0,
                     results: 0,

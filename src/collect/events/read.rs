@@ -254,8 +254,8 @@ impl Collector<'_> {
         }
         reading.total = total;
         reading.total_after = match before {
-            Some(_) => self.count(facts, request, &caller).await?,
-            None => reading.total,
+            Some(before) if before + reading.rows > 0 => self.count(facts, request, &caller).await?,
+            _ => reading.total,
         };
         Ok(reading)
     }

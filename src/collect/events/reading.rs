@@ -150,6 +150,7 @@ impl WindowReading {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);
         self.shown.add(&row);
+
         let (is_first, is_shifted) = match self.seen.entry(fingerprint) {
             Entry::Vacant(entry) => {
                 entry.insert(self.pages);
@@ -161,6 +162,7 @@ impl WindowReading {
         self.alike_across_pages |= is_shifted;
         // If the API has no count, a row that another page has shown counts as the same row.
         let is_same = is_shifted && matches!(self.facts.total, Total::Nowhere { .. });
+
         let placed = match row {
             Row::Record { bytes, line, field } => match Millis::parse(&field) {
                 Some(time) if self.lies_beyond(time, FAR) => {

@@ -3,7 +3,6 @@
 //! slices. Each slice adds its missing records, so other recounts and other runs come in between.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::{info, warn};
@@ -84,6 +83,7 @@ impl Collector<'_> {
         if let Some(slices) = recount.slices {
             return self.read_grown(facts, recount, slices).await;
         }
+
         let span = recount.span;
         let (count, rows_hash) = self.count_or_show(facts, recount).await?;
         // Rows that are shown are read, also where the API counts none.
@@ -95,6 +95,7 @@ impl Collector<'_> {
             self.update_events(|state, _| counted(state, recount, count, rows_hash.or(recount.rows_hash.clone())));
             return Ok(Outcome::Recounted { span });
         }
+
         // Nothing of it can be stored, so its bounds may still change.
         let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
         if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
@@ -103,6 +104,7 @@ impl Collector<'_> {
                 return Ok(Outcome::RecountCut { span, parts });
             }
         }
+
         self.update_events(|state, _| {
             if let Some(waiting) = waiting(state, recount) {
                 waiting.read_by = Some(self.run.ledger.lease.clone());
@@ -110,6 +112,7 @@ impl Collector<'_> {
             }
         });
         self.commit().await?;
+
         match self.read_again(facts, span, recount, is_as_asked, reads_empty).await? {
             // A count below the last one may be capped, so the rows that are shown decide.
             Reread::All(reading) => {
@@ -200,6 +203,7 @@ impl Collector<'_> {
             if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
         let mut plan = WindowPlan::of_left(span, self.sizes(facts));
         plan.reads_empty = reads_empty;
+
         match self.read(facts, &window, &plan).await {
             Ok(reading) => Ok(Reread::All(Box::new(reading))),
             Err(Unread::Failed(error)) => Err(error),
@@ -210,7 +214,7 @@ impl Collector<'_> {
                 Err(Error::Totals(why))
             }
             Err(Unread::Unreadable { why, rows, shown }) => {
-                self.tally.drift.fetch_add(rows, Ordering::Relaxed);
+                self.tally.drift.add(rows);
                 self.keep_late(recount, *shown).await?;
                 Err(Error::Totals(why))
             }
@@ -247,6 +251,7 @@ impl Collector<'_> {
         let objects = off_thread(move || reading.objects()).await;
         self.run.ledger.check_lease()?;
         let until = self.run.times.store_until;
+
         // A slice may be a part of an hour. Its records are stored under the key of the window's hour.
         let add = |(part, packed): (Span, Packed)| async move {
             let hour = hours(recount.span).find(|hour| hour.contains(part.from)).unwrap_or(part);
@@ -256,12 +261,14 @@ impl Collector<'_> {
             stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).try_concat().await?;
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
+
         for late in placed.iter().filter(|placed| placed.is_new).map(|placed| &placed.object) {
-            let by = (recount.covered_at - late.first).num_milliseconds().max(0);
-            self.tally.late.fetch_add(late.records, Ordering::Relaxed);
-            self.tally.late_by.fetch_max(by, Ordering::Relaxed);
-            info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by / 1_000, "records that became visible after their window was covered were added");
+            let by = recount.covered_at.since(late.first);
+            self.tally.late.add(late.records);
+            self.tally.late_by.raise_to_ms(by);
+            info!(stream = %self.stream, key = late.key, records = late.records, late_by_s = by.as_secs(), "records that became visible after their window was covered were added");
         }
+
         let has_new = placed.iter().any(|placed| placed.is_new);
         let done = ReadingEntry {
             request: recount.request.clone(),
@@ -277,7 +284,7 @@ impl Collector<'_> {
     fn note_vanished(&self, recount: &Recount, gone: u64) {
         if gone > 0 {
             let Span { from, to } = recount.span;
-            self.tally.vanished.fetch_add(gone, Ordering::Relaxed);
+            self.tally.vanished.add(gone);
             warn!(stream = %self.stream, %from, %to, gone, "the API counts fewer rows than when this window was covered: it no longer keeps them, or they were deleted; stored records stay");
         }
     }

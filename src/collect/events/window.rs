@@ -1,7 +1,5 @@
 //! Reads and stores one open window, or says why not.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -38,10 +36,12 @@ impl Collector<'_> {
             Ok(reading) => reading,
             Err(unread) => return Ok(self.outcome_of(window, plan, unread).await?.into()),
         };
+
         if span.to > self.horizon() {
             // In a warm container the API's clock is known only after the run's first answer.
             return Ok(Outcome::TooEarly { span, is_ours: matches!(window, OpenWindow::Ours(_)) }.into());
         }
+
         let (rows, inside, rows_hash) = (reading.rows, reading.inside, reading.shown.hash());
         // After the first write the window keeps its bounds. Otherwise its records could be stored under another key
         // again.
@@ -84,13 +84,15 @@ impl Collector<'_> {
             Unread::Failed(error) => (error, UnreadReason::Failed, None),
             Unread::Disagreed { why, shown } => (Error::Totals(why), UnreadReason::Disagreed, shown),
             Unread::Unreadable { why, rows, shown } => {
-                self.tally.drift.fetch_add(rows, Ordering::Relaxed);
+                self.tally.drift.add(rows);
                 (Error::Totals(why), UnreadReason::Unreadable { rows }, Some(shown))
             }
         };
+
         let unread = |error: Error, why| {
             Ok(Outcome::Unread { window: window.window().clone(), error: ErrorInfo::from(&error), why })
         };
+
         let shows_some = shown.as_ref().is_some_and(|shown| shown.inside > 0);
         // Shorter windows would have as many unreadable rows, and the shortest can't be cut.
         let is_kept = match why {
@@ -101,6 +103,7 @@ impl Collector<'_> {
         if !is_kept && self.is_ours_alone(window).await? {
             return unread(error, why);
         }
+
         let Some(shown) = shown else { return unread(error, UnreadReason::KeepsBounds) };
         match self.store(window, *shown).await {
             Ok(_) => {
@@ -126,6 +129,7 @@ impl Collector<'_> {
         let rows = reading.agreed();
         let objects = off_thread(move || reading.objects()).await;
         let until = self.run.times.store_until;
+
         // Hours that have no record now may have objects of an earlier reading.
         let others: Vec<Span> = match window {
             OpenWindow::Ours(_) => Vec::new(),
@@ -133,6 +137,7 @@ impl Collector<'_> {
                 hours(window.span).filter(|hour| objects.iter().all(|(stored, _)| stored != hour)).collect()
             }
         };
+
         // A window may be many objects, and the lease may be lost between two of them.
         let add = |(hour, packed)| async move {
             self.run.ledger.check_lease()?;
@@ -144,6 +149,7 @@ impl Collector<'_> {
         placed.extend(stream::iter(others).map(look).buffer_unordered(WRITES_AT_ONCE).try_concat().await?);
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
+
         let window = window.window();
         let done = ReadingEntry {
             request: window.request.clone(),

@@ -62,9 +62,11 @@ impl Reader<'_> {
         let (have, mut asked): (BTreeSet<_>, BTreeSet<_>) =
             in_question.into_iter().partition(|actor| known.contains_key(actor));
         let unknown = asked.len();
+
         let mut ends = EndDates::default();
         let of_known = have.into_iter().filter_map(|actor| Some((known.get(&actor)?.clone(), actor)));
         ends.by_actor.extend(of_known.filter(|(end, _)| !end.is_empty()).map(|(end, actor)| (actor, end)));
+
         let mut unread = None;
         if unknown > MOST_PROFILES {
             let departing = match self.departing().await {
@@ -78,6 +80,7 @@ impl Reader<'_> {
             };
             asked = asked.intersection(&departing).take(MOST_PROFILES).cloned().collect();
         }
+
         let Some(part) = part(Stream::ActorProfiles) else { return ends };
         let of_actor = |actor: &String| {
             let actor = actor.clone();
@@ -86,6 +89,7 @@ impl Reader<'_> {
                 (self.rows(Stream::ActorProfiles, &part.list, Some(&actor), &[], end).await, actor)
             }
         };
+
         let (mut read, mut failed) = (0, None);
         let mut answers = stream::iter(asked.iter()).map(of_actor).buffered(LISTS_AT_ONCE);
         while let Some((answer, actor)) = answers.next().await {
@@ -105,6 +109,7 @@ impl Reader<'_> {
                 }
             }
         }
+
         let left = unknown - read;
         if left > 0 {
             let why = failed.or(unread).map(|why| format!(" ({why})")).unwrap_or_default();

@@ -27,6 +27,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
     let agents = sources.agents.as_ref().map_err(|error| why(Stream::Agents, error));
     let users = sources.users.as_ref().map_err(|error| why(Stream::Users, error));
     let holds = Holds::of(sources);
+
     match &agents {
         Ok(agents) => {
             let agents = &agents.by_id;
@@ -55,6 +56,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             }
         }
     }
+
     match (&agents, &users) {
         (Ok(agents), Ok(users)) => {
             if agents.unreadable == 0 {
@@ -70,6 +72,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             left_out.note(FindingKind::DeactivatedUserWithAgent, why);
         }
     }
+
     match (&sources.actors, &users) {
         (Ok(actors), Ok(users)) => {
             left_but_active(&actors.by_id, &sources.ends, &users.by_id, rules, &holds, tell);
@@ -80,6 +83,7 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
         (Err(error), _) => left_out.note(FindingKind::LeftButActive, &why(Stream::Actors, error)),
         (_, Err(why)) => left_out.note(FindingKind::LeftButActive, why),
     }
+
     let people = People::of(sources);
     for (stream, list) in [(Stream::LegalHold, &sources.custodians), (Stream::Cases, &sources.subjects)] {
         match list {
@@ -93,10 +97,12 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             Err(error) => left_out.note(FindingKind::MustNotBeDeactivated, &why(stream, error)),
         }
     }
+
     match &sources.observers {
         Ok(observers) => silent_observers(observers, rules, tell),
         Err(error) => left_out.note(FindingKind::SilentObserver, &why(Stream::FileEvents, error)),
     }
+
     left_out.0
 }
 
@@ -136,6 +142,7 @@ fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl F
             }
             (None, _) => continue,
         };
+
         let user = agent.user_id.as_deref();
         let (finding, why, advice) = match user.and_then(|user| fresh.get(user)) {
             Some(other) => (
@@ -149,6 +156,7 @@ fn stale_agents(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl F
                 "see whether the device is still in use: if so, whether port 4287 is open and TLS inspection leaves the connection alone; if not, deactivate the agent",
             ),
         };
+
         let since = agent.last_connected.clone().or_else(|| agent.created.map(|created| created.to_string()));
         let advice = holds.before_deactivation(user, advice);
         tell(Finding { days: Some(days), since, ..Finding::of_agent(finding, id, agent, why, advice) });
@@ -202,6 +210,7 @@ fn outdated_agents(agents: &Agents, rules: &Rules, tell: &mut impl FnMut(Finding
             }
         }
     }
+
     for (id, agent) in active(agents) {
         let Some(version) = of(agent) else { continue };
         let newest = alike(agent).and_then(|alike| Some((alike, newest.get(&alike)?)));
@@ -282,6 +291,7 @@ fn left_but_active(
             None if actor.is_inactive => "the user is active, and the actor of that name is not".to_owned(),
             None => continue,
         };
+
         let advice = "ask HR whether the person has left, and deactivate the user then";
         for id in ids {
             let advice = holds.before_deactivation(Some(id), advice);

@@ -109,6 +109,7 @@ pub fn must_not_be_deactivated(
             by_user.entry(user).or_default().push((id, agent));
         }
     }
+
     for held in held {
         let mut users = people.users_of(held);
         // If users can't be read, the agents tell whether the id is a user's.

@@ -54,6 +54,7 @@ impl Reader<'_> {
             if let Some(parent) = parent {
                 listing = listing.of(parent);
             }
+
             let mut rows = RowsById { by_id: BTreeMap::new(), unreadable: 0 };
             let mut shown = 0;
             while let Some(page) = listing.rows(self.caller).await? {
@@ -71,12 +72,14 @@ impl Reader<'_> {
                     break;
                 }
             }
+
             // If several records have one id in every try, the API itself has them.
             let is_last = tried == TRIES;
             if listing.total().is_none_or(|total| rows.count() >= total || is_last && shown >= total) {
                 return Ok(rows);
             }
         }
+
         Err(Error::Totals(format!(
             "the list of {stream} doesn't agree with the API's own total after {TRIES} readings"
         )))

@@ -39,6 +39,7 @@ impl Reader<'_> {
         let Some(part) = part(Stream::UserRoles) else { return roles };
         let (users, rest) = users.split_at(users.len().min(MOST_ROLES));
         roles.unread.extend(rest.iter().cloned());
+
         let name = |role: &Value| text(role, "roleName").unwrap_or_default().to_lowercase();
         let of_user = |user: &String| {
             let user = user.clone();

@@ -33,6 +33,7 @@ impl Deletions {
             deletions.believed = missing.into_iter().map(|missing| missing.id).collect();
             return deletions;
         }
+
         let (mut lists, mut of_gone) = (BTreeMap::<ListOf, Vec<Missing>>::new(), Vec::<(String, Missing)>::new());
         for missing in missing {
             let Some(list) = list_of(facts, &missing.id) else { continue };
@@ -41,6 +42,7 @@ impl Deletions {
                 None => lists.entry(list).or_default().push(missing),
             }
         }
+
         let sizes = sizes(facts, known, lists.keys());
         for (list, missing) in lists {
             let size = sizes.get(&list).copied().unwrap_or(0);
@@ -50,6 +52,7 @@ impl Deletions {
             }
             deletions.believed.extend(gone.believed);
         }
+
         // Records on the list of a deleted record are deleted with it, and not before.
         let gone: BTreeSet<&String> = deletions.believed.iter().collect();
         let with_owner: Vec<String> = of_gone

@@ -2,51 +2,43 @@
 
 use std::collections::HashSet;
 
-use futures::stream::{self, StreamExt};
 use serde_json::Value;
 use tracing::warn;
 
 use super::super::Collector;
-use super::deletions::{is_believed, missed_since};
 use super::key::Member;
 use super::pass::{PassReading, Whole};
-use crate::collect::each::FETCHES_AT_ONCE;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{ListPlace, Pass};
-use crate::core::ndjson::{self, Fingerprint};
-use crate::core::quote;
-use crate::core::stuck::StuckItem;
-use crate::core::time::Millis;
+use crate::core::ndjson::Fingerprint;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::{Detail, Inventory, Part};
-use crate::incydr::listing::{ListRow, Listing, escape, is_json};
+use crate::incydr::facts::{Inventory, Part};
+use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::Caller;
 
 const TRIES: u32 = 3;
-/// The end date in the whole of a record. `health` asks for it.
-const END: &[&str] = &["endDate"];
 
 /// A list that is being read, and its rows so far.
 pub struct ListReading<'a> {
-    part: &'static Part,
+    pub(super) part: &'static Part,
     /// The record that the list belongs to.
-    parent: Option<String>,
-    listing: Listing<'a>,
+    pub(super) parent: Option<String>,
+    pub(super) listing: Listing<'a>,
     /// The first page, if it was requested already.
     first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
-    ids: HashSet<String>,
+    pub(super) ids: HashSet<String>,
     /// The ids that several rows have.
-    repeated: HashSet<String>,
+    pub(super) repeated: HashSet<String>,
     /// The number of rows, including repeated ones.
     rows: u64,
     /// The number of rows that couldn't be read.
-    set_aside: u64,
+    pub(super) set_aside: u64,
     /// Set if they are so many that the API must have changed their form.
-    drifted: Option<Error>,
+    pub(super) drifted: Option<Error>,
     /// The error of the first record whose detail failed. The others are stored.
-    undetailed: Option<Error>,
+    pub(super) undetailed: Option<Error>,
     /// The distinct rows.
-    distinct: HashSet<Fingerprint>,
+    pub(super) distinct: HashSet<Fingerprint>,
 }
 
 impl Collector<'_> {
@@ -57,14 +49,15 @@ impl Collector<'_> {
         part: &'static Part,
         reading: &PassReading,
     ) -> ListReading<'_> {
-        let mut list = self.begin_list(part, None);
-        if reading.pass.page > 0 {
-            let ids = reading.ids_of(facts, part).collect();
-            list = list.continued(reading.pass.page, ids, reading.pass.set_aside);
-            if reading.pass.is_drifted {
-                list.drifted =
-                    Some(Error::Totals(format!("rows of {} can't be read, as an earlier run found", part.name)));
-            }
+        let list = self.begin_list(part, None);
+        if reading.pass.page == 0 {
+            return list;
+        }
+
+        let ids = reading.ids_of(facts, part).collect();
+        let mut list = list.continued(reading.pass.page, ids, reading.pass.set_aside);
+        if reading.pass.is_drifted {
+            list.drifted = Some(Error::Totals(format!("rows of {} can't be read, as an earlier run found", part.name)));
         }
         list
     }
@@ -98,24 +91,23 @@ impl Collector<'_> {
 
     fn begin_list(&self, part: &'static Part, parent: Option<String>) -> ListReading<'_> {
         let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
-        let mut listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
-        if let Some(parent) = &parent {
-            listing = listing.of(parent);
-        }
-        let (ids, distinct) = (HashSet::new(), HashSet::new());
-        let repeated = HashSet::new();
+        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
+        let listing = match &parent {
+            Some(parent) => listing.of(parent),
+            None => listing,
+        };
         ListReading {
             part,
             parent,
             listing,
             first_page: None,
-            ids,
-            repeated,
+            ids: HashSet::new(),
+            repeated: HashSet::new(),
             rows: 0,
             set_aside: 0,
             drifted: None,
             undetailed: None,
-            distinct,
+            distinct: HashSet::new(),
         }
     }
 
@@ -125,109 +117,82 @@ impl Collector<'_> {
         self.begin_list(part, None).listing.rows(&caller).await.is_ok()
     }
 
+    /// Reads the list up to three times, until its rows agree with the API's total.
     pub(super) async fn read_list(
         &self,
         facts: &'static Inventory,
-        list: ListReading<'_>,
+        mut list: ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<Whole, Error> {
-        let mut list = list;
-        let part = list.part;
         if list.ids.is_empty() {
-            reading.forget_list(facts, part, list.parent.as_deref());
+            reading.forget_list(facts, list.part, list.parent.as_deref());
         }
         let (mut tries, mut repeated_before) = (0, HashSet::new());
         loop {
             tries += 1;
-            let total = match self.read_pages(facts, &mut list, reading).await {
-                Err(Error::Api(error)) if is_none(part, &error) => {
-                    self.check_gone(facts, &list, &error, reading)?;
-                    Some(0)
-                }
-                read => {
-                    let total = read?;
-                    if let Some(parent) = &list.parent {
-                        self.inventory_state(|state| state.keep_empty(part.name, |empty| empty != parent));
-                    }
-                    total
-                }
-            };
-            if let Some(error) = list.drifted.or(list.undetailed) {
+            let total = self.read_to_end(facts, &mut list, reading).await?;
+            if let Some(error) = list.drifted.take().or(list.undetailed.take()) {
                 return Err(error);
             }
-            let ids = list.ids.len() as u64;
-            let distinct = list.distinct.len() as u64;
-            let Some(total) = total else {
-                let rows = ids + list.set_aside;
-                return Ok(Whole { rows, unreadable: list.set_aside, total, is_exact: list.set_aside == 0 });
-            };
+
             // Several rows with one id may be two states of a record, because the paging shifted; then another record
             // is hidden. If the last two readings have them of the same ids, the API itself has them.
-            let are_its_own = tries == TRIES && distinct == total && list.repeated == repeated_before;
-            if ids + list.set_aside == total || are_its_own {
-                let (rows, unreadable) = (total, list.set_aside);
-                return Ok(Whole { rows, unreadable, total: Some(total), is_exact: ids == total });
-            }
-            // All pages were read and had more rows than the total: the total is wrong.
-            if ids + list.set_aside > total {
-                let rows = ids + list.set_aside;
-                warn!(stream = %self.stream, list = part.name, rows, total, "the API shows more rows than it counts; the rows are believed");
-                let unreadable = list.set_aside;
-                return Ok(Whole { rows, unreadable, total: None, is_exact: unreadable == 0 && rows == list.rows });
+            let repeats_are_real = tries == TRIES && list.repeated == repeated_before;
+            if let Some(whole) = list.whole(total, repeats_are_real) {
+                if let Some(total) = total.filter(|total| whole.rows > *total) {
+                    warn!(stream = %self.stream, list = list.part.name, rows = whole.rows, total, "the API shows more rows than it counts; the rows are believed");
+                }
+                return Ok(whole);
             }
             if tries == TRIES {
-                let whose = list.parent.map(|parent| format!(" of {parent}")).unwrap_or_default();
-                return Err(Error::Totals(format!(
-                    "{ids} {}{whose} were read and the API counts {total}, after {tries} readings; new and changed records are stored, none counts as deleted, and the next run reads them again",
-                    part.name
-                )));
+                return Err(list.too_few(total));
             }
-            for id in std::mem::take(&mut list.ids) {
-                reading.forget_seen(&Member { part, parent: list.parent.as_deref(), id: &id }.key(facts));
-            }
-            repeated_before = list.repeated;
-            list = self.begin_list(part, list.parent);
-            match &list.parent {
-                None => (reading.pass.page, reading.pass.set_aside) = (0, 0),
-                Some(parent) => reading.pass.end_list(parent),
-            }
-            reading.pass.runs_since_restart.get_or_insert(0);
+
+            repeated_before = std::mem::take(&mut list.repeated);
+            list = self.begin_again(list, facts, reading);
         }
     }
 
-    /// Called if a record is said to have no such list. A list that can't be found is not the same as an empty one: it
-    /// fails, until it wasn't found for a day. Then it counts as empty, and its known records as deleted.
-    fn check_gone(
+    /// Forgets what was read of a list, and returns to its first page.
+    fn begin_again(
+        &self,
+        list: ListReading<'_>,
+        facts: &'static Inventory,
+        reading: &mut PassReading,
+    ) -> ListReading<'_> {
+        for id in &list.ids {
+            reading.forget_seen(&Member { part: list.part, parent: list.parent.as_deref(), id }.key(facts));
+        }
+        match &list.parent {
+            None => (reading.pass.page, reading.pass.set_aside) = (0, 0),
+            Some(parent) => reading.pass.end_list(parent),
+        }
+        reading.pass.runs_since_restart.get_or_insert(0);
+        self.begin_list(list.part, list.parent)
+    }
+
+    /// Reads to the last page, and returns the API's total. It is 0 if the record is known to have no such list.
+    async fn read_to_end(
         &self,
         facts: &'static Inventory,
-        list: &ListReading<'_>,
-        error: &ApiError,
+        list: &mut ListReading<'_>,
         reading: &mut PassReading,
-    ) -> Result<(), Error> {
-        let (name, Some(parent)) = (list.part.name, list.parent.as_deref()) else { return Ok(()) };
-        if !matches!(error, ApiError::Status { status: 404, .. }) {
-            return Ok(());
+    ) -> Result<Option<u64>, Error> {
+        match self.read_pages(facts, list, reading).await {
+            Err(Error::Api(error)) if is_none(list.part, &error) => {
+                self.check_gone(facts, list, &error, reading)?;
+                Ok(Some(0))
+            }
+            read => {
+                let total = read?;
+                if let Some(parent) = &list.parent {
+                    self.inventory_state(|state| state.keep_empty(list.part.name, |empty| empty != parent));
+                }
+                Ok(total)
+            }
         }
-        let (count, missed_since) = missed_since(facts, &reading.snapshot.known, name, Some(parent));
-        let is_known = count > 0 && facts.tells_deleted;
-        let what = StuckItem::List { list: name.to_owned(), id: Some(parent.to_owned()) };
-        let failed_since = self.stuck(|stuck| stuck.get(&what).map(|stuck| stuck.since));
-        let since = if is_known { missed_since } else { failed_since };
-        let is_gone = since.is_some_and(|since| is_believed(since, Millis::now()));
-        let (is_accepted, counts_as_empty) =
-            self.inventory_state(|state| (state.accept_deletions > 0, state.counts_as_empty(name, parent)));
-        if is_gone || is_accepted || !is_known && counts_as_empty {
-            self.inventory_state(|state| state.believe_empty(name, parent));
-            return Ok(());
-        }
-        reading.not_found.insert((name, parent.to_owned()));
-        Err(Error::Totals(format!(
-            "{error}; {count} are known, and a list that can't be found is not an empty one: it counts as empty once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
-            self.stream
-        )))
     }
 
-    /// Reads to the last page, and returns the API's total.
     async fn read_pages(
         &self,
         facts: &'static Inventory,
@@ -245,116 +210,25 @@ impl Collector<'_> {
             // If the time is up behind a page that failed, the next run must not go on from here, because not every list
             // has a total that would miss the page.
             let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
+
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
             list.note_place(&mut reading.pass);
+
             let is_numbered = list.listing.next_page().is_some();
             if is_numbered && before == (list.ids.len(), list.set_aside) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
                 let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
                 if must_have_pages && page_before.is_some_and(|full| full) {
-                    let why = "the pages repeat, so the rest of the list is unknown".to_owned();
-                    let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
-                    return Err(list.listing.quoted(error).into());
+                    return Err(list.unexpected("the pages repeat, so the rest of the list is unknown".to_owned()));
                 }
                 break;
             }
             page_before = Some(count >= self.run.settings.page_size(self.stream, part.list.max_page_size));
         }
         failed.map_or_else(|| Ok(list.listing.total()), Err)
-    }
-
-    async fn take_rows(
-        &self,
-        facts: &'static Inventory,
-        rows: Vec<ListRow>,
-        list: &mut ListReading<'_>,
-        reading: &mut PassReading,
-    ) -> Result<(), Error> {
-        let shown = list.ids.len() as u64 + list.set_aside;
-        let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
-        let ListReading { part, parent, ids, repeated, set_aside, distinct, drifted, undetailed, .. } = list;
-        let (part, parent) = (*part, parent.as_deref());
-        if let Some(drift) = &drift {
-            let list = parent.map_or_else(|| part.name.to_owned(), |parent| format!("{} of {parent}", part.name));
-            drifted.get_or_insert_with(|| drift.error(&list));
-        }
-        let mut to_fetch = Vec::new();
-        for row in rows {
-            let (line, id) = match row {
-                ListRow::Record { line, id } => (line, id),
-                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
-                ListRow::Unreadable { bytes, why } if part.every.is_some() && is_json(&bytes) => {
-                    let error = ApiError::Unexpected { what: format!("GET {}", part.list.path), why };
-                    return Err(list.listing.quoted(error).into());
-                }
-                ListRow::Unreadable { bytes, why } => {
-                    if distinct.insert(Fingerprint::of(&bytes)) {
-                        if drift.is_none() {
-                            reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
-                        }
-                        *set_aside += 1;
-                    }
-                    continue;
-                }
-            };
-            if let Some(asked) = parent.filter(|parent| part.every.is_some() && **parent != *id) {
-                let (what, why) = (
-                    format!("GET {}", part.list.path),
-                    format!("the answer is record {}, not {asked}", quote::value(&id)),
-                );
-                return Err(list.listing.quoted(ApiError::Unexpected { what, why }).into());
-            }
-            distinct.insert(Fingerprint::of(line.as_bytes()));
-            let member = Member { part, parent, id: &id };
-            let key = member.key(facts);
-            match &part.detail {
-                Some(_) if reading.knows(&key) => reading.keep(&key),
-                Some(_) => to_fetch.push(id.clone()),
-                None => {
-                    let end = part.every.map(|_| ndjson::field(&line, END).unwrap_or_default());
-                    reading.take(&key, &member.line(facts, line), part.is_index);
-                    if let Some(end) = end {
-                        reading.note_end(&key, end);
-                    }
-                }
-            }
-            if let Some(again) = ids.replace(id) {
-                repeated.insert(again);
-            }
-        }
-        let (Some(detail), Some(parent)) = (&part.detail, parent) else { return Ok(()) };
-        let mut details = stream::iter(to_fetch).map(|id| self.detail_of(detail, parent, id)).buffered(FETCHES_AT_ONCE);
-        let mut failed = None;
-        while let Some(fetched) = details.next().await {
-            let (id, record) = match fetched {
-                // The other records are stored. The list is stuck until this detail can be read.
-                Err(error) if error.may_be_of_one() => {
-                    failed.get_or_insert(error);
-                    continue;
-                }
-                fetched => fetched?,
-            };
-            let member = Member { part, parent: Some(parent), id: &id };
-            match record {
-                ListRow::Record { line, .. } => reading.take(&member.key(facts), &member.line(facts, line), false),
-                ListRow::Unreadable { bytes, why } => {
-                    reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
-                }
-            }
-        }
-        if let Some(error) = failed {
-            undetailed.get_or_insert_with(|| Error::Totals(error.of_one().to_string()));
-        }
-        Ok(())
-    }
-
-    async fn detail_of(&self, detail: &'static Detail, parent: &str, id: String) -> Result<(String, ListRow), Error> {
-        let path = detail.path.replacen("{}", &escape(parent), 1).replacen("{}", &escape(&id), 1);
-        let row = ListRow::asked_for(self.run.api, path, detail.id, &id, &self.caller()).await?;
-        Ok((id, row))
     }
 }
 
@@ -381,6 +255,44 @@ impl ListReading<'_> {
                 }
             }
         }
+    }
+
+    /// The whole list, if its rows agree with the API's total. None if it shows too few.
+    fn whole(&self, total: Option<u64>, repeats_are_real: bool) -> Option<Whole> {
+        let (ids, unreadable) = (self.ids.len() as u64, self.set_aside);
+        let rows = ids + unreadable;
+        match total {
+            None => Some(Whole { rows, unreadable, total, is_exact: unreadable == 0 }),
+            Some(total) if rows == total || repeats_are_real && self.distinct.len() as u64 == total => {
+                Some(Whole { rows: total, unreadable, total: Some(total), is_exact: ids == total })
+            }
+            // All pages were read and had more rows than the total: the total is wrong.
+            Some(total) if rows > total => {
+                Some(Whole { rows, unreadable, total: None, is_exact: unreadable == 0 && rows == self.rows })
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn too_few(&self, total: Option<u64>) -> Error {
+        Error::Totals(format!(
+            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, none counts as deleted, and the next run reads them again",
+            self.ids.len(),
+            self.name(),
+            total.unwrap_or_default(),
+        ))
+    }
+
+    /// For example `users`, or `members of 42`.
+    pub(super) fn name(&self) -> String {
+        let name = self.part.name;
+        self.parent.as_ref().map_or_else(|| name.to_owned(), |parent| format!("{name} of {parent}"))
+    }
+
+    /// An answer that can't be right, with its beginning.
+    pub(super) fn unexpected(&self, why: String) -> Error {
+        let what = format!("GET {}", self.part.list.path);
+        self.listing.quoted(ApiError::Unexpected { what, why }).into()
     }
 }
 

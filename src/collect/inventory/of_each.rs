@@ -2,7 +2,6 @@
 //! every one.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 use super::key::alone;
 use super::list::ListReading;
@@ -33,6 +32,7 @@ impl Collector<'_> {
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
             self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
         }
+
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
         let last = reading.pass.parent.clone();
         let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
@@ -41,14 +41,17 @@ impl Collector<'_> {
             None => parents,
         };
         round.add(parents.iter().cloned());
+
         let asked_at = Millis::now();
         let (rows, unreadable) = (reading.pass.rows, reading.unreadable);
         let read = self.read_lists(facts, part, &mut round, reading).await;
         let (rows, unreadable) = (reading.pass.rows - rows, reading.unreadable - unreadable);
+
         let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
         if let Some(parent) = parents.iter().rev().find(is_read) {
             reading.pass.parent = Some(parent.clone());
         }
+
         match read {
             Err(error)
                 if !round.has_answered() && self.fails_for_every(facts, &error, reading.began, asked_at).await =>
@@ -59,7 +62,7 @@ impl Collector<'_> {
                 if error.is_out_of_time() { Err(error) } else { Ok(()) }
             }
             Ok(()) if is_drifted(unreadable, rows) => {
-                self.tally.drift.fetch_add(unreadable, Ordering::Relaxed);
+                self.tally.drift.add(unreadable);
                 let message = format!("{unreadable} of {rows} rows can't be read, few of each {}", facts.parts[0].name);
                 reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Totals(message)));
                 Ok(())
@@ -103,6 +106,7 @@ impl Collector<'_> {
         let under_way = reading.list_under_way(facts, part);
         let ask =
             async |parent: &str, caller: &Caller<'_>| self.list_of(part, parent, under_way.as_ref(), caller).await;
+
         let take = async |parent: &str, list: ListReading<'_>| {
             let whole = self.read_list(facts, list, reading).await;
             if !whole.as_ref().is_err_and(Error::is_out_of_time) {

@@ -27,6 +27,7 @@ impl Collector<'_> {
         let now = Millis::now();
         // Without this, an hourly reading would read them an hour too late.
         let due = now - (every - self.run.settings.inventory_interval.min(HOUR));
+
         let mut old: Vec<(Millis, &String)> = Vec::new();
         for id in &ids {
             old.extend(reading.seen().asked_at(id).map(|at| (at, id)));
@@ -35,6 +36,7 @@ impl Collector<'_> {
         let due_of_old = old.iter().filter(|(at, _)| *at <= due).count();
         let share = usize::try_from(self.share(now)).unwrap_or(usize::MAX);
         let kept: BTreeSet<String> = old[due_of_old.min(share)..].iter().map(|(_, id)| (*id).clone()).collect();
+
         let key = |id: &str| Member { part, parent: Some(id), id }.key(facts);
         let (kept, asked): (Vec<String>, Vec<String>) = ids.into_iter().partition(|id| kept.contains(id));
         for id in kept {

@@ -49,6 +49,7 @@ impl Collector<'_> {
             if sweep.tier == Tier::Fresh {
                 reading.search.end = Some(sweep.to);
             }
+
             let asked = asked(slice, reading.search.end);
             length = slice.length();
             let patience = if reading.search.has_failed() { Patience::Once } else { Patience::Full };
@@ -61,6 +62,7 @@ impl Collector<'_> {
                     sweep.slice = (length / 2).max(SHORTEST);
                 }
             }
+
             match read? {
                 SliceAnswer::Rows(rows) => {
                     reading.search.answered(slice);
@@ -92,6 +94,7 @@ impl Collector<'_> {
             if reading.snapshot.bytes() >= OBJECT_BYTES {
                 return Ok(true);
             }
+
             let may_be_cut = span.length() > SHORTEST;
             let asked = asked(span, reading.search.end);
             let answer = self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await?;
@@ -160,18 +163,21 @@ impl Collector<'_> {
                     }
                     Err(error) => return Err(error),
                 };
+
                 if may_be_cut && listing.total().is_some_and(|total| total > MOST_ROWS) {
                     return Ok(SliceAnswer::TooMany);
                 }
                 has_answered = true;
                 self.take_page(facts, rows, asked, listing.total(), &mut pass, reading).await?;
             }
+
             if let Some(error) = failed {
                 if has_answered {
                     reading.search.saw_an_answer();
                 }
                 return Ok(SliceAnswer::Failed { error, is_half_answered: false });
             }
+
             pass.total = listing.total().unwrap_or(0);
             // If the list has more rows than its total, the total is wrong.
             let shown = pass.shown();
@@ -182,6 +188,7 @@ impl Collector<'_> {
                 return Ok(SliceAnswer::Rows(shown));
             }
         }
+
         reading.rows += pass.ids.len() as u64;
         reading.total += pass.total;
         reading.fail(Error::Totals(format!(
@@ -208,6 +215,7 @@ impl Collector<'_> {
         if let Some(drift) = &drift {
             reading.fail(drift.error(self.stream.name()));
         }
+
         let mut changed: Vec<Changed> = Vec::new();
         for row in rows {
             match row {
@@ -223,6 +231,7 @@ impl Collector<'_> {
                 }
             }
         }
+
         if let Some(sublist) = &facts.sublist {
             return self.read_sublists(sublist, changed, reading).await;
         }

@@ -61,6 +61,7 @@ impl Collector<'_> {
             if let Some(drift) = self.drift(&rows, 0, 0, total) {
                 return Err(drift.error(&format!("the list of {id}")));
             }
+
             for row in rows {
                 match row {
                     ListRow::Record { line, id: of_row } => {
@@ -70,6 +71,7 @@ impl Collector<'_> {
                     ListRow::Unreadable { bytes, why } => snapshot.set_aside(self.set_aside(&bytes, &why).await?),
                 }
             }
+
             if let Some(total) = total.filter(|total| *total > shown) {
                 return Err(Error::Totals(format!(
                     "the list of {id} shows {shown} records and counts {total}, and has no further page"

@@ -1,16 +1,17 @@
 //! Keeps the known records in memory from run to run.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use super::Known;
 use crate::core::checkpoint::StateObject;
+use crate::core::shared::Shared;
 use crate::core::stream::Stream;
 
 /// The known records of the streams that every run reads, and the state object that holds the same. It lasts as long as
 /// the process.
 #[derive(Default)]
-pub struct Memory(Mutex<BTreeMap<Stream, (StateObject, Known)>>);
+pub struct Memory(Shared<BTreeMap<Stream, (StateObject, Known)>>);
 
 impl Memory {
     /// Hands over the records of a stream if they are those of the state object `at`.
@@ -24,6 +25,6 @@ impl Memory {
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeMap<Stream, (StateObject, Known)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -50,6 +50,7 @@ fn object(value: &[u8], but_for: &[&[String]], depth: usize, written: &mut Vec<u
         write(&value[range], &inner, depth, &mut values);
         found.push((name, from..values.len()));
     })?;
+
     found.sort_by(|(a, of_a), (b, of_b)| (a, &values[of_a.clone()]).cmp(&(b, &values[of_b.clone()])));
     written.push(b'{');
     for (at, (name, of_member)) in found.into_iter().enumerate() {

@@ -131,6 +131,7 @@ impl Cutter {
             }
             at = if rest.starts_with(MARK) { skip_blanks(bytes, at + MARK.len()) } else { at };
         }
+
         let Some(byte) = bytes.get(at) else { return Ok(None) };
         let (expects, next) = match (self.expects, byte) {
             (Expects::Answer, b'{') => match self.place {
@@ -168,6 +169,7 @@ impl Cutter {
             Some(b':') => {}
             Some(_) => return Err(self.not_json(colon)),
         }
+
         let start = skip_blanks(bytes, colon + 1);
         match bytes.get(start) {
             Some(b'[') if self.place.is_list(&key) => {
@@ -182,6 +184,7 @@ impl Cutter {
             }
             _ => {}
         }
+
         let Some((value, end)) = self.value(bytes, start)? else { return Ok(None) };
         self.has_list |= value.is_null() && self.place.is_list(&key);
         if let Value::String(key) = key {

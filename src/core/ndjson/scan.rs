@@ -88,6 +88,7 @@ impl Scan<'_> {
                 self.field = Some(began..self.at);
                 is_field = false;
             }
+
             // After a value: its container goes on, or ends.
             loop {
                 if self.depth == 0 {
@@ -126,12 +127,14 @@ impl Scan<'_> {
         }
         self.at += 1;
         self.blanks();
+
         if self.depth as usize != self.matched + 1 || self.matched >= self.path.len() {
             return Ok(false);
         }
         if !is_key(&self.bytes[key], self.path[self.matched]) {
             return Ok(false);
         }
+
         self.field = None;
         if self.matched + 1 == self.path.len() {
             return Ok(!matches!(self.peek()?, b'{' | b'['));

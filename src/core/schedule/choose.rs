@@ -130,7 +130,13 @@ impl Schedule {
         if stuck.alone && !self.under_way.is_empty() {
             return None;
         }
-        begin(TaskKind::Stuck, stuck.alone, self.plan(gap, state, Patience::Once, left)?)
+        // A window of minimum length can't be cut, so its count only tells whether the API answers again.
+        let step = if self.is_healing && halves(gap).is_none() {
+            self.open(gap, None, Some(1), self.sizes.most(), Patience::Once)
+        } else {
+            self.plan(gap, state, Patience::Once, left)?
+        };
+        begin(TaskKind::Stuck, stuck.alone, step)
     }
 
     /// Gaps that no step reads, and that are neither stuck nor in doubt.

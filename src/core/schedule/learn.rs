@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 
 use super::outcome::{Outcome, UnreadReason};
-use super::{FAILURES_IN_A_ROW, Proven, Schedule};
+use super::{FAILURES_IN_A_ROW, Proven, Schedule, TaskKind};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
@@ -21,6 +21,10 @@ impl Schedule {
     pub fn apply(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
         let task = self.under_way.iter().find(|task| outcome.ends(task));
         let (most_rows, at_once) = task.map_or((u64::MAX, 1), |task| (task.most_rows, task.at_once));
+        let is_short_stuck = task.is_some_and(|task| task.kind == TaskKind::Stuck && halves(task.span).is_none());
+        if is_short_stuck && !matches!(outcome, Outcome::Counted { .. }) {
+            self.is_healing = matches!(outcome, Outcome::Read { .. });
+        }
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {
             // The horizon was lowered meanwhile, so the count is of no use.

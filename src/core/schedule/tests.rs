@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use chrono::TimeDelta;
 
-use self::world::{ALL_BAD, Bad, LATENCY, Run, World, error, window};
+use self::world::{ALL_BAD, Bad, LATENCY, Run, World, error, recount, window};
 use super::*;
 use crate::core::density::Left;
 use crate::core::stuck::{StuckItem, StuckList};
@@ -299,6 +299,27 @@ fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
 }
 
 #[test]
+fn many_stuck_spans_that_can_be_read_again_take_a_request_each() {
+    for seed in seeds(20) {
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (horizon, spans) = (Millis(DAY), 300);
+        let sound = World::new(at_random(&mut random, 2_000, 0, DAY), 100);
+        let (mut state, mut stuck) = begun(0);
+        for number in 0..spans {
+            let from = Millis(number * DAY / spans + random.i64(0..100) * 1_000);
+            stuck.fail(StuckItem::Span(Span { from, to: from + millis(2_000) }), error(), Millis(0));
+        }
+        state.covered =
+            [Span { from: Millis(0), to: horizon }].into_iter().collect::<Intervals>().without(&stuck.spans());
+        stuck.try_now(horizon);
+        let run = sound.run(&mut state, &mut stuck, horizon, 5 * MINUTE);
+        assert!(state.unopened_gaps(horizon).is_empty() && stuck.is_empty(), "{stuck:?}");
+        assert!(run.requests <= u64::try_from(spans).unwrap() + 10, "{} requests for {spans} spans", run.requests);
+    }
+}
+
+#[test]
 fn what_is_stuck_is_tried_after_all_else() {
     let (horizon, left) = (Millis(HOUR), millis(HOUR));
     let held = Span { from: Millis(0), to: Millis(10 * MINUTE) };
@@ -399,12 +420,15 @@ fn a_window_of_which_too_many_rows_cannot_be_read_keeps_its_bounds_and_is_read_a
     schedule.apply(&mut state, &mut stuck, horizon, Outcome::Unread { window: kept.clone(), error, why });
     assert_eq!((state.open.len(), stuck.spans()), (1, [plan.span].into_iter().collect()));
     let later = horizon + millis(MINUTE);
-    let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, later, None, None, VecDeque::new());
+    let recount = recount(Span { from: Millis(-HOUR), to: Millis(0) });
+    let mut schedule = Schedule::new(&state, Sizes { full_page: 100 }, later, None, None, [recount.clone()].into());
     let Step::Count { span, .. } = schedule.next(&state, &stuck, later, plenty(millis(MINUTE))) else {
         panic!("a gap is first")
     };
     state.cover(span);
     schedule.apply(&mut state, &mut stuck, later, Outcome::Counted { span, rows: 0 });
+    let step = schedule.next(&state, &stuck, later, plenty(millis(MINUTE)));
+    assert_eq!(step, Step::Recount(recount));
     let step = schedule.next(&state, &stuck, later, plenty(millis(MINUTE)));
     assert_eq!(step, Step::Resume { window: kept, may_be_cut: false });
 }
@@ -456,6 +480,29 @@ fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
         assert_eq!((state.open.is_empty(), stuck.is_empty()), (is_ours, true), "otherwise some of it may be stored");
         assert_eq!(state.unopened_gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
     }
+}
+
+#[test]
+fn beside_a_window_under_way_none_is_begun_for_which_there_is_no_time() {
+    let (mut state, mut stuck) = begun(0);
+    let horizon = Millis(HOUR);
+    let mut schedule = Schedule::new(&state, Sizes { full_page: 20 }, horizon, None, None, VecDeque::new());
+    let Step::Count { span, .. } = schedule.next(&state, &stuck, horizon, plenty(millis(MINUTE))) else {
+        panic!("a count is first")
+    };
+    schedule.apply(&mut state, &mut stuck, horizon, Outcome::Counted { span, rows: 2_000 });
+    let Step::Open(first) = schedule.next(&state, &stuck, horizon, plenty(millis(MINUTE))) else {
+        panic!("a window is second")
+    };
+    state.covered.insert(first.span);
+    // A page took a second, and nothing else was under way.
+    let read = Outcome::Read { span: first.span, rows: 20, inside: 20, bytes: 6_000, took: millis(1_000) };
+    schedule.apply(&mut state, &mut stuck, horizon, read);
+    // If the API answers one request after the other, each of two takes two seconds.
+    let little = plenty(millis(3_000));
+    assert!(matches!(schedule.next(&state, &stuck, horizon, little), Step::Open(_)));
+    assert_eq!(schedule.next(&state, &stuck, horizon, little), Step::Wait);
+    assert!(matches!(schedule.next(&state, &stuck, horizon, plenty(millis(MINUTE))), Step::Open(_)));
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub(super) fn streams(held: &str, dialect: Dialect) -> Result<Vec<Stream>, Setti
 pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
     let mut settle = Settle { file_events: TimeDelta::seconds(120), audit: TimeDelta::seconds(330) };
     let Some(held) = held else { return Ok(settle) };
+
     let takes = || {
         bad(
             "SETTLE_SECONDS",
@@ -153,10 +154,12 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
         Ok(seconds @ 0..=86_400) => Ok(TimeDelta::seconds(seconds)),
         _ => Err(takes()),
     };
+
     if !held.contains('=') {
         let all = seconds(&held)?;
         return Ok(Settle { file_events: all, audit: all });
     }
+
     let mut named = Vec::new();
     for part in held.split(',') {
         let (stream, value) = part.split_once('=').ok_or_else(takes)?;

@@ -27,6 +27,7 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
         Some("true") => true,
         Some(other) => return Err(bad("FIELDS_IN_RECORDS", other, "it takes \"true\" or \"false\"")),
     };
+
     let Some(held) = held else { return Ok(ObjectFields::default()) };
     let Members(members) = serde_json::from_str(held)
         .map_err(|error| bad("FIELDS", held, format!("it takes a JSON object of strings ({error})")))?;
@@ -39,6 +40,7 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
         }
         metadata.insert(name, value);
     }
+
     for (name, value) in &metadata {
         let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let ours = TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name));
@@ -54,10 +56,12 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
             )
         })?;
     }
+
     let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     check("FIELDS", held, bytes <= MOST_BYTES, || {
         format!("its names and values have {bytes} bytes, and S3 takes {MOST_BYTES} as an object's metadata")
     })?;
+
     let object: serde_json::Map<String, Value> =
         metadata.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let in_records = if in_records && !object.is_empty() {

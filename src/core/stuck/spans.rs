@@ -86,6 +86,7 @@ impl StuckList {
             .into_iter()
             .partition(|stuck| stuck.span().is_some_and(may_be_joined) && stuck.attempts > 0);
         tried.sort_by_key(Stuck::span);
+
         for next in tried {
             let touching = merged.last_mut().and_then(|last| {
                 let (held, span) = (last.span()?, next.span()?);

@@ -36,6 +36,7 @@ impl Unended {
                 self.at += found + length;
                 continue;
             }
+
             let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')) else {
                 self.at = bytes.len();
                 return false;

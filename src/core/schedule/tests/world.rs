@@ -273,3 +273,17 @@ pub fn window(span: Span) -> Window {
     let opened_by = Lease { run_id: "ours".into(), until: Millis(i64::MAX / 2) };
     Window { span, request: Value::Null, opened_at: span.from, opened_by, resumed: 0 }
 }
+
+pub fn recount(span: Span) -> Recount {
+    Recount {
+        span,
+        request: Value::Null,
+        count: 1,
+        rows_hash: None,
+        covered_at: span.to,
+        due: vec![span.to],
+        read_by: None,
+        has_key: false,
+        slices: None,
+    }
+}
