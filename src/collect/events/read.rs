@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use tracing::debug;
 
 use super::HALF;
 use super::open::OpenWindow;
-use super::reading::WindowReading;
+use super::reading::{TooHeavy, WindowReading};
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
@@ -67,6 +68,21 @@ impl<E: Into<Error>> From<E> for Unread {
     }
 }
 
+impl Unread {
+    /// Keeps other windows of this size out of memory as long as the rows that were shown are there.
+    fn holding(self, turn: OwnedMutexGuard<()>) -> Self {
+        match self {
+            Self::Disagreed { why, shown } => {
+                Self::Disagreed { why, shown: shown.map(|shown| Box::new(shown.holding(turn))) }
+            }
+            Self::Unreadable { rows, why, shown } => {
+                Self::Unreadable { rows, why, shown: Box::new(shown.holding(turn)) }
+            }
+            other => other,
+        }
+    }
+}
+
 impl Collector<'_> {
     /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
@@ -118,6 +134,7 @@ impl Collector<'_> {
         if self.may_be_cut(window).await? {
             return Err(heavy);
         }
+
         let turn = self.run.api.lanes().heavy().await;
         match self.read_until_agreed(facts, window, plan, MOST_HELD_AS_LAST_RESORT).await {
             Ok(reading) => Ok(reading.holding(turn)),
@@ -129,13 +146,7 @@ impl Collector<'_> {
                 );
                 Err(Unread::Disagreed { why, shown: None })
             }
-            Err(Unread::Disagreed { why, shown }) => {
-                Err(Unread::Disagreed { why, shown: shown.map(|shown| Box::new(shown.holding(turn))) })
-            }
-            Err(Unread::Unreadable { rows, why, shown }) => {
-                Err(Unread::Unreadable { rows, why, shown: Box::new(shown.holding(turn)) })
-            }
-            Err(other) => Err(other),
+            Err(unread) => Err(unread.holding(turn)),
         }
     }
 
@@ -153,6 +164,7 @@ impl Collector<'_> {
         let may_be_kept = plan.keeps_shown && halves(window.span()).is_none();
         let tries = if plan.patience == Patience::Full || may_be_kept { TRIES } else { 1 };
         let (mut count, mut before, mut is_stable) = (plan.count, None::<WindowReading>, false);
+
         for attempt in 0..tries {
             if let Some(before) = &mut before {
                 before.forget_rows();
@@ -173,6 +185,7 @@ impl Collector<'_> {
             if reading.agrees(before.as_ref()) {
                 return refuse_if_unreadable(window, reading, plan);
             }
+
             debug!(window = ?window.span(), rows = reading.rows, total = reading.total, "the rows don't agree with the API's count");
             is_stable = before.as_ref().is_some_and(|before| reading.is_like(before));
             let is_final = reading.is_final(before.as_ref());
@@ -181,6 +194,7 @@ impl Collector<'_> {
                 break;
             }
         }
+
         let told = before.as_ref().map(|reading| {
             format!(
                 " ({} rows were read, {} of them distinct, and the API counts {})",
@@ -210,6 +224,7 @@ impl Collector<'_> {
         let Window { span, request, .. } = window.window();
         let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
+
         let before = match (&facts.total, count) {
             (Total::InPage | Total::Nowhere { .. }, _) => None,
             (Total::Endpoint { .. }, Some(count)) => Some(count),
@@ -222,31 +237,16 @@ impl Collector<'_> {
         if before == Some(0) && !plan.reads_empty {
             return Ok(reading);
         }
+
         let mut rows = Lent::new(reading);
         let mut is_first = true;
         while listing.page(&caller, &mut rows).await? {
             if let (true, Some(total)) = (std::mem::take(&mut is_first), listing.total()) {
                 self.refuse_if_too_dense(window, plan, total).await?;
             }
-            let reading = rows.get()?;
-            if let Some(total) = listing.total()
-                && reading.is_capped_at(total)
-                && self.may_be_cut(window).await?
-            {
-                return Err(Unread::Capped { cap: total });
-            }
-            if reading.answers_another_question() {
-                let Span { from, to } = span;
-                let why = format!("asked for {from} to {to}, the API answers with records of another time");
-                return Err(Unread::Failed(Error::Totals(why)));
-            }
-            if let Some(total) = before.or(listing.total()) {
-                reading.refuse_unreadable(total, plan.unreadable_beside);
-            }
-            if let (Some(heavy), Some(total)) = (reading.too_heavy, before.or(listing.total())) {
-                return Err(Unread::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total });
-            }
+            self.check_page(rows.get()?, window, plan, before, listing.total()).await?;
         }
+
         let mut reading = rows.back()?;
         let total = before.or(listing.total()).unwrap_or(reading.rows);
         if let Some(heavy) = reading.too_heavy {
@@ -258,6 +258,36 @@ impl Collector<'_> {
             _ => reading.total,
         };
         Ok(reading)
+    }
+
+    /// Ends a reading after a page that shows that it can't succeed. `before` is the count before it, `in_page` the
+    /// page's own.
+    async fn check_page(
+        &self,
+        reading: &mut WindowReading,
+        window: &OpenWindow,
+        plan: &WindowPlan,
+        before: Option<u64>,
+        in_page: Option<u64>,
+    ) -> Result<(), Unread> {
+        if let Some(cap) = in_page
+            && reading.is_capped_at(cap)
+            && self.may_be_cut(window).await?
+        {
+            return Err(Unread::Capped { cap });
+        }
+        if reading.answers_another_question() {
+            let Span { from, to } = window.span();
+            let why = format!("asked for {from} to {to}, the API answers with records of another time");
+            return Err(Unread::Failed(Error::Totals(why)));
+        }
+
+        let Some(total) = before.or(in_page) else { return Ok(()) };
+        reading.refuse_unreadable(total, plan.unreadable_beside);
+        match reading.too_heavy {
+            Some(TooHeavy { rows, bytes }) => Err(Unread::TooHeavy { rows, bytes, total }),
+            None => Ok(()),
+        }
     }
 
     async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &WindowPlan, rows: u64) -> Result<(), Unread> {
