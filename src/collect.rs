@@ -86,6 +86,8 @@ struct Collector<'a> {
     has_worked: bool,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Shared<Option<Error>>,
+    /// Refusals that may be about one span of an event stream.
+    refusals: Shared<Vec<Error>>,
     /// The query that selects file events, once it was read.
     query: OnceLock<FileEventQuery>,
 }
@@ -100,7 +102,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
     });
     let _turn = run.api.enter(stream, stalled);
-    let collector = Collector { run, stream, tally, has_worked, damaged: Shared::default(), query: OnceLock::new() };
+    let (damaged, refusals, query) = (Shared::default(), Shared::default(), OnceLock::new());
+    let collector = Collector { run, stream, tally, has_worked, damaged, refusals, query };
 
     let Some(kind) = stream.kind_by(run.settings) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");
@@ -169,17 +172,27 @@ impl Collector<'_> {
     }
 
     /// A caller that leaves time for other spans: its retries end after `1 / share` of the time left, and its wait for an
-    /// answer after such a share of the run. A part of a span that failed waits as long as ten other answers of this run.
-    fn patient(&self, patience: Patience, share: i32) -> Caller<'_> {
+    /// answer after such a share of the run. A part of a span that failed waits as long as ten other answers of this run,
+    /// and twice as long with each of the `attempts` that earlier runs made: old records may take the API longer.
+    fn patient(&self, patience: Patience, share: i32, attempts: u32) -> Caller<'_> {
         let (now, times) = (Millis::now(), &self.run.times);
         let left = (times.read_until - now).max(TimeDelta::zero());
         let longest = PATIENCE.max(times.read_until.since(times.began) / share.unsigned_abs());
         let silent_for = match (patience, self.tally.calls.longest_wait()) {
-            (Patience::Once | Patience::Probe, Some(waited)) => (10 * waited).clamp(SHORTEST_SILENCE, longest),
+            (Patience::Once | Patience::Probe, Some(waited)) => {
+                let usual = (10 * waited).max(SHORTEST_SILENCE);
+                usual.saturating_mul(2_u32.saturating_pow(attempts)).min(longest)
+            }
             _ => longest,
         };
         let retry_until = now + left / share;
         Caller { tries_once: patience != Patience::Full, retry_until, silent_for: Some(silent_for), ..self.caller() }
+    }
+
+    /// The number of times that a stuck span was tried.
+    fn attempts(&self, span: Span) -> u32 {
+        let stuck = |checkpoint: &Checkpoint| Some(checkpoint.stuck.get(&self.stream)?.holding(span)?.attempts);
+        self.run.ledger.read(stuck).unwrap_or(0)
     }
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and

@@ -61,6 +61,13 @@ pub enum Access {
 }
 
 impl Access {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Base => "base",
+        }
+    }
+
     fn plans(self) -> &'static str {
         match self {
             Self::Full => "Incydr Advanced, Gov F1, Enterprise, Gov F2 or Horizon",
@@ -98,7 +105,8 @@ pub struct Export {
     pub error: Option<ErrorInfo>,
 }
 
-/// Fails only if the credentials or the secret do. Every other error is part of the answer.
+/// Fails only if the credentials or the secret do. Every other error is part of the answer. Signs in with the secret as
+/// it is now, so that a new secret is tried before the runs need it.
 pub async fn probe(
     settings: &Settings,
     api: &Api,
@@ -107,20 +115,17 @@ pub async fn probe(
     deadline: Millis,
 ) -> Result<Probed, Error> {
     let until = Times::new(Millis::now(), deadline).read_until;
-    let tenant = match api.sign_in(&Caller::new(until, &Calls::default())).await {
-        Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
-        // Other errors are reported for each stream.
-        signed_in => signed_in.unwrap_or_default(),
-    };
-
-    let probe = Probe { settings, api, until };
     let all: Vec<Stream> =
         Stream::ALL.iter().copied().filter(|stream| stream.kind_in(settings.dialect).is_some()).collect();
-    let streams: BTreeMap<Stream, Seen> = stream::iter(streams.unwrap_or(&all))
-        .map(|stream| async { (*stream, probe.look_at(*stream).await) })
-        .buffer_unordered(STREAMS_AT_ONCE)
-        .collect()
-        .await;
+    let asked = streams.unwrap_or(&all);
+
+    let calls = ProbeCalls::default();
+    let signed_in = api.sign_in_anew(&Caller::new(until.min(Millis::now() + PATIENCE), &calls.calls)).await;
+    let (tenant, streams) = match signed_in {
+        Ok(tenant) => (tenant, Probe { settings, api, until }.look_at_all(asked).await),
+        Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
+        Err(error) => (None, not_asked(asked, settings.dialect, &calls.tell(error))),
+    };
 
     let is_over = |seen: &Seen| {
         seen.latency_ms.is_none() && seen.error.as_ref().is_none_or(|error| error.error_type != ErrorType::InvalidEvent)
@@ -129,7 +134,7 @@ pub async fn probe(
     let status = if all_asked { Status::Complete } else { Status::Partial };
 
     let access = access(&streams);
-    info!(%status, tenant, ?access, "probed");
+    info!(%status, tenant, access = access.map(Access::name), "probed");
     let plans = access.map(Access::plans);
     Ok(Probed { action: "probe", run_id: run_id.to_owned(), status, tenant, access, plans, streams })
 }
@@ -169,6 +174,14 @@ struct ProbeCalls {
 }
 
 impl Probe<'_> {
+    async fn look_at_all(&self, streams: &[Stream]) -> BTreeMap<Stream, Seen> {
+        stream::iter(streams)
+            .map(|stream| async { (*stream, self.look_at(*stream).await) })
+            .buffer_unordered(STREAMS_AT_ONCE)
+            .collect()
+            .await
+    }
+
     async fn look_at(&self, stream: Stream) -> Seen {
         let until = self.until.min(Millis::now() + PATIENCE);
         let mut asked = ProbeCalls::default();
@@ -239,11 +252,23 @@ impl Probe<'_> {
     }
 }
 
+/// The answer if the sign-in failed.
+fn not_asked(streams: &[Stream], dialect: Dialect, why: &ErrorInfo) -> BTreeMap<Stream, Seen> {
+    let seen = |stream: Stream| match stream.kind_in(dialect) {
+        Some(_) => Seen::unknown(why.clone()),
+        None => Seen::not_in_dialect(stream),
+    };
+    streams.iter().map(|stream| (*stream, seen(*stream))).collect()
+}
+
 impl Seen {
+    fn unknown(error: ErrorInfo) -> Self {
+        Self { permitted: None, permission: None, error: Some(error), newest: None, latency_ms: None, export: None }
+    }
+
     fn not_in_dialect(stream: Stream) -> Self {
         let message = format!("an API of INCYDR_API_DIALECT \"guide\" has no {stream}");
-        let error = Some(ErrorInfo { error_type: ErrorType::InvalidEvent, message });
-        Self { permitted: None, permission: None, error, newest: None, latency_ms: None, export: None }
+        Self::unknown(ErrorInfo { error_type: ErrorType::InvalidEvent, message })
     }
 }
 

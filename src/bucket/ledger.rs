@@ -14,6 +14,9 @@ use crate::core::identity::Identity;
 use crate::core::shared::Flag;
 use crate::core::time::Millis;
 
+/// S3 contradicts itself if it refuses a write this many times in a row without a reason.
+const REFUSALS: u32 = 3;
+
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error(transparent)]
@@ -243,7 +246,7 @@ impl<'a> Ledger<'a> {
     }
 
     async fn write(&self, checkpoint: &Checkpoint, etag: Option<String>, until: Millis) -> Result<String, LedgerError> {
-        let mut etag = etag;
+        let (mut etag, mut refused) = (etag, 0);
         loop {
             let object = Object {
                 key: self.key,
@@ -257,7 +260,14 @@ impl<'a> Ledger<'a> {
             }
 
             // The stored checkpoint is our own write, whose answer was lost: this one, or one before it.
-            let (stored, revision) = self.own_write(etag.as_deref(), until).await?;
+            let Some((stored, revision)) = self.own_write(etag.as_deref(), until).await? else {
+                refused += 1;
+                if refused == REFUSALS {
+                    let why = "412 (a condition failed), again and again, but it holds what the condition names";
+                    return Err(self.bucket.failed("PutObject", self.key, why.into()).into());
+                }
+                continue;
+            };
             if revision == checkpoint.revision {
                 return Ok(stored);
             }
@@ -266,22 +276,25 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Reads the checkpoint that is not the one with `etag`. Returns its `ETag` and revision if this run wrote it;
-    /// otherwise the lease is lost.
-    async fn own_write(&self, etag: Option<&str>, until: Millis) -> Result<(String, u64), LedgerError> {
+    /// Reads the checkpoint after it turned out not to be the one with `etag`. Returns its `ETag` and revision if this run
+    /// wrote it; otherwise the lease is lost. None if it is the one with `etag` after all.
+    async fn own_write(&self, etag: Option<&str>, until: Millis) -> Result<Option<(String, u64)>, LedgerError> {
         let lost = |by: String| Err(LedgerError::LeaseLost { by });
         let Some(stored) = self.bucket.get(self.key, until).await? else {
-            return lost("somebody who removed it".into());
+            return if etag.is_none() { Ok(None) } else { lost("somebody who removed it".into()) };
         };
+        if Some(&*stored.etag) == etag {
+            return Ok(None);
+        }
 
         let theirs = Checkpoint::parse(&stored.bytes)?;
-        if theirs.written_by != self.lease.run_id || Some(&*stored.etag) == etag {
+        if theirs.written_by != self.lease.run_id {
             info!(revision = theirs.revision, by = theirs.written_by, "the checkpoint was written by another run");
             return lost(format!("run {}", theirs.written_by));
         }
         match &theirs.lease {
             Some(lease) if lease.run_id != self.lease.run_id => lost(format!("run {}", lease.run_id)),
-            _ => Ok((stored.etag, theirs.revision)),
+            _ => Ok(Some((stored.etag, theirs.revision))),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::incydr::listing::ListRow;
 pub struct Drift {
     pub rows: u64,
     /// The reason for the first of them.
-    why: String,
+    pub why: String,
 }
 
 /// Whether so many rows can't be read that their form must have changed: more than a fifth, and more than three.

@@ -81,7 +81,7 @@ impl Collector<'_> {
         schedule.cut_at(self.kept_from(facts));
 
         let ended = self.follow(facts, &mut schedule).await;
-        let failed = schedule.api_failure().or(schedule.unclear()).cloned().map(Error::Told);
+        let failed = schedule.api_failure().or(schedule.unclear()).map(|told| self.of_api(told));
         match (ended, failed) {
             (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
             (Err(error), _) => Err(error),
@@ -213,17 +213,42 @@ impl Collector<'_> {
         }
     }
 
+    /// Whether an error may be about one span only. A refusal may be if the stream was answered before.
+    fn may_be_of_one_span(&self, error: &Error) -> bool {
+        error.may_be_local() || self.has_worked && error.may_be_of_one()
+    }
+
+    /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case that
+    /// all of the stream turns out to be refused.
+    fn of_one_span(&self, error: Error) -> Result<Error, Error> {
+        if error.may_be_local() {
+            return Ok(error);
+        }
+        if !self.may_be_of_one_span(&error) {
+            return Err(error);
+        }
+        let info = ErrorInfo::from(&error);
+        self.refusals.lock().push(error);
+        Ok(Error::Told(info))
+    }
+
+    /// The error of an API that fails as a whole. If it refuses, that is judged for the stream.
+    fn of_api(&self, told: &ErrorInfo) -> Error {
+        let mut refusals = self.refusals.lock();
+        match refusals.iter().position(|refusal| ErrorInfo::from(refusal) == *told) {
+            Some(at) => refusals.swap_remove(at),
+            None => Error::Told(told.clone()),
+        }
+    }
+
     /// Counts a gap, to plan how to cut it.
     async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<StepResult, Error> {
         let request = self.request(facts, span);
-        Ok(match self.count(facts, &request, &self.patient(patience, HALF)).await {
+        Ok(match self.count(facts, &request, &self.patient(patience, HALF, self.attempts(span))).await {
             Ok(rows) => Outcome::Counted { span, rows },
             Err(ApiError::TooLarge { .. }) => Outcome::TooLarge { span, rows: None },
             Err(error) => {
-                let error = Error::from(error);
-                if !error.may_be_local() {
-                    return Err(error);
-                }
+                let error = self.of_one_span(error.into())?;
                 Outcome::NotCounted { span, error: ErrorInfo::from(&error) }
             }
         }

@@ -55,7 +55,7 @@ impl Collector<'_> {
             let mut reading = SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.swept()));
             let ended = self.read_snapshot(facts, &mut reading, &share, &due).await;
             failed = reading.failed.take().or(failed);
-            let closed = self.close_sweeps(reading).await?;
+            let closed = Box::pin(self.close_sweeps(reading)).await?;
             (known, round, search) = (Some(closed.0), closed.1, closed.2);
 
             if matches!(ended, Ok(true)) {
@@ -86,7 +86,14 @@ impl Collector<'_> {
         share: &Share,
         due: &[String],
     ) -> Result<bool, Error> {
+        reading.may_doubt = true;
         let mut ended = self.sweep(facts, reading, share).await;
+        reading.may_doubt = false;
+        if let Some((error, before)) = reading.doubt.take() {
+            // No record's list was answered, so their records are read again.
+            reading.swept = before;
+            return Err(ended.err().filter(Error::is_out_of_time).unwrap_or(error));
+        }
         if matches!(ended, Ok(false)) {
             ended = self.search(facts, reading, share).await;
         }

@@ -31,6 +31,8 @@ pub struct Round {
     doubtful: Vec<(String, ErrorInfo)>,
     /// The ids to probe, once there are too many failures.
     probes: Option<Vec<String>>,
+    /// Those that were probed and did not answer.
+    probed: BTreeSet<String>,
     /// Of many ids each run probes others.
     began: Millis,
     has_answered: bool,
@@ -75,6 +77,7 @@ impl Round {
             witnesses: Vec::new(),
             doubtful: Vec::new(),
             probes: None,
+            probed: BTreeSet::new(),
             began,
             has_answered: false,
             judged: Judged::default(),
@@ -102,6 +105,17 @@ impl Round {
     /// Whether anything was answered.
     pub fn has_answered(&self) -> bool {
         self.has_answered
+    }
+
+    /// The number of ids that were probed, if so many failed in a row that the API may fail as a whole.
+    pub fn doubt(&self) -> Option<usize> {
+        (self.doubtful.len() >= FAILURES_IN_A_ROW).then_some(self.probed.len())
+    }
+
+    /// Notes that an answer can't be used.
+    pub fn is_of_no_use(&mut self, id: &str, error: ErrorInfo) {
+        self.judged.failed.push((self.what(id), error));
+        self.stuck.insert(id.to_owned());
     }
 
     /// Whether those that are requested now were stuck before.
@@ -194,6 +208,7 @@ impl Round {
 
     fn judge_doubtful(&mut self) {
         self.probes = None;
+        self.probed.clear();
         for (id, error) in std::mem::take(&mut self.doubtful) {
             self.judged.failed.push((self.what(&id), error));
             self.stuck.insert(id);
@@ -202,12 +217,14 @@ impl Round {
 
     /// Returns the ids to probe, the next one last: those that are known to answer, then some spread over the rest.
     fn to_probe(&self) -> Vec<String> {
-        let step = (self.new.len() / PROBES).max(1);
+        let unprobed = self.new.iter().filter(|id| !self.probed.contains(*id)).count();
+        let step = (unprobed / PROBES).max(1);
         // Scatters the instants of runs that begin at regular intervals.
         let scattered = usize::try_from(self.began.0 / 1_000).unwrap_or(0).wrapping_mul(2_654_435_761) >> 16;
-        let rest = self.new.iter().rev().skip(scattered % step).step_by(step).take(PROBES);
-        let rest: Vec<&String> = rest.collect();
-        rest.into_iter().rev().chain(&self.witnesses).cloned().collect()
+        let rest = self.new.iter().rev().filter(|id| !self.probed.contains(*id));
+        let rest: Vec<&String> = rest.skip(scattered % step).step_by(step).take(PROBES).collect();
+        let witnesses = self.witnesses.iter().filter(|id| !self.probed.contains(*id));
+        rest.into_iter().rev().chain(witnesses).cloned().collect()
     }
 
     fn probe_some_of(&mut self, mut probes: Vec<String>, most: usize) -> RoundStep {
@@ -216,6 +233,7 @@ impl Round {
             return RoundStep::ApiFails;
         }
         self.probes = Some(probes);
+        self.probed.extend(next.iter().cloned());
         RoundStep::Probe(next)
     }
 

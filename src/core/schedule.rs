@@ -59,6 +59,8 @@ pub struct Schedule {
     tried: Intervals,
     /// Stuck spans that failed again in this run, and are tried in parts.
     retried: Intervals,
+    /// The samples in a row that failed, of the inner parts of a long stuck span.
+    failed_samples: usize,
     /// The last stuck span of minimum length that this run tried could be read, so the others probably can be.
     is_healing: bool,
     under_way: Vec<Task>,
@@ -106,6 +108,8 @@ enum TaskKind {
     Gap,
     Recount,
     Stuck,
+    /// A short span within a long stuck one, to see whether all of that fails.
+    Sample,
 }
 
 /// The reason for which the run begins no further step.
@@ -149,6 +153,7 @@ impl Schedule {
             failed_recounts: 0,
             tried: Intervals::default(),
             retried: Intervals::default(),
+            failed_samples: 0,
             is_healing: false,
             under_way: Vec::new(),
             doubt: Doubt::default(),

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 
 use self::checks::{
-    BASE_URL_TAKES, SECRET_ID_TAKES, Settle, agent_version, audit_source, aws_endpoint, base_url, bucket_name,
-    bucket_owner, check, check_checkpoint_key, dialect, query_source, reconcile, secret_id, settle, streams,
+    BASE_URL_TAKES, PREFIX, SECRET_ID_TAKES, Settle, agent_version, audit_source, aws_endpoint, base_url, bucket_name,
+    bucket_owner, check, check_checkpoint_key, dialect, is_prefix, query_source, reconcile, secret_id, settle, streams,
 };
 pub use self::encryption::Encryption;
 use self::encryption::encryption;
@@ -111,9 +111,7 @@ impl Settings {
         let state_bucket = vars.or("STATE_BUCKET", &bucket);
         bucket_name("STATE_BUCKET", &state_bucket)?;
         let prefix = vars.or("S3_PREFIX", "code42/");
-        check("S3_PREFIX", &prefix, prefix.ends_with('/') && !prefix.starts_with('/'), || {
-            "it must end in \"/\" and not begin with one".into()
-        })?;
+        check("S3_PREFIX", &prefix, is_prefix(&prefix), || PREFIX.into())?;
         let checkpoint_key = vars.or("CHECKPOINT_KEY", "incydr-collector/checkpoint.json");
         check_checkpoint_key(&checkpoint_key, &prefix)?;
         let fields = fields(vars.get("FIELDS").as_deref(), vars.get("FIELDS_IN_RECORDS").as_deref())?;

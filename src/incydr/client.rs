@@ -93,6 +93,11 @@ impl Api {
         Ok(self.sign_in.first_token(&self.connection, caller).await?.tenant)
     }
 
+    /// Signs in with the secret as it is now, and returns the tenant that the token names.
+    pub async fn sign_in_anew(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
+        Ok(self.sign_in.sign_in_anew(&self.connection, caller).await?.tenant)
+    }
+
     /// Reads the secret and returns its version. The value is kept for this run's sign-in.
     pub async fn read_secret_version(&self, caller: &Caller<'_>) -> Result<SecretVersion, ApiError> {
         self.sign_in.read_secret_version(caller).await

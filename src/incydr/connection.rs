@@ -123,9 +123,11 @@ impl Connection {
             caller.calls.note_wait(waited);
 
             let answer = read(response).await;
-            let broke_off =
-                answer.as_ref().is_err_and(|failed: &FailedAttempt| matches!(failed.error, ApiError::Transport { .. }));
-            caller.calls.heard.add(u64::from(!broke_off));
+            match answer.as_ref().map_err(|failed: &FailedAttempt| &failed.error) {
+                Err(ApiError::Silent { .. }) => caller.calls.note_silence(began.elapsed()),
+                Err(ApiError::Transport { .. }) => {}
+                _ => caller.calls.heard.add(1),
+            }
             let answer = answer?;
             self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
             Ok(answer)
@@ -150,8 +152,11 @@ impl Connection {
             })?,
             None => sent.await,
         };
-        let response = response.map_err(broke_off)?;
+        let mut response = response.map_err(broke_off)?;
         self.note_date(&response.headers);
+        if let Some(longest) = caller.silent_for {
+            response.no_slower_than(longest);
+        }
         Ok(response)
     }
 

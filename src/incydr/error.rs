@@ -35,8 +35,8 @@ pub enum ApiError {
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
     Transport { what: String, source: BrokenOff },
-    /// No answer began within `Caller::silent_for`: ten times the longest wait of other requests, or a half or a
-    /// quarter of the run. So the fault is this request's.
+    /// No answer began within `Caller::silent_for`, or it stopped for so long: ten times the longest wait of other
+    /// requests, or a half or a quarter of the run. So the fault is this request's.
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
     /// `said` is empty if no single answer says so.
@@ -161,7 +161,10 @@ fn after_colon(said: &str) -> String {
 }
 
 pub fn broke_off(source: BrokenOff) -> ApiError {
-    ApiError::Transport { what: String::new(), source }
+    match source {
+        BrokenOff::Stalled(longest) => ApiError::Silent { what: String::new(), waited_ms: longest.as_millis() },
+        source => ApiError::Transport { what: String::new(), source },
+    }
 }
 
 impl From<ApiError> for FailedAttempt {

@@ -3,12 +3,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Request, RequestBuilder, StatusCode};
+use tokio::time::Instant;
+
+/// A body that comes more slowly than this, in bytes a second, is as good as none.
+const SLOWEST: u64 = 1_024;
 
 /// The function that answers requests in a simulation.
 pub type SimulatedApi = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<OpenAnswer, BrokenOff>> + Send + Sync>;
@@ -24,6 +29,15 @@ pub struct OpenAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     body: Body,
+    pace: Option<BodyPace>,
+}
+
+/// What a caller asks of a body: no pause longer than `longest`, and 1 KB a second on average once it took so long.
+#[derive(Clone, Copy)]
+struct BodyPace {
+    longest: Duration,
+    began: Instant,
+    bytes: u64,
 }
 
 enum Body {
@@ -40,6 +54,9 @@ pub enum BrokenOff {
     Lost,
     #[error("operation timed out")]
     Silent,
+    /// The body stopped, or came too slowly, for as long as the caller waits.
+    #[error("no more of the answer came within {} ms", .0.as_millis())]
+    Stalled(Duration),
 }
 
 impl Exchange {
@@ -54,7 +71,7 @@ impl Exchange {
 impl OpenAnswer {
     fn of(mut response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        Self { status, headers, body: Body::Http(response) }
+        Self { status, headers, body: Body::Http(response), pace: None }
     }
 
     pub fn simulated(
@@ -62,11 +79,30 @@ impl OpenAnswer {
         headers: HeaderMap,
         body: BoxStream<'static, Result<Bytes, BrokenOff>>,
     ) -> Self {
-        Self { status, headers, body: Body::Simulated(body) }
+        Self { status, headers, body: Body::Simulated(body), pace: None }
+    }
+
+    /// Limits the time that the body may take.
+    pub fn no_slower_than(&mut self, longest: Duration) {
+        self.pace = Some(BodyPace { longest, began: Instant::now(), bytes: 0 });
     }
 
     /// Returns the next piece of the body, or none at its end.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, BrokenOff> {
+        let Some(BodyPace { longest, began, bytes }) = self.pace else { return self.next_piece().await };
+        let stalled = BrokenOff::Stalled(longest);
+        let Ok(piece) = tokio::time::timeout(longest, self.next_piece()).await else { return Err(stalled) };
+        let piece = piece?;
+        let bytes = bytes + piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        let took = began.elapsed();
+        if piece.is_some() && took > longest && bytes < SLOWEST * took.as_secs() {
+            return Err(stalled);
+        }
+        self.pace = Some(BodyPace { longest, began, bytes });
+        Ok(piece)
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, BrokenOff> {
         match &mut self.body {
             Body::Http(response) => Ok(response.chunk().await.map_err(reqwest::Error::without_url)?),
             Body::Simulated(pieces) => pieces.next().await.transpose(),
@@ -80,7 +116,7 @@ impl BrokenOff {
         match self {
             Self::Http(error) => error.is_timeout(),
             Self::Lost => false,
-            Self::Silent => true,
+            Self::Silent | Self::Stalled(_) => true,
         }
     }
 

@@ -93,6 +93,19 @@ impl SignIn {
         self.token(connection, caller, None).await
     }
 
+    /// Reads the secret and signs in with it, even if there is a fresh token. If that fails, the token of before stays.
+    pub async fn sign_in_anew(&self, connection: &Connection, caller: &Caller<'_>) -> Result<Token, ApiError> {
+        let mut signed_in = self.signed_in.lock().await;
+        let credentials = self.read_secret(&mut signed_in, caller).await?.held?;
+        signed_in.granted += 1;
+        let token = self.grant(connection, &credentials, signed_in.granted, caller).await?;
+
+        signed_in.proven = Some(credentials);
+        signed_in.token = Some(token.clone());
+        signed_in.tenant.clone_from(&token.tenant);
+        Ok(token)
+    }
+
     /// Forgets a value that was read and not used: it may have changed by the next run.
     pub async fn forget_secret(&self) {
         self.signed_in.lock().await.untried = None;

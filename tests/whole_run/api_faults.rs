@@ -319,3 +319,17 @@ async fn a_429_pauses_all_requests_and_not_its_own_alone() {
         rig.assert_holds_everything().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_the_place_of_the_one_record_of_a_stream_is_an_error_and_not_set_aside() {
+    for body in [r#"{"error":"Internal Server Error","status":500}"#, "{}"] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "customer")).await;
+        rig.sim.faults.always(Endpoint::Customer, Fault::Status(200, body.into()));
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+        assert_eq!(answer["streams"]["customer"]["set_aside"], 0, "{answer:#}");
+        rig.sim.faults.clear();
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        assert_eq!(rig.run().await["streams"]["customer"]["records"], 1);
+    }
+}

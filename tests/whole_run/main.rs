@@ -42,6 +42,7 @@ mod manifests;
 mod many_stuck_ids;
 mod metrics;
 mod no_change;
+mod one_span;
 mod oracle;
 mod outages;
 mod paging;

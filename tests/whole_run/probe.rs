@@ -159,6 +159,40 @@ async fn bad_credentials_and_a_bad_secret_fail_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_changed_while_a_token_is_valid_is_tried_and_runs_keep_what_works() {
+    let rig = Rig::new().await;
+    rig.populate();
+    let right = r#"{"client_id":"key-42-simulated","client_secret":"simulated-client-secret"}"#;
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.sim.secrets.set_secret(r#"{"client_id":"key-1","client_secret":"hunter2-hunter2"}"#);
+    let (error_type, answer) = rig.failure(json!({"action": "probe"})).await;
+    assert_eq!((error_type.as_str(), &answer["action"]), ("ThirdPartyConfigError", &json!("probe")));
+    assert_eq!(rig.run().await["status"], "complete", "the token of before is valid");
+    rig.sim.secrets.set_secret(right);
+    let sign_ins = rig.sim.api.requests_to(Endpoint::SignIn).len();
+    assert_eq!(rig.probe(&["users"]).await["streams"]["users"]["permitted"], true);
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.sim.api.requests_to(Endpoint::SignIn).len(), sign_ins + 1, "the run goes on with the new token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_can_not_be_signed_in_to_is_told_once_for_all_streams() {
+    let rig = Rig::with(|lambda| lambda.env("INCYDR_BASE_URL", "http://127.0.0.1:1")).await;
+    let answer = rig.probe(&["users", "audit", "file_events"]).await;
+    assert_eq!((&answer["status"], &answer["access"]), (&json!("partial"), &Value::Null), "{answer:#}");
+    for seen in answer["streams"].as_object().unwrap().values() {
+        let message = seen["error"]["message"].as_str().unwrap();
+        assert!(seen["permitted"].is_null() && message.contains("sign-in"), "{seen:#}");
+    }
+    let rig = Rig::new().await;
+    rig.sim.faults.always(Endpoint::SignIn, Fault::Status(503, "busy".into()));
+    rig.probe(&["users"]).await;
+    let for_one = rig.sim.api.requests_to(Endpoint::SignIn).len();
+    rig.probe(&["users", "audit", "file_events", "orgs", "roles"]).await;
+    assert_eq!(rig.sim.api.requests_to(Endpoint::SignIn).len(), 2 * for_one);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_newest_file_event_is_looked_for_in_the_last_thirty_days() {
     let rig = Rig::new().await;
     let day = TimeDelta::days(1);

@@ -373,3 +373,18 @@ async fn a_run_that_learns_that_its_lease_is_lost_stops_within_a_window() {
     let written = hours();
     assert!((4..20).contains(&written), "{written} of 23 hours");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_s3_always_refuses_for_its_condition_is_an_error_and_no_other_run_s_lease() {
+    let rig = Rig::new().await;
+    rig.populate();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.sim.s3.faults.always("PUT", CHECKPOINT, S3Fault::Status(412));
+    for _ in 0..2 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains("412"), "{answer:#}");
+    }
+    rig.sim.s3.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+}

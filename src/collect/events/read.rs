@@ -220,8 +220,8 @@ impl Collector<'_> {
         size: u64,
         most_held: u64,
     ) -> Result<WindowReading, Unread> {
-        let caller = self.patient(plan.patience, HALF);
         let Window { span, request, .. } = window.window();
+        let caller = self.patient(plan.patience, HALF, self.attempts(*span));
         let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
 

@@ -68,7 +68,7 @@ impl Collector<'_> {
             Ok(outcome) => outcome,
             // All gaps were covered before; the recount waits for the next run.
             Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
-            Err(error) if !error.may_be_local() => return Err(error),
+            Err(error) if !self.may_be_of_one_span(&error) => return Err(error),
             Err(error) if span.to < self.kept_from(facts) => {
                 warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "this window's recount is given up, because the API no longer keeps its records; any late ones are lost");
                 self.update_events(|state, _| counted(state, &recount, recount.count, None));
@@ -137,7 +137,7 @@ impl Collector<'_> {
         facts: &'static Events,
         recount: &Recount,
     ) -> Result<(u64, Option<String>), ApiError> {
-        let (caller, size) = (self.patient(Patience::Full, HALF), self.sizes(facts).full_page.min(PAGE));
+        let (caller, size) = (self.patient(Patience::Full, HALF, 0), self.sizes(facts).full_page.min(PAGE));
         // Where the count is in a page, an empty window is counted by that page.
         let fewest = u64::from(!matches!(facts.total, Total::Endpoint { .. }));
         if recount.rows_hash.is_some() && (fewest..size).contains(&recount.count) {

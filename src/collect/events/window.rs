@@ -80,8 +80,7 @@ impl Collector<'_> {
                 let may_be_withdrawn = self.is_ours_alone(window).await.unwrap_or(false);
                 return Ok(out_of_time(window, plan, may_be_withdrawn));
             }
-            Unread::Failed(error) if !error.may_be_local() => return Err(error),
-            Unread::Failed(error) => (error, UnreadReason::Failed, None),
+            Unread::Failed(error) => (self.of_one_span(error)?, UnreadReason::Failed, None),
             Unread::Disagreed { why, shown } => (Error::Totals(why), UnreadReason::Disagreed, shown),
             Unread::Unreadable { why, rows, shown } => {
                 self.tally.drift.add(rows);

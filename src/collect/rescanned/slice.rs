@@ -53,8 +53,9 @@ impl Collector<'_> {
             let asked = asked(slice, reading.search.end);
             length = slice.length();
             let patience = if reading.search.has_failed() { Patience::Once } else { Patience::Full };
+            let caller = self.patient(patience, QUARTER, 0);
             let before = self.requests();
-            let read = self.read_both_lists(facts, asked, length > SHORTEST, patience, reading).await;
+            let read = self.read_both_lists(facts, asked, length > SHORTEST, &caller, reading).await;
             let has_several_pages = self.requests() - before > facts.passes.1.len() as u64;
             if has_several_pages && read.as_ref().is_err_and(Error::is_out_of_time) {
                 // The next run begins with a smaller slice.
@@ -97,7 +98,8 @@ impl Collector<'_> {
 
             let may_be_cut = span.length() > SHORTEST;
             let asked = asked(span, reading.search.end);
-            let answer = self.read_both_lists(facts, asked, may_be_cut, Patience::Once, reading).await?;
+            let caller = self.patient(Patience::Once, QUARTER, self.attempts(span));
+            let answer = self.read_both_lists(facts, asked, may_be_cut, &caller, reading).await?;
             let is_whole = reading.take_whole();
             match answer {
                 SliceAnswer::Rows(_) if is_whole => reading.search.answered(span),
@@ -115,17 +117,16 @@ impl Collector<'_> {
         facts: &'static Rescanned,
         asked: Span,
         may_be_cut: bool,
-        patience: Patience,
+        caller: &Caller<'_>,
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
-        let caller = self.patient(patience, QUARTER);
         let (mut rows, mut failed, mut has_answered) = (0, None, false);
         for value in facts.passes.1 {
             let mut query = vec![(facts.passes.0.to_owned(), (*value).to_owned())];
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
                 query.push((name.to_owned(), at.0.to_string()));
             }
-            match self.read_pass(facts, asked, &query, may_be_cut, &caller, reading).await? {
+            match self.read_pass(facts, asked, &query, may_be_cut, caller, reading).await? {
                 SliceAnswer::Rows(count) => (rows, has_answered) = (rows + count, true),
                 SliceAnswer::TooMany => return Ok(SliceAnswer::TooMany),
                 SliceAnswer::Failed { error, .. } => failed = failed.or(Some(error)),

@@ -1,14 +1,15 @@
 //! Reads the list that each new or changed record has.
 
-use std::collections::BTreeMap;
-
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::Collector;
 use super::sweep::{Changed, SweepReading};
 use crate::collect::compared::Record;
+use crate::collect::drift::{Drift, is_drifted};
 use crate::collect::error::Error;
 use crate::core::checkpoint::Swept;
+use crate::core::error_kind::ErrorInfo;
 use crate::core::ndjson;
 use crate::core::stuck::StuckItem;
 use crate::incydr::error::ApiError;
@@ -16,8 +17,14 @@ use crate::incydr::facts::{Rescanned, Sublist};
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::{Caller, Request};
 
+/// While no record's list is answered, the lists of further pages are asked for, until so many failed.
+const MOST_PROBED: usize = 400;
+
 /// The rows of a list, and its total.
 type ListAnswer = (Vec<ListRow>, Option<u64>);
+
+/// A record's id, and the rows of its list that can't be read, each with the reason.
+type OddList = (String, Vec<(Bytes, String)>);
 
 impl Collector<'_> {
     /// Reads the lists of a page's changed records. A stuck record is tried when it is due, not whenever it is met.
@@ -27,32 +34,43 @@ impl Collector<'_> {
         changed: Vec<Changed>,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let changed: BTreeMap<String, Changed> =
-            changed.into_iter().map(|record| (record.id.clone(), record)).collect();
-        reading.round.add(changed.keys().cloned());
+        reading.round.add(changed.iter().map(|record| record.id.clone()));
         let now = self.run.api.now();
-        self.stuck(|stuck| changed.keys().for_each(|id| stuck.listed(id, now)));
+        self.stuck(|stuck| changed.iter().for_each(|record| stuck.listed(&record.id, now)));
         let is_record = |key: &&str| !key.starts_with('[');
         reading.round.set_witnesses(reading.snapshot.known.ids().filter(is_record));
-        self.ask_sublists(sublist, &changed, reading).await
+        reading.changed.extend(changed.into_iter().map(|record| (record.id.clone(), record)));
+
+        let asked = self.ask_sublists(sublist, reading).await;
+        let may_wait = reading.may_doubt && reading.round.doubt().is_some_and(|probed| probed < MOST_PROBED);
+        match asked {
+            // None of these was answered. Those of further pages may be.
+            Err(error) if may_wait && error.may_be_of_one() => {
+                let before = reading.swept.clone();
+                reading.doubt.get_or_insert((error, before));
+                Ok(())
+            }
+            asked => {
+                reading.doubt = None;
+                reading.changed.clear();
+                asked
+            }
+        }
     }
 
     /// Reads the lists that are stuck and due. Only the ids of their records are known.
     pub(super) async fn read_due(&self, facts: &'static Rescanned, reading: &mut SweepReading) -> Result<(), Error> {
         match &facts.sublist {
-            Some(sublist) => self.ask_sublists(sublist, &BTreeMap::new(), reading).await,
+            Some(sublist) => self.ask_sublists(sublist, reading).await,
             None => Ok(()),
         }
     }
 
     /// A record becomes known once its list is stored. If the run dies before that, the next sweep reads it again.
-    async fn ask_sublists(
-        &self,
-        sublist: &'static Sublist,
-        changed: &BTreeMap<String, Changed>,
-        reading: &mut SweepReading,
-    ) -> Result<(), Error> {
-        let SweepReading { snapshot, round, swept, .. } = reading;
+    async fn ask_sublists(&self, sublist: &'static Sublist, reading: &mut SweepReading) -> Result<(), Error> {
+        let SweepReading { snapshot, round, swept, changed, .. } = reading;
+        let mut odd = Vec::new();
+        let mut all = 0;
         let ask = async |id: &str, caller: &Caller<'_>| self.sublist_of(sublist, id, swept, caller).await;
         let take = async |id: &str, (rows, total): ListAnswer| {
             let record = changed.get(id);
@@ -62,13 +80,15 @@ impl Collector<'_> {
                 return Err(drift.error(&format!("the list of {id}")));
             }
 
+            all += shown;
+            let mut unreadable = Vec::new();
             for row in rows {
                 match row {
                     ListRow::Record { line, id: of_row } => {
                         let (key, line) = (key(id, &of_row), sublist.line(id, &line));
                         snapshot.take(&Record { key: &key, line: &line, began: Some(began), is_index: false });
                     }
-                    ListRow::Unreadable { bytes, why } => snapshot.set_aside(self.set_aside(&bytes, &why).await?),
+                    ListRow::Unreadable { bytes, why } => unreadable.push((bytes, why)),
                 }
             }
 
@@ -77,12 +97,42 @@ impl Collector<'_> {
                     "the list of {id} shows {shown} records and counts {total}, and has no further page"
                 )));
             }
-            if let Some(Changed { line, began, .. }) = record {
+            if !unreadable.is_empty() {
+                odd.push((id.to_owned(), unreadable));
+            } else if let Some(Changed { line, began, .. }) = record {
                 snapshot.take(&Record { key: id, line, began: Some(*began), is_index: true });
             }
             Ok(())
         };
-        self.ask_each(round, usize::MAX, ask, take).await
+        let asked = self.ask_each(round, usize::MAX, ask, take).await;
+        self.take_odd(odd, all, reading).await?;
+        asked
+    }
+
+    /// Takes the lists of which some rows can't be read. Such rows are set aside, unless they are so many of all rows
+    /// that the API must have changed their form: then those lists are stuck.
+    async fn take_odd(&self, odd: Vec<OddList>, all: u64, reading: &mut SweepReading) -> Result<(), Error> {
+        let rows: u64 = odd.iter().map(|(_, rows)| rows.len() as u64).sum();
+        let is_drift = is_drifted(rows, all);
+        if is_drift {
+            self.tally.drift.add(rows);
+        }
+
+        for (id, rows) in odd {
+            if is_drift {
+                let why = rows.into_iter().next().map(|(_, why)| why).unwrap_or_default();
+                let error = Drift { rows: 1, why }.error(&format!("the list of {id}"));
+                reading.round.is_of_no_use(&id, ErrorInfo::from(&error));
+                continue;
+            }
+            for (bytes, why) in rows {
+                reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
+            }
+            if let Some(Changed { line, began, .. }) = reading.changed.get(&id) {
+                reading.snapshot.take(&Record { key: &id, line, began: Some(*began), is_index: true });
+            }
+        }
+        Ok(())
     }
 
     /// Returns a record's list. A list that can't be found is not the same as an empty one. It counts as empty only if

@@ -1,5 +1,7 @@
 //! A snapshot of some slices, and how far it has got.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 
 use crate::collect::compared::Snapshot;
@@ -32,6 +34,12 @@ pub struct SweepReading {
     slice_failed: Option<Error>,
     /// Sweeps with a slice of which one list failed and the other answered.
     half_answered: Vec<Tier>,
+    /// Records whose own lists are to be read.
+    pub changed: BTreeMap<String, Changed>,
+    /// Whether records' lists that all fail may wait for those of further pages.
+    pub may_doubt: bool,
+    /// Set while no record's list was answered: the error, and the slices that were read before.
+    pub doubt: Option<(Error, Swept)>,
 }
 
 /// The result of reading a slice.
@@ -76,6 +84,9 @@ impl SweepReading {
             has_failed: false,
             slice_failed: None,
             half_answered: Vec::new(),
+            changed: BTreeMap::new(),
+            may_doubt: false,
+            doubt: None,
         }
     }
 

@@ -36,6 +36,7 @@ pub struct RescannedState {
 }
 
 /// The progress of a reading, starting from the checkpoint.
+#[derive(Clone)]
 pub struct Swept {
     pub sweeps: Vec<Sweep>,
     pub covered_to: Option<Millis>,

@@ -120,15 +120,23 @@ impl Schedule {
     }
 
     /// A stuck span that is due: first one that was never tried, of these the longest, of equally long ones the newest.
-    fn try_stuck(&self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
+    fn try_stuck(&self, state: &EventsState, list: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         let unread = self.unread(state);
-        let due = stuck.iter().filter(|stuck| stuck.next_try <= now);
+        let due = list.iter().filter(|stuck| stuck.next_try <= now);
         // Some windows of a long span may be read already.
         let due = due.filter_map(|stuck| Some((stuck, unread.within(stuck.span()?).first()?)));
         let due = due.filter(|(_, gap)| self.tried.within(*gap).is_empty());
         let (stuck, gap) = due.max_by_key(|(stuck, gap)| (stuck.attempts == 0, gap.length(), gap.from))?;
         if stuck.alone && !self.under_way.is_empty() {
             return None;
+        }
+        if stuck.attempts == 0
+            && let Some(sample) = self.sample(list)
+            && unread.within(sample).first() == Some(sample)
+            && self.tried.within(sample).is_empty()
+        {
+            let step = self.open(sample, None, Some(1), self.sizes.most(), Patience::Once);
+            return begin(TaskKind::Sample, false, step);
         }
         // A window of minimum length can't be cut, so its count only tells whether the API answers again.
         let step = if self.is_healing && halves(gap).is_none() {

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 
 use super::outcome::{Outcome, UnreadReason};
-use super::{FAILURES_IN_A_ROW, Proven, Schedule, TaskKind};
+use super::{FAILURES_IN_A_ROW, Proven, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
@@ -21,9 +21,17 @@ impl Schedule {
     pub fn apply(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, outcome: Outcome) {
         let task = self.under_way.iter().find(|task| outcome.ends(task));
         let (most_rows, at_once) = task.map_or((u64::MAX, 1), |task| (task.most_rows, task.at_once));
-        let is_short_stuck = task.is_some_and(|task| task.kind == TaskKind::Stuck && halves(task.span).is_none());
-        if is_short_stuck && !matches!(outcome, Outcome::Counted { .. }) {
-            self.is_healing = matches!(outcome, Outcome::Read { .. });
+        let was_read = matches!(outcome, Outcome::Read { .. });
+        match task {
+            Some(Task { kind: TaskKind::Sample, .. }) => {
+                self.failed_samples = if was_read { 0 } else { self.failed_samples + 1 };
+            }
+            Some(Task { kind: TaskKind::Stuck, span, .. })
+                if halves(*span).is_none() && !matches!(outcome, Outcome::Counted { .. }) =>
+            {
+                self.is_healing = was_read;
+            }
+            _ => {}
         }
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {

@@ -2,18 +2,20 @@
 
 use super::Schedule;
 use crate::core::checkpoint::EventsState;
-use crate::core::density::{cut, halves};
+use crate::core::density::{SHORTEST, cut, halves};
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{StuckItem, StuckList};
-use crate::core::time::Millis;
+use crate::core::time::{Millis, SECOND};
 
 /// Once a stream has 400 stuck spans and recounts, a span that fails is no longer cut, and one with unreadable rows
 /// is no longer kept open, so that the checkpoint stays small.
 pub(super) const MOST_STUCK: usize = 400;
-/// A part of a stuck span counts as tried if the stuck time on each side of it is at least 16 times as long as the
-/// part. So only the parts near the ends of a long stuck span are requested.
+/// A part of a stuck span is an inner one if the stuck time on each side of it is at least 16 times as long as the part.
+/// If samples of the inner parts fail, only the parts near the ends of a long stuck span are requested.
 const SOLID: i32 = 16;
+/// This many samples in a row must fail.
+const SAMPLES: usize = 3;
 /// A span that an earlier run has tried, and that fails again, is tried in 4 parts.
 const RETRIED_IN: u64 = 4;
 
@@ -44,22 +46,48 @@ impl Schedule {
         self.tried.insert(span);
     }
 
-    /// Counts the inner parts of a long failing span as tried.
+    /// Counts the inner parts of a long stuck span as tried, once some samples of them have failed.
     pub(super) fn pass_over_inner_parts(&mut self, state: &EventsState, stuck: &mut StuckList, now: Millis) {
-        let untried: Vec<(Span, ErrorInfo)> = stuck
-            .iter()
-            .filter(|stuck| stuck.attempts == 0)
-            .filter_map(|stuck| Some((stuck.span()?, stuck.error.clone())))
-            .collect();
-        let Some(longest) = untried.iter().map(|(span, _)| span.length()).max() else { return };
-        let whole = stuck.spans();
-        let inside = untried.into_iter().filter(|(span, _)| span.length() == longest && is_deep(*span, &whole));
-        for (span, error) in inside.collect::<Vec<_>>() {
-            stuck.fail(StuckItem::Span(span), error, now);
-            self.tried.insert(span);
+        if stuck.iter().all(|stuck| stuck.attempts > 0 || stuck.span().is_none()) {
+            return;
+        }
+        let inner = inner_parts(stuck);
+        if self.failed_samples >= SAMPLES.min(inner.len()) {
+            for (span, error) in inner {
+                stuck.fail(StuckItem::Span(span), error, now);
+                self.tried.insert(span);
+            }
+            self.failed_samples = 0;
         }
         stuck.merge_tried(now, &state.open.iter().map(|window| window.span).collect());
     }
+
+    /// A short span to sample, in the middle of one of the inner parts of a long stuck span. If it can be read, what
+    /// fails is scattered, and the parts beside it are tried as well.
+    pub(super) fn sample(&self, stuck: &StuckList) -> Option<Span> {
+        let inner = inner_parts(stuck);
+        let at = match self.failed_samples {
+            0 => inner.len().checked_sub(1)?,
+            1 => 0,
+            _ => inner.len() / 2,
+        };
+        let (part, _) = inner.get(at)?;
+        let from = (part.from + part.length() / 2).floor(SECOND).max(part.from);
+        Span::new(from, part.to.min(from + SHORTEST))
+    }
+}
+
+/// The longest of the parts that have not been tried, where what is stuck goes on far on both sides.
+fn inner_parts(stuck: &StuckList) -> Vec<(Span, ErrorInfo)> {
+    let untried: Vec<(Span, &ErrorInfo)> = stuck
+        .iter()
+        .filter(|stuck| stuck.attempts == 0)
+        .filter_map(|stuck| Some((stuck.span()?, &stuck.error)))
+        .collect();
+    let Some(longest) = untried.iter().map(|(span, _)| span.length()).max() else { return Vec::new() };
+    let whole = stuck.spans();
+    let inner = untried.into_iter().filter(|(span, _)| span.length() == longest && is_deep(*span, &whole));
+    inner.map(|(span, error)| (span, error.clone())).collect()
 }
 
 fn is_deep(span: Span, stuck: &Intervals) -> bool {

@@ -269,6 +269,32 @@ fn what_fails_for_good_holds_up_nothing_that_is_sound() {
 }
 
 #[test]
+fn many_bad_seconds_all_over_a_long_backlog_hold_up_nothing_that_is_sound() {
+    for seed in seeds(8) {
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let spots = random.i64(30..120);
+        let sound = World { lanes: 4, ..World::new(at_random(&mut random, 500, 0, DAY), 100) };
+        let kind = *random.choice([Bad::Fails, Bad::PagesFail, Bad::Disagrees, Bad::TooLarge].iter()).unwrap();
+        let spot = |number: i64| {
+            let from = Millis(number * DAY / spots + random.i64(0..DAY / spots));
+            (Span { from, to: from + millis(1) }, kind)
+        };
+        let bad = World { bad: (0..spots).map(spot).collect(), ..sound };
+        let (mut state, mut stuck) = begun(0);
+        for run in 0..2 {
+            let now = Millis(DAY + run * 15 * MINUTE);
+            bad.run_at(&mut state, &mut stuck, Millis(DAY), now, 15 * MINUTE);
+        }
+        let around = TimeDelta::seconds(10);
+        let near: Intervals =
+            bad.bad.iter().map(|(span, _)| Span { from: span.from - around, to: span.to + around }).collect();
+        let unread = state.unopened_gaps(Millis(DAY)).without(&near);
+        assert!(unread.is_empty(), "{spots} spots of kind {kind:?}: {unread:?}");
+    }
+}
+
+#[test]
 fn what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be() {
     for seed in seeds(100) {
         println!("SEED={seed}");

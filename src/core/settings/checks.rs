@@ -104,10 +104,25 @@ pub(super) fn bucket_owner(held: Option<String>) -> Result<Option<String>, Setti
     Ok(held)
 }
 
+/// What a prefix must be.
+pub(super) const PREFIX: &str =
+    "it must end in \"/\" and not begin with one, and have no empty part, no \".\", no \"..\" and no control character";
+
+/// S3 takes any key. But tools take `//`, `.` and `..` for other places, and logs can't show a line break.
+pub(super) fn is_prefix(held: &str) -> bool {
+    held.strip_suffix('/').is_some_and(is_key)
+}
+
+fn is_key(held: &str) -> bool {
+    !held.split('/').any(|part| matches!(part, "" | "." | "..")) && !held.contains(char::is_control)
+}
+
 /// Checks that neither the checkpoint nor the state beside it lies below `S3_PREFIX`, where only records may be.
 pub(super) fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), SettingsError> {
     let name = "CHECKPOINT_KEY";
-    check(name, key, !key.starts_with('/') && !key.ends_with('/'), || "it must be the key of an object".into())?;
+    check(name, key, is_key(key), || {
+        "it must be the key of an object, with no empty part, no \".\", no \"..\" and no control character".into()
+    })?;
     let beside = beside(key);
     let state = STATE.map(|part| format!("{beside}{part}/"));
     let is_mixed = key.starts_with(prefix) || state.iter().any(|at| at.starts_with(prefix) || prefix.starts_with(at));

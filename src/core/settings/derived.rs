@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::Settings;
-use super::checks::{STATE, beside};
+use super::checks::{PREFIX, STATE, beside, is_prefix};
 use crate::core::checkpoint::Reserved;
 use crate::core::identity::Identity;
 use crate::core::ndjson::hex;
@@ -40,8 +40,8 @@ impl Settings {
 
     /// Checks that a prefix for other objects lies apart from the live records and state.
     pub fn check_apart(&self, prefix: &str) -> Result<(), String> {
-        if !prefix.ends_with('/') || prefix.starts_with('/') {
-            return Err("it must end in \"/\" and not begin with one".into());
+        if !is_prefix(prefix) {
+            return Err(PREFIX.into());
         }
         let overlaps = |taken: &str| prefix.starts_with(taken) || taken.starts_with(prefix);
         if overlaps(&self.prefix) {

@@ -131,6 +131,11 @@ pub struct Newest {
 }
 
 impl Part {
+    /// Whether its list is the answer to a question about one record.
+    pub fn is_of_one(&self) -> bool {
+        self.every.is_some() || matches!(self.list.place, Place::Alone)
+    }
+
     /// A list by itself.
     pub const fn alone(name: &'static str, list: List) -> Self {
         Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
