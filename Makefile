@@ -8,6 +8,7 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 # The deployment, as in `make deploy ENV=prod`.
 ENV ?= dev
 EVENT ?= {}
+$(if $(filter command line,$(origin env)),$(error write ENV=$(env)))
 SAM_OPTIONS = --config-file $(CURDIR)/infra/samconfig.toml --config-env $(ENV)
 
 help: ## List the targets
@@ -140,6 +141,8 @@ release-again: ## Make the release once more, from another checkout, and compare
 	tests/release_again.sh
 
 deploy: ## Build and deploy the stack of ENV (dev); needs the SAM CLI and cargo-lambda
+	@infra/needs.sh sam
+	@python3 infra/least_python.py
 	@python3 infra/samconfig.py $(ENV)
 	sam build --beta-features $(SAM_OPTIONS)
 	@python3 infra/check-built.py .aws-sam
@@ -171,9 +174,11 @@ backfill: ## Read the span from FROM=2026-08-24T00:00:00Z to TO= (now) beside th
 	@infra/backfill.sh $(ENV) '$(EVENT)'
 
 doctor: ## Find faults of the deployment of ENV, and name the command that mends each; changes nothing
+	@python3 infra/least_python.py
 	@python3 infra/doctor.py $(ENV)
 
 logs: ## Follow the logs of ENV
+	@infra/needs.sh sam
 	sam logs --cw-log-group "$$(infra/output.sh incydr-collector-$(ENV) LogGroupName)" --tail
 
 bench: ## Measure the collector beside its peers; prints tables; takes half an hour, most of it building

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 11):
-    sys.exit(f"Python is {sys.version.split()[0]}, and this takes 3.11 or newer")
-import tomllib  # noqa: E402  (not there before 3.11)
+import least_python  # noqa: F401  (before what older versions don't have)
+import tomllib
 
 # The field e_machine of the ELF header.
 MACHINES = {62: "x86_64", 183: "arm64"}

@@ -11,18 +11,11 @@ shift 2
 stack=incydr-collector-$env
 template=$root/infra/$name.yaml
 [ -f "$template" ] || { echo "there is no infra/$name.yaml" >&2; exit 1; }
+"$root/infra/needs.sh" aws sam
 
-# One parameter a line, with its value in quotes. Without quotes SAM ends a value at its first blank or quotation mark.
 outputs=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs' --output json)
-overrides=$(printf '%s' "$outputs" | python3 -c '
-import json, re, sys
-section = re.search(r"^Parameters:\n((?:[ #].*\n|\n)*)", open(sys.argv[1]).read(), re.M)[1]
-names = set(re.findall(r"^  (\w+):$", section, re.M))
-filled = {output["OutputKey"]: output["OutputValue"] for output in json.load(sys.stdin) if output["OutputKey"] in names}
-given = dict(argument.partition("=")[::2] for argument in sys.argv[2:])
-for name, value in (filled | given).items():
-    print(name + "=\"" + value.replace("\"", "\\\"") + "\"")
-' "$template" "$@")
+# One parameter a line.
+overrides=$(printf '%s' "$outputs" | python3 "$root/infra/parameters.py" "$template" "$@")
 
 IFS='
 '

@@ -4,7 +4,6 @@ It changes nothing. It reads infra/samconfig.toml, and sends requests to AWS and
 AWS CLI.
 """
 
-import difflib
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import least_python  # noqa: F401
 import samconfig
 import tools
 from key_policy import leaves_it_to_iam, left_to_iam
@@ -30,6 +30,10 @@ DEAD_ENDS = dict.fromkeys(["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILE
 DEAD_ENDS |= {"UPDATE_FAILED": "rollback-stack", "UPDATE_ROLLBACK_FAILED": "continue-update-rollback"}
 # A stack without resources, left by a change set that was never executed. SAM creates it as if it were not there.
 EMPTY = "REVIEW_IN_PROGRESS"
+# Where the collector finds what it has done, and what it has stored.
+PLACES = ["RecordsBucketName", "S3Prefix", "StateBucketName", "StatePrefix"]
+# Of the function's errors about the credentials in the secret: src/secrets.rs and src/incydr/error.rs.
+OF_THE_SECRET = re.compile(r'it takes a JSON object with "client_id"|the API refuses the credentials \(')
 
 
 class Refused(Exception):
@@ -56,6 +60,10 @@ class Doctor:
         self.account = ""
         self.region_name = ""
         self.is_readable = True
+        self.is_secret_filled = True
+        # The parameters that infra/samconfig.toml names, and those of them that the template refuses.
+        self.named: set[str] = set()
+        self.wrong: set[str] = set()
         # The parameters that the next deployment will have, and those of the last one.
         self.given: dict[str, str] = {}
         self.deployed_with: dict[str, str] = {}
@@ -72,32 +80,19 @@ class Doctor:
         print(f"  MEND  {text}\n          {command}")
 
     def settings(self) -> dict[str, str]:
-        """The parameters that infra/samconfig.toml gives."""
+        """The parameters that infra/samconfig.toml gives, without those that the template refuses."""
         try:
             given = samconfig.listed(self.env)
-        except samconfig.tomllib.TOMLDecodeError as error:
+        except samconfig.Unreadable as error:
             self.is_readable = False
-            self.mend(f"infra/samconfig.toml is not TOML: {error}", "mend that line: each parameter is \"Name=value\", with a comma after it")
+            self.mend(*samconfig.not_toml(error)[:2])
             return {}
-        if given and (fault := samconfig.fault(given)):
-            self.mend(fault, "\"Architecture=arm64\", (or x86_64), once in parameter_overrides")
-        known = list(samconfig.defaults())
-        for item in given:
-            name, equals, _ = item.partition("=")
-            if name not in known or not equals:
-                like = [f"{found}=..." for found in difflib.get_close_matches(name, known, 1)]
-                like.append("docs/settings.md lists the parameters")
-                self.mend(f"infra/samconfig.toml: {item} is no parameter of template.yaml", like[0])
-        return {name: self.value(name, value) for name, equals, value in (item.partition("=") for item in given) if equals}
-
-    def value(self, name: str, written: str) -> str:
-        """A parameter's value as SAM takes it: whole only if it stands in quotes, or has neither blanks nor quotes."""
-        if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
-            return written[1:-1].replace('\\"', '"').replace("\\'", "'")
-        if re.search(r'[\s"]', written):
-            fault = f"infra/samconfig.toml: SAM ends the value of {name} at its first blank or quotation mark"
-            self.mend(fault, f"\"\"\"{name}='{written}'\"\"\",")
-        return written
+        for fault in samconfig.faults(self.env, given) if given else ():
+            self.mend(fault.text, fault.mend)
+            self.wrong.add(fault.name)
+        values = samconfig.values(given)
+        self.named = set(values)
+        return {name: value for name, value in values.items() if name not in self.wrong}
 
     def of(self, name: str, default: str = "") -> str:
         return self.given.get(name, default)
@@ -105,11 +100,17 @@ class Doctor:
     def run(self) -> int:
         print(f"{self.stack}: this only reads\n")
         self.given = self.settings()
-        if not self.tools():
+        builds = bool(self.named) and not self.of("CodeBucket") and "CodeBucket" not in self.wrong
+        if not shutil.which("aws"):
+            self.tools(builds)
             return 1
-        self.region()
-        if self.caller():
-            for check in [self.deployed, self.concurrency, self.program, self.bucket, self.keys, self.secret]:
+        is_known = self.region() and self.caller()
+        if is_known:
+            self.guarded(self.deployed)
+        if not self.is_deployed_otherwise():
+            self.tools(builds)
+        if is_known:
+            for check in [self.concurrency, self.program, self.bucket, self.keys, self.secret]:
                 self.guarded(check)
         self.guarded(self.api)
         if self.outputs:
@@ -125,11 +126,24 @@ class Doctor:
         except Refused as refused:
             self.note(f"{check.__name__} was not checked: {refused}")
 
-    def tools(self) -> bool:
+    def tools(self, builds: bool) -> None:
         say = {"MEND": self.mend, "note": self.note, "ok": lambda text, _: self.good(text)}
-        for kind, text, command in tools.findings(builds=bool(self.given) and not self.of("CodeBucket")):
+        for kind, text, command in tools.findings(self.env, builds):
             say[kind](text, command)
-        return bool(shutil.which("aws"))
+
+    def is_deployed_otherwise(self) -> bool:
+        """Whether the stack was deployed with a zip and without infra/samconfig.toml: by CloudFormation alone, or Terraform."""
+        return self.is_readable and not self.named and bool(self.deployed_with.get("CodeBucket"))
+
+    def deploy(self) -> str:
+        """The command that deploys again. It must not turn the schedule off."""
+        if self.is_deployed_otherwise():
+            return "deploy the stack again, in the way in which it was deployed"
+        command = f"make deploy ENV={self.env}"
+        return f'"ScheduleState=ENABLED", in infra/samconfig.toml, then: {command}' if self.turns_off() else command
+
+    def turns_off(self) -> bool:
+        return (self.deployed_with.get("ScheduleState"), self.of("ScheduleState")) == ("ENABLED", "DISABLED")
 
     def caller(self) -> bool:
         try:
@@ -143,18 +157,20 @@ class Doctor:
             self.note("this is the account's root user: deploy with a role or another user instead")
         return True
 
-    def region(self) -> None:
+    def region(self) -> bool:
         """SAM and version 1 of the AWS CLI don't read AWS_REGION. Version 2 prefers it."""
         named, read_by_sam = os.environ.get("AWS_REGION", ""), os.environ.get("AWS_DEFAULT_REGION") or self.configured("region")
         region = named or read_by_sam
         if not region:
-            return self.mend("no region is set", "aws configure set region <region>")
+            self.mend("no region is set", "aws configure set region <region>")
+            return False
         if region != read_by_sam:
             self.mend(f"AWS_REGION is {named}, which SAM doesn't read: it would deploy to {read_by_sam or 'no region'}", both(region))
         else:
             self.good(f"region {region}")
         # All requests go to the same region, whatever the CLI's version.
         self.region_name = ENVIRONMENT["AWS_REGION"] = ENVIRONMENT["AWS_DEFAULT_REGION"] = region
+        return True
 
     def configured(self, name: str) -> str:
         return subprocess.run(["aws", "configure", "get", name], text=True, capture_output=True).stdout.strip()
@@ -163,12 +179,9 @@ class Doctor:
         """A parameter that infra/samconfig.toml doesn't name keeps the stack's value. The other checks look at both together."""
         facts = self.described(self.stack)
         if not facts or facts["StackStatus"] == EMPTY:
-            if not self.given and self.is_readable:
-                self.mend(
-                    f"infra/samconfig.toml has no parameters for {self.env}",
-                    f"copy its sections [dev.global.parameters] and [dev.deploy.parameters] to [{self.env}....]",
-                )
-            return self.note("not deployed yet; the name of the stack is free", f"make deploy ENV={self.env}")
+            if not self.named and self.is_readable:
+                self.mend(*samconfig.no_such(self.env)[:2])
+            return self.note(f"not deployed in {self.region_name}; the name of the stack is free", f"make deploy ENV={self.env}")
         status = facts["StackStatus"]
         if status in DEAD_ENDS:
             self.mend(
@@ -181,23 +194,42 @@ class Doctor:
             self.note(f"the stack is changing: {status}. Wait for the end, then ask again", f"make doctor ENV={self.env}")
         else:
             self.good(f"deployed: {status}")
-        deployed = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
-        for name, value in self.given.items():
-            if deployed.get(name, value) != value:
-                self.note(f"{name} is {deployed[name]} in the stack and {value} in infra/samconfig.toml", f"make deploy ENV={self.env}")
-        for name, default in samconfig.defaults().items() if self.given else ():
-            if name not in self.given and (value := deployed.get(name, default)) != default:
-                self.note(
-                    f"{name} is {value} in the stack, and infra/samconfig.toml doesn't name it: the stack keeps that value",
-                    f'add "{name}={value}", or with its default: "{name}={default or ""}",',
-                )
-        self.deployed_with, self.given = deployed, deployed | self.given
+        self.deployed_with = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
         self.outputs = {it["OutputKey"]: it["OutputValue"] for it in facts.get("Outputs", [])}
-        if deployed.get("ScheduleState") == "DISABLED":
+        if self.is_deployed_otherwise():
+            self.note(f"infra/samconfig.toml has no parameters for {self.env}: what the stack has is looked at")
+        self.compare()
+        self.given = self.deployed_with | self.given
+        if self.deployed_with.get("ScheduleState") == "DISABLED":
+            where = "in the stack's parameters" if self.is_deployed_otherwise() else "in infra/samconfig.toml"
+            self.note("the schedule is off: nothing is collected", f"ScheduleState=ENABLED {where}, then: {self.deploy()}")
+
+    def compare(self) -> None:
+        """What the next deployment would change, and what it would not although the file looks so."""
+        for name, value in list(self.given.items()):
+            held = self.deployed_with.get(name, value)
+            if value == held:
+                continue
+            if name in PLACES and value != self.outputs.get(name):
+                self.mend(
+                    f"{name} differs from the deployed one: the collector would begin anew there, and store records again",
+                    f'put the deployed value back into infra/samconfig.toml: "{name}={held}",',
+                )
+                del self.given[name]
+                continue
+            keep = f'to keep it: "{name}={held}", in infra/samconfig.toml'
+            is_kept = name == "ScheduleState" and self.turns_off()
             self.note(
-                "the schedule is off: nothing is collected",
-                f"ScheduleState=ENABLED in infra/samconfig.toml, then: make deploy ENV={self.env}",
+                f"{name} is {held or 'empty'} in the stack and {value or 'empty'} in infra/samconfig.toml",
+                keep if is_kept else f"{keep}; to change it: {self.deploy()}",
             )
+        for name, facts in samconfig.known().items() if self.named else ():
+            default = facts.get("Default")
+            if name not in self.named and (held := self.deployed_with.get(name, default)) != default:
+                self.note(
+                    f"{name} is {held} in the stack, and infra/samconfig.toml doesn't name it: the stack keeps that value",
+                    f'add "{name}={held}", or with its default: "{name}={default or ""}",',
+                )
 
     def described(self, stack: str) -> dict[str, Any]:
         try:
@@ -241,7 +273,11 @@ class Doctor:
                 found = aws("s3api", "head-bucket", "--bucket", bucket, "--expected-bucket-owner", owner)
             except Refused as refused:
                 if "404" in str(refused):
-                    self.mend(f"{name}: there is no bucket {bucket}", f"aws s3 mb s3://{bucket} --region {self.region_name or '<region>'}")
+                    self.mend(
+                        f"{name}: there is no bucket {bucket}",
+                        f"aws s3 mb s3://{bucket} --region {self.region_name} "
+                        "# names are unique in all of AWS: if another account has this one, choose another",
+                    )
                 else:
                     self.mend(
                         f"{name}: you may not look at {bucket}, or {owner} does not own it: {refused}",
@@ -330,20 +366,25 @@ class Doctor:
                     f"aws kms put-key-policy --key-id {key} --policy-name default --policy {shlex.quote(json.dumps(left_to_iam(policy, key)))}",
                 )
 
-    def secret(self) -> None:
-        secret = self.of("SecretArn") or self.outputs.get("SecretArn")
-        if not secret:
-            return
-        fill = (
-            f"aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json "
+    def secret_id(self) -> str:
+        return self.of("SecretArn") or self.outputs.get("SecretArn", "")
+
+    def fill(self) -> str:
+        return (
+            f"aws secretsmanager put-secret-value --secret-id {self.secret_id()} --secret-string file://secret.json "
             """# a file of your own with {"client_id": "key-...", "client_secret": "..."}, see docs/deploy.md"""
         )
+
+    def secret(self) -> None:
+        if not (secret := self.secret_id()):
+            return
         try:
             facts = aws("secretsmanager", "describe-secret", "--secret-id", secret)
         except Refused as refused:
             return self.mend(f"the secret was not found: {refused}", "SecretArn=<its full ARN>, or no SecretArn, and the stack creates one")
         if not any("AWSCURRENT" in stages for stages in facts.get("VersionIdsToStages", {}).values()):
-            return self.mend("the secret is empty", fill)
+            self.is_secret_filled = False
+            return self.mend("the secret is empty", self.fill())
         self.good("the secret is filled (its content was not read)")
         key = facts.get("KmsKeyId", "")
         if not key or key.endswith("alias/aws/secretsmanager"):
@@ -357,7 +398,7 @@ class Doctor:
     def api(self) -> None:
         address = self.of("BaseUrl")
         if not address:
-            if self.given:
+            if self.named and "BaseUrl" not in self.named:
                 self.mend("there is no BaseUrl", "BaseUrl=https://api.<region>.code42.com in infra/samconfig.toml")
             return
         try:
@@ -398,28 +439,53 @@ class Doctor:
     def runs(self) -> None:
         """The function's answers to probe and status, which write nothing."""
         answer = self.invoke("probe")
-        if error := answer.get("errorType"):
-            return self.mend(f"probe: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
-        for stream, facts in answer.get("streams", {}).items():
-            if stream in self.deployed_with.get("Streams", "").split(",") and facts.get("permitted") is False:
+        streams = answer.get("streams", {})
+        if answer.get("errorType"):
+            return self.failed("probe", answer)
+        if answer.get("access") is None and not any(isinstance(facts.get("permitted"), bool) for facts in streams.values()):
+            why = next((facts["error"].get("message", "") for facts in streams.values() if facts.get("error")), "it tells no reason")
+            return self.mend(
+                f"the function can't reach the API: {why[:300]}",
+                "check BaseUrl, and in a VPC the NAT gateway, the security group and the proxy",
+            )
+        for stream, facts in streams.items():
+            if stream in self.collected() and facts.get("permitted") is False:
                 self.mend(
                     f"{stream} is not permitted: the API client lacks {facts.get('permission')}",
                     "add it in the Incydr console, Integrations > API Clients; or leave the stream out of Streams",
                 )
-        self.good(f"probe: the API answers the function; the plan has {answer.get('access')} access")
-        answer, failing = self.invoke("status"), []
+        access = f"; the plan has {answer['access']} access" if answer.get("access") else ""
+        self.good(f"probe: the API answers the function{access}")
+        self.status(self.invoke("status"))
+
+    def status(self, answer: dict[str, Any]) -> None:
         if answer.get("errorType") == "InvalidEvent":
-            return self.note("the deployed version has no action status", f"make deploy ENV={self.env}")
-        if error := answer.get("errorType"):
-            return self.mend(f"status: {error}: {answer.get('errorMessage', '')[:300]}", f"make logs ENV={self.env}")
-        for stream, facts in answer.get("streams", {}).items():
+            return self.note("the deployed version has no action status", self.deploy())
+        if answer.get("errorType"):
+            return self.failed("status", answer)
+        streams, failing = answer.get("streams", {}), 0
+        enabled = {stream: facts for stream, facts in streams.items() if facts.get("enabled", stream in self.collected())}
+        for stream, facts in enabled.items():
             if facts.get("state") in ("error", "stopping", "stopped") and facts.get("error"):
                 self.mend(
                     f"{stream} has been in state {facts['state']} since {facts.get('since')}: {facts['error'].get('message', '')[:300]}",
                     f"""make invoke ENV={self.env} EVENT='{{"action": "restart"}}' # after its cause is mended""",
                 )
-                failing.append(stream)
-        self.good(f"status: {len(answer.get('streams', {})) - len(failing)} streams without an error")
+                failing += 1
+        self.good(f"status: {len(enabled) - failing} streams without an error")
+        if left := [stream for stream in streams if stream not in enabled]:
+            self.note(f"not collected any more: {', '.join(left)} (their place stands on the checkpoint)")
+
+    def collected(self) -> list[str]:
+        return self.deployed_with.get("Streams", "").split(",")
+
+    def failed(self, action: str, answer: dict[str, Any]) -> None:
+        message = answer.get("errorMessage", "")
+        is_of_the_secret = OF_THE_SECRET.search(message)
+        # An empty secret is told already.
+        if self.is_secret_filled or not is_of_the_secret:
+            command = self.fill() if is_of_the_secret else f"make logs ENV={self.env}"
+            self.mend(f"{action}: {answer['errorType']}: {message[:300]}", command)
 
     def invoke(self, action: str) -> dict[str, Any]:
         command = [ROOT / "infra" / "invoke.sh", self.env, json.dumps({"action": action})]

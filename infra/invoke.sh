@@ -4,7 +4,9 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-function=$("$here/output.sh" "incydr-collector-$1" FunctionName)
+arn=$("$here/output.sh" "incydr-collector-$1" FunctionArn)
+function=${arn##*:}
+echo "incydr-collector-$1 in $(echo "$arn" | cut -d : -f 4)" >&2
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 printf '%s' "$2" >"$files/event"

@@ -15,14 +15,26 @@ AWS_PAGE = "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-ins
 OR_A_ZIP = "or name a release's zip as CodeBucket and CodeKey, and nothing is built"
 
 
-def findings(builds: bool) -> Iterator[tuple[str, str, str]]:
+def nothing_to_build() -> str:
+    """Why nothing can be built, if it can't."""
+    if not CARGO_TOML.exists():
+        return "no zip is named, and there are no sources here to build it from"
+    return "" if shutil.which("cargo") else "no zip is named, and cargo is not installed to build it"
+
+
+def add_zip(env: str) -> str:
+    return f'add "CodeBucket=<bucket>", "CodeKey=<zip>", to the parameters of {env} in infra/samconfig.toml'
+
+
+def findings(env: str, builds: bool) -> Iterator[tuple[str, str, str]]:
     """For each program: ok, note or MEND; what was found; and what mends it."""
     said, version = asked("aws")
     yield finding("aws", said, version, LEAST_AWS.get(version[0] if version else 1, (0,)), AWS_PAGE)
     said, version = asked("sam")
     yield finding("sam", said, version, LEAST_SAM, "pip install --upgrade aws-sam-cli")
     if builds and not CARGO_TOML.exists():
-        yield "MEND", "there are no sources here, and no zip is named", "CodeBucket=<bucket> and CodeKey=<zip> in infra/samconfig.toml"
+        yield "MEND", nothing_to_build(), add_zip(env)
+        return
     for name, least, command in [("cargo", rust(), "https://rustup.rs"), ("cargo-lambda", (0,), "pip install cargo-lambda")]:
         found = finding(name, *asked(name), least, f"{command}; {OR_A_ZIP}")
         yield found if builds or found[0] == "ok" else ("note", f"{found[1]}; only building needs it", "")

@@ -98,7 +98,7 @@ variable "code_bucket" {
 
   validation {
     condition     = can(regex("^$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.code_bucket))
-    error_message = "code_bucket must be empty or a bucket's name."
+    error_message = "code_bucket must be empty or a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit first and last."
   }
 
   validation {
@@ -191,14 +191,14 @@ variable "schedule_state" {
 }
 
 variable "streams" {
-  description = "The streams to collect, separated by commas. The collector refuses an unknown name."
+  description = "All streams to collect, separated by commas without blanks. The list replaces the default. To add a stream, give the API client its permission, then name it behind the others, as in audit,file_events,sessions,cases,users,agents,devices. The collector refuses an unknown name."
   type        = string
   default     = "audit,file_events,sessions,cases,users,agents"
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z_]+(,[a-z_]+)*$", var.streams))
-    error_message = "streams must be names separated by commas, without spaces."
+    condition     = can(regex("^((file_events|audit|sessions|cases|users|agents|devices|actors|departments|directory_groups|trusted_activities|roles|orgs|risk_indicator_categories|customer|saved_searches|alert_rules|watchlists|legal_hold|case_file_events|session_events|user_roles|actor_profiles|environment_health|alerts)(,\\b|$))+$", var.streams))
+    error_message = "streams must be names of streams separated by commas, without blanks: file_events, audit, sessions, cases, users, agents, devices, actors, departments, directory_groups, trusted_activities, roles, orgs, risk_indicator_categories, customer, saved_searches, alert_rules, watchlists, legal_hold, case_file_events, session_events, user_roles, actor_profiles, environment_health."
   }
 }
 
@@ -210,7 +210,7 @@ variable "records_bucket_name" {
 
   validation {
     condition     = can(regex("^$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.records_bucket_name))
-    error_message = "records_bucket_name must be empty or a bucket's name."
+    error_message = "records_bucket_name must be empty or a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit first and last."
   }
 }
 
@@ -234,7 +234,7 @@ variable "state_bucket_name" {
 
   validation {
     condition     = can(regex("^$|^CREATE$|^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.state_bucket_name))
-    error_message = "state_bucket_name must be empty, CREATE, or a bucket's name."
+    error_message = "state_bucket_name must be empty, CREATE, or a bucket's name: 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit first and last."
   }
 }
 

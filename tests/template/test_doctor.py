@@ -21,6 +21,8 @@ QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}:notices"
 MONITORING = "cloudformation describe-stacks --stack-name incydr-collector-dev-monitoring"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/collector"
 
+PROGRAMS = ["doctor.py", "samconfig.py", "parameters.py", "least_python.py", "tools.py", "key_policy.py"]
+
 # Answers by the first four or two words of a command, and logs the command.
 AWS = """#!{python} -SE
 import json, sys
@@ -42,7 +44,7 @@ if sys.argv[1:3] == ["lambda", "invoke"]:
 if isinstance(answer, str):
     sys.exit("An error occurred " + answer)
 if "--query" in sys.argv:
-    print("collector")
+    print("arn:aws:lambda:us-east-1:123456789012:function:collector")
 else:
     print(json.dumps(answer))
 """
@@ -65,11 +67,15 @@ class Patient:
             MONITORING: "(ValidationError): Stack with id incydr-collector-dev-monitoring does not exist",
         }
         (directory / "infra").mkdir()
-        for name in ["doctor.py", "samconfig.py", "tools.py", "key_policy.py", "invoke.sh", "output.sh"]:
+        for name in [*PROGRAMS, "needs.sh", "invoke.sh", "output.sh"]:
             (directory / "infra" / name).write_bytes((ROOT / "infra" / name).read_bytes())
             (directory / "infra" / name).chmod(0o755)
         for name in ["template.yaml", "Cargo.toml"]:
             (directory / name).write_bytes((ROOT / name).read_bytes())
+        # The API of these tests is no *.code42.com.
+        template = (directory / "template.yaml").read_text("utf-8")
+        template = re.sub(r"AllowedPattern: \^https://api.*", "AllowedPattern: ^https?://.+$", template)
+        (directory / "template.yaml").write_text(template, "utf-8")
         (directory / "tools").mkdir()
         self.aws = AWS.format(python=sys.executable, calls=str(self.calls), answers=str(directory / "answers"))
         self.tool("aws", self.aws)
@@ -98,7 +104,7 @@ class Patient:
         self.answers["secretsmanager describe-secret"] = {"VersionIdsToStages": {"1": ["AWSCURRENT"]}}
         self.answers["lambda invoke"] = {
             "probe": {"action": "probe", "access": "full", "streams": {"audit": {"permitted": True}}},
-            "status": {"action": "status", "streams": {"audit": {"state": "collecting"}}},
+            "status": {"action": "status", "streams": {"audit": {"enabled": True, "state": "collecting"}}},
         }
 
     def key(self, statement, state="Enabled"):
@@ -157,7 +163,7 @@ def test_before_the_first_deployment_nothing_is_to_mend(patient):
         ("cargo", None, "cargo is not installed", "rustup"),
         ("cargo", "cargo 1.80.0 (x)", "cargo is 1.80.0, and RUST or newer is needed", "rustup"),
         ("cargo-lambda", None, "cargo-lambda is not installed", "pip install cargo-lambda"),
-        ("Cargo.toml", None, "there are no sources here", "CodeBucket=<bucket> and CodeKey=<zip>"),
+        ("Cargo.toml", None, "there are no sources here", 'add "CodeBucket=<bucket>", "CodeKey=<zip>", to the parameters of dev'),
     ],
 )
 def test_a_program_that_is_missing_or_too_old_is_found(patient, name, says, finding, command):
@@ -318,7 +324,7 @@ def test_a_stack_that_takes_no_deployment_is_led_out_of_it(patient, status, way_
     "status, noted",
     [
         # SAM creates it as if there were none.
-        ("REVIEW_IN_PROGRESS", "not deployed yet"),
+        ("REVIEW_IN_PROGRESS", "not deployed in us-east-1"),
         *[
             (f"{status}_IN_PROGRESS", f"the stack is changing: {status}_IN_PROGRESS")
             for status in ["CREATE", "UPDATE", "UPDATE_COMPLETE_CLEANUP", "UPDATE_ROLLBACK", "ROLLBACK", "DELETE"]
@@ -402,13 +408,14 @@ def to_iam(account=ACCOUNT):
         ("address", "doesn't answer this machine", "BaseUrl="),
         ("concurrency", "ReservedConcurrency=2 will be refused: 10 of the account's 10", "ReservedConcurrency=0"),
         ("left over", "a failed deployment left the stack in ROLLBACK_COMPLETE", "aws cloudformation delete-stack --stack-name incydr-collector-dev"),
-        ("no bucket", "there is no bucket mine", "aws s3 mb s3://mine --region us-east-1"),
+        ("no bucket", "there is no bucket mine", "aws s3 mb s3://mine --region us-east-1 # names are unique in all of AWS"),
         ("another's bucket", "or 123456789012 does not own it", "BucketOwner="),
         ("locked", "the checkpoint can't be replaced", "StateBucketName=CREATE"),
         ("bucket elsewhere", "mine is in eu-west-1, and the function would be in us-east-1", "AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1"),
         ("zip elsewhere", "takes a zip only from a bucket there", "aws s3 mb s3://<bucket> --region us-east-1 && aws s3 cp s3://releases/"),
         ("another's processor", "is built for x86_64, and Architecture is arm64", "Architecture=x86_64"),
-        ("misspelt", "BaseUlr=x is no parameter", "BaseUrl=..."),
+        ("misspelt", "BaseUlr: template.yaml has no such parameter; did you mean BaseUrl?", "docs/settings.md"),
+        ("no parameter", "BaseUrl https: each parameter is Name=value", '"Name=value",'),
         ("no zip", "the zip can't be read at s3://releases/x.zip", "aws s3 cp <zip> s3://releases/x.zip"),
         ("empty secret", "the secret is empty", "aws secretsmanager put-secret-value --secret-id arn:"),
         ("secret's key", "has its own KMS key", f"SecretKmsKeyArn={KEY}"),
@@ -457,6 +464,8 @@ def test_is_found_and_what_mends_it(patient, what, finding, command):
             answers |= {"s3api head-bucket": {"BucketRegion": "us-east-1"}, "s3api head-object": {}}
         case "misspelt":
             parameters["BaseUlr"] = "x"
+        case "no parameter":
+            patient.config = f"[dev.global.parameters]\nparameter_overrides = ['BaseUrl={patient.api}', 'Architecture=arm64', 'BaseUrl https']"
         case "no zip":
             answers["s3api head-bucket"] = {}
             parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
@@ -512,7 +521,7 @@ def test_parameters_in_one_line_are_read_too(patient):
     assert to_mend == [] and f"{patient.api} answers" in said
 
 
-@pytest.mark.parametrize("written", ['Fields={"env": "prod"}', "MinimumAgentVersion=1 2"])
+@pytest.mark.parametrize("written", ['Fields={"env": "prod"}', "CodeVersion=1 2"])
 def test_a_value_that_sam_would_cut_off_is_found_and_the_command_mends_it(patient, written):
     name, value = written.split("=")
 
@@ -537,7 +546,7 @@ def test_an_environment_without_parameters_is_found(patient):
     # Nothing will be built for it.
     (patient.directory / "tools" / "cargo-lambda").unlink()
     _, to_mend = patient.see()
-    assert [finding for finding, _ in to_mend] == ["infra/samconfig.toml has no parameters for dev"]
+    assert [finding for finding, _ in to_mend] == ["infra/samconfig.toml has no parameters for dev; it has prod"]
 
 
 @pytest.mark.parametrize("notify, kind", [("SQS", "Queue"), ("SNS", "Topic")])
@@ -581,3 +590,165 @@ def test_a_collector_without_the_action_status_is_no_fault(patient):
     patient.deployed()
     patient.answers["lambda invoke"]["status"] = {"errorType": "InvalidEvent", "errorMessage": "unknown action"}
     assert patient.see()[1] == []
+
+
+UNREACHED = {"type": "ThirdPartyGenericError", "message": "POST /v1/oauth: the API could not be reached or broke off"}
+
+
+def test_an_api_that_the_function_does_not_reach_is_one_fault(patient):
+    patient.deployed()
+    unknown = {"permitted": None, "error": UNREACHED}
+    patient.answers["lambda invoke"]["probe"] |= {"access": None, "streams": {"audit": unknown, "users": unknown}}
+    stopped = {"enabled": True, "state": "error", "since": "2026-11-21T13:00:00Z", "error": UNREACHED}
+    patient.answers["lambda invoke"]["status"]["streams"] = {"audit": stopped}
+    said, ((finding, command),) = patient.see()
+    assert finding == f"the function can't reach the API: {UNREACHED['message']}"
+    assert command == "check BaseUrl, and in a VPC the NAT gateway, the security group and the proxy"
+    assert "the API answers the function" not in said and "without an error" not in said
+
+
+def test_a_plan_that_probe_can_not_tell_is_not_called_none(patient):
+    patient.deployed()
+    patient.answers["lambda invoke"]["probe"]["access"] = None
+    said, to_mend = patient.see()
+    assert to_mend == [] and "probe: the API answers the function" in said and "None" not in said
+
+
+def test_streams_that_are_collected_no_more_are_said_and_not_counted(patient):
+    patient.deployed()
+    patient.answers["lambda invoke"]["status"]["streams"] = {
+        "users": {"enabled": True, "state": "collecting"},
+        "cases": {"enabled": False, "state": "stopped"},
+        "file_events": {"enabled": False, "state": "stopped"},
+    }
+    said, to_mend = patient.see()
+    assert to_mend == [] and "status: 1 streams without an error" in said
+    assert "  note  not collected any more: cases, file_events (their place stands on the checkpoint)" in said
+
+
+@pytest.mark.parametrize(
+    "name, value, must, command",
+    [
+        # One of a kind that Python can't open.
+        ("BaseUrl", "api.us.code42.com", "must be https://api.<region>.code42.com, without", "BaseUrl=..."),
+        ("Streams", "audit,file_event", "must be names of streams", "Streams=..."),
+        ("Streams", "audit, users", "must be names of streams", 'write it without blanks: "Streams=audit,users",'),
+        ("Streams", "'audit, users'", "must be names of streams", 'write it without blanks: "Streams=audit,users",'),
+        ("Interval", "2-minutes", "must be one of 5-minutes, 10-minutes,", "Interval=5-minutes"),
+        ("Timeout", "1000", "must be a number from 10 to 900", "Timeout=..."),
+        ("Timeout", "soon", "must be a number from 10 to 900", "Timeout=..."),
+        ("LogRetentionDays", "15", "must be one of 1, 3, 5,", "LogRetentionDays="),
+        ("S3Prefix", "a" * 200 + "/", "must have at most 200 characters", "S3Prefix=..."),
+        ("RecordsBucketName", "Bad_Name", "must be empty or a bucket's name: 3 to 63 lower-case letters", "RecordsBucketName=..."),
+    ],
+)
+def test_a_value_that_the_template_refuses_is_found(patient, name, value, must, command):
+    if name == "BaseUrl":
+        (patient.directory / "template.yaml").write_bytes((ROOT / "template.yaml").read_bytes())
+    patient.parameters[name] = value
+    patient.answers["s3api head-bucket"] = {}
+    plain = value.strip("'")
+    for deployed in [{}, {name: patient.api if name == "BaseUrl" else "0"}]:
+        if deployed:
+            patient.deployed(**deployed)
+        _, ((finding, mend),) = patient.see()
+        assert finding.startswith(f'{name} is "{plain}", but {must}') and command in mend
+
+
+@pytest.mark.parametrize("name", ["RecordsBucketName", "S3Prefix", "StateBucketName", "StatePrefix"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_place_that_is_not_the_deployed_one_is_found(patient, name, is_named):
+    end = "/" if "Prefix" in name else ""
+    before = f"before{end}" if is_named else ""
+    patient.deployed(**{name: before})
+    patient.answers["s3api head-bucket"] = {}
+    patient.parameters[name] = f"after{end}"
+    said, ((finding, command),) = patient.see()
+    assert finding == f"{name} differs from the deployed one: the collector would begin anew there, and store records again"
+    assert command == f'put the deployed value back into infra/samconfig.toml: "{name}={before}",'
+    assert "make deploy ENV" not in said and "s3api head-bucket --bucket after" not in patient.calls.read_text("utf-8")
+
+
+def test_a_bucket_of_the_stack_by_its_own_name_is_no_other_place(patient):
+    patient.deployed(RecordsBucketName="")
+    patient.answers["cloudformation describe-stacks"]["Stacks"][0]["Outputs"].append(
+        {"OutputKey": "RecordsBucketName", "OutputValue": "mine"}
+    )
+    patient.answers["s3api head-bucket"] = {}
+    patient.parameters["RecordsBucketName"] = "mine"
+    assert patient.see()[1] == []
+
+
+def test_a_difference_has_two_ways_out(patient):
+    patient.deployed(Interval="1-hour")
+    patient.parameters["Interval"] = "5-minutes"
+    said, to_mend = patient.see()
+    assert to_mend == []
+    assert "  note  Interval is 1-hour in the stack and 5-minutes in infra/samconfig.toml\n" in said
+    assert 'to keep it: "Interval=1-hour", in infra/samconfig.toml; to change it: make deploy ENV=dev' in said
+
+
+def test_no_command_turns_the_schedule_off(patient):
+    patient.parameters |= {"Interval": "1-hour"}
+    patient.deployed()
+    patient.answers["lambda invoke"]["status"] = {"errorType": "InvalidEvent", "errorMessage": "unknown action"}
+    patient.parameters |= {"ScheduleState": "DISABLED", "Interval": "5-minutes"}
+    said, to_mend = patient.see()
+    assert to_mend == []
+    assert 'to keep it: "ScheduleState=ENABLED", in infra/samconfig.toml\n' in said
+    deploys = [line for line in said.splitlines() if "make deploy ENV" in line]
+    assert len(deploys) == 2 and all('"ScheduleState=ENABLED", in infra/samconfig.toml, then: make deploy ENV=dev' in line for line in deploys)
+
+
+def test_a_stack_that_was_deployed_without_samconfig_is_looked_at_by_its_own_parameters(patient):
+    patient.parameters |= {"CodeBucket": "releases", "CodeKey": "x.zip"}
+    patient.deployed(ScheduleState="DISABLED")
+    patient.config = "[prod.global.parameters]\nparameter_overrides = ['BaseUrl=x']\n"
+    for name in ["sam", "cargo", "cargo-lambda"]:
+        (patient.directory / "tools" / name).unlink()
+    said, to_mend = patient.see()
+    assert to_mend == [] and f"{patient.api} answers" in said
+    assert "infra/samconfig.toml has no parameters for dev" in said and "make deploy" not in said
+    for name in ["sam is", "cargo"]:
+        assert name not in said
+
+
+def test_without_sources_and_zip_one_fault_is_told(patient):
+    (patient.directory / "Cargo.toml").unlink()
+    for name in ["cargo", "cargo-lambda"]:
+        (patient.directory / "tools" / name).unlink()
+    said, ((finding, command),) = patient.see()
+    assert finding == "no zip is named, and there are no sources here to build it from"
+    assert command == 'add "CodeBucket=<bucket>", "CodeKey=<zip>", to the parameters of dev in infra/samconfig.toml'
+    assert "cargo" not in said
+
+
+def test_without_a_region_the_credentials_are_not_blamed(patient):
+    patient.tool("aws", patient.aws.replace('print("us-east-1")', "pass"))
+    patient.answers["sts get-caller-identity"] = "You must specify a region."
+    said, ((finding, _),) = patient.see()
+    assert finding == "no region is set" and "credentials" not in said
+
+
+SECRET_FAULTS = [
+    "the secret incydr is empty; it takes a JSON object with \"client_id\" and \"client_secret\"",
+    "the secret incydr has no \"client_id\"; it takes a JSON object with \"client_id\" and \"client_secret\"",
+    "the API refuses the credentials (401: invalid_client): the client id or secret is wrong, or INCYDR_BASE_URL is another region's",
+]
+
+
+@pytest.mark.parametrize("message", SECRET_FAULTS)
+def test_what_fills_the_secret_mends_what_the_credentials_lack(patient, message):
+    patient.deployed()
+    patient.answers["lambda invoke"]["probe"] = {"errorType": "ThirdPartyConfigError", "errorMessage": message}
+    _, ((finding, command),) = patient.see()
+    assert finding == f"probe: ThirdPartyConfigError: {message}"
+    assert command.startswith(f"aws secretsmanager put-secret-value --secret-id {SECRET} --secret-string file://secret.json")
+    # Once is enough.
+    patient.answers["secretsmanager describe-secret"] = {}
+    assert [finding for finding, _ in patient.see()[1]] == ["the secret is empty"]
+
+
+def test_the_messages_of_a_faulty_secret_are_those_of_the_code():
+    code = "".join((ROOT / "src" / name).read_text("utf-8") for name in ["secrets.rs", "incydr/error.rs"]).replace('\\"', '"')
+    assert 'it takes a JSON object with "client_id"' in code and "the API refuses the credentials (" in code

@@ -12,13 +12,17 @@ from typed import TOOLS
 
 STACK = """<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult><Stacks>
 <member><StackName>s</StackName><StackStatus>CREATE_COMPLETE</StackStatus><CreationTime>2026-11-21T13:00:00Z</CreationTime>
-<Outputs><member><OutputKey>FunctionName</OutputKey><OutputValue>collector</OutputValue></member></Outputs>
+<Outputs><member><OutputKey>FunctionArn</OutputKey>
+<OutputValue>arn:aws:lambda:eu-west-1:123456789012:function:collector</OutputValue></member></Outputs>
 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"""
+
+NO_STACK = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><Error><Type>Sender</Type>
+<Code>ValidationError</Code><Message>Stack with id s does not exist</Message></Error></ErrorResponse>"""
 
 
 class Aws:
-    def __init__(self, seconds: float, *, failed: bool = False, breaks: bool = False) -> None:
-        self.seconds, self.failed, self.breaks = seconds, failed, breaks
+    def __init__(self, seconds: float, *, failed: bool = False, breaks: bool = False, deployed: bool = True) -> None:
+        self.seconds, self.failed, self.breaks, self.deployed = seconds, failed, breaks, deployed
         # The event, and how long its answer took.
         self.invocations: list[tuple[bytes, float]] = []
 
@@ -35,6 +39,8 @@ class Aws:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = body_of(handler)
+        if not self.deployed:
+            return reply(handler, 400, NO_STACK.encode(), {"Content-Type": "text/xml"})
         if "/invocations" not in handler.path:
             return reply(handler, 200, STACK.encode(), {"Content-Type": "text/xml"})
         began = time.monotonic()
@@ -58,6 +64,7 @@ def environment(aws: Aws) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_DEFAULT_REGION": "us-west-2",
         "PATH": f"{TOOLS}:{os.environ['PATH']}",
     }
     return os.environ | mine
@@ -96,3 +103,17 @@ def test_status_as_it_is_typed_is_one_invocation_that_says_so() -> None:
         done = make(aws, "status")
     assert done.returncode == 0, done.stderr
     assert [event for event, _ in aws.invocations] == [b'{"action": "status"}']
+
+
+def test_the_stack_and_its_region_are_said_before_the_wait() -> None:
+    with Aws(seconds=0) as aws:
+        done = make(aws, "invoke", "ENV=prod")
+    assert done.returncode == 0 and "incydr-collector-prod in eu-west-1" in done.stderr.splitlines()
+    assert done.stdout == '{"action":"probe","status":"complete"}\n'
+
+
+def test_a_stack_that_is_not_there_is_named_with_the_region_that_was_looked_in() -> None:
+    with Aws(seconds=0, deployed=False) as aws:
+        done = make(aws, "invoke", "ENV=devv")
+    assert done.returncode and aws.invocations == []
+    assert "there is no stack incydr-collector-devv in us-west-2: ENV=... names the stack" in done.stderr, done.stderr

@@ -3,6 +3,7 @@ makes."""
 
 import json
 import re
+import sys
 
 import botocore.session
 import pytest
@@ -10,6 +11,9 @@ import tomlkit
 from botocore import xform_name
 from policy import is_allowed
 from rendered import ROOT, TEMPLATE, Rendered, listed, source, statements
+
+sys.path.append(str(ROOT / "infra"))
+import parameters  # noqa: E402  (what make deploy and make doctor read the template with)
 
 # Calls whose right has another name.
 ACTION_OF_CALL = {
@@ -393,6 +397,37 @@ def test_a_prefix_is_taken(template, parameter, prefix):
 @pytest.mark.parametrize("parameter", ["S3Prefix", "ReplayPrefix"])
 def test_a_prefix_that_reaches_elsewhere_is_refused(template, parameter, prefix):
     assert not re.search(template["Parameters"][parameter]["AllowedPattern"], prefix)
+
+
+def known_streams():
+    code = (ROOT / "src" / "core" / "stream.rs").read_text("utf-8")
+    return re.findall(r'^    [A-Z]\w+: "(\w+)", \w+, "', code, re.MULTILINE), re.findall(r'\("(\w+)", Stream::', code)
+
+
+def test_streams_takes_the_names_that_the_code_knows_and_no_other(template):
+    names, aliases = known_streams()
+    facts = template["Parameters"]["Streams"]
+    assert len(names) > 20 and re.search(r"\((\w+\|[\w|]+)\)", facts["AllowedPattern"])[1].split("|") == names + aliases
+    told = facts["ConstraintDescription"]
+    assert told.partition(": ")[2].split(", ") == names
+    for taken in [",".join(names), "audit", "users,audit", facts["Default"]]:
+        assert re.search(facts["AllowedPattern"], taken), taken
+    for refused in ["", "audit,", ",audit", "audit,,users", "audit, users", "file_event", "auditusers", "Audit", "audit;users", "xaudit", "audit,x"]:
+        assert not re.search(facts["AllowedPattern"], refused), refused
+
+
+@pytest.mark.parametrize("path", [TEMPLATE, *sorted((ROOT / "infra").glob("*.yaml"))], ids=lambda path: path.name)
+def test_make_deploy_and_doctor_read_each_parameter_as_cloudformation_does(path):
+    """infra/parameters.py has no parser of YAML."""
+    read = parameters.read(path)
+    known = source(path)["Parameters"]
+    assert list(read) == list(known)
+    for name, facts in known.items():
+        for key in ["Type", "Default", "AllowedPattern", "ConstraintDescription", "MinValue", "MaxValue", "MaxLength"]:
+            assert read[name].get(key) == (" ".join(str(facts[key]).split()) if key in facts else None), (name, key)
+        assert parameters.allowed(read[name]) == list(map(str, facts.get("AllowedValues", [])))
+        if "Default" in facts:
+            assert parameters.fault(str(facts["Default"]), read[name]) == "", name
 
 
 def test_a_failed_run_is_reported_and_never_run_again(deployed, template):

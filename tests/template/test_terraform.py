@@ -176,6 +176,10 @@ GIVEN = {"base_url": "https://api.us.code42.com", "code_bucket": "releases", "co
         ({"s3_prefix": "incydr-collector/x/"}, "s3_prefix must end in a slash"),
         ({"timeout": 9}, "timeout must be 10 to 900"),
         ({"interval": "2-minutes"}, "interval must be one of"),
+        ({"streams": "audit,users"}, None),
+        ({"streams": "audit,file_event"}, "streams must be names of streams"),
+        ({"streams": "audit,"}, "streams must be names of streams"),
+        ({"streams": ",audit"}, "streams must be names of streams"),
         ({"reconcile_minutes": ""}, None),
     ],
 )

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -62,6 +64,113 @@ def test_a_list_that_leaves_the_processor_open_is_refused_before_anything_is_bui
     assert done.returncode and f"names Architecture {times} times" in done.stdout, done.stdout
     assert "Name it once for dev" in done.stdout and typed.asked("sam") == typed.asked("cargo") == []
     assert typed.make("deploy", "ENV=prod").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ('"RequestPerMinute=60"', "RequestPerMinute: template.yaml has no such parameter; did you mean RequestsPerMinute?"),
+        ('"Timeout=1000"', 'Timeout is "1000", but must be a number from 10 to 900'),
+        ('"Streams=audit,file_event"', 'Streams is "audit,file_event", but must be names of streams'),
+        ("'Fields={\"env\": \"prod\"}'", "SAM ends the value of Fields at its first blank"),
+        ('"Architecture=arm64" "Timeout=60"', "infra/samconfig.toml is not TOML"),
+    ],
+)
+def test_what_the_template_would_refuse_is_refused_before_anything_is_built(typed, line, said):
+    write(typed, '    "ScheduleState=DISABLED",\n', f'    "ScheduleState=DISABLED",\n    {line},\n')
+    done = typed.make("deploy")
+    assert done.returncode and said in done.stdout and "Traceback" not in done.stdout, done.stdout
+    assert typed.asked("sam") == typed.asked("cargo") == []
+
+
+def test_an_environment_that_samconfig_does_not_have_is_refused(typed):
+    done = typed.make("deploy", "ENV=devv")
+    assert done.returncode and "infra/samconfig.toml has no parameters for devv; it has dev, prod" in done.stdout, done.stdout
+    assert typed.asked("sam") == []
+
+
+@pytest.mark.parametrize("target", ["deploy", "doctor", "invoke", "deploy-monitoring"])
+def test_env_in_small_letters_is_refused(typed, target):
+    done = typed.make(target, "env=prod")
+    assert done.returncode and "write ENV=prod" in done.stdout, done.stdout
+    assert typed.asked("sam") == []
+    # A variable of the shell has nothing to do with it.
+    assert typed.make("help", env="x").returncode == 0
+
+
+def only(typed, *names):
+    """A PATH with nothing but what the shell needs, and these."""
+    place = typed.directory / "only"
+    place.mkdir()
+    for name in ["sh", "make", "dirname", "python3", "mktemp", "rm", "cat", "grep", "sed", *names]:
+        (place / name).symlink_to(shutil.which(name, path=typed.environment["PATH"]))
+    return {"PATH": str(place)}
+
+
+def test_without_sources_and_without_a_zip_deploy_says_so(typed):
+    (typed.directory / "Cargo.toml").unlink()
+    done = typed.make("deploy")
+    assert done.returncode and "no zip is named, and there are no sources here" in done.stdout, done.stdout
+    assert 'add "CodeBucket=<bucket>", "CodeKey=<zip>", to the parameters of dev' in done.stdout and typed.asked("sam") == []
+    write(typed, '    "Architecture=arm64",\n', '    "Architecture=arm64",\n    "CodeBucket=releases",\n    "CodeKey=x.zip",\n')
+    assert subprocess.run([sys.executable, "infra/samconfig.py", "dev"], cwd=typed.directory).returncode == 0
+
+
+def test_without_cargo_and_without_a_zip_deploy_says_so(typed):
+    done = typed.make("deploy", **only(typed, "sam"))
+    assert done.returncode and "no zip is named, and cargo is not installed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "command, missing, there",
+    [
+        ("make deploy", "sam", ["aws", "cargo"]),
+        ("make deploy-monitoring", "sam", ["aws"]),
+        ("make deploy-monitoring", "aws", ["sam"]),
+        ("infra/output.sh incydr-collector-dev FunctionName", "aws", []),
+        ("make invoke", "aws", []),
+    ],
+)
+def test_a_program_that_is_not_there_is_named(typed, command, missing, there):
+    done = subprocess.run(
+        command.split(), cwd=typed.directory, env=typed.environment | only(typed, *there), text=True, capture_output=True
+    )
+    assert done.returncode == 2
+    assert f"{missing} is not installed; make doctor names what to install" in done.stderr.splitlines(), done.stderr
+    assert "not found" not in done.stderr
+
+
+def test_a_parameter_that_another_stack_does_not_have_is_refused(typed):
+    done = typed.make("deploy-monitoring", "PARAMETERS=AlarmEmial=a@example.com", OUTPUTS=STACK)
+    assert done.returncode and "AlarmEmial: infra/monitoring.yaml has no such parameter; did you mean AlarmEmail?" in done.stdout, done.stdout
+    done = typed.make("deploy-monitoring", "PARAMETERS=AlarmEmail", OUTPUTS=STACK)
+    assert done.returncode and "AlarmEmail: each parameter is Name=value" in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout and typed.asked("sam") == []
+
+
+@pytest.mark.parametrize("target", ["deploy", "doctor"])
+@pytest.mark.parametrize("version", ["3.6.15", "3.9.18"])
+def test_a_python_that_is_too_old_is_named_before_it_fails(typed, target, version):
+    """As a stand-in says, which can't read what is newer than 3.6."""
+    told = f"sys.version, sys.version_info = '{version} (x)', {tuple(map(int, version.split('.')))}"
+    read = f"import ast, sys; {told}; text = open(sys.argv[1]).read(); ast.parse(text, feature_version=(3, 6)); sys.path.insert(0, 'infra'); exec(text)"
+    python = typed.directory / "tools" / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{read}" "$@"\n', "utf-8")
+    python.chmod(0o755)
+    done = typed.make(target)
+    assert done.returncode and typed.asked("sam") == [] and "Traceback" not in done.stdout, done.stdout
+    assert (
+        f"python3 is {version} and must be at least 3.11: install it so that `python3` is it "
+        "(a virtual environment of python3.11 will do)"
+    ) in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("name", ["doctor", "samconfig", "check-built", "parameters"])
+def test_what_needs_a_newer_python_says_so_by_itself(tmp_path, name):
+    told = "import sys, runpy; sys.version, sys.version_info = '3.9.18 (x)', (3, 9, 18)"
+    run = f"{told}; sys.path.insert(0, {str(ROOT / 'infra')!r}); runpy.run_path({str(ROOT / 'infra' / name)!r} + '.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], text=True, capture_output=True)
+    assert done.returncode and done.stderr.startswith("python3 is 3.9.18 and must be at least 3.11"), done.stderr
 
 
 def told(**outputs):
