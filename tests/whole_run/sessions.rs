@@ -531,3 +531,23 @@ async fn events_of_a_form_that_cannot_be_read_are_not_set_aside_session_by_sessi
     rig.assert_heals("session_events").await;
     assert_events(&rig).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_while_no_session_s_events_are_answered_loses_none() {
+    let rig = rig_of("session_events").await;
+    let sessions = rig.sim.world.add_sessions(60, ago(80_000), ago(600), true);
+    for session in &sessions {
+        rig.sim.world.add_children(Dataset::SessionEvents, &session.id, 1);
+    }
+    rig.sim.api.change(|api| api.latency = Duration::from_millis(150));
+    let refuse = || rig.sim.faults.always(Endpoint::SessionEvents, Fault::Status(500, "{}".into()));
+    for seconds in [3, 4, 5] {
+        refuse();
+        rig.any_run(Duration::from_secs(seconds)).await;
+    }
+    rig.sim.faults.clear();
+    rig.sim.api.change(|api| api.latency = Duration::ZERO);
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_events(&rig).await;
+}

@@ -44,17 +44,19 @@ impl Collector<'_> {
         let asked = self.ask_sublists(sublist, reading).await;
         let may_wait = reading.may_doubt && reading.round.doubt().is_some_and(|probed| probed < MOST_PROBED);
         match asked {
+            Ok(()) => {
+                reading.doubt = None;
+                reading.changed.clear();
+                Ok(())
+            }
             // None of these was answered. Those of further pages may be.
             Err(error) if may_wait && error.may_be_of_one() => {
                 let before = reading.swept.clone();
                 reading.doubt.get_or_insert((error, before));
                 Ok(())
             }
-            asked => {
-                reading.doubt = None;
-                reading.changed.clear();
-                asked
-            }
+            // The doubt stays: the pages since it began are read again.
+            Err(error) => Err(error),
         }
     }
 
@@ -105,8 +107,7 @@ impl Collector<'_> {
             Ok(())
         };
         let asked = self.ask_each(round, usize::MAX, ask, take).await;
-        self.take_odd(odd, all, reading).await?;
-        asked
+        self.take_odd(odd, all, reading).await.and(asked)
     }
 
     /// Takes the lists of which some rows can't be read. Such rows are set aside, unless they are so many of all rows
@@ -118,19 +119,25 @@ impl Collector<'_> {
             self.tally.drift.add(rows);
         }
 
+        let mut failed = Ok(());
         for (id, rows) in odd {
             if is_drift {
-                let why = rows.into_iter().next().map(|(_, why)| why).unwrap_or_default();
-                let error = Drift { rows: 1, why }.error(&format!("the list of {id}"));
+                let (count, why) = (rows.len() as u64, rows.into_iter().next().map(|(_, why)| why));
+                let error = Drift { rows: count, why: why.unwrap_or_default() }.error(&format!("the list of {id}"));
                 reading.round.is_of_no_use(&id, ErrorInfo::from(&error));
-                continue;
-            }
-            for (bytes, why) in rows {
-                reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
-            }
-            if let Some(Changed { line, began, .. }) = reading.changed.get(&id) {
+            } else if let Err(error) = self.set_rows_aside(rows, reading).await {
+                reading.round.is_of_no_use(&id, ErrorInfo::from(&error));
+                failed = failed.and(Err(error));
+            } else if let Some(Changed { line, began, .. }) = reading.changed.get(&id) {
                 reading.snapshot.take(&Record { key: &id, line, began: Some(*began), is_index: true });
             }
+        }
+        failed
+    }
+
+    async fn set_rows_aside(&self, rows: Vec<(Bytes, String)>, reading: &mut SweepReading) -> Result<(), Error> {
+        for (bytes, why) in rows {
+            reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
         }
         Ok(())
     }
