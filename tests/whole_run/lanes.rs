@@ -174,7 +174,7 @@ async fn died_among_several(nth: u64) -> (Rig, Vec<Value>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_among_several_windows_loses_and_doubles_nothing() {
-    for nth in [2, 4, 5, 7] {
+    for nth in [2, 3, 4, 5] {
         let (rig, open) = died_among_several(nth).await;
         rig.free_the_lease().await;
         rig.sim.api.clear_log();
