@@ -134,3 +134,31 @@ impl fmt::Debug for Exchange {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    /// Reads a body that has 40 pieces of this length, one every 2 s.
+    async fn read(length: usize) -> Result<usize, BrokenOff> {
+        let pieces = stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            (sent < 40).then(|| (Ok(Bytes::from(vec![b' '; length])), sent + 1))
+        });
+        let mut answer = OpenAnswer::simulated(StatusCode::OK, HeaderMap::new(), pieces.boxed());
+        answer.no_slower_than(Duration::from_secs(20));
+        let mut bytes = 0;
+        while let Some(piece) = answer.piece().await? {
+            bytes += piece.len();
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_given_up_and_one_that_is_slow_is_read() {
+        assert!(matches!(read(1).await, Err(BrokenOff::Stalled(longest)) if longest == Duration::from_secs(20)));
+        assert_eq!(read(3_000).await.ok(), Some(120_000));
+    }
+}
