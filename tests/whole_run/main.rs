@@ -59,6 +59,7 @@ mod rig;
 mod s3_errors;
 mod saved_searches;
 mod secrecy;
+mod session_events;
 mod session_slices;
 mod sessions;
 mod sign_ins;

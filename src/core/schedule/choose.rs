@@ -127,24 +127,27 @@ impl Schedule {
         let due = due.filter_map(|stuck| Some((stuck, unread.within(stuck.span()?).first()?)));
         let due = due.filter(|(_, gap)| self.tried.within(*gap).is_empty());
         let (stuck, gap) = due.max_by_key(|(stuck, gap)| (stuck.attempts == 0, gap.length(), gap.from))?;
-        if stuck.alone && !self.under_way.is_empty() {
+        let sample = self.sample(list).filter(|sample| {
+            stuck.attempts == 0
+                && unread.within(*sample).first() == Some(*sample)
+                && self.tried.within(*sample).is_empty()
+        });
+        let is_alone = sample.and_then(|sample| list.holding(sample)).unwrap_or(stuck).alone;
+        if is_alone && !self.under_way.is_empty() {
             return None;
         }
-        if stuck.attempts == 0
-            && let Some(sample) = self.sample(list)
-            && unread.within(sample).first() == Some(sample)
-            && self.tried.within(sample).is_empty()
-        {
+        if let Some(sample) = sample {
             let step = self.open(sample, None, Some(1), self.sizes.most(), Patience::Once);
-            return begin(TaskKind::Sample, false, step);
+            return begin(TaskKind::Sample, is_alone, step);
         }
+
         // A window of minimum length can't be cut, so its count only tells whether the API answers again.
         let step = if self.is_healing && halves(gap).is_none() {
             self.open(gap, None, Some(1), self.sizes.most(), Patience::Once)
         } else {
             self.plan(gap, state, Patience::Once, left)?
         };
-        begin(TaskKind::Stuck, stuck.alone, step)
+        begin(TaskKind::Stuck, is_alone, step)
     }
 
     /// Gaps that no step reads, and that are neither stuck nor in doubt.
