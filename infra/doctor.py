@@ -241,11 +241,26 @@ class Doctor:
         return facts
 
     def monitoring(self) -> None:
-        """Its stack has copies of these two, which say when silence is an alarm."""
-        held = {it["ParameterKey"]: it["ParameterValue"] for it in self.described(f"{self.stack}-monitoring").get("Parameters", [])}
+        facts = self.described(f"{self.stack}-monitoring")
+        held = {it["ParameterKey"]: it["ParameterValue"] for it in facts.get("Parameters", [])}
+        # Its stack has copies of these two, which say when silence is an alarm.
         for name in ["ScheduleState", "Interval"]:
             if (value := self.outputs.get(name)) and held.get(name, value) != value:
                 self.mend(f"the alarms go by {name}={held[name]}, and the collector has {value}", f"make deploy-monitoring ENV={self.env}")
+        outputs = {it["OutputKey"]: it["OutputValue"] for it in facts.get("Outputs", [])}
+        if topic := outputs.get("AlarmTopicArn"):
+            self.subscribers(topic)
+
+    def subscribers(self, topic: str) -> None:
+        told = aws("sns", "get-topic-attributes", "--topic-arn", topic)["Attributes"]
+        if int(told["SubscriptionsConfirmed"]):
+            return self.good(f"the alarms' topic has {told['SubscriptionsConfirmed']} confirmed subscriptions")
+        if int(told["SubscriptionsPending"]):
+            return self.mend("nobody gets the alarms yet: the subscription is not confirmed", "open the link in the mail that AWS sent to AlarmEmail")
+        self.mend(
+            f"nobody gets the alarms: {topic} has no subscription",
+            f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint <address>",
+        )
 
     def concurrency(self) -> None:
         limit = aws("lambda", "get-account-settings")["AccountLimit"]
@@ -422,19 +437,24 @@ class Doctor:
         held = {name: value for name, value in found.items() if name.endswith(("Configuration", "Configurations"))}
         if "EventBridgeConfiguration" in held if notify == "EVENTBRIDGE" else target in json.dumps(held):
             return self.good(f"{bucket} sends notices of new objects")
-        # The command replaces all that the bucket has.
+        # The command replaces all that the bucket has. S3 refuses it with the queue or topic of a stack that was deleted.
         if notify == "EVENTBRIDGE":
             wanted = held | {"EventBridgeConfiguration": {}}
         else:
             kind = "Topic" if notify == "SNS" else "Queue"
             prefix = {"Key": {"FilterRules": [{"Name": "prefix", "Value": self.of("S3Prefix", "code42/")}]}}
             ours = {f"{kind}Arn": target, "Events": ["s3:ObjectCreated:*"], "Filter": prefix}
-            wanted = held | {f"{kind}Configurations": [*held.get(f"{kind}Configurations", []), ours]}
+            others = [it for it in held.get(f"{kind}Configurations", []) if not self.is_former(it[f"{kind}Arn"])]
+            wanted = held | {f"{kind}Configurations": [*others, ours]}
         self.mend(
             f"{bucket} sends no notices of new objects to {target or 'EventBridge'}: the stack does not change an existing bucket",
             f"aws s3api put-bucket-notification-configuration --bucket {bucket} "
             f"--notification-configuration {shlex.quote(json.dumps(wanted))}",
         )
+
+    def is_former(self, arn: str) -> bool:
+        """Whether CloudFormation made it for an earlier stack of this name."""
+        return re.fullmatch(rf"{re.escape(self.stack)}-Notices(Topic)?-\w+", arn.rpartition(":")[2]) is not None
 
     def runs(self) -> None:
         """The function's answers to probe and status, which write nothing."""

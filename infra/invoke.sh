@@ -1,6 +1,6 @@
 #!/bin/sh
-# invoke.sh ENV EVENT: invokes the function of ENV once, waits for its answer, and prints it. Fails if the run does.
-# Needs the AWS CLI, 1 or 2.
+# invoke.sh ENV EVENT: invokes the function of ENV once, waits for its answer, and prints it: in a terminal as a table,
+# elsewhere as JSON. Fails if the run does. Needs the AWS CLI, 1 or 2.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,6 +16,10 @@ printf '%s' "$2" >"$files/event"
 export AWS_MAX_ATTEMPTS=1 BOTOCORE_TCP_KEEPALIVE=true
 failed=$(aws lambda invoke --function-name "$function" --payload "fileb://$files/event" --cli-read-timeout 0 \
     --query FunctionError --output text "$files/answer")
-cat "$files/answer"
-echo
+if [ -t 1 ]; then
+    python3 "$here/answer.py" "$files/answer"
+else
+    cat "$files/answer"
+    echo
+fi
 [ "$failed" = None ] || { echo "The run failed: errorType and errorMessage say why." >&2; exit 1; }

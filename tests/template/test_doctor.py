@@ -354,6 +354,26 @@ def test_alarms_that_go_by_what_was_deployed_before_are_found(patient, name, hel
     assert "again" in row and f"`{name}`" in row
 
 
+TOPIC = "arn:aws:sns:us-east-1:123456789012:alarms"
+
+
+@pytest.mark.parametrize(
+    "confirmed, pending, found, mended_by",
+    [
+        (0, 0, f"nobody gets the alarms: {TOPIC} has no subscription", f"aws sns subscribe --topic-arn {TOPIC} --protocol email --notification-endpoint <address>"),
+        (0, 1, "nobody gets the alarms yet: the subscription is not confirmed", "open the link in the mail that AWS sent to AlarmEmail"),
+        (1, 1, None, None),
+    ],
+)
+def test_alarms_that_nobody_gets_are_found(patient, confirmed, pending, found, mended_by):
+    patient.deployed()
+    outputs = [{"OutputKey": "AlarmTopicArn", "OutputValue": TOPIC}]
+    patient.answers[MONITORING] = {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
+    subscribed = {"SubscriptionsConfirmed": str(confirmed), "SubscriptionsPending": str(pending)}
+    patient.answers["sns get-topic-attributes"] = {"Attributes": subscribed}
+    assert patient.see()[1] == ([(found, mended_by)] if found else [])
+
+
 def test_after_a_deployment_the_next_one_is_looked_at(patient):
     """What infra/samconfig.toml says now, not what the stack has."""
     zipped = {"CodeBucket": "releases", "CodeKey": "collector-0.1.0.zip", "ReservedConcurrency": "2"}
@@ -565,6 +585,11 @@ def test_the_command_for_notices_keeps_those_that_the_bucket_has(patient, notify
     theirs, ours = wanted[f"{kind}Configurations"]
     assert theirs == others[0] and ours[f"{kind}Arn"] == {"SQS": QUEUE, "SNS": "topic"}[notify]
     assert ours["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "siem/"}]
+    # S3 refuses a configuration that names what is no longer there.
+    gone = {f"{kind}Arn": f"arn:aws:s:us-east-1:123456789012:incydr-collector-dev-Notices{'Topic' * (notify == 'SNS')}-1A2b3C"}
+    answers["s3api get-bucket-notification-configuration"][f"{kind}Configurations"] = [gone, *others]
+    _, ((_, command),) = patient.see()
+    assert json.loads(shlex.split(command)[-1]) == wanted
     # And then nothing is left to mend.
     answers["s3api get-bucket-notification-configuration"] = wanted
     assert patient.see()[1] == []

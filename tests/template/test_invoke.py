@@ -1,6 +1,8 @@
 """`make invoke` and what is like it, against a stand-in for AWS whose function takes its time."""
 
+import json
 import os
+import pty
 import subprocess
 import time
 from http.server import BaseHTTPRequestHandler
@@ -20,9 +22,31 @@ NO_STACK = """<ErrorResponse xmlns="http://cloudformation.amazonaws.com/doc/2010
 <Code>ValidationError</Code><Message>Stack with id s does not exist</Message></Error></ErrorResponse>"""
 
 
+# What a run with one failed stream says.
+PARTLY_FAILED = {
+    "run_id": "r",
+    "status": "failed",
+    "streams": {
+        "audit": {"status": "complete", "records": 15, "set_aside": 0, "covered_to": "2026-11-21T13:00:00.000Z"},
+        "cases": {
+            "status": "failed",
+            "records": 2,
+            "set_aside": 0,
+            "covered_to": None,
+            "error": {"type": "ThirdPartyGenericError", "message": "GET /v1/cases/7: the API answers 500"},
+            "expired": [["2026-08-01T00:00:00.000Z", "2026-08-02T00:00:00.000Z"]],
+        },
+    },
+}
+
+
 class Aws:
-    def __init__(self, seconds: float, *, failed: bool = False, breaks: bool = False, deployed: bool = True) -> None:
+    def __init__(
+        self, seconds: float, *, failed: bool = False, breaks: bool = False, deployed: bool = True, says: str = '{"errorType":"ThirdPartyGenericError"}'
+    ) -> None:
         self.seconds, self.failed, self.breaks, self.deployed = seconds, failed, breaks, deployed
+        # The answer of a run that fails.
+        self.says = says
         # The event, and how long its answer took.
         self.invocations: list[tuple[bytes, float]] = []
 
@@ -52,7 +76,7 @@ class Aws:
             handler.connection.close()
             handler.close_connection = True
         elif self.failed:
-            reply(handler, 200, b'{"errorType":"ThirdPartyGenericError"}', {"X-Amz-Function-Error": "Unhandled"})
+            reply(handler, 200, self.says.encode(), {"X-Amz-Function-Error": "Unhandled"})
         else:
             reply(handler, 200, b'{"action":"probe","status":"complete"}')
 
@@ -73,6 +97,22 @@ def environment(aws: Aws) -> dict[str, str]:
 def make(aws: Aws, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
     return subprocess.run(command, env=environment(aws), text=True, capture_output=True, timeout=300)
+
+
+def in_terminal(aws: Aws, *arguments: str) -> tuple[int, str]:
+    """Runs make in a terminal. Returns its exit code and what it printed."""
+    master, slave = pty.openpty()
+    command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
+    process = subprocess.Popen(command, env=environment(aws), stdin=slave, stdout=slave, stderr=subprocess.DEVNULL)
+    os.close(slave)
+    printed = b""
+    try:
+        while more := os.read(master, 65_536):
+            printed += more
+    except OSError:  # Linux says so that the other end is closed.
+        pass
+    os.close(master)
+    return process.wait(timeout=60), printed.decode().replace("\r\n", "\n")
 
 
 def test_a_run_of_more_than_a_minute_is_one_invocation() -> None:
@@ -103,6 +143,26 @@ def test_status_as_it_is_typed_is_one_invocation_that_says_so() -> None:
         done = make(aws, "status")
     assert done.returncode == 0, done.stderr
     assert [event for event, _ in aws.invocations] == [b'{"action": "status"}']
+
+
+def test_in_a_terminal_an_answer_is_a_table_with_what_takes_a_sentence_below_it() -> None:
+    says = json.dumps({"errorType": "ThirdPartyGenericError", "errorMessage": json.dumps(PARTLY_FAILED)})
+    with Aws(seconds=0, failed=True, says=says) as aws:
+        code, printed = in_terminal(aws, "invoke")
+    assert code, printed
+    lines = printed.splitlines()
+    assert lines[:3] == ["errorType: ThirdPartyGenericError", "run_id: r", "status: failed"], printed
+    at = lines.index("stream  status    records  covered_to")
+    assert lines[at + 1 : at + 3] == ["audit   complete  15       2026-11-21T13:00:00.000Z", "cases   failed    2        –"], printed
+    assert "    message: GET /v1/cases/7: the API answers 500" in lines, printed
+    assert "    2026-08-01T00:00:00.000Z to 2026-08-02T00:00:00.000Z" in lines, printed
+
+
+def test_a_failure_without_an_answer_is_printed_in_a_terminal_as_it_is() -> None:
+    says = '{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 1 Error: Runtime exited"}'
+    with Aws(seconds=0, failed=True, says=says) as aws:
+        code, printed = in_terminal(aws, "status")
+    assert code and "error: RequestId: 1 Error: Runtime exited" in printed.splitlines(), printed
 
 
 def test_the_stack_and_its_region_are_said_before_the_wait() -> None:

@@ -308,6 +308,22 @@ def test_the_workflow_runs_make_on_both_processors_and_nothing_that_only_works_t
     assert workflow["permissions"] == {"contents": "read"}
 
 
+@pytest.mark.parametrize("has_cargo_lambda", ["yes", ""])
+def test_on_a_mac_a_zip_is_built_by_cargo_lambda_or_not_at_all(tmp_path, has_cargo_lambda):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    uname = '#!/bin/sh\ncase "$1" in -m) echo arm64 ;; *) echo Darwin ;; esac\n'
+    for name, text in [("cargo", CARGO), ("uname", uname)]:
+        (tools / name).write_text(text, "utf-8")
+        (tools / name).chmod(0o755)
+    mine = {"PATH": f"{tools}:{os.environ['PATH']}", "CARGO_TARGET_DIR": str(tmp_path / "target"), "HAS_CARGO_LAMBDA": has_cargo_lambda}
+    done = subprocess.run([ROOT / "infra" / "build.sh", "arm64"], env=os.environ | mine, text=True, capture_output=True)
+    zip_ = tmp_path / "target" / "lambda" / "arm64" / "bootstrap.zip"
+    assert (done.returncode, zip_.exists()) == ((0, True) if has_cargo_lambda else (3, False)), done
+    assert not (tmp_path / "target" / "release").exists(), "a program for macOS"
+    assert has_cargo_lambda or "on Darwin that takes cargo-lambda" in done.stderr, done
+
+
 def built(directory, *arguments, says, code=0):
     """Runs tests/build.sh with a stand-in for cargo."""
     (directory / "cargo").write_text(f"#!/bin/sh\ncat <<'E'\n{says}\nE\nexit {code}\n", "utf-8")
