@@ -1,4 +1,11 @@
 //! Collects one stream in one run. Each kind of stream has a file of its own. This one has what they share.
+//!
+//! * [`events`]: records that never change, window by window
+//! * [`versions`]: records whose changes the API lists; [`rescanned`]: records whose changes it can't list;
+//!   [`inventory`]: lists that are read whole. All three compare with what is stored, by [`compared`]
+//! * [`findings`]: findings that [`health`] derives from other streams
+//! * [`pages`]: the pages of a list; [`each`]: one request for each record; [`keys`]: the keys of stored records
+//! * [`mod@drift`]: whether rows that can't be read are a change of the API; [`mod@error`]: the errors of a run
 
 mod compared;
 mod drift;
@@ -33,12 +40,12 @@ use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::hex;
 use crate::core::refusals;
-use crate::core::schedule::Patience;
+use crate::core::schedule::Tries;
 use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::shared::Shared;
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
-use crate::core::tally::{PATIENCE, Tally};
+use crate::core::tally::{SIGNIFICANT_WAIT, Tally};
 use crate::core::time::{HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::client::Api;
@@ -93,7 +100,7 @@ struct Collector<'a> {
 }
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
-    let refused_at = run.ledger.update(|checkpoint| *checkpoint.not_permitted_at(stream));
+    let refused_at = run.ledger.read(|checkpoint| checkpoint.not_permitted_at(stream));
     if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
         return Ok(StreamOutcome::NotPermitted);
     }
@@ -131,7 +138,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
             let has_answered = tally.calls.answers.get() > 0;
             run.ledger.update(|checkpoint| {
                 if outcome == StreamOutcome::Complete {
-                    *checkpoint.not_permitted_at(stream) = None;
+                    checkpoint.note_not_permitted(stream, None);
                 }
                 if outcome == StreamOutcome::Complete || has_answered {
                     checkpoint.refused.remove(&stream);
@@ -171,22 +178,22 @@ impl Collector<'_> {
         Caller { stream, retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
     }
 
-    /// A caller that leaves time for other spans: its retries end after `1 / share` of the time left, and its wait for an
-    /// answer after such a share of the run. A part of a span that failed waits as long as ten other answers of this run,
+    /// A caller that leaves time for other spans: its retries end after one of so many `parts` of the time left, and its wait
+    /// for an answer after such a part of the run. A part of a span that failed waits as long as ten other answers of this run,
     /// and twice as long with each of the `attempts` that earlier runs made: old records may take the API longer.
-    fn patient(&self, patience: Patience, share: i32, attempts: u32) -> Caller<'_> {
+    fn patient(&self, tries: Tries, parts: i32, attempts: u32) -> Caller<'_> {
         let (now, times) = (Millis::now(), &self.run.times);
         let left = (times.read_until - now).max(TimeDelta::zero());
-        let longest = PATIENCE.max(times.read_until.since(times.began) / share.unsigned_abs());
-        let silent_for = match (patience, self.tally.calls.longest_wait()) {
-            (Patience::Once | Patience::Probe, Some(waited)) => {
+        let longest = SIGNIFICANT_WAIT.max(times.read_until.since(times.began) / parts.unsigned_abs());
+        let silent_for = match (tries, self.tally.calls.longest_wait()) {
+            (Tries::Once | Tries::Probe, Some(waited)) => {
                 let usual = (10 * waited).max(SHORTEST_SILENCE);
                 usual.saturating_mul(2_u32.saturating_pow(attempts)).min(longest)
             }
             _ => longest,
         };
-        let retry_until = now + left / share;
-        Caller { tries_once: patience != Patience::Full, retry_until, silent_for: Some(silent_for), ..self.caller() }
+        let retry_until = now + left / parts;
+        Caller { tries_once: tries != Tries::ByPolicy, retry_until, silent_for: Some(silent_for), ..self.caller() }
     }
 
     /// The number of times that a stuck span was tried.
@@ -210,7 +217,7 @@ impl Collector<'_> {
             let is_believed = refusals::refused(&mut refusals, &said, has_worked);
             checkpoint.refused.extend(refusals.map(|refusals| (stream, refusals)));
             if is_believed {
-                *checkpoint.not_permitted_at(stream) = Some(Millis::now());
+                checkpoint.note_not_permitted(stream, Some(Millis::now()));
             }
             is_believed
         });

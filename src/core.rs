@@ -7,13 +7,15 @@
 //! * [`sign_ins`], [`refusals`]: whether a refusal of the credentials, or of a stream, is believed
 //! * [`checkpoint`]: covered time, readings under way, the lease; [`identity`]: the tenant, bucket and prefix that it
 //!   belongs to
-//! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span
+//! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span; [`span_search`]: finds
+//!   what of a failed span can be read
 //! * [`stuck`]: things that can't be read; [`round`]: the order in which single records are requested
 //! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
 //! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state
 //! * [`settings`], with [`dialect`], [`audit_source`] and [`version`]: the operator's configuration
-//! * [`tally`]: a run's counters; [`error_kind`]: the types of errors; [`quote`]: quotes an answer without secrets;
-//!   [`panics`]: turns a panic into a value
+//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`error_kind`]: the types of errors;
+//!   [`aws_error`]: the cause and the code of an AWS error; [`quote`]: quotes an answer without secrets; [`panics`]: turns
+//!   a panic into a value
 
 pub mod audit_source;
 pub mod aws_error;

@@ -4,3 +4,4 @@ pub mod event;
 pub mod handler;
 pub mod logging;
 pub mod metrics;
+pub mod replacement;

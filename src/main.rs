@@ -1,12 +1,10 @@
 //! Cold start: logging, settings, and the loop that hands events to the handler.
 
-use std::time::Duration;
-
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
 use incydr_collector::edge::event::Event;
 use incydr_collector::edge::handler::Handler;
-use incydr_collector::edge::logging;
+use incydr_collector::edge::{logging, replacement};
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, service_fn};
 
@@ -25,8 +23,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let handle = service_fn(|event: LambdaEvent<Event>| async move {
         let deadline = Millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
         let answered = handler.handle(&event.payload, deadline).await;
-        if handler.is_over() {
-            tokio::spawn(end());
+        if handler.has_expired() {
+            tokio::spawn(replacement::end_process());
         }
         answered
     });
@@ -35,11 +33,4 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         LambdaInvocation { body: event.into(), ..invocation }
     };
     Runtime::new(handle).layer(MapRequestLayer::new(readable)).run().await
-}
-
-/// Ends the process once the answer is sent, because its AWS credentials have expired. Lambda starts another with fresh
-/// ones.
-async fn end() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    std::process::exit(1);
 }

@@ -8,7 +8,7 @@
 //! * [`goal`]: the wanted state, and the writes that are missing; [`state`]: the present state
 //! * [`reads`]: the actions that only read
 //! * [`store`]: claims, locks, results and the trail in S3
-//! * [`api`]: one exchange with the API; [`answer`], [`told`], [`error`]: the answer; [`settings`]
+//! * [`api`]: one exchange with the API; [`answer`], [`connector_answer`], [`error`]: the answer; [`settings`]
 
 pub mod act;
 pub mod action;

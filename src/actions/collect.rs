@@ -62,7 +62,6 @@ impl<'a> Work<'a> {
     /// A dry run takes no lease and writes nothing. An error returned here ended the run for all streams; an error of
     /// one stream is in its part of the answer.
     async fn run(&self) -> Result<Answer, Error> {
-        self.clients.api.begin_run(self.settings.requests_per_minute).await;
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let Some(ledger) = self.begin(&state).await? else { return Ok(Answer::skipped(self.run_id)) };
         self.forget_attempt();

@@ -31,7 +31,7 @@ use crate::incydr::request::Caller;
 const STREAMS_AT_ONCE: usize = 4;
 /// Limit for one stream, so that it can't use up the others' time. It is longer than the request budget may make a
 /// request wait.
-const PATIENCE: TimeDelta = TimeDelta::seconds(90);
+const LONGEST_PER_STREAM: TimeDelta = TimeDelta::seconds(90);
 /// The newest record is looked for this far back if the API's retention is unknown.
 const LOOKS_BACK: TimeDelta = TimeDelta::days(30);
 
@@ -120,7 +120,7 @@ pub async fn probe(
     let asked = streams.unwrap_or(&all);
 
     let calls = ProbeCalls::default();
-    let signed_in = api.sign_in_anew(&Caller::new(until.min(Millis::now() + PATIENCE), &calls.calls)).await;
+    let signed_in = api.sign_in_anew(&Caller::new(until.min(Millis::now() + LONGEST_PER_STREAM), &calls.calls)).await;
     let (tenant, streams) = match signed_in {
         Ok(tenant) => (tenant, Probe { settings, api, until }.look_at_all(asked).await),
         Err(error @ (ApiError::BadCredentials { .. } | ApiError::Secret(_))) => return Err(error.into()),
@@ -183,7 +183,7 @@ impl Probe<'_> {
     }
 
     async fn look_at(&self, stream: Stream) -> Seen {
-        let until = self.until.min(Millis::now() + PATIENCE);
+        let until = self.until.min(Millis::now() + LONGEST_PER_STREAM);
         let mut asked = ProbeCalls::default();
         if stream.kind_in(self.settings.dialect).is_none() {
             return Seen::not_in_dialect(stream);

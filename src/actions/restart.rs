@@ -68,7 +68,7 @@ impl Work<'_> {
         checkpoint.health.tell(changes, self.run_id, now);
         checkpoint.sign_ins.restart();
         for stream in self.streams {
-            *checkpoint.not_permitted_at(*stream) = None;
+            checkpoint.note_not_permitted(*stream, None);
         }
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);

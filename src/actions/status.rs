@@ -94,7 +94,6 @@ pub async fn status(
     run_id: &str,
     deadline: Millis,
 ) -> Result<StatusAnswer, Error> {
-    clients.s3.begin_run(deadline.since(Millis::now()));
     let at = Millis::now();
     let state = Bucket::of_state(settings, &clients.s3);
     let until = Times::new(at, deadline).read_until;
@@ -121,22 +120,22 @@ pub async fn status(
             is_over: lease.until <= at,
         }),
         manifest: checkpoint.manifests.head.clone(),
-        streams: streams(settings, checkpoint, at),
+        streams: streams(settings, &checkpoint, at),
     })
 }
 
-fn streams(settings: &Settings, mut checkpoint: Checkpoint, at: Millis) -> BTreeMap<Stream, StreamStatus> {
-    let expiring = expiring(settings, &checkpoint, at);
+fn streams(settings: &Settings, checkpoint: &Checkpoint, at: Millis) -> BTreeMap<Stream, StreamStatus> {
+    let expiring = expiring(settings, checkpoint, at);
     let mut streams: Vec<Stream> = settings.streams.iter().chain(checkpoint.states.keys()).copied().collect();
     streams.sort_unstable();
     streams.dedup();
-    let status = |stream: Stream| (stream, stream_status(settings, &mut checkpoint, expiring.get(&stream), stream, at));
+    let status = |stream: Stream| (stream, stream_status(settings, checkpoint, expiring.get(&stream), stream, at));
     streams.into_iter().map(status).collect()
 }
 
 fn stream_status(
     settings: &Settings,
-    checkpoint: &mut Checkpoint,
+    checkpoint: &Checkpoint,
     expiring: Option<&Span>,
     stream: Stream,
     at: Millis,
@@ -164,6 +163,6 @@ fn stream_status(
         stuck: stuck.and_then(StuckList::summary),
         next_try: stuck.and_then(|stuck| stuck.iter().map(|stuck| stuck.next_try).min()),
         error: or_expiring(stream, expiring, error),
-        not_permitted_at: *checkpoint.not_permitted_at(stream),
+        not_permitted_at: checkpoint.not_permitted_at(stream),
     }
 }

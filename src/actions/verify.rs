@@ -13,6 +13,7 @@ use serde::Serialize;
 use tracing::info;
 
 use self::history::History;
+use self::trail::Trail;
 use self::verification::{CheckedTotals, Discrepancy, Progress, Verification};
 use crate::actions::request::Verify;
 use crate::bucket::ledger;
@@ -73,7 +74,6 @@ pub async fn verify(
     asked: &Verify,
     deadline: Millis,
 ) -> Result<Verified, Error> {
-    s3.begin_run(deadline.since(Millis::now()));
     let verification = Verification {
         settings,
         records: Bucket::of_records(settings, s3),
@@ -135,9 +135,9 @@ impl Verification<'_> {
             progress.findings.push(Discrepancy::of_key(None, &self.settings.checkpoint_key, wrong));
         }
 
-        let (history, out_of_time) = match History::load(self, checkpoint, &mut progress).await {
-            Err(StoreError::OutOfTime) => (History::default(), true),
-            history => (history?, false),
+        let (history, mut trail, out_of_time) = match self.load(checkpoint, &mut progress).await {
+            Err(StoreError::OutOfTime) => (History::default(), Trail::default(), true),
+            loaded => loaded.map(|(history, trail)| (history, trail, false))?,
         };
 
         let spans = self.scopes(checkpoint, &history);
@@ -149,12 +149,9 @@ impl Verification<'_> {
                     progress.findings.extend(self.gaps(*stream, *span, checkpoint, &history));
                 }
             }
-            self.hours(&spans, &history, &mut progress).await?
+            self.hours(&spans, &history, &mut trail, &mut progress).await?
         };
-        let next_from = match next_from {
-            None if self.asked.streams.is_none() => self.trail(&mut progress).await?,
-            next_from => next_from,
-        };
+        let next_from = self.compare_trail(&trail, next_from, &mut progress);
 
         let is_cut = progress.findings.len() >= MOST_FINDINGS;
         let status = match next_from {
@@ -173,6 +170,11 @@ impl Verification<'_> {
             checked: progress.checked,
             streams: spans.into_iter().map(|(stream, span)| (stream, span.map(VerifiedSpan::from))).collect(),
         })
+    }
+
+    /// Loads what is to be compared with the bucket.
+    async fn load(&self, checkpoint: &Checkpoint, progress: &mut Progress) -> Result<(History, Trail), StoreError> {
+        Ok((History::load(self, checkpoint, progress).await?, self.list_trail(progress).await?))
     }
 
     /// The answer if there was no time even to read the checkpoint.
@@ -259,13 +261,22 @@ impl Verification<'_> {
         .concat()
     }
 
-    /// Verifies hour by hour, all streams of an hour before the next hour. Returns the hour at which the time was up.
-    async fn hours(&self, spans: &Spans, history: &History, progress: &mut Progress) -> Result<Option<Millis>, Error> {
+    /// Verifies hour by hour, all streams of an hour and its part of the trail before the next hour. Returns the hour at
+    /// which the time was up.
+    async fn hours(
+        &self,
+        spans: &Spans,
+        history: &History,
+        trail: &mut Trail,
+        progress: &mut Progress,
+    ) -> Result<Option<Millis>, Error> {
         let of_streams = || spans.iter().filter_map(|(stream, span)| Some((*stream, (*span)?)));
         // There is no object before the oldest reading.
-        let oldest = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from))).min();
-        let (Some(oldest), Some(end)) = (oldest, of_streams().map(|(_, span)| span.to).max()) else { return Ok(None) };
-        let begin = of_streams().map(|(_, span)| span.from).min().unwrap_or(oldest);
+        let with_objects = of_streams().filter_map(|(stream, span)| Some(history.oldest(stream)?.max(span.from)));
+        let oldest = with_objects.chain(trail.span().map(|span| span.from)).min();
+        let end = of_streams().map(|(_, span)| span).chain(trail.span()).map(|span| span.to).max();
+        let (Some(oldest), Some(end)) = (oldest, end) else { return Ok(None) };
+        let begin = of_streams().map(|(_, span)| span.from).min().map_or(oldest, |from| from.min(oldest));
         let mut hour = oldest.floor(HOUR);
         while hour < end {
             progress.listed.retain(|(_, day), _| *day == hour.floor(DAY));
@@ -274,6 +285,10 @@ impl Verification<'_> {
                     Err(StoreError::OutOfTime) => return Ok(Some(hour.max(begin))),
                     checked => checked?,
                 }
+            }
+            match self.hour_of_trail(hour, trail, progress).await {
+                Err(StoreError::OutOfTime) => return Ok(Some(hour.max(begin))),
+                checked => checked?,
             }
             hour = hour + HOUR;
             if progress.findings.len() >= MOST_FINDINGS && hour < end {

@@ -91,7 +91,6 @@ impl<'a> Work<'a> {
         asked: &'a Collect,
         deadline: Millis,
     ) -> Self {
-        clients.s3.begin_run(deadline.since(Millis::now()));
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
 
         Self {

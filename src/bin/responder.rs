@@ -1,7 +1,7 @@
 //! Cold start of the responder: logging, settings, and the loop that hands events to its handler.
 
 use incydr_collector::core::time::Millis;
-use incydr_collector::edge::logging;
+use incydr_collector::edge::{logging, replacement};
 use incydr_collector::respond::handler::Responder;
 use incydr_collector::respond::settings::RespondSettings;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -19,7 +19,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let handler = &handler;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let deadline = Millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
-        handler.handle(&event.payload, deadline, &event.context.invoked_function_arn).await
+        let answered = handler.handle(&event.payload, deadline, &event.context.invoked_function_arn).await;
+        if handler.has_expired() {
+            tokio::spawn(replacement::end_process());
+        }
+        answered
     }))
     .await
 }

@@ -89,8 +89,9 @@ pub async fn load(
     until: Millis,
 ) -> Result<Option<LoadedCheckpoint>, LedgerError> {
     let Some(stored) = bucket.get(key, until).await? else { return Ok(None) };
-    let checkpoint = Checkpoint::parse(&stored.bytes)?;
+    let mut checkpoint = Checkpoint::parse(&stored.bytes)?;
     checkpoint.check_identity(identity)?;
+    checkpoint.identity.dialect = identity.dialect;
     Ok(Some(LoadedCheckpoint { checkpoint, etag: stored.etag }))
 }
 

@@ -17,10 +17,10 @@ use crate::core::time::Millis;
 /// Limit for one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// An attempt that the end of the run cut off after less than this says nothing about S3.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SIGNIFICANT_WAIT: Duration = Duration::from_secs(1);
 /// The same once S3 has answered another request of the run: half of the run, at least 2 s and at most 3 s. S3 may
 /// answer some requests and never others.
-const LONG_PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3)];
+const SIGNIFICANT_WAIT_LATER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3)];
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -52,17 +52,17 @@ pub struct S3 {
     /// The length of the run.
     run_ms: Arc<AtomicU64>,
     /// Whether the process's credentials have expired.
-    is_over: Arc<Flag>,
+    has_expired: Arc<Flag>,
 }
 
 impl S3 {
     pub fn new(store: Store) -> Self {
-        Self { store, is_heard: Arc::default(), run_ms: Arc::default(), is_over: Arc::default() }
+        Self { store, is_heard: Arc::default(), run_ms: Arc::default(), has_expired: Arc::default() }
     }
 
     /// Whether the process must end: its credentials have expired, and nobody renews them.
-    pub fn is_over(&self) -> bool {
-        self.is_over.is_set()
+    pub fn has_expired(&self) -> bool {
+        self.has_expired.is_set()
     }
 
     pub fn begin_run(&self, length: Duration) {
@@ -70,11 +70,11 @@ impl S3 {
         self.run_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn patience(&self) -> Duration {
+    fn significant_wait(&self) -> Duration {
         if !self.is_heard.is_set() {
-            return PATIENCE;
+            return SIGNIFICANT_WAIT;
         }
-        let [least, most] = LONG_PATIENCE;
+        let [least, most] = SIGNIFICANT_WAIT_LATER;
         (Duration::from_millis(self.run_ms.load(Ordering::Relaxed)) / 2).clamp(least, most)
     }
 }
@@ -157,7 +157,7 @@ impl Bucket {
         let (bucket, key) = (self.name.clone(), key.to_owned());
         match kind {
             FailureKind::Expired => {
-                self.s3.is_over.set(true);
+                self.s3.has_expired.set(true);
                 StoreError::ExpiredCredentials { operation, bucket, key, why }
             }
             FailureKind::Archived => StoreError::Archived { bucket, key, why },
@@ -166,9 +166,9 @@ impl Bucket {
     }
 
     /// Returns the error of an attempt that the end of the time cut off. It blames S3 if the attempt `waited` for at
-    /// least `patience`; otherwise it is `OutOfTime`.
+    /// least `significant_wait`; otherwise it is `OutOfTime`.
     fn out_of_time(&self, failed: impl Fn(String) -> StoreError, waited: Duration) -> StoreError {
-        if waited < self.s3.patience() {
+        if waited < self.s3.significant_wait() {
             return StoreError::OutOfTime;
         }
         failed(format!("no answer within {} s, then the run's time was up", waited.as_secs()))

@@ -211,7 +211,7 @@ impl Collector<'_> {
     /// Forgets the known records, so that everything is read and stored again.
     fn forget(&self, why: Error) {
         warn!(stream = %self.stream, "{why}");
-        if self.stream.class() == Class::Versions {
+        if self.stream.class_in(self.run.settings.dialect) == Class::Versions {
             self.run.ledger.update(|checkpoint| {
                 let state = checkpoint.versions(self.stream);
                 (state.listed_to, state.listing) = (None, None);

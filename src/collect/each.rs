@@ -8,7 +8,7 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::round::{Round, RoundStep};
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckItem;
-use crate::core::tally::PATIENCE;
+use crate::core::tally::SIGNIFICANT_WAIT;
 use crate::core::time::Millis;
 use crate::incydr::request::Caller;
 
@@ -74,8 +74,8 @@ impl Collector<'_> {
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
                     let answers: Vec<_> = ids.into_iter().zip(answers).collect();
 
-                    let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
-                    let waited_long = Millis::now().since(asked_at) >= patience;
+                    let long = SIGNIFICANT_WAIT.max(self.run.times.read_until.since(began) / 2);
+                    let waited_long = Millis::now().since(asked_at) >= long;
                     take_each(round, answers, &mut take, &mut failures, waited_long).await?;
                 }
             }

@@ -7,7 +7,7 @@ use crate::core::panics::caught;
 use crate::core::settings::SettingsError;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
-use crate::incydr::error::ApiError;
+use crate::incydr::error::{ApiError, Scope};
 use crate::secrets::SecretError;
 
 /// Added to a 403 for one record if others are answered.
@@ -105,28 +105,18 @@ impl Error {
     pub fn may_be_local(&self) -> bool {
         match self {
             Self::Totals(_) => true,
-            Self::Api(error) => !matches!(
-                error,
-                ApiError::OutOfTime
-                    | ApiError::BudgetSpent
-                    | ApiError::NoAnswer { .. }
-                    | ApiError::RefusedForNow { .. }
-                    | ApiError::RateLimited { .. }
-                    | ApiError::Secret(_)
-                    | ApiError::QueryRefused { .. }
-                    | ApiError::NoSavedSearch { .. }
-                    | ApiError::Forbidden { .. }
-                    | ApiError::BadCredentials { .. }
-                    | ApiError::OtherTenant { .. }
-                    | ApiError::Unauthorized { .. }
-            ),
+            Self::Api(error) => error.scope() == Scope::Request,
             _ => false,
         }
     }
 
     /// Whether the error may be about the one record or list that was requested.
     pub fn may_be_of_one(&self) -> bool {
-        self.may_be_local() || self.is_forbidden() || matches!(self, Self::Api(ApiError::Unauthorized { .. }))
+        match self {
+            Self::Totals(_) => true,
+            Self::Api(error) => error.scope() != Scope::Run,
+            _ => false,
+        }
     }
 
     /// Whether only new settings, a new secret or a `restart` can mend it. Until then it is tried once an hour.

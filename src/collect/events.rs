@@ -23,7 +23,7 @@ use crate::core::density::{Left, Sizes, asked};
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, Patience, Schedule, Step, UnreadReason, WindowPlan, needs_reading};
+use crate::core::schedule::{CutReason, Outcome, Schedule, Step, Tries, UnreadReason, WindowPlan, needs_reading};
 use crate::core::settings::FileEventQuery;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
@@ -46,8 +46,8 @@ impl From<Outcome> for StepResult {
     }
 }
 
-/// A span that fails or isn't answered takes at most this share of a run.
-const HALF: i32 = 2;
+/// A span that fails or isn't answered takes at most one of so many parts of a run.
+const PARTS_OF_RUN: i32 = 2;
 /// After this many runs that died while they read a window, it is left alone for a while.
 const MOST_DEATHS: u32 = 3;
 
@@ -143,7 +143,7 @@ impl Collector<'_> {
     /// Does one step. Returns an error only if it ends the stream's work in this run.
     async fn step(&self, facts: &'static Events, step: Step, _lane: Lane<'_>) -> Result<StepResult, Error> {
         match step {
-            Step::Count { span, patience } => self.count_gap(facts, span, patience).await,
+            Step::Count { span, tries } => self.count_gap(facts, span, tries).await,
             Step::Open(plan) => {
                 let window = self.open(facts, plan.span).await?;
                 self.finish(facts, &window, &plan).await
@@ -242,11 +242,11 @@ impl Collector<'_> {
     }
 
     /// Counts a gap, to plan how to cut it.
-    async fn count_gap(&self, facts: &'static Events, span: Span, patience: Patience) -> Result<StepResult, Error> {
+    async fn count_gap(&self, facts: &'static Events, span: Span, tries: Tries) -> Result<StepResult, Error> {
         let request = self.request(facts, span);
-        Ok(match self.count(facts, &request, &self.patient(patience, HALF, self.attempts(span))).await {
+        Ok(match self.count(facts, &request, &self.patient(tries, PARTS_OF_RUN, self.attempts(span))).await {
             Ok(rows) => Outcome::Counted { span, rows },
-            Err(ApiError::TooLarge { .. }) => Outcome::TooLarge { span, rows: None },
+            Err(ApiError::TooLarge { .. }) => Outcome::Cut { span, why: CutReason::TooLarge { rows: None } },
             Err(error) => {
                 let error = self.of_one_span(error.into())?;
                 Outcome::NotCounted { span, error: ErrorInfo::from(&error) }

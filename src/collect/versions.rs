@@ -21,7 +21,7 @@ use crate::core::stuck::StuckItem;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
-use crate::incydr::listing::{ListRow, Listing};
+use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::Caller;
 
 /// A list begins this long before the instant at which the last one was opened.
@@ -364,7 +364,7 @@ impl Collector<'_> {
     }
 
     async fn detail(&self, facts: &'static Versions, id: &str, caller: &Caller<'_>) -> Result<ListRow, Error> {
-        let path = format!("{}{id}", facts.detail);
+        let path = format!("{}{}", facts.detail, escape(id));
         Ok(ListRow::asked_for(self.run.api, path, facts.list.field, id, caller).await?)
     }
 }

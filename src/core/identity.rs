@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::dialect::Dialect;
+
 /// The tenant, API, bucket and prefix that a checkpoint belongs to. A run for another identity is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -11,6 +13,9 @@ pub struct Identity {
     pub base_url: String,
     pub bucket: String,
     pub prefix: String,
+    /// How the API is asked, which decides under which class a stream's state lies. It is a setting and is not written.
+    #[serde(skip)]
+    pub dialect: Dialect,
 }
 
 /// Normalises a base URL as the settings do. Older checkpoints may hold it unnormalised.

@@ -171,6 +171,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::dialect::Dialect;
 
     #[test]
     fn a_manifest_is_one_line_and_its_key_holds_day_number_and_hash() {
@@ -185,6 +186,7 @@ mod tests {
                 base_url: "https://api.us.code42.com".into(),
                 bucket: "records".into(),
                 prefix: "code42/".into(),
+                dialect: Dialect::Sdk,
             },
             indexes: Vec::new(),
             merged: Vec::new(),

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use chrono::TimeDelta;
 
 pub use self::learn::needs_reading;
-pub use self::outcome::{Outcome, UnreadReason};
-pub use self::step::{Patience, Step, WindowPlan};
+pub use self::outcome::{CutReason, Outcome, UnreadReason};
+pub use self::step::{Step, Tries, WindowPlan};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Density, Pace, Sizes};
 use crate::core::error_kind::ErrorInfo;

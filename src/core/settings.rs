@@ -95,7 +95,13 @@ pub struct PageSizes {
 impl Settings {
     /// Returns the identity of the collected data. `tenant` is the one that the API's token names.
     pub fn identity(&self, tenant: Option<String>) -> Identity {
-        Identity { tenant, base_url: self.base_url.clone(), bucket: self.bucket.clone(), prefix: self.prefix.clone() }
+        Identity {
+            tenant,
+            base_url: self.base_url.clone(),
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            dialect: self.dialect,
+        }
     }
 
     /// `var` looks a variable up, so that no test changes the environment.

@@ -96,6 +96,14 @@ impl Stream {
         }
     }
 
+    /// The class that the stream is read as in this dialect. The guide's API lists cases without a filter for changes.
+    pub fn class_in(self, dialect: Dialect) -> Class {
+        match (self, dialect) {
+            (Self::Cases, Dialect::Guide) => Class::Inventory,
+            (other, _) => other.class(),
+        }
+    }
+
     /// The path to an event's own time. Other streams' records aren't stored by a time of theirs.
     pub fn time_field(self) -> Option<&'static [&'static str]> {
         match self {

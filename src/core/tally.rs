@@ -25,7 +25,7 @@ pub struct Calls {
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const SIGNIFICANT_WAIT: Duration = Duration::from_secs(2);
 
 impl Calls {
     pub fn note_silence(&self, waited: Duration) {
@@ -45,7 +45,7 @@ impl Calls {
     /// The longest wait, if the API answered nothing at all.
     pub fn unanswered(&self) -> Option<Duration> {
         let waited = Duration::from_millis(self.silence.get());
-        (self.heard.get() == 0 && waited >= PATIENCE).then_some(waited)
+        (self.heard.get() == 0 && waited >= SIGNIFICANT_WAIT).then_some(waited)
     }
 }
 

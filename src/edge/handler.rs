@@ -63,8 +63,8 @@ impl Handler {
     }
 
     /// Whether the process's AWS credentials have expired. No later run of this process can succeed.
-    pub fn is_over(&self) -> bool {
-        self.clients.get().is_some_and(|clients| clients.s3.is_over() || clients.api.is_over())
+    pub fn has_expired(&self) -> bool {
+        self.clients.get().is_some_and(|clients| clients.s3.has_expired() || clients.api.has_expired())
     }
 
     pub async fn handle(&self, event: &Event, deadline: Millis) -> Result<Answered, Diagnostic> {
@@ -104,6 +104,7 @@ impl Handler {
     async fn act(&self, run_id: &str, invocation: &Invocation, deadline: Millis) -> Result<Answered, Error> {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let clients = self.clients.get_or_try_init(async || clients(settings)).await?;
+        clients.begin_run(settings, deadline).await;
 
         Ok(match invocation {
             Invocation::Scheduled => {

@@ -104,8 +104,8 @@ impl Api {
     }
 
     /// Whether the process must end, because its AWS credentials have expired.
-    pub fn is_over(&self) -> bool {
-        self.sign_in.is_over()
+    pub fn has_expired(&self) -> bool {
+        self.sign_in.has_expired()
     }
 
     /// The version of the secret that was last read.

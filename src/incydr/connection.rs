@@ -14,7 +14,7 @@ use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
 use crate::core::shared::{Flag, Shared};
 use crate::core::stream::Stream;
-use crate::core::tally::PATIENCE;
+use crate::core::tally::SIGNIFICANT_WAIT;
 use crate::core::time::{Millis, millis};
 use crate::incydr::budget::{Budget, Turn};
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
@@ -211,6 +211,6 @@ impl Connection {
 fn cut_off(caller: &Caller<'_>, waited: Duration, was_held_up: bool) -> ApiError {
     caller.calls.note_silence(waited);
     // The budget held the request back until little time was left: blame the budget, not the API.
-    let is_late = was_held_up && waited < PATIENCE;
+    let is_late = was_held_up && waited < SIGNIFICANT_WAIT;
     if is_late { ApiError::BudgetSpent } else { ApiError::OutOfTime }
 }

@@ -64,6 +64,17 @@ pub enum ApiError {
     BudgetSpent,
 }
 
+/// What else would fail in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Perhaps nothing else: the API fails for this span, list or record.
+    Request,
+    /// Perhaps nothing else, perhaps all of the stream: the API refuses.
+    RequestOrStream,
+    /// All of the stream, and mostly of the run.
+    Run,
+}
+
 impl ApiError {
     /// Whether the request was not answered because the run ends.
     pub fn is_out_of_time(&self) -> bool {
@@ -78,7 +89,40 @@ impl ApiError {
             | Self::QueryRefused { .. }
             | Self::NoSavedSearch { .. } => ErrorType::ThirdPartyConfigError,
             Self::Secret(error) => error.error_type(),
-            _ => ErrorType::ThirdPartyGenericError,
+            Self::RefusedForNow { .. }
+            | Self::Unauthorized { .. }
+            | Self::Status { .. }
+            | Self::RateLimited { .. }
+            | Self::Unexpected { .. }
+            | Self::Transport { .. }
+            | Self::Silent { .. }
+            | Self::TooLarge { .. }
+            | Self::InvalidPageToken { .. }
+            | Self::NoAnswer { .. }
+            | Self::OutOfTime
+            | Self::BudgetSpent => ErrorType::ThirdPartyGenericError,
+        }
+    }
+
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Status { .. }
+            | Self::Unexpected { .. }
+            | Self::Transport { .. }
+            | Self::Silent { .. }
+            | Self::TooLarge { .. }
+            | Self::InvalidPageToken { .. } => Scope::Request,
+            Self::Forbidden { .. } | Self::Unauthorized { .. } => Scope::RequestOrStream,
+            Self::BadCredentials { .. }
+            | Self::RefusedForNow { .. }
+            | Self::OtherTenant { .. }
+            | Self::RateLimited { .. }
+            | Self::QueryRefused { .. }
+            | Self::NoSavedSearch { .. }
+            | Self::NoAnswer { .. }
+            | Self::Secret(_)
+            | Self::OutOfTime
+            | Self::BudgetSpent => Scope::Run,
         }
     }
 

@@ -84,18 +84,22 @@ mod tests {
     #[test]
     fn what_a_stream_is_called_agrees_with_how_it_is_read() {
         for stream in Stream::ALL.iter().copied() {
-            let class = match stream.kind() {
-                Kind::Events(facts) => {
-                    assert_eq!(stream.time_field(), Some(facts.list.field), "{stream}");
-                    Class::Events
-                }
-                Kind::Versions(_) => Class::Versions,
-                Kind::Rescanned(_) => Class::Rescanned,
-                Kind::Inventory(_) => Class::Inventory,
-                Kind::Findings(_) => Class::Findings,
-            };
-            assert_eq!(stream.class(), class, "{stream}");
-            assert_eq!(stream.is_in(Dialect::Guide), stream.kind_in(Dialect::Guide).is_some(), "{stream}");
+            for dialect in [Dialect::Sdk, Dialect::Guide] {
+                let kind = stream.kind_in(dialect);
+                assert_eq!(stream.is_in(dialect), kind.is_some(), "{stream}");
+                let class = match kind {
+                    Some(Kind::Events(facts)) => {
+                        assert_eq!(stream.time_field(), Some(facts.list.field), "{stream}");
+                        Class::Events
+                    }
+                    Some(Kind::Versions(_)) => Class::Versions,
+                    Some(Kind::Rescanned(_)) => Class::Rescanned,
+                    Some(Kind::Inventory(_)) => Class::Inventory,
+                    Some(Kind::Findings(_)) => Class::Findings,
+                    None => continue,
+                };
+                assert_eq!(stream.class_in(dialect), class, "{stream}");
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct SignIn {
     path: &'static str,
     signed_in: Mutex<SignedIn>,
     /// Whether the process's AWS credentials have expired.
-    is_over: Flag,
+    has_expired: Flag,
 }
 
 impl SignIn {
@@ -83,7 +83,7 @@ impl SignIn {
             secret_id: settings.secret_id.clone(),
             path,
             signed_in: Mutex::default(),
-            is_over: Flag::default(),
+            has_expired: Flag::default(),
         }
     }
 
@@ -122,8 +122,8 @@ impl SignIn {
     }
 
     /// Whether the process must end, because its AWS credentials have expired.
-    pub fn is_over(&self) -> bool {
-        self.is_over.is_set()
+    pub fn has_expired(&self) -> bool {
+        self.has_expired.is_set()
     }
 
     /// The version of the secret that was last read.
@@ -198,9 +198,9 @@ impl SignIn {
         // Without the secret nothing works, so a missing answer is an error of its own.
         let secret = tokio::time::timeout(left, secrets::load(&self.secrets, &self.secret_id)).await;
         let secret = secret.unwrap_or_else(|_| Err(SecretError::unanswered(&self.secret_id, left)));
-        let is_over = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
-        if is_over {
-            self.is_over.set(true);
+        let has_expired = matches!(secret, Err(SecretError::ExpiredCredentials { .. }));
+        if has_expired {
+            self.has_expired.set(true);
         }
         let secret = secret?;
         signed_in.version.clone_from(&secret.version);

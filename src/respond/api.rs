@@ -57,6 +57,11 @@ impl ResponderApi {
         self.sign_in.forget_secret().await;
     }
 
+    /// Whether the process must end, because its AWS credentials have expired.
+    pub fn has_expired(&self) -> bool {
+        self.sign_in.has_expired()
+    }
+
     /// Sends a `GET`. Any status but 2xx is an error.
     pub async fn get(
         &self,
@@ -127,9 +132,12 @@ impl ResponderApi {
                 Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => {
                     return Sent::Uncertain(named(&what, &error));
                 }
-                // If no request was counted, nothing was sent.
-                Err(ApiError::OutOfTime) if caller.calls.requests.get() > sent_before => {
-                    return Sent::Uncertain(named(&what, &ApiError::OutOfTime));
+                // If no request was counted, nothing was sent. A request that the budget held back may be cut off after
+                // it was sent.
+                Err(error @ (ApiError::OutOfTime | ApiError::BudgetSpent))
+                    if caller.calls.requests.get() > sent_before =>
+                {
+                    return Sent::Uncertain(named(&what, &error));
                 }
                 Err(error) => return Sent::NotSent(error.into()),
             };

@@ -42,6 +42,11 @@ impl Responder {
         Self { settings, clients: OnceCell::new() }
     }
 
+    /// Whether the process's AWS credentials have expired. No later request of this process can succeed.
+    pub fn has_expired(&self) -> bool {
+        self.clients.get().is_some_and(|clients| clients.s3.has_expired() || clients.api.has_expired())
+    }
+
     /// `arn` is the ARN of the invocation, with the alias if there is one.
     pub async fn handle(&self, event: &Value, deadline: Millis, arn: &str) -> Result<Value, Diagnostic> {
         match event::parse(event) {
@@ -111,6 +116,7 @@ impl Responder {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let ResponderClients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
         api.begin(settings.shared.requests_per_minute).await;
+        s3.begin_run(deadline.since(Millis::now()));
 
         let (calls, run_id) = (Calls::default(), Uuid::new_v4().to_string());
         let times = Times::new(Millis::now(), deadline);

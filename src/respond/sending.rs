@@ -35,6 +35,8 @@ pub struct Sender<'a> {
 struct Sending {
     last: Result<ConnectorAnswer, RespondError>,
     end: End,
+    /// Whether the API took a write, perhaps before the one that failed.
+    has_taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,8 @@ impl Sender<'_> {
             (state, left)
         };
 
-        let mut sending = Sending { last: Ok(ConnectorAnswer::message(200, "OK", "done")), end: End::Taken };
+        let mut sending =
+            Sending { last: Ok(ConnectorAnswer::message(200, "OK", "done")), end: End::Taken, has_taken: false };
         let mut in_doubt = !may_send;
         for _ in 0..ROUNDS {
             if left.is_empty() || !may_send {
@@ -78,7 +81,8 @@ impl Sender<'_> {
             match self.read_back(goal, sending.end == End::Taken).await {
                 Ok((state, writes)) => (after, left) = (state, writes),
                 Err(error) => {
-                    in_doubt = true;
+                    // If nothing was taken, nothing has changed, whatever the state is.
+                    in_doubt |= sending.end != End::NotTaken || sending.has_taken;
                     sending.last = sending.last.and(Err(error));
                     break;
                 }
@@ -98,11 +102,13 @@ impl Sender<'_> {
     /// Sends the writes in order until one fails. Splits a write with too many events in halves.
     async fn send(&self, writes: &[ApiWrite]) -> Sending {
         let mut last = Ok(ConnectorAnswer::message(200, "OK", "done"));
+        let mut has_taken = false;
         let mut queue: Vec<ApiWrite> = writes.iter().rev().cloned().collect();
         while let Some(write) = queue.pop() {
             let (error, end) = match self.api.write(&write, self.caller).await {
                 Sent::Done(told) => {
                     last = Ok(told);
+                    has_taken = true;
                     continue;
                 }
                 Sent::Refused(error) => match write.halves().filter(|_| may_be_too_many(&error)) {
@@ -115,10 +121,10 @@ impl Sender<'_> {
                 Sent::NotSent(error) => (error, End::NotTaken),
                 Sent::Uncertain(error) => (error, End::Uncertain),
             };
-            return Sending { last: Err(error), end };
+            return Sending { last: Err(error), end, has_taken };
         }
 
-        Sending { last, end: End::Taken }
+        Sending { last, end: End::Taken, has_taken }
     }
 
     /// Reads the state, and returns it with the missing writes. With `must_show` it reads up to four times, because an

@@ -1,5 +1,7 @@
 //! Each action once: its effect, the writes sent for it, and that repeating the request sends nothing.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 use simulator::{Dataset, compact};
 
@@ -358,4 +360,53 @@ async fn the_collector_verifies_the_trail_and_names_what_was_altered_or_taken_aw
     let altered = verify().await;
     assert_eq!(altered["findings"][0]["key"], json!(intent.key), "{altered:#}");
     assert!(altered["findings"][0]["wrong"].as_str().unwrap().contains("SHA-256"), "{altered:#}");
+    // A finding as with any other object: the rest is verified.
+    rig.sim.s3.faults.always("GET", &intent.key, simulator::S3Fault::Code(403, "InvalidObjectState"));
+    let archived = verify().await;
+    assert!(archived["findings"][0]["wrong"].as_str().unwrap().contains("cold storage"), "{archived:#}");
+    assert_eq!(archived["checked"]["records"].as_u64(), whole["checked"]["records"].as_u64().map(|all| all - 1));
+}
+
+/// A run's time may end in the middle of the trail, between a request's two records or after a record without the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trail_that_takes_several_runs_is_verified_to_its_end() {
+    let rig = Rig::new().await;
+    let sim = &rig.sim;
+    let hours_ago = |hours: i64| {
+        let at = (chrono::Utc::now() - chrono::TimeDelta::hours(hours)).format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let compact: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
+        (format!("{}dt={}/hour={}/{compact}-{compact}", crate::rig::TRAIL, &at[..10], &at[11..13]), at)
+    };
+    let put = async |hours: i64, request_id: &str, record: &str| {
+        let (key, at) = hours_ago(hours);
+        let line = json!({"request_id": request_id, "record": record, "at": at});
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writeln!(gzip, "{line}").unwrap();
+        sim.s3.put_raw(sim.bucket(), &format!("{key}.ndjson.gz"), gzip.finish().unwrap()).await;
+    };
+    // The result of "slow" came three hours after its intent, and "dead" has none.
+    for hours in (20..60).step_by(2) {
+        put(hours, &format!("r{hours}"), "intent").await;
+        put(hours - 1, &format!("r{hours}"), "result").await;
+    }
+    for (hours, request_id, record) in [(90, "slow", "intent"), (87, "slow", "result"), (80, "dead", "intent")] {
+        put(hours, request_id, record).await;
+    }
+    let collector =
+        sim.lambda(std::path::Path::new(env!("CARGO_BIN_EXE_incydr-collector"))).env("STREAMS", "users").start();
+    collector.invoke(json!({}), crate::rig::DEADLINE).await.answer();
+    sim.s3.faults.always("GET", crate::rig::TRAIL, simulator::S3Fault::Late(std::time::Duration::from_millis(300)));
+    let (mut wrong, mut event, mut runs) = (Vec::new(), json!({"action": "verify"}), 0);
+    loop {
+        let answer = collector.invoke(event, std::time::Duration::from_secs(8)).await.answer();
+        // These objects were put without their hashes, which is another finding of each.
+        let told = answer["findings"].as_array().unwrap().iter().map(|finding| finding["wrong"].to_string());
+        wrong.extend(told.filter(|wrong| wrong.contains("the request")));
+        runs += 1;
+        let Some(next) = answer["next_from"].as_str() else { break };
+        assert!(runs < 20, "it gets no further: {answer:#}");
+        event = json!({"action": "verify", "from": next});
+    }
+    assert!(runs > 1 && wrong.len() == 1, "{runs}: {wrong:?}");
+    assert!(wrong[0].contains("dead") && wrong[0].contains("has no result"), "{wrong:?}");
 }

@@ -146,6 +146,31 @@ async fn where_reading_fails_nothing_is_sent_and_the_request_may_be_tried_again(
     rig.assert_trail("r", "done").await;
 }
 
+/// Nothing was taken, so nothing is in doubt, whatever the state is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_refused_is_failed_and_not_unknown_where_reading_back_fails_too() {
+    let rig = Rig::new().await;
+    rig.sim.faults.always(Endpoint::Write, Fault::Status(409, "{}".into()));
+    // The first reading is that of the state before.
+    rig.sim.faults.from(Endpoint::SessionDetail, 2, Fault::Status(400, "{}".into()));
+    let (refused, answer) = rig.refused(note("r")).await;
+    assert_eq!((refused.as_str(), &answer["outcome"]), ("ThirdPartyRefused", &json!("failed")), "{answer:#}");
+    rig.assert_trail("r", "failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_whose_credentials_have_expired_is_replaced() {
+    let rig = Rig::new().await;
+    rig.sim.s3.faults.from("", "", 1, S3Fault::Code(400, "ExpiredToken"));
+    let (error_type, answer) = rig.refused(note("r")).await;
+    assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
+    let before = rig.lambda.pid();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.sim.s3.faults.clear();
+    assert_eq!(rig.ask(note("r")).await["outcome"], "done");
+    assert_ne!(rig.lambda.pid(), before, "another container");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_deliveries_at_once_one_sends_and_both_answer_the_same() {
     for event in [close(), note("r"), request("r", "case.create", &json!({"name": "new"}))] {

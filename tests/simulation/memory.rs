@@ -68,7 +68,7 @@ fn container(process: impl Fn() -> Arc<Handler> + Send + Sync + 'static) -> Cont
     Arc::new(move |payload, deadline: DateTime<Utc>| {
         let handler = {
             let mut present = locked(&present);
-            if present.is_over() {
+            if present.has_expired() {
                 *present = process();
             }
             present.clone()

@@ -84,6 +84,24 @@ async fn only_what_is_new_is_stored_in_the_next_run() {
     assert_eq!(rig.stored("cases").await.len(), of_before.len() + 1);
 }
 
+/// Cases are an inventory in this dialect, and their state lies where an inventory's does.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_cases_are_read_is_told_and_recovered_as_of_any_list() {
+    let rig = rig().await;
+    rig.populate();
+    rig.run().await;
+    for answer in [rig.run().await, rig.invoke(json!({"action": "status"})).await.answer()] {
+        let cases = &answer["streams"]["cases"];
+        assert!(cases["covered_to"].is_string() && cases["lag_s"].is_u64(), "{answer:#}");
+    }
+    let objects = rig.keys("cases").await;
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    assert_eq!(rig.invoke(json!({"action": "recover"})).await.answer()["status"], "complete");
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.keys("cases").await, objects, "nothing is stored twice");
+    assert_holds(&rig).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_is_read_once_as_there_is_no_count_to_agree_with() {
     let rig = rig().await;

@@ -71,6 +71,20 @@ pub fn kinds(answer: &Value) -> Vec<&str> {
     answer["findings"].as_array().unwrap().iter().map(|finding| finding["finding"].as_str().unwrap()).collect()
 }
 
+/// A run that reads the secret only to see whether it is another one keeps its value.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_signs_in_with_the_secret_as_it_is_now_and_not_as_the_last_run_saw_it() {
+    let rig = well().await;
+    let behaviour = rig.sim.api.behaviour();
+    let right = json!({"client_id": behaviour.client_id, "client_secret": behaviour.client_secret}).to_string();
+    rig.sim.secrets.set_secret("{}");
+    for _ in 0..2 {
+        assert_eq!(rig.failure(json!({})).await.0, "ThirdPartyConfigError");
+    }
+    rig.sim.secrets.set_secret(right);
+    assert_eq!(rig.health().await["status"], "complete");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_all_is_well_nothing_is_found_and_nothing_written() {
     let rig = well().await;

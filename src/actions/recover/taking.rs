@@ -15,7 +15,7 @@ use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::collect::keys::known_key;
 use crate::core::checkpoint::{Checkpoint, Recovery};
-use crate::core::identity::normalised;
+use crate::core::identity::{Identity, normalised};
 use crate::core::intervals::Span;
 use crate::core::known::Known;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
@@ -127,8 +127,9 @@ impl Taking<'_> {
         match (&self.recovery.after, theirs) {
             // Somebody did collect, so an empty result would be wrong.
             (None, Some(other)) => {
-                let theirs = &other.manifest.identity;
-                return Err(Error::InvalidEvent(format!("the manifests belong to another collector ({theirs:?})")));
+                let Identity { base_url, bucket, prefix, .. } = &other.manifest.identity;
+                let whose = format!("of {base_url}, which stores records in s3://{bucket}/{prefix}");
+                return Err(Error::InvalidEvent(format!("the manifests belong to another collector, {whose}")));
             }
             (None, None) => {}
             (Some(newest), _) => {
@@ -188,7 +189,7 @@ impl Taking<'_> {
             if self.changed.inventory.get(&entry.stream).is_some_and(|state| state.pass.is_some()) {
                 self.known_of(entry.stream).await?;
             }
-            self.changed.take_over_snapshot(entry.stream, entry.stream.class(), at);
+            self.changed.take_over_snapshot(entry.stream, at);
             self.note_applied(entry.stream, at);
         }
         Ok(())
@@ -332,7 +333,7 @@ impl Taking<'_> {
         let (prefix, times) = (self.work.settings.state_prefix(), self.work.times);
         for (stream, of_stream) in std::mem::take(&mut self.known) {
             let (_, at) = of_stream.store(self.state, prefix, stream, None, times.store_until).await?;
-            self.changed.stored(stream, stream.class()).known = at;
+            self.changed.stored(stream, self.changed.class(stream)).known = at;
         }
         for entry in &self.recovery.damaged {
             self.changed.reopen_window(entry, self.work.run_id);
@@ -420,7 +421,7 @@ async fn known_before(
     if is_new {
         return Ok(Known::default());
     }
-    let known = Known::load(state, checkpoint.stored(stream, stream.class()).known.as_ref(), until).await?;
+    let known = Known::load(state, checkpoint.stored(stream, checkpoint.class(stream)).known.as_ref(), until).await?;
     let pass = checkpoint.inventory.get(&stream).and_then(|state| state.pass.as_ref());
     Ok(known.updated_with(Known::load(state, pass.and_then(|pass| pass.seen.as_ref()), until).await?))
 }

@@ -17,7 +17,7 @@ use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, Millis};
 use crate::incydr::facts::{Events, Kind, Total};
 
-const READS_AT_ONCE: usize = 4;
+pub(super) const READS_AT_ONCE: usize = 4;
 
 /// The content of an object.
 struct Inspected {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 use tracing::debug;
 
-use super::HALF;
+use super::PARTS_OF_RUN;
 use super::open::OpenWindow;
 use super::reading::{TooHeavy, WindowReading};
 use crate::collect::Collector;
@@ -14,7 +14,7 @@ use crate::core::checkpoint::Window;
 use crate::core::density::halves;
 use crate::core::intervals::Span;
 use crate::core::ndjson;
-use crate::core::schedule::{Patience, WindowPlan};
+use crate::core::schedule::{CutReason, Tries, WindowPlan};
 use crate::core::time::{MILLISECOND, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
@@ -22,31 +22,16 @@ use crate::incydr::listing::Listing;
 use crate::incydr::page::Lent;
 use crate::incydr::request::{Caller, Request};
 
-const TRIES: u64 = 3;
+const MOST_READINGS: u64 = 3;
 /// Limit for the records of one window, which are in memory until they are stored, in gzipped bytes. The second limit
 /// is for a window that may not be cut, of which there is one at a time.
 const MOST_HELD: u64 = 16 << 20;
 const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 
-/// The reason why a window was not read. After `TooDense`, `TooLarge`, `Capped` and `TooHeavy` the window is cut. They
-/// are returned only if it may be cut.
+/// The reason why a window was not read.
 pub enum Unread {
-    /// It has more rows than a window may have.
-    TooDense {
-        rows: u64,
-    },
-    /// The API takes too long to answer.
-    TooLarge,
-    /// The API returns more rows than it counts: the count is capped.
-    Capped {
-        cap: u64,
-    },
-    /// Its records need more memory than a window may take.
-    TooHeavy {
-        rows: u64,
-        bytes: u64,
-        total: u64,
-    },
+    /// It may be cut, and must be.
+    Cut(CutReason),
     /// Rows and count don't agree. `shown` holds the rows of the last reading. Equal rows may be one row that two pages
     /// showed, so each is there once, unless two readings returned the same rows.
     Disagreed {
@@ -128,7 +113,7 @@ impl Collector<'_> {
         plan: &WindowPlan,
     ) -> Result<WindowReading, Unread> {
         let heavy = match self.read_until_agreed(facts, window, plan, MOST_HELD).await {
-            Err(heavy @ Unread::TooHeavy { .. }) => heavy,
+            Err(heavy @ Unread::Cut(CutReason::TooHeavy { .. })) => heavy,
             read => return read,
         };
         if self.may_be_cut(window).await? {
@@ -138,7 +123,7 @@ impl Collector<'_> {
         let turn = self.run.api.lanes().heavy().await;
         match self.read_until_agreed(facts, window, plan, MOST_HELD_AS_LAST_RESORT).await {
             Ok(reading) => Ok(reading.holding(turn)),
-            Err(Unread::TooHeavy { bytes, .. }) => {
+            Err(Unread::Cut(CutReason::TooHeavy { bytes, .. })) => {
                 let Span { from, to } = window.span();
                 let why = format!(
                     "the records from {from} to {to} are more than {} MB, gzipped, and they can't be read in parts",
@@ -162,23 +147,25 @@ impl Collector<'_> {
         // Only two readings that are alike show which rows are there twice, so a window that will be kept as it is shown
         // is read again.
         let may_be_kept = plan.keeps_shown && halves(window.span()).is_none();
-        let tries = if plan.patience == Patience::Full || may_be_kept { TRIES } else { 1 };
-        let (mut count, mut before, mut is_stable) = (plan.count, None::<WindowReading>, false);
+        let most_readings = if plan.tries == Tries::ByPolicy || may_be_kept { MOST_READINGS } else { 1 };
+        let (mut counted, mut before, mut is_stable) = (plan.counted, None::<WindowReading>, false);
 
-        for attempt in 0..tries {
+        for attempt in 0..most_readings {
             if let Some(before) = &mut before {
                 before.forget_rows();
             }
             // Uses another page size for each try. Rows that are equal only because pages shifted then don't come out
             // equal twice.
             let size = if page_size > attempt + 1 { page_size - attempt } else { page_size + attempt };
-            let mut reading = match self.read_once(facts, window, plan, count.take(), size, most_held).await {
-                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what, .. }))) if attempt + 1 < tries => {
+            let mut reading = match self.read_once(facts, window, plan, counted.take(), size, most_held).await {
+                Err(Unread::Failed(Error::Api(ApiError::InvalidPageToken { what, .. })))
+                    if attempt + 1 < most_readings =>
+                {
                     debug!(window = ?window.span(), "{what}: the page token is no longer valid, so the window is read again");
                     continue;
                 }
                 Err(Unread::Failed(Error::Api(ApiError::TooLarge { .. }))) if self.may_be_cut(window).await? => {
-                    return Err(Unread::TooLarge);
+                    return Err(Unread::Cut(CutReason::TooLarge { rows: Some(plan.likely_rows()) }));
                 }
                 reading => reading?,
             };
@@ -221,7 +208,7 @@ impl Collector<'_> {
         most_held: u64,
     ) -> Result<WindowReading, Unread> {
         let Window { span, request, .. } = window.window();
-        let caller = self.patient(plan.patience, HALF, self.attempts(*span));
+        let caller = self.patient(plan.tries, PARTS_OF_RUN, self.attempts(*span));
         let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
 
@@ -250,7 +237,7 @@ impl Collector<'_> {
         let mut reading = rows.back()?;
         let total = before.or(listing.total()).unwrap_or(reading.rows);
         if let Some(heavy) = reading.too_heavy {
-            return Err(Unread::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total });
+            return Err(Unread::Cut(CutReason::TooHeavy { rows: heavy.rows, bytes: heavy.bytes, total }));
         }
         reading.total = total;
         reading.total_after = match before {
@@ -274,7 +261,7 @@ impl Collector<'_> {
             && reading.is_capped_at(cap)
             && self.may_be_cut(window).await?
         {
-            return Err(Unread::Capped { cap });
+            return Err(Unread::Cut(CutReason::Capped { cap }));
         }
         if reading.answers_another_question() {
             let Span { from, to } = window.span();
@@ -285,15 +272,14 @@ impl Collector<'_> {
         let Some(total) = before.or(in_page) else { return Ok(()) };
         reading.refuse_unreadable(total, plan.unreadable_beside);
         match reading.too_heavy {
-            Some(TooHeavy { rows, bytes }) => Err(Unread::TooHeavy { rows, bytes, total }),
+            Some(TooHeavy { rows, bytes }) => Err(Unread::Cut(CutReason::TooHeavy { rows, bytes, total })),
             None => Ok(()),
         }
     }
 
     async fn refuse_if_too_dense(&self, window: &OpenWindow, plan: &WindowPlan, rows: u64) -> Result<(), Unread> {
-        let too_many = plan.too_many();
-        if rows > too_many && self.may_be_cut(window).await? {
-            return Err(Unread::TooDense { rows });
+        if rows > plan.cut_above && self.may_be_cut(window).await? {
+            return Err(Unread::Cut(CutReason::TooDense { rows }));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
 use super::shown::{PAGE, ShownPage};
-use super::{HALF, StepResult};
+use super::{PARTS_OF_RUN, StepResult};
 use crate::bucket::records::{Placed, hours};
 use crate::collect::Collector;
 use crate::collect::error::Error;
@@ -22,7 +22,7 @@ use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
-use crate::core::schedule::{Outcome, Patience, WindowPlan};
+use crate::core::schedule::{Outcome, Tries, WindowPlan};
 use crate::core::time::{Millis, scaled};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
@@ -137,7 +137,7 @@ impl Collector<'_> {
         facts: &'static Events,
         recount: &Recount,
     ) -> Result<(u64, Option<String>), ApiError> {
-        let (caller, size) = (self.patient(Patience::Full, HALF, 0), self.sizes(facts).full_page.min(PAGE));
+        let (caller, size) = (self.patient(Tries::ByPolicy, PARTS_OF_RUN, 0), self.sizes(facts).full_page.min(PAGE));
         // Where the count is in a page, an empty window is counted by that page.
         let fewest = u64::from(!matches!(facts.total, Total::Endpoint { .. }));
         if recount.rows_hash.is_some() && (fewest..size).contains(&recount.count) {
@@ -218,7 +218,7 @@ impl Collector<'_> {
                 self.keep_late(recount, *shown).await?;
                 Err(Error::Totals(why))
             }
-            Err(Unread::TooDense { .. } | Unread::TooLarge | Unread::Capped { .. } | Unread::TooHeavy { .. }) => {
+            Err(Unread::Cut(_)) => {
                 let Some([shorter, _]) = halves(span) else {
                     let what = format!("{} to {}", span.from, span.to);
                     return Err(ApiError::TooLarge { what, said: String::new() }.into());

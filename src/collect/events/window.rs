@@ -69,13 +69,7 @@ impl Collector<'_> {
     async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why, shown) = match unread {
-            Unread::TooDense { rows } => return Ok(Outcome::TooDense { span, rows }),
-            Unread::TooLarge => {
-                let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
-                return Ok(Outcome::TooLarge { span, rows: Some(rows) });
-            }
-            Unread::Capped { cap } => return Ok(Outcome::Capped { span, cap }),
-            Unread::TooHeavy { rows, bytes, total } => return Ok(Outcome::TooHeavy { span, rows, bytes, total }),
+            Unread::Cut(why) => return Ok(Outcome::Cut { span, why }),
             Unread::Failed(error) if error.is_out_of_time() => {
                 let may_be_withdrawn = self.is_ours_alone(window).await.unwrap_or(false);
                 return Ok(out_of_time(window, plan, may_be_withdrawn));
@@ -182,6 +176,6 @@ impl Collector<'_> {
 /// The outcome if the time is up. The next run continues the window, which may be withdrawn if nothing of it was
 /// written.
 fn out_of_time(window: &OpenWindow, plan: &WindowPlan, may_be_withdrawn: bool) -> Outcome {
-    let (window, rows, was_planned) = (window.window().clone(), plan.rows, plan.is_planned());
-    Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn }
+    let (window, was_planned) = (window.window().clone(), plan.is_planned());
+    Outcome::OutOfTime { window, most_rows: plan.most_rows, was_planned, may_be_withdrawn }
 }

@@ -27,7 +27,7 @@ pub const DEVICE: &str = "user.deviceUid";
 /// The last events of so many agents, and of so many observers and connections, are asked for at most.
 const MOST_LAST_EVENTS: usize = 20;
 /// The longest wait for each.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The number of file events of each observer within the last `longest_silence`, and within as long a time before.
 #[derive(Debug, Default)]
@@ -177,7 +177,7 @@ impl Reader<'_> {
         now: Millis,
     ) -> HashMap<K, String> {
         let Some(before) = Span::new(now - days * 2, now - days) else { return HashMap::new() };
-        let caller = &Caller { tries_once: true, silent_for: Some(PATIENCE), ..*self.caller };
+        let caller = &Caller { tries_once: true, silent_for: Some(LONGEST_WAIT), ..*self.caller };
         let of_source = |(source, only): (K, Vec<(&'static str, String)>)| async move {
             let only: Vec<_> = only.iter().map(|(term, value)| (*term, value.as_str())).collect();
             let body = file_events::newest_with(before, &only);

@@ -12,7 +12,7 @@ use crate::collect::error::Error;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::round::Round;
 use crate::core::stuck::StuckItem;
-use crate::core::tally::PATIENCE;
+use crate::core::tally::SIGNIFICANT_WAIT;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use crate::incydr::request::Caller;
@@ -90,8 +90,8 @@ impl Collector<'_> {
             return false;
         }
         if error.is_out_of_time() {
-            let patience = PATIENCE.max(self.run.times.read_until.since(began) / 2);
-            return self.run.api.has_told_time() && Millis::now().since(asked_at) >= patience;
+            let long = SIGNIFICANT_WAIT.max(self.run.times.read_until.since(began) / 2);
+            return self.run.api.has_told_time() && Millis::now().since(asked_at) >= long;
         }
         error.may_be_of_one() && self.answers(records).await
     }

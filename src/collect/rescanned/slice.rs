@@ -14,7 +14,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{Sweep, Tier};
 use crate::core::intervals::Span;
 use crate::core::ndjson::{self, Fingerprint};
-use crate::core::schedule::Patience;
+use crate::core::schedule::Tries;
 use crate::core::time::{DAY, MINUTE, Millis, SECOND};
 use crate::incydr::facts::Rescanned;
 use crate::incydr::listing::{ListRow, Listing};
@@ -27,8 +27,9 @@ const TRIES: u32 = 3;
 /// The search for what can be read of failed slices may make so many requests more than the sweeps.
 const SEARCH_REQUESTS: u64 = 600;
 
-/// A slice has two lists. Each takes at most this share of a run, so that others are read even if neither is answered.
-const QUARTER: i32 = 4;
+/// A slice has two lists. Each takes at most one of so many parts of a run, so that others are read even if neither is
+/// answered.
+const PARTS_OF_RUN: i32 = 4;
 
 impl Collector<'_> {
     /// Reads the next slice of a sweep, up to the next stuck span. Passes over a stuck one.
@@ -52,8 +53,8 @@ impl Collector<'_> {
 
             let asked = asked(slice, reading.search.end);
             length = slice.length();
-            let patience = if reading.search.has_failed() { Patience::Once } else { Patience::Full };
-            let caller = self.patient(patience, QUARTER, 0);
+            let tries = if reading.search.has_failed() { Tries::Once } else { Tries::ByPolicy };
+            let caller = self.patient(tries, PARTS_OF_RUN, 0);
             let before = self.requests();
             let read = self.read_both_lists(facts, asked, length > SHORTEST, &caller, reading).await;
             let has_several_pages = self.requests() - before > facts.passes.1.len() as u64;
@@ -98,7 +99,7 @@ impl Collector<'_> {
 
             let may_be_cut = span.length() > SHORTEST;
             let asked = asked(span, reading.search.end);
-            let caller = self.patient(Patience::Once, QUARTER, self.attempts(span));
+            let caller = self.patient(Tries::Once, PARTS_OF_RUN, self.attempts(span));
             let answer = self.read_both_lists(facts, asked, may_be_cut, &caller, reading).await?;
             let is_whole = reading.take_whole();
             match answer {

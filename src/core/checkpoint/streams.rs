@@ -34,6 +34,11 @@ impl Checkpoint {
         self.inventory.entry(stream).or_default()
     }
 
+    /// The class under which the stream's state lies.
+    pub fn class(&self, stream: Stream) -> Class {
+        stream.class_in(self.identity.dialect)
+    }
+
     /// The stored state of a stream that is read as one of this class.
     pub fn stored(&mut self, stream: Stream, class: Class) -> &mut StoredState {
         match class {
@@ -45,7 +50,7 @@ impl Checkpoint {
 
     /// The stored state of a stream, if a run has ever come to it.
     pub fn snapshots(&self, stream: Stream) -> Option<&StoredState> {
-        Some(match stream.class() {
+        Some(match self.class(stream) {
             Class::Versions => &self.versions.get(&stream)?.stored,
             Class::Rescanned => &self.rescanned.get(&stream)?.stored,
             Class::Events | Class::Inventory | Class::Findings => &self.inventory.get(&stream)?.stored,
@@ -53,18 +58,31 @@ impl Checkpoint {
     }
 
     /// The instant at which the API last said that the stream is not permitted.
-    pub fn not_permitted_at(&mut self, stream: Stream) -> &mut Option<Millis> {
-        match stream.class() {
-            Class::Events => &mut self.events(stream).not_permitted_at,
-            Class::Versions => &mut self.versions(stream).not_permitted_at,
-            Class::Rescanned => &mut self.rescanned(stream).not_permitted_at,
-            Class::Inventory | Class::Findings => &mut self.inventory(stream).not_permitted_at,
+    pub fn not_permitted_at(&self, stream: Stream) -> Option<Millis> {
+        match self.class(stream) {
+            Class::Events => self.events.get(&stream)?.not_permitted_at,
+            Class::Versions => self.versions.get(&stream)?.not_permitted_at,
+            Class::Rescanned => self.rescanned.get(&stream)?.not_permitted_at,
+            Class::Inventory | Class::Findings => self.inventory.get(&stream)?.not_permitted_at,
+        }
+    }
+
+    /// `at` is none once the stream is permitted again.
+    pub fn note_not_permitted(&mut self, stream: Stream, at: Option<Millis>) {
+        if self.not_permitted_at(stream) == at {
+            return;
+        }
+        match self.class(stream) {
+            Class::Events => self.events(stream).not_permitted_at = at,
+            Class::Versions => self.versions(stream).not_permitted_at = at,
+            Class::Rescanned => self.rescanned(stream).not_permitted_at = at,
+            Class::Inventory | Class::Findings => self.inventory(stream).not_permitted_at = at,
         }
     }
 
     /// A value that changes with any progress of the stream.
     pub fn progress(&self, stream: Stream) -> Value {
-        match stream.class() {
+        match self.class(stream) {
             Class::Events => {
                 self.events.get(&stream).map_or(Value::Null, |events| json!([events.covered, events.expired]))
             }
@@ -89,7 +107,7 @@ impl Checkpoint {
     }
 
     pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
-        match stream.class() {
+        match self.class(stream) {
             Class::Events => self.events.get(&stream)?.covered_to(),
             Class::Versions => self.versions.get(&stream)?.covered_to,
             Class::Rescanned => self.rescanned.get(&stream)?.covered_to,

@@ -153,7 +153,8 @@ impl Checkpoint {
 
     /// Notes that the known records contain the snapshot `at` an instant. A snapshot that was opened then or earlier is
     /// no longer open: a later run has closed it.
-    pub fn take_over_snapshot(&mut self, stream: Stream, class: Class, at: Millis) {
+    pub fn take_over_snapshot(&mut self, stream: Stream, at: Millis) {
+        let class = self.class(stream);
         let stored = self.stored(stream, class);
         stored.last = stored.last.max(Some(at));
         if stored.open.is_some_and(|open| open <= at) {
@@ -195,11 +196,18 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::core::checkpoint::Reserved;
+    use crate::core::dialect::Dialect;
     use crate::core::identity::Identity;
     use crate::core::manifest::{FORMAT_VERSION, StoredObject};
 
     fn identity() -> Identity {
-        Identity { tenant: None, base_url: "https://a".into(), bucket: "b".into(), prefix: "c/".into() }
+        Identity {
+            tenant: None,
+            base_url: "https://a".into(),
+            bucket: "b".into(),
+            prefix: "c/".into(),
+            dialect: Dialect::Sdk,
+        }
     }
 
     fn span(from: i64, to: i64) -> Span {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::dialect::Dialect;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::stuck::StuckItem;
@@ -9,6 +10,7 @@ fn identity(prefix: &str, tenant: Option<&str>) -> Identity {
         base_url: "https://api.us.code42.com".into(),
         bucket: "records".into(),
         prefix: prefix.into(),
+        dialect: Dialect::Sdk,
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Packer {
     packing: Packing,
 }
 
+const MOST_PREALLOCATED: usize = 32 << 20;
+
 /// An object's content.
 #[derive(Clone)]
 pub struct Packed {
@@ -89,9 +91,10 @@ impl Packer {
     }
 
     /// Preallocates about `bytes` gzipped bytes, because a buffer that grows is copied and fragments memory. Sizes are
-    /// rounded up to 1 MiB, so that later buffers fit into freed ones.
+    /// rounded up to 1 MiB, so that later buffers fit into freed ones. `bytes` may come from an absurd count of the API, so
+    /// what is beyond 32 MiB is allocated when it is needed.
     pub fn with_capacity(packing: &Packing, bytes: usize) -> Self {
-        let buffer = Vec::with_capacity(bytes.next_multiple_of(1 << 20));
+        let buffer = Vec::with_capacity(bytes.min(MOST_PREALLOCATED).next_multiple_of(1 << 20));
         let gzip = GzEncoder::new(buffer, Compression::new(packing.level));
         let packing = packing.clone();
         Self { waiting: Vec::new(), gzip, sha256: Sha256::new(), records: 0, times: None, packing }
@@ -227,6 +230,13 @@ mod tests {
         assert_eq!(lines(&object.gzip).expect("gzip"), [r#"{"a":"é"}"#, "{}"]);
         assert_eq!(object.records, 2);
         assert_eq!(object.sha256, hex(&Sha256::digest("{\"a\":\"é\"}\n{}\n")));
+    }
+
+    #[test]
+    fn an_absurd_size_is_not_allocated() {
+        let mut packer = Packer::with_capacity(&Packing::default(), usize::MAX);
+        packer.push("{}");
+        assert_eq!(packer.finish().records, 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::learn::needs_reading;
 use super::split::MOST_STUCK;
-use super::step::{Patience, Step, WindowPlan};
+use super::step::{Step, Tries, WindowPlan};
 use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Left, NextSpan, first, halves};
@@ -27,7 +27,7 @@ impl Schedule {
         match chosen {
             Some((mut task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
-                    task.most_rows = plan.rows;
+                    task.most_rows = plan.most_rows;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
                     plan.keeps_shown = may_keep(plan.span, state, stuck);
                     plan.unreadable_beside =
@@ -52,7 +52,7 @@ impl Schedule {
     /// The requests that a step needs, if nothing fails.
     fn requests_of(&self, step: &Step) -> u64 {
         match step {
-            Step::Open(plan) => self.sizes.requests(plan.expected.unwrap_or(plan.rows)),
+            Step::Open(plan) => self.sizes.requests(plan.expected.unwrap_or(plan.most_rows)),
             Step::Resume { .. } => self.sizes.requests(self.sizes.most()),
             Step::Count { .. } | Step::Recount(_) => 1,
             Step::Wait | Step::Done => 0,
@@ -68,8 +68,8 @@ impl Schedule {
             return begin(TaskKind::Gap, false, self.clear_doubt(&gaps, state, stuck, now, left)?);
         }
         if let Some(gap) = gaps.first() {
-            let patience = if self.failures < PATIENCE_ENDS_AFTER { Patience::Full } else { Patience::Once };
-            return begin(TaskKind::Gap, false, self.plan(gap, state, patience, left)?);
+            let tries = if self.failures < PATIENCE_ENDS_AFTER { Tries::ByPolicy } else { Tries::Once };
+            return begin(TaskKind::Gap, false, self.plan(gap, state, tries, left)?);
         }
         // A window under way that fails leaves a gap, which is read before all that follows.
         if self.under_way.iter().any(|task| task.kind == TaskKind::Gap) {
@@ -137,15 +137,15 @@ impl Schedule {
             return None;
         }
         if let Some(sample) = sample {
-            let step = self.open(sample, None, Some(1), self.sizes.most(), Patience::Once);
+            let step = self.open(sample, None, Some(1), self.sizes.most(), Tries::Once);
             return begin(TaskKind::Sample, is_alone, step);
         }
 
         // A window of minimum length can't be cut, so its count only tells whether the API answers again.
         let step = if self.is_healing && halves(gap).is_none() {
-            self.open(gap, None, Some(1), self.sizes.most(), Patience::Once)
+            self.open(gap, None, Some(1), self.sizes.most(), Tries::Once)
         } else {
-            self.plan(gap, state, Patience::Once, left)?
+            self.plan(gap, state, Tries::Once, left)?
         };
         begin(TaskKind::Stuck, is_alone, step)
     }
@@ -169,14 +169,14 @@ impl Schedule {
 
     /// The first step at the beginning of a gap: a count, or a window. `None` while a step under way will tell where to
     /// cut.
-    pub(super) fn plan(&self, gap: Span, state: &EventsState, patience: Patience, left: Left) -> Option<Step> {
+    pub(super) fn plan(&self, gap: Span, state: &EventsState, tries: Tries, left: Left) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         // An earlier run lowered this limit: a longer window took the API, or the run, too long.
         let hint = if state.window_length.is_zero() { TimeDelta::MAX } else { state.window_length };
         let gap = first(gap, self.longest_window.min(hint));
         if let Some(longest) = self.uncounted {
             let span = Span { to: gap.to.min(gap.from + longest), ..gap };
-            return Some(self.open(span, None, None, self.sizes.most(), patience));
+            return Some(self.open(span, None, None, self.sizes.most(), tries));
         }
         let hint = state.window_rows.unwrap_or(u64::MAX).min(self.most_rows);
         let (mut most, mut can_end) = (self.sizes.most(), true);
@@ -189,37 +189,33 @@ impl Schedule {
         match cut {
             _ if !can_end => None,
             NextSpan::Wait => None,
-            NextSpan::Count(span) => Some(Step::Count { span: first(span, self.longest_count), patience }),
-            NextSpan::Read { span, count, expected } => Some(self.open(span, count, expected, most, patience)),
+            NextSpan::Count(span) => Some(Step::Count { span: first(span, self.longest_count), tries }),
+            NextSpan::Read { span, count, expected } => Some(self.open(span, count, expected, most, tries)),
         }
     }
 
-    /// `rows` is the maximum number of rows of the window.
     pub(super) fn open(
         &self,
         span: Span,
-        count: Option<u64>,
+        counted: Option<u64>,
         expected: Option<u64>,
-        rows: u64,
-        patience: Patience,
+        most_rows: u64,
+        tries: Tries,
     ) -> Step {
         // A window of minimum length can't be cut, so it gets all retries.
-        let is_last_try = patience == Patience::Once && halves(span).is_none() && self.failures < PATIENCE_ENDS_AFTER;
-        let patience = if is_last_try { Patience::Full } else { patience };
-        let too_many = self.sizes.too_many(rows);
-        let bytes = self.pace.bytes(expected.unwrap_or(0));
-        let reads_empty = patience == Patience::Probe;
+        let is_last_try = tries == Tries::Once && halves(span).is_none() && self.failures < PATIENCE_ENDS_AFTER;
+        let tries = if is_last_try { Tries::ByPolicy } else { tries };
         Step::Open(WindowPlan {
             span,
-            count,
+            counted,
             expected,
-            rows,
-            bytes,
-            patience,
-            reads_empty,
+            most_rows,
+            bytes: self.pace.bytes(expected.unwrap_or(0)),
+            tries,
+            reads_empty: tries == Tries::Probe,
             unreadable_beside: 0,
             keeps_shown: true,
-            too_many,
+            cut_above: self.sizes.too_many(most_rows),
         })
     }
 }

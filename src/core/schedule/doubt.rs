@@ -4,7 +4,7 @@
 
 use chrono::TimeDelta;
 
-use super::step::{Patience, Step};
+use super::step::{Step, Tries};
 use super::{Doubt, FAILURES_IN_A_ROW, Halt, Schedule};
 use crate::core::checkpoint::EventsState;
 use crate::core::density::{Left, SHORTEST};
@@ -83,7 +83,7 @@ impl Schedule {
         }
         if self.uncounted.is_some() {
             let newest = gaps.iter().last()?;
-            return self.plan(newest, state, Patience::Once, left);
+            return self.plan(newest, state, Tries::Once, left);
         }
         if self.doubt.probes >= PROBES {
             let error = self.unclear().cloned()?;
@@ -96,7 +96,7 @@ impl Schedule {
             due.flat_map(|span| unread.within(span).iter().collect::<Vec<_>>()).chain(gaps.iter()).collect();
         let span = self.probe(&unread, now)?;
         self.doubt.probes += 1;
-        Some(self.open(span, None, None, self.sizes.most(), Patience::Probe))
+        Some(self.open(span, None, None, self.sizes.most(), Tries::Probe))
     }
 
     /// A span of minimum length to probe: first at the end of all unread time, then at its beginning, then at points

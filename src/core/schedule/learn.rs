@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 
-use super::outcome::{Outcome, UnreadReason};
+use super::outcome::{CutReason, Outcome, UnreadReason};
 use super::{FAILURES_IN_A_ROW, Proven, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
@@ -48,7 +48,6 @@ impl Schedule {
                     stuck.cut_out(span);
                 }
             }
-            Outcome::TooLarge { span, rows } => self.too_large(state, stuck, now, span, rows),
             Outcome::NotCounted { span, error } => self.fail(stuck, now, span, error, false),
             Outcome::Read { span, rows, inside, bytes, took } => {
                 self.note_api_works(stuck, now);
@@ -66,18 +65,19 @@ impl Schedule {
                 let is_usual = self.uncounted.is_none_or(|longest| length >= longest);
                 state.window_length = if is_usual { TimeDelta::zero() } else { length };
             }
-            Outcome::TooDense { span, rows } => {
+            Outcome::Cut { span, why: CutReason::TooLarge { rows } } => self.too_large(state, stuck, now, span, rows),
+            Outcome::Cut { span, why: CutReason::TooDense { rows } } => {
                 self.note_api_counts(stuck, now);
                 withdraw(state, span);
                 self.density.too_dense(span, rows);
             }
-            Outcome::Capped { span, cap } => {
+            Outcome::Cut { span, why: CutReason::Capped { cap } } => {
                 self.note_api_works(stuck, now);
                 withdraw(state, span);
                 self.density.capped(cap);
                 self.density.counted(span, cap);
             }
-            Outcome::TooHeavy { span, rows, bytes, total } => {
+            Outcome::Cut { span, why: CutReason::TooHeavy { rows, bytes, total } } => {
                 self.note_api_works(stuck, now);
                 withdraw(state, span);
                 if total <= 1 {
@@ -99,8 +99,8 @@ impl Schedule {
                 withdraw(state, span);
                 stuck.split(span, cut(span, DIED_IN), &died(span), now, true);
             }
-            Outcome::OutOfTime { window, rows, was_planned, may_be_withdrawn } => {
-                self.ran_out(state, &window, rows, was_planned, may_be_withdrawn);
+            Outcome::OutOfTime { window, most_rows, was_planned, may_be_withdrawn } => {
+                self.ran_out(state, &window, most_rows, was_planned, may_be_withdrawn);
             }
             Outcome::Recounted { span } => {
                 self.failed_recounts = 0;

@@ -14,10 +14,10 @@ pub enum Outcome {
         span: Span,
         rows: u64,
     },
-    /// The API takes too long over this span. `rows` is the expected number of rows of a window; `None` for a count.
-    TooLarge {
+    /// The span is to be asked for in parts. Nothing of it is stored.
+    Cut {
         span: Span,
-        rows: Option<u64>,
+        why: CutReason,
     },
     NotCounted {
         span: Span,
@@ -30,23 +30,6 @@ pub enum Outcome {
         inside: u64,
         bytes: u64,
         took: TimeDelta,
-    },
-    /// A window has more rows than it may have. Nothing of it is stored.
-    TooDense {
-        span: Span,
-        rows: u64,
-    },
-    /// The API showed more rows than it counts: its counts stop at `cap`. Nothing of the window is stored.
-    Capped {
-        span: Span,
-        cap: u64,
-    },
-    /// A window's records don't fit the memory. `rows` of the API's `total` made up `bytes`. Nothing of it is stored.
-    TooHeavy {
-        span: Span,
-        rows: u64,
-        bytes: u64,
-        total: u64,
     },
     /// A window ends after the horizon that its answers showed: the API's clock is behind ours. Nothing of it is stored.
     TooEarly {
@@ -67,8 +50,7 @@ pub enum Outcome {
     /// The run's time was over before the window was read.
     OutOfTime {
         window: Window,
-        /// Maximum rows of the window.
-        rows: u64,
+        most_rows: u64,
         /// This run planned the window, and did not find it open.
         was_planned: bool,
         /// Nothing of it is stored, and no other run is storing it.
@@ -92,6 +74,19 @@ pub enum Outcome {
         span: Span,
         error: ErrorInfo,
     },
+}
+
+/// The reason for which a span is asked for in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// It has more rows than a window may have.
+    TooDense { rows: u64 },
+    /// The API takes too long over it. `rows` is the number of rows that a window was to have; `None` for a count.
+    TooLarge { rows: Option<u64> },
+    /// The API showed more rows than it counts: its counts stop at `cap`.
+    Capped { cap: u64 },
+    /// Its records need more memory than a window may take. `rows` of the API's `total` made up `bytes`.
+    TooHeavy { rows: u64, bytes: u64, total: u64 },
 }
 
 /// The reason for which a window was not read. It decides whether the window may be cut.
@@ -125,12 +120,9 @@ impl Outcome {
     pub(super) fn ends(&self, task: &Task) -> bool {
         let (span, is_recount) = match self {
             Self::Counted { span, .. }
-            | Self::TooLarge { span, .. }
+            | Self::Cut { span, .. }
             | Self::NotCounted { span, .. }
             | Self::Read { span, .. }
-            | Self::TooDense { span, .. }
-            | Self::Capped { span, .. }
-            | Self::TooHeavy { span, .. }
             | Self::TooEarly { span, .. }
             | Self::Died { span } => (*span, false),
             Self::Unread { window, .. } | Self::OutOfTime { window, .. } => (window.span, false),

@@ -7,7 +7,7 @@ use crate::core::intervals::Span;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Ask how many rows a span has.
-    Count { span: Span, patience: Patience },
+    Count { span: Span, tries: Tries },
     /// Open a window and read it.
     Open(WindowPlan),
     /// Read a window that another run left open.
@@ -25,14 +25,13 @@ pub enum Step {
 pub struct WindowPlan {
     pub span: Span,
     /// The API's count of this very span.
-    pub count: Option<u64>,
+    pub counted: Option<u64>,
     /// Expected rows; `None` for a window that another run left.
     pub(super) expected: Option<u64>,
-    /// Maximum rows.
-    pub rows: u64,
+    pub most_rows: u64,
     /// Expected size, gzipped; 0 while the size of a row is unknown.
     pub bytes: u64,
-    pub patience: Patience,
+    pub tries: Tries,
     /// Whether its rows are requested even where the API counts none.
     pub reads_empty: bool,
     /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
@@ -41,14 +40,15 @@ pub struct WindowPlan {
     /// If it has too many unreadable rows, or disagrees and can't be cut, the rows that it shows are stored, and it stays
     /// open with its bounds. Otherwise nothing of it is stored.
     pub keeps_shown: bool,
-    pub(super) too_many: u64,
+    /// With more rows than this it is cut again, if it may be.
+    pub cut_above: u64,
 }
 
-/// The number of attempts of a step.
+/// How often a step is tried before it counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum Tries {
     /// As often as the retry policy allows, and until the rows agree with the count.
-    Full,
+    ByPolicy,
     /// Once: the span failed before, and is tried in smaller parts or later.
     Once,
     /// Once, to see whether the API answers at all.
@@ -58,20 +58,19 @@ pub enum Patience {
 impl WindowPlan {
     /// The plan for a window that another run left.
     pub fn of_left(span: Span, sizes: Sizes) -> Self {
-        let (rows, too_many) = (sizes.most(), sizes.too_many(sizes.most()));
-        let patience = Patience::Full;
+        let most_rows = sizes.most();
         Self {
             span,
-            count: None,
+            counted: None,
             expected: None,
-            rows,
+            most_rows,
             bytes: 0,
-            patience,
+            tries: Tries::ByPolicy,
             // It may have been left because it shows rows that the API doesn't count.
             reads_empty: true,
             unreadable_beside: 0,
             keeps_shown: true,
-            too_many,
+            cut_above: sizes.too_many(most_rows),
         }
     }
 
@@ -80,9 +79,9 @@ impl WindowPlan {
         self.expected.is_some()
     }
 
-    /// A window with more rows than this is cut again, if it may be.
-    pub fn too_many(&self) -> u64 {
-        self.too_many
+    /// The rows that it has by the API's count, or at most.
+    pub fn likely_rows(&self) -> u64 {
+        self.counted.map_or(self.most_rows, |counted| counted.min(self.most_rows))
     }
 }
 

@@ -306,7 +306,7 @@ fn parts_of_a_span_of_which_too_many_rows_could_not_be_read_set_none_aside() {
     state.window_length = plan.span.length() / 4;
     let (_, part) = opened(&state, &stuck, horizon);
     assert!(part.span.length() < plan.span.length(), "{:?}", part.span);
-    assert_eq!((part.patience, part.unreadable_beside), (Patience::Once, 9));
+    assert_eq!((part.tries, part.unreadable_beside), (Tries::Once, 9));
 }
 
 #[test]
@@ -384,6 +384,6 @@ fn windows_that_memory_or_time_limits_to_a_page_are_read_several_at_once() {
     schedule.apply(&mut state, &mut stuck, horizon, read);
     for lane in 1..=5 {
         let step = schedule.next(&state, &stuck, horizon, plenty(millis(HOUR)));
-        assert!(matches!(&step, Step::Open(plan) if plan.rows == 10_000), "lane {lane}: {step:?}");
+        assert!(matches!(&step, Step::Open(plan) if plan.most_rows == 10_000), "lane {lane}: {step:?}");
     }
 }

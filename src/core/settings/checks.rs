@@ -39,27 +39,31 @@ pub(super) fn check(
 /// for tests and the demo.
 pub(super) fn base_url(held: &str) -> Result<String, SettingsError> {
     let name = "INCYDR_BASE_URL";
-    let takes = || format!("it takes {BASE_URL_TAKES}");
-    let url = Url::parse(held).map_err(|error| bad(name, held, format!("that is not a URL ({error}); {}", takes())))?;
+    let bad = |why: &str| bad(name, without_secrets(held), format!("{why}; it takes {BASE_URL_TAKES}"));
+    let url = Url::parse(held).map_err(|error| bad(&format!("that is not a URL ({error})")))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad(name, "<withheld>", format!("it holds credentials, which belong in the secret; {}", takes())));
+        return Err(bad("it holds credentials, which belong in the secret"));
     }
     let host = url.host_str().unwrap_or_default();
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return Err(bad(name, held, format!("only https is allowed; {}", takes())));
+        return Err(bad("only https is allowed"));
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        // A query may hold a secret.
-        let told = held.split(['?', '#']).next().unwrap_or_default();
-        return Err(bad(name, told, format!("a path or query is not part of it; {}", takes())));
+        return Err(bad("a path or query is not part of it"));
     }
     if host.starts_with("console.") && host.ends_with(".code42.com") {
-        return Err(bad(name, held, format!("that is the console's address, not the API's; {}", takes())));
+        return Err(bad("that is the console's address, not the API's"));
     }
     // Lower case, and without the default port, so that one tenant always has the same text.
     Ok(url.origin().ascii_serialization())
+}
+
+/// A bad URL as an error may quote it: without a query, and not at all if it may hold a password.
+fn without_secrets(url: &str) -> &str {
+    let told = url.split(['?', '#']).next().unwrap_or_default();
+    if url.contains('@') { "<withheld>" } else { told }
 }
 
 pub(super) const SECRET_ID_TAKES: &str = "the name or ARN of a Secrets Manager secret";

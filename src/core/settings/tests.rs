@@ -124,6 +124,11 @@ fn credentials_in_an_address_are_refused_and_not_repeated() {
     for (name, held) in [
         ("INCYDR_BASE_URL", "https://id:hunter2@api.us.code42.com"),
         ("INCYDR_BASE_URL", "https://api.us.code42.com?secret=hunter2"),
+        ("INCYDR_BASE_URL", "http://api.us.code42.com?secret=hunter2"),
+        ("INCYDR_BASE_URL", "https://console.us.code42.com?secret=hunter2"),
+        ("INCYDR_BASE_URL", "api.us.code42.com?secret=hunter2"),
+        ("INCYDR_BASE_URL", "https://id:hunter2@api us.code42.com"),
+        ("INCYDR_BASE_URL", "id:hunter2@api.us.code42.com"),
         ("AWS_ENDPOINT_URL", "http:id:hunter2@"),
         ("AWS_ENDPOINT_URL_S3", "http//id:hunter2@s3.example.com"),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "id:hunter2@vault.example.com"),

@@ -152,7 +152,7 @@ fn what_is_stuck_is_tried_after_all_else() {
                     under_way.push_back(Outcome::Counted { span, rows: 1_000 });
                 }
                 Step::Open(plan) => {
-                    let (span, rows) = (plan.span, plan.rows);
+                    let (span, rows) = (plan.span, plan.most_rows);
                     order.push(held.intersection(span).is_some());
                     state.cover(span);
                     under_way.push_back(Outcome::Read {

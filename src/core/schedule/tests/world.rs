@@ -90,12 +90,12 @@ impl World {
     /// Returns the outcome of a step, the number of its requests, and its duration.
     pub fn answer(&self, step: &Step) -> (Outcome, u64, i64) {
         match step {
-            Step::Count { span, patience } => match self.bad_in(*span) {
+            Step::Count { span, tries } => match self.bad_in(*span) {
                 Some(Bad::Fails) => {
-                    let (requests, pause) = tries(*patience);
+                    let (requests, pause) = cost_of(*tries);
                     (Outcome::NotCounted { span: *span, error: error() }, requests, pause)
                 }
-                Some(Bad::TooLarge) => (Outcome::TooLarge { span: *span, rows: None }, 1, 0),
+                Some(Bad::TooLarge) => (Outcome::Cut { span: *span, why: CutReason::TooLarge { rows: None } }, 1, 0),
                 bad => {
                     let ghosts = u64::from(bad == Some(Bad::Disagrees));
                     let rows = (self.rows_in(asked(*span)) + ghosts).min(self.cap);
@@ -115,26 +115,26 @@ impl World {
         let span = plan.span;
         let shown = self.rows_in(asked(span));
         let counted = (shown + u64::from(self.bad_in(span) == Some(Bad::Disagrees))).min(self.cap);
+        let cut = |why| Outcome::Cut { span, why };
         let unread = |why| Outcome::Unread { window: window(span), error: error(), why };
         let pages = shown.div_ceil(self.page).max(1);
         match self.bad_in(span) {
             Some(Bad::Fails | Bad::PagesFail) => {
-                let (requests, pause) = tries(plan.patience);
+                let (requests, pause) = cost_of(plan.tries);
                 (unread(UnreadReason::Failed), requests, pause)
             }
             Some(Bad::TooLarge) if halves(span).is_some() => {
-                let rows = plan.count.map_or(plan.rows, |count| count.min(plan.rows));
-                (Outcome::TooLarge { span, rows: Some(rows) }, 1, 0)
+                (cut(CutReason::TooLarge { rows: Some(plan.likely_rows()) }), 1, 0)
             }
             Some(Bad::TooLarge) => (unread(UnreadReason::Failed), 1, 0),
-            _ if halves(span).is_some() && counted > plan.too_many() => {
-                (Outcome::TooDense { span, rows: counted }, 1, 0)
+            _ if halves(span).is_some() && counted > plan.cut_above => {
+                (cut(CutReason::TooDense { rows: counted }), 1, 0)
             }
             _ if counted < shown && halves(span).is_some() => {
-                (Outcome::Capped { span, cap: counted }, counted.div_ceil(self.page) + 1, 0)
+                (cut(CutReason::Capped { cap: counted }), counted.div_ceil(self.page) + 1, 0)
             }
             Some(Bad::Disagrees) => {
-                let times = if plan.patience == Patience::Full { 2 } else { 1 };
+                let times = if plan.tries == Tries::ByPolicy { 2 } else { 1 };
                 let is_kept = plan.keeps_shown && shown > 0 && halves(span).is_none();
                 let why = if is_kept { UnreadReason::Kept { unreadable: 0 } } else { UnreadReason::Disagreed };
                 (unread(why), times * pages, 0)
@@ -148,7 +148,7 @@ impl World {
                 (unread(why), pages, 0)
             }
             Some(Bad::TooHeavy) if halves(span).is_some() && shown > 0 => {
-                (Outcome::TooHeavy { span, rows: shown, bytes: 17 << 20, total: shown }, pages, 0)
+                (cut(CutReason::TooHeavy { rows: shown, bytes: 17 << 20, total: shown }), pages, 0)
             }
             Some(Bad::TooHeavy) if shown > 0 => (unread(UnreadReason::Disagreed), pages, 0),
             Some(Bad::TooHeavy) | None => {
@@ -235,9 +235,10 @@ impl World {
                         requests = u64::try_from((lasts - at) / LATENCY).unwrap_or(0).min(requests).min(in_budget);
                         run.in_vain += requests;
                         ended = lasts;
-                        let rows = if let Step::Open(plan) = &step { plan.rows } else { 4 * self.page };
+                        let rows = if let Step::Open(plan) = &step { plan.most_rows } else { 4 * self.page };
                         let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
-                        outcome = Outcome::OutOfTime { window: window(span), rows, was_planned, may_be_withdrawn };
+                        outcome =
+                            Outcome::OutOfTime { window: window(span), most_rows: rows, was_planned, may_be_withdrawn };
                     }
                     let is_lost = ended >= lasts && matches!(step, Step::Count { .. });
                     run.requests += requests;
@@ -261,8 +262,8 @@ pub fn check(state: &EventsState, stuck: &StuckList) {
     assert_eq!(length(&spans.without(&state.covered)), length(&stuck.spans()), "what is covered is not stuck");
 }
 
-pub fn tries(patience: Patience) -> (u64, i64) {
-    if patience == Patience::Full { (6, RETRIES) } else { (1, 0) }
+pub fn cost_of(tries: Tries) -> (u64, i64) {
+    if tries == Tries::ByPolicy { (6, RETRIES) } else { (1, 0) }
 }
 
 pub fn error() -> ErrorInfo {
