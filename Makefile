@@ -81,7 +81,7 @@ simulation: ## Run schedules of faults, deaths and overlaps, each decided by a s
 	cargo test --workspace --test simulation -- --nocapture --test-threads 1
 
 soak: ## Run such schedules in virtual time for MINUTES (15), and print how many faults of each kind they made
-	MINUTES=$(or $(MINUTES),15) cargo test --workspace --test simulation -- --nocapture in_virtual_time
+	MINUTES=$(or $(MINUTES),15) cargo test --profile soak --workspace --test simulation -- --nocapture in_virtual_time
 
 model: ## Search all that can happen to a few runs, step by step, and show what goes wrong without each part of the protocol
 	cargo test --workspace --test model -- --nocapture --test-threads 2

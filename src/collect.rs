@@ -4,7 +4,8 @@
 //! * [`versions`]: records whose changes the API lists; [`rescanned`]: records whose changes it can't list;
 //!   [`inventory`]: lists that are read whole. All three compare with what is stored, by [`compared`]
 //! * [`findings`]: findings that [`health`] derives from other streams
-//! * [`pages`]: the pages of a list; [`each`]: one request for each record; [`keys`]: the keys of stored records
+//! * [`pages`]: the pages of a list; [`each`]: one request for each record; [`keys`]: the keys of stored
+//!   records; [`unreadable`]: rows that can't be read
 //! * [`mod@drift`]: whether rows that can't be read are a change of the API; [`mod@error`]: the errors of a run
 
 mod compared;
@@ -18,6 +19,7 @@ mod inventory;
 pub mod keys;
 mod pages;
 mod rescanned;
+mod unreadable;
 mod versions;
 
 use std::collections::HashMap;
@@ -26,7 +28,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::bucket::chain::Chain;
@@ -35,10 +36,10 @@ use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
+use crate::core::digest::sha256;
 use crate::core::intervals::Span;
 use crate::core::known::Memory;
 use crate::core::manifest::ReadingEntry;
-use crate::core::ndjson::hex;
 use crate::core::refusals;
 use crate::core::schedule::Tries;
 use crate::core::settings::{FileEventQuery, Settings};
@@ -108,7 +109,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     let (has_worked, stalled) = run.ledger.read(|checkpoint| {
         (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
     });
-    let _turn = run.api.enter(stream, stalled);
+    let _turn = run.api.budget().enter(stream, stalled);
     let (damaged, refusals, query) = (Shared::default(), Shared::default(), OnceLock::new());
     let collector = Collector { run, stream, tally, has_worked, damaged, refusals, query };
 
@@ -132,7 +133,9 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     }
 
     let collected = match collected {
-        Err(Error::Api(ApiError::Forbidden { what, said })) => collector.forbidden(what, said, refused_at.is_some()),
+        Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
+            collector.forbidden(what, status, said, refused_at.is_some())
+        }
         Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
         Ok(outcome) => {
             let has_answered = tally.calls.answers.get() > 0;
@@ -204,7 +207,7 @@ impl Collector<'_> {
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and
     /// us refuses for a while. `is_believed` means that the stream was refused before.
-    fn forbidden(&self, what: String, said: String, is_believed: bool) -> Result<StreamOutcome, Error> {
+    fn forbidden(&self, what: String, status: u16, said: String, is_believed: bool) -> Result<StreamOutcome, Error> {
         let stream = self.stream;
         // Some streams are lists of another stream's records, and that one's permission is another.
         let lists_itself = matches!(stream.class(), Class::Events | Class::Versions);
@@ -222,7 +225,7 @@ impl Collector<'_> {
             is_believed
         });
         if !is_believed {
-            return Err(Error::Api(ApiError::Forbidden { what, said }).not_believed());
+            return Err(Error::Api(ApiError::Forbidden { what, status, said }).not_believed());
         }
         warn!(stream = %stream, permission = stream.permission(), said, "{stream} is not permitted: the API client needs {}", stream.permission());
         Ok(StreamOutcome::NotPermitted)
@@ -246,7 +249,7 @@ impl Collector<'_> {
     /// Stores the bytes of a record that can't be placed, and returns the key. The rest of the reading continues.
     async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
-        let sha256 = hex(&Sha256::digest(bytes));
+        let sha256 = sha256(bytes);
         let key = format!("{}set-aside/{}/{sha256}.bin", self.run.settings.state_prefix(), self.stream);
         if !self.run.records.dry_run {
             let metadata = HashMap::from([("stream".to_owned(), self.stream.to_string())]);

@@ -9,11 +9,11 @@
 //!   belongs to
 //! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span; [`span_search`]: finds
 //!   what of a failed span can be read
-//! * [`stuck`]: things that can't be read; [`round`]: the order in which single records are requested
+//! * [`stuck`]: things that can't be read; [`mod@drift`]: whether rows that can't be read are a change of the API; [`round`]: the order in which single records are requested
 //! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
 //! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state
 //! * [`settings`], with [`dialect`], [`audit_source`] and [`version`]: the operator's configuration
-//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`error_kind`]: the types of errors;
+//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`digest`]: hashes; [`error_kind`]: the types of errors;
 //!   [`aws_error`]: the cause and the code of an AWS error; [`quote`]: quotes an answer without secrets; [`panics`]: turns
 //!   a panic into a value
 
@@ -23,6 +23,8 @@ pub mod checkpoint;
 pub mod clock;
 pub mod density;
 pub mod dialect;
+pub mod digest;
+pub mod drift;
 pub mod error_kind;
 pub mod health_records;
 pub mod identity;

@@ -27,19 +27,24 @@
 //! | stream | one dataset of the API, by the name in `STREAMS`: `audit`, `users` |
 //! | record | one JSON object of a stream, as the API sent it |
 //! | run | one invocation |
+//! | row | one element of a page, whether it is a record or can't be read |
 //! | window | a span `[from, to)` of an event stream, in whole milliseconds, UTC, that is read at once |
 //! | settle | how far behind now a window must end, because records become visible late; a window has settled when it does |
 //! | reading | one window, or one list as it was at one instant, from its opening until it is stored; also each attempt to read it |
+//! | snapshot | a reading of a list, which is compared with the known records: only what is new or changed is stored |
 //! | open | of a window or reading: on the checkpoint with its request, and not stored yet |
 //! | stored | of a record or object: in the bucket |
 //! | covered | of time: read, compared with the API's count, and stored |
 //! | gap | time that is to be collected and is neither covered nor expired; `status`, metric and alarm tell those due for over 15 minutes |
+//! | margin | the second before and after a window that its request asks for, too: the API's filter may cut at whole seconds |
 //! | horizon | now minus settle: no window ends after it |
 //! | lag | now minus the end of the covered time |
 //! | expired | of a gap: the API keeps its records no longer |
 //! | recount | a second or later count of a covered window, to find late records |
 //! | late | of a record: it became visible after its window was covered |
 //! | stuck | of a span, record or list: it can't be read, is tried again later, and holds up nothing else |
+//! | stalled | of a stream: its runs end for lack of time or requests, without progress |
+//! | drift | so many rows that can't be read that the API must have changed: more than a fifth, and more than three |
 //! | set aside | of a record that can't be placed (not JSON, no id, a far time): its bytes lie outside of the prefix |
 //! | known | of a list's record: its hash is kept, to find changes and deletions |
 //! | tombstone | the record that says that a known record is deleted |

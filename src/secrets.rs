@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::core::aws_error;
+use crate::core::digest::sha256;
 use crate::core::error_kind::ErrorType;
-use crate::core::manifest::sha256;
 use crate::core::ndjson;
 use crate::core::retry;
 

@@ -16,7 +16,7 @@ use crate::core::stream::Stream;
 use crate::core::stuck::StuckSummary;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
-use crate::incydr::connection::DoubtedClock;
+use crate::incydr::api_clock::DoubtedClock;
 
 /// A stream is stalled after this many runs in a row without progress.
 pub const STALLED: u32 = 3;

@@ -1,12 +1,12 @@
 //! Determines where the event streams begin: `LOOKBACK_MINUTES` before the first run that was attempted, even if that
 //! run failed.
 
-use crate::actions::work::Work;
+use crate::actions::leased_run::LeasedRun;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     /// Notes when this run began, for each stream that no earlier run has noted. The first run that can write the
     /// checkpoint calls it, even if it fails afterwards. Returns whether it noted anything.
     pub(super) fn note_attempts(&self, checkpoint: &mut Checkpoint) -> bool {
@@ -39,7 +39,7 @@ impl Work<'_> {
                 checkpoint.health.note(
                     stream,
                     &format!(
-                        "collection begins LOOKBACK_MINUTES before the first attempted run, of {earlier}, which failed before it could begin or was to read a span only"
+                        "collection begins LOOKBACK_MINUTES before {earlier}: the first run was attempted then, and failed before it could begin, or was asked for one span only"
                     ),
                 );
             } else {

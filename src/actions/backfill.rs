@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use self::reserve::{reserve, share, spans};
 use crate::actions::answer::{Answer, Status};
-use crate::actions::clients::Clients;
+use crate::actions::call::Call;
 use crate::actions::collect::collect;
+use crate::actions::leased_run::{LeasedRun, in_time};
 use crate::actions::request::{Collect, Plan};
-use crate::actions::work::{Work, in_time};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
@@ -52,17 +52,11 @@ pub struct VerifyEvent {
 
 /// Reserves the uncovered parts of a span and cuts them into shards. Merges finished shards first. Waits for the lease.
 /// Sends no request to the API.
-pub async fn plan(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    asked: &Plan,
-    deadline: Millis,
-) -> Result<Backfilled, Error> {
-    let spans = spans(settings, asked, Millis::now())?;
-    let share = share(settings, asked)?;
+pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
+    let spans = spans(call.settings, asked, Millis::now())?;
+    let share = share(call.settings, asked)?;
 
-    let reserve = |checkpoint: &mut Checkpoint| reserve(checkpoint, asked, &spans, share, run_id);
+    let reserve = |checkpoint: &mut Checkpoint| reserve(checkpoint, asked, &spans, share, call.run_id);
     let check = |(stream, span): &(Stream, Span)| VerifyEvent {
         action: "verify",
         streams: [*stream],
@@ -70,48 +64,37 @@ pub async fn plan(
         to: span.to,
     };
 
-    let nothing = Collect::default();
-    let work = Work::new(settings, clients, run_id, true, &nothing, deadline);
-    let planned = work.backfill("plan", reserve).await?;
+    let planned = LeasedRun::new(call, &Collect::ALL, true).backfill("plan", reserve).await?;
 
     let status = if planned.status == Status::Partial { Status::Complete } else { planned.status };
     Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
 }
 
 /// Merges the shards that are done or whose reservation has ended.
-pub async fn merge(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    deadline: Millis,
-) -> Result<Backfilled, Error> {
-    let nothing = Collect::default();
-    let work = Work::new(settings, clients, run_id, true, &nothing, deadline);
-    if work.load(&Bucket::of_state(settings, &clients.s3)).await?.is_none() {
-        return Ok(Backfilled::new("merge", run_id, Status::Complete));
+pub async fn merge(call: Call<'_>) -> Result<Backfilled, Error> {
+    let work = LeasedRun::new(call, &Collect::ALL, true);
+    if work.load(&Bucket::of_state(call.settings, &call.clients.s3)).await?.is_none() {
+        return Ok(Backfilled::new("merge", call.run_id, Status::Complete));
     }
     work.backfill("merge", |_| Ok(())).await
 }
 
 /// Collects one shard: an ordinary run with a checkpoint, a budget and a span of its own.
-pub async fn shard(settings: &Settings, clients: &Clients, run_id: &str, shard: &str, deadline: Millis) -> Answer {
-    let answer = match settings_of(settings, clients, shard, deadline).await {
+pub async fn shard(call: Call<'_>, shard: &str) -> Answer {
+    let answer = match settings_of(call, shard).await {
         Ok((settings, span)) => {
-            let asked = Collect { span: Some(span), ..Collect::default() };
-            Box::pin(collect(&settings, clients, run_id, false, &asked, deadline)).await
+            call.clients.api.budget().limit(settings.requests_per_minute);
+            let asked = Collect { span: Some(span), ..Collect::ALL };
+            Box::pin(collect(Call { settings: &settings, ..call }, &asked, false)).await
         }
-        Err(error) => Answer::failed(None, run_id, &error),
+        Err(error) => Answer::failed(None, call.run_id, &error),
     };
     answer.of_action("shard")
 }
 
 /// Returns the shard's settings and span, which the live checkpoint reserves for it.
-async fn settings_of(
-    settings: &Settings,
-    clients: &Clients,
-    shard: &str,
-    deadline: Millis,
-) -> Result<(Settings, Span), Error> {
+async fn settings_of(call: Call<'_>, shard: &str) -> Result<(Settings, Span), Error> {
+    let Call { settings, clients, deadline, .. } = call;
     let now = Millis::now();
     let state = Bucket::of_state(settings, &clients.s3);
     let until = Times::new(now, deadline).read_until;
@@ -131,7 +114,7 @@ impl Backfilled {
     }
 }
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     async fn backfill(
         &self,
         action: &'static str,
@@ -150,7 +133,7 @@ impl Work<'_> {
             return Err(Error::InvalidEvent(why.to_owned()));
         }
 
-        // An older version of the checkpoint takes time for a gap that was covered since.
+        // To an older version of the checkpoint, time that later runs covered is a gap. Their manifests are taken over first.
         Box::pin(self.catch_up_or_release(&state, &ledger)).await?;
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);

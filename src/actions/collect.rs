@@ -7,9 +7,9 @@ use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
-use crate::actions::clients::Clients;
+use crate::actions::call::Call;
+use crate::actions::leased_run::{Collected, LeasedRun, in_time};
 use crate::actions::request::Collect;
-use crate::actions::work::{Collected, Work, in_time};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::records::Records;
@@ -19,7 +19,7 @@ use crate::collect::{self, Run};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::refusals::not_permitted;
-use crate::core::settings::{LEAST_REQUESTS_PER_MINUTE, Settings};
+use crate::core::settings::LEAST_REQUESTS_PER_MINUTE;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
@@ -30,27 +30,20 @@ use crate::incydr::facts::Kind;
 const LIVE_SHARE: usize = 5;
 
 /// Collects everything that is due, or the span that `asked` names. A run `by_hand` waits for another run's lease.
-pub async fn collect(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    by_hand: bool,
-    asked: &Collect,
-    deadline: Millis,
-) -> Answer {
-    let work = Work::new(settings, clients, run_id, by_hand, asked, deadline);
+pub async fn collect(call: Call<'_>, asked: &Collect, by_hand: bool) -> Answer {
+    let work = LeasedRun::new(call, asked, by_hand);
     match Box::pin(work.run()).await {
         Ok(answer) => answer,
         Err(error) => {
             work.remember_attempt();
             let answer =
-                Answer::ended(run_id, work.streams, &error, |stream, told| work.not_reached(stream, &error, told));
+                Answer::ended(call.run_id, work.streams, &error, |stream, told| work.not_reached(stream, &error, told));
             Answer { state_lost: work.state_lost.get().cloned(), ..answer }
         }
     }
 }
 
-impl<'a> Work<'a> {
+impl<'a> LeasedRun<'a> {
     /// Makes one run, in this order:
     ///
     /// 1. Take the lease. If another run holds it, this run is `skipped`; a run by hand waits for it first.
@@ -108,7 +101,7 @@ impl<'a> Work<'a> {
         if caught_up.is_err()
             && let Err(failed) = ledger.release(self.times.commit_until).await
         {
-            warn!(error = %failed, "the lease is not given back");
+            warn!(error = %failed, "the lease could not be given back; it ends 5 s after the deadline");
         }
         caught_up
     }
@@ -119,7 +112,7 @@ impl<'a> Work<'a> {
         if shards > 0 {
             let all = self.settings.requests_per_minute;
             let left = all.saturating_sub(shards).max(all / LIVE_SHARE).max(LEAST_REQUESTS_PER_MINUTE);
-            self.clients.api.leave_to_others(left);
+            self.clients.api.budget().limit(left);
         }
     }
 
@@ -249,7 +242,7 @@ impl<'a> Work<'a> {
         let manifest = ledger
             .read(|checkpoint| checkpoint.manifests.head.clone())
             .filter(|_| !self.asked.dry_run && released.is_ok());
-        let clock = self.clients.api.doubted_clock();
+        let clock = self.clients.api.clock().doubted();
         Ok(Answer { manifest, clock, state_lost, ..Answer::of_streams(self.run_id, streams) })
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::actions::answer::Status;
+use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::actions::request::{Format, HealthRequest};
 use crate::bucket::ledger;
@@ -63,13 +64,8 @@ pub struct ReportObject {
     pub bytes: u64,
 }
 
-pub async fn health(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    asked: &HealthRequest,
-    deadline: Millis,
-) -> Result<HealthAnswer, Error> {
+pub async fn health(call: Call<'_>, asked: &HealthRequest) -> Result<HealthAnswer, Error> {
+    let Call { settings, clients, run_id, deadline } = call;
     if settings.dialect == Dialect::Guide {
         let why = "an API of INCYDR_API_DIALECT \"guide\" has no agents, so \"health\" has nothing to check";
         return Err(Error::InvalidEvent(why.into()));

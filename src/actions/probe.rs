@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::actions::answer::Status;
+use crate::actions::call::Call;
+use crate::actions::clients::Clients;
 use crate::collect::error::Error;
 use crate::core::dialect::Dialect;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
@@ -107,13 +109,8 @@ pub struct Export {
 
 /// Fails only if the credentials or the secret do. Every other error is part of the answer. Signs in with the secret as
 /// it is now, so that a new secret is tried before the runs need it.
-pub async fn probe(
-    settings: &Settings,
-    api: &Api,
-    run_id: &str,
-    streams: Option<&[Stream]>,
-    deadline: Millis,
-) -> Result<Probed, Error> {
+pub async fn probe(call: Call<'_>, streams: Option<&[Stream]>) -> Result<Probed, Error> {
+    let Call { settings, clients: Clients { api, .. }, run_id, deadline } = call;
     let until = Times::new(Millis::now(), deadline).read_until;
     let all: Vec<Stream> =
         Stream::ALL.iter().copied().filter(|stream| stream.kind_in(settings.dialect).is_some()).collect();
@@ -309,7 +306,7 @@ fn question(stream: Stream, settings: &Settings, query: &FileEventQuery) -> Opti
         }
         Kind::Versions(facts) => of(&facts.list, None),
         Kind::Rescanned(facts) => {
-            let (parameter, values) = facts.passes;
+            let (parameter, values) = facts.views;
             let query = values.last().map(|value| (parameter.to_owned(), (*value).to_owned())).into_iter().collect();
             Question { query, ..of(&facts.list, facts.sublist.as_ref().map(|sublist| (&sublist.list, &[][..]))) }
         }

@@ -11,9 +11,9 @@ use tracing::warn;
 
 use self::taking::Taken;
 use crate::actions::answer::Status;
-use crate::actions::clients::Clients;
+use crate::actions::call::Call;
+use crate::actions::leased_run::LeasedRun;
 use crate::actions::request::Collect;
-use crate::actions::work::Work;
 use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
@@ -21,7 +21,6 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Recovery};
 use crate::core::intervals::Intervals;
 use crate::core::manifest::Link;
-use crate::core::settings::Settings;
 use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
@@ -58,14 +57,9 @@ pub struct Recovered {
 }
 
 /// Takes over all manifests, oldest first, or those that an earlier call left. Sends no request to the API.
-pub async fn recover(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    deadline: Millis,
-) -> Result<Recovered, Error> {
-    let asked = Collect::default();
-    let work = Work::new(settings, clients, run_id, true, &asked, deadline);
+pub async fn recover(call: Call<'_>) -> Result<Recovered, Error> {
+    let Call { settings, clients, run_id, .. } = call;
+    let work = LeasedRun::new(call, &Collect::ALL, true);
     let state = Bucket::of_state(settings, &clients.s3);
 
     let admit = async |_: Option<&LoadedCheckpoint>| Ok(settings.identity(None));
@@ -94,7 +88,7 @@ impl Recovered {
         let mut unknown: Vec<String> = UNKNOWN.iter().map(|fact| (*fact).to_owned()).collect();
         if let Some(at) = taken.begins_at {
             unknown.push(format!(
-                "the time before the oldest manifest, of {at}: it is neither covered nor a gap, and lists that were stored before may be stored again"
+                "what was collected before {at}, the time of the oldest manifest: that time is neither covered nor a gap, so it isn't collected, and records of lists that were stored before may be stored again"
             ));
         }
         if taken.not_opened > 0 {
@@ -124,7 +118,7 @@ impl Recovered {
     }
 }
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     /// Continues a recovery that an earlier run left. Otherwise compares the checkpoint with the last one that this process
     /// wrote. If they differ, the checkpoint may be an older version, or gone, and the manifests are followed.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {

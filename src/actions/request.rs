@@ -96,10 +96,15 @@ pub struct Plan {
     pub expires_after: TimeDelta,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Collect {
     pub streams: Option<Vec<Stream>>,
     /// The span to cover. None means the scheduled work.
     pub span: Option<Span>,
     pub dry_run: bool,
+}
+
+impl Collect {
+    /// The scheduled work of all enabled streams.
+    pub const ALL: Self = Self { streams: None, span: None, dry_run: false };
 }

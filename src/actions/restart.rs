@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::actions::answer::{Answer, Status, StreamAnswer};
-use crate::actions::clients::Clients;
+use crate::actions::call::Call;
+use crate::actions::leased_run::LeasedRun;
 use crate::actions::request::{Collect, Restart};
-use crate::actions::work::Work;
 use crate::bucket::ledger::LoadedCheckpoint;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::settings::Settings;
 use crate::core::states::{self, State};
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
@@ -23,21 +22,15 @@ use crate::core::time::Millis;
 const READINGS_BELIEVED: u32 = 2;
 
 /// Waits for the lease. Sends no request to the API; the next run does.
-pub async fn restart(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    restart: Restart,
-    deadline: Millis,
-) -> Answer {
+pub async fn restart(call: Call<'_>, restart: Restart) -> Answer {
     let Restart { streams, accept_deletions } = restart;
-    let asked = Collect { streams, ..Collect::default() };
-    let work = Work::new(settings, clients, run_id, true, &asked, deadline);
-    let answer = work.restart(accept_deletions).await.unwrap_or_else(|error| Answer::failed(None, run_id, &error));
+    let asked = Collect { streams, ..Collect::ALL };
+    let work = LeasedRun::new(call, &asked, true);
+    let answer = work.restart(accept_deletions).await.unwrap_or_else(|error| Answer::failed(None, call.run_id, &error));
     answer.of_action("restart")
 }
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     async fn restart(&self, accept_deletions: bool) -> Result<Answer, Error> {
         let state = Bucket::of_state(self.settings, &self.clients.s3);
         let nothing = Checkpoint::new(self.settings.identity(None));

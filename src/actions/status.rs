@@ -7,9 +7,9 @@ use serde::Serialize;
 use tracing::info;
 
 use crate::actions::answer::Status;
-use crate::actions::clients::Clients;
+use crate::actions::call::Call;
 use crate::actions::expiring::{expiring, or_expiring};
-use crate::actions::work::FEW_TICKS;
+use crate::actions::leased_run::FEW_TICKS;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
@@ -88,12 +88,8 @@ pub struct StreamStatus {
     pub error: Option<ErrorInfo>,
 }
 
-pub async fn status(
-    settings: &Settings,
-    clients: &Clients,
-    run_id: &str,
-    deadline: Millis,
-) -> Result<StatusAnswer, Error> {
+pub async fn status(call: Call<'_>) -> Result<StatusAnswer, Error> {
+    let Call { settings, clients, run_id, deadline } = call;
     let at = Millis::now();
     let state = Bucket::of_state(settings, &clients.s3);
     let until = Times::new(at, deadline).read_until;

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use tracing::{error, warn};
 
 use crate::actions::answer::{NotReached, Status};
-use crate::actions::work::{Collected, Stopped, Work};
+use crate::actions::leased_run::{Collected, LeasedRun, Stopped};
 use crate::bucket::health_records;
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
@@ -23,7 +23,7 @@ use crate::incydr::error::ApiError;
 /// The longest time for health records that an earlier run left.
 const LONGEST_FOR_HEALTH: TimeDelta = TimeDelta::seconds(5);
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     /// Signs in. If all streams of this run are stopped, returns the reason instead and sends nothing to the API.
     pub(super) async fn admit(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         self.find_stopped(found).await?;

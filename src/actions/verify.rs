@@ -15,14 +15,15 @@ use tracing::info;
 use self::history::History;
 use self::trail::Trail;
 use self::verification::{CheckedTotals, Discrepancy, Progress, Verification};
+use crate::actions::call::Call;
+use crate::actions::clients::Clients;
 use crate::actions::request::Verify;
 use crate::bucket::ledger;
-use crate::bucket::s3::{Bucket, S3, StoreError};
+use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, EventsState};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::Link;
-use crate::core::settings::Settings;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::time::{DAY, HOUR, Millis};
@@ -67,13 +68,8 @@ pub struct VerifiedSpan {
     pub to: Millis,
 }
 
-pub async fn verify(
-    settings: &Settings,
-    s3: &S3,
-    run_id: &str,
-    asked: &Verify,
-    deadline: Millis,
-) -> Result<Verified, Error> {
+pub async fn verify(call: Call<'_>, asked: &Verify) -> Result<Verified, Error> {
+    let Call { settings, clients: Clients { s3, .. }, run_id, deadline } = call;
     let verification = Verification {
         settings,
         records: Bucket::of_records(settings, s3),

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::bucket::ledger::Ledger;
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError};
 use crate::core::checkpoint::{Checkpoint, Manifests};
+use crate::core::digest::sha256;
 use crate::core::manifest::{self, Index, Link, Manifest, ReadingEntry, day_prefix};
 use crate::core::ndjson::{Packer, Packing};
 use crate::core::shared::Flag;
@@ -137,7 +138,7 @@ impl<'a> Chain<'a> {
         let found: HashMap<String, Bytes> = stream::iter(keys)
             .map(|key| async move { self.state.get(&key, until).await })
             .buffer_unordered(READS_AT_ONCE)
-            .try_filter_map(async |stored| Ok(stored.map(|stored| (manifest::sha256(&stored.bytes), stored.bytes))))
+            .try_filter_map(async |stored| Ok(stored.map(|stored| (sha256(&stored.bytes), stored.bytes))))
             .try_collect()
             .await?;
 

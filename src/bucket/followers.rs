@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::bucket::known::{PAUSE, TRIES};
 use crate::bucket::s3::{Bucket, StoreError};
-use crate::core::manifest::{Link, Manifest, day_prefix, sha256};
+use crate::core::digest::sha256;
+use crate::core::manifest::{Link, Manifest, day_prefix};
 use crate::core::ndjson;
+use crate::core::retry::sleep_within;
 use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
@@ -161,14 +164,31 @@ pub async fn read(
     key: &str,
     until: Millis,
 ) -> Result<Option<LinkedManifest>, StoreError> {
-    let Some(stored) = state.get(key, until).await? else { return Ok(None) };
-    Ok(linked(state_prefix, &stored.bytes).filter(|found| found.link.key == key))
+    read_sound(state, key, until, |bytes| linked(state_prefix, bytes).filter(|found| found.link.key == key)).await
+}
+
+/// Returns what `sound` makes of an object. If that is none, the object is read again: the answer may be damaged, and not
+/// the object.
+async fn read_sound<T>(
+    state: &Bucket,
+    key: &str,
+    until: Millis,
+    sound: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    for tries in 1.. {
+        let Some(stored) = state.get(key, until).await? else { return Ok(None) };
+        let found = sound(&stored.bytes);
+        if found.is_some() || tries == TRIES || !sleep_within(PAUSE, until).await {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the manifest that a link names; none if the object is missing, or has another hash.
 pub async fn read_named(state: &Bucket, link: &Link, until: Millis) -> Result<Option<Manifest>, StoreError> {
-    let Some(stored) = state.get(&link.key, until).await? else { return Ok(None) };
-    Ok(serde_json::from_slice(&stored.bytes).ok().filter(|_| sha256(&stored.bytes) == link.sha256))
+    let named = |bytes: &[u8]| serde_json::from_slice(bytes).ok().filter(|_| sha256(bytes) == link.sha256);
+    read_sound(state, &link.key, until, named).await
 }
 
 /// Returns the manifest with its link; none if the bytes are no manifest.

@@ -4,10 +4,8 @@
 //! A record is on the checkpoint from the commit that changes the state until it is stored. If a run dies in between,
 //! the next run writes the same object under the same key.
 
-use std::collections::HashMap;
-
 use crate::bucket::ledger::{Ledger, LedgerError};
-use crate::bucket::records::base;
+use crate::bucket::records::{base, metadata, nth};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::core::settings::Settings;
 use crate::core::time::Millis;
@@ -25,16 +23,9 @@ pub async fn store(
     while let Some(batch) = ledger.read(|checkpoint| checkpoint.health.unwritten.first().cloned()) {
         ledger.check_lease()?;
         let packed = batch.packed(&settings.packing);
-        let key = format!("{}.ndjson.gz", base(&settings.prefix, NAME, batch.at, batch.at));
+        let key = nth(&base(&settings.prefix, NAME, batch.at, batch.at), 0);
 
-        let own = [
-            ("stream", NAME.to_owned()),
-            ("records", packed.records.to_string()),
-            ("sha256", packed.sha256),
-            ("run-id", batch.run_id),
-        ];
-        let mut metadata: HashMap<_, _> = settings.metadata.clone().into_iter().collect();
-        metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        let metadata = metadata(&settings.metadata, NAME, &packed, &batch.run_id);
         let object = Object { key: &key, bytes: packed.gzip, content_type: "application/x-ndjson", metadata };
 
         // A refused write means that an earlier run stored it and died before its commit.

@@ -1,14 +1,20 @@
 //! The known records of a stream, as an immutable object beside the checkpoint.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::checkpoint::StateObject;
 use crate::core::clock::off_thread;
 use crate::core::known::Known;
 use crate::core::ndjson::{self, Packed};
+use crate::core::retry::sleep_within;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
+
+/// How often an object that is not what it should be is read before it counts as damaged.
+pub(super) const TRIES: u32 = 3;
+pub(super) const PAUSE: Duration = Duration::from_millis(300);
 
 impl Known {
     /// Loads the known records. Returns [`StoreError::Damaged`] if the object is gone or isn't the one that the
@@ -16,9 +22,18 @@ impl Known {
     pub async fn load(bucket: &Bucket, at: Option<&StateObject>, until: Millis) -> Result<Self, StoreError> {
         let Some(at) = at else { return Ok(Self::default()) };
         let damaged = |why: String| StoreError::Damaged { bucket: bucket.name.clone(), key: at.key.clone(), why };
-        let Some(stored) = bucket.get(&at.key, until).await? else { return Err(damaged("is gone".into())) };
-        let expected = at.clone();
-        off_thread(move || Self::read(&stored.bytes, &expected)).await.map_err(damaged)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let Some(stored) = bucket.get(&at.key, until).await? else { return Err(damaged("is gone".into())) };
+            let expected = at.clone();
+            match off_thread(move || Self::read(&stored.bytes, &expected)).await {
+                Ok(known) => return Ok(known),
+                // The answer may be damaged, and not the object.
+                Err(_) if tries < TRIES && sleep_within(PAUSE, until).await => {}
+                Err(why) => return Err(damaged(why)),
+            }
+        }
     }
 
     /// The error completes the sentence "the object …".

@@ -2,6 +2,7 @@
 //! in it count as stored, and missing ones are added in another object beside it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tracing::info;
@@ -10,7 +11,7 @@ use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Stored, Written};
 use crate::core::clock::off_thread;
 use crate::core::intervals::Span;
 use crate::core::manifest::StoredObject;
-use crate::core::ndjson::{self, Fingerprint, Packed};
+use crate::core::ndjson::{self, FieldPath, Fingerprint, Packed};
 use crate::core::stream::Stream;
 use crate::core::time::{HOUR, Millis};
 
@@ -76,21 +77,23 @@ impl Records<'_> {
         packed: Packed,
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
-        self.add_under(stream, &self.base(stream, span.from, span.to), 0, span.from, packed, until).await
+        self.of_span(stream, span, until).add(0, packed).await
     }
 
     /// The same for a reading at an instant, of versions or inventory. Skips the first `known` objects under its key
     /// without comparing them. So a record that differs from the last known state is stored, even if it equals one of
-    /// those objects because it changed back.
+    /// those objects because it changed back. A record that differs from a stored one in `volatile` fields alone counts as
+    /// stored.
     pub async fn add_at(
         &self,
         stream: Stream,
         at: Millis,
         known: u32,
         packed: Packed,
+        volatile: &[FieldPath],
         until: Millis,
     ) -> Result<Vec<Placed>, StoreError> {
-        self.add_under(stream, &self.base(stream, at, at), known, at, packed, until).await
+        KeySeries { volatile: volatile.into(), ..self.of_instant(stream, at, until) }.add(known, packed).await
     }
 
     /// Stores a reading that never gets additions: the first object under its key is all of it. Returns that object, or
@@ -103,18 +106,19 @@ impl Records<'_> {
         form: Form,
         until: Millis,
     ) -> Result<Option<Placed>, StoreError> {
-        let key = format!("{}.{}", self.base(stream, at, at), form.extension());
+        let series = self.of_instant(stream, at, until);
+        let key = format!("{}.{}", series.base, form.extension());
         let stored = if packed.records == 0 {
             self.bucket.get(&key, until).await?
         } else {
-            match self.create(stream, &key, at, &packed, form, until).await? {
+            match series.create(&key, &packed, form).await? {
                 Creation::Done(placed) => return Ok(Some(placed)),
                 Creation::Occupied(stored) => Some(stored),
             }
         };
 
         let Some(stored) = stored else { return Ok(None) };
-        let (object, ()) = self.look(stream, key, stored, at, |(): &mut (), _| ()).await?;
+        let (object, ()) = series.look(key, stored, |(): &mut (), _| ()).await?;
         Ok(Some(Placed { object, is_new: false }))
     }
 
@@ -128,78 +132,67 @@ impl Records<'_> {
         until: Millis,
     ) -> Result<Vec<(StoredObject, Vec<String>)>, StoreError> {
         let keep = |lines: &mut Vec<String>, line: &str| lines.push(line.to_owned());
-        self.stored_under(stream, &self.base(stream, at, at), but_for, at, until, keep).await
+        self.of_instant(stream, at, until).stored(but_for, keep).await
     }
 
     /// Returns the stored objects of one hour of a window.
     pub async fn stored_in(&self, stream: Stream, hour: Span, until: Millis) -> Result<Vec<Placed>, StoreError> {
-        self.placed_under(stream, &self.base(stream, hour.from, hour.to), 0, hour.from, until).await
+        self.of_span(stream, hour, until).placed(0).await
     }
 
     /// Whether any object of a window is stored.
     pub async fn any_of(&self, stream: Stream, window: Span, until: Millis) -> Result<bool, StoreError> {
         for hour in hours(window) {
-            if self.bucket.get(&nth(&self.base(stream, hour.from, hour.to), 0), until).await?.is_some() {
+            if self.bucket.get(&self.of_span(stream, hour, until).key(0), until).await?.is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Returns the stored objects, each with what `take` made of its lines.
-    async fn stored_under<T: Default + Send + 'static>(
-        &self,
-        stream: Stream,
-        base: &str,
-        from: u32,
-        at: Millis,
-        until: Millis,
-        take: fn(&mut T, &str),
-    ) -> Result<Vec<(StoredObject, T)>, StoreError> {
-        let mut found = Vec::new();
-        for n in from.. {
-            let key = nth(base, n);
-            let Some(stored) = self.bucket.get(&key, until).await? else { break };
-            found.push(self.look(stream, key, stored, at, take).await?);
-        }
-        Ok(found)
+    fn of_span(&self, stream: Stream, span: Span, until: Millis) -> KeySeries<'_> {
+        let base = base(self.prefix, stream, span.from, span.to);
+        KeySeries { records: self, stream, base, at: span.from, volatile: Arc::default(), until }
     }
 
-    async fn placed_under(
-        &self,
-        stream: Stream,
-        base: &str,
-        from: u32,
-        at: Millis,
-        until: Millis,
-    ) -> Result<Vec<Placed>, StoreError> {
-        let stored = self.stored_under(stream, base, from, at, until, |(): &mut (), _| ()).await?;
-        Ok(stored.into_iter().map(|(object, ())| Placed { object, is_new: false }).collect())
+    fn of_instant(&self, stream: Stream, at: Millis, until: Millis) -> KeySeries<'_> {
+        let base = base(self.prefix, stream, at, at);
+        KeySeries { records: self, stream, base, at, volatile: Arc::default(), until }
+    }
+}
+
+/// The objects of one span or instant of a stream: the first, and those that were added later.
+struct KeySeries<'a> {
+    records: &'a Records<'a>,
+    stream: Stream,
+    /// The keys without what tells them apart.
+    base: String,
+    /// The time of records without a time field.
+    at: Millis,
+    /// Fields that make no difference between two records.
+    volatile: Arc<[FieldPath]>,
+    until: Millis,
+}
+
+impl KeySeries<'_> {
+    fn key(&self, n: u32) -> String {
+        nth(&self.base, n)
     }
 
-    /// `at` is the time for records without a time field.
-    async fn add_under(
-        &self,
-        stream: Stream,
-        base: &str,
-        from: u32,
-        at: Millis,
-        packed: Packed,
-        until: Millis,
-    ) -> Result<Vec<Placed>, StoreError> {
-        let mut packed = packed;
-        let mut placed = Vec::new();
+    /// Stores the records that the objects from number `from` on lack. Returns all these objects.
+    async fn add(&self, from: u32, packed: Packed) -> Result<Vec<Placed>, StoreError> {
+        let (stream, mut packed, mut placed) = (self.stream, packed, Vec::new());
         for n in from.. {
-            let key = nth(base, n);
             if packed.records == 0 {
                 // Nothing is missing. Objects with higher numbers belong to the same reading too.
                 if !placed.is_empty() {
-                    placed.extend(self.placed_under(stream, base, n, at, until).await?);
+                    placed.extend(self.placed(n).await?);
                 }
                 break;
             }
 
-            let stored = match self.create(stream, &key, at, &packed, Form::Ndjson, until).await? {
+            let key = self.key(n);
+            let stored = match self.create(&key, &packed, Form::Ndjson).await? {
                 Creation::Done(created) => {
                     placed.push(created);
                     break;
@@ -207,11 +200,13 @@ impl Records<'_> {
                 Creation::Occupied(stored) => stored,
             };
 
-            let count = |counts: &mut HashMap<Fingerprint, u64>, line: &str| {
-                *counts.entry(Fingerprint::of_meaning(line)).or_default() += 1;
+            let volatile = self.volatile.clone();
+            let count = move |counts: &mut HashMap<Fingerprint, u64>, line: &str| {
+                *counts.entry(Fingerprint::of_meaning(line, &volatile)).or_default() += 1;
             };
-            let (object, mut counts) = self.look(stream, key, stored, at, count).await?;
-            packed = off_thread(move || packed.without(&mut counts, |line| stream.time_of(line)))
+            let (object, mut counts) = self.look(key, stored, count).await?;
+            let volatile = self.volatile.clone();
+            packed = off_thread(move || packed.without(&mut counts, &volatile, |line| stream.time_of(line)))
                 .await
                 .map_err(|error| self.foreign(&object.key, &error))?;
 
@@ -222,36 +217,46 @@ impl Records<'_> {
         Ok(placed)
     }
 
-    /// Creates an object. Our own write whose answer was lost counts as created.
-    async fn create(
+    /// Returns the stored objects from number `from` on, each with what `take` made of its lines.
+    async fn stored<T: Default + Send + 'static>(
         &self,
-        stream: Stream,
-        key: &str,
-        at: Millis,
-        packed: &Packed,
-        form: Form,
-        until: Millis,
-    ) -> Result<Creation, StoreError> {
-        let (first, last) = packed.times.unwrap_or((at, at));
+        from: u32,
+        take: fn(&mut T, &str),
+    ) -> Result<Vec<(StoredObject, T)>, StoreError> {
+        let mut found = Vec::new();
+        for n in from.. {
+            let key = self.key(n);
+            let Some(stored) = self.records.bucket.get(&key, self.until).await? else { break };
+            found.push(self.look(key, stored, take).await?);
+        }
+        Ok(found)
+    }
+
+    async fn placed(&self, from: u32) -> Result<Vec<Placed>, StoreError> {
+        let stored = self.stored(from, |(): &mut (), _| ()).await?;
+        Ok(stored.into_iter().map(|(object, ())| Placed { object, is_new: false }).collect())
+    }
+
+    /// Creates an object. Our own write whose answer was lost counts as created.
+    async fn create(&self, key: &str, packed: &Packed, form: Form) -> Result<Creation, StoreError> {
+        let (bucket, until) = (self.records.bucket, self.until);
+        let (first, last) = packed.times.unwrap_or((self.at, self.at));
         let (bytes, records, sha256) = (packed.gzip.len() as u64, packed.records, packed.sha256.clone());
         let ours = StoredObject { key: key.to_owned(), bytes, records, sha256, first, last };
-        let object = self.object(stream, key, packed, form);
+        let metadata = metadata(self.records.metadata, self.stream.name(), packed, self.records.run_id);
+        let object = Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata };
 
-        let is_new = if self.dry_run {
-            self.bucket.get(key, until).await?.is_none()
+        let is_new = if self.records.dry_run {
+            bucket.get(key, until).await?.is_none()
         } else {
-            self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed
+            bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed
         };
         if is_new {
             return Ok(Creation::Done(Placed { object: ours, is_new }));
         }
 
-        let Some(stored) = self.bucket.get(key, until).await? else {
-            return Err(self.bucket.failed(
-                "PutObject",
-                key,
-                "S3 refuses the key as taken, but no object is there".into(),
-            ));
+        let Some(stored) = bucket.get(key, until).await? else {
+            return Err(bucket.failed("PutObject", key, "S3 refuses the key as taken, but no object is there".into()));
         };
 
         let is_ours = ["sha256", "run-id"].iter().all(|name| stored.metadata.get(*name) == object.metadata.get(*name));
@@ -259,42 +264,40 @@ impl Records<'_> {
         Ok(if is_ours { Creation::Done(written) } else { Creation::Occupied(stored) })
     }
 
-    fn object<'k>(&self, stream: Stream, key: &'k str, packed: &Packed, form: Form) -> Object<'k> {
-        let own = [
-            ("stream", stream.name().to_owned()),
-            ("records", packed.records.to_string()),
-            ("sha256", packed.sha256.clone()),
-            ("run-id", self.run_id.to_owned()),
-        ];
-        let mut metadata: HashMap<String, String> =
-            self.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Object { key, bytes: Bytes::clone(&packed.gzip), content_type: form.content_type(), metadata }
-    }
-
-    /// Describes a stored object by its content, not by its metadata, with what `take` makes of its lines. `at` is the time
-    /// for records without a time field.
+    /// Describes a stored object by its content, not by its metadata, with what `take` makes of its lines.
     async fn look<T: Default + Send + 'static>(
         &self,
-        stream: Stream,
         key: String,
         stored: Stored,
-        at: Millis,
-        take: fn(&mut T, &str),
+        take: impl Fn(&mut T, &str) + Send + 'static,
     ) -> Result<(StoredObject, T), StoreError> {
-        let of_key = key.clone();
+        let (stream, at, of_key) = (self.stream, self.at, key.clone());
         off_thread(move || describe(stream, of_key, &stored, at, take))
             .await
             .map_err(|error| self.foreign(&key, &error))
     }
 
     fn foreign(&self, key: &str, error: &std::io::Error) -> StoreError {
-        StoreError::Foreign { bucket: self.bucket.name.clone(), key: key.to_owned(), why: error.to_string() }
+        let bucket = self.records.bucket.name.clone();
+        StoreError::Foreign { bucket, key: key.to_owned(), why: error.to_string() }
     }
+}
 
-    fn base(&self, stream: Stream, from: Millis, to: Millis) -> String {
-        base(self.prefix, stream, from, to)
-    }
+/// The metadata of an object of records: the operator's, and our own.
+pub fn metadata(
+    settings: &BTreeMap<String, String>,
+    stream: &str,
+    packed: &Packed,
+    run_id: &str,
+) -> HashMap<String, String> {
+    let own = [
+        ("stream", stream.to_owned()),
+        ("records", packed.records.to_string()),
+        ("sha256", packed.sha256.clone()),
+        ("run-id", run_id.to_owned()),
+    ];
+    let theirs = settings.iter().map(|(name, value)| (name.clone(), value.clone()));
+    theirs.chain(own.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
 /// The common beginning of the keys of all objects of a span.
@@ -317,7 +320,7 @@ fn describe<T: Default>(
     key: String,
     stored: &Stored,
     at: Millis,
-    take: fn(&mut T, &str),
+    take: impl Fn(&mut T, &str),
 ) -> std::io::Result<(StoredObject, T)> {
     let (mut taken, mut records, mut times) = (T::default(), 0, None);
     let sha256 = ndjson::each_line(&stored.bytes, |line| {
@@ -333,7 +336,8 @@ fn describe<T: Default>(
     Ok((StoredObject { key, bytes, records, sha256, first, last }, taken))
 }
 
-fn nth(base: &str, n: u32) -> String {
+/// The key of the first object, or of the one that was added as the `n`th.
+pub fn nth(base: &str, n: u32) -> String {
     match n {
         0 => format!("{base}.ndjson.gz"),
         n => format!("{base}-r{n}.ndjson.gz"),

@@ -194,6 +194,13 @@ pub(super) struct OneBucket<'a> {
     pub(super) encryption: &'a Encryption,
 }
 
+/// S3 names the `ETag` in each answer to a read or write. A success without one is a page of something in front of it,
+/// which has stored nothing.
+fn of_s3(etag: Option<String>) -> Result<String, FailedOperation> {
+    let etag = etag.filter(|etag| !etag.is_empty());
+    etag.ok_or_else(|| (FailureKind::Retry, "the answer has no ETag, so it is not S3's".to_owned()))
+}
+
 impl OneBucket<'_> {
     /// Returns none only if the key doesn't exist. 403 and 500 are errors.
     pub(super) async fn get_once(self, key: &str) -> Result<Option<Stored>, FailedOperation> {
@@ -215,7 +222,8 @@ impl OneBucket<'_> {
             Err(error) => return Err((kind_of(&error), describe(&error))),
         };
 
-        let (etag, metadata) = (answer.e_tag.unwrap_or_default(), answer.metadata.unwrap_or_default());
+        let etag = of_s3(answer.e_tag)?;
+        let metadata = answer.metadata.unwrap_or_default();
         match answer.body.collect().await {
             Ok(body) => Ok(Some(Stored { bytes: body.into_bytes(), etag, metadata })),
             Err(error) => Err((FailureKind::Retry, error.to_string())),
@@ -261,7 +269,7 @@ impl OneBucket<'_> {
             .set_if_match(preconditions.if_match)
             .body(ByteStream::from(object.bytes.clone()));
         match request.send().await {
-            Ok(answer) => Ok(Written::Now { etag: answer.e_tag.unwrap_or_default() }),
+            Ok(answer) => Ok(Written::Now { etag: of_s3(answer.e_tag)? }),
             Err(error) => match kind_of(&error) {
                 FailureKind::ConditionFailed => Ok(Written::ConditionFailed),
                 kind => Err((kind, describe(&error))),

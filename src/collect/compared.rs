@@ -186,7 +186,7 @@ impl Collector<'_> {
             return Ok((known, before.cloned()));
         }
         self.run.ledger.check_lease()?;
-        // The damaged object may have the very key of the new content.
+        // The key is the content's hash, so the damaged object may lie under it already.
         let is_damaged = self.damaged.lock().is_some();
         let before = before.filter(|_| !is_damaged);
         let prefix = self.run.settings.state_prefix();
@@ -271,7 +271,8 @@ impl Collector<'_> {
         found: FoundStored,
     ) -> Result<(Vec<StoredObject>, WriteOutcome), Error> {
         self.run.ledger.check_lease()?;
-        let placed = self.run.records.add_at(self.stream, at, found.count, packed, self.run.times.store_until).await?;
+        let (volatile, until) = (self.run.settings.volatile(self.stream), self.run.times.store_until);
+        let placed = self.run.records.add_at(self.stream, at, found.count, packed, volatile, until).await?;
         self.tally.add(&placed);
         let outcome = if placed.is_empty() {
             WriteOutcome::Nothing

@@ -3,6 +3,7 @@
 
 use super::Collector;
 use crate::collect::error::Error;
+use crate::core::drift::is_drifted;
 use crate::incydr::listing::ListRow;
 
 /// The rows of one page that can't be read.
@@ -10,11 +11,6 @@ pub struct Drift {
     pub rows: u64,
     /// The reason for the first of them.
     pub why: String,
-}
-
-/// Whether so many rows can't be read that their form must have changed: more than a fifth, and more than three.
-pub fn is_drifted(unreadable: u64, rows: u64) -> bool {
-    unreadable > 3 && 5 * unreadable > rows
 }
 
 impl Collector<'_> {
@@ -29,7 +25,7 @@ impl Collector<'_> {
         let in_page = 1 + of_page.count() as u64;
         let all = total.unwrap_or(0).max(shown + rows.len() as u64);
         let unreadable = unreadable + in_page;
-        if !is_drifted(unreadable, all) {
+        if !is_drifted(unreadable, all, 0) {
             return None;
         }
         self.tally.drift.add(in_page);

@@ -67,8 +67,10 @@ impl Collector<'_> {
                     left -= ids.len();
                     // A 403 may be about this one thing only, so it isn't retried.
                     let tries_once = failures.count >= PATIENCE_ENDS_AFTER;
-                    let caller = Caller { tries_once, retries_forbidden: false, ..self.caller() };
                     let asked_at = Millis::now();
+                    // A thing that never answers leaves half of the time, so that it is told and others are requested.
+                    let silent_for = Some(SIGNIFICANT_WAIT.max(self.run.times.read_until.since(asked_at) / 2));
+                    let caller = Caller { tries_once, silent_for, retries_forbidden: false, ..self.caller() };
                     // Waits for all answers before it takes the first. A request that nobody polls might hold the lock
                     // on the token while another one waits for it.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;

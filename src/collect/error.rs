@@ -51,6 +51,11 @@ pub enum Error {
         "{runs} runs in a row were answered and made no progress: not even the smallest window fits a run; raise the function's Timeout, or REQUESTS_PER_MINUTE if the budget is used up"
     )]
     NoProgress { runs: u32 },
+    /// An earlier run's clock was ahead of the present one.
+    #[error(
+        "the time up to {covered_to} is covered and still to come: the clock of an earlier run was ahead, and the API's was not believed; a recount adds what becomes visible until then, soon after {covered_to}"
+    )]
+    CoveredAhead { covered_to: Millis },
     #[error("a fault of the collector itself: {0}")]
     Panicked(String),
     #[error("the backfill's shard {shard} can't be merged: {why}")]
@@ -72,7 +77,7 @@ impl Error {
             Self::Settings(_) | Self::NothingPermitted(_) | Self::Stopped { .. } => ErrorType::ThirdPartyConfigError,
             Self::Api(error) => error.error_type(),
             Self::Ledger(error) => error.error_type(),
-            Self::Store(_) | Self::Panicked(_) => ErrorType::FirstPartyGenericError,
+            Self::Store(_) | Self::CoveredAhead { .. } | Self::Panicked(_) => ErrorType::FirstPartyGenericError,
             Self::Stuck { error_type, .. }
             | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }
@@ -132,8 +137,8 @@ impl Error {
     #[must_use]
     pub fn of_one(self) -> Self {
         match self {
-            Self::Api(ApiError::Forbidden { what, said }) => {
-                Self::Api(ApiError::Status { what, status: 403, said: format!("{NOT_THIS}: {said}") })
+            Self::Api(ApiError::Forbidden { what, status, said }) => {
+                Self::Api(ApiError::Status { what, status, said: format!("{NOT_THIS}: {said}") })
             }
             other => other,
         }
@@ -143,11 +148,11 @@ impl Error {
     #[must_use]
     pub fn not_believed(self) -> Self {
         match self {
-            Self::Api(ApiError::Forbidden { what, said }) => {
+            Self::Api(ApiError::Forbidden { what, status, said }) => {
                 let said = format!(
                     "{said}; the stream was answered before, so this counts as a missing permission only after three runs"
                 );
-                Self::Api(ApiError::Status { what, status: 403, said })
+                Self::Api(ApiError::Status { what, status, said })
             }
             other => other,
         }
@@ -156,8 +161,9 @@ impl Error {
     /// The error information for one record or list.
     pub fn told_of_one(&self) -> ErrorInfo {
         match self {
-            Self::Api(ApiError::Forbidden { what, said }) => {
-                ErrorInfo::from(&Self::Api(ApiError::Forbidden { what: what.clone(), said: said.clone() }).of_one())
+            Self::Api(ApiError::Forbidden { what, status, said }) => {
+                let refused = ApiError::Forbidden { what: what.clone(), status: *status, said: said.clone() };
+                ErrorInfo::from(&Self::Api(refused).of_one())
             }
             other => ErrorInfo::from(other),
         }

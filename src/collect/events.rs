@@ -9,6 +9,7 @@ mod read;
 mod reading;
 mod recount;
 mod shown;
+mod torn;
 mod window;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -27,22 +28,38 @@ use crate::core::schedule::{CutReason, Outcome, Schedule, Step, Tries, UnreadRea
 use crate::core::settings::FileEventQuery;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
-use crate::core::time::{Millis, SECOND};
+use crate::core::time::{MINUTE, Millis, SECOND};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::lanes::Lane;
 
-/// The outcome of a step, and the finished reading for the next manifest.
+/// The outcome of a step, and the reading that it finished, if it did.
 struct StepResult {
     outcome: Outcome,
-    done: Option<ReadingEntry>,
+    reading: Option<FinishedReading>,
+}
+
+/// A window whose rows agree with the API's count, and are stored.
+struct FinishedReading {
+    span: Span,
+    /// The entry for the next manifest.
+    done: ReadingEntry,
     /// The hash of its rows, if they are few.
     rows_hash: Option<String>,
 }
 
+/// How a finished reading changes the checkpoint.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Finished {
+    /// The span is covered, but for a part that is `gone`.
+    Covered { span: Span, done: ReadingEntry, recount: Option<Recount>, gone: Option<Span> },
+    /// The API keeps none of the span any longer.
+    Expired(Span),
+}
+
 impl From<Outcome> for StepResult {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, done: None, rows_hash: None }
+        Self { outcome, reading: None }
     }
 }
 
@@ -85,8 +102,18 @@ impl Collector<'_> {
         match (ended, failed) {
             (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
             (Err(error), _) => Err(error),
-            (Ok(()), failed) => failed.map_or_else(|| Ok(self.outcome()), Err),
+            (Ok(()), Some(failed)) => Err(failed),
+            (Ok(()), None) => match self.covered_ahead() {
+                Some(covered_to) => Err(Error::CoveredAhead { covered_to }),
+                None => Ok(self.outcome()),
+            },
         }
+    }
+
+    /// The end of the covered time, if it is still to come.
+    fn covered_ahead(&self) -> Option<Millis> {
+        let end = self.read_state(|state, _| state.covered.end()).filter(|_| self.run.span.is_none())?;
+        (end > Millis::now() + MINUTE).then_some(end)
     }
 
     /// Does one step after the other, in as many lanes as the limit allows. After an error that isn't about one window
@@ -105,7 +132,8 @@ impl Collector<'_> {
                 };
 
                 let (now, until) = (Millis::now(), self.run.times.read_until);
-                let requests = self.run.api.plan_requests(self.stream, schedule.requests_under_way(), until);
+                let planned = usize::try_from(schedule.requests_under_way()).unwrap_or(usize::MAX);
+                let requests = self.run.api.budget().plan(self.stream, planned, now, until) as u64;
                 let left = Left { time: until - now, requests };
                 match self.read_state(|state, stuck| schedule.next(state, stuck, now, left)) {
                     Step::Wait | Step::Done => break,
@@ -131,7 +159,7 @@ impl Collector<'_> {
                         if failed.as_ref().is_none_or(Error::is_out_of_time) {
                             failed = Some(error);
                         } else if !error.is_out_of_time() {
-                            warn!(stream = %self.stream, %error, "another window failed in this run");
+                            warn!(stream = %self.stream, %error, "a further window failed; only the first failure is in the answer");
                         }
                     }
                 },
@@ -159,50 +187,36 @@ impl Collector<'_> {
         let now = Millis::now();
         // In a warm container the API's clock is known only after the run's first answer.
         schedule.lower_horizon(self.horizon());
-        let StepResult { outcome, done, rows_hash } = ended;
+        let StepResult { outcome, reading } = ended;
         let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
-        let (done, rows_hash) = match (&outcome, done) {
-            (Outcome::Counted { span, rows: 0 }, None)
-                if span.to <= schedule.horizon() && !self.read_state(|_, stuck| needs_reading(stuck, *span)) =>
-            {
-                (Some(self.empty(facts, *span)), Shown::default().hash())
-            }
-            (_, done) => (done, rows_hash),
-        };
+        let reading = reading.or_else(|| self.empty_reading(facts, schedule, &outcome));
 
-        let read = match &outcome {
-            Outcome::Read { span, .. } | Outcome::Counted { span, rows: 0 } => done.as_ref().map(|_| *span),
-            _ => None,
-        };
-        let gone = read.zip(done.as_ref()).and_then(|(span, done)| expired_part(schedule.before_edge(span)?, done));
-        let is_gone = gone.is_some() && gone == read;
-        let done = done.filter(|_| !is_gone);
-        let covered = read.filter(|_| !is_gone);
-        let recount = covered.and(done.as_ref()).and_then(|done| self.recount_of(done, rows_hash));
-        let set_aside = done.as_ref().map_or(0, |done| done.set_aside.len() as u64);
-        let readable = done.as_ref().map_or(0, |done| done.rows.saturating_sub(set_aside));
-
-        let change = |state: &mut EventsState, stuck: &mut StuckList| {
-            if let Some(span) = gone {
-                state.give_up(span);
+        match reading.map(|reading| self.finished(schedule, reading)) {
+            Some(Finished::Covered { span, done, recount, gone }) => {
+                if let Some(gone) = gone {
+                    self.tell_newly_expired(gone);
+                }
+                let set_aside = done.set_aside.len() as u64;
+                let readable = done.rows.saturating_sub(set_aside);
+                self.note(done, |checkpoint| {
+                    let (state, stuck) = checkpoint.events_and_stuck(self.stream);
+                    if let Some(gone) = gone {
+                        state.give_up(gone);
+                    }
+                    state.cover(span);
+                    state.count_again(recount);
+                    state.note_rows(readable, set_aside);
+                    schedule.apply(state, stuck, now, outcome);
+                });
             }
-            if let Some(span) = covered {
-                state.cover(span);
-                state.count_again(recount);
-                state.note_rows(readable, set_aside);
+            Some(Finished::Expired(span)) => {
+                self.tell_newly_expired(span);
+                self.update_events(|state, stuck| {
+                    state.give_up(span);
+                    schedule.apply(state, stuck, now, outcome);
+                });
             }
-            schedule.apply(state, stuck, now, outcome);
-        };
-
-        if let Some(span) = gone {
-            self.tell_expired(&self.read_state(|state, _| Intervals::from(vec![span]).without(&state.expired)));
-        }
-        match done {
-            Some(done) => self.note(done, |checkpoint| {
-                let (state, stuck) = checkpoint.events_and_stuck(self.stream);
-                change(state, stuck);
-            }),
-            None => self.update_events(change),
+            None => self.update_events(|state, stuck| schedule.apply(state, stuck, now, outcome)),
         }
 
         let Some((what, error)) = failed else { return };
@@ -211,6 +225,26 @@ impl Collector<'_> {
         if schedule.is_unclear_about(&what) || self.read_state(|_, stuck| stuck.get(&what).is_some()) {
             warn!(stream = %self.stream, what = %what, error = error.message, "the span can't be read");
         }
+    }
+
+    /// A span that the API counts as empty is finished without a request for its rows.
+    fn empty_reading(&self, facts: &Events, schedule: &Schedule, outcome: &Outcome) -> Option<FinishedReading> {
+        let Outcome::Counted { span, rows: 0 } = *outcome else { return None };
+        let is_finished = span.to <= schedule.horizon() && !self.read_state(|_, stuck| needs_reading(stuck, span));
+        is_finished.then(|| {
+            let (done, rows_hash) = (self.empty(facts, span), Shown::default().hash());
+            FinishedReading { span, done, rows_hash }
+        })
+    }
+
+    fn finished(&self, schedule: &Schedule, reading: FinishedReading) -> Finished {
+        let FinishedReading { span, done, rows_hash } = reading;
+        let gone = schedule.before_edge(span).and_then(|before_edge| expired_part(before_edge, &done));
+        if gone == Some(span) {
+            return Finished::Expired(span);
+        }
+        let recount = self.recount_of(&done, rows_hash);
+        Finished::Covered { span, done, recount, gone }
     }
 
     /// Whether an error may be about one span only. A refusal may be if the stream was answered before.
@@ -227,7 +261,7 @@ impl Collector<'_> {
         if !self.may_be_of_one_span(&error) {
             return Err(error);
         }
-        let info = ErrorInfo::from(&error);
+        let info = error.told_of_one();
         self.refusals.lock().push(error);
         Ok(Error::Told(info))
     }
@@ -235,7 +269,7 @@ impl Collector<'_> {
     /// The error of an API that fails as a whole. If it refuses, that is judged for the stream.
     fn of_api(&self, told: &ErrorInfo) -> Error {
         let mut refusals = self.refusals.lock();
-        match refusals.iter().position(|refusal| ErrorInfo::from(refusal) == *told) {
+        match refusals.iter().position(|refusal| refusal.told_of_one() == *told) {
             Some(at) => refusals.swap_remove(at),
             None => Error::Told(told.clone()),
         }
@@ -324,7 +358,7 @@ impl Collector<'_> {
         if facts.retention.is_some() {
             self.tell_expired(&state.expire(horizon.min(self.kept_from(facts))));
         }
-        // Whoever asks for a span must learn what of it was lost, also if an earlier run has told it.
+        // A run that is asked for a span reports its expired parts again.
         if let Some(span) = self.run.span {
             self.tell_expired(&state.expired.within(span));
         }
@@ -336,10 +370,16 @@ impl Collector<'_> {
         (self.run.api.now() - retention).floor(SECOND)
     }
 
+    /// Reports the part of a newly expired span that no run has reported.
+    fn tell_newly_expired(&self, span: Span) {
+        let gone = Intervals::from(vec![span]);
+        self.tell_expired(&self.read_state(|state, _| gone.without(&state.expired)));
+    }
+
     fn tell_expired(&self, gone: &Intervals) {
         let mut expired = self.tally.expired.lock();
         for span in gone.iter() {
-            warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the API keeps {} no longer", self.stream);
+            warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the span was not collected in time, and the API no longer keeps it");
             expired.insert(span);
         }
     }

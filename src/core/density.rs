@@ -225,9 +225,9 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug)]
 struct PerRow {
     millis: f64,
-    /// Gzipped.
+    /// Running average of a row's gzipped bytes.
     bytes: f64,
-    /// Of a page, in milliseconds.
+    /// Running average of a page's time, in milliseconds.
     page_millis: f64,
     /// The number of steps that were under way together, this one included.
     at_once: f64,

@@ -4,11 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use crate::core::digest::sha256;
 use crate::core::identity::Identity;
 use crate::core::intervals::Span;
-use crate::core::ndjson::hex;
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
 
@@ -105,7 +104,7 @@ impl Manifest {
 
     /// The link by which the next manifest, or the checkpoint, names this one. `json` is its content.
     pub fn link(&self, state_prefix: &str, json: &str) -> Link {
-        let sha256 = sha256(json.as_bytes());
+        let sha256 = sha256(json);
         let day = day(self.written_at);
         let key = format!("{}{:010}-{sha256}.json", day_prefix(state_prefix, &day), self.number);
         Link { number: self.number, key, sha256, written_at: self.written_at }
@@ -162,10 +161,6 @@ pub fn day_prefix(state_prefix: &str, day: &str) -> String {
 /// For example `2026-11-21`.
 fn day(at: Millis) -> String {
     at.floor(DAY).date_time().format("%Y-%m-%d").to_string()
-}
-
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

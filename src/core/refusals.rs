@@ -27,7 +27,7 @@ pub fn refused(refusals: &mut Option<StreamRefusals>, said: &str, worked_before:
 
 /// The error of a stream that is not permitted. `refusals` are those of the last runs, if any are noted.
 pub fn not_permitted(stream: Stream, refusals: Option<&StreamRefusals>) -> ErrorInfo {
-    let said = refusals.map(|refusals| format!("; the API answers 403: {}", refusals.said)).unwrap_or_default();
+    let said = refusals.map(|refusals| format!("; the API answers: {}", refusals.said)).unwrap_or_default();
     let permission = stream.permission();
     ErrorInfo {
         error_type: ErrorType::ThirdPartyConfigError,

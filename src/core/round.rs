@@ -33,7 +33,7 @@ pub struct Round {
     probes: Option<Vec<String>>,
     /// Those that were probed and did not answer.
     probed: BTreeSet<String>,
-    /// Of many ids each run probes others.
+    /// The run's beginning: by it each run probes others of many ids.
     began: Millis,
     has_answered: bool,
     judged: Judged,

@@ -36,7 +36,7 @@ use crate::core::ndjson::{FieldPath, Packing};
 use crate::core::stream::Stream;
 use crate::core::version::AgentVersion;
 
-/// An audit window takes up to 3 requests: a count, a page, and another page if the first is full.
+/// The smallest audit window takes 3 requests: a count, a page, and a count after it.
 pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;
 
 #[derive(Clone, Debug)]

@@ -17,6 +17,10 @@ impl Count {
         self.0.fetch_add(number, Ordering::Relaxed);
     }
 
+    pub fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
     /// Keeps the greater of the two.
     pub fn raise_to(&self, number: u64) {
         self.0.fetch_max(number, Ordering::Relaxed);

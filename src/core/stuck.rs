@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::core::drift::FEW;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::json::is_default;
@@ -37,9 +38,6 @@ pub struct Stuck {
     #[serde(default, skip_serializing_if = "is_default", deserialize_with = "rows_or_flag")]
     pub unreadable: u64,
 }
-
-/// More unreadable rows than this are too many, if they are more than a fifth as well.
-pub const FEW: u64 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -110,7 +108,7 @@ impl Stuck {
 }
 
 impl StuckItem {
-    /// Of time that is not covered.
+    /// The span, if it is a gap: time that is not covered.
     fn span(&self) -> Option<Span> {
         match self {
             Self::Span(span) => Some(*span),

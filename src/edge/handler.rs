@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::actions::answer::{Answer, Status};
 use crate::actions::backfill::{Backfilled, merge, plan, shard};
+use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::actions::collect::collect;
 use crate::actions::health::{HealthAnswer, health};
@@ -105,44 +106,29 @@ impl Handler {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let clients = self.clients.get_or_try_init(async || clients(settings)).await?;
         clients.begin_run(settings, deadline).await;
+        let call = Call { settings, clients, run_id, deadline };
 
         Ok(match invocation {
-            Invocation::Scheduled => {
-                Box::pin(collect(settings, clients, run_id, false, &Collect::default(), deadline)).await.into()
-            }
-            Invocation::Collect(asked) => {
-                Box::pin(collect(settings, clients, run_id, true, asked, deadline)).await.into()
-            }
+            Invocation::Scheduled => Box::pin(collect(call, &Collect::ALL, false)).await.into(),
+            Invocation::Collect(asked) => Box::pin(collect(call, asked, true)).await.into(),
             Invocation::Replay(asked, prefix) => {
                 let bad = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
                 let settings = settings.for_replay(prefix).map_err(bad)?;
-                let answer = Box::pin(collect(&settings, clients, run_id, true, asked, deadline)).await;
+                let answer = Box::pin(collect(Call { settings: &settings, ..call }, asked, true)).await;
                 answer.of_action("replay").into()
             }
-            Invocation::Verify(asked) => {
-                Answered::Verify(Box::new(Box::pin(verify(settings, &clients.s3, run_id, asked, deadline)).await?))
-            }
+            Invocation::Verify(asked) => Answered::Verify(Box::new(Box::pin(verify(call, asked)).await?)),
             Invocation::Probe(streams) => {
-                let probed = Box::pin(probe(settings, &clients.api, run_id, streams.as_deref(), deadline)).await?;
+                let probed = Box::pin(probe(call, streams.as_deref())).await?;
                 Answered::Probe(Box::new(probed))
             }
-            Invocation::Health(asked) => {
-                Answered::Health(Box::new(Box::pin(health(settings, clients, run_id, asked, deadline)).await?))
-            }
-            Invocation::Status => {
-                Answered::Status(Box::new(Box::pin(status(settings, clients, run_id, deadline)).await?))
-            }
-            Invocation::Restart(asked) => {
-                Box::pin(restart(settings, clients, run_id, asked.clone(), deadline)).await.into()
-            }
-            Invocation::Recover => {
-                Answered::Recover(Box::new(Box::pin(recover(settings, clients, run_id, deadline)).await?))
-            }
-            Invocation::Plan(asked) => {
-                Answered::Backfill(Box::pin(plan(settings, clients, run_id, asked, deadline)).await?)
-            }
-            Invocation::Shard(id) => Box::pin(shard(settings, clients, run_id, id, deadline)).await.into(),
-            Invocation::Merge => Answered::Backfill(Box::pin(merge(settings, clients, run_id, deadline)).await?),
+            Invocation::Health(asked) => Answered::Health(Box::new(Box::pin(health(call, asked)).await?)),
+            Invocation::Status => Answered::Status(Box::new(Box::pin(status(call)).await?)),
+            Invocation::Restart(asked) => Box::pin(restart(call, asked.clone())).await.into(),
+            Invocation::Recover => Answered::Recover(Box::new(Box::pin(recover(call)).await?)),
+            Invocation::Plan(asked) => Answered::Backfill(Box::pin(plan(call, asked)).await?),
+            Invocation::Shard(id) => Box::pin(shard(call, id)).await.into(),
+            Invocation::Merge => Answered::Backfill(Box::pin(merge(call)).await?),
         })
     }
 }

@@ -79,7 +79,7 @@ impl Priority {
         }
     }
 
-    /// Audit needs a count, a page, and another page if the first is full. A list needs one page and one detail.
+    /// A window of audit needs a count, a page, and a count after it. A list needs one page and one detail.
     fn least(self) -> usize {
         match self {
             Self::Events => 3,

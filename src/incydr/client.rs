@@ -11,10 +11,10 @@ use tracing::debug;
 use crate::core::error_kind::chain;
 use crate::core::retry::{self, Attempts, sleep_within};
 use crate::core::settings::Settings;
-use crate::core::stream::Stream;
 use crate::core::time::Millis;
-use crate::incydr::budget::Turn;
-use crate::incydr::connection::{Connection, DoubtedClock};
+use crate::incydr::api_clock::ApiClock;
+use crate::incydr::budget::Budget;
+use crate::incydr::connection::Connection;
 use crate::incydr::error::{ApiError, FailedAttempt, real_error};
 use crate::incydr::exchange::{Exchange, OpenAnswer};
 use crate::incydr::facts::Method;
@@ -46,40 +46,21 @@ impl Api {
 
     /// The same for an instant of our clock.
     pub fn at(&self, ours: Millis) -> Millis {
-        self.connection.at(ours)
+        self.connection.clock.at(ours)
     }
 
     /// Called when a run begins. Sets the budget, and forgets the API's clock and the secret of the last run.
     pub async fn begin_run(&self, requests_per_minute: usize) {
         self.connection.begin_run(requests_per_minute);
-        self.sign_in.forget_secret().await;
+        self.sign_in.begin_run().await;
     }
 
-    /// Lowers the budget for the rest of the run, in requests per minute.
-    pub fn leave_to_others(&self, left: usize) {
-        self.connection.limit_requests(left);
+    pub fn clock(&self) -> &ApiClock {
+        &self.connection.clock
     }
 
-    /// Adds a stream to the queue until the turn is dropped. `stalled` is the number of runs in a row without progress.
-    pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
-        self.connection.enter(stream, stalled)
-    }
-
-    /// Notes how many requests the stream's windows under way need. Returns how many more the stream may plan to send
-    /// before `until`.
-    pub fn plan_requests(&self, stream: Stream, planned: u64, until: Millis) -> u64 {
-        let planned = usize::try_from(planned).unwrap_or(usize::MAX);
-        self.connection.plan_requests(stream, planned, until) as u64
-    }
-
-    /// Whether the API has answered in this run.
-    pub fn has_told_time(&self) -> bool {
-        self.connection.has_told_time()
-    }
-
-    /// The API's clock and ours, if their difference is too great to believe the API's.
-    pub fn doubted_clock(&self) -> Option<DoubtedClock> {
-        self.connection.doubted_clock()
+    pub fn budget(&self) -> &Budget {
+        &self.connection.budget
     }
 
     /// The limit for windows that are read at once.
@@ -156,14 +137,20 @@ impl Api {
             let (error, retry_after) = match asked.await {
                 Ok(read) => {
                     caller.calls.answers.add(1);
+                    self.sign_in.note_token_works();
                     return Ok(read);
                 }
-                Err(FailedAttempt { error: ApiError::Unauthorized { .. }, .. }) if refused.is_none() => {
+                Err(FailedAttempt { error: ApiError::Unauthorized { .. }, .. })
+                    if refused.is_none() && self.sign_in.may_renew() =>
+                {
                     refused = Some(token.generation);
                     caller.calls.retries.add(1);
                     continue;
                 }
                 Err(FailedAttempt { error, retry_after }) => {
+                    if refused.is_some() && matches!(error, ApiError::Unauthorized { .. }) {
+                        self.sign_in.note_useless_renewal();
+                    }
                     (error.about(&what).told_without(&token.secrets()), retry_after)
                 }
             };

@@ -1,37 +1,22 @@
-//! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says,
-//! and whether the API can take more requests at once.
+//! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says, and
+//! whether the API can take more requests at once.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use reqwest::header::{AGE, DATE, HeaderMap};
-use serde::Serialize;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::core::retry::sleep_within;
 use crate::core::settings::Settings;
-use crate::core::shared::{Flag, Shared};
-use crate::core::stream::Stream;
 use crate::core::tally::SIGNIFICANT_WAIT;
-use crate::core::time::{Millis, millis};
-use crate::incydr::budget::{Budget, Turn};
+use crate::core::time::Millis;
+use crate::incydr::api_clock::ApiClock;
+use crate::incydr::budget::Budget;
 use crate::incydr::error::{ApiError, FailedAttempt, broke_off};
 use crate::incydr::exchange::{Exchange, OpenAnswer};
 use crate::incydr::lanes::Lanes;
 use crate::incydr::request::Caller;
-
-/// The greatest difference between the API's clock and ours that is believed. Beyond it one of them is wrong, or the
-/// date is a cache's.
-const BELIEVED: TimeDelta = TimeDelta::minutes(15);
-
-/// A `Date` header that is not believed, and our clock's time when it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct DoubtedClock {
-    pub api: Millis,
-    pub ours: Millis,
-}
 
 /// The shortest and the longest pause of all requests after a 429, whatever `Retry-After` says.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
@@ -42,14 +27,9 @@ pub struct Connection {
     pub http: reqwest::Client,
     exchange: Exchange,
     pub base_url: String,
-    budget: Budget,
+    pub budget: Budget,
     pub lanes: Lanes,
-    /// The API's clock minus ours at the last answer, in milliseconds. Never positive.
-    behind: AtomicI64,
-    /// Whether the API has answered in this run.
-    has_told_time: Flag,
-    /// The first date in this run that was not believed.
-    doubted: Shared<Option<DoubtedClock>>,
+    pub clock: ApiClock,
 }
 
 impl Connection {
@@ -60,47 +40,14 @@ impl Connection {
             base_url: settings.base_url.clone(),
             budget: Budget::new(settings.requests_per_minute),
             lanes: Lanes::default(),
-            behind: AtomicI64::new(0),
-            has_told_time: Flag::default(),
-            doubted: Shared::default(),
+            clock: ApiClock::default(),
         }
-    }
-
-    /// Our clock's instant, moved back by as much as the API's clock is behind.
-    pub fn at(&self, ours: Millis) -> Millis {
-        ours + millis(self.behind.load(Ordering::Relaxed))
     }
 
     /// Called when a run begins. Sets the budget, and forgets the API's clock.
     pub fn begin_run(&self, requests_per_minute: usize) {
         self.budget.set(requests_per_minute);
-        self.behind.store(0, Ordering::Relaxed);
-        self.has_told_time.set(false);
-        *self.doubted.lock() = None;
-    }
-
-    pub fn limit_requests(&self, requests_per_minute: usize) {
-        self.budget.limit(requests_per_minute);
-    }
-
-    /// Adds a stream to the queue until the turn is dropped. `stalled` is the number of runs in a row without progress.
-    pub fn enter(&self, stream: Stream, stalled: u32) -> Turn<'_> {
-        self.budget.enter(stream, stalled)
-    }
-
-    /// See [`Budget::plan`].
-    pub fn plan_requests(&self, stream: Stream, planned: usize, until: Millis) -> usize {
-        self.budget.plan(stream, planned, Millis::now(), until)
-    }
-
-    /// The API's clock and ours, if their difference is too great.
-    pub fn doubted_clock(&self) -> Option<DoubtedClock> {
-        *self.doubted.lock()
-    }
-
-    /// Whether the API has answered in this run.
-    pub fn has_told_time(&self) -> bool {
-        self.has_told_time.is_set()
+        self.clock.forget();
     }
 
     /// Makes one attempt, once the budget allows it.
@@ -153,7 +100,7 @@ impl Connection {
             None => sent.await,
         };
         let mut response = response.map_err(broke_off)?;
-        self.note_date(&response.headers);
+        self.clock.note(&response.headers);
         if let Some(longest) = caller.silent_for {
             response.no_slower_than(longest);
         }
@@ -183,27 +130,6 @@ impl Connection {
             }
         }
         Ok(had_to)
-    }
-
-    /// Notes the `Date` header. It is cut to whole seconds, so it is never ahead of the API's clock. Ignores it if
-    /// there is an `Age` header: then it is a cache's (RFC 9111).
-    fn note_date(&self, headers: &HeaderMap) {
-        self.has_told_time.set(true);
-        let date =
-            headers.get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
-        let date = date.filter(|_| !headers.contains_key(AGE));
-        let Some(date) = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok()) else { return };
-        let (api, ours) = (Millis(i64::try_from(date.as_millis()).unwrap_or(i64::MAX)), Millis::now());
-        let ahead = api - ours;
-        if ahead.abs() <= BELIEVED {
-            self.behind.store(ahead.num_milliseconds().min(0), Ordering::Relaxed);
-            return;
-        }
-        let mut doubted = self.doubted.lock();
-        if doubted.is_none() {
-            warn!(%api, %ours, "the API's clock differs from ours by more than 15 minutes, and is not believed");
-            *doubted = Some(DoubtedClock { api, ours });
-        }
     }
 }
 

@@ -23,8 +23,9 @@ pub enum ApiError {
         "the credentials in the secret are those of another tenant since this run began: {theirs} instead of {ours}; nothing is requested with them"
     )]
     OtherTenant { ours: String, theirs: String },
-    #[error("{what}: the API answers 403: {said}")]
-    Forbidden { what: String, said: String },
+    /// The API client lacks a permission. The API says so by 403, for legal hold by 401.
+    #[error("{what}: the API answers {status}: {said}")]
+    Forbidden { what: String, status: u16, said: String },
     #[error("{what}: the API answers 401, also to a new token: {said}")]
     Unauthorized { what: String, said: String },
     #[error("{what}: the API answers {status}: {said}")]
@@ -64,7 +65,7 @@ pub enum ApiError {
     BudgetSpent,
 }
 
-/// What else would fail in the same way.
+/// How far an error reaches: one request, the stream, or the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Perhaps nothing else: the API fails for this span, list or record.
@@ -154,7 +155,7 @@ impl ApiError {
             Self::BadCredentials { status, said, worked_before } => {
                 Self::BadCredentials { status, said: tell(said), worked_before }
             }
-            Self::Forbidden { what, said } => Self::Forbidden { what, said: tell(said) },
+            Self::Forbidden { what, status, said } => Self::Forbidden { what, status, said: tell(said) },
             Self::Unauthorized { what, said } => Self::Unauthorized { what, said: tell(said) },
             Self::Status { what, status, said } => Self::Status { what, status, said: tell(said) },
             Self::RateLimited { what, said } => Self::RateLimited { what, said: tell(said) },

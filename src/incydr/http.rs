@@ -40,7 +40,7 @@ impl HttpAnswer {
         let (what, said) = (what.to_owned(), self.said());
         let error = match self.status {
             StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what, said },
-            StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, said },
+            StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, status: 403, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
                 let answer = ndjson::lenient(&self.body).unwrap_or_default();

@@ -185,7 +185,7 @@ impl<'a> Listing<'a> {
     fn refusal(&self, error: ApiError) -> ApiError {
         match error {
             ApiError::Unauthorized { what, said } if self.list.refuses_with_401 => {
-                ApiError::Forbidden { what, said: format!("401 (not permitted, or not found): {said}") }
+                ApiError::Forbidden { what, status: 401, said: format!("not permitted, or not found: {said}") }
             }
             error => error,
         }

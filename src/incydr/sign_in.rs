@@ -10,7 +10,7 @@ use tracing::info;
 use crate::core::dialect::Dialect;
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
-use crate::core::shared::Flag;
+use crate::core::shared::{Count, Flag};
 use crate::core::time::Millis;
 use crate::incydr::connection::Connection;
 use crate::incydr::error::{ApiError, real_error};
@@ -19,6 +19,9 @@ use crate::incydr::http::whole_answer;
 use crate::incydr::request::Caller;
 use crate::incydr::token::{self, Token};
 use crate::secrets::{self, Credentials, Secret, SecretError};
+
+/// After so many in a row, a run renews no token that is refused.
+const MOST_USELESS_RENEWALS: u64 = 3;
 
 /// The state of the sign-in between requests and between runs of the process.
 #[derive(Default)]
@@ -68,6 +71,8 @@ pub struct SignIn {
     /// The path of the dialect's token request.
     path: &'static str,
     signed_in: Mutex<SignedIn>,
+    /// How many requests in a row were refused with a token that had just been renewed for them.
+    useless_renewals: Count,
     /// Whether the process's AWS credentials have expired.
     has_expired: Flag,
 }
@@ -83,6 +88,7 @@ impl SignIn {
             secret_id: settings.secret_id.clone(),
             path,
             signed_in: Mutex::default(),
+            useless_renewals: Count::default(),
             has_expired: Flag::default(),
         }
     }
@@ -106,9 +112,24 @@ impl SignIn {
         Ok(token)
     }
 
-    /// Forgets a value that was read and not used: it may have changed by the next run.
-    pub async fn forget_secret(&self) {
+    /// Forgets a value that was read and not used: it may have changed by the next run. Also that new tokens were refused.
+    pub async fn begin_run(&self) {
+        self.useless_renewals.set(0);
         self.signed_in.lock().await.untried = None;
+    }
+
+    /// Whether a request that is refused with its token may renew it. An API that refuses every token would otherwise see
+    /// a sign-in for each request.
+    pub fn may_renew(&self) -> bool {
+        self.useless_renewals.get() < MOST_USELESS_RENEWALS
+    }
+
+    pub fn note_useless_renewal(&self) {
+        self.useless_renewals.add(1);
+    }
+
+    pub fn note_token_works(&self) {
+        self.useless_renewals.set(0);
     }
 
     /// Reads the secret and returns its version. The value is kept for this run's sign-in.

@@ -54,7 +54,7 @@ impl ResponderApi {
     /// Called at the start of a request. Forgets the secret, which may have changed since the last one.
     pub async fn begin(&self, requests_per_minute: usize) {
         self.connection.begin_run(requests_per_minute);
-        self.sign_in.forget_secret().await;
+        self.sign_in.begin_run().await;
     }
 
     /// Whether the process must end, because its AWS credentials have expired.

@@ -61,7 +61,7 @@ fn rejection(request: &ActionRequest, approval: &Approval, since: Millis, now: M
         return Some(format!("{approver} refused it"));
     }
     if is_same {
-        return Some(format!("{approver} asked for it and can't approve it"));
+        return Some(format!("{approver} made the request; another person must approve it"));
     }
     let is_late = now > since + APPROVAL_LASTS;
     is_late.then(|| format!("it asked for approval on {since}, more than 24 hours ago"))
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(rejection(&request, &given("bob", true, &request.hash), since, in_time), None);
         for (approval, now, why) in [
             (given("bob", false, &request.hash), in_time, "refused"),
-            (given(" Alice@Example.com", true, &request.hash), in_time, "can't approve"),
+            (given(" Alice@Example.com", true, &request.hash), in_time, "another person must approve"),
             (given("bob", true, "another"), in_time, "another request_hash"),
             (given("bob", true, &request.hash), in_time + MILLISECOND, "24 hours"),
         ] {

@@ -1,9 +1,8 @@
 //! A request: an action, who asked for it and why, and an id that makes it happen once.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::core::ndjson::hex;
+use crate::core::digest::sha256;
 use crate::respond::action::Action;
 use crate::respond::error::RespondError;
 
@@ -121,7 +120,7 @@ fn is_one_line(text: &str, most: usize) -> bool {
 }
 
 fn hash(name: &str, input: &Map<String, Value>) -> String {
-    hex(&Sha256::digest(canonical(&json!({"action": name, "input": input})).to_string()))
+    sha256(canonical(&json!({"action": name, "input": input})).to_string())
 }
 
 /// Sorts the members of all objects by name.

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::bucket::records::{TRAIL, base};
+use crate::bucket::records::{TRAIL, base, metadata, nth};
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
+use crate::core::digest::sha256;
 use crate::core::json::to_json;
-use crate::core::ndjson::{self, Packer, hex};
+use crate::core::ndjson::{self, Packer};
 use crate::core::time::Millis;
 use crate::respond::answer::ActionAnswer;
 use crate::respond::error::{ErrorCause, RespondError};
@@ -160,18 +160,10 @@ impl ActionStore<'_> {
         lines.push(&record.to_string());
         let packed = lines.finish();
 
-        let own = [
-            ("stream", TRAIL.to_owned()),
-            ("records", packed.records.to_string()),
-            ("sha256", packed.sha256.clone()),
-            ("run-id", self.run_id.to_owned()),
-        ];
-        let mut metadata: HashMap<_, _> = self.settings.shared.metadata.clone().into_iter().collect();
-        metadata.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        let metadata = metadata(&self.settings.shared.metadata, TRAIL, &packed, self.run_id);
 
         for n in 0.. {
-            let suffix = if n == 0 { String::new() } else { format!("-r{n}") };
-            let key = format!("{base}{suffix}.ndjson.gz");
+            let key = nth(&base, n);
             let object = Object {
                 key: &key,
                 bytes: packed.gzip.clone(),
@@ -234,7 +226,7 @@ impl ActionStore<'_> {
     }
 
     fn key(&self, request_id: &str, suffix: &str) -> String {
-        format!("{}{}.{suffix}", self.settings.requests_prefix, hex(&Sha256::digest(request_id)))
+        format!("{}{}.{suffix}", self.settings.requests_prefix, sha256(request_id))
     }
 
     async fn read<T: for<'de> Deserialize<'de>>(&self, key: &str, until: Millis) -> Result<Option<T>, RespondError> {

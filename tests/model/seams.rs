@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use incydr_collector::actions::call::Call;
 use incydr_collector::actions::clients::Clients;
 use incydr_collector::actions::collect::collect;
 use incydr_collector::actions::request::Collect;
@@ -104,7 +105,9 @@ impl Run {
             let api = Api::new(settings, http_client(), exchange(lent.clone()), secrets());
             let clients = Clients::new(api, S3::new(store(lent)));
             let deadline = Millis(began + DEADLINE);
-            collect(settings, &clients, &format!("run-{n}"), false, &Collect::default(), deadline).await;
+            clients.begin_run(settings, deadline).await;
+            collect(Call { settings, clients: &clients, run_id: &format!("run-{n}"), deadline }, &Collect::ALL, false)
+                .await;
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let mut run = Self { future, desk, has_ended: false, runtime: runtime.expect("a runtime") };

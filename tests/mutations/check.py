@@ -6,6 +6,7 @@ are played in virtual time.
 
     check.py                 checks all mutations
     check.py NAME…           checks these
+    check.py --search NAME…  the same with random seeds alone, a minute for each mutation
     check.py --find NAME…    names seeds that see them, in seeds.json: first of those that `make simulation` plays
 """
 
@@ -112,7 +113,7 @@ MUTATIONS = [
     Mutation(
         "lease",
         "only one run writes at a time",
-        "src/actions/work.rs",
+        "src/actions/leased_run.rs",
         "let busy = found",
         'let busy = !crate::mutant("lease") && found',
     ),
@@ -129,8 +130,8 @@ MUTATIONS = [
         "read-back",
         "an object that exists under the key is read, and the records that it lacks are added in another object",
         "src/bucket/records.rs",
-        "self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed",
-        'self.bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed || crate::mutant("read-back")',
+        "bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed",
+        'bucket.put(&object, Condition::Absent, until).await? != Written::ConditionFailed || crate::mutant("read-back")',
     ),
     Mutation(
         "recount",
@@ -232,7 +233,7 @@ MUTATIONS = [
         "            return Some(step);\n"
         "        }\n"
         "        if let Some(window) = self.take_left(stuck, now) {\n",
-        ("core::schedule::tests::what_is_stuck_is_tried_after_all_else",),
+        ("core::schedule::tests::stuck::what_is_stuck_is_tried_after_all_else",),
     ),
     Mutation(
         "new-failures",
@@ -241,22 +242,22 @@ MUTATIONS = [
         "        if stuck.holding(span).is_some() {\n            return self.split(",
         '        if stuck.holding(span).is_some() && !crate::mutant("new-failures") {\n            return self.split(',
         (
-            "core::schedule::tests::what_fails_for_good_holds_up_nothing_that_is_sound",
-            "core::schedule::tests::what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be",
+            "core::schedule::tests::stuck::what_fails_for_good_holds_up_nothing_that_is_sound",
+            "core::schedule::tests::stuck::what_stays_stuck_costs_little_and_is_read_as_soon_as_it_can_be",
         ),
     ),
 ]
 
 # By mutation, the seeds that see it. `--find` writes them.
 SEEDS = Path(__file__).with_name("seeds.json")
-# The number of a mutation's seeds that must see it. If it has fewer, all of them must.
+# The number of seeds that must see a mutation.
 ENOUGH = 5
-# If fewer do, random ones are played for this time. A mutation that none of them sees either is not seen.
+# If fewer of the named ones do, random ones are played for this time.
 SECONDS = 60
 # `make simulation` plays seeds 1 to this.
 PLAYED = 250
-# `--find` tries seeds 1 to this.
-TRIED = 2000
+# `--find` tries these: of each sort of schedules some (the sorts' `SEEDS` in tests/simulation).
+TRIED = [range(1, 2_000), range(10_001, 12_000), range(10_000_000_001, 10_000_001_000), range(100_000_000_001, 100_000_030_000)]
 AT_ONCE = 50
 
 # Appended to `src/lib.rs` of the copy. Every mutation calls it.
@@ -278,8 +279,8 @@ REASONS = [
 
 def main() -> int:
     arguments = sys.argv[1:]
-    finding = "--find" in arguments
-    names = [argument for argument in arguments if argument != "--find"]
+    finding, searching = "--find" in arguments, "--search" in arguments
+    names = [argument for argument in arguments if not argument.startswith("--")]
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
@@ -297,7 +298,7 @@ def main() -> int:
         for mutation in chosen:
             find(built, mutation)
         return 0
-    checks = [check_sound(built, chosen)] + [check(built, mutation) for mutation in chosen]
+    checks = [check_sound(built, chosen)] + [check(built, mutation, searching) for mutation in chosen]
     failures = sum(not is_good for is_good in checks)
     print(f"{len(chosen)} mutations, {failures} of them not seen, in {time.monotonic() - began:.0f} s")
     return 1 if failures else 0
@@ -315,6 +316,9 @@ def copy_sources() -> None:
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.splitlines()
     files = [name for name in listed if (ROOT / name).is_file()]
+    for mutation in MUTATIONS:
+        if mutation.file not in files:
+            sys.exit(f"{mutation.name}: there is no {mutation.file}")
     # `[[test]]` targets that Cargo.toml names must be there.
     for name in dict.fromkeys([*files, *re.findall(r'path = "(tests/.*\.rs)"', (ROOT / "Cargo.toml").read_text())]):
         original, copy = ROOT / name, COPY / name
@@ -416,18 +420,17 @@ def check_sound(built: Built, chosen: list[Mutation]) -> bool:
     return not seen
 
 
-def check(built: Built, mutation: Mutation) -> bool:
+def check(built: Built, mutation: Mutation, searching: bool) -> bool:
     if mutation.tests:
         passed = [test for test in mutation.tests if not fails(built, mutation, test)]
         told = f"none of them sees it: {', '.join(passed)}" if len(passed) == len(mutation.tests) else "seen by a unit test"
         print(f"{mutation.name:<22} {told}", flush=True)
         return len(passed) < len(mutation.tests)
-    named = seeds_of(mutation)
+    named = [] if searching else seeds_of(mutation)
     seen = that_break(simulate(built, mutation.name, SEED=",".join(map(str, named)))) if named else []
     told = f"{len(seen)} of {len(named)} named seeds see it"
-    wanted = min(ENOUGH, len(named)) or ENOUGH
     began = time.monotonic()
-    while len(seen) < wanted and time.monotonic() < began + SECONDS:
+    while len(seen) < ENOUGH and time.monotonic() < began + SECONDS:
         seen += that_break(simulate(built, mutation.name, SCHEDULES=str(AT_ONCE)))
     if time.monotonic() > began + 1:
         told += f"; random ones do, too: {', '.join(seed for seed, _, _ in seen)}. `check.py --find {mutation.name}` names others"
@@ -435,7 +438,7 @@ def check(built: Built, mutation: Mutation) -> bool:
         seed, promise, how = seen[0]
         told += f"; {promise}, as {seed} sees: {how[:70]}"
     print(f"{mutation.name:<22} {told}", flush=True)
-    return len(seen) >= wanted
+    return len(seen) >= ENOUGH
 
 
 def fails(built: Built, mutation: Mutation, test: str) -> bool:
@@ -452,7 +455,7 @@ def find(built: Built, mutation: Mutation) -> None:
         return
     found: dict[str, str] = {}
     tried = 0
-    batches = [seeds_of(mutation), *(range(first, first + AT_ONCE) for first in range(1, TRIED, AT_ONCE))]
+    batches = [seeds_of(mutation), *(sort[first : first + AT_ONCE] for sort in TRIED for first in range(0, len(sort), AT_ONCE))]
     for batch in batches:
         if batch and len(found) < ENOUGH:
             tried += len(batch)

@@ -21,7 +21,7 @@ const WITH_ODDITIES: usize = 450;
 const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 45] = [
+const FOUND: [u64; 46] = [
     // A window was cut again while a write of another run that had resumed it was under way.
     13_278_567_531_200_912_669,
     // Lists were stored again after a manifest whose answer was lost.
@@ -98,6 +98,8 @@ const FOUND: [u64; 45] = [
     1_474_312_135,
     // The order of the pages turned round from request to request, and two readings with different pages came out the same.
     3_919_957_227,
+    // A dead run's write landed after its key was looked up, and an agent had been seen again since.
+    66_202_408_046,
     // A part of a failed slice of sessions was answered, and a session was missing in all its readings.
     1_279_222_069,
 ];

@@ -5,6 +5,7 @@ use simulator::{Dataset, Endpoint, SecretsFault};
 
 use crate::beyond::Phase;
 use crate::further::Further;
+use crate::oddities;
 use crate::plan::{Pages, Plan};
 use crate::rarities::Trouble;
 use crate::round::Change;
@@ -203,7 +204,7 @@ impl Lasting {
     }
 
     /// Whether no run can be complete while this lasts and everything keeps changing, as in this phase.
-    pub fn must_be_told(self, phase: &Phase) -> bool {
+    pub fn must_be_told(self, phase: &Phase, pages: &Pages) -> bool {
         match self {
             Self::Date(_)
             | Self::Aged(_)
@@ -219,6 +220,10 @@ impl Lasting {
                 Change::Audit(count) if audit => i64::try_from(*count).is_ok_and(|count| count > most),
                 _ => false,
             }),
+            // A window that is read again has pages of one row less each time, and short pages are left alone.
+            Self::Renamed { audit } | Self::Epoch { audit } => {
+                (if audit { pages.audit } else { pages.file_events }) >= oddities::LEAST_RENAMED + 2
+            }
             Self::Silent(class) => matches!(class, "file_events" | "audit" | "manifests"),
             // An inventory may have no changes, and then its known records stay the same.
             Self::Store { class, .. } => matches!(class, None | Some("file_events" | "audit" | "manifests")),
@@ -227,8 +232,6 @@ impl Lasting {
             Self::NeverAgrees { .. }
             | Self::Case(_)
             | Self::SignIn(_)
-            | Self::Renamed { .. }
-            | Self::Epoch { .. }
             | Self::EmptyPages
             | Self::Firewall
             | Self::Secret(_) => true,

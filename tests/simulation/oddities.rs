@@ -315,11 +315,14 @@ pub fn counted(body: &str, written: impl Fn(&str) -> String) -> String {
     edited
 }
 
+/// The least rows of a page whose times have another name: more than are set aside one by one.
+pub const LEAST_RENAMED: usize = 5;
+
 /// A page whose rows' times have another name, or are numbers, where it has more rows than are set aside one by one.
 pub fn unreadable(audit: bool, is_epoch: bool) -> Fault {
     let name = if audit { "\"timestamp\"" } else { "\"inserted\"" };
     Fault::edited(move |body| {
-        if body.matches(name).count() < 5 {
+        if body.matches(name).count() < LEAST_RENAMED {
             return body.to_owned();
         }
         if !is_epoch {

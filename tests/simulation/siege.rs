@@ -89,7 +89,9 @@ impl Stage<'_> {
         is_clock_told(siege, &outcome)?;
         // A stream without permission is reported as that, whatever else is wrong with it.
         let is_forbidden = siege.lasting.iter().any(|lasting| matches!(lasting, Lasting::Endpoint(_, How::Forbidden)));
-        if let Some(lasting) = siege.lasting.iter().find(|lasting| lasting.must_be_told(phase) && !is_forbidden) {
+        if let Some(lasting) =
+            siege.lasting.iter().find(|lasting| lasting.must_be_told(phase, &self.plan.pages) && !is_forbidden)
+        {
             return Err(wrong("dishonest", format!("it is complete under {lasting:?}: {outcome:?}")));
         }
         let behind = self.sim.api.behaviour().clock_offset.min(TimeDelta::zero());

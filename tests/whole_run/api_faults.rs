@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use serde_json::json;
-use simulator::{Endpoint, Fault, S3Fault};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, S3Fault};
 
 use crate::rig::{PREFIX, Rig, ago, logs_with, sha256};
 
@@ -248,21 +248,17 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
     let rig = Rig::new().await;
     rig.populate();
     let poison = [
-        (
-            "file_events",
-            simulator::Dataset::FileEvents,
-            r#"{ "event": {"id":"p1","inserted":"AT"}, "owner": "\Everyone" }"#,
-        ),
-        ("audit", simulator::Dataset::Audit, r#"{"timestamp":"AT","actorName":"\Everyone"}"#),
-        ("users", simulator::Dataset::Users, r#"{"userId":"p3","notes":"\Everyone"}"#),
-        ("cases", simulator::Dataset::Cases, r#"{"number":77,"name":"\Everyone","updatedAt":"AT"}"#),
+        ("file_events", Dataset::FileEvents, r#"{ "event": {"id":"p1","inserted":"AT"}, "owner": "\Everyone" }"#),
+        ("audit", Dataset::Audit, r#"{"timestamp":"AT","actorName":"\Everyone"}"#),
+        ("users", Dataset::Users, r#"{"userId":"p3","notes":"\Everyone"}"#),
+        ("cases", Dataset::Cases, r#"{"number":77,"name":"\Everyone","updatedAt":"AT"}"#),
     ];
     let sound = [rig.sim.world.file_events(), rig.sim.world.audit(), rig.sim.world.users(), rig.sim.world.cases()];
     let at = ago(60);
     let raw: Vec<_> = poison
         .iter()
         .map(|(_, dataset, text)| {
-            let id = if *dataset == simulator::Dataset::Cases { "77" } else { "p" };
+            let id = if *dataset == Dataset::Cases { "77" } else { "p" };
             rig.sim.world.push_raw(*dataset, id, at, text.replace("AT", &at.to_rfc3339()))
         })
         .collect();
@@ -285,6 +281,31 @@ async fn a_record_that_cannot_be_parsed_is_set_aside_and_the_rest_of_the_page_is
     assert!(!rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await.iter().any(|key| key.contains("set-aside")));
 }
 
+/// They have no id, so only their number can be compared with the API's count.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_list_that_cannot_be_read_and_are_alike_hold_it_up_neither_on_one_page_nor_on_several() {
+    for page in ["5", "100"] {
+        let settings = |lambda: LambdaBuilder| lambda.env("STREAMS", "users,sessions").env("PAGE_SIZE", page);
+        let rig = Rig::with(settings).await;
+        let odd = |id: &str, at| {
+            for dataset in [Dataset::Users, Dataset::Sessions] {
+                rig.sim.world.push_raw(dataset, id, at, r#"{"odd":1}"#);
+            }
+        };
+        odd("odd-1", ago(3_000));
+        let users = rig.sim.world.add_users(12);
+        let sessions = rig.sim.world.add_sessions(12, ago(2_900), ago(1_000), true);
+        odd("odd-2", ago(900));
+        odd("odd-3", ago(899));
+        for _ in 0..2 {
+            let answer = rig.run().await;
+            assert_eq!(answer["status"], "complete", "{page} a page: {answer:#}");
+        }
+        rig.assert_holds("users", &users).await;
+        rig.assert_holds("sessions", &sessions).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_thousand_unreadable_records_of_a_window_are_set_aside_side_by_side() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit").env("AUDIT_PAGE_SIZE", "10000")).await;
@@ -293,7 +314,7 @@ async fn three_thousand_unreadable_records_of_a_window_are_set_aside_side_by_sid
     for n in 0..3_000 {
         let at = ago(60 + n % 2_900);
         let odd = format!(r#"{{"timestamp":"{}","n":{n},"actorName":"\Everyone"}}"#, at.to_rfc3339());
-        rig.sim.world.push_raw(simulator::Dataset::Audit, &format!("odd-{n}"), at, odd);
+        rig.sim.world.push_raw(Dataset::Audit, &format!("odd-{n}"), at, odd);
     }
     // One after the other they would take 90 s.
     rig.sim.s3.faults.always("PUT", "incydr-collector/set-aside/", S3Fault::Late(Duration::from_millis(30)));

@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault};
+use simulator::{Endpoint, Fault, LambdaBuilder};
 
 use crate::metrics::told;
-use crate::oracle::a_moment;
+use crate::oracle::{a_moment, millis};
 use crate::rig::{DEADLINE, Rig, ago, logs_with, time};
 
 async fn whole(rig: &Rig) -> Value {
@@ -41,6 +41,37 @@ async fn a_clock_that_is_hours_or_decades_off_is_told_counted_and_not_believed()
         logs_with(&rig.lambda, "is not believed").await;
         assert_eq!(told(&rig).await[0]["ClockNotBelieved"], json!(1));
     }
+}
+
+/// By the API's clock ours is ahead: the API may be right.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_covered_by_a_clock_that_may_be_ahead_is_counted_again_once_that_time_has_passed() {
+    let settings = |lambda: LambdaBuilder| lambda.env("STREAMS", "audit").env("RECONCILE_MINUTES", "");
+    let rig = Rig::with(settings).await;
+    rig.populate();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert!(rig.checkpoint().await["events"]["audit"].get("recount").is_none(), "none was asked for");
+    rig.sim.api.change(|api| api.clock_offset = TimeDelta::minutes(-20));
+    rig.sim.world.add_audit(5, ago(1), ago(0));
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert_eq!(rig.run().await["status"], "complete");
+    let checkpoint = rig.checkpoint().await;
+    let recount = &checkpoint["events"]["audit"]["recount"][0];
+    assert!(time(&recount["due"][0]) >= time(&recount["span"][1]), "{recount:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_that_is_covered_and_still_to_come_is_told_in_every_run() {
+    let rig = Rig::with(|lambda: LambdaBuilder| lambda.env("STREAMS", "audit,users")).await;
+    rig.populate();
+    rig.run().await;
+    let ahead = millis(ago(-1_200));
+    rig.edit_checkpoint(|checkpoint| checkpoint["events"]["audit"]["covered"][0][1] = json!(ahead)).await;
+    let (error_type, answer) = rig.failure(json!({})).await;
+    let told = &answer["streams"]["audit"]["error"]["message"];
+    assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
+    assert!(told.as_str().unwrap().contains(&format!("{ahead} is covered and still to come")), "{told}");
+    assert_ne!(answer["streams"]["users"]["status"], "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use simulator::{Dataset, LambdaBuilder};
 
 use crate::oracle::{STATE, millis, yesterday};
-use crate::rig::{Rig, ago};
+use crate::rig::{Rig, ago, logs_with_so_many};
 use crate::stuck::{any_answer, assert_stuck};
 
 /// Collects an hour of yesterday afternoon.
@@ -40,6 +40,10 @@ async fn a_few_rows_of_another_century_are_set_aside_and_all_others_are_stored()
         );
         let set_aside = format!("{STATE}set-aside/{stream}/");
         assert_eq!(rig.sim.s3.keys(rig.sim.bucket(), &set_aside).await.len(), 3);
+        let logs = logs_with_so_many(&rig.lambda, "lies outside of what was asked for", 3).await;
+        for time in odd {
+            assert!(logs.iter().any(|line| line.contains(time)), "{time}: {logs:#?}");
+        }
     }
 }
 
@@ -55,7 +59,9 @@ async fn a_cursor_that_became_a_number_fails_its_window_and_sets_nothing_aside()
         let answer = collect(&rig, stream, 0).await;
         let told = assert_stuck(&answer, stream, 1);
         assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(400)), "{answer:#}");
-        assert!(told["error"]["message"].to_string().contains("can't be read"), "{answer:#}");
+        let message = told["error"]["message"].to_string();
+        assert!(message.contains("can't be read; of the first: its time"), "{answer:#}");
+        assert!(message.contains("is not RFC 3339"), "{answer:#}");
     }
 }
 

@@ -79,7 +79,7 @@ async fn what_lay_between_the_first_attempt_and_the_first_run_that_worked_is_col
         let notes: Vec<Value> =
             rig.health_records().await.into_iter().filter(|record| record.get("note").is_some()).collect();
         assert!(
-            notes.iter().any(|record| record["note"].as_str().unwrap().contains("which failed before it could begin")),
+            notes.iter().any(|record| record["note"].as_str().unwrap().contains("and failed before it could begin")),
             "{notes:#?}"
         );
         rig.run().await;

@@ -219,7 +219,8 @@ async fn each_window_that_is_stuck_is_logged() {
         .map(|line| time(&json!(line["what"].as_str().unwrap().split(' ').next())))
         .collect();
     for at in bad {
-        assert!(logged.iter().any(|from| (*from - at).abs() < TimeDelta::seconds(8)), "{at}: {logged:?}");
+        let near = logged.iter().filter(|from| (**from - at).abs() < TimeDelta::seconds(8));
+        assert!((1..=2).contains(&near.count()), "{at} is one span, or two that share its margin: {logged:?}");
     }
 }
 

@@ -94,6 +94,26 @@ async fn a_warm_process_that_finds_its_own_checkpoint_lists_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cold_process_lists_the_days_of_manifests_once_to_see_whether_its_checkpoint_is_an_older_one() {
+    let rig = rig().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.s3.clear_log();
+    rig.lambda.kill();
+    rig.run().await;
+    let lists: Vec<String> = rig
+        .sim
+        .s3
+        .requests()
+        .into_iter()
+        .filter(|request| request.key.is_empty())
+        .map(|request| request.query)
+        .collect();
+    assert_eq!(lists.len(), 1, "{lists:?}");
+    assert!(lists[0].contains("manifests"), "{lists:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_object_held_that_is_not_there_is_not_covered_but_read_again() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
     rig.sim.world.add_audit(20, ago(1_000), ago(10));

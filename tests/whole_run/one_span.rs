@@ -52,6 +52,7 @@ async fn what_is_refused_for_one_second_or_stalls_there_holds_up_nothing_else() 
         rig.assert_holds_all_but(stream, &records, &[bad]).await;
         let answer = rig.any_run(Duration::from_secs(25)).await;
         rig.assert_stuck_at(&answer, stream, &[bad]).await;
+        assert_eq!(answer["error"]["type"], "ThirdPartyGenericError", "no permission is missing: {answer:#}");
         rig.sim.faults.clear();
         rig.assert_heals(stream).await;
         rig.assert_holds(stream, &records).await;

@@ -150,7 +150,7 @@ async fn a_chain_whose_beginning_is_missing_is_taken_over_from_there_on_and_the_
     let answer = rig.invoke(json!({"action": "recover"})).await.answer();
     assert_eq!((&answer["status"], &answer["manifests"]), (&json!("complete"), &json!(3)), "{answer:#}");
     assert_eq!(answer["missing_manifests"], json!([keys[0]]));
-    assert!(answer["unknown"].to_string().contains("the time before the oldest manifest"), "{answer:#}");
+    assert!(answer["unknown"].to_string().contains("the time of the oldest manifest"), "{answer:#}");
     assert_eq!(rig.run().await["status"], "complete");
     assert_events_once(&rig).await;
 }

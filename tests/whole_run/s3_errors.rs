@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use simulator::{S3Fault, SecretsFault};
 
-use crate::rig::{CHECKPOINT, PREFIX, Rig};
+use crate::oracle::a_moment;
+use crate::rig::{CHECKPOINT, PREFIX, Rig, ago};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_is_retried_whatever_its_status() {
@@ -81,6 +82,56 @@ async fn so_they_are_where_secrets_manager_says_so() {
     rig.sim.secrets.fail(None);
     assert_eq!(rig.run().await["status"], "complete");
     assert_ne!(rig.lambda.pid(), before);
+}
+
+/// A proxy answers in the place of S3. Nothing is stored, whatever the status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_is_not_s3_s_is_none() {
+    for status in [200, 202, 204] {
+        let rig = Rig::new().await;
+        rig.populate();
+        for part in ["code42/", "/known/", "/manifests/", "checkpoint.json"] {
+            rig.sim.s3.faults.once("PUT", part, 1, S3Fault::Page(status));
+        }
+        assert_eq!(rig.run().await["status"], "complete", "it is tried again");
+        rig.assert_holds_everything().await;
+        rig.assert_whole().await;
+        rig.sim.s3.faults.always("PUT", "code42/", S3Fault::Page(status));
+        a_moment().await;
+        rig.sim.world.add_audit(3, ago(1), ago(0));
+        a_moment().await;
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
+        assert!(answer.to_string().contains("has no ETag, so it is not S3's"), "{answer:#}");
+        rig.sim.s3.faults.clear();
+        rig.recover().await;
+        rig.assert_holds_everything().await;
+    }
+}
+
+/// Only the answer is wrong, and not the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_what_is_known_or_of_a_manifest_stores_nothing_again() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    let records = async || {
+        let keys = rig.sim.s3.keys(rig.sim.bucket(), PREFIX).await;
+        keys.into_iter().filter(|key| !key.contains("/collector_health/")).collect::<Vec<_>>()
+    };
+    let stored = records().await;
+    rig.lambda.kill();
+    for stream in ["users", "cases"] {
+        rig.sim.s3.faults.once("GET", &format!("/known/{stream}/"), 1, S3Fault::Page(200));
+    }
+    let answer = rig.run().await;
+    assert_eq!((&answer["status"], answer.get("state_lost")), (&json!("complete"), None), "{answer:#}");
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    rig.sim.s3.faults.once("GET", "/manifests/", 1, S3Fault::Page(200));
+    let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+    assert_eq!((&answer["status"], &answer["missing_manifests"]), (&json!("complete"), &json!([])), "{answer:#}");
+    rig.run().await;
+    assert_eq!(records().await, stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]

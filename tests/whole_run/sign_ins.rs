@@ -114,6 +114,23 @@ async fn credentials_that_worked_are_refused_once_and_the_next_run_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_refuses_every_token_sees_few_sign_ins_and_the_next_run_goes_on() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.sim.faults.when(Endpoint::Any, |request| !request.path.ends_with("/oauth"), Fault::Unauthorized);
+    for run in 1..=2 {
+        let (error_type, answer) = rig.failure(json!({})).await;
+        assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+        assert!(answer.to_string().contains("401, also to a new token"), "{answer:#}");
+        // All streams ask at once, so some have been refused by the time that it is clear.
+        assert!(rig.sign_ins_asked() <= 8 * run, "{} in {run} runs", rig.sign_ins_asked());
+    }
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_without_a_version_id_is_known_by_its_value() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
     rig.populate();

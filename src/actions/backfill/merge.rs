@@ -3,7 +3,7 @@
 use futures::stream::{self, StreamExt};
 use tracing::info;
 
-use crate::actions::backfill::Work;
+use crate::actions::backfill::LeasedRun;
 use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
@@ -17,7 +17,7 @@ const SEALED_AT_ONCE: usize = 8;
 /// The end of the lease on a sealed checkpoint: the last instant that RFC 3339 can express.
 const FOR_EVER: Millis = Millis(253_402_300_799_999);
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     /// Merges those chosen shards that are done or overdue. Returns the merged shards, and the first error if any shard
     /// could not be merged.
     pub async fn merge_shards(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::TimeDelta;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::actions::work::Work;
+use crate::actions::leased_run::LeasedRun;
 use crate::bucket::followers::{LinkedManifest, days, is_orphan, read, read_day, read_named};
 use crate::bucket::ledger::Ledger;
 use crate::bucket::records::bounds_of;
@@ -45,7 +45,7 @@ pub struct Taken {
 }
 
 struct Taking<'t> {
-    work: &'t Work<'t>,
+    work: &'t LeasedRun<'t>,
     state: &'t Bucket,
     records: Bucket,
     changed: Checkpoint,
@@ -57,7 +57,7 @@ struct Taking<'t> {
     taken: Taken,
 }
 
-impl Work<'_> {
+impl LeasedRun<'_> {
     /// Continues the recovery that is on the checkpoint, and commits its progress. Returns what this call took over,
     /// and an error if it stopped early. Without an error the recovery is complete.
     pub(super) async fn take_over(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
@@ -125,7 +125,7 @@ impl Taking<'_> {
         }
 
         match (&self.recovery.after, theirs) {
-            // Somebody did collect, so an empty result would be wrong.
+            // There are manifests, and none is ours: an empty result would be wrong.
             (None, Some(other)) => {
                 let Identity { base_url, bucket, prefix, .. } = &other.manifest.identity;
                 let whose = format!("of {base_url}, which stores records in s3://{bucket}/{prefix}");

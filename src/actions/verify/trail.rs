@@ -131,7 +131,8 @@ impl Verification<'_> {
             progress.findings.push(Discrepancy::of_key(None, &found.key, wrong));
         }
 
-        // An older one was told just now. After the span's beginning, so that each invocation gets further than the last.
+        // Older unfinished requests are findings already. Never returns to the span's beginning, or a repeated call would get no
+        // further.
         let waits_since = trail.waits_since(self.begin().max(read_to - STILL_AT_WORK));
         next_from.map(|next| waits_since.map_or(next, |since| next.min(since)))
     }

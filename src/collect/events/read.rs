@@ -72,7 +72,7 @@ impl Collector<'_> {
     /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
     pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
         let gap = self.read_state(|state, _| state.unopened_gaps(horizon).first());
-        if let Some(gap) = gap.filter(|_| !self.run.api.has_told_time()) {
+        if let Some(gap) = gap.filter(|_| !self.run.api.clock().has_answered()) {
             let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
             let request = self.request(facts, gap);
             Listing::new(self.run.api, &facts.list, 1, Vec::new(), request).rows(&self.caller()).await?;

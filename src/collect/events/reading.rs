@@ -9,12 +9,13 @@ use chrono::TimeDelta;
 use tokio::sync::OwnedMutexGuard;
 
 use super::shown::Shown;
+use super::torn::TornPages;
 use crate::bucket::records::hours;
 use crate::core::density::share;
+use crate::core::drift::is_drifted;
 use crate::core::intervals::Span;
 use crate::core::ndjson::{Fingerprint, Packed, Packer, Packing, Row};
 use crate::core::quote;
-use crate::core::stuck::FEW;
 use crate::core::time::{HOUR, Millis, SECOND};
 use crate::incydr::facts::{Events, Total};
 use crate::incydr::listing::may_be_cap;
@@ -22,7 +23,7 @@ use crate::incydr::page::Rows;
 
 /// A row may lie this far outside of the window, because the server's filters cut at whole seconds.
 const NEAR: TimeDelta = TimeDelta::seconds(2);
-/// A row up to here may be another window's, if the filters cut at minutes. A row beyond it is nobody's.
+/// A row up to here may be another window's, if the filters cut at minutes. A row farther off belongs to no request of ours, and is set aside.
 const FAR: TimeDelta = TimeDelta::seconds(90);
 
 pub struct WindowReading {
@@ -64,14 +65,10 @@ pub struct WindowReading {
     digest: u128,
     /// The number of readings before this one that returned the same rows, in a row.
     same_before: u32,
-    /// The same for a later run, if the rows are few.
+    /// The hash of the rows for a later run's recount, if they are few.
     pub shown: Shown,
-    /// Whether a page broke off and had other rows when it was requested again.
-    is_another_page: bool,
-    /// The rows of the present page, and those of its attempts that broke off.
-    on_page: Vec<Fingerprint>,
-    torn: HashMap<Fingerprint, u64>,
-    /// Of a reading that may take more memory than others: held until it is stored.
+    torn: TornPages,
+    /// The lock of the one window that may use 96 MB; released once it is stored.
     turn: Option<OwnedMutexGuard<()>>,
 }
 
@@ -89,24 +86,17 @@ impl Rows for WindowReading {
             Row::Record { line, .. } => Fingerprint::quick(line.as_bytes()),
             Row::Unreadable { bytes, .. } => Fingerprint::quick(bytes),
         };
-        self.on_page.push(fingerprint);
-        match self.torn.get_mut(&fingerprint) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => self.note(row, fingerprint),
+        if self.torn.is_new(fingerprint) {
+            self.note(row, fingerprint);
         }
     }
 
     fn page_broken(&mut self) {
-        for fingerprint in self.on_page.drain(..) {
-            *self.torn.entry(fingerprint).or_default() += 1;
-        }
+        self.torn.broken();
     }
 
-    /// Rows of the attempt that broke off which did not come again belong to another page. Then the reading isn't
-    /// believed.
     fn page_complete(&mut self) {
-        self.is_another_page |= self.torn.drain().any(|(_, count)| count > 0);
-        self.on_page.clear();
+        self.torn.complete();
         self.pages += 1;
     }
 }
@@ -139,9 +129,7 @@ impl WindowReading {
             digest: 0,
             same_before: 0,
             shown: Shown::default(),
-            is_another_page: false,
-            on_page: Vec::new(),
-            torn: HashMap::new(),
+            torn: TornPages::default(),
             turn: None,
         }
     }
@@ -265,7 +253,7 @@ impl WindowReading {
         let is_believed = |is_doubtful: bool| !is_doubtful || same_as_before;
         let may_be_shifted = self.alike_across_pages && same_before < 2;
         match self.facts.total {
-            _ if self.is_another_page => false,
+            _ if self.torn.have_lost_rows() => false,
             _ if self.is_capped() => same_as_before,
             Total::InPage => self.unique == self.total && is_believed(self.astray > 0) || counted && same_as_before,
             Total::Endpoint { .. } => counted && is_believed(self.astray > 0) && !may_be_shifted,
@@ -294,21 +282,17 @@ impl WindowReading {
 
     /// Whether too many rows can't be read: more than a fifth, and more than three, together with those `beside`.
     pub fn has_too_many_unreadable(&self, beside: u64) -> bool {
-        self.is_refused || self.are_too_many(self.rows, beside)
+        self.is_refused || is_drifted(self.unreadable, self.rows, beside)
     }
 
     /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will be
     /// set aside, so none needs memory.
     pub fn refuse_unreadable(&mut self, total: u64, beside: u64) {
-        if self.are_too_many(total.max(self.rows), beside) {
+        if is_drifted(self.unreadable, total.max(self.rows), beside) {
             self.is_refused = true;
             // The reason of the first is told.
             self.set_aside.truncate(1);
         }
-    }
-
-    fn are_too_many(&self, rows: u64, beside: u64) -> bool {
-        5 * self.unreadable > rows && self.unreadable + beside > FEW
     }
 
     /// The readable rows, of a window that stays open. Nothing is set aside.

@@ -37,7 +37,12 @@ impl Collector<'_> {
     /// Plans the recounts of a window that is covered now.
     pub(super) fn recount_of(&self, done: &ReadingEntry, rows_hash: Option<String>) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
-        let due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
+        let mut due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
+        if self.run.api.clock().doubted().is_some_and(|clock| clock.ours > clock.api) {
+            // If our clock is ahead, time was covered that is still to come. It has passed once our clock's time has.
+            due.push(done.closed_at + self.run.settings.settle(self.stream));
+            due.sort_unstable();
+        }
         if due.is_empty() {
             return None;
         }
@@ -228,7 +233,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Stores the missing ones of the rows that a failed recount has shown. They must not wait for the others.
+    /// Stores the missing ones of the rows that a recount has shown, although it failed.
     async fn keep_late(&self, recount: &Recount, shown: WindowReading) -> Result<(), Error> {
         let (done, has_new) = self.add_late(recount, shown, None).await?;
         if has_new {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::StepResult;
 use super::open::OpenWindow;
 use super::read::Unread;
 use super::reading::WindowReading;
+use super::{FinishedReading, StepResult};
 use crate::bucket::records::{Placed, hours};
 use crate::bucket::s3::StoreError;
 use crate::collect::Collector;
@@ -49,11 +49,8 @@ impl Collector<'_> {
             Ok((done, _)) => {
                 let bytes = done.objects.iter().map(|object| object.bytes).sum();
                 let took = Millis::now() - began;
-                Ok(StepResult {
-                    outcome: Outcome::Read { span, rows, inside, bytes, took },
-                    done: Some(done),
-                    rows_hash,
-                })
+                let outcome = Outcome::Read { span, rows, inside, bytes, took };
+                Ok(StepResult { outcome, reading: Some(FinishedReading { span, done, rows_hash }) })
             }
             Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
             Err(error @ Error::Store(StoreError::Foreign { .. })) => {

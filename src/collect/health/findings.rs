@@ -62,7 +62,10 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             if agents.unreadable == 0 {
                 users_without_agent(&agents.by_id, &users.by_id, &sources.roles, tell);
             } else {
-                let why = format!("{} agents can't be read, and any user's may be among them", agents.unreadable);
+                let why = format!(
+                    "{} agents can't be read, so a user who seems to have none may have one of these",
+                    agents.unreadable
+                );
                 left_out.note(FindingKind::UserWithoutAgent, &why);
             }
             deactivated_users_with_agents(&agents.by_id, &users.by_id, &holds, tell);
@@ -90,7 +93,10 @@ pub fn find(sources: &Sources, rules: &Rules, tell: &mut impl FnMut(Finding)) ->
             Ok(list) => {
                 must_not_be_deactivated(&list.held, &people, agents.as_ref().ok().map(|agents| &agents.by_id), tell);
                 if list.unreadable > 0 {
-                    let why = format!("{stream}: {} of its rows can't be read, and may hold anybody", list.unreadable);
+                    let why = format!(
+                        "{stream}: {} rows can't be read, and each could name a person who must be kept",
+                        list.unreadable
+                    );
                     left_out.note(FindingKind::MustNotBeDeactivated, &why);
                 }
             }

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn what_another_try_may_mend_is_told_from_what_it_does_not() {
         let status = |status| Error::Api(ApiError::Status { what: String::new(), status, said: String::new() });
-        assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new(), said: String::new() })));
+        assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new(), status: 403, said: String::new() })));
         assert!(is_lasting(&status(404)) && is_lasting(&status(400)));
         assert!(!is_lasting(&status(403)) && !is_lasting(&status(408)) && !is_lasting(&status(503)));
         assert!(!is_lasting(&Error::Api(ApiError::OutOfTime)) && !is_lasting(&Error::Totals(String::new())));

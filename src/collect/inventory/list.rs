@@ -9,6 +9,7 @@ use super::super::Collector;
 use super::key::Member;
 use super::pass::{PassReading, Whole};
 use crate::collect::error::Error;
+use crate::collect::unreadable::UnreadableRows;
 use crate::core::checkpoint::{ListPlace, Pass};
 use crate::core::ndjson::Fingerprint;
 use crate::incydr::error::ApiError;
@@ -31,8 +32,11 @@ pub struct ListReading<'a> {
     pub(super) repeated: HashSet<String>,
     /// The number of rows, including repeated ones.
     rows: u64,
-    /// The number of rows that couldn't be read.
-    pub(super) set_aside: u64,
+    /// The number of rows that earlier runs couldn't read.
+    pub(super) set_aside_before: u64,
+    pub(super) odd: UnreadableRows,
+    /// Whether this is the last of several readings.
+    is_last: bool,
     /// Set if they are so many that the API must have changed their form.
     pub(super) drifted: Option<Error>,
     /// The error of the first record whose detail failed. The others are stored.
@@ -104,7 +108,9 @@ impl Collector<'_> {
             ids: HashSet::new(),
             repeated: HashSet::new(),
             rows: 0,
-            set_aside: 0,
+            set_aside_before: 0,
+            odd: UnreadableRows::default(),
+            is_last: false,
             drifted: None,
             undetailed: None,
             distinct: HashSet::new(),
@@ -149,7 +155,7 @@ impl Collector<'_> {
             }
 
             repeated_before = std::mem::take(&mut list.repeated);
-            list = self.begin_again(list, facts, reading);
+            list = ListReading { is_last: tries + 1 == TRIES, ..self.begin_again(list, facts, reading) };
         }
     }
 
@@ -168,7 +174,9 @@ impl Collector<'_> {
             Some(parent) => reading.pass.end_list(parent),
         }
         reading.pass.runs_since_restart.get_or_insert(0);
-        self.begin_list(list.part, list.parent)
+        let mut odd = list.odd;
+        odd.begin_again();
+        ListReading { odd, ..self.begin_list(list.part, list.parent) }
     }
 
     /// Reads to the last page, and returns the API's total. It is 0 if the record is known to have no such list.
@@ -211,13 +219,13 @@ impl Collector<'_> {
             // has a total that would miss the page.
             let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
 
-            let (count, before) = (rows.len() as u64, (list.ids.len(), list.set_aside));
+            let (count, before) = (rows.len() as u64, (list.ids.len(), list.unreadable()));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
             list.note_place(&mut reading.pass);
 
             let is_numbered = list.listing.next_page().is_some();
-            if is_numbered && before == (list.ids.len(), list.set_aside) {
+            if is_numbered && before == (list.ids.len(), list.unreadable()) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
                 let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
@@ -236,14 +244,14 @@ impl ListReading<'_> {
     /// Continues at a page, behind rows that were read before.
     fn continued(mut self, page: u64, ids: HashSet<String>, set_aside: u64) -> Self {
         let rows = ids.len() as u64 + set_aside;
-        (self.ids, self.set_aside, self.rows) = (ids, set_aside, rows);
+        (self.ids, self.set_aside_before, self.rows) = (ids, set_aside, rows);
         self.listing = self.listing.from_page(page, rows);
         self
     }
 
     /// Notes the page from which the next run continues if the list doesn't fit this one.
     fn note_place(&self, pass: &mut Pass) {
-        let (page, set_aside, is_drifted) = (self.listing.next_page(), self.set_aside, self.drifted.is_some());
+        let (page, set_aside, is_drifted) = (self.listing.next_page(), self.unreadable(), self.drifted.is_some());
         match &self.parent {
             None => {
                 (pass.page, pass.set_aside, pass.is_drifted) = (page.unwrap_or(pass.page), set_aside, is_drifted);
@@ -257,9 +265,15 @@ impl ListReading<'_> {
         }
     }
 
+    /// The number of rows that can't be read.
+    pub(super) fn unreadable(&self) -> u64 {
+        let count = if self.is_last { self.odd.count_after_all() } else { self.odd.count() };
+        self.set_aside_before + count
+    }
+
     /// The whole list, if its rows agree with the API's total. None if it shows too few.
     fn whole(&self, total: Option<u64>, repeats_are_real: bool) -> Option<Whole> {
-        let (ids, unreadable) = (self.ids.len() as u64, self.set_aside);
+        let (ids, unreadable) = (self.ids.len() as u64, self.unreadable());
         let rows = ids + unreadable;
         match total {
             None => Some(Whole { rows, unreadable, total, is_exact: unreadable == 0 }),

@@ -7,8 +7,8 @@ use super::key::alone;
 use super::list::ListReading;
 use super::pass::PassReading;
 use crate::collect::Collector;
-use crate::collect::drift::is_drifted;
 use crate::collect::error::Error;
+use crate::core::drift::is_drifted;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::round::Round;
 use crate::core::stuck::StuckItem;
@@ -61,9 +61,12 @@ impl Collector<'_> {
                 reading.judged.list_failed(part.name, ErrorInfo { error_type, message });
                 if error.is_out_of_time() { Err(error) } else { Ok(()) }
             }
-            Ok(()) if is_drifted(unreadable, rows) => {
+            Ok(()) if is_drifted(unreadable, rows, 0) => {
                 self.tally.drift.add(unreadable);
-                let message = format!("{unreadable} of {rows} rows can't be read, few of each {}", facts.parts[0].name);
+                let message = format!(
+                    "{unreadable} of {rows} rows can't be read, spread over the lists of many {}",
+                    facts.parts[0].name
+                );
                 reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Totals(message)));
                 Ok(())
             }
@@ -91,7 +94,7 @@ impl Collector<'_> {
         }
         if error.is_out_of_time() {
             let long = SIGNIFICANT_WAIT.max(self.run.times.read_until.since(began) / 2);
-            return self.run.api.has_told_time() && Millis::now().since(asked_at) >= long;
+            return self.run.api.clock().has_answered() && Millis::now().since(asked_at) >= long;
         }
         error.may_be_of_one() && self.answers(records).await
     }

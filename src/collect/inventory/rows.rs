@@ -24,12 +24,13 @@ impl Collector<'_> {
         list: &mut ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let shown = list.ids.len() as u64 + list.set_aside;
-        let drift = self.drift(&rows, list.set_aside, shown, list.listing.total());
+        let unreadable = list.set_aside_before + list.odd.in_this_reading();
+        let drift = self.drift(&rows, unreadable, list.ids.len() as u64 + unreadable, list.listing.total());
         if let (Some(drift), None) = (&drift, &list.drifted) {
             list.drifted = Some(drift.error(&list.name()));
         }
 
+        list.odd.begin_page();
         let mut to_fetch = Vec::new();
         for row in rows {
             match row {
@@ -39,13 +40,10 @@ impl Collector<'_> {
                     return Err(list.unexpected(why));
                 }
                 ListRow::Unreadable { bytes, why } => {
-                    if !list.distinct.insert(Fingerprint::of(&bytes)) {
-                        continue;
-                    }
-                    if drift.is_none() {
+                    list.distinct.insert(Fingerprint::of(&bytes));
+                    if list.odd.note(&bytes) && drift.is_none() {
                         reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                     }
-                    list.set_aside += 1;
                 }
             }
         }

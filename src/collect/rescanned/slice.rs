@@ -11,6 +11,7 @@ use super::sweep::{Changed, Slice, SliceAnswer, SweepReading};
 use super::{OBJECT_BYTES, Share};
 use crate::collect::compared::{Record, Snapshot};
 use crate::collect::error::Error;
+use crate::collect::unreadable::UnreadableRows;
 use crate::core::checkpoint::{Sweep, Tier};
 use crate::core::intervals::Span;
 use crate::core::ndjson::{self, Fingerprint};
@@ -57,7 +58,7 @@ impl Collector<'_> {
             let caller = self.patient(tries, PARTS_OF_RUN, 0);
             let before = self.requests();
             let read = self.read_both_lists(facts, asked, length > SHORTEST, &caller, reading).await;
-            let has_several_pages = self.requests() - before > facts.passes.1.len() as u64;
+            let has_several_pages = self.requests() - before > facts.views.1.len() as u64;
             if has_several_pages && read.as_ref().is_err_and(Error::is_out_of_time) {
                 // The next run begins with a smaller slice.
                 if let Some(sweep) = reading.swept.sweeps.first_mut() {
@@ -122,12 +123,12 @@ impl Collector<'_> {
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
         let (mut rows, mut failed, mut has_answered) = (0, None, false);
-        for value in facts.passes.1 {
-            let mut query = vec![(facts.passes.0.to_owned(), (*value).to_owned())];
+        for value in facts.views.1 {
+            let mut query = vec![(facts.views.0.to_owned(), (*value).to_owned())];
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
                 query.push((name.to_owned(), at.0.to_string()));
             }
-            match self.read_pass(facts, asked, &query, may_be_cut, caller, reading).await? {
+            match self.read_view(facts, asked, &query, may_be_cut, caller, reading).await? {
                 SliceAnswer::Rows(count) => (rows, has_answered) = (rows + count, true),
                 SliceAnswer::TooMany => return Ok(SliceAnswer::TooMany),
                 SliceAnswer::Failed { error, .. } => failed = failed.or(Some(error)),
@@ -141,7 +142,7 @@ impl Collector<'_> {
 
     /// Reads a list until it has as many ids as the API counts. A list that is sorted by something that changes may
     /// return rows twice and others not at all, until it is read again.
-    async fn read_pass(
+    async fn read_view(
         &self,
         facts: &'static Rescanned,
         asked: Span,
@@ -151,8 +152,11 @@ impl Collector<'_> {
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let mut pass = ShownRows::default();
-        for _ in 0..TRIES {
+        let mut shown = ShownRows::default();
+        for attempt in 1..=TRIES {
+            if attempt > 1 {
+                shown.odd.begin_again();
+            }
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
             let (mut failed, mut has_answered) = (None, false);
             loop {
@@ -170,7 +174,7 @@ impl Collector<'_> {
                     return Ok(SliceAnswer::TooMany);
                 }
                 has_answered = true;
-                self.take_page(facts, rows, asked, listing.total(), &mut pass, reading).await?;
+                self.take_page(facts, rows, asked, listing.total(), &mut shown, reading).await?;
             }
 
             if let Some(error) = failed {
@@ -180,26 +184,27 @@ impl Collector<'_> {
                 return Ok(SliceAnswer::Failed { error, is_half_answered: false });
             }
 
-            pass.total = listing.total().unwrap_or(0);
+            shown.total = listing.total().unwrap_or(0);
             // If the list has more rows than its total, the total is wrong.
-            let shown = pass.shown();
-            if shown >= pass.total {
-                reading.rows += shown;
-                reading.unreadable += pass.odd.len() as u64;
-                reading.total += pass.total;
-                return Ok(SliceAnswer::Rows(shown));
+            let odd = if attempt == TRIES { shown.odd.count_after_all() } else { shown.odd.count() };
+            let rows = shown.ids.len() as u64 + odd;
+            if rows >= shown.total {
+                reading.rows += rows;
+                reading.unreadable += odd;
+                reading.total += shown.total;
+                return Ok(SliceAnswer::Rows(rows));
             }
         }
 
-        reading.rows += pass.ids.len() as u64;
-        reading.total += pass.total;
+        reading.rows += shown.ids.len() as u64;
+        reading.total += shown.total;
         reading.fail(Error::Totals(format!(
             "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
-            pass.ids.len(),
+            shown.ids.len(),
             self.stream,
-            pass.total
+            shown.total
         )));
-        Ok(SliceAnswer::Rows(pass.total))
+        Ok(SliceAnswer::Rows(shown.total))
     }
 
     /// Takes the new and changed records of a page, with their lists.
@@ -209,25 +214,26 @@ impl Collector<'_> {
         rows: Vec<ListRow>,
         asked: Span,
         total: Option<u64>,
-        pass: &mut ShownRows,
+        shown: &mut ShownRows,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let (before, unreadable) = (reading.rows, reading.unreadable + pass.odd.len() as u64);
-        let drift = self.drift(&rows, unreadable, before + pass.shown(), total.map(|total| before + total));
+        let (before, unreadable) = (reading.rows, reading.unreadable + shown.odd.in_this_reading());
+        let drift = self.drift(&rows, unreadable, before + shown.count(), total.map(|total| before + total));
         if let Some(drift) = &drift {
             reading.fail(drift.error(self.stream.name()));
         }
 
+        shown.odd.begin_page();
         let mut changed: Vec<Changed> = Vec::new();
         for row in rows {
             match row {
                 ListRow::Record { line, id } => {
                     let record = self.changed(facts, &id, line, asked, &mut reading.snapshot);
                     changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));
-                    pass.ids.insert(id);
+                    shown.ids.insert(id);
                 }
                 ListRow::Unreadable { bytes, why } => {
-                    if pass.odd.insert(Fingerprint::of(&bytes)) && drift.is_none() {
+                    if shown.odd.note(&bytes) && drift.is_none() {
                         reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                     }
                 }
@@ -271,14 +277,13 @@ impl Collector<'_> {
 #[derive(Default)]
 struct ShownRows {
     ids: HashSet<String>,
-    /// Rows that can't be read.
-    odd: HashSet<Fingerprint>,
+    odd: UnreadableRows,
     total: u64,
 }
 
 impl ShownRows {
-    fn shown(&self) -> u64 {
-        (self.ids.len() + self.odd.len()) as u64
+    fn count(&self) -> u64 {
+        self.ids.len() as u64 + self.odd.count()
     }
 }
 

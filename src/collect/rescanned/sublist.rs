@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::super::Collector;
 use super::sweep::{Changed, SweepReading};
 use crate::collect::compared::Record;
-use crate::collect::drift::{Drift, is_drifted};
+use crate::collect::drift::Drift;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Swept;
+use crate::core::drift::is_drifted;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::ndjson;
 use crate::core::stuck::StuckItem;
@@ -55,7 +56,7 @@ impl Collector<'_> {
                 reading.doubt.get_or_insert((error, before));
                 Ok(())
             }
-            // The doubt stays: the pages since it began are read again.
+            // `doubt` is kept: the next run reads the pages since the first failure again.
             Err(error) => Err(error),
         }
     }
@@ -114,7 +115,7 @@ impl Collector<'_> {
     /// that the API must have changed their form: then those lists are stuck.
     async fn take_odd(&self, odd: Vec<OddList>, all: u64, reading: &mut SweepReading) -> Result<(), Error> {
         let rows: u64 = odd.iter().map(|(_, rows)| rows.len() as u64).sum();
-        let is_drift = is_drifted(rows, all);
+        let is_drift = is_drifted(rows, all, 0);
         if is_drift {
             self.tally.drift.add(rows);
         }

@@ -32,7 +32,7 @@ pub struct SweepReading {
     has_failed: bool,
     /// The first error of a slice that failed.
     slice_failed: Option<Error>,
-    /// Sweeps with a slice of which one list failed and the other answered.
+    /// Sweeps to repeat: of one of their slices one list failed, with or without alerts, and the other answered.
     half_answered: Vec<Tier>,
     /// Records whose own lists are to be read.
     pub changed: BTreeMap<String, Changed>,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::core::checkpoint::lease::Lease;
+use crate::core::drift::FEW;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::time::{Millis, as_millis};
@@ -127,7 +128,7 @@ impl EventsState {
     /// Whether more than three rows in a row couldn't be read, window by window. Then the API has probably changed, and
     /// a window is not covered, however few rows it has.
     pub fn is_unreadable(&self) -> bool {
-        self.unreadable_in_a_row > 3
+        self.unreadable_in_a_row > FEW
     }
 
     /// Returns the gaps before `horizon`, including those that shards read.

@@ -87,7 +87,7 @@ impl Checkpoint {
                 self.events.get(&stream).map_or(Value::Null, |events| json!([events.covered, events.expired]))
             }
             Class::Versions => self.versions.get(&stream).map_or(Value::Null, |versions| {
-                // A list that is read again and again is no progress while the details of the same records are due.
+                // Reading the list again is no progress while details of its records are due.
                 let listed_to = versions.listed_to.filter(|_| versions.pending.is_empty());
                 json!([versions.covered_to, listed_to, versions.listing, versions.pending])
             }),

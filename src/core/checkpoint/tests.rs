@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::*;
 use crate::core::dialect::Dialect;
 use crate::core::error_kind::{ErrorInfo, ErrorType};
@@ -108,6 +110,40 @@ fn what_an_older_format_wrote_is_read_and_written_as_this_one() {
         let older = json.replacen("\"format_version\": 5", &format!("\"format_version\": {version}"), 1);
         assert_ne!(older, json);
         assert_eq!(Checkpoint::parse(older.as_bytes()).as_ref(), Ok(&checkpoint));
+    }
+}
+
+/// A checkpoint as format 4 wrote it, with every field that it had.
+const FORMAT_4: &str = include_str!("tests/format_4.json");
+
+/// The members of `older` that `newer` lacks or has otherwise.
+fn lost(older: &Value, newer: &Value, at: &str, lost: &mut Vec<String>) {
+    match older {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, held)| self::lost(held, &newer[name], &format!("{at}.{name}"), lost));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, held)| self::lost(held, &newer[n], &format!("{at}.{n}"), lost));
+        }
+        held if held == newer || at == ".format_version" => {}
+        _ => lost.push(at.to_owned()),
+    }
+}
+
+#[test]
+fn of_formats_3_and_4_every_field_is_read_and_kept() {
+    let format_4: Value = serde_json::from_str(FORMAT_4).expect("JSON");
+    let mut format_3 = format_4.clone();
+    format_3["format_version"] = 3.into();
+    // Format 4 added these.
+    format_3["events"]["audit"].as_object_mut().expect("an object").remove("reserved");
+    format_3["manifests"].as_object_mut().expect("an object").remove("merged");
+    for older in [format_3, format_4] {
+        let checkpoint = Checkpoint::parse(older.to_string().as_bytes()).expect("it is read");
+        let newer: Value = serde_json::from_slice(&checkpoint.to_json()).expect("JSON");
+        let mut missing = Vec::new();
+        lost(&older, &newer, "", &mut missing);
+        assert_eq!((missing, &newer["format_version"]), (Vec::new(), &Value::from(5)));
     }
 }
 

@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use foldhash::quality::RandomState;
 use sha2::{Digest, Sha256};
 
-use crate::core::ndjson::canonical::canonical;
+use crate::core::ndjson::canonical::{FieldPath, canonical};
 use crate::core::time::Millis;
 
 const AT_ONCE: usize = 32 * 1024;
@@ -38,10 +38,10 @@ impl Fingerprint {
         Self(u128::from_be_bytes(half))
     }
 
-    /// The fingerprint of a stored line's meaning: of its canonical form, without the fields that `FIELDS` adds. The
-    /// order of its members makes no difference.
-    pub fn of_meaning(line: &str) -> Self {
-        Self::of(&canonical(bare(line).as_bytes(), &[]))
+    /// The fingerprint of a stored line's meaning: of its canonical form, without `volatile` fields and those that `FIELDS`
+    /// adds. The order of its members makes no difference.
+    pub fn of_meaning(line: &str, volatile: &[FieldPath]) -> Self {
+        Self::of(&canonical(bare(line).as_bytes(), volatile))
     }
 }
 
@@ -150,12 +150,13 @@ impl Packed {
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,
+        volatile: &[FieldPath],
         time: impl Fn(&str) -> Option<Millis>,
     ) -> io::Result<Self> {
         // The lines have their suffix already.
         let mut rest = Packer::new(&Packing { level: self.level, suffix: String::new() });
         each_line(&self.gzip, |line| {
-            let alike = stored.get_mut(&Fingerprint::of_meaning(line)).filter(|count| **count > 0);
+            let alike = stored.get_mut(&Fingerprint::of_meaning(line, volatile)).filter(|count| **count > 0);
             match (alike, time(line)) {
                 (Some(count), _) => *count -= 1,
                 (None, Some(time)) => rest.push_at(time, line),
@@ -242,16 +243,26 @@ mod tests {
     #[test]
     fn of_rows_that_are_alike_only_as_many_are_left_out_as_are_stored() {
         let mut stored = HashMap::from([(Fingerprint::of(b"{}"), 1), (Fingerprint::of(b"[]"), 4)]);
-        let rest = packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored, |_| Some(Millis(7))).expect("in memory");
+        let rest =
+            packed(&["{}", "{\"a\":1}", "{}"]).without(&mut stored, &[], |_| Some(Millis(7))).expect("in memory");
         assert_eq!(lines(&rest.gzip).expect("gzip"), ["{\"a\":1}", "{}"]);
         assert_eq!(rest.times, Some((Millis(7), Millis(7))));
     }
 
     #[test]
+    fn what_differs_in_volatile_fields_alone_is_stored() {
+        let volatile = [vec!["seen".to_owned()]];
+        let mut stored = HashMap::from([(Fingerprint::of_meaning(r#"{"a":1,"seen":1}"#, &volatile), 1)]);
+        let later = packed(&[r#"{"a":1,"seen":2}"#, r#"{"a":2,"seen":2}"#]);
+        let rest = later.without(&mut stored, &volatile, |_| None).expect("gzip");
+        assert_eq!(lines(&rest.gzip).expect("gzip"), [r#"{"a":2,"seen":2}"#]);
+    }
+
+    #[test]
     fn what_is_stored_in_another_order_is_stored() {
-        let mut stored = HashMap::from([(Fingerprint::of_meaning(r#"{"b":[2,3],"a":1}"#), 1)]);
+        let mut stored = HashMap::from([(Fingerprint::of_meaning(r#"{"b":[2,3],"a":1}"#, &[]), 1)]);
         let rest =
-            packed(&[r#"{"a":1,"b":[3,2]}"#, r#"{"a":1,"b":[3]}"#]).without(&mut stored, |_| None).expect("gzip");
+            packed(&[r#"{"a":1,"b":[3,2]}"#, r#"{"a":1,"b":[3]}"#]).without(&mut stored, &[], |_| None).expect("gzip");
         assert_eq!(lines(&rest.gzip).expect("gzip"), [r#"{"a":1,"b":[3]}"#]);
     }
 
@@ -268,8 +279,8 @@ mod tests {
             assert_eq!(bare(as_it_is), as_it_is);
         }
         let mut counts = HashMap::from([(Fingerprint::of(br#"{"a":{"_fields":{}}}"#), 1)]);
-        assert_eq!(object.without(&mut counts, |_| None).expect("gzip").records, 0);
-        let rest = object.without(&mut HashMap::new(), |_| None).expect("gzip");
+        assert_eq!(object.without(&mut counts, &[], |_| None).expect("gzip").records, 0);
+        let rest = object.without(&mut HashMap::new(), &[], |_| None).expect("gzip");
         assert_eq!(lines(&rest.gzip).expect("gzip"), stored, "the fields are added once");
     }
 

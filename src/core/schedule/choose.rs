@@ -8,8 +8,9 @@ use super::step::{Step, Tries, WindowPlan};
 use super::{PATIENCE_ENDS_AFTER, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Left, NextSpan, first, halves};
+use crate::core::drift::FEW;
 use crate::core::intervals::{Intervals, Span};
-use crate::core::stuck::{FEW, Stuck, StuckItem, StuckList};
+use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::Millis;
 
 /// Of windows of minimum length that aren't read, at most this many stay open.

@@ -132,7 +132,7 @@ pub(super) fn check_checkpoint_key(key: &str, prefix: &str) -> Result<(), Settin
     let is_mixed = key.starts_with(prefix) || state.iter().any(|at| at.starts_with(prefix) || prefix.starts_with(at));
     check(name, key, !is_mixed, || {
         format!(
-            "it, or the state beside it, would lie below S3_PREFIX ({prefix:?}), where only records go, or around it"
+            "it, or the state beside it, and S3_PREFIX ({prefix:?}) must not contain each other: only records may lie below the prefix"
         )
     })
 }
@@ -194,7 +194,7 @@ pub(super) fn settle(held: Option<String>) -> Result<Settle, SettingsError> {
                 return Err(bad(
                     "SETTLE_SECONDS",
                     &held,
-                    format!("{other} doesn't settle: only file_events and audit are read by window"),
+                    format!("{other} has no settle time: only file_events and audit are read by window"),
                 ));
             }
             Ok(_) => return Err(takes()),

@@ -1,12 +1,10 @@
 //! The settings of runs beside the live ones: replays, and the shards of a backfill.
 
-use sha2::{Digest, Sha256};
-
 use super::Settings;
 use super::checks::{PREFIX, STATE, beside, is_prefix};
 use crate::core::checkpoint::Reserved;
+use crate::core::digest::sha256;
 use crate::core::identity::Identity;
-use crate::core::ndjson::hex;
 use crate::core::stream::Stream;
 
 impl Settings {
@@ -14,7 +12,7 @@ impl Settings {
     /// must be.
     pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
         self.check_apart(prefix)?;
-        let name = hex(&Sha256::digest(prefix)[..8]);
+        let name = sha256(prefix)[..16].to_owned();
         let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
         let prefix = prefix.to_owned();
         Ok(Self { prefix, checkpoint_key, reconcile: Vec::new(), is_live: false, ..self.clone() })

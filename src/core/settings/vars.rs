@@ -4,11 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
 use super::checks::bad;
 use super::error::SettingsError;
-use crate::core::ndjson::hex;
+use crate::core::digest::sha256;
 
 pub struct Vars<F> {
     var: F,
@@ -43,7 +41,7 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
     pub fn hash(&self) -> String {
         let mut set = self.set.borrow().clone();
         set.retain(|name, held| !held.is_empty() || ["RECONCILE_MINUTES", "VOLATILE_FIELDS"].contains(&name.as_str()));
-        hex(&Sha256::digest(serde_json::to_vec(&set).unwrap_or_default()))
+        sha256(serde_json::to_vec(&set).unwrap_or_default())
     }
 
     pub fn or(&self, name: &str, default: &str) -> String {

@@ -112,8 +112,8 @@ impl StuckList {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FEW;
     use super::*;
+    use crate::core::drift::FEW;
     use crate::core::error_kind::ErrorType;
 
     fn error(message: &str) -> ErrorInfo {

@@ -66,9 +66,9 @@ pub struct Rescanned {
     pub begin: &'static [&'static str],
     /// The query parameters that limit the beginning, in milliseconds since the epoch.
     pub bounds: (&'static str, &'static str),
-    /// The list needs several passes: a parameter, and the values that together show all records. A record can only
-    /// move from an earlier value to a later one, so reading the passes in this order misses none.
-    pub passes: (&'static str, &'static [&'static str]),
+    /// The list has several views: a parameter, and the values that together show all records. A record can only move
+    /// from an earlier value to a later one, so reading the views in this order misses none.
+    pub views: (&'static str, &'static [&'static str]),
     /// If set, the stream's records are those of a list that each record has.
     pub sublist: Option<Sublist>,
 }

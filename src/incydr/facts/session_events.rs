@@ -13,7 +13,7 @@ pub static FACTS: Facts = Facts {
         list: sessions::LIST,
         begin: &["beginTime"],
         bounds: ("on_or_after", "before"),
-        passes: ("has_alerts", &["true"]),
+        views: ("has_alerts", &["true"]),
         sublist: Some(Sublist {
             list: List::get(
                 "/v1/sessions/{}/events",

@@ -15,7 +15,7 @@ pub static FACTS: Facts = Facts {
         list: LIST,
         begin: &["beginTime"],
         bounds: ("on_or_after", "before"),
-        passes: ("has_alerts", &["false", "true"]),
+        views: ("has_alerts", &["false", "true"]),
         sublist: None,
     }),
 };

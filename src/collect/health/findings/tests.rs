@@ -321,7 +321,7 @@ fn administrators_and_analysts_need_no_agent() {
 
 #[test]
 fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
-    let forbidden = || Error::Api(ApiError::Forbidden { what: "GET /x".into(), said: String::new() });
+    let forbidden = || Error::Api(ApiError::Forbidden { what: "GET /x".into(), status: 403, said: String::new() });
     let checks = |sources: &Sources| -> Vec<FindingKind> {
         found(sources, &rules()).1.iter().map(|left_out| left_out.check).collect()
     };

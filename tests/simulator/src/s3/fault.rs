@@ -16,6 +16,8 @@ pub enum S3Fault {
     Status(u16),
     /// Refused with this status and this S3 code. Not carried out.
     Code(u16, &'static str),
+    /// Answered by something before S3, with this status and a page. Not carried out.
+    Page(u16),
     /// No answer. The connection stays open. Not carried out.
     Hang,
     /// Carried out. Then the connection breaks without an answer.
@@ -59,6 +61,7 @@ impl S3Fault {
             Self::Status(500..) => "500",
             Self::Status(_) => "4xx",
             Self::Code(..) => "an error by its code",
+            Self::Page(_) => "a page",
             Self::Hang => "no answer",
             Self::LostAnswer => "lost answer",
             Self::Dropped => "dropped connection",

@@ -55,6 +55,7 @@ pub(super) async fn answer(proxy: Arc<Proxy>, request: Request) -> Reply {
             proxy.note(entry, |logged| logged.status = Some(status));
             refused(status, code, &request)
         }
+        Some(S3Fault::Page(status)) => Reply::new(status, "text/html", "<html>Welcome</html>"),
         Some(S3Fault::Hang) => return Reply { delivery: Delivery::Never, ..Reply::lost() },
         Some(S3Fault::Dropped) => return Reply::lost(),
         Some(S3Fault::LostAnswer) => {

@@ -172,7 +172,7 @@ impl Stage {
     pub async fn settle(&self, screen: &Screen, covered_to: DateTime<Utc>) {
         let until = covered_to + SECOND + BEHIND;
         let left = || (until - Utc::now()).to_std().unwrap_or_default();
-        let doing = || format!("waiting {:.1} s until the window is closed", left().as_secs_f64());
+        let doing = || format!("waiting {:.1} s until the window has settled", left().as_secs_f64());
         screen.watch(doing, tokio::time::sleep(left())).await;
     }
 

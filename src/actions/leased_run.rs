@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::actions::answer::Status;
+use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::actions::expiring::{expiring, or_expiring};
 use crate::actions::request::Collect;
@@ -35,7 +36,7 @@ const LEASE_POLL: Duration = Duration::from_millis(500);
 pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
 
 /// One run. Built from the invocation at its beginning; the cells are filled while it goes on.
-pub struct Work<'a> {
+pub struct LeasedRun<'a> {
     pub settings: &'a Settings,
     pub clients: &'a Clients,
     pub run_id: &'a str,
@@ -82,15 +83,9 @@ pub struct Collected {
     pub outcome: Result<Status, Error>,
 }
 
-impl<'a> Work<'a> {
-    pub fn new(
-        settings: &'a Settings,
-        clients: &'a Clients,
-        run_id: &'a str,
-        by_hand: bool,
-        asked: &'a Collect,
-        deadline: Millis,
-    ) -> Self {
+impl<'a> LeasedRun<'a> {
+    pub fn new(call: Call<'a>, asked: &'a Collect, by_hand: bool) -> Self {
+        let Call { settings, clients, run_id, deadline } = call;
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
 
         Self {
