@@ -47,7 +47,7 @@ async fn it_waits_and_is_done_once_another_person_approves() {
 async fn what_is_refused_bound_to_another_request_given_by_who_asked_or_late_is_rejected_for_good() {
     for (by, decision, hash, why) in [
         ("bob@example.com", "refuse", None, "refused"),
-        ("Alice@example.com", "approve", None, "can't approve it"),
+        ("Alice@example.com", "approve", None, "must approve it"),
         ("bob@example.com", "approve", Some(json!("another")), "another request_hash"),
     ] {
         let rig = rig().await;
