@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Is the simulation any good? In a copy of the sources each promise can be broken, one at a time, by the name that MUTANT
-holds: so all mutations are one build. Its named seeds, five or somewhat fewer, must see each, or a unit test where no simulation can; with none
+holds: so all mutations are one build. Five named seeds must see each, or a unit test where no simulation can; with none
 broken the same seeds must see nothing. Where fewer of the named ones see it, random ones must, within a minute. All of them
 are played in virtual time.
 
@@ -250,7 +250,7 @@ MUTATIONS = [
 
 # By mutation, the seeds that see it. `--find` writes them.
 SEEDS = Path(__file__).with_name("seeds.json")
-# The number of a mutation's seeds that must see it. If it has fewer, all of them must.
+# The number of seeds that must see a mutation.
 ENOUGH = 5
 # If fewer of the named ones do, random ones are played for this time.
 SECONDS = 60
@@ -429,9 +429,8 @@ def check(built: Built, mutation: Mutation, searching: bool) -> bool:
     named = [] if searching else seeds_of(mutation)
     seen = that_break(simulate(built, mutation.name, SEED=",".join(map(str, named)))) if named else []
     told = f"{len(seen)} of {len(named)} named seeds see it"
-    wanted = min(ENOUGH, len(named)) or ENOUGH
     began = time.monotonic()
-    while len(seen) < wanted and time.monotonic() < began + SECONDS:
+    while len(seen) < ENOUGH and time.monotonic() < began + SECONDS:
         seen += that_break(simulate(built, mutation.name, SCHEDULES=str(AT_ONCE)))
     if time.monotonic() > began + 1:
         told += f"; random ones do, too: {', '.join(seed for seed, _, _ in seen)}. `check.py --find {mutation.name}` names others"
@@ -439,7 +438,7 @@ def check(built: Built, mutation: Mutation, searching: bool) -> bool:
         seed, promise, how = seen[0]
         told += f"; {promise}, as {seed} sees: {how[:70]}"
     print(f"{mutation.name:<22} {told}", flush=True)
-    return len(seen) >= wanted
+    return len(seen) >= ENOUGH
 
 
 def fails(built: Built, mutation: Mutation, test: str) -> bool:
