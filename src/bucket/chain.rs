@@ -177,7 +177,6 @@ impl<'a> Chain<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::core::dialect::Dialect;
     use std::pin::pin;
     use std::sync::Arc;
 
@@ -198,13 +197,7 @@ mod tests {
             Arc::new(|_: Operation| std::future::pending::<Result<Done, SimulatedError>>().boxed());
         let s3 = S3::new(Store::Simulated(never));
         let state = Bucket { s3, name: "b".into(), owner: None, encryption: Encryption::OfBucket };
-        let identity = Identity {
-            tenant: None,
-            base_url: "https://a".into(),
-            bucket: "b".into(),
-            prefix: "c/".into(),
-            dialect: Dialect::Sdk,
-        };
+        let identity = Identity::example();
         let until = Millis::now() + TimeDelta::seconds(2);
         let ledger = Ledger::unwritten(&state, "key", None, identity, Lease { run_id: "run".into(), until });
         let chain = Chain::new(&state, "state/", &ledger, false);

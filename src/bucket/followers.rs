@@ -226,18 +226,11 @@ pub fn following(all: &[LinkedManifest], head: Option<&Link>) -> Vec<LinkedManif
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::dialect::Dialect;
     use crate::core::identity::Identity;
     use crate::core::manifest::FORMAT_VERSION;
 
     fn manifest(previous: Option<&LinkedManifest>, run_id: &str) -> LinkedManifest {
-        let identity = Identity {
-            tenant: None,
-            base_url: "https://a".into(),
-            bucket: "b".into(),
-            prefix: "c/".into(),
-            dialect: Dialect::Sdk,
-        };
+        let identity = Identity::example();
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             number: previous.map_or(1, |before| before.link.number + 1),

@@ -49,6 +49,7 @@ impl UnreadableRows {
         is_first
     }
 
+    /// The number of rows, unless this was the last of several readings.
     pub fn count(&self) -> u64 {
         self.rows.values().map(|alike| alike.most_on_a_page).sum()
     }
@@ -58,7 +59,7 @@ impl UnreadableRows {
         self.rows.values().map(|alike| alike.in_reading).sum()
     }
 
-    /// The same after the last of several readings.
+    /// The number of rows after the last of several readings.
     pub fn count_after_all(&self) -> u64 {
         let in_each = |alike: &Alike| alike.least_in_a_reading.unwrap_or_default().min(alike.in_reading);
         self.rows.values().map(|alike| alike.most_on_a_page.max(in_each(alike))).sum()

@@ -18,6 +18,14 @@ pub struct Identity {
     pub dialect: Dialect,
 }
 
+#[cfg(test)]
+impl Identity {
+    pub fn example() -> Self {
+        let (base_url, bucket, prefix) = ("https://a".to_owned(), "b".to_owned(), "c/".to_owned());
+        Self { tenant: None, base_url, bucket, prefix, dialect: Dialect::Sdk }
+    }
+}
+
 /// Normalises a base URL as the settings do. Older checkpoints may hold it unnormalised.
 pub fn normalised(base_url: &str) -> String {
     base_url.trim_end_matches('/').to_ascii_lowercase()

@@ -61,7 +61,6 @@ fn told(span: Span) -> String {
 mod tests {
     use super::*;
     use crate::core::checkpoint::{Lease, Reserved, Window};
-    use crate::core::dialect::Dialect;
     use crate::core::error_kind::{ErrorInfo, ErrorType};
     use crate::core::identity::Identity;
     use crate::core::stream::Stream;
@@ -92,13 +91,7 @@ mod tests {
 
     #[test]
     fn spans_that_contradict_each_other_are_told() {
-        let identity = Identity {
-            tenant: None,
-            base_url: "https://a".into(),
-            bucket: "b".into(),
-            prefix: "c/".into(),
-            dialect: Dialect::Sdk,
-        };
+        let identity = Identity::example();
         let check = |change: Change| {
             let mut checkpoint = Checkpoint::new(identity.clone());
             let (state, stuck) = checkpoint.events_and_stuck(Stream::Audit);

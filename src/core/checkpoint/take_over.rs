@@ -196,18 +196,11 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::core::checkpoint::Reserved;
-    use crate::core::dialect::Dialect;
     use crate::core::identity::Identity;
     use crate::core::manifest::{FORMAT_VERSION, StoredObject};
 
     fn identity() -> Identity {
-        Identity {
-            tenant: None,
-            base_url: "https://a".into(),
-            bucket: "b".into(),
-            prefix: "c/".into(),
-            dialect: Dialect::Sdk,
-        }
+        Identity::example()
     }
 
     fn span(from: i64, to: i64) -> Span {
