@@ -56,8 +56,14 @@ impl LeasedRun<'_> {
         }
     }
 
+    /// Called once the attempts of this run's streams are on the checkpoint. A run that is no first attempt of all event
+    /// streams forgets nothing: a dry run, or one of other streams.
     pub(super) fn forget_attempt(&self) {
-        *self.clients.attempted.lock() = None;
+        let noted: Vec<Stream> = self.streams_that_begin().collect();
+        let mut event_streams = self.settings.streams.iter().filter(|stream| stream.class() == Class::Events);
+        if event_streams.all(|stream| noted.contains(stream)) {
+            *self.clients.attempted.lock() = None;
+        }
     }
 
     fn attempted(&self) -> Option<Millis> {

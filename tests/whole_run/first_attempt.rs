@@ -96,9 +96,20 @@ async fn where_nothing_can_be_written_the_process_remembers_and_a_record_says_wh
     let failed = Utc::now();
     rig.sim.s3.faults.clear();
     a_moment().await;
+    // None of these is the first attempt of both streams.
+    let span = json!({"from": millis(ago(900)), "to": millis(ago(800))});
+    for asked in [
+        json!({"action": "collect", "dry_run": true}),
+        json!({"action": "collect", "streams": ["audit"]}),
+        json!({"action": "replay", "prefix": "again/", "from": span["from"], "to": span["to"]}),
+    ] {
+        rig.invoke(asked).await.answer();
+    }
     assert_eq!(rig.run().await["status"], "complete");
-    let begins = time(&rig.checkpoint().await["events"]["audit"]["live_from"]);
-    assert!(begins <= failed - TimeDelta::minutes(10), "{begins}, and the first run failed at {failed}");
+    for stream in ["audit", "file_events"] {
+        let begins = time(&rig.checkpoint().await["events"][stream]["live_from"]);
+        assert!(begins <= failed - TimeDelta::minutes(10), "{stream}: {begins}, and the first run failed at {failed}");
+    }
     // A process that knows of no earlier attempt says so.
     let rig = self::rig().await;
     rig.run().await;
