@@ -97,19 +97,27 @@ impl ActionRun<'_> {
 
     /// Called if no lock exists for the request: nothing has been sent.
     async fn begin(&self, request: &ActionRequest, claim: &Claim) -> Result<ActionAnswer, RespondError> {
-        let approved_by =
-            match approval(request, self.settings, &self.store, self.may_approve, self.times.read_until).await? {
-                Approved::NotNeeded => None,
-                Approved::By(name) => Some(name),
-                Approved::Pending => {
-                    let hash = Some(request.hash.clone());
-                    return Ok(ActionAnswer {
-                        request_hash: hash,
-                        ..ActionAnswer::new(Some(request), ActionOutcome::PendingApproval)
-                    });
-                }
-                Approved::Rejected(by, error) => return self.reject(request, claim, &by, &error).await,
-            };
+        let approved_by = match approval(
+            request,
+            claim,
+            self.settings,
+            &self.store,
+            self.may_approve,
+            self.times.read_until,
+        )
+        .await?
+        {
+            Approved::NotNeeded => None,
+            Approved::By(name) => Some(name),
+            Approved::Pending => {
+                let hash = Some(request.hash.clone());
+                return Ok(ActionAnswer {
+                    request_hash: hash,
+                    ..ActionAnswer::new(Some(request), ActionOutcome::PendingApproval)
+                });
+            }
+            Approved::Rejected(by, error) => return self.reject(request, claim, &by, &error).await,
+        };
 
         let asker = self.asker();
         let goal = self.resolver(&asker).goal(request).await?;

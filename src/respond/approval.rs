@@ -5,7 +5,7 @@ use crate::core::time::Millis;
 use crate::respond::error::{ErrorCause, RespondError};
 use crate::respond::request::{ActionRequest, Approval};
 use crate::respond::settings::{APPROVAL_LASTS, RespondSettings};
-use crate::respond::store::ActionStore;
+use crate::respond::store::{ActionStore, Claim};
 
 pub enum Approved {
     NotNeeded,
@@ -15,10 +15,11 @@ pub enum Approved {
     Rejected(String, RespondError),
 }
 
-/// Decides about a request. `may_approve` says whether the function was invoked through the alias for approvals. After
+/// Decides about a request. `claim` is its first delivery. `may_approve` says whether the function was invoked through the alias for approvals. After
 /// an error the same request may be sent again.
 pub async fn approval(
     request: &ActionRequest,
+    claim: &Claim,
     settings: &RespondSettings,
     store: &ActionStore<'_>,
     may_approve: bool,
@@ -44,15 +45,23 @@ pub async fn approval(
     let since =
         since.ok_or_else(|| rejected("this request never asked for approval: send it without one first".to_owned()))?;
     let by = approval.approved_by.clone();
-    Ok(match rejection(request, approval, since, Millis::now()) {
+    Ok(match rejection(request, &claim.requested_by, approval, since, Millis::now()) {
         None => Approved::By(by),
         Some(why) => Approved::Rejected(by, rejected(why)),
     })
 }
 
-/// Returns why an approval is not valid.
-fn rejection(request: &ActionRequest, approval: &Approval, since: Millis, now: Millis) -> Option<String> {
-    let is_same = approval.approved_by.trim().eq_ignore_ascii_case(request.requested_by.trim());
+/// Returns why an approval is not valid. The first delivery of the request, which is in the trail, was made by
+/// `first_requested_by`; this delivery may name somebody else.
+fn rejection(
+    request: &ActionRequest,
+    first_requested_by: &str,
+    approval: &Approval,
+    since: Millis,
+    now: Millis,
+) -> Option<String> {
+    let is_approver = |name: &str| approval.approved_by.trim().eq_ignore_ascii_case(name.trim());
+    let is_same = is_approver(first_requested_by) || is_approver(&request.requested_by);
     let approver = &approval.approved_by;
     if approval.request_hash != request.hash {
         return Some("the approval is bound to another request_hash than this request's".into());
@@ -82,14 +91,16 @@ mod tests {
         let given =
             |by: &str, is_given, hash: &str| Approval { approved_by: by.into(), is_given, request_hash: hash.into() };
         let (since, in_time) = (Millis(0), Millis(0) + APPROVAL_LASTS);
-        assert_eq!(rejection(&request, &given("bob", true, &request.hash), since, in_time), None);
+        let first = "Carol";
+        assert_eq!(rejection(&request, first, &given("bob", true, &request.hash), since, in_time), None);
         for (approval, now, why) in [
             (given("bob", false, &request.hash), in_time, "refused"),
             (given(" Alice@Example.com", true, &request.hash), in_time, "another person must approve"),
+            (given("carol ", true, &request.hash), in_time, "another person must approve"),
             (given("bob", true, "another"), in_time, "another request_hash"),
             (given("bob", true, &request.hash), in_time + MILLISECOND, "24 hours"),
         ] {
-            let rejected = rejection(&request, &approval, since, now).expect(why);
+            let rejected = rejection(&request, first, &approval, since, now).expect(why);
             assert!(rejected.contains(why), "{rejected}");
         }
     }

@@ -53,18 +53,23 @@ fn json_rows(text: &str) -> Result<Vec<(String, String)>, String> {
     let rows = list.as_array().or_else(|| list["leavers"].as_array());
     let rows = rows.ok_or("the list must be a JSON array, or an object with the array \"leavers\"")?;
 
-    let held = |row: &Value, names: &[&str]| {
-        let members = row.as_object()?;
-        let (_, value) = members.iter().find(|(name, _)| names.contains(&name.to_lowercase().as_str()))?;
-        Some(value.as_str().unwrap_or_default().to_owned())
+    let held = |at: usize, row: &Value, names: &[&str], what: &str| {
+        let member = row.as_object().and_then(|members| {
+            members.iter().find(|(name, _)| names.contains(&name.to_lowercase().as_str())).map(|(_, value)| value)
+        });
+        match member {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(Value::Null) => Ok(String::new()),
+            Some(other) => Err(format!("row {} of the list has {other} as {what}, which must be a string", at + 1)),
+            None => Err(format!("row {} of the list has no {what}", at + 1)),
+        }
     };
     rows.iter()
         .enumerate()
         .map(|(at, row)| {
-            let lacks = |what: &str| format!("row {} of the list has no {what}", at + 1);
             Ok((
-                held(row, &ADDRESSES).ok_or_else(|| lacks("\"address\""))?,
-                held(row, &END_DATES).ok_or_else(|| lacks("\"end_date\" (null if the leave was withdrawn)"))?,
+                held(at, row, &ADDRESSES, "\"address\"")?,
+                held(at, row, &END_DATES, "\"end_date\" (null if the leave was withdrawn)")?,
             ))
         })
         .collect()
@@ -159,6 +164,8 @@ mod tests {
             ("address,end_date\nann@example.com,\nAnn@example.com,2026-11-30\n", "a second time"),
             ("address,end_date\n\"ann@example.com,\n", "left open"),
             (r#"[{"address": "ann@example.com"}]"#, "no \"end_date\""),
+            (r#"[{"address": "ann@example.com", "end_date": 20261130}]"#, "20261130"),
+            (r#"[{"address": ["ann@example.com"], "end_date": null}]"#, "must be a string"),
             (r#"{"people": []}"#, "must be a JSON array"),
         ] {
             let error = read(text).expect_err(text);

@@ -44,6 +44,18 @@ async fn it_waits_and_is_done_once_another_person_approves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asked_first_can_t_approve_in_somebody_else_s_name() {
+    let rig = rig().await;
+    let pending = rig.ask(disable()).await;
+    let mut event = approved("alice@example.com", "approve", &pending["request_hash"]);
+    event["requested_by"] = json!("soar@example.com");
+    let (refused, answer) = failure_of(as_approved(&rig, event).await);
+    assert_eq!((refused.as_str(), &answer["outcome"]), ("ApprovalRejected", &json!("rejected")), "{answer:#}");
+    assert!(rig.writes().is_empty());
+    rig.assert_trail("r", "rejected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_bound_to_another_request_given_by_who_asked_or_late_is_rejected_for_good() {
     for (by, decision, hash, why) in [
         ("bob@example.com", "refuse", None, "refused"),
