@@ -1,6 +1,7 @@
 //! The AWS clients, configured from the variables that Lambda sets. The SDK's own loader would also look for profiles
 //! and for the metadata services of machines and containers. That is a tenth of the binary, and of no use in Lambda.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -112,11 +113,17 @@ fn decoded(text: &str) -> String {
 }
 
 /// Sends each request directly or through the proxy that the settings give for its URL.
-#[derive(Debug)]
 struct Routed {
     proxies: Proxies,
     direct: SharedHttpConnector,
     proxied: Vec<(Url, SharedHttpConnector)>,
+}
+
+/// The URLs may hold a password.
+impl fmt::Debug for Routed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Routed({:?}, {} proxies)", self.proxies, self.proxied.len())
+    }
 }
 
 impl HttpConnector for Routed {

@@ -234,7 +234,6 @@ impl Collector<'_> {
                 }
                 next.remove(&key);
             }
-            self.inventory_state(|state| state.accept_deletions = accept.saturating_sub(1));
             next
         } else {
             known.updated_with(seen)
@@ -244,6 +243,10 @@ impl Collector<'_> {
         let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| held.is_empty()));
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
+        if is_whole {
+            // A reading that could not be stored used up none of what a person allowed.
+            self.inventory_state(|state| state.accept_deletions = accept.saturating_sub(1));
+        }
         refused.map_or(Ok(StreamOutcome::Complete), Err)
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::core::json::count;
 use crate::core::ndjson::Fingerprint;
+use crate::core::quote;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
@@ -222,10 +223,8 @@ impl<'a> Listing<'a> {
     /// first page if there is no total, or if the total says that there are rows.
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
-        if let Some(problems) = problems(&page.envelope) {
-            let told = problems.to_string();
-            let unexpected = |what| ApiError::Unexpected { what, why: format!("the answer reports problems: {told}") };
-            return Err(verdict(&what, problems, &told).unwrap_or_else(|| unexpected(what)));
+        if let Some(problems) = page.envelope.get("problems").and_then(reported) {
+            return Err(of_problems(what, problems));
         }
         let lacks = |what, key: &str| Err(ApiError::Unexpected { what, why: format!("the answer has no {key}") });
         let names_next =
@@ -340,7 +339,7 @@ pub fn may_be_cap(total: u64) -> bool {
 }
 
 fn most_rows(total: u64) -> u64 {
-    if may_be_cap(total) { total * BEYOND_CAP } else { total }
+    if may_be_cap(total) { total.saturating_mul(BEYOND_CAP) } else { total }
 }
 
 /// The token of the next page. On the last page it is null, empty or absent (SDK, tests).
@@ -355,10 +354,20 @@ pub fn escape(id: &str) -> String {
     utf8_percent_encode(id, RESERVED).to_string()
 }
 
-fn problems(envelope: &Map<String, Value>) -> Option<&Value> {
-    match envelope.get("problems")? {
+/// The `problems` of an answer, if it reports any.
+pub fn reported(problems: &Value) -> Option<&Value> {
+    match problems {
         Value::Null => None,
         Value::Array(problems) if problems.is_empty() => None,
         problems => Some(problems),
     }
+}
+
+/// The error of an answer that reports problems. Their beginning is quoted.
+pub fn of_problems(what: String, problems: &Value) -> ApiError {
+    let told = quote::value(&problems.to_string());
+    verdict(&what, problems, &told).unwrap_or_else(|| {
+        let why = format!("the answer reports problems: {told}");
+        ApiError::Unexpected { what, why }
+    })
 }

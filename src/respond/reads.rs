@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::incydr::listing::escape;
+use crate::core::quote;
+use crate::incydr::listing::{escape, reported};
 use crate::incydr::request::Caller;
 use crate::respond::action::Read;
 use crate::respond::api::ResponderApi;
@@ -17,8 +18,8 @@ pub async fn read(asked: &Read, api: &ResponderApi, caller: &Caller<'_>) -> Resu
         }
         Read::FileEvents { filters, most } => {
             let told = api.search("/v2/file-events", &query(filters, *most), caller).await?;
-            let problems = &told.json_body["problems"];
-            if problems.as_array().is_some_and(|problems| !problems.is_empty()) {
+            if let Some(problems) = reported(&told.json_body["problems"]) {
+                let problems = quote::value(&problems.to_string());
                 let why = format!("POST /v2/file-events: the answer reports problems: {problems}");
                 let error = RespondError::new(ErrorCause::ThirdPartyGenericError, why);
                 return Err(RespondError { told: Some(Box::new(told)), ..error });

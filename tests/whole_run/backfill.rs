@@ -362,17 +362,17 @@ async fn of_audit_only_what_the_api_still_keeps_is_planned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_shard_keeps_to_its_share_of_the_budget() {
     let rig = Rig::begun(|lambda| lambda.env("REQUESTS_PER_MINUTE", "60")).await;
-    let event = json!({"action": "plan", "from": millis(from()), "at_once": 3, "requests_per_minute": 6});
+    let event = json!({"action": "plan", "from": millis(from()), "at_once": 3, "requests_per_minute": 9});
     let shards = names(&rig.invoke(event).await.answer()["shards"]);
-    assert_eq!(rig.reserved("audit").await[0]["requests_per_minute"], 2);
+    assert_eq!(rig.reserved("audit").await[0]["requests_per_minute"], 3);
     let shard = shard_of(&shards, "file_events", 1);
-    // A container that has sent nothing yet: the sign-in and one request, then none for the rest of its time.
+    // A container that has sent nothing yet: the sign-in and two requests, then none for the rest of its time.
     let other = rig.container(|lambda| {
         lambda.env("STREAMS", "audit,file_events").env("FE_PAGE_SIZE", "10").env("REQUESTS_PER_MINUTE", "60")
     });
     let answer = other.invoke(json!({"action": "shard", "shard": shard}), Duration::from_secs(4)).await.answer();
     assert_eq!(answer["status"], "partial", "{answer:#}");
-    assert!(answer["streams"]["file_events"]["requests"].as_u64().unwrap() <= 2, "{answer:#}");
+    assert!(answer["streams"]["file_events"]["requests"].as_u64().unwrap() <= 3, "{answer:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -400,6 +400,7 @@ async fn a_plan_that_makes_no_sense_is_refused_and_reserves_nothing() {
         (json!({"action": "plan", "from": of_days(3), "streams": ["users"]}), "a backfill takes audit and file_events"),
         (json!({"action": "plan", "from": of_days(3), "requests_per_minute": 61}), "at most REQUESTS_PER_MINUTE, 60"),
         (json!({"action": "plan", "from": of_days(3), "at_once": 0}), "a whole number from 1 to 20"),
+        (json!({"action": "plan", "from": of_days(3), "at_once": 20}), "leaves each shard 1 of 30 requests a minute"),
         (json!({"action": "plan", "from": of_days(3), "expires_after_hours": "3"}), "a whole number from 1 to 720"),
         (json!({"action": "plan", "from": of_days(700), "streams": ["file_events"]}), "shards of a day each"),
         (json!({"action": "plan", "from": millis(ago(600))}), "younger than an hour"),

@@ -5,7 +5,7 @@ use std::io::Write;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
-use simulator::{Dataset, Fault, Record};
+use simulator::{Dataset, Fault, Record, S3Fault};
 
 use crate::inventories::{stream_named, tombstones};
 use crate::oracle::a_moment;
@@ -182,6 +182,21 @@ async fn who_is_gone_is_believed_at_once_where_a_person_says_so_and_not_the_next
     rig.invoke(accept).await.answer();
     assert_eq!(rig.run().await["status"], "complete", "missed by two readings");
     assert_eq!(rig.tombstones("users").await, 80);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_that_could_not_be_stored_uses_up_nothing_of_what_a_person_said() {
+    let (rig, users) = users(100).await;
+    for user in &users[..60] {
+        rig.sim.world.remove_user(&user.id);
+    }
+    rig.invoke(json!({"action": "restart", "streams": ["users"], "accept_deletions": true})).await.answer();
+    rig.sim.s3.faults.once("PUT", "/known/users/", 1, S3Fault::Status(403));
+    rig.failure(json!({})).await;
+    for _ in 0..2 {
+        assert_eq!(rig.run().await["status"], "complete");
+    }
+    assert_eq!(rig.tombstones("users").await, 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]

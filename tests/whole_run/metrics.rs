@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault};
 
+use crate::oracle::millis;
 use crate::rig::{CHECKPOINT, Rig, ago, failure_of, logs_with};
+use crate::stuck::any_answer;
 
 /// The metric lines so far, of runs and streams.
 pub async fn told(rig: &Rig) -> Vec<Value> {
@@ -145,11 +147,21 @@ async fn a_checkpoint_that_is_gone_or_older_and_altered_known_records_are_counte
     assert_eq!(lost().await, 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_runs_in_a_row_that_ran_short_of_time_and_came_no_further_are_counted_as_stalled() {
+/// Three runs in which the API asks to wait, of a list that has something stuck or nothing.
+async fn three_stalled_runs(has_stuck: bool) {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "users").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     rig.populate();
     rig.run().await;
+    if has_stuck {
+        rig.edit_checkpoint(|checkpoint| {
+            let (now, later) = (millis(ago(0)), millis(ago(-3_600)));
+            let error = json!({"type": "ThirdPartyGenericError", "message": "it failed"});
+            let what = json!({"id": "7"});
+            checkpoint["stuck"]["users"] = json!([{"what": what, "since": now, "attempts": 2, "tried_at": now,
+                "next_try": later, "error": error}]);
+        })
+        .await;
+    }
     rig.sim.faults.always(Endpoint::Users, Fault::RateLimited { retry_after: Some("3600".into()) });
     for run in 1..=3 {
         let answer = match rig.lambda.invoke(json!({}), Duration::from_secs(4)).await {
@@ -158,13 +170,30 @@ async fn three_runs_in_a_row_that_ran_short_of_time_and_came_no_further_are_coun
         };
         let users = &answer["streams"]["users"];
         // The third run fails as well, because the API asks to wait.
-        let status = if run == 3 { "failed" } else { "partial" };
+        let status = if run == 3 || has_stuck { "failed" } else { "partial" };
         assert_eq!((&users["status"], &users["stalled"]), (&json!(status), &json!(run)), "{answer:#}");
         let line = line_of(&rig, "users", 1 + run).await;
         assert_eq!(line["Stalled"], i32::from(run == 3), "{line}");
     }
     rig.sim.faults.clear();
-    let answer = rig.run().await;
+    let answer = any_answer(rig.invoke(json!({})).await);
     assert!(answer["streams"]["users"].get("stalled").is_none(), "{answer:#}");
     assert!(rig.checkpoint().await.get("stalled").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_runs_in_a_row_that_ran_short_of_time_and_came_no_further_are_counted_as_stalled() {
+    three_stalled_runs(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_are_those_of_a_stream_that_has_something_stuck() {
+    three_stalled_runs(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_the_schedule_counts_whatever_else_it_has() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit")).await;
+    rig.invoke(json!({"source": "aws.scheduler", "dry_run": true})).await.answer();
+    assert_eq!(told(&rig).await.len(), 2);
 }

@@ -89,6 +89,21 @@ async fn recover_makes_the_checkpoint_again_from_the_manifests_alone_and_says_wh
     assert_eq!(rig.verify().await["status"], "whole");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_a_list_that_cannot_be_read_is_named_by_a_recovery() {
+    let rig = rig().await;
+    rig.populate();
+    for nth in 0..2 {
+        go_on(&rig, nth).await;
+        rig.run().await;
+    }
+    let key = rig.keys("users").await[0].clone();
+    rig.sim.s3.put_raw(rig.sim.bucket(), &key, b"damaged".to_vec()).await;
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+    assert_eq!((&answer["status"], &answer["missing"]), (&json!("complete"), &json!([key])), "{answer:#}");
+}
+
 /// Four runs with news in each. Returns the keys of their manifests, oldest first.
 async fn four_runs(rig: &Rig) -> Vec<String> {
     rig.populate();

@@ -7,7 +7,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Reserved};
 use crate::core::dialect::Dialect;
 use crate::core::intervals::Span;
-use crate::core::settings::Settings;
+use crate::core::settings::{LEAST_REQUESTS_PER_MINUTE, Settings};
 use crate::core::stream::Stream;
 use crate::core::time::{DAY, HOUR, Millis};
 use crate::incydr::facts::{Events, Kind};
@@ -62,7 +62,15 @@ pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
         let why = format!("\"requests_per_minute\" is {all}, but must be at most REQUESTS_PER_MINUTE, {budget}");
         return Err(Error::InvalidEvent(why));
     }
-    Ok((all / asked.at_once).max(1))
+    let each = all / asked.at_once;
+    if each < LEAST_REQUESTS_PER_MINUTE {
+        let why = format!(
+            "\"at_once\" is {}, which leaves each shard {each} of {all} requests a minute, and it needs {LEAST_REQUESTS_PER_MINUTE}: ask for fewer shards at once, or for more \"requests_per_minute\"",
+            asked.at_once
+        );
+        return Err(Error::InvalidEvent(why));
+    }
+    Ok(each)
 }
 
 /// Reserves all spans, or none if it returns an error.

@@ -279,7 +279,11 @@ impl Taking<'_> {
 
             let settings = self.work.settings;
             let Some(known) = self.known_of(stream).await? else { continue };
-            for line in ndjson::lines(&stored.bytes).unwrap_or_default() {
+            let Ok(lines) = ndjson::lines(&stored.bytes) else {
+                self.taken.missing.push(key);
+                continue;
+            };
+            for line in lines {
                 let line = ndjson::bare(&line);
                 if let Some(key) = known_key(settings.dialect, stream, &line) {
                     known.apply(&key, &line, settings.volatile(stream), at);

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use crate::collect::error::Error;
 use crate::collect::health::reader::Reader;
 use crate::collect::health::records::text;
@@ -14,7 +12,7 @@ use crate::core::ndjson;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::file_events;
-use crate::incydr::http::verdict;
+use crate::incydr::listing::{of_problems, reported};
 use crate::incydr::request::Request;
 
 pub type Counts = HashMap<String, u64>;
@@ -51,14 +49,8 @@ impl Reader<'_> {
         let unexpected = |why: &str| ApiError::Unexpected { what: request.what(), why: why.to_owned() };
         let read = |body: &bytes::Bytes| {
             let answer = ndjson::lenient(body).ok_or_else(|| unexpected("the answer is not JSON"))?;
-            match &answer["problems"] {
-                Value::Null => {}
-                Value::Array(problems) if problems.is_empty() => {}
-                problems => {
-                    let told = problems.to_string();
-                    let other = || unexpected(&format!("the answer reports problems: {told}"));
-                    return Err(verdict(&request.what(), problems, &told).unwrap_or_else(other));
-                }
+            if let Some(problems) = reported(&answer["problems"]) {
+                return Err(of_problems(request.what(), problems));
             }
             let groups = answer["groups"].as_array().ok_or_else(|| unexpected("the answer has no \"groups\""))?;
             Ok(groups.iter().filter_map(|group| Some((text(group, "value")?, count(&group["docCount"])?))).collect())

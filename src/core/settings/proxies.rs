@@ -1,13 +1,14 @@
 //! Chooses the proxy for a request, by the same rules as curl and for all clients alike. Loopback addresses are never
 //! reached through a proxy.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use reqwest::Url;
 
 use crate::core::settings::error::SettingsError;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Proxies {
     https: Option<Url>,
     http: Option<Url>,
@@ -28,6 +29,13 @@ enum Target {
     Name(String),
     /// The addresses that share this many leading bits.
     Network(IpAddr, u8),
+}
+
+/// Their URLs may hold a password.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxies({} exceptions)", self.except.len())
+    }
 }
 
 impl Proxies {
