@@ -19,6 +19,7 @@ mod inventory;
 pub mod keys;
 mod pages;
 mod rescanned;
+pub mod suspects;
 mod unreadable;
 mod versions;
 
@@ -35,6 +36,7 @@ use crate::bucket::ledger::Ledger;
 use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
+use crate::collect::suspects::Suspects;
 use crate::core::checkpoint::Checkpoint;
 use crate::core::digest::sha256;
 use crate::core::intervals::Span;
@@ -70,6 +72,7 @@ pub struct Run<'a> {
     pub chain: &'a Chain<'a>,
     pub memory: &'a Memory,
     pub times: Times,
+    pub suspects: Suspects,
     /// The span that somebody asked for. None means everything that is due.
     pub span: Option<Span>,
     /// A run by hand also tries streams that were refused less than an hour ago.
@@ -140,7 +143,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         Ok(outcome) => {
             let has_answered = tally.calls.answers.get() > 0;
             run.ledger.update(|checkpoint| {
-                if outcome == StreamOutcome::Complete {
+                if outcome == StreamOutcome::Complete || has_answered && lists_itself(stream) {
                     checkpoint.note_not_permitted(stream, None);
                 }
                 if outcome == StreamOutcome::Complete || has_answered {
@@ -157,6 +160,12 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         (Ok(_), Some(damaged)) => Err(damaged),
         (collected, _) => collected,
     }
+}
+
+/// Whether every answer proves the stream's own permission. Some streams are lists of another stream's records, and that
+/// one's permission is another.
+fn lists_itself(stream: Stream) -> bool {
+    matches!(stream.class(), Class::Events | Class::Versions)
 }
 
 impl Tally {
@@ -209,10 +218,9 @@ impl Collector<'_> {
     /// us refuses for a while. `is_believed` means that the stream was refused before.
     fn forbidden(&self, what: String, status: u16, said: String, is_believed: bool) -> Result<StreamOutcome, Error> {
         let stream = self.stream;
-        // Some streams are lists of another stream's records, and that one's permission is another.
-        let lists_itself = matches!(stream.class(), Class::Events | Class::Versions);
-        let has_answered =
-            self.has_worked || self.tally.records.get() > 0 || lists_itself && self.tally.calls.answers.get() > 0;
+        let has_answered = self.has_worked
+            || self.tally.records.get() > 0
+            || lists_itself(stream) && self.tally.calls.answers.get() > 0;
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
             // Refusals are noted only of a stream that had answered.

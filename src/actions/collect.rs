@@ -15,6 +15,7 @@ use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::records::Records;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::{Error, or_panicked};
+use crate::collect::suspects::Suspects;
 use crate::collect::{self, Run};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
@@ -69,6 +70,7 @@ impl<'a> LeasedRun<'a> {
         let mut collected = self.collect(&state, &ledger, &chain).await;
 
         self.note_stalled(&ledger, &mut collected, &before);
+        fail_if_stuck(&ledger, &mut collected);
         self.judge_refusals(&ledger, &mut collected).await;
         if let Err(error) = overdue {
             // The stream may not be among those of this run, so the error is logged as well.
@@ -152,20 +154,24 @@ impl<'a> LeasedRun<'a> {
             chain,
             memory: &self.clients.memory,
             times: self.times,
+            suspects: Suspects::default(),
             span: self.asked.span,
             by_hand: self.by_hand,
         };
 
         let run = &run;
-        join_all(self.streams.iter().map(|stream| async move {
-            let tally = Tally::default();
-            let outcome = if let Some(stopped) = self.stopped(*stream) {
-                Err(stopped)
-            } else {
-                let collected = or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await;
-                complete(run, *stream, collected.map(Status::from))
-            };
-            Collected { stream: *stream, tally, outcome }
+        join_all(self.streams.iter().map(|stream| {
+            let at_work = run.suspects.at_work();
+            async move {
+                let _at_work = at_work;
+                let tally = Tally::default();
+                let outcome = if let Some(stopped) = self.stopped(*stream) {
+                    Err(stopped)
+                } else {
+                    or_panicked(Box::pin(collect::collect(run, *stream, &tally))).await.map(Status::from)
+                };
+                Collected { stream: *stream, tally, outcome }
+            }
         }))
         .await
     }
@@ -281,14 +287,17 @@ impl<'a> LeasedRun<'a> {
     }
 }
 
-/// Fails a stream that has anything stuck, even if the rest of it was collected.
-fn complete(run: &Run<'_>, stream: Stream, outcome: Result<Status, Error>) -> Result<Status, Error> {
-    let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
-    let stuck = run.ledger.read(|checkpoint| {
-        let stuck = checkpoint.stuck.get(&stream).filter(|stuck| !stuck.is_empty())?;
-        Some(Error::Stuck { error_type: stuck.error_type(), told: stuck.message() })
+/// Fails each stream that has anything stuck, even if the rest of it was collected.
+fn fail_if_stuck(ledger: &Ledger<'_>, collected: &mut [Collected]) {
+    ledger.read(|checkpoint| {
+        for Collected { stream, outcome, .. } in collected {
+            let is_well = matches!(outcome, Ok(Status::Complete | Status::Partial | Status::NotDue));
+            let stuck = checkpoint.stuck.get(stream).filter(|stuck| !stuck.is_empty());
+            if let Some(stuck) = stuck.filter(|_| is_well) {
+                *outcome = Err(Error::Stuck { error_type: stuck.error_type(), told: stuck.message() });
+            }
+        }
     });
-    stuck.filter(|_| is_well).map_or(outcome, Err)
 }
 
 fn not_committed(collected: &mut [Collected], error: &Error) {

@@ -52,6 +52,8 @@ pub struct Ledger<'a> {
     bucket: &'a Bucket,
     key: &'a str,
     pub lease: Lease,
+    /// The lease that the run before did not give back: that run died, or could not commit.
+    pub died: Option<Lease>,
     /// A std mutex, because it is held for a change in memory and never across an `.await`.
     state: Mutex<HeldCheckpoint>,
     /// Held over each write. Writes follow one another, and one write serves all callers that wait for it.
@@ -165,6 +167,7 @@ impl<'a> Ledger<'a> {
             bucket,
             key,
             lease,
+            died: checkpoint.lease.clone(),
             // Taking the lease is the first change.
             state: Mutex::new(HeldCheckpoint { checkpoint, changes: 1 }),
             written: tokio::sync::Mutex::new(written),

@@ -140,6 +140,11 @@ impl Records<'_> {
         self.of_span(stream, hour, until).placed(0).await
     }
 
+    /// The key of a reading's first object, or of the one that was added as the `n`th.
+    pub fn key_at(&self, stream: Stream, at: Millis, n: u32) -> String {
+        nth(&base(self.prefix, stream, at, at), n)
+    }
+
     /// Whether any object of a window is stored.
     pub async fn any_of(&self, stream: Stream, window: Span, until: Millis) -> Result<bool, StoreError> {
         for hour in hours(window) {

@@ -26,6 +26,9 @@ const SIGNIFICANT_WAIT_LATER: [Duration; 2] = [Duration::from_secs(2), Duration:
 pub enum StoreError {
     #[error("S3 {operation} s3://{bucket}/{key} failed: {why}")]
     Failed { operation: &'static str, bucket: String, key: String, why: String },
+    /// S3 answered that it doesn't do this. So it hasn't been done.
+    #[error("S3 {operation} s3://{bucket}/{key} failed: {why}")]
+    Refused { operation: &'static str, bucket: String, key: String, why: String },
     /// Retrying is pointless: every other key fails in the same way.
     #[error(
         "S3 {operation} s3://{bucket}/{key} failed: {why}: the AWS credentials of this container have expired; the container is replaced, and the next run has new credentials"
@@ -107,10 +110,6 @@ impl Bucket {
         self.retrying("PutObject", object.key, until, || self.once().put_once(object, condition)).await
     }
 
-    pub async fn exists(&self, key: &str, until: Millis) -> Result<bool, StoreError> {
-        self.retrying("HeadObject", key, until, || self.once().head_once(key)).await
-    }
-
     /// Returns all keys with a prefix, in order.
     pub async fn list(&self, prefix: &str, until: Millis) -> Result<Vec<String>, StoreError> {
         self.list_after(prefix, None, until).await
@@ -161,7 +160,7 @@ impl Bucket {
                 StoreError::ExpiredCredentials { operation, bucket, key, why }
             }
             FailureKind::Archived => StoreError::Archived { bucket, key, why },
-            _ => StoreError::Failed { operation, bucket, key, why },
+            _ => StoreError::Refused { operation, bucket, key, why },
         }
     }
 

@@ -1,4 +1,4 @@
-//! The operations of S3, each tried once: get, conditional put, head, list. The AWS SDK performs them; in a simulation,
+//! The operations of S3, each tried once: get, conditional put, list. The AWS SDK performs them; in a simulation,
 //! a function does.
 
 use std::collections::HashMap;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
-use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
@@ -96,9 +95,6 @@ pub enum S3Call {
     Get {
         key: String,
     },
-    Head {
-        key: String,
-    },
     Put {
         key: String,
         bytes: Bytes,
@@ -127,7 +123,6 @@ pub enum Done {
     Got(Stored),
     Written { etag: String },
     Listed(Vec<String>),
-    There,
 }
 
 /// An error of a simulated operation: the status and code of S3, or neither if there was no answer.
@@ -277,25 +272,6 @@ impl OneBucket<'_> {
         }
     }
 
-    pub(super) async fn head_once(self, key: &str) -> Result<bool, FailedOperation> {
-        let client = match self.store {
-            Store::Aws(client) => client,
-            Store::Simulated(answer) => {
-                return match self.simulate(answer, S3Call::Head { key: key.to_owned() }).await {
-                    Ok(_) => Ok(true),
-                    Err(refused) if refused.status == Some(404) => Ok(false),
-                    Err(refused) => Err(refused.failure()),
-                };
-            }
-        };
-        let request = client.head_object().bucket(self.name).key(key);
-        match request.set_expected_bucket_owner(self.owner.cloned()).send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(false),
-            Err(error) => Err((kind_of(&error), describe(&error))),
-        }
-    }
-
     /// Returns one page of the folders directly below a prefix, each with its slash at the end, starting at the token
     /// `next`.
     pub(super) async fn folders_once(self, prefix: &str, next: Option<&str>) -> Result<ListedPage, FailedOperation> {
@@ -371,7 +347,8 @@ impl SimulatedError {
 
 /// Classifies an error by its code, as the AWS SDKs do, then by its status. 412 means that the condition doesn't hold.
 /// A missing key under `If-Match` fails the condition as well: AWS answers 404 there, others 412. 409 means that
-/// another write was under way: try again. Other 4xx are final. None if there is neither a code nor a status.
+/// another write was under way: try again. A success that can't be read is not S3's. Other 3xx and 4xx are final. None if there
+/// is neither a code nor a status.
 fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
     // S3 puts `KMS.` before the codes that the key service returned.
     let without_service = code.map(|code| code.strip_prefix("KMS.").unwrap_or(code));
@@ -384,17 +361,20 @@ fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
     Some(match status? {
         412 => FailureKind::ConditionFailed,
         404 if code == Some("NoSuchKey") => FailureKind::ConditionFailed,
-        408 | 409 | 429 | 500.. => FailureKind::Retry,
+        200..300 | 408 | 409 | 429 | 500.. => FailureKind::Retry,
         _ => FailureKind::Final,
     })
 }
 
 fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    kind_by(error.code(), status).unwrap_or(match error {
+    match error {
         SdkError::ConstructionFailure(_) => FailureKind::Final,
+        SdkError::ServiceError(refused) => {
+            kind_by(error.code(), Some(refused.raw().status().as_u16())).unwrap_or(FailureKind::Retry)
+        }
+        // There was no answer, or it broke off.
         _ => FailureKind::Retry,
-    })
+    }
 }
 
 impl fmt::Debug for Store {

@@ -161,8 +161,18 @@ impl Collector<'_> {
         change: impl FnOnce(&mut Checkpoint),
     ) -> Result<Known, Error> {
         let Snapshot { class, at, opened_at, known, packer, found, set_aside, .. } = snapshot;
-        let applied = found.count;
-        let (objects, outcome) = Box::pin(self.store_snapshot(at, packer.finish(), found)).await?;
+        let (applied, has_found) = (found.count, !found.objects.is_empty());
+        let stored = Box::pin(self.store_snapshot(at, packer.finish(), found)).await;
+        if let Err(Error::Store(StoreError::Refused { operation: "PutObject", key, .. })) = &stored
+            && !has_found
+            && *key == self.run.records.key_at(self.stream, at, applied)
+        {
+            // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3 may
+            // refuse only this.
+            let (by, now) = (&self.run.ledger.lease, Millis::now());
+            self.stored(class, |stored| stored.close(by, WriteOutcome::Nothing, applied, now));
+        }
+        let (objects, outcome) = stored?;
         let before = self.stored(class, |stored| stored.known.clone());
         let (known, after) = self.store_known(known, before.as_ref()).await?;
         let Counted { rows, total } = counted;

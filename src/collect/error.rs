@@ -5,7 +5,6 @@ use crate::bucket::s3::StoreError;
 use crate::core::error_kind::{ErrorInfo, ErrorType, chain};
 use crate::core::panics::caught;
 use crate::core::settings::SettingsError;
-use crate::core::stream::Stream;
 use crate::core::time::Millis;
 use crate::incydr::error::{ApiError, Scope};
 use crate::secrets::SecretError;
@@ -124,6 +123,12 @@ impl Error {
         }
     }
 
+    /// Whether S3 failed for one object, and may take others.
+    pub fn may_be_of_one_key(&self) -> bool {
+        use StoreError::{Archived, Failed, Foreign, Refused};
+        matches!(self, Self::Store(Failed { .. } | Refused { .. } | Archived { .. } | Foreign { .. }))
+    }
+
     /// Whether only new settings, a new secret or a `restart` can mend it. Until then it is tried once an hour.
     pub fn stops(&self) -> bool {
         matches!(self, Self::Api(ApiError::BadCredentials { .. } | ApiError::Secret(SecretError::Malformed { .. })))
@@ -173,19 +178,6 @@ impl Error {
     pub fn is_lease_lost(&self) -> bool {
         matches!(self, Self::Ledger(LedgerError::LeaseLost { .. }))
     }
-
-    pub fn in_stream(self, stream: Stream) -> StreamFailure {
-        StreamFailure { stream, error: self }
-    }
-}
-
-/// The error of one stream.
-#[derive(Debug, thiserror::Error)]
-#[error("{stream} failed: {}", chain(error))]
-pub struct StreamFailure {
-    pub stream: Stream,
-    #[source]
-    pub error: Error,
 }
 
 impl From<&Error> for ErrorInfo {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use self::shown::Shown;
+use super::suspects::Turn;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
@@ -98,7 +99,7 @@ impl Collector<'_> {
         schedule.cut_at(self.kept_from(facts));
 
         let ended = self.follow(facts, &mut schedule).await;
-        let failed = schedule.api_failure().or(schedule.unclear()).map(|told| self.of_api(told));
+        let failed = schedule.failure().or(schedule.unclear()).map(|told| self.of_api(told));
         match (ended, failed) {
             (Err(error), Some(failed)) if error.is_out_of_time() => Err(failed),
             (Err(error), _) => Err(error),
@@ -173,10 +174,19 @@ impl Collector<'_> {
         match step {
             Step::Count { span, tries } => self.count_gap(facts, span, tries).await,
             Step::Open(plan) => {
+                let _turn = self.last_turn(plan.alone, MOST_DEATHS).await;
                 let window = self.open(facts, plan.span).await?;
                 self.finish(facts, &window, &plan).await
             }
-            Step::Resume { window, may_be_cut } => self.resume(facts, window, may_be_cut).await,
+            Step::TakeOver(window) => {
+                let plan = WindowPlan::of_left(window.span, self.sizes(facts));
+                let window = self.take_over(window).await?;
+                self.finish(facts, &window, &plan).await
+            }
+            Step::Resume { window, alone } => {
+                let _turn = self.last_turn(alone, window.resumed).await;
+                self.resume(facts, window).await
+            }
             Step::Recount(recount) => self.recount(facts, recount).await,
             Step::Wait | Step::Done => unreachable!("nothing to do"),
         }
@@ -289,14 +299,18 @@ impl Collector<'_> {
         .into())
     }
 
-    /// Reads a window that another run left open.
-    async fn resume(&self, facts: &'static Events, window: Window, may_be_cut: bool) -> Result<StepResult, Error> {
-        let span = window.span;
-        let plan = WindowPlan::of_left(span, self.sizes(facts));
-        if window.opened_by.is_of_nobody() {
-            let window = self.take_over(window).await?;
-            return self.finish(facts, &window, &plan).await;
+    /// Waits until it is the turn of a window at which runs died, if it is one. `more` died there after the first.
+    async fn last_turn(&self, is_suspect: bool, more: u32) -> Option<Turn<'_>> {
+        if !is_suspect {
+            return None;
         }
+        let left = self.run.times.read_until.since(Millis::now());
+        Some(self.run.suspects.turn(more > 0, left / PARTS_OF_RUN.unsigned_abs()).await)
+    }
+
+    /// Reads a window that a run left open when it died or failed.
+    async fn resume(&self, facts: &'static Events, window: Window) -> Result<StepResult, Error> {
+        let span = window.span;
         if window.resumed >= MOST_DEATHS && !window.is_abandoned(Millis::now()) {
             let message = format!(
                 "{} runs died while they read {} to {}; the window is left alone until none of their requests can still arrive, and then read in parts",
@@ -307,10 +321,12 @@ impl Collector<'_> {
         }
         // A recovery opens windows without a request.
         let request = if window.request.is_null() { self.request(facts, span) } else { window.request.clone() };
+        let has_killed_several = window.resumed > 0;
         let window = self.note_resumed(window, request).await?;
-        if may_be_cut && self.may_be_cut(&window).await? {
+        if has_killed_several && self.may_be_cut(&window).await? {
             return Ok(Outcome::Died { span }.into());
         }
+        let plan = WindowPlan::of_left(span, self.sizes(facts));
         let ended = self.finish(facts, &window, &plan).await;
         self.note_survived(&window);
         ended

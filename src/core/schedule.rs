@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use chrono::TimeDelta;
 
 pub use self::learn::needs_reading;
-pub use self::outcome::{CutReason, Outcome, UnreadReason};
+pub use self::outcome::{CutReason, Leftover, Outcome, UnreadReason};
 pub use self::step::{Step, Tries, WindowPlan};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Density, Pace, Sizes};
@@ -27,7 +27,8 @@ use crate::core::time::Millis;
 
 /// After 3 failed spans in a row, windows are tried once only.
 const PATIENCE_ENDS_AFTER: u32 = 3;
-/// The API fails as a whole after 3 failed recounts in a row, or 3 failed windows of a stream whose rows it can't count.
+/// The API fails as a whole after 3 failed recounts in a row, or 3 failed windows of a stream whose rows it can't count. S3
+/// does after 3 windows in a row that it doesn't take.
 const FAILURES_IN_A_ROW: u32 = 3;
 
 pub struct Schedule {
@@ -65,6 +66,12 @@ pub struct Schedule {
     is_healing: bool,
     under_way: Vec<Task>,
     doubt: Doubt,
+    /// S3 has taken an object of the stream in this run.
+    has_stored: bool,
+    /// Windows for which S3 failed before it took any object.
+    unstored: Vec<(Span, ErrorInfo)>,
+    /// New windows in a row for which S3 failed.
+    failed_writes: u32,
     /// Failed spans since the last window that had rows.
     failures: u32,
     verdict: Option<Halt>,
@@ -115,7 +122,7 @@ enum TaskKind {
 /// The reason for which the run begins no further step.
 #[derive(Debug, PartialEq)]
 enum Halt {
-    ApiFails(ErrorInfo),
+    Fails(ErrorInfo),
     Stopped,
 }
 
@@ -157,6 +164,9 @@ impl Schedule {
             is_healing: false,
             under_way: Vec::new(),
             doubt: Doubt::default(),
+            has_stored: false,
+            unstored: Vec::new(),
+            failed_writes: 0,
             failures: 0,
             verdict: None,
         }
@@ -182,11 +192,6 @@ impl Schedule {
         self.horizon
     }
 
-    /// Whether this run has read no window yet, so that its pace is unknown.
-    pub fn has_read_nothing(&self) -> bool {
-        self.pace.is_unknown()
-    }
-
     /// The requests that the steps under way need, sent or not.
     pub fn requests_under_way(&self) -> u64 {
         self.under_way.iter().map(|task| task.requests).sum()
@@ -197,10 +202,10 @@ impl Schedule {
         self.verdict.get_or_insert(Halt::Stopped);
     }
 
-    /// The error by which the API fails as a whole; `None` where it doesn't.
-    pub fn api_failure(&self) -> Option<&ErrorInfo> {
+    /// The error by which the API or S3 fails as a whole; `None` where neither does.
+    pub fn failure(&self) -> Option<&ErrorInfo> {
         match &self.verdict {
-            Some(Halt::ApiFails(error)) => Some(error),
+            Some(Halt::Fails(error)) => Some(error),
             _ => None,
         }
     }

@@ -211,7 +211,7 @@ fn store(desk: SharedDesk) -> Store {
         let desk = desk.clone();
         Box::pin(async move {
             let asked = match what {
-                S3Call::Get { key } | S3Call::Head { key } => Asked::Get { key },
+                S3Call::Get { key } => Asked::Get { key },
                 S3Call::List { prefix, after } => Asked::List { prefix, after },
                 S3Call::Folders { prefix } => Asked::List { prefix, after: None },
                 S3Call::Put { key, bytes, metadata, preconditions, .. } => Asked::Put(Arc::new(Write {

@@ -65,7 +65,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 impl Plan {
     pub fn in_memory(seed: u64) -> Self {
-        Self::with_odds(seed).with_rarities().kept_small()
+        Self::with_odds(seed).with_rarities().kept_small().besieged()
     }
 
     fn with_odds(seed: u64) -> Self {
@@ -178,7 +178,7 @@ impl Odds {
 }
 
 impl Siege {
-    fn of(plan: &Plan, random: &mut Rng) -> Self {
+    pub fn of(plan: &Plan, random: &mut Rng) -> Self {
         let count = pick(random, &[1, 1, 1, 2, 3]);
         let lasting = (0..count).map(|_| Lasting::of(plan, random)).collect();
         // Sessions that began long ago are not read any more.

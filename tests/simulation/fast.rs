@@ -12,14 +12,15 @@ use crate::oracle::{Found, Kept, Wrong, wrong};
 use crate::plan::Plan;
 use crate::schedule::{self, Ground, Wanted};
 use crate::secrecy::Log;
-use crate::{Seeds, memory, named, oddities, rarities, small};
+use crate::{Seeds, besieged, memory, named, oddities, rarities, small};
 
-/// Seeds 1 to this are played in every check, and so many that have oddities or rarities or are small. `MINUTES` (a soak)
-/// and `SCHEDULES` play new ones.
+/// Seeds 1 to this are played in every check, and so many that have oddities or rarities, or are small, or end in a siege of
+/// narrow faults. `MINUTES` (a soak) and `SCHEDULES` play new ones.
 const SCHEDULES: u64 = 250;
 const WITH_ODDITIES: usize = 450;
 const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
+const BESIEGED: usize = 400;
 /// Seeds that have found a fault are played first.
 const FOUND: [u64; 46] = [
     // A window was cut again while a write of another run that had resumed it was under way.
@@ -119,7 +120,7 @@ fn whatever_goes_wrong_in_virtual_time_each_record_is_stored_exactly_once() {
     } else {
         let with_oddities = oddities::SEEDS.take(WITH_ODDITIES);
         let with_rarities = rarities::SEEDS.take(WITH_RARITIES);
-        let small = small::SEEDS.take(SMALL);
+        let small = small::SEEDS.take(SMALL).chain(besieged::SEEDS.take(BESIEGED));
         Seeds::Named(small.chain(with_rarities).chain(with_oddities).chain(1..=SCHEDULES).collect())
     };
     let found = if is_asked("SEED") { Vec::new() } else { FOUND.to_vec() };
@@ -161,15 +162,18 @@ fn in_the_guide_s_dialect_too_each_record_is_stored_exactly_once() {
 
 /// Of all sorts of seeds.
 #[test]
-fn a_seed_replays_the_same_requests_at_the_same_instants() {
+fn a_seed_replays_the_same_requests_at_the_same_instants_and_logs_the_same() {
     let figures = Figures::default();
-    let later = [oddities::SEEDS, rarities::SEEDS, small::SEEDS].into_iter().flat_map(|seeds| seeds.take(REPLAYED));
+    let later = [oddities::SEEDS, rarities::SEEDS, small::SEEDS, besieged::SEEDS]
+        .into_iter()
+        .flat_map(|seeds| seeds.take(REPLAYED));
     for seed in (1..).take(REPLAYED).chain(later) {
         let plan = Plan::in_memory(seed);
         let play_once = || {
-            let (mut requests, mut kept) = (Vec::new(), Kept::new());
-            let wanted = Wanted { requests: Some(&mut requests), kept: Some(&mut kept) };
+            let (mut requests, mut log, mut kept) = (Vec::new(), String::new(), Kept::new());
+            let wanted = Wanted { requests: Some(&mut requests), log: Some(&mut log), kept: Some(&mut kept) };
             let found = played(&plan, &figures, wanted);
+            requests.extend(log.lines().map(str::to_owned));
             (requests, kept, found)
         };
         let (once, kept, found) = play_once();
@@ -180,17 +184,18 @@ fn a_seed_replays_the_same_requests_at_the_same_instants() {
     }
 }
 
-/// A random seed: nine in ten are small, as in every check, and the others are of either sort.
+/// A random seed: most are small, as in every check, and the others are of each sort.
 fn drawn() -> u64 {
     match fastrand::u8(0..20) {
         0 => fastrand::u64(oddities::SEEDS),
         1 => fastrand::u64(rarities::SEEDS),
+        2 => fastrand::u64(besieged::SEEDS),
         _ => fastrand::u64(small::SEEDS),
     }
 }
 
 /// Plays a plan on its own thread, so that nothing of an earlier one remains.
-pub fn played(plan: &Plan, figures: &Figures, wanted: Wanted<'_>) -> Found {
+pub fn played(plan: &Plan, figures: &Figures, mut wanted: Wanted<'_>) -> Found {
     thread::scope(|scope| {
         let played = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -199,9 +204,13 @@ pub fn played(plan: &Plan, figures: &Figures, wanted: Wanted<'_>) -> Found {
                 if schedule::is_named() {
                     println!("{plan:#?}");
                 }
-                let log = Log::default();
-                let _taken = plan.rarities.has_echoes.then(|| log.begin());
-                schedule::run(plan, Ground::Memory, figures, wanted).await?;
+                let (log, wanted_log) = (Log::default(), wanted.log.take());
+                let _taken = (plan.rarities.has_echoes || wanted_log.is_some()).then(|| log.begin());
+                let found = schedule::run(plan, Ground::Memory, figures, wanted).await;
+                if let Some(wanted_log) = wanted_log {
+                    *wanted_log = log.text();
+                }
+                found?;
                 log.keeps_secrets()
             })
         });

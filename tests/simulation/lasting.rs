@@ -62,6 +62,16 @@ pub enum Lasting {
     FullPages(Endpoint, usize),
     /// A session counts more events than it shows: the one that changes, by its number.
     Session(usize),
+    /// S3 refuses one key: the first of this class that is asked for with this method.
+    Key {
+        method: &'static str,
+        class: &'static str,
+        status: u16,
+    },
+    /// Each run dies that reads the records with which the phase begins.
+    Deadly {
+        audit: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -167,6 +177,28 @@ impl Lasting {
         }
     }
 
+    /// The kinds of [`besieged`](crate::besieged) schedules.
+    pub fn narrow(plan: &Plan, random: &mut Rng) -> Self {
+        let events: Vec<bool> = [false, true].into_iter().filter(|audit| plan.collects(event_stream(*audit))).collect();
+        let lists = ["users", "cases"]
+            .into_iter()
+            .filter(|stream| plan.collects(stream))
+            .chain(plan.further.streams.iter().copied());
+        let lists: Vec<&str> = lists.collect();
+        let status = pick(random, &[403, 503]);
+        match random.u8(0..10) {
+            0..3 => Self::Deadly { audit: pick(random, &events) },
+            3..6 => Self::Key { method: "PUT", class: event_stream(pick(random, &events)), status },
+            6 | 7 if !lists.is_empty() => Self::Key { method: "PUT", class: pick(random, &lists), status },
+            8 if !lists.is_empty() => Self::Key { method: pick(random, &["PUT", "GET"]), class: "known", status },
+            _ => Self::Key {
+                method: "PUT",
+                class: pick(random, &["checkpoint", "manifests", "collector_health"]),
+                status,
+            },
+        }
+    }
+
     /// The event stream of which no row can be read.
     pub fn doubted(self) -> Option<bool> {
         match self {
@@ -190,9 +222,14 @@ impl Lasting {
             | Self::Store { class: None, .. }
             | Self::Endpoint(_, How::TooManyRequests)
             | Self::Firewall
-            | Self::Secret(_) => true,
-            Self::Store { class: Some("manifests"), .. } | Self::Date(_) | Self::Aged(_) => false,
-            Self::Store { class: Some("known"), .. } => !matches!(stream, "file_events" | "audit"),
+            | Self::Secret(_)
+            | Self::Key { class: "checkpoint", .. } => true,
+            Self::Store { class: Some("manifests"), .. } | Self::Date(_) | Self::Aged(_) | Self::Deadly { .. } => false,
+            Self::Store { class: Some("known"), .. } | Self::Key { class: "known", .. } => {
+                !matches!(stream, "file_events" | "audit")
+            }
+            // A list has one key. After 503 its object may still arrive, so it keeps that key.
+            Self::Key { status, .. } => status >= 500 && self.keeps_key_of(stream),
             Self::Store { class: Some(class), .. } | Self::Silent(class) => class == stream,
             Self::ListOf(endpoint) => is_own(stream, endpoint),
             // Lists with more rows than they count are believed, windows are not.
@@ -200,6 +237,38 @@ impl Lasting {
             Self::Session(_) => stream == "session_events",
             // An answer with more rows than it counts is an error.
             Self::Undercounted(endpoint) | Self::Endpoint(endpoint, _) => reads(stream, endpoint),
+        }
+    }
+
+    /// Whether this strikes anything where these streams are collected.
+    pub fn strikes_one_of(self, collected: &[&str]) -> bool {
+        let is_everywhere = match self {
+            Self::Date(_) | Self::Aged(_) | Self::Key { .. } | Self::Deadly { .. } => true,
+            Self::Store { class: Some(class), .. } | Self::Silent(class) => {
+                matches!(class, "manifests" | "collector_health")
+            }
+            _ => false,
+        };
+        // A 429 holds up everything, where anything asks this endpoint.
+        let where_it_strikes = match self {
+            Self::Endpoint(endpoint, How::TooManyRequests) => Self::Endpoint(endpoint, How::ServerError),
+            lasting => lasting,
+        };
+        is_everywhere || collected.iter().any(|stream| where_it_strikes.holds_up(stream))
+    }
+
+    /// Whether a reading of this list may have the key that S3 refuses. It keeps that key as long as the writes of a dead run
+    /// may arrive, and beside an object of one.
+    pub fn keeps_key_of(self, stream: &str) -> bool {
+        matches!(self, Self::Key { class, .. } if class == stream && !matches!(class, "file_events" | "audit"))
+    }
+
+    /// Whether a part of a stream may be stuck while this lasts.
+    pub fn may_stick(self, stream: &str) -> bool {
+        match self {
+            Self::Key { class, .. } => class == stream || self.holds_up(stream),
+            Self::Deadly { audit } => stream == event_stream(audit),
+            lasting => lasting.holds_up(stream),
         }
     }
 
@@ -213,7 +282,10 @@ impl Lasting {
             // A pass that goes on behind the list comes to it only in the next run.
             | Self::ListOf(_)
             | Self::FullPages(..)
-            | Self::Session(_) => false,
+            | Self::Session(_)
+            | Self::Deadly { .. } => false,
+            // A window that is cut has other keys.
+            Self::Key { class, .. } => class == "checkpoint",
             Self::Capped { audit, most } => phase.changes.iter().any(|change| match change {
                 // They are of one instant, so no window can be cut between them.
                 Change::FileEvents(count) if !audit => i64::try_from(*count).is_ok_and(|count| count > most),

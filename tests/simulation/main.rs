@@ -7,7 +7,8 @@
 //! * [`memory`]: the collector in this process, in virtual time, for [`fast`]; [`beyond`]: the faults that need that,
 //!   and [`mod@siege`]: [`lasting`] faults
 //! * [`oddities`]: faults that came later, for other seeds; [`rarities`]: those that came after them, for others again;
-//!   [`small`]: schedules with few runs and records and many faults, for others still;
+//!   [`small`]: schedules with few runs and records and many faults, for others still; [`besieged`]: those that end in a
+//!   siege of narrow faults;
 //!   [`loss`]: lost state; [`secrecy`]: that no secret is told
 //! * [`schedule`]: plays a plan with its [`happenings`] in its [`containers`], [`arming`] the faults, and then
 //!   [`calm`]; [`oracle`], [`objects`],
@@ -20,6 +21,7 @@
 
 mod arming;
 mod backfill;
+mod besieged;
 mod beyond;
 mod calm;
 mod chain;

@@ -211,7 +211,6 @@ fn store(s3: simulator::S3, life: Life, variables: &BTreeMap<String, String>) ->
 #[derive(Clone, Copy)]
 enum Kind {
     Get,
-    Head,
     Put,
     List,
 }
@@ -223,7 +222,6 @@ fn request_to_s3(operation: Operation) -> (Request, Kind) {
     };
     match operation.what {
         S3Call::Get { key } => of(Method::GET, &key, String::new(), Kind::Get),
-        S3Call::Head { key } => of(Method::HEAD, &key, String::new(), Kind::Head),
         S3Call::List { prefix, after } => {
             let after = after.map(|after| format!("&start-after={after}")).unwrap_or_default();
             of(Method::GET, "", format!("list-type=2&prefix={prefix}{after}"), Kind::List)
@@ -265,7 +263,6 @@ async fn done(reply: Reply, kind: Kind) -> Result<Done, SimulatedError> {
     let header = |name: &str| reply.headers.iter().find(|(held, _)| held == name).map(|(_, held)| held.clone());
     let etag = header("etag").unwrap_or_default();
     Ok(match kind {
-        Kind::Head => Done::There,
         Kind::Put => Done::Written { etag },
         Kind::List => {
             let text = String::from_utf8_lossy(&reply.body);

@@ -167,7 +167,7 @@ impl Plan {
         }
         let mut random = Rng::with_seed(self.seed ^ 0xa076_1d64_78bd_642f);
         let mut is_small = random.u8(0..4) > 0;
-        if small::SEEDS.contains(&self.seed) {
+        if small::is_small(self.seed) {
             is_small = true;
         } else if is_small {
             self.is_reduced();

@@ -71,11 +71,17 @@ pub fn covered_to(checkpoint: &Value, stream: &str) -> Option<DateTime<Utc>> {
 }
 
 /// Checks that everything is stored that these streams had shown by then, except what the checkpoint says is stuck:
-/// that has a later next try.
-pub async fn is_told_to(sim: &Simulator, tenant: &Tenant, at: DateTime<Utc>, is_meant: impl Fn(&str) -> bool) -> Found {
+/// that has a later next try. `excused` is a span of events that need not be stored either.
+pub async fn is_told_to(
+    sim: &Simulator,
+    tenant: &Tenant,
+    at: DateTime<Utc>,
+    is_meant: impl Fn(&str) -> bool,
+    excused: Option<(DateTime<Utc>, DateTime<Utc>)>,
+) -> Found {
     let checkpoint = checkpoint(sim).await;
     for dataset in tenant.event_streams.iter().copied().filter(|dataset| is_meant(stream(*dataset))) {
-        let stuck = stuck_spans(&checkpoint["stuck"][stream(dataset)]);
+        let stuck: Vec<_> = stuck_spans(&checkpoint["stuck"][stream(dataset)]).into_iter().chain(excused).collect();
         let is_stuck = |at: DateTime<Utc>| stuck.iter().any(|(from, to)| (*from..*to).contains(&at));
         let stored = lines(sim, tenant, dataset).await?;
         let records = tenant.records(dataset);

@@ -12,7 +12,7 @@ use crate::lasting::Lasting;
 use crate::oddities::{self, Loss, Oddity, Refusal, with_rows_reordered};
 use crate::plan::Plan;
 use crate::round::Change;
-use crate::small;
+use crate::small::is_small;
 use crate::weather::{ENDPOINTS, Storm, pick};
 
 /// The seeds whose schedules have these.
@@ -145,7 +145,7 @@ const LOSSES: [Loss; 7] = [
 impl Plan {
     /// Needs the plan's siege, so it comes last.
     pub fn with_rarities(mut self) -> Self {
-        if !SEEDS.contains(&self.seed) && !small::SEEDS.contains(&self.seed) {
+        if !SEEDS.contains(&self.seed) && !is_small(self.seed) {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0x8ebc_6af0_9c88_c6e3);
@@ -260,7 +260,7 @@ impl Plan {
 
 /// Whether a seed's schedule has oddities, too.
 pub fn has_oddities(seed: u64) -> bool {
-    oddities::SEEDS.contains(&seed) || SEEDS.contains(&seed) || small::SEEDS.contains(&seed)
+    oddities::SEEDS.contains(&seed) || SEEDS.contains(&seed) || is_small(seed)
 }
 
 /// A list that counts only its full pages, where it has one.

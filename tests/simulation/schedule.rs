@@ -22,6 +22,8 @@ use crate::round::{Change, Round, Second};
 use crate::secrecy;
 use crate::tenant::Tenant;
 
+/// A run that has died may have had 6 minutes left, and its requests another 15.
+const LONGEST_LIFE: TimeDelta = TimeDelta::minutes(21);
 /// A write that is on its way when its run ends arrives within this time, unless a fault delays it for longer.
 const LANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(2);
 
@@ -41,6 +43,10 @@ pub struct Stage<'a> {
     pub old: backfill::Span,
     /// Whether the secret is another client's for a while.
     pub is_secret_wrong: Mutex<bool>,
+    /// When the last run ended that gave no answer.
+    died_at: Mutex<Option<DateTime<Utc>>>,
+    /// The key that S3 refuses, once it was asked for.
+    pub refused_key: Arc<Mutex<Option<String>>>,
     pub figures: &'a Figures,
 }
 
@@ -58,6 +64,8 @@ pub enum Ground {
 pub struct Wanted<'a> {
     /// Takes each request, in order.
     pub requests: Option<&'a mut Vec<String>>,
+    /// Takes what the collector logs, in memory only.
+    pub log: Option<&'a mut String>,
     /// Takes the records that are stored at its end.
     pub kept: Option<&'a mut Kept>,
 }
@@ -98,10 +106,22 @@ impl<'a> Stage<'a> {
         };
         let (first, second) = (start(first), start(builder(plan, &sim, SECOND)));
         let third = start(builder(plan, &sim, THIRD));
-        let old = backfill::Span::of_old();
-        let (moment, unsettled_until) = (Arc::default(), Mutex::default());
-        let is_secret_wrong = Mutex::default();
-        Self { plan, ground, sim, tenant, first, second, third, moment, unsettled_until, old, is_secret_wrong, figures }
+        Self {
+            plan,
+            ground,
+            sim,
+            tenant,
+            first,
+            second,
+            third,
+            moment: Arc::default(),
+            unsettled_until: Mutex::default(),
+            old: backfill::Span::of_old(),
+            is_secret_wrong: Mutex::default(),
+            died_at: Mutex::default(),
+            refused_key: Arc::default(),
+            figures,
+        }
     }
 
     async fn play(&self) -> Found {
@@ -259,6 +279,9 @@ impl<'a> Stage<'a> {
             let until = simulator::clock::now() + lands + LANDS_AT_LEAST;
             *locked(&self.unsettled_until) = Some(until);
         }
+        if matches!(outcome, Outcome::Died(_) | Outcome::TimedOut) {
+            *locked(&self.died_at) = Some(simulator::clock::now());
+        }
         match &outcome {
             Outcome::Answer(_) => Ok(outcome),
             Outcome::TimedOut => {
@@ -284,6 +307,11 @@ impl<'a> Stage<'a> {
                 Err(wrong("failed", format!("{error_type}: {error_message}")))
             }
         }
+    }
+
+    /// Whether a run has died whose requests may still arrive.
+    pub fn may_land_from_the_dead(&self) -> bool {
+        locked(&self.died_at).is_some_and(|died| simulator::clock::now() < died + LONGEST_LIFE)
     }
 
     pub fn is_in_memory(&self) -> bool {

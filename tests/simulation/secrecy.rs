@@ -58,12 +58,16 @@ impl Log {
     /// Takes it until the guard is dropped.
     pub fn begin(&self) -> DefaultGuard {
         let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false);
+        let subscriber = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false).without_time();
         tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
     }
 
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&locked(&self.0)).into_owned()
+    }
+
     pub fn keeps_secrets(&self) -> Found {
-        is_kept_in("the log", &String::from_utf8_lossy(&locked(&self.0)))
+        is_kept_in("the log", &self.text())
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
-use simulator::{Behaviour, Dataset, Endpoint, Fault, Outcome, S3Fault};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use simulator::http::Request;
+use simulator::{Behaviour, Dataset, Endpoint, Fault, Outcome, S3Fault, span_asked};
 
 use crate::beyond::{Phase, Siege};
+use crate::classes::class;
 use crate::happenings::locked;
 use crate::lasting::{How, Lasting, children, event_stream};
 use crate::oddities;
@@ -21,6 +23,8 @@ use crate::streams;
 /// Enough time for any run.
 const DEADLINE: Duration = Duration::from_mins(5);
 const TICK: Duration = Duration::from_mins(1);
+/// So many runs may die at a deadly window in a phase: four before it is left alone, and as many at the last phase's.
+const MOST_DEATHS: u32 = 8;
 
 impl Stage<'_> {
     pub async fn siege(&self) -> Result<(), Wrong> {
@@ -35,6 +39,7 @@ impl Stage<'_> {
             self.sim.faults.clear();
             self.tenant.show_all_users();
             self.sim.s3.faults.clear();
+            *locked(&self.refused_key) = None;
             self.mend_the_secret();
             let case = phase.changes.iter().find_map(|change| match change {
                 Change::Case(n) => self.tenant.nth(Dataset::Cases, *n),
@@ -57,15 +62,20 @@ impl Stage<'_> {
                 // By then the dead run's lease is over.
                 tokio::time::sleep(DEADLINE + TICK).await;
             }
-            let since = simulator::clock::now() - TimeDelta::seconds(1);
-            for _ in 0..2 {
-                self.run_under(siege, phase).await?;
-                tokio::time::sleep(TICK).await;
-            }
-            let is_healthy = |stream: &str| !siege.lasting.iter().any(|lasting| lasting.holds_up(stream));
+            let began = simulator::clock::now();
+            let since = self.runs_in(siege, phase).await?;
+            self.nothing_else_is_stuck(siege, began).await?;
+            let is_beside_another = locked(&self.refused_key).as_ref().is_some_and(|key| key.contains("Z-r"));
+            let may_land = self.may_land_from_the_dead() || is_beside_another;
+            let is_healthy = |stream: &str| {
+                !siege
+                    .lasting
+                    .iter()
+                    .any(|lasting| lasting.holds_up(stream) || may_land && lasting.keeps_key_of(stream))
+            };
             // With few requests in a minute two runs are too short for that.
             if self.plan.rarities.requests_per_minute.is_none() {
-                oracle::is_told_to(&self.sim, &self.tenant, since, is_healthy)
+                oracle::is_told_to(&self.sim, &self.tenant, since, is_healthy, self.refused_span())
                     .await
                     .map_err(|wrong| Wrong { promise: "held up", ..wrong })?;
             }
@@ -76,15 +86,51 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Makes one run, and checks that it reports what is wrong.
-    async fn run_under(&self, siege: &Siege, phase: &Phase) -> Result<(), Wrong> {
+    /// Makes two runs that end, and returns when the first of them began. Before them a deadly window may kill some; meanwhile
+    /// more records come.
+    async fn runs_in(&self, siege: &Siege, phase: &Phase) -> Result<DateTime<Utc>, Wrong> {
+        for died in 0..=MOST_DEATHS {
+            let since = simulator::clock::now() - TimeDelta::seconds(1);
+            if self.run_under(siege, phase).await? {
+                tokio::time::sleep(TICK).await;
+                if self.run_under(siege, phase).await? {
+                    tokio::time::sleep(TICK).await;
+                    return Ok(since);
+                }
+            }
+            tokio::time::sleep(DEADLINE + TICK).await;
+            if died == 0 {
+                self.tenant.apply(&phase.changes);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+        Err(wrong("held up", format!("more than {MOST_DEATHS} runs have died")))
+    }
+
+    /// Checks that only what a lasting fault strikes became stuck.
+    async fn nothing_else_is_stuck(&self, siege: &Siege, since: DateTime<Utc>) -> Result<(), Wrong> {
+        let stuck = oracle::checkpoint(&self.sim).await["stuck"].take();
+        for (stream, entries) in stuck.as_object().into_iter().flatten() {
+            let is_new = |entry: &&Value| oracle::time(&entry["since"]).is_some_and(|began| began >= since);
+            let is_struck = siege.lasting.iter().any(|lasting| lasting.may_stick(stream));
+            if let Some(entry) = entries.as_array().into_iter().flatten().find(is_new)
+                && !is_struck
+            {
+                return Err(wrong("stuck without a reason", format!("{stream}: {entry}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one run, and checks that it reports what is wrong. Returns whether it lived.
+    async fn run_under(&self, siege: &Siege, phase: &Phase) -> Result<bool, Wrong> {
         let (began, backoffs) = (simulator::clock::now(), Backoffs::of(&self.sim).await);
         let outcome = self.ask(&self.first, json!({"source": "aws.scheduler"}), DEADLINE).await?;
         oracle::at_any_instant(&self.sim, &self.tenant).await?;
         backoffs.are_kept(&self.sim).await?;
         let is_complete = matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete");
         if !is_complete {
-            return Ok(());
+            return Ok(!matches!(outcome, Outcome::Died(_)));
         }
         is_clock_told(siege, &outcome)?;
         // A stream without permission is reported as that, whatever else is wrong with it.
@@ -98,9 +144,10 @@ impl Stage<'_> {
         let told_to = began + behind - TimeDelta::seconds(1);
         // Lists note on the checkpoint when they were read, which is checked there.
         let is_permitted = |stream: &str| streams::named(stream).is_none() && !forbids(siege, stream);
-        oracle::is_told_to(&self.sim, &self.tenant, told_to, is_permitted)
+        oracle::is_told_to(&self.sim, &self.tenant, told_to, is_permitted, None)
             .await
-            .map_err(|wrong| Wrong { promise: "dishonest", ..wrong })
+            .map_err(|wrong| Wrong { promise: "dishonest", ..wrong })?;
+        Ok(true)
     }
 
     /// Arms a lasting fault.
@@ -167,7 +214,33 @@ impl Stage<'_> {
                     faults.ail_at(format!("/v1/sessions/{session}/events"), Fault::TotalOff(2));
                 }
             }
+            Lasting::Key { method, class: refused, status } => {
+                let first = self.refused_key.clone();
+                s3.decide(class, move |request, of_key, _| {
+                    let is_one = request.method == method && of_key.split(' ').next() == Some(refused);
+                    let is_first = || *locked(&first).get_or_insert_with(|| request.key.clone()) == request.key;
+                    (is_one && is_first()).then_some(S3Fault::Status(status))
+                });
+            }
+            Lasting::Deadly { audit } => {
+                // The phase's new records are of this instant.
+                let at = simulator::clock::now();
+                let endpoint = if audit { Endpoint::AuditSearch } else { Endpoint::FileEvents };
+                let container = self.first.clone();
+                faults.ail(endpoint, move |request| reads(request, at), Fault::run(move || container.kill()));
+            }
         }
+    }
+
+    /// The span of the key that S3 refuses. Where a stream had nothing else to store, its window isn't stuck yet.
+    fn refused_span(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let refused = locked(&self.refused_key).clone()?;
+        let (from, to) = refused.rsplit('/').next()?.split_once('-')?;
+        let time = |text: &str| {
+            let parsed = NaiveDateTime::parse_from_str(text.get(..19)?, "%Y%m%dT%H%M%S%3fZ").ok()?;
+            Some(parsed.and_utc())
+        };
+        Some((time(from)?, time(to)?))
     }
 
     pub fn troubles_the_secret(&self, trouble: Trouble) {
@@ -204,6 +277,12 @@ impl Stage<'_> {
             lambda.die_after(u64::MAX);
         }
     }
+}
+
+/// Whether a request reads the rows of this instant, rather than only counting them.
+fn reads(request: &Request, at: DateTime<Utc>) -> bool {
+    let body = request.json();
+    body["pgSize"] != 1 && span_asked(&body).is_some_and(|[from, to]| from <= at && at <= to)
 }
 
 fn forever() -> DateTime<Utc> {

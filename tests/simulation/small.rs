@@ -9,13 +9,19 @@ use fastrand::Rng;
 use simulator::{Dataset, Endpoint};
 
 use crate::backfill::Step;
-use crate::lasting::{How, Lasting};
+use crate::besieged;
+use crate::lasting::Lasting;
 use crate::plan::{Pages, Plan};
 use crate::round::{Change, Happening, Round};
 use crate::weather::{ApiKind, S3Kind, Weather, pick};
 
 /// The seeds whose schedules are small.
 pub const SEEDS: RangeInclusive<u64> = 100_000_000_001..=999_999_999_999;
+
+/// Whether a seed's schedule is small.
+pub fn is_small(seed: u64) -> bool {
+    SEEDS.contains(&seed) || besieged::SEEDS.contains(&seed)
+}
 
 /// A change adds so many events at most.
 const MOST_ADDED: usize = 7;
@@ -37,7 +43,7 @@ const S3_KINDS: [S3Kind; 4] = [S3Kind::Conflict, S3Kind::LostAnswer, S3Kind::Lan
 impl Plan {
     /// Needs the whole plan of the rounds. What is drawn later is drawn for the small tenant.
     pub fn made_small(mut self) -> Self {
-        if !SEEDS.contains(&self.seed) {
+        if !is_small(self.seed) {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0x3c6e_f372_fe94_f82b);
@@ -101,14 +107,19 @@ impl Plan {
         !self.left_out.contains(&stream)
     }
 
+    pub fn collected(&self) -> Vec<&'static str> {
+        let of_the_four = ALWAYS.into_iter().filter(|name| self.collects(name));
+        of_the_four.chain(self.further.streams.iter().copied()).collect()
+    }
+
     /// Takes out of a small plan what would make it long. It keeps one thing at most that takes further runs: a siege, writes
-    /// that land late, or a loss. What strikes nothing that is collected is nothing that lasts.
+    /// that land late, or a loss.
     pub fn kept_small(mut self) -> Self {
-        if !SEEDS.contains(&self.seed) {
+        if !is_small(self.seed) {
             return self;
         }
         let mut random = Rng::with_seed(self.seed ^ 0x510e_527f_ade6_82d1);
-        let longer = random.u8(0..8);
+        let longer = if besieged::SEEDS.contains(&self.seed) { 0 } else { random.u8(0..8) };
         if longer > 2 {
             self.beyond.siege = None;
         }
@@ -120,27 +131,15 @@ impl Plan {
                 odds.lands = odds.lands.min(Duration::from_millis(300));
             }
         }
+        self.keeps_its_siege_small(1);
+        self
+    }
+
+    /// What strikes nothing that is collected is nothing that lasts.
+    pub fn keeps_its_siege_small(&mut self, phases: usize) {
         let left_out = self.left_out.clone();
-        let collected: Vec<&str> = ALWAYS
-            .into_iter()
-            .filter(|name| !left_out.contains(name))
-            .chain(self.further.streams.iter().copied())
-            .collect();
-        let strikes = |lasting: &Lasting| {
-            let is_everywhere = match lasting {
-                Lasting::Date(_) | Lasting::Aged(_) => true,
-                Lasting::Store { class: Some(class), .. } | Lasting::Silent(class) => {
-                    matches!(*class, "manifests" | "collector_health")
-                }
-                _ => false,
-            };
-            // A 429 holds up everything, where anything asks this endpoint.
-            let where_it_strikes = match *lasting {
-                Lasting::Endpoint(endpoint, How::TooManyRequests) => Lasting::Endpoint(endpoint, How::ServerError),
-                lasting => lasting,
-            };
-            is_everywhere || collected.iter().any(|stream| where_it_strikes.holds_up(stream))
-        };
+        let collected = self.collected();
+        let strikes = |lasting: &Lasting| lasting.strikes_one_of(&collected);
         if let Some(siege) = &mut self.beyond.siege {
             siege.lasting.retain(strikes);
             let counts_full_pages =
@@ -149,7 +148,7 @@ impl Plan {
                 // A row too many, and full pages only: of few rows the two may make the right count.
                 siege.lasting.retain(|lasting| !matches!(lasting, Lasting::NeverAgrees { audit: true, .. }));
             }
-            siege.phases.truncate(1);
+            siege.phases.truncate(phases);
             if siege.lasting.iter().any(|lasting| lasting.doubted().is_some()) {
                 // Shorter pages have too few rows to be taken for another form of the answer.
                 self.pages.file_events = self.pages.file_events.max(5);
@@ -159,8 +158,7 @@ impl Plan {
                 phase.changes.retain(|change| stream_of(change).is_none_or(|name| !left_out.contains(&name)));
             }
         }
-        self.beyond.siege = self.beyond.siege.filter(|siege| !siege.lasting.is_empty());
-        self
+        self.beyond.siege = self.beyond.siege.take().filter(|siege| !siege.lasting.is_empty());
     }
 }
 

@@ -203,6 +203,26 @@ async fn a_window_of_the_audit_log_of_which_two_runs_died_is_read_after_all_othe
     deadly_window("audit").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_at_which_runs_die_holds_up_no_other_stream() {
+    let rig = Rig::with(|lambda| in_small_windows(lambda, "file_events,audit,users,cases")).await;
+    rig.populate();
+    rig.sim.world.add_audit(300, ago(3_000), ago(5));
+    let deadly = ago(2_000);
+    rig.sim.world.add_file_events(5, deadly, deadly);
+    let lambda = rig.lambda.clone();
+    rig.sim.faults.when(Endpoint::FileEvents, move |request| reads(request, deadly), Fault::run(move || lambda.kill()));
+    dies(&rig).await;
+    // Slow as it is, each other stream ends before the deadly window is read.
+    for endpoint in [Endpoint::AuditSearch, Endpoint::Users, Endpoint::CaseDetail] {
+        rig.sim.faults.always(endpoint, Fault::Late(Duration::from_millis(300)));
+    }
+    dies(&rig).await;
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.assert_holds("users", &rig.sim.world.users()).await;
+    rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
 /// A run dies before it stores its third window of a stream, and somebody puts an object of their own under that window's
 /// key: the key, and the object's bytes.
 pub async fn foreign_object(rig: &Rig, stream: &str) -> (String, Vec<u8>) {

@@ -52,6 +52,7 @@ mod reconcile_faults;
 mod recount_slices;
 mod recovered;
 mod refusals;
+mod refused_keys;
 mod refused_queries;
 mod replay;
 mod retention;

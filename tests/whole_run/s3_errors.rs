@@ -1,5 +1,7 @@
 //! S3's errors are classified by their code, as in the AWS SDKs.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::json;
@@ -107,6 +109,26 @@ async fn a_success_that_is_not_s3_s_is_none() {
         rig.recover().await;
         rig.assert_holds_everything().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_something_else_answers_is_asked_for_again() {
+    let rig = Rig::new().await;
+    rig.populate();
+    rig.run().await;
+    rig.sim.s3.delete_raw(rig.sim.bucket(), CHECKPOINT).await;
+    let left = AtomicU32::new(2);
+    rig.sim.s3.faults.decide(
+        |_| String::new(),
+        move |request, _, _| {
+            let is_list = request.query.contains("list-type=2");
+            let strikes = is_list && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            strikes.then_some(S3Fault::Page(200))
+        },
+    );
+    let answer = rig.invoke(json!({"action": "recover"})).await.answer();
+    assert_eq!(answer["status"], "complete", "{answer:#}");
+    assert_eq!(rig.sim.s3.faults.struck(), 2);
 }
 
 /// Only the answer is wrong, and not the object.

@@ -73,7 +73,7 @@ impl Collector<'_> {
             Ok(outcome) => outcome,
             // All gaps were covered before; the recount waits for the next run.
             Err(error) if error.is_out_of_time() => Outcome::RecountWaits { span },
-            Err(error) if !self.may_be_of_one_span(&error) => return Err(error),
+            Err(error) if !self.may_be_of_one_span(&error) && !error.may_be_of_one_key() => return Err(error),
             Err(error) if span.to < self.kept_from(facts) => {
                 warn!(stream = %self.stream, from = %span.from, to = %span.to, error = %error, "this window's recount is given up, because the API no longer keeps its records; any late ones are lost");
                 self.update_events(|state, _| counted(state, &recount, recount.count, None));
@@ -85,6 +85,18 @@ impl Collector<'_> {
     }
 
     async fn recount_step(&self, facts: &'static Events, recount: &Recount) -> Result<Outcome, Error> {
+        // After a death any recount may be what kills runs, so the checkpoint names the one that is under way.
+        let died = self.run.ledger.died.as_ref();
+        let is_suspect = died.is_some() || recount.read_by.is_some();
+        let _turn = self.last_turn(is_suspect, 0).await;
+        if is_suspect {
+            if died == recount.read_by.as_ref() {
+                let Span { from, to } = recount.span;
+                return Err(Error::Totals(format!("the run before died while it counted {from} to {to} again")));
+            }
+            self.note_read_by(recount);
+            self.commit().await?;
+        }
         if let Some(slices) = recount.slices {
             return self.read_grown(facts, recount, slices).await;
         }
@@ -110,12 +122,8 @@ impl Collector<'_> {
             }
         }
 
-        self.update_events(|state, _| {
-            if let Some(waiting) = waiting(state, recount) {
-                waiting.read_by = Some(self.run.ledger.lease.clone());
-                waiting.has_key = true;
-            }
-        });
+        self.note_read_by(recount);
+        self.update_events(|state, _| waiting(state, recount).map(|waiting| waiting.has_key = true));
         self.commit().await?;
 
         match self.read_again(facts, span, recount, is_as_asked, reads_empty).await? {
@@ -180,6 +188,11 @@ impl Collector<'_> {
             }
         });
         Ok(if is_last { Outcome::Recounted { span: recount.span } } else { self.keep_slices(recount, slices) })
+    }
+
+    fn note_read_by(&self, recount: &Recount) {
+        let lease = &self.run.ledger.lease;
+        self.update_events(|state, _| waiting(state, recount).map(|waiting| waiting.read_by = Some(lease.clone())));
     }
 
     /// Notes the slices. The rest is read after the other recounts, or by a later run.

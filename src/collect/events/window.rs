@@ -16,7 +16,7 @@ use crate::core::density::halves;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
-use crate::core::schedule::{Outcome, UnreadReason, WindowPlan};
+use crate::core::schedule::{Leftover, Outcome, UnreadReason, WindowPlan};
 use crate::core::time::Millis;
 use crate::incydr::facts::Events;
 
@@ -39,7 +39,8 @@ impl Collector<'_> {
 
         if span.to > self.horizon() {
             // In a warm container the API's clock is known only after the run's first answer.
-            return Ok(Outcome::TooEarly { span, is_ours: matches!(window, OpenWindow::Ours(_)) }.into());
+            let leaves = if matches!(window, OpenWindow::Ours(_)) { Leftover::Planned } else { Leftover::Stored };
+            return Ok(Outcome::TooEarly { span, leaves }.into());
         }
 
         let (rows, inside, rows_hash) = (reading.rows, reading.inside, reading.shown.hash());
@@ -52,12 +53,7 @@ impl Collector<'_> {
                 let outcome = Outcome::Read { span, rows, inside, bytes, took };
                 Ok(StepResult { outcome, reading: Some(FinishedReading { span, done, rows_hash }) })
             }
-            Err(error) if error.is_out_of_time() => Ok(out_of_time(window, plan, false).into()),
-            Err(error @ Error::Store(StoreError::Foreign { .. })) => {
-                let error = ErrorInfo::from(&error);
-                Ok(Outcome::Unread { window: window.window().clone(), error, why: UnreadReason::KeepsBounds }.into())
-            }
-            Err(error) => Err(error),
+            Err(error) => Ok(not_stored(window, plan, error)?.into()),
         }
     }
 
@@ -68,8 +64,8 @@ impl Collector<'_> {
         let (error, why, shown) = match unread {
             Unread::Cut(why) => return Ok(Outcome::Cut { span, why }),
             Unread::Failed(error) if error.is_out_of_time() => {
-                let may_be_withdrawn = self.is_ours_alone(window).await.unwrap_or(false);
-                return Ok(out_of_time(window, plan, may_be_withdrawn));
+                let is_unstored = self.is_ours_alone(window).await.unwrap_or(false);
+                return Ok(out_of_time(window, plan, is_unstored));
             }
             Unread::Failed(error) => (self.of_one_span(error)?, UnreadReason::Failed, None),
             Unread::Disagreed { why, shown } => (Error::Totals(why), UnreadReason::Disagreed, shown),
@@ -100,9 +96,7 @@ impl Collector<'_> {
                 let unreadable = if let UnreadReason::Unreadable { rows } = why { rows } else { 0 };
                 unread(error, UnreadReason::Kept { unreadable })
             }
-            Err(foreign @ Error::Store(StoreError::Foreign { .. })) => unread(foreign, UnreadReason::KeepsBounds),
-            Err(late) if late.is_out_of_time() => Ok(out_of_time(window, plan, false)),
-            Err(other) => Err(other),
+            Err(error) => not_stored(window, plan, error),
         }
     }
 
@@ -170,9 +164,25 @@ impl Collector<'_> {
     }
 }
 
-/// The outcome if the time is up. The next run continues the window, which may be withdrawn if nothing of it was
-/// written.
-fn out_of_time(window: &OpenWindow, plan: &WindowPlan, may_be_withdrawn: bool) -> Outcome {
-    let (window, was_planned) = (window.window().clone(), plan.is_planned());
-    Outcome::OutOfTime { window, most_rows: plan.most_rows, was_planned, may_be_withdrawn }
+/// The outcome if the time is up.
+fn out_of_time(window: &OpenWindow, plan: &WindowPlan, is_unstored: bool) -> Outcome {
+    let leaves = match is_unstored {
+        true if plan.is_planned() => Leftover::Planned,
+        true => Leftover::Found,
+        false => Leftover::Stored,
+    };
+    Outcome::OutOfTime { window: window.window().clone(), most_rows: plan.most_rows, leaves }
+}
+
+/// The outcome of a window that was read and could not be stored. Returns an error only if it isn't about this window.
+fn not_stored(window: &OpenWindow, plan: &WindowPlan, error: Error) -> Result<Outcome, Error> {
+    let (open, told) = (window.window().clone(), ErrorInfo::from(&error));
+    match error {
+        late if late.is_out_of_time() => Ok(out_of_time(window, plan, false)),
+        Error::Store(StoreError::Foreign { .. }) => {
+            Ok(Outcome::Unread { window: open, error: told, why: UnreadReason::KeepsBounds })
+        }
+        error if error.may_be_of_one_key() => Ok(Outcome::NotStored { window: open, error: told }),
+        error => Err(error),
+    }
 }

@@ -76,7 +76,7 @@ pub struct Recount {
     pub covered_at: Millis,
     /// The times of the recounts, the next one first.
     pub due: Vec<Millis>,
-    /// The run that is reading the window again because the API counted more.
+    /// The run that is reading the window again: because the API counted more, or after a run that died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_by: Option<Lease>,
     /// The window was read again before. It may have objects under its key, so its bounds stay.

@@ -29,6 +29,7 @@ impl Schedule {
             Some((mut task, mut step)) => {
                 if let Step::Open(plan) = &mut step {
                     task.most_rows = plan.most_rows;
+                    plan.alone = task.is_alone;
                     plan.reads_empty |= needs_reading(stuck, plan.span);
                     plan.keeps_shown = may_keep(plan.span, state, stuck);
                     plan.unreadable_beside =
@@ -54,7 +55,7 @@ impl Schedule {
     fn requests_of(&self, step: &Step) -> u64 {
         match step {
             Step::Open(plan) => self.sizes.requests(plan.expected.unwrap_or(plan.most_rows)),
-            Step::Resume { .. } => self.sizes.requests(self.sizes.most()),
+            Step::TakeOver(_) | Step::Resume { .. } => self.sizes.requests(self.sizes.most()),
             Step::Count { .. } | Step::Recount(_) => 1,
             Step::Wait | Step::Done => 0,
         }
@@ -62,7 +63,7 @@ impl Schedule {
 
     fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         if let Some(window) = self.take_left(stuck, now) {
-            return begin(TaskKind::Gap, false, Step::Resume { window, may_be_cut: true });
+            return begin(TaskKind::Gap, false, Step::TakeOver(window));
         }
         let gaps = self.gaps(state, stuck);
         if self.doubt.has_failures() {
@@ -106,9 +107,8 @@ impl Schedule {
         if is_alone && !self.under_way.is_empty() {
             return None;
         }
-        let may_be_cut = window.resumed > 0;
         let window = self.died.remove(at)?;
-        begin(TaskKind::Stuck, is_alone, Step::Resume { window, may_be_cut })
+        begin(TaskKind::Stuck, is_alone, Step::Resume { window, alone: is_alone })
     }
 
     /// One recount at a time.
@@ -217,6 +217,7 @@ impl Schedule {
             unreadable_beside: 0,
             keeps_shown: true,
             cut_above: self.sizes.too_many(most_rows),
+            alone: false,
         })
     }
 }

@@ -29,14 +29,15 @@ impl Doubt {
 
 impl Schedule {
     /// Called at the end of a run. Returns the error of the first failed span of which the run could not find out
-    /// whether the span fails by itself or the API as a whole.
+    /// whether the span fails by itself, or the API or S3 as a whole.
     pub fn unclear(&self) -> Option<&ErrorInfo> {
-        self.doubt.failed.first().map(|(_, error)| error)
+        self.doubt.failed.first().or(self.unstored.first()).map(|(_, error)| error)
     }
 
     /// Whether a span failed and no other answer has explained it yet.
     pub fn is_unclear_about(&self, what: &StuckItem) -> bool {
-        self.doubt.spans().any(|failed| *what == StuckItem::Span(failed))
+        let unstored = self.unstored.iter().map(|(span, _)| *span);
+        self.doubt.spans().chain(unstored).any(|failed| *what == StuckItem::Span(failed))
     }
 
     /// The API failed for one span. Only a new failure raises the doubt.
@@ -50,7 +51,7 @@ impl Schedule {
             self.doubt.failed.push((span, error.clone()));
         }
         if self.uncounted.is_some() && self.doubt.failures >= FAILURES_IN_A_ROW {
-            self.verdict.get_or_insert(Halt::ApiFails(error));
+            self.verdict.get_or_insert(Halt::Fails(error));
         }
     }
 
@@ -58,6 +59,33 @@ impl Schedule {
     pub(super) fn note_api_works(&mut self, stuck: &mut StuckList, now: Millis) {
         for (span, error) in std::mem::take(&mut self.doubt).failed {
             self.split(stuck, now, span, error);
+        }
+    }
+
+    /// S3 failed for one window. If it has taken another one in this run, the window is stuck.
+    pub(super) fn not_stored(&mut self, stuck: &mut StuckList, now: Millis, span: Span, error: ErrorInfo) {
+        if stuck.holding(span).is_some() {
+            return stuck.fail(StuckItem::Span(span), error, now);
+        }
+        self.unstored.push((span, error.clone()));
+        self.failed_writes += 1;
+        if self.failed_writes >= FAILURES_IN_A_ROW {
+            self.verdict.get_or_insert(Halt::Fails(error));
+        }
+        if self.has_stored {
+            self.leave_unstored(stuck, now);
+        }
+    }
+
+    /// S3 took an object, so each window for which it failed meanwhile is stuck.
+    pub(super) fn note_s3_works(&mut self, stuck: &mut StuckList, now: Millis) {
+        (self.has_stored, self.failed_writes) = (true, 0);
+        self.leave_unstored(stuck, now);
+    }
+
+    fn leave_unstored(&mut self, stuck: &mut StuckList, now: Millis) {
+        for (span, error) in self.unstored.drain(..) {
+            stuck.fail(StuckItem::Span(span), error, now);
         }
     }
 
@@ -87,7 +115,7 @@ impl Schedule {
         }
         if self.doubt.probes >= PROBES {
             let error = self.unclear().cloned()?;
-            self.verdict.get_or_insert(Halt::ApiFails(error));
+            self.verdict.get_or_insert(Halt::Fails(error));
             return None;
         }
         let due = stuck.iter().filter(|stuck| stuck.next_try <= now).filter_map(Stuck::span);

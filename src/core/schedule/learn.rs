@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 
-use super::outcome::{CutReason, Outcome, UnreadReason};
+use super::outcome::{CutReason, Leftover, Outcome, UnreadReason};
 use super::{FAILURES_IN_A_ROW, Proven, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
@@ -35,22 +35,13 @@ impl Schedule {
         }
         self.under_way.retain(|task| !outcome.ends(task));
         match outcome {
-            // The horizon was lowered meanwhile, so the count is of no use.
-            Outcome::Counted { span, .. } if span.to > self.horizon => self.note_api_counts(stuck, now),
-            Outcome::Counted { span, rows } => {
-                self.note_api_counts(stuck, now);
-                self.density.counted(span, rows);
-                self.proven.counted = self.proven.counted.max(span.length());
-                let length = state.window_length * 2;
-                state.window_length = if length >= DAY { TimeDelta::zero() } else { length };
-                if rows == 0 && !needs_reading(stuck, span) {
-                    // A span without rows is covered by its count.
-                    stuck.cut_out(span);
-                }
-            }
+            Outcome::Counted { span, rows } => self.counted(state, stuck, now, span, rows),
             Outcome::NotCounted { span, error } => self.fail(stuck, now, span, error, false),
             Outcome::Read { span, rows, inside, bytes, took } => {
                 self.note_api_works(stuck, now);
+                if bytes > 0 {
+                    self.note_s3_works(stuck, now);
+                }
                 if rows > 0 {
                     self.failures = 0;
                 }
@@ -65,32 +56,13 @@ impl Schedule {
                 let is_usual = self.uncounted.is_none_or(|longest| length >= longest);
                 state.window_length = if is_usual { TimeDelta::zero() } else { length };
             }
-            Outcome::Cut { span, why: CutReason::TooLarge { rows } } => self.too_large(state, stuck, now, span, rows),
-            Outcome::Cut { span, why: CutReason::TooDense { rows } } => {
-                self.note_api_counts(stuck, now);
+            Outcome::Cut { span, why } => {
                 withdraw(state, span);
-                self.density.too_dense(span, rows);
+                self.cut(state, stuck, now, span, why, at_once);
             }
-            Outcome::Cut { span, why: CutReason::Capped { cap } } => {
+            Outcome::TooEarly { span, leaves } => {
                 self.note_api_works(stuck, now);
-                withdraw(state, span);
-                self.density.capped(cap);
-                self.density.counted(span, cap);
-            }
-            Outcome::Cut { span, why: CutReason::TooHeavy { rows, bytes, total } } => {
-                self.note_api_works(stuck, now);
-                withdraw(state, span);
-                if total <= 1 {
-                    // A window with one row can't be cut by its rows, so it is cut by its length.
-                    self.split(stuck, now, span, too_heavy(span));
-                } else {
-                    self.pace.note(rows, bytes, millis(1), self.sizes.pages(rows), at_once);
-                    self.density.too_dense(span, total);
-                }
-            }
-            Outcome::TooEarly { span, is_ours } => {
-                self.note_api_works(stuck, now);
-                if is_ours {
+                if leaves != Leftover::Stored {
                     withdraw(state, span);
                 }
             }
@@ -99,9 +71,11 @@ impl Schedule {
                 withdraw(state, span);
                 stuck.split(span, cut(span, DIED_IN), &died(span), now, true);
             }
-            Outcome::OutOfTime { window, most_rows, was_planned, may_be_withdrawn } => {
-                self.ran_out(state, &window, most_rows, was_planned, may_be_withdrawn);
+            Outcome::NotStored { window, error } => {
+                self.note_api_works(stuck, now);
+                self.not_stored(stuck, now, window.span, error);
             }
+            Outcome::OutOfTime { window, most_rows, leaves } => self.ran_out(state, &window, most_rows, leaves),
             Outcome::Recounted { span } => {
                 self.failed_recounts = 0;
                 self.note_api_works(stuck, now);
@@ -120,6 +94,56 @@ impl Schedule {
         self.pass_over_inner_parts(state, stuck, now);
     }
 
+    /// The API counted a span. One without rows is covered by its count.
+    fn counted(&mut self, state: &mut EventsState, stuck: &mut StuckList, now: Millis, span: Span, rows: u64) {
+        self.note_api_counts(stuck, now);
+        if span.to > self.horizon {
+            // The horizon was lowered meanwhile, so the count is of no use.
+            return;
+        }
+        self.density.counted(span, rows);
+        self.proven.counted = self.proven.counted.max(span.length());
+        let length = state.window_length * 2;
+        state.window_length = if length >= DAY { TimeDelta::zero() } else { length };
+        if rows == 0 && !needs_reading(stuck, span) {
+            stuck.cut_out(span);
+        }
+    }
+
+    /// A span is a gap again, of which more is known now.
+    fn cut(
+        &mut self,
+        state: &mut EventsState,
+        stuck: &mut StuckList,
+        now: Millis,
+        span: Span,
+        why: CutReason,
+        at_once: usize,
+    ) {
+        match why {
+            CutReason::TooLarge { rows } => self.too_large(state, stuck, now, span, rows),
+            CutReason::TooDense { rows } => {
+                self.note_api_counts(stuck, now);
+                self.density.too_dense(span, rows);
+            }
+            CutReason::Capped { cap } => {
+                self.note_api_works(stuck, now);
+                self.density.capped(cap);
+                self.density.counted(span, cap);
+            }
+            CutReason::TooHeavy { total: ..=1, .. } => {
+                // A window with one row can't be cut by its rows, so it is cut by its length.
+                self.note_api_works(stuck, now);
+                self.split(stuck, now, span, too_heavy(span));
+            }
+            CutReason::TooHeavy { rows, bytes, total } => {
+                self.note_api_works(stuck, now);
+                self.pace.note(rows, bytes, millis(1), self.sizes.pages(rows), at_once);
+                self.density.too_dense(span, total);
+            }
+        }
+    }
+
     /// The API took too long over a span. If it has answered as large a request elsewhere in this run, or if the span
     /// is stuck already, the fault is the span's own, and the span is tried in parts. Otherwise this run's next counts,
     /// or its next windows, are half as long. A span of minimum length can't be halved: it fails like any other.
@@ -131,7 +155,6 @@ impl Schedule {
         span: Span,
         rows: Option<u64>,
     ) {
-        withdraw(state, span);
         let Some([half, _]) = halves(span) else {
             // The limits were lowered step by step because of this one span, so they are lifted.
             (self.longest_count, self.most_rows, self.longest_window) = (TimeDelta::MAX, u64::MAX, TimeDelta::MAX);
@@ -202,15 +225,13 @@ impl Schedule {
     }
 
     /// The run's time was over before a window was read.
-    fn ran_out(&mut self, state: &mut EventsState, window: &Window, rows: u64, was_planned: bool, is_unstored: bool) {
+    fn ran_out(&mut self, state: &mut EventsState, window: &Window, rows: u64, leaves: Leftover) {
         self.stop();
-        if !is_unstored {
-            // It stays open as it is: some of it may be stored, or about to be.
-        } else if was_planned && state.window_rows.is_some() {
+        match leaves {
+            Leftover::Stored => {}
             // It is already smaller than usual. The next run reads it first, without planning.
-            leave(state, window);
-        } else {
-            withdraw(state, window.span);
+            Leftover::Planned if state.window_rows.is_some() => leave(state, window),
+            Leftover::Planned | Leftover::Found => withdraw(state, window.span),
         }
         if self.pace.is_unknown() {
             // Not even the first window fitted: the next run begins with one of half as many rows, or half as long.

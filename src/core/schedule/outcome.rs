@@ -34,8 +34,7 @@ pub enum Outcome {
     /// A window ends after the horizon that its answers showed: the API's clock is behind ours. Nothing of it is stored.
     TooEarly {
         span: Span,
-        /// This run opened the window.
-        is_ours: bool,
+        leaves: Leftover,
     },
     /// A window was not read.
     Unread {
@@ -47,14 +46,16 @@ pub enum Outcome {
     Died {
         span: Span,
     },
+    /// S3 fails for the window's objects. Some of it may be stored, so it keeps its bounds.
+    NotStored {
+        window: Window,
+        error: ErrorInfo,
+    },
     /// The run's time was over before the window was read.
     OutOfTime {
         window: Window,
         most_rows: u64,
-        /// This run planned the window, and did not find it open.
-        was_planned: bool,
-        /// Nothing of it is stored, and no other run is storing it.
-        may_be_withdrawn: bool,
+        leaves: Leftover,
     },
     Recounted {
         span: Span,
@@ -74,6 +75,17 @@ pub enum Outcome {
         span: Span,
         error: ErrorInfo,
     },
+}
+
+/// What is left of a window that the run could not finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// This run planned it. Nothing of it is stored, and no other run is storing it.
+    Planned,
+    /// The same, but the run found it open.
+    Found,
+    /// Some of it may be stored, or about to be: it stays open with its bounds.
+    Stored,
 }
 
 /// The reason for which a span is asked for in parts.
@@ -110,7 +122,9 @@ impl Outcome {
     pub fn failed(&self) -> Option<(StuckItem, &ErrorInfo)> {
         match self {
             Self::NotCounted { span, error } => Some((StuckItem::Span(*span), error)),
-            Self::Unread { window, error, .. } => Some((StuckItem::Span(window.span), error)),
+            Self::Unread { window, error, .. } | Self::NotStored { window, error } => {
+                Some((StuckItem::Span(window.span), error))
+            }
             Self::NotRecounted { span, error } => Some((StuckItem::Recount(*span), error)),
             _ => None,
         }
@@ -125,7 +139,9 @@ impl Outcome {
             | Self::Read { span, .. }
             | Self::TooEarly { span, .. }
             | Self::Died { span } => (*span, false),
-            Self::Unread { window, .. } | Self::OutOfTime { window, .. } => (window.span, false),
+            Self::Unread { window, .. } | Self::NotStored { window, .. } | Self::OutOfTime { window, .. } => {
+                (window.span, false)
+            }
             Self::Recounted { span }
             | Self::RecountCut { span, .. }
             | Self::RecountWaits { span }

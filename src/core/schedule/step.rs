@@ -10,8 +10,10 @@ pub enum Step {
     Count { span: Span, tries: Tries },
     /// Open a window and read it.
     Open(WindowPlan),
-    /// Read a window that another run left open.
-    Resume { window: Window, may_be_cut: bool },
+    /// Read a window that a run left to the next one: nothing of it is stored.
+    TakeOver(Window),
+    /// Read a window that a run left open when it died or failed. `alone`: when nothing else is left to do.
+    Resume { window: Window, alone: bool },
     /// Count a covered window again.
     Recount(Recount),
     /// Begin nothing until a step that is under way has ended.
@@ -42,6 +44,8 @@ pub struct WindowPlan {
     pub keeps_shown: bool,
     /// With more rows than this it is cut again, if it may be.
     pub cut_above: u64,
+    /// Runs died while they read it: it is read when nothing else is left to do.
+    pub alone: bool,
 }
 
 /// How often a step is tried before it counts as failed.
@@ -71,6 +75,7 @@ impl WindowPlan {
             unreadable_beside: 0,
             keeps_shown: true,
             cut_above: sizes.too_many(most_rows),
+            alone: false,
         }
     }
 
@@ -91,7 +96,7 @@ impl Step {
         match self {
             Self::Count { span, .. } => Some(*span),
             Self::Open(plan) => Some(plan.span),
-            Self::Resume { window, .. } => Some(window.span),
+            Self::TakeOver(window) | Self::Resume { window, .. } => Some(window.span),
             Self::Recount(recount) => Some(recount.span),
             Self::Wait | Self::Done => None,
         }

@@ -290,7 +290,7 @@ fn a_window_of_which_too_many_rows_cannot_be_read_keeps_its_bounds_and_is_read_a
     let step = schedule.next(&state, &stuck, later, plenty(millis(MINUTE)));
     assert_eq!(step, Step::Recount(recount));
     let step = schedule.next(&state, &stuck, later, plenty(millis(MINUTE)));
-    assert_eq!(step, Step::Resume { window: kept, may_be_cut: false });
+    assert_eq!(step, Step::Resume { window: kept, alone: false });
 }
 
 #[test]
@@ -332,14 +332,83 @@ fn a_failure_is_not_looked_into_after_a_horizon_that_was_lowered_meanwhile() {
 
 #[test]
 fn a_window_that_ends_too_early_is_a_gap_again_if_this_run_opened_it() {
-    for is_ours in [true, false] {
+    for (leaves, is_ours) in [(Leftover::Planned, true), (Leftover::Stored, false)] {
         let (mut state, mut stuck) = begun(0);
         let (mut schedule, plan) = opened(&state, &stuck, Millis(MINUTE));
         state.open.push(window(plan.span));
-        schedule.apply(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, is_ours });
+        schedule.apply(&mut state, &mut stuck, Millis(MINUTE), Outcome::TooEarly { span: plan.span, leaves });
         assert_eq!((state.open.is_empty(), stuck.is_empty()), (is_ours, true), "otherwise some of it may be stored");
         assert_eq!(state.unopened_gaps(Millis(MINUTE)).within(plan.span).is_empty(), !is_ours);
     }
+}
+
+/// Opens the next window, which S3 takes or doesn't.
+fn stores(schedule: &mut Schedule, state: &mut EventsState, stuck: &mut StuckList, is_taken: bool) -> Step {
+    let now = Millis(HOUR);
+    let step = schedule.next(state, stuck, now, plenty(millis(HOUR)));
+    let Step::Open(plan) = &step else { return step };
+    let (span, rows) = (plan.span, plan.expected.unwrap_or(1));
+    let outcome = if is_taken {
+        state.cover(span);
+        Outcome::Read { span, rows, inside: rows, bytes: rows, took: millis(1) }
+    } else {
+        state.open.push(window(span));
+        Outcome::NotStored { window: window(span), error: error() }
+    };
+    schedule.apply(state, stuck, now, outcome);
+    step
+}
+
+/// A schedule of many windows.
+fn many_windows(state: &mut EventsState, stuck: &mut StuckList) -> Schedule {
+    let horizon = Millis(HOUR);
+    let mut schedule = Schedule::new(state, Sizes { full_page: 20 }, horizon, None, None, VecDeque::new());
+    let Step::Count { span, .. } = schedule.next(state, stuck, horizon, plenty(millis(HOUR))) else {
+        panic!("a count is first")
+    };
+    schedule.apply(state, stuck, horizon, Outcome::Counted { span, rows: 2_000 });
+    schedule
+}
+
+#[test]
+fn a_window_that_s3_does_not_take_is_stuck_where_s3_takes_others() {
+    let outcomes = |taken: &[bool]| {
+        let (mut state, mut stuck) = begun(0);
+        let mut schedule = many_windows(&mut state, &mut stuck);
+        for is_taken in taken {
+            assert!(matches!(stores(&mut schedule, &mut state, &mut stuck, *is_taken), Step::Open(_)), "{taken:?}");
+        }
+        (stuck.len(), state.open.len(), schedule.unclear().is_some(), schedule.failure().is_some())
+    };
+    assert_eq!(outcomes(&[false]), (0, 1, true, false), "S3 may fail for all");
+    assert_eq!(outcomes(&[false, true]), (1, 1, false, false), "it keeps its bounds");
+    assert_eq!(outcomes(&[true, false]), (1, 1, false, false));
+    assert_eq!(outcomes(&[false, false, true, false]), (3, 3, false, false));
+    assert_eq!(outcomes(&[false, false, false]), (0, 3, true, true), "S3 fails as a whole, and nothing is stuck");
+}
+
+#[test]
+fn after_three_windows_in_a_row_that_s3_does_not_take_no_further_one_is_begun() {
+    let (mut state, mut stuck) = begun(0);
+    let mut schedule = many_windows(&mut state, &mut stuck);
+    for is_taken in [true, false, false, false] {
+        stores(&mut schedule, &mut state, &mut stuck, is_taken);
+    }
+    assert_eq!(stores(&mut schedule, &mut state, &mut stuck, true), Step::Done);
+    assert!(schedule.failure().is_some());
+}
+
+#[test]
+fn an_old_failure_of_s3_says_nothing_about_all_of_it() {
+    let (mut state, mut stuck) = begun(0);
+    let mut schedule = many_windows(&mut state, &mut stuck);
+    for _ in 0..5 {
+        let old = window(Span { from: Millis(-HOUR), to: Millis(0) });
+        stuck.fail(StuckItem::Span(old.span), error(), Millis(0));
+        schedule.apply(&mut state, &mut stuck, Millis(HOUR), Outcome::NotStored { window: old, error: error() });
+    }
+    assert!(matches!(stores(&mut schedule, &mut state, &mut stuck, true), Step::Open(_)));
+    assert!(schedule.failure().is_none());
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl World {
                 }
             },
             Step::Open(plan) => self.read(plan),
-            Step::Resume { window, .. } => {
+            Step::TakeOver(window) | Step::Resume { window, .. } => {
                 let sizes = Sizes { full_page: self.page };
                 self.read(&WindowPlan::of_left(window.span, sizes))
             }
@@ -187,7 +187,7 @@ impl World {
                 Step::Wait if under_way.is_empty() => return run,
                 Step::Done => {
                     run.is_done = schedule.gaps(state, stuck).is_empty();
-                    run.api_fails = schedule.api_failure().is_some();
+                    run.api_fails = schedule.failure().is_some();
                     assert!(under_way.is_empty());
                     return run;
                 }
@@ -214,7 +214,7 @@ impl World {
                     run.steps += 1;
                     assert!(run.steps < 100_000, "each step must do something: {step:?}");
                     let span = step.span().expect("a step that is begun");
-                    if let Step::Open(_) | Step::Resume { .. } = &step {
+                    if let Step::Open(_) | Step::TakeOver(_) | Step::Resume { .. } = &step {
                         state.open.retain(|open| open.span != span);
                         state.open.push(window(span));
                     }
@@ -236,9 +236,8 @@ impl World {
                         run.in_vain += requests;
                         ended = lasts;
                         let rows = if let Step::Open(plan) = &step { plan.most_rows } else { 4 * self.page };
-                        let (was_planned, may_be_withdrawn) = (matches!(step, Step::Open(_)), true);
-                        outcome =
-                            Outcome::OutOfTime { window: window(span), most_rows: rows, was_planned, may_be_withdrawn };
+                        let leaves = if matches!(step, Step::Open(_)) { Leftover::Planned } else { Leftover::Found };
+                        outcome = Outcome::OutOfTime { window: window(span), most_rows: rows, leaves };
                     }
                     let is_lost = ended >= lasts && matches!(step, Step::Count { .. });
                     run.requests += requests;
