@@ -107,8 +107,11 @@ MUTATIONS = [
         "cut-only-alone",
         "a window that another run may be storing keeps its bounds",
         "src/collect/events/open.rs",
-        "Ok(*was_abandoned && ",
-        'Ok(crate::mutant("cut-only-alone") || *was_abandoned && ',
+        "                if !was_abandoned {\n",
+        '                if crate::mutant("cut-only-alone") {\n'
+        "                    return Ok(true);\n"
+        "                }\n"
+        "                if !was_abandoned {\n",
     ),
     Mutation(
         "lease",
@@ -192,8 +195,22 @@ MUTATIONS = [
         "complete-when-read",
         "no run is `complete` while rows that the API shows can't be read",
         "src/actions/collect.rs",
-        "    stuck.filter(|_| is_well).map_or(outcome, Err)\n",
-        '    stuck.filter(|_| is_well && !crate::mutant("complete-when-read")).map_or(outcome, Err)\n',
+        "stuck.filter(|_| is_well) {",
+        'stuck.filter(|_| is_well && !crate::mutant("complete-when-read")) {',
+    ),
+    Mutation(
+        "refused-key",
+        "a window for whose object S3 fails holds up no other",
+        "src/collect/events/window.rs",
+        "error if error.may_be_of_one_key() => Ok",
+        'error if error.may_be_of_one_key() && !crate::mutant("refused-key") => Ok',
+    ),
+    Mutation(
+        "last-turn",
+        "a window at which a run died is read when all other streams have ended",
+        "src/collect/events.rs",
+        "        if !is_suspect {\n",
+        '        if !is_suspect || crate::mutant("last-turn") {\n',
     ),
     Mutation(
         "anchor",
@@ -257,7 +274,10 @@ SECONDS = 60
 # `make simulation` plays seeds 1 to this.
 PLAYED = 250
 # `--find` tries these: of each sort of schedules some (the sorts' `SEEDS` in tests/simulation).
-TRIED = [range(1, 2_000), range(10_001, 12_000), range(10_000_000_001, 10_000_001_000), range(100_000_000_001, 100_000_030_000)]
+TRIED = [
+    range(1, 2_000), range(10_001, 12_000), range(10_000_000_001, 10_000_001_000),
+    range(1_000_000_000_001, 1_000_000_002_000), range(100_000_000_001, 100_000_030_000),
+]
 AT_ONCE = 50
 
 # Appended to `src/lib.rs` of the copy. Every mutation calls it.
@@ -374,7 +394,11 @@ class Built:
 
 def build() -> Built:
     # As the other checks build: with other packages, dependencies would have other features.
-    told = cargo(["test", "--workspace", "--lib", "--test", "simulation", "--no-run", "--message-format=json"], COPY, BUILT)
+    unoptimised = "profile.dev.package.incydr-collector.opt-level=0"
+    told = cargo(
+        ["test", "--workspace", "--lib", "--test", "simulation", "--no-run", "--message-format=json", "--config", unoptimised],
+        COPY, BUILT,
+    )
     messages = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     tests = [message for message in messages if message.get("executable") and message["profile"]["test"]]
     executables = {message["target"]["name"]: Path(message["executable"]) for message in tests}
