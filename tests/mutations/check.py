@@ -293,7 +293,7 @@ pub fn mutant(name: &str) -> bool {
 # The promises that a seed may find broken. A schedule that hangs or panics has found nothing.
 REASONS = [
     "lost", "twice", "altered", "overwritten", "covered, but not stored", "after its lease", "unproven", "dishonest", "held up",
-    "impatient",
+    "impatient", "stuck without a reason",
 ]
 
 

@@ -257,8 +257,8 @@ impl Lasting {
         is_everywhere || collected.iter().any(|stream| where_it_strikes.holds_up(stream))
     }
 
-    /// Whether a reading of this list may have the key that S3 refuses. It keeps that key as long as the writes of a dead run
-    /// may arrive, and beside an object of one.
+    /// Whether a reading of this list may have the key that S3 refuses. It keeps that key as long as the writes of a run
+    /// may arrive that left it open, and beside an object of one.
     pub fn keeps_key_of(self, stream: &str) -> bool {
         matches!(self, Self::Key { class, .. } if class == stream && !matches!(class, "file_events" | "audit"))
     }

@@ -43,8 +43,8 @@ pub struct Stage<'a> {
     pub old: backfill::Span,
     /// Whether the secret is another client's for a while.
     pub is_secret_wrong: Mutex<bool>,
-    /// When the last run ended that gave no answer.
-    died_at: Mutex<Option<DateTime<Utc>>>,
+    /// When the last run ended that died, or failed in a round: it may have left readings open.
+    ended_openly_at: Mutex<Option<DateTime<Utc>>>,
     /// The key that S3 refuses, once it was asked for.
     pub refused_key: Arc<Mutex<Option<String>>>,
     pub figures: &'a Figures,
@@ -118,7 +118,7 @@ impl<'a> Stage<'a> {
             unsettled_until: Mutex::default(),
             old: backfill::Span::of_old(),
             is_secret_wrong: Mutex::default(),
-            died_at: Mutex::default(),
+            ended_openly_at: Mutex::default(),
             refused_key: Arc::default(),
             figures,
         }
@@ -264,8 +264,13 @@ impl<'a> Stage<'a> {
         Some(step)
     }
 
+    /// Makes a run of a round.
     async fn invoke(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<(), Wrong> {
-        self.ask(lambda, event, deadline).await.map(drop)
+        let outcome = self.ask(lambda, event, deadline).await?;
+        if !matches!(outcome, Outcome::Answer(_)) {
+            *locked(&self.ended_openly_at) = Some(simulator::clock::now());
+        }
+        Ok(())
     }
 
     /// Makes a run. Returns its outcome, or an error if no run may end like that.
@@ -280,7 +285,7 @@ impl<'a> Stage<'a> {
             *locked(&self.unsettled_until) = Some(until);
         }
         if matches!(outcome, Outcome::Died(_) | Outcome::TimedOut) {
-            *locked(&self.died_at) = Some(simulator::clock::now());
+            *locked(&self.ended_openly_at) = Some(simulator::clock::now());
         }
         match &outcome {
             Outcome::Answer(_) => Ok(outcome),
@@ -309,9 +314,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Whether a run has died whose requests may still arrive.
-    pub fn may_land_from_the_dead(&self) -> bool {
-        locked(&self.died_at).is_some_and(|died| simulator::clock::now() < died + LONGEST_LIFE)
+    /// Whether a run has left readings open, and its requests may still arrive.
+    pub fn may_land_from_earlier_runs(&self) -> bool {
+        locked(&self.ended_openly_at).is_some_and(|died| simulator::clock::now() < died + LONGEST_LIFE)
     }
 
     pub fn is_in_memory(&self) -> bool {

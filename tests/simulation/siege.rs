@@ -66,7 +66,7 @@ impl Stage<'_> {
             let since = self.runs_in(siege, phase).await?;
             self.nothing_else_is_stuck(siege, began).await?;
             let is_beside_another = locked(&self.refused_key).as_ref().is_some_and(|key| key.contains("Z-r"));
-            let may_land = self.may_land_from_the_dead() || is_beside_another;
+            let may_land = self.may_land_from_earlier_runs() || is_beside_another;
             let is_healthy = |stream: &str| {
                 !siege
                     .lasting
