@@ -153,7 +153,7 @@ impl<'a> LeasedRun<'a> {
             ledger,
             chain,
             memory: &self.clients.memory,
-            times: self.times,
+            times: self.times_by_now(),
             suspects: Suspects::default(),
             span: self.asked.span,
             by_hand: self.by_hand,
@@ -218,7 +218,8 @@ impl<'a> LeasedRun<'a> {
         chain: &Chain<'_>,
         mut collected: Vec<Collected>,
     ) -> Result<Answer, Error> {
-        let closed = chain.close(self.times.store_until, self.times.tell_until).await.map_err(Error::from);
+        let times = self.times_by_now();
+        let closed = chain.close(times.store_until, times.tell_until).await.map_err(Error::from);
         // If there was no time for the manifest, the next run writes it.
         if let Err(error) = closed.or_else(in_time) {
             not_committed(&mut collected, &error);

@@ -109,6 +109,11 @@ impl<'a> LeasedRun<'a> {
         }
     }
 
+    /// The ends of the run's phases, by what is known of S3 at this moment.
+    pub fn times_by_now(&self) -> Times {
+        self.times.with_time_to_commit(self.clients.s3.longest_write())
+    }
+
     pub fn lease(&self) -> Lease {
         Lease { run_id: self.run_id.to_owned(), until: self.deadline + LEASE_AFTER_DEADLINE }
     }

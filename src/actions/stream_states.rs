@@ -219,15 +219,16 @@ impl LeasedRun<'_> {
             return Ok(());
         }
 
-        ledger.commit(self.times.tell_until).await?;
-        self.store_health(ledger, self.times.tell_until).await
+        let until = self.times_by_now().tell_until;
+        ledger.commit(until).await?;
+        self.store_health(ledger, until).await
     }
 
     /// Stores the health records that an earlier run left, before anything else is written below the prefix. Takes a tenth
     /// of the run at most: if S3 doesn't answer for these keys, it may for those of the records.
     pub(super) async fn tell_what_is_left(&self, ledger: &Ledger<'_>) {
         let now = Millis::now();
-        let until = now + ((self.times.store_until - now) / 10).min(LONGEST_FOR_HEALTH);
+        let until = now + ((self.times_by_now().store_until - now) / 10).min(LONGEST_FOR_HEALTH);
         if self.keeps_states()
             && let Err(error) = self.store_health(ledger, until).await
         {

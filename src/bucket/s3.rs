@@ -54,13 +54,16 @@ pub struct S3 {
     is_heard: Arc<Flag>,
     /// The length of the run.
     run_ms: Arc<AtomicU64>,
+    /// The longest write of the run that S3 answered.
+    longest_write_ms: Arc<AtomicU64>,
     /// Whether the process's credentials have expired.
     has_expired: Arc<Flag>,
 }
 
 impl S3 {
     pub fn new(store: Store) -> Self {
-        Self { store, is_heard: Arc::default(), run_ms: Arc::default(), has_expired: Arc::default() }
+        let (is_heard, has_expired) = (Arc::default(), Arc::default());
+        Self { store, is_heard, run_ms: Arc::default(), longest_write_ms: Arc::default(), has_expired }
     }
 
     /// Whether the process must end: its credentials have expired, and nobody renews them.
@@ -70,7 +73,13 @@ impl S3 {
 
     pub fn begin_run(&self, length: Duration) {
         self.is_heard.set(false);
+        self.longest_write_ms.store(0, Ordering::Relaxed);
         self.run_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The time that the run's slowest write took.
+    pub fn longest_write(&self) -> Duration {
+        Duration::from_millis(self.longest_write_ms.load(Ordering::Relaxed))
     }
 
     fn significant_wait(&self) -> Duration {
@@ -186,7 +195,8 @@ impl Bucket {
         let mut attempts = retry::S3.begin();
         let mut last = None;
         loop {
-            let left = until.since(Millis::now());
+            let began = Millis::now();
+            let left = until.since(began);
             if left.is_zero() {
                 return Err(last.map_or(StoreError::OutOfTime, failed));
             }
@@ -196,7 +206,13 @@ impl Bucket {
                 self.s3.is_heard.set(true);
             }
             let why = match attempted {
-                Ok(Ok(done)) => return Ok(done),
+                Ok(Ok(done)) => {
+                    if operation == "PutObject" {
+                        let took = u64::try_from(Millis::now().since(began).as_millis()).unwrap_or(u64::MAX);
+                        self.s3.longest_write_ms.fetch_max(took, Ordering::Relaxed);
+                    }
+                    return Ok(done);
+                }
                 Ok(Err((FailureKind::Retry, why))) => why,
                 Ok(Err((kind, why))) => return Err(self.refused(kind, operation, key, why)),
                 Err(_) if left <= ATTEMPT_TIMEOUT => {

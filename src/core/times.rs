@@ -1,5 +1,7 @@
 //! Divides a run's time into phases.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 
 use crate::core::time::Millis;
@@ -28,6 +30,19 @@ impl Times {
             commit_until: deadline - kept / 10,
         }
     }
+
+    /// Where S3 takes long over a write, ends all other phases so early that the last commit has time for one.
+    #[must_use]
+    pub fn with_time_to_commit(self, write_takes: Duration) -> Self {
+        let needed = TimeDelta::from_std(write_takes * 5 / 4).unwrap_or_default();
+        let last = (self.commit_until - needed).max(self.began);
+        Self {
+            read_until: self.read_until.min(last),
+            store_until: self.store_until.min(last),
+            tell_until: self.tell_until.min(last),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +56,13 @@ mod tests {
             (times.read_until, times.store_until, times.tell_until, times.commit_until),
             (Millis(3_200), Millis(3_600), Millis(3_760), Millis(3_920))
         );
+        let slow = times.with_time_to_commit(Duration::from_millis(400));
+        assert_eq!(
+            (slow.store_until, slow.tell_until, slow.commit_until),
+            (Millis(3_420), Millis(3_420), Millis(3_920))
+        );
+        assert_eq!(slow.read_until, Millis(3_200));
+        assert_eq!(times.with_time_to_commit(Duration::from_millis(100)).tell_until, times.tell_until);
         assert_eq!(Times::new(Millis(0), Millis(900_000)).read_until, Millis(890_000));
         assert_eq!(Times::new(Millis(5_000), Millis(4_000)).read_until, Millis(4_000));
     }

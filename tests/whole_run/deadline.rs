@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault, Outcome};
+use simulator::{Endpoint, Fault, Outcome, S3Fault};
 
 use crate::rig::{Rig, ago, failure_of, time};
+use crate::stuck::any_answer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_many_runs_shrinks_with_every_run() {
@@ -266,6 +267,29 @@ async fn an_api_that_takes_a_fifth_of_a_run_over_each_answer_is_read_all_the_sam
         assert!(runs < 40, "no progress: {} are stored", rig.stored("audit").await.len());
     }
     rig.assert_holds("audit", &rig.sim.world.audit()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_runs_go_on_though_the_last_commit_takes_long() {
+    for (lasts, api, s3) in [(3_000, 400, 200), (4_000, 500, 300)] {
+        let rig = Rig::new().await;
+        rig.populate();
+        rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(api));
+        rig.sim.s3.faults.always("", "", S3Fault::Late(Duration::from_millis(s3)));
+        let mut runs = 0;
+        loop {
+            let outcome = rig.lambda.invoke(json!({}), Duration::from_millis(lasts)).await;
+            let told = format!("{outcome:?}");
+            assert!(!told.contains("could not be written"), "{told}");
+            if any_answer(outcome)["status"] == "complete" {
+                break;
+            }
+            runs += 1;
+            assert!(runs < 30, "no progress: {} are stored", rig.stored("audit").await.len());
+        }
+        rig.sim.s3.faults.clear();
+        rig.assert_holds_everything().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
