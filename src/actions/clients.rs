@@ -26,7 +26,7 @@ impl Clients {
     /// Called when any action begins. The clients forget what was true of the last run alone: its budget, the API's clock,
     /// a secret that was read and not used.
     pub async fn begin_run(&self, settings: &Settings, deadline: Millis) {
-        self.s3.begin_run(deadline.since(Millis::now()));
+        self.s3.begin_run(deadline);
         self.api.begin_run(settings.requests_per_minute).await;
     }
 }

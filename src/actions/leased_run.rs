@@ -25,11 +25,9 @@ use crate::core::states::States;
 use crate::core::stream::Stream;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
-use crate::core::times::Times;
+use crate::core::times::{LEASE_AFTER_DEADLINE, Times};
 use crate::incydr::error::ApiError;
 
-/// The lease ends this long after the deadline, for requests that were sent just before it.
-const LEASE_AFTER_DEADLINE: TimeDelta = TimeDelta::seconds(5);
 /// A run by hand checks at this interval whether the other run's lease has ended.
 const LEASE_POLL: Duration = Duration::from_millis(500);
 /// A span that has been due for this long should have been covered by an earlier run.

@@ -10,7 +10,7 @@ use crate::actions::request::{Collect, Restart};
 use crate::bucket::ledger::LoadedCheckpoint;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
-use crate::core::checkpoint::Checkpoint;
+use crate::core::checkpoint::{Checkpoint, Window};
 use crate::core::states::{self, State};
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
@@ -65,6 +65,9 @@ impl LeasedRun<'_> {
         }
         for (_, stuck) in checkpoint.stuck.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
             stuck.try_now(now);
+        }
+        for (_, state) in checkpoint.events.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
+            state.open.iter_mut().for_each(Window::rests_no_longer);
         }
     }
 

@@ -2,6 +2,9 @@
 //! and for the metadata services of machines and containers. That is a tenth of the binary, and of no use in Lambda.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -17,9 +20,10 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use reqwest::Url;
 
-use crate::bucket::s3::S3;
+use crate::bucket::s3::{Fence, S3};
 use crate::bucket::store::Store;
 use crate::core::settings::Proxies;
 
@@ -37,6 +41,7 @@ impl AwsClients {
     /// each service, and `AWS_IGNORE_CONFIGURED_ENDPOINT_URLS` (AWS SDKs and Tools Reference Guide). The credentials
     /// are not read here but whenever a request needs them.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>, proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> Self {
+        let fence = Fence::default();
         let is_set = |name: &str| var(name).is_some_and(|held| held.eq_ignore_ascii_case("true"));
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -44,7 +49,7 @@ impl AwsClients {
             .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
             .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"))
-            .http_client(http_client(proxies, ca_bundle))
+            .http_client(http_client(proxies, ca_bundle, &fence))
             .build();
 
         let endpoint = |service: &str| {
@@ -63,14 +68,14 @@ impl AwsClients {
         secrets.set_endpoint_url(endpoint("SECRETS_MANAGER"));
 
         Self {
-            s3: S3::new(Store::Aws(aws_sdk_s3::Client::from_conf(s3.build()))),
+            s3: S3::with_fence(Store::Aws(aws_sdk_s3::Client::from_conf(s3.build())), fence),
             secrets: aws_sdk_secretsmanager::Client::from_conf(secrets.build()),
         }
     }
 }
 
 /// Like the SDK's default client, but with the same rustls and the same proxies as the API's client.
-fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient + 'static {
+fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>, fence: &Fence) -> impl HttpClient + 'static {
     let mut roots = TrustStore::default();
     if let Some(pem) = ca_bundle {
         roots = roots.with_pem_certificate(pem);
@@ -94,7 +99,12 @@ fn http_client(proxies: &Proxies, ca_bundle: Option<Vec<u8>>) -> impl HttpClient
         }
     }
 
-    let routed = Routed { proxies: proxies.clone(), direct: connector(ProxyConfig::disabled()), proxied: ways };
+    let routed = Routed {
+        fence: fence.clone(),
+        proxies: proxies.clone(),
+        direct: connector(ProxyConfig::disabled()),
+        proxied: ways,
+    };
     let routed = SharedHttpConnector::new(routed);
     http_client_fn(move |_, _| routed.clone())
 }
@@ -112,8 +122,9 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Sends each request directly or through the proxy that the settings give for its URL.
+/// Sends each request directly or through the proxy that the settings give for its URL, and none after the fence.
 struct Routed {
+    fence: Fence,
     proxies: Proxies,
     direct: SharedHttpConnector,
     proxied: Vec<(Url, SharedHttpConnector)>,
@@ -131,6 +142,14 @@ impl HttpConnector for Routed {
         let url = Url::parse(request.uri()).ok();
         let proxy = url.and_then(|url| self.proxies.of(&url).cloned());
         let through = proxy.and_then(|proxy| self.proxied.iter().find(|(url, _)| *url == proxy));
-        through.map_or(&self.direct, |(_, connector)| connector).call(request)
+        let mut sending = through.map_or(&self.direct, |(_, connector)| connector).call(request);
+        let fence = self.fence.clone();
+        // Looked at each time before the request may go on: while it waits for its connection, too.
+        HttpConnectorFuture::new(poll_fn(move |context| {
+            if fence.is_passed() {
+                return Poll::Ready(Err(ConnectorError::other("the run's lease is over".into(), None)));
+            }
+            Pin::new(&mut sending).poll(context)
+        }))
     }
 }

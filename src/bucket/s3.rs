@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::debug;
@@ -13,6 +13,7 @@ use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Encryption;
 use crate::core::shared::Flag;
 use crate::core::time::Millis;
+use crate::core::times::LEASE_AFTER_DEADLINE;
 
 /// Limit for one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,12 +59,39 @@ pub struct S3 {
     longest_write_ms: Arc<AtomicU64>,
     /// Whether the process's credentials have expired.
     has_expired: Arc<Flag>,
+    fence: Fence,
+}
+
+/// The end of the run's lease. After it the HTTP client sends nothing, not even a request that was begun before Lambda froze
+/// the container. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Fence(Arc<AtomicI64>);
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+}
+
+impl Fence {
+    pub fn set(&self, until: Millis) {
+        self.0.store(until.0, Ordering::Relaxed);
+    }
+
+    pub fn is_passed(&self) -> bool {
+        Millis::now().0 > self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl S3 {
     pub fn new(store: Store) -> Self {
+        Self::with_fence(store, Fence::default())
+    }
+
+    /// The fence of the HTTP client that the store uses.
+    pub fn with_fence(store: Store, fence: Fence) -> Self {
         let (is_heard, has_expired) = (Arc::default(), Arc::default());
-        Self { store, is_heard, run_ms: Arc::default(), longest_write_ms: Arc::default(), has_expired }
+        Self { store, is_heard, run_ms: Arc::default(), longest_write_ms: Arc::default(), has_expired, fence }
     }
 
     /// Whether the process must end: its credentials have expired, and nobody renews them.
@@ -71,10 +99,12 @@ impl S3 {
         self.has_expired.is_set()
     }
 
-    pub fn begin_run(&self, length: Duration) {
+    pub fn begin_run(&self, deadline: Millis) {
+        let length = deadline.since(Millis::now());
         self.is_heard.set(false);
         self.longest_write_ms.store(0, Ordering::Relaxed);
         self.run_ms.store(u64::try_from(length.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.fence.set(deadline + LEASE_AFTER_DEADLINE);
     }
 
     /// The time that the run's slowest write took.

@@ -66,8 +66,6 @@ impl From<Outcome> for StepResult {
 
 /// A span that fails or isn't answered takes at most one of so many parts of a run.
 const PARTS_OF_RUN: i32 = 2;
-/// After this many runs that died while they read a window, it is left alone for a while.
-const MOST_DEATHS: u32 = 3;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
@@ -174,7 +172,7 @@ impl Collector<'_> {
         match step {
             Step::Count { span, tries } => self.count_gap(facts, span, tries).await,
             Step::Open(plan) => {
-                let _turn = self.last_turn(plan.alone, MOST_DEATHS).await;
+                let _turn = self.last_turn(plan.alone, 1).await;
                 let window = self.open(facts, plan.span).await?;
                 self.finish(facts, &window, &plan).await
             }
@@ -311,9 +309,9 @@ impl Collector<'_> {
     /// Reads a window that a run left open when it died or failed.
     async fn resume(&self, facts: &'static Events, window: Window) -> Result<StepResult, Error> {
         let span = window.span;
-        if window.resumed >= MOST_DEATHS && !window.is_abandoned(Millis::now()) {
+        if let Some(until) = window.rests_until().filter(|until| Millis::now() <= *until) {
             let message = format!(
-                "{} runs died while they read {} to {}; the window is left alone until none of their requests can still arrive, and then read in parts",
+                "{} runs died while they read {} to {}; the window is left alone until {until}, when none of their requests can still arrive, and then read in parts",
                 window.resumed, span.from, span.to
             );
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };

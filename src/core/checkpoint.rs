@@ -124,15 +124,17 @@ impl Checkpoint {
         (self.revision > 0).then(|| CheckpointWrite { run_id: self.written_by.clone(), revision: self.revision })
     }
 
-    /// Notes that a run of an event stream is attempted `at` this instant, if no run before it was. Returns whether it is
-    /// the first.
+    /// Notes that a run of an event stream is attempted `at` this instant, if no run before it was. If one was, and is to
+    /// come by this run's clock, its own clock was ahead, and this run counts. Returns whether it noted anything.
     pub fn attempt(&mut self, stream: Stream, at: Millis) -> bool {
         if self.events.get(&stream).is_some_and(|state| state.live_from.is_some()) {
             self.attempted.remove(&stream);
             return false;
         }
-        let is_first = !self.attempted.contains_key(&stream);
-        self.attempted.entry(stream).or_insert(at);
+        let is_first = self.attempted.get(&stream).is_none_or(|noted| at < *noted);
+        if is_first {
+            self.attempted.insert(stream, at);
+        }
         is_first
     }
 

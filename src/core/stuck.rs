@@ -14,7 +14,7 @@ use crate::core::intervals::Span;
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 
-pub use list::StuckList;
+pub use list::{LONGEST_PAUSE, StuckList};
 
 /// A thing that can't be read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,8 @@ use chrono::TimeDelta;
 use crate::core::time::Millis;
 
 const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
+/// The lease ends this long after the deadline, for requests that were sent just before it.
+pub const LEASE_AFTER_DEADLINE: TimeDelta = TimeDelta::seconds(5);
 
 /// The ends of a run's phases: reading, storing, writing the manifest and health records, committing.
 #[derive(Clone, Copy, Debug)]

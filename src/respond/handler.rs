@@ -116,7 +116,7 @@ impl Responder {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let ResponderClients { api, s3 } = self.clients.get_or_try_init(async || clients(settings)).await?;
         api.begin(settings.shared.requests_per_minute).await;
-        s3.begin_run(deadline.since(Millis::now()));
+        s3.begin_run(deadline);
 
         let (calls, run_id) = (Calls::default(), Uuid::new_v4().to_string());
         let times = Times::new(Millis::now(), deadline);

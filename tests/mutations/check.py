@@ -216,11 +216,8 @@ MUTATIONS = [
         "anchor",
         "a stream begins before the first run that was attempted, however many fail",
         "src/core/checkpoint.rs",
-        "        self.attempted.entry(stream).or_insert(at);\n",
-        '        if crate::mutant("anchor") {\n'
-        "            self.attempted.insert(stream, at);\n"
-        "        }\n"
-        "        self.attempted.entry(stream).or_insert(at);\n",
+        "        if is_first {\n",
+        '        if is_first || crate::mutant("anchor") {\n',
         (
             "core::checkpoint::tests::"
             "a_stream_begins_where_its_first_attempt_would_have_begun_and_such_a_checkpoint_is_anybody_s",

@@ -228,8 +228,8 @@ impl Lasting {
             Self::Store { class: Some("known"), .. } | Self::Key { class: "known", .. } => {
                 !matches!(stream, "file_events" | "audit")
             }
-            // A list has one key. After 503 its object may still arrive, so it keeps that key.
-            Self::Key { status, .. } => status >= 500 && self.keeps_key_of(stream),
+            // Its window is stuck, and holds up no other. A list has one reading at a time, and finishes it in a later run.
+            Self::Key { class, .. } => class == stream && !matches!(class, "file_events" | "audit"),
             Self::Store { class: Some(class), .. } | Self::Silent(class) => class == stream,
             Self::ListOf(endpoint) => is_own(stream, endpoint),
             // Lists with more rows than they count are believed, windows are not.
@@ -255,12 +255,6 @@ impl Lasting {
             lasting => lasting,
         };
         is_everywhere || collected.iter().any(|stream| where_it_strikes.holds_up(stream))
-    }
-
-    /// Whether a reading of this list may have the key that S3 refuses. It keeps that key as long as the writes of a run
-    /// may arrive that left it open, and beside an object of one.
-    pub fn keeps_key_of(self, stream: &str) -> bool {
-        matches!(self, Self::Key { class, .. } if class == stream && !matches!(class, "file_events" | "audit"))
     }
 
     /// Whether a part of a stream may be stuck while this lasts.

@@ -22,8 +22,6 @@ use crate::round::{Change, Round, Second};
 use crate::secrecy;
 use crate::tenant::Tenant;
 
-/// A run that has died may have had 6 minutes left, and its requests another 15.
-const LONGEST_LIFE: TimeDelta = TimeDelta::minutes(21);
 /// A write that is on its way when its run ends arrives within this time, unless a fault delays it for longer.
 const LANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(2);
 
@@ -43,8 +41,6 @@ pub struct Stage<'a> {
     pub old: backfill::Span,
     /// Whether the secret is another client's for a while.
     pub is_secret_wrong: Mutex<bool>,
-    /// When the last run ended that died, or failed in a round: it may have left readings open.
-    ended_openly_at: Mutex<Option<DateTime<Utc>>>,
     /// The key that S3 refuses, once it was asked for.
     pub refused_key: Arc<Mutex<Option<String>>>,
     pub figures: &'a Figures,
@@ -118,7 +114,6 @@ impl<'a> Stage<'a> {
             unsettled_until: Mutex::default(),
             old: backfill::Span::of_old(),
             is_secret_wrong: Mutex::default(),
-            ended_openly_at: Mutex::default(),
             refused_key: Arc::default(),
             figures,
         }
@@ -264,13 +259,8 @@ impl<'a> Stage<'a> {
         Some(step)
     }
 
-    /// Makes a run of a round.
     async fn invoke(&self, lambda: &Lambda, event: Value, deadline: Duration) -> Result<(), Wrong> {
-        let outcome = self.ask(lambda, event, deadline).await?;
-        if !matches!(outcome, Outcome::Answer(_)) {
-            *locked(&self.ended_openly_at) = Some(simulator::clock::now());
-        }
-        Ok(())
+        self.ask(lambda, event, deadline).await.map(drop)
     }
 
     /// Makes a run. Returns its outcome, or an error if no run may end like that.
@@ -283,9 +273,6 @@ impl<'a> Stage<'a> {
             let lands = TimeDelta::from_std(memory::lands_after()).unwrap_or_default();
             let until = simulator::clock::now() + lands + LANDS_AT_LEAST;
             *locked(&self.unsettled_until) = Some(until);
-        }
-        if matches!(outcome, Outcome::Died(_) | Outcome::TimedOut) {
-            *locked(&self.ended_openly_at) = Some(simulator::clock::now());
         }
         match &outcome {
             Outcome::Answer(_) => Ok(outcome),
@@ -312,11 +299,6 @@ impl<'a> Stage<'a> {
                 Err(wrong("failed", format!("{error_type}: {error_message}")))
             }
         }
-    }
-
-    /// Whether a run has left readings open, and its requests may still arrive.
-    pub fn may_land_from_earlier_runs(&self) -> bool {
-        locked(&self.ended_openly_at).is_some_and(|died| simulator::clock::now() < died + LONGEST_LIFE)
     }
 
     pub fn is_in_memory(&self) -> bool {

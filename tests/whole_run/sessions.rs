@@ -472,3 +472,23 @@ async fn a_session_with_more_events_than_one_answer_shows_is_stuck_and_told() {
         assert_eq!(rig.stored("session_events").await.len(), 9, "rows shown are stored once");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_both_lists_show_in_different_states_is_one() {
+    let rig = rig().await;
+    let sessions = populate(&rig, 3, 1);
+    // The list without alerts shows an earlier state of one that has alerts.
+    let stale = with_member(&sessions[0].raw, "state", "\"earlier\"");
+    let both = Fault::edited(move |body| {
+        if !body.contains("sessionId") {
+            return body.to_owned();
+        }
+        let shown = body.replacen('[', &format!("[{stale},"), 1);
+        shown.replace("\"totalCount\":3", "\"totalCount\":4")
+    });
+    rig.sim.faults.when(Endpoint::Sessions, |request| request.query.contains("has_alerts=false"), both);
+    for records in [6, 0, 0] {
+        assert_eq!(collected(&rig).await["records"], records);
+    }
+    assert_same("sessions", rig.stored("sessions").await, sessions.iter().map(|session| compact(&session.raw)));
+}

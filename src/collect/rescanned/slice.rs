@@ -123,6 +123,7 @@ impl Collector<'_> {
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
         let (mut rows, mut failed, mut has_answered) = (0, None, false);
+        reading.shown_by_another.clear();
         for value in facts.views.1 {
             let mut query = vec![(facts.views.0.to_owned(), (*value).to_owned())];
             for (name, at) in [(facts.bounds.0, asked.from), (facts.bounds.1, asked.to)] {
@@ -192,6 +193,7 @@ impl Collector<'_> {
                 reading.rows += rows;
                 reading.unreadable += odd;
                 reading.total += shown.total;
+                reading.shown_by_another.extend(shown.ids);
                 return Ok(SliceAnswer::Rows(rows));
             }
         }
@@ -227,6 +229,10 @@ impl Collector<'_> {
         let mut changed: Vec<Changed> = Vec::new();
         for row in rows {
             match row {
+                // One record, of which the two lists may show different states for ever.
+                ListRow::Record { id, .. } if reading.shown_by_another.contains(&id) => {
+                    shown.ids.insert(id);
+                }
                 ListRow::Record { line, id } => {
                     let record = self.changed(facts, &id, line, asked, &mut reading.snapshot);
                     changed.extend(record.filter(|record| !changed.iter().any(|other| other.is_same(record))));

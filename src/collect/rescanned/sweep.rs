@@ -1,6 +1,6 @@
 //! A snapshot of some slices, and how far it has got.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::TimeDelta;
 
@@ -32,6 +32,8 @@ pub struct SweepReading {
     has_failed: bool,
     /// The first error of a slice that failed.
     slice_failed: Option<Error>,
+    /// The records that another list of the present slice has shown.
+    pub shown_by_another: HashSet<String>,
     /// Sweeps to repeat: of one of their slices one list failed, with or without alerts, and the other answered.
     half_answered: Vec<Tier>,
     /// Records whose own lists are to be read.
@@ -83,6 +85,7 @@ impl SweepReading {
             failed: None,
             has_failed: false,
             slice_failed: None,
+            shown_by_another: HashSet::new(),
             half_answered: Vec::new(),
             changed: BTreeMap::new(),
             may_doubt: false,

@@ -4,15 +4,19 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::core::checkpoint::lease::Lease;
+use crate::core::checkpoint::lease::{LONG_OVER, Lease};
 use crate::core::drift::FEW;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
+use crate::core::stuck::LONGEST_PAUSE;
 use crate::core::time::{Millis, as_millis};
 
 /// Once this many windows wait for a recount, an old window gets none. A window is old if it ended longer before it was
 /// covered than the longest delay of `RECONCILE_MINUTES`, 24 hours by default: by then its late records were visible.
 const MANY_RECOUNTS: usize = 600;
+/// After so many deaths a window is left alone for a while, and for twice as long after each further one, so many times.
+const MOST_DEATHS: u32 = 3;
+const MOST_DOUBLINGS: u32 = 5;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -241,6 +245,19 @@ impl Window {
     pub fn is_abandoned(&self, now: Millis) -> bool {
         self.opened_by.is_long_over(now)
     }
+
+    /// The instant until which a window is left alone at which three runs or more have died: first until none of their
+    /// requests can still arrive, and after each further death twice as long, 6 hours at most.
+    pub fn rests_until(&self) -> Option<Millis> {
+        let further = self.resumed.checked_sub(MOST_DEATHS)?;
+        let rest = LONG_OVER * 2_i32.pow(further.min(MOST_DOUBLINGS));
+        Some(self.opened_by.until + rest.min(LONGEST_PAUSE))
+    }
+
+    /// Has the next run read it, however many died.
+    pub fn rests_no_longer(&mut self) {
+        self.resumed = self.resumed.min(MOST_DEATHS - 1);
+    }
 }
 
 #[cfg(test)]
@@ -357,5 +374,18 @@ mod tests {
         let window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 };
         assert!(!window.is_abandoned(Millis(1_000) + TimeDelta::minutes(15)));
         assert!(window.is_abandoned(Millis(1_001) + TimeDelta::minutes(15)));
+    }
+
+    #[test]
+    fn a_window_at_which_runs_die_again_and_again_rests_twice_as_long_each_time() {
+        let opened_by = Lease { run_id: "a".into(), until: Millis(0) };
+        let mut window = Window { span: span(0, 1), request: Value::Null, opened_at: Millis(0), opened_by, resumed: 0 };
+        let minutes = [2, 3, 4, 5, 7, 8, 900].map(|resumed| {
+            window.resumed = resumed;
+            window.rests_until().map(|until| (until - Millis(0)).num_minutes())
+        });
+        assert_eq!(minutes, [None, Some(15), Some(30), Some(60), Some(240), Some(360), Some(360)]);
+        window.rests_no_longer();
+        assert_eq!((window.resumed, window.rests_until()), (2, None));
     }
 }

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::time::Millis;
 
+/// So long after a lease no request of its run can still arrive.
+pub const LONG_OVER: TimeDelta = TimeDelta::minutes(15);
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lease {
@@ -16,7 +19,7 @@ impl Lease {
     /// Whether no request of its run can still arrive. A Lambda runs for at most 15 minutes and sends nothing after its
     /// lease.
     pub fn is_long_over(&self, now: Millis) -> bool {
-        self.until + TimeDelta::minutes(15) < now
+        self.until + LONG_OVER < now
     }
 
     /// The lease of a run that stored nothing under it and no longer holds it.

@@ -12,7 +12,7 @@ use crate::core::time::Millis;
 use super::{Named, Stuck, StuckItem, StuckSummary};
 
 /// The longest pause between two tries.
-const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(6);
+pub const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(6);
 /// Limit for the things that an error message names.
 const MOST_NAMED: usize = 20;
 
