@@ -190,9 +190,9 @@ impl Collector<'_> {
         Caller { stream, retries_forbidden: self.has_worked, ..self.tally.caller(self.run.times.read_until) }
     }
 
-    /// A caller that leaves time for other spans: its retries end after one of so many `parts` of the time left, and its wait
-    /// for an answer after such a part of the run. A part of a span that failed waits as long as ten other answers of this run,
-    /// and twice as long with each of the `attempts` that earlier runs made: old records may take the API longer.
+    /// A caller that leaves time for other spans. Retries end after 1/`parts` of the time left. The wait for one answer
+    /// is at most 1/`parts` of the run. For a span that is tried once, it is at most ten times the longest wait of this
+    /// run, doubled for each of the `attempts` that earlier runs made: old records may take the API longer.
     fn patient(&self, tries: Tries, parts: i32, attempts: u32) -> Caller<'_> {
         let (now, times) = (Millis::now(), &self.run.times);
         let left = (times.read_until - now).max(TimeDelta::zero());

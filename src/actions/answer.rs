@@ -77,14 +77,14 @@ pub struct StreamAnswer {
     /// The number of `records` that became visible after their window was covered.
     #[serde(skip_serializing_if = "is_default")]
     pub late: u64,
-    /// The longest time, in seconds, from a late record's own time until its window was covered. It became visible
-    /// later.
+    /// The longest time, in seconds, from a late record's own time until its window was covered. The record became
+    /// visible after that.
     #[serde(skip_serializing_if = "is_default")]
     pub late_by_s: u64,
-    /// Rows that the API counted when their window was covered and doesn't count any more.
+    /// Rows that the API counted before and no longer counts.
     #[serde(skip_serializing_if = "is_default")]
     pub vanished: u64,
-    /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
+    /// Windows, counts and recounts that failed in this run. If a window fails and then its half fails, that is 2.
     #[serde(skip_serializing_if = "is_default")]
     pub failed_windows: u64,
     /// Spans that expired in this run.

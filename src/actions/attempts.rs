@@ -7,8 +7,9 @@ use crate::core::stream::{Class, Stream};
 use crate::core::time::Millis;
 
 impl LeasedRun<'_> {
-    /// Notes when this run began, for each stream that no earlier run has noted. The first run that can write the
-    /// checkpoint calls it, even if it fails afterwards. Returns whether it noted anything.
+    /// Notes the first attempt of each event stream that has none: when this run began, or an earlier one of this
+    /// process that could note nothing. The first run that can write the checkpoint calls it, even if it fails
+    /// afterwards. Returns whether it noted anything.
     pub(super) fn note_attempts(&self, checkpoint: &mut Checkpoint) -> bool {
         let began = self.attempted().unwrap_or(self.began);
         // `fold`, not `any`: every stream must be noted.

@@ -96,8 +96,8 @@ impl<'a> LeasedRun<'a> {
         Box::pin(self.take_lease(state, admit, |checkpoint| self.open_with(checkpoint))).await
     }
 
-    /// Follows the manifests that are later than the checkpoint. If they can't be read, gives the lease back and ends the
-    /// run: later runs may have stored records that this checkpoint doesn't know.
+    /// Takes over manifests that the checkpoint doesn't name yet. If they can't be read, gives the lease back and ends
+    /// the run: later runs may have stored records that this checkpoint doesn't know.
     pub(super) async fn catch_up_or_release(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         let caught_up = self.catch_up(state, ledger).await;
         if caught_up.is_err()

@@ -30,7 +30,7 @@ use crate::incydr::error::ApiError;
 
 /// A run by hand checks at this interval whether the other run's lease has ended.
 const LEASE_POLL: Duration = Duration::from_millis(500);
-/// A span that has been due for this long should have been covered by an earlier run.
+/// A gap that is due for longer is reported: an earlier run should have covered it.
 pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
 
 /// One run. Built from the invocation at its beginning; the cells are filled while it goes on.
@@ -55,7 +55,7 @@ pub struct LeasedRun<'a> {
     pub granted_to: OnceLock<Option<String>>,
     /// The streams' states on the checkpoint when it was last loaded.
     pub states: Shared<States>,
-    /// The end of each stream's covered time on it.
+    /// The end of each stream's covered time, on the checkpoint when it was last loaded.
     pub covered_to: Shared<BTreeMap<Stream, Millis>>,
     /// The streams that this run doesn't try: they are stopped, and neither the settings nor the secret have changed.
     pub stopped: Shared<Stopped>,

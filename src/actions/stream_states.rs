@@ -34,7 +34,7 @@ impl LeasedRun<'_> {
         }
     }
 
-    /// The same for a dry run, which writes nothing.
+    /// Signs in for a dry run, which writes nothing.
     pub(super) async fn admit_dry(&self, found: Option<&LoadedCheckpoint>) -> Result<Identity, Error> {
         match self.admit(found).await {
             Err(why) => Err(self.note_sign_in_failure(&mut self.checkpoint_of(found), why).await),
@@ -42,7 +42,7 @@ impl LeasedRun<'_> {
         }
     }
 
-    /// The same. If it fails, notes the failure on the checkpoint if that is still possible.
+    /// Signs in. If that fails, notes the failure on the checkpoint if that is still possible.
     pub(super) async fn admit_or_tell(
         &self,
         state: &Bucket,
@@ -76,7 +76,7 @@ impl LeasedRun<'_> {
         })
     }
 
-    /// The same for credentials that were refused while the streams were read. Counts once for all streams.
+    /// Judges credentials that were refused while the streams were read. Counts once for all streams.
     pub(super) async fn judge_refusals(&self, ledger: &Ledger<'_>, collected: &mut [Collected]) {
         let is_refused =
             |outcome: &Result<Status, Error>| matches!(outcome, Err(Error::Api(ApiError::BadCredentials { .. })));
@@ -224,8 +224,8 @@ impl LeasedRun<'_> {
         self.store_health(ledger, until).await
     }
 
-    /// Stores the health records that an earlier run left, before anything else is written below the prefix. Takes a tenth
-    /// of the run at most: if S3 doesn't answer for these keys, it may for those of the records.
+    /// Stores the health records that an earlier run left, before anything else is written below the prefix. Takes a
+    /// tenth of the run at most: S3 may refuse these keys and still take records, so the run goes on.
     pub(super) async fn tell_what_is_left(&self, ledger: &Ledger<'_>) {
         let now = Millis::now();
         let until = now + ((self.times_by_now().store_until - now) / 10).min(LONGEST_FOR_HEALTH);
@@ -251,8 +251,8 @@ impl LeasedRun<'_> {
         let mut changes = states::leave(&mut checkpoint.states, &self.settings.streams, now);
 
         for (stream, result) in results.into_iter().filter(|(stream, _)| self.keeps_state_of(*stream)) {
-            // A stopped stream stays stopped if the secret can't be read, because nobody can tell whether the secret
-            // has changed.
+            // Without the secret's version the collector can't tell whether the secret changed, so a stopped stream
+            // stays stopped.
             let is_stopped = self.stopped(stream).is_some()
                 || milestones.initialized.is_none()
                     && matches!(result, RunResult::Failed(_))

@@ -24,7 +24,7 @@ const LONG: usize = 64;
 /// If no manifest can be written, at most this many readings wait on the checkpoint: those of a few days. Beyond that
 /// no more windows are read.
 const MOST_UNLISTED: usize = 4_096;
-/// A manifest before the run's end may take this part of the time that is left, because a stream waits for it.
+/// A manifest that is written during the run may take a quarter of the remaining time: a stream waits for it.
 const PART: i32 = 4;
 const READS_AT_ONCE: usize = 8;
 

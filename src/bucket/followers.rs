@@ -14,7 +14,7 @@ use crate::core::retry::sleep_within;
 use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
-/// [`read_newest`] gives up after this many manifests of somebody else.
+/// [`read_newest`] looks at this many manifests at most.
 const LOOKED_THROUGH: usize = 100;
 
 /// A manifest, and the link by which the next one names it.
@@ -167,8 +167,8 @@ pub async fn read(
     read_sound(state, key, until, |bytes| linked(state_prefix, bytes).filter(|found| found.link.key == key)).await
 }
 
-/// Returns what `sound` makes of an object. If that is none, the object is read again: the answer may be damaged, and not
-/// the object.
+/// Reads an object and parses it with `sound`. If that fails, reads it again: the answer may be damaged, and not the
+/// object.
 async fn read_sound<T>(
     state: &Bucket,
     key: &str,

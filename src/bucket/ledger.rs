@@ -280,7 +280,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Reads the checkpoint after it turned out not to be the one with `etag`. Returns its `ETag` and revision if this run
+    /// Called after a write whose condition failed. Reads the checkpoint. Returns its `ETag` and revision if this run
     /// wrote it; otherwise the lease is lost. None if it is the one with `etag` after all.
     async fn own_write(&self, etag: Option<&str>, until: Millis) -> Result<Option<(String, u64)>, LedgerError> {
         let lost = |by: String| Err(LedgerError::LeaseLost { by });

@@ -80,10 +80,9 @@ impl Records<'_> {
         self.of_span(stream, span, until).add(0, packed).await
     }
 
-    /// The same for a reading at an instant, of versions or inventory. Skips the first `known` objects under its key
-    /// without comparing them. So a record that differs from the last known state is stored, even if it equals one of
-    /// those objects because it changed back. A record that differs from a stored one in `volatile` fields alone counts as
-    /// stored.
+    /// Stores a reading at an instant, of versions or inventory. The first `known` objects under its key are already
+    /// applied to the known records, so they are not compared: a record that changed back to an earlier version is
+    /// stored again. A record that differs from a stored one in `volatile` fields alone counts as stored.
     pub async fn add_at(
         &self,
         stream: Stream,
@@ -170,7 +169,7 @@ impl Records<'_> {
 struct KeySeries<'a> {
     records: &'a Records<'a>,
     stream: Stream,
-    /// The keys without what tells them apart.
+    /// The common beginning of the keys.
     base: String,
     /// The time of records without a time field.
     at: Millis,

@@ -17,10 +17,10 @@ use crate::core::times::LEASE_AFTER_DEADLINE;
 
 /// Limit for one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// An attempt that the end of the run cut off after less than this says nothing about S3.
+/// If the run's end cuts off an attempt that has waited for less than this, S3 is not blamed.
 const SIGNIFICANT_WAIT: Duration = Duration::from_secs(1);
-/// The same once S3 has answered another request of the run: half of the run, at least 2 s and at most 3 s. S3 may
-/// answer some requests and never others.
+/// This limit holds once S3 has answered in the run: half of the run, from 2 to 3 s. S3 may answer some requests and
+/// never others.
 const SIGNIFICANT_WAIT_LATER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(3)];
 
 #[derive(Debug, thiserror::Error)]

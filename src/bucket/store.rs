@@ -345,10 +345,15 @@ impl SimulatedError {
     }
 }
 
-/// Classifies an error by its code, as the AWS SDKs do, then by its status. 412 means that the condition doesn't hold.
-/// A missing key under `If-Match` fails the condition as well: AWS answers 404 there, others 412. 409 means that
-/// another write was under way: try again. A success that can't be read is not S3's. Other 3xx and 4xx are final. None if there
-/// is neither a code nor a status.
+/// Classifies an error by its code, as the AWS SDKs do, then by its status.
+///
+/// * 412: the condition doesn't hold.
+/// * 404 with `NoSuchKey`: the same. AWS answers so if the key is missing under `If-Match`; others answer 412.
+/// * 409: another write was under way, so try again.
+/// * 408, 429 and 5xx: try again.
+/// * A success that can't be read: it is not S3's, so try again.
+/// * Other 3xx and 4xx: final.
+/// * Neither code nor status: none.
 fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
     // S3 puts `KMS.` before the codes that the key service returned.
     let without_service = code.map(|code| code.strip_prefix("KMS.").unwrap_or(code));

@@ -40,7 +40,7 @@ pub struct Record<'a> {
     pub line: &'a str,
     /// The time at which the record began, if known records are forgotten by that time.
     pub began: Option<Millis>,
-    /// Not stored itself: it is known only because of the list that it has.
+    /// Not stored. It is known so that its list can be compared.
     pub is_index: bool,
 }
 
@@ -196,7 +196,7 @@ impl Collector<'_> {
             return Ok((known, before.cloned()));
         }
         self.run.ledger.check_lease()?;
-        // The key is the content's hash, so the damaged object may lie under it already.
+        // The damaged object may have the key that we are about to write: keys are hashes of the content.
         let is_damaged = self.damaged.lock().is_some();
         let before = before.filter(|_| !is_damaged);
         let prefix = self.run.settings.state_prefix();

@@ -1,4 +1,4 @@
-//! Requests many things one by one. A thing that always fails holds up none of the others.
+//! Requests many records or lists one by one. An item that always fails holds up no other.
 
 use futures::future::join_all;
 
@@ -13,7 +13,7 @@ use crate::core::time::Millis;
 use crate::incydr::request::Caller;
 
 pub const FETCHES_AT_ONCE: usize = 4;
-/// After this many failures in a run each further thing is requested once only.
+/// After this many failures in a run each further item is requested once only.
 const PATIENCE_ENDS_AFTER: usize = 6;
 
 impl Collector<'_> {
@@ -23,7 +23,7 @@ impl Collector<'_> {
         self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
     }
 
-    /// Requests at most `most` things of a round. `ask` is called for several at once, `take` for one answer after the
+    /// Requests at most `most` items of a round. `ask` is called for several at once, `take` for one answer after the
     /// other.
     pub(super) async fn ask_each<T>(
         &self,
@@ -65,10 +65,11 @@ impl Collector<'_> {
                 }
                 RoundStep::Ask(ids) => {
                     left -= ids.len();
-                    // A 403 may be about this one thing only, so it isn't retried.
+                    // A 403 may be about this one item only, so it isn't retried.
                     let tries_once = failures.count >= PATIENCE_ENDS_AFTER;
                     let asked_at = Millis::now();
-                    // A thing that never answers leaves half of the time, so that it is told and others are requested.
+                    // One request waits at most half of the remaining time. The rest is for the other requests and for
+                    // the report.
                     let silent_for = Some(SIGNIFICANT_WAIT.max(self.run.times.read_until.since(asked_at) / 2));
                     let caller = Caller { tries_once, silent_for, retries_forbidden: false, ..self.caller() };
                     // Waits for all answers before it takes the first. A request that nobody polls might hold the lock
@@ -86,9 +87,9 @@ impl Collector<'_> {
     }
 }
 
-/// Takes the answers. Then ends the round if one of them was an error that is not about its own thing, such as the end
-/// of the run's time. `waited_long`: these requests waited for half of a run. Then a thing without an answer counts as
-/// stuck, if another one was answered or if it was stuck before: otherwise every later run would wait for it first.
+/// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
+/// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
+/// answered or that it was stuck before. Otherwise every later run would wait for it first.
 async fn take_each<T>(
     round: &mut Round,
     answers: Vec<(String, Result<T, Error>)>,

@@ -52,7 +52,7 @@ struct FinishedReading {
 /// How a finished reading changes the checkpoint.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Finished {
-    /// The span is covered, but for a part that is `gone`.
+    /// The span is covered. Its part `gone` has expired instead.
     Covered { span: Span, done: ReadingEntry, recount: Option<Recount>, gone: Option<Span> },
     /// The API keeps none of the span any longer.
     Expired(Span),
@@ -69,6 +69,7 @@ const PARTS_OF_RUN: i32 = 2;
 
 impl Collector<'_> {
     pub(super) async fn events(&self, facts: &'static Events) -> Result<StreamOutcome, Error> {
+        // Read before the first request: all windows of the run use the same query.
         if self.stream == Stream::FileEvents {
             let source = &self.run.settings.file_event_query;
             let query = self.run.api.file_event_query(source, &self.caller()).await?;
@@ -193,7 +194,7 @@ impl Collector<'_> {
     /// Puts a step's outcome on the checkpoint, in the same update as the reading for the manifest.
     fn apply(&self, facts: &Events, schedule: &mut Schedule, ended: StepResult) {
         let now = Millis::now();
-        // In a warm container the API's clock is known only after the run's first answer.
+        // A warm container learns the API's clock from the run's first answer.
         schedule.lower_horizon(self.horizon());
         let StepResult { outcome, reading } = ended;
         let failed = outcome.failed().map(|(what, error)| (what, error.clone()));
@@ -408,8 +409,8 @@ impl Collector<'_> {
     }
 }
 
-/// Returns `before_edge`, the part of a window that is older than the API keeps records, if the reading has shown no
-/// record of that part. The part has expired: nobody can tell whether it ever had records.
+/// Returns `before_edge`, the part of a window that the API no longer keeps, if the reading showed none of its records.
+/// That part has expired: whether it ever had records is unknown.
 fn expired_part(before_edge: Span, done: &ReadingEntry) -> Option<Span> {
     let shows_none = done.set_aside.is_empty() && done.objects.iter().all(|object| object.first >= before_edge.to);
     shows_none.then_some(before_edge)

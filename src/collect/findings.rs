@@ -20,7 +20,7 @@ enum LeftOpen {
     Nothing,
     /// A day without findings, so nothing was stored. It is open because a write of a run that died may still arrive.
     WithoutFindings,
-    /// A run that died has stored the day's findings, or not.
+    /// A run that died may have stored the day's findings: `is_stored`.
     Unfinished {
         is_stored: bool,
     },

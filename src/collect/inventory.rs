@@ -72,7 +72,8 @@ impl Collector<'_> {
         let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), key_of_stored).await?;
         let mut reading = PassReading::new(snapshot, pass);
         for key in stored.into_inner() {
-            // A run that died has stored it, whatever the list showed of it before.
+            // A run that died stored this whole record. Its summary may have changed since, so the record is read
+            // again.
             let whose = with_member(facts, &key, |member| member.part.every.and(member.parent).map(str::to_owned));
             if let Some(id) = whose.flatten() {
                 reading.forget_asked(&id);
@@ -86,7 +87,7 @@ impl Collector<'_> {
         }
 
         let read = Box::pin(self.read_parts(facts, &due, &mut reading)).await;
-        // In a warm container only now the API's clock is known.
+        // A warm container learns the API's clock from the run's first answer.
         let began = reading.pass.began;
         reading.pass.began = if is_new { self.run.api.at(began) } else { began.min(self.run.api.now()) };
         match read {
@@ -121,7 +122,7 @@ impl Collector<'_> {
             let shows_some = reading.ids_of(facts, &facts.parts[0]).next().is_some();
             match read {
                 Ok(whole) => reading.note(&whole),
-                // The lists of the records that it showed don't wait for the others.
+                // Go on with the records that were shown.
                 Err(error) if error.may_be_local() && shows_some => failed = Some(error),
                 Err(error) => return Err(error),
             }

@@ -32,7 +32,6 @@ const TRIES: u32 = 3;
 
 /// The result of one list.
 struct ListedIds {
-    /// The request.
     request: Value,
     ids: BTreeSet<String>,
     /// The keys under which rows without an id were set aside.
@@ -240,7 +239,7 @@ impl Collector<'_> {
                 part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
             let ListedIds { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
             if is_new {
-                // In a warm container the API's clock is known only after the first answer.
+                // A warm container learns the API's clock from the run's first answer.
                 part.began = self.run.api.at(part.began);
             }
 

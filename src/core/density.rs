@@ -12,7 +12,7 @@ pub const MARGIN: TimeDelta = SECOND;
 pub const SHORTEST: TimeDelta = TimeDelta::seconds(2);
 /// A window is at most a day long, because each of its hours becomes an object.
 pub const LONGEST: TimeDelta = DAY;
-/// A window is at most 8 times as long as the window or count before it, if that one was not `is_typical`.
+/// If the last window or count was not typical, the next window is at most 8 times as long.
 const GROWTH: f64 = 8.0;
 /// A span is counted before it is read if, at its average density, it may have 16 times the rows that a window may
 /// have.
@@ -104,7 +104,7 @@ impl Density {
     pub fn too_dense(&mut self, span: Span, rows: u64) {
         self.correct(span, rows);
         self.put(span, rows);
-        // Nobody knows where in the window the rows are. So windows are read one at a time, until one is typical.
+        // The rows may be anywhere in the window. So each window waits for the one before it, until one is typical.
         let before = Span { from: span.from - span.length(), to: span.from };
         self.last = Some(Last { span: before, density: per_milli(span, rows), is_typical: false });
     }
@@ -179,7 +179,8 @@ impl Density {
         let average = per_milli(counted, rows);
         let last = self.last.filter(|last| last.is_typical || last.span.to == counted.from || is_busy);
         let ideal = match last {
-            // The density is about to rise at an unknown point: the window under way must end before the next is cut.
+            // The last window was not typical, or the rest has more than twice the rows that its density predicts. The
+            // window under way shows where they begin.
             Some(last) if is_busy && (!last.is_typical || average > 2.0 * last.density) => return NextSpan::Wait,
             Some(last) if last.is_typical => target / last.density,
             Some(last) => (target / last.density).min(in_millis(last.span.length()) * GROWTH),

@@ -1,6 +1,6 @@
-//! The order in which a run requests many things one by one, any of which may be stuck. New ones come first, stuck ones
-//! that are due last. After three new failures in a row others are probed, to find out whether the API fails as a
-//! whole. Without I/O.
+//! The order in which a run requests many records or lists one by one, any of which may be stuck. New ones come first,
+//! stuck ones that are due last. After three new failures in a row others are probed, to find out whether the API fails
+//! as a whole. Without I/O.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,9 +10,10 @@ use crate::core::time::Millis;
 
 /// After this many new failures in a row, the API may be failing as a whole.
 const FAILURES_IN_A_ROW: usize = 3;
-/// To find that out, at most this many ids that have answered are probed.
+/// At most this many ids that answered before are probed, to see whether the API fails.
 const WITNESSES: usize = 3;
-/// And at most this many that are still to be requested: however many fail for good, those that answer must be found.
+/// Then at most this many ids that are still to be requested: however many fail for good, those that answer must be
+/// found.
 const PROBES: usize = 64;
 
 pub struct Round {
@@ -33,7 +34,7 @@ pub struct Round {
     probes: Option<Vec<String>>,
     /// Those that were probed and did not answer.
     probed: BTreeSet<String>,
-    /// The run's beginning: by it each run probes others of many ids.
+    /// The run's beginning. It selects the ids to probe, so each run probes other ones.
     began: Millis,
     has_answered: bool,
     judged: Judged,

@@ -35,7 +35,8 @@ pub struct Schedule {
     horizon: Millis,
     /// The run was asked for this span only.
     bounds: Option<Span>,
-    /// No window reaches across this instant.
+    /// The API may not keep records before this instant. A gap is cut here, so that a planned window lies on one side
+    /// of it.
     edge: Option<Millis>,
     sizes: Sizes,
     /// Maximum length of a window, where the API counts no rows.
@@ -60,9 +61,10 @@ pub struct Schedule {
     tried: Intervals,
     /// Stuck spans that failed again in this run, and are tried in parts.
     retried: Intervals,
-    /// The samples in a row that failed, of the inner parts of a long stuck span.
+    /// The number of inner parts of a long stuck span that were sampled and failed, in a row.
     failed_samples: usize,
-    /// The last stuck span of minimum length that this run tried could be read, so the others probably can be.
+    /// Set if the last stuck span of minimum length that this run tried could be read. Then the others are read without
+    /// a count.
     is_healing: bool,
     under_way: Vec<Task>,
     doubt: Doubt,
@@ -104,7 +106,7 @@ struct Task {
 #[derive(Debug, Default)]
 struct Doubt {
     failed: Vec<(Span, ErrorInfo)>,
-    /// A span was counted, but its rows could not be read: another count proves nothing.
+    /// Set if a span was counted and its rows could not be read. Then another count doesn't clear the doubt.
     is_of_rows: bool,
     failures: u32,
     probes: u32,

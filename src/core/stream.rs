@@ -8,7 +8,7 @@ use crate::core::dialect::Dialect;
 use crate::core::ndjson;
 use crate::core::time::Millis;
 
-/// The behaviour of a stream's records over time.
+/// The kind of a stream: the behaviour of its records over time. `incydr::facts::Kind` adds the facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Records that never change once visible.

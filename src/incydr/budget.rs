@@ -17,7 +17,7 @@ use crate::core::time::Millis;
 const SPAN: TimeDelta = TimeDelta::milliseconds(60_500);
 /// While streams of a higher priority are read, those of a lower one may send a fifth of the requests.
 const SHARE: usize = 5;
-/// A stream whose turn it isn't asks again after this time.
+/// A stream that gives way asks again after this time.
 const NOT_ITS_TURN: Duration = Duration::from_millis(100);
 
 /// Held by the `Connection` for the life of the process, because requests of the run before count too.
@@ -129,8 +129,8 @@ impl Budget {
         Self { per_minute: per_minute.into(), state: Shared::default(), paused_until: AtomicI64::new(0) }
     }
 
-    /// Called when a run begins. Sets the limit and ends any pause; if the pause isn't over, the API says so again.
-    /// Requests sent earlier still count.
+    /// Called when a run begins. Sets the limit and ends any pause. If the pause should last longer, the API answers
+    /// 429 again. Requests sent earlier still count.
     pub fn set(&self, per_minute: usize) {
         self.paused_until.store(0, Ordering::Relaxed);
         self.limit(per_minute);

@@ -37,7 +37,7 @@ pub enum ApiError {
     #[error("{what}: the API could not be reached or broke off")]
     Transport { what: String, source: BrokenOff },
     /// No answer began within `Caller::silent_for`, or it stopped for so long: ten times the longest wait of other
-    /// requests, or a half or a quarter of the run. So the fault is this request's.
+    /// requests, or a half or a quarter of the run. So this request is slow, not the API.
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
     /// `said` is empty if no single answer says so.
@@ -218,7 +218,7 @@ impl From<ApiError> for FailedAttempt {
     }
 }
 
-/// If the time ran out while retrying, return the last error of the API, unless that was a 429.
+/// Returns the last error of the API instead of `OutOfTime`, `BudgetSpent` or `NoAnswer`, unless that error was a 429.
 pub fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
     match (error, last) {
         (ApiError::OutOfTime | ApiError::BudgetSpent | ApiError::NoAnswer { .. }, Some(last))

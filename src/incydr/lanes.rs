@@ -38,8 +38,8 @@ struct LaneState {
     /// Running averages of recent answers, in seconds: until the answer began, and from then until it was read.
     waited: f64,
     read: f64,
-    /// When the limit was last halved, or raised after that. None until it was first halved. For a minute after it the
-    /// limit is not raised.
+    /// The last change of the limit since the first refusal. The limit is not raised for a minute after it. None before
+    /// the first refusal.
     calm_since: Option<Millis>,
 }
 

@@ -197,7 +197,7 @@ impl<'a> Listing<'a> {
         self.is_begun
     }
 
-    /// Goes past a page that fails, if the pages have numbers. Returns false if there is no telling what comes after it.
+    /// Skips a page that failed. Returns false if the next page can't be asked for without this one's answer.
     pub fn skip(&mut self) -> bool {
         match &mut self.next {
             Next::Number(number) if self.is_begun || self.list.bare_first.is_none() => {
@@ -218,9 +218,12 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Checks a page. A 200 may contain `problems`. The first page must have the total, because an error's body in a
-    /// 200 has none; a page past the end may lack it. A page must have a list if it names a next page. So must the
-    /// first page if there is no total, or if the total says that there are rows.
+    /// Checks a page.
+    ///
+    /// * `problems` in a 200 are an error.
+    /// * The first page must have the total: an error's body in a 200 has none. A page past the end may lack it.
+    /// * A page that names a next one must have a list.
+    /// * So must the first page, if there is no total or if the total says that there are rows.
     fn check(&self, what: &str, page: &Page) -> Result<(), ApiError> {
         let what = what.to_owned();
         if let Some(problems) = page.envelope.get("problems").and_then(reported) {

@@ -112,7 +112,8 @@ impl SignIn {
         Ok(token)
     }
 
-    /// Forgets a value that was read and not used: it may have changed by the next run. Also that new tokens were refused.
+    /// Forgets the secret's value if the last run read it and didn't use it: it may have changed. Resets the count of
+    /// useless renewals.
     pub async fn begin_run(&self) {
         self.useless_renewals.set(0);
         self.signed_in.lock().await.untried = None;

@@ -15,8 +15,8 @@ use crate::incydr::facts::Events;
 pub enum OpenWindow {
     /// Opened by this run: nothing of it is stored, and nobody else is storing it.
     Ours(Window),
-    /// Opened by another run, which may have stored some of it. If it was abandoned when this run began, nobody else
-    /// can still be storing it.
+    /// Opened by another run, which may have stored some of it. `was_abandoned`: when this run took it, none of that
+    /// run's writes could arrive any more.
     Foreign { window: Window, was_abandoned: bool },
 }
 

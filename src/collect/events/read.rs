@@ -32,8 +32,8 @@ const MOST_HELD_AS_LAST_RESORT: u64 = 96 << 20;
 pub enum Unread {
     /// It may be cut, and must be.
     Cut(CutReason),
-    /// Rows and count don't agree. `shown` holds the rows of the last reading. Equal rows may be one row that two pages
-    /// showed, so each is there once, unless two readings returned the same rows.
+    /// Rows and count don't agree. `shown` holds the rows of the last try. Equal rows are kept once, because two pages
+    /// may have shown one row. If the last two tries returned the same rows, all are kept.
     Disagreed {
         why: String,
         shown: Option<Box<WindowReading>>,
@@ -54,7 +54,7 @@ impl<E: Into<Error>> From<E> for Unread {
 }
 
 impl Unread {
-    /// Keeps other windows of this size out of memory as long as the rows that were shown are there.
+    /// Holds the lock on large windows until the rows that were shown are stored or given up.
     fn holding(self, turn: OwnedMutexGuard<()>) -> Self {
         match self {
             Self::Disagreed { why, shown } => {
@@ -144,8 +144,8 @@ impl Collector<'_> {
         most_held: u64,
     ) -> Result<WindowReading, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        // Only two readings that are alike show which rows are there twice, so a window that will be kept as it is shown
-        // is read again.
+        // A window whose rows may be stored although they disagree is read again: two equal tries show which equal rows
+        // are several records.
         let may_be_kept = plan.keeps_shown && halves(window.span()).is_none();
         let most_readings = if plan.tries == Tries::ByPolicy || may_be_kept { MOST_READINGS } else { 1 };
         let (mut counted, mut before, mut is_stable) = (plan.counted, None::<WindowReading>, false);
@@ -247,8 +247,8 @@ impl Collector<'_> {
         Ok(reading)
     }
 
-    /// Ends a reading after a page that shows that it can't succeed. `before` is the count before it, `in_page` the
-    /// page's own.
+    /// Ends a try after a page that shows that it can't succeed. `before` is the count before it, `in_page` the page's
+    /// own.
     async fn check_page(
         &self,
         reading: &mut WindowReading,

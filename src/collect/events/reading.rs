@@ -1,4 +1,4 @@
-//! One reading of one window. Packs its rows by hour while they arrive, and decides whether they agree with the API's
+//! One try of one window. Packs its rows by hour while they arrive, and decides whether they agree with the API's
 //! count.
 
 use std::collections::hash_map::Entry;
@@ -23,7 +23,8 @@ use crate::incydr::page::Rows;
 
 /// A row may lie this far outside of the window, because the server's filters cut at whole seconds.
 const NEAR: TimeDelta = TimeDelta::seconds(2);
-/// A row up to here may be another window's, if the filters cut at minutes. A row farther off belongs to no request of ours, and is set aside.
+/// A filter that cuts at minutes may show rows this far outside of the window; they belong to other windows. A row
+/// farther off is set aside.
 const FAR: TimeDelta = TimeDelta::seconds(90);
 
 pub struct WindowReading {
@@ -44,7 +45,7 @@ pub struct WindowReading {
     pub total_after: u64,
     /// Rows that can't be parsed or have a time outside of the request, each once, with the reason.
     pub set_aside: Vec<(Bytes, String)>,
-    /// The number of such rows, and how many of them have a time outside of the request.
+    /// The number of such rows, with repetitions. `astray`: rows with a time outside of the request, set aside or not.
     unreadable: u64,
     astray: u64,
     /// The API's count shows that too many rows can't be read, whatever is still to come. None is kept to be set aside.
@@ -63,7 +64,7 @@ pub struct WindowReading {
     alike_across_pages: bool,
     /// A hash of all rows, independent of their order.
     digest: u128,
-    /// The number of readings before this one that returned the same rows, in a row.
+    /// The number of tries before this one that returned the same rows, in a row.
     same_before: u32,
     /// The hash of the rows for a later run's recount, if they are few.
     pub shown: Shown,
@@ -72,7 +73,7 @@ pub struct WindowReading {
     turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// The point at which a reading exceeded its limit.
+/// The point at which a try exceeded its limit.
 #[derive(Clone, Copy, Debug)]
 pub struct TooHeavy {
     pub rows: u64,
@@ -217,7 +218,7 @@ impl WindowReading {
         self.too_heavy.is_none()
     }
 
-    /// Frees the memory of a reading that is only compared with another, or given up.
+    /// Frees the memory of a try that is only compared with another, or given up.
     pub fn forget_rows(&mut self) {
         self.by_hour.clear();
         self.alike.clear();
@@ -234,18 +235,19 @@ impl WindowReading {
         self.turn.take()
     }
 
-    /// Whether the API's count is the point where it stops counting: a round number below the number of rows.
+    /// Whether `total` is a cap: the API shows more rows, and `total` is a round number.
     pub fn is_capped_at(&self, total: u64) -> bool {
         self.rows > total && may_be_cap(total)
     }
 
-    /// Whether the reading agrees with the API's count. `before` is the reading before it, with other page boundaries.
+    /// Whether the try agrees with the API's count. `before` is the try before it, with other page boundaries.
     ///
-    /// If records have ids (file events), equal rows are one record. If they have none (audit), equal rows are several
-    /// records when the API counts them so. But equal rows may also be one row shown twice in another's place, because
-    /// pages shifted or repeated. So a reading with equal rows on different pages must come out the same three times, and
-    /// one with rows of another time twice: a page may have answered another request. The same holds for a window that has more
-    /// rows than the API counts to, and may not be cut.
+    /// * With ids (file events): equal rows are one record.
+    /// * Without ids (audit): equal rows are several records if the API counts them so.
+    /// * Without ids, and equal rows on different pages: three equal tries. One row may have been shown twice in
+    ///   another's place, because pages shifted or repeated.
+    /// * Rows of another time: two equal tries. A page may have answered another request.
+    /// * More rows than the API counts to, in a window that may not be cut: two equal tries.
     pub fn agrees(&self, before: Option<&Self>) -> bool {
         let counted = self.rows == self.total && self.total == self.total_after;
         let same_before = self.same_after(before);
@@ -261,14 +263,14 @@ impl WindowReading {
         }
     }
 
-    /// The number of readings in a row, up to `before`, that returned the same rows as this one.
+    /// The number of tries in a row, up to `before`, that returned the same rows as this one.
     fn same_after(&self, before: Option<&Self>) -> u32 {
         let same = before.filter(|before| before.rows == self.rows && before.digest == self.digest);
         same.map_or(0, |before| before.same_before + 1)
     }
 
-    /// Called if the reading doesn't agree. Returns whether another one can't either: this one is like the one `before`,
-    /// and equal rows on different pages are not its only fault.
+    /// Called after a try that doesn't agree. Returns whether a further try is useless: this one equals the one
+    /// `before`, and equal rows on different pages are not its only fault.
     pub fn is_final(&mut self, before: Option<&Self>) -> bool {
         self.same_before = self.same_after(before);
         let may_be_believed = self.alike_across_pages && self.rows == self.total && self.same_before < 2;
@@ -311,7 +313,7 @@ impl WindowReading {
         format!("{} of {} rows can't be read; of the first: {first}", self.unreadable, self.rows)
     }
 
-    /// Whether another reading of the window returned the same rows and the same count.
+    /// Whether another try of the window returned the same rows and the same count.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.rows, self.digest, self.total, self.total_after)
             == (other.rows, other.digest, other.total, other.total_after)
@@ -336,7 +338,7 @@ impl WindowReading {
         }
     }
 
-    /// The reading with each row once.
+    /// The try with each row once.
     pub fn distinct(mut self) -> Self {
         self.alike.clear();
         self

@@ -103,7 +103,7 @@ impl Collector<'_> {
 
         let span = recount.span;
         let (count, rows_hash) = self.count_or_show(facts, recount).await?;
-        // Rows that are shown are read, also where the API counts none.
+        // If its page was looked at, the window is read even if the API counts 0: the page may show rows.
         let reads_empty = rows_hash.is_some();
         let is_as_asked = recount.request == self.request(facts, span);
         let has_others = rows_hash.is_some() && rows_hash != recount.rows_hash;
@@ -113,7 +113,7 @@ impl Collector<'_> {
             return Ok(Outcome::Recounted { span });
         }
 
-        // Nothing of it can be stored, so its bounds may still change.
+        // The window was empty and was never read again: no key of it exists, so it may be cut.
         let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
         if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
             let parts = self.cut_recount(facts, recount, count);
@@ -127,7 +127,7 @@ impl Collector<'_> {
         self.commit().await?;
 
         match self.read_again(facts, span, recount, is_as_asked, reads_empty).await? {
-            // A count below the last one may be capped, so the rows that are shown decide.
+            // A count below the last one may be a cap. So the rows that were read decide, not the count.
             Reread::All(reading) => {
                 let (count, rows_hash) = (reading.total, reading.shown.hash());
                 self.note_vanished(recount, recount.count.saturating_sub(count));
@@ -216,7 +216,7 @@ impl Collector<'_> {
         let request = if span == recount.span { recount.request.clone() } else { self.request(facts, span) };
         let opened_by = self.run.ledger.lease.clone();
         let window = Window { span, request, opened_at: Millis::now(), opened_by, resumed: 0 };
-        // A request with other settings than today's can't be made for parts.
+        // If the covered request had other settings, no request for a part of it can be built.
         let window =
             if may_be_cut { OpenWindow::Ours(window) } else { OpenWindow::Foreign { window, was_abandoned: false } };
         let mut plan = WindowPlan::of_left(span, self.sizes(facts));
@@ -246,7 +246,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Stores the missing ones of the rows that a recount has shown, although it failed.
+    /// Called after a failed recount. Stores the records that it showed and the bucket lacks.
     async fn keep_late(&self, recount: &Recount, shown: WindowReading) -> Result<(), Error> {
         let (done, has_new) = self.add_late(recount, shown, None).await?;
         if has_new {

@@ -1,4 +1,4 @@
-//! A window's rows as a hash that can be compared by a later run, in which they may come in another order.
+//! A hash of a window's rows, independent of their order, for a later run's recount.
 
 use crate::core::ndjson::{Fingerprint, Row};
 use crate::incydr::page::Rows;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::core::ndjson::Fingerprint;
 
-/// Tells the rows that an attempt which broke off has shown from new ones.
+/// Recognises rows that a broken-off answer has already shown.
 #[derive(Default)]
 pub struct TornPages {
     /// The rows of the present page.
@@ -34,7 +34,8 @@ impl TornPages {
         }
     }
 
-    /// Called at the end of a page. Rows of the attempt that broke off which did not come again belong to another page.
+    /// Called at the end of a page. A row of the broken-off answer that did not come again is now on another page, or
+    /// lost.
     pub fn complete(&mut self) {
         self.lost_rows |= self.torn.drain().any(|(_, count)| count > 0);
         self.on_page.clear();

@@ -38,7 +38,7 @@ impl Collector<'_> {
         };
 
         if span.to > self.horizon() {
-            // In a warm container the API's clock is known only after the run's first answer.
+            // A warm container learns the API's clock from the run's first answer.
             let leaves = if matches!(window, OpenWindow::Ours(_)) { Leftover::Planned } else { Leftover::Stored };
             return Ok(Outcome::TooEarly { span, leaves }.into());
         }
@@ -57,8 +57,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Turns the reason why a window was not read into an outcome. The rows that it showed are stored if it can't be cut:
-    /// they must not wait for the others. The window stays open.
+    /// Decides the outcome of a window that was not read. If cutting it is impossible or of no use, the rows that it
+    /// showed are stored: they must not wait for the others. Then it stays open.
     async fn outcome_of(&self, window: &OpenWindow, plan: &WindowPlan, unread: Unread) -> Result<Outcome, Error> {
         let span = window.span();
         let (error, why, shown) = match unread {
@@ -114,7 +114,7 @@ impl Collector<'_> {
         let objects = off_thread(move || reading.objects()).await;
         let until = self.run.times.store_until;
 
-        // Hours that have no record now may have objects of an earlier reading.
+        // An earlier run may have stored objects in hours that show no record now. The manifest must list them.
         let others: Vec<Span> = match window {
             OpenWindow::Ours(_) => Vec::new(),
             OpenWindow::Foreign { window, .. } => {

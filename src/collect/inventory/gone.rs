@@ -1,4 +1,4 @@
-//! Judges a list that a record is said not to have.
+//! Decides whether a list that answers 404 is empty.
 
 use super::super::Collector;
 use super::deletions::{is_believed, missed_since};
@@ -11,8 +11,8 @@ use crate::incydr::error::ApiError;
 use crate::incydr::facts::Inventory;
 
 impl Collector<'_> {
-    /// Called if a record is said to have no such list. A list that can't be found is not the same as an empty one: it
-    /// fails until it wasn't found for a day. Then it counts as empty, and its known records as deleted.
+    /// Called if the API answers that a record has no such list. After a 404 that list fails, until it wasn't found for
+    /// a day. Then it counts as empty, and its known records as deleted.
     pub(super) fn check_gone(
         &self,
         facts: &'static Inventory,

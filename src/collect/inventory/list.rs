@@ -141,8 +141,8 @@ impl Collector<'_> {
                 return Err(error);
             }
 
-            // Several rows with one id may be two states of a record, because the paging shifted; then another record
-            // is hidden. If the last two readings have them of the same ids, the API itself has them.
+            // Two rows with one id usually mean that pages shifted, and that another record was hidden. If the last two
+            // tries repeat the same ids, the API itself has two records of one id.
             let repeats_are_real = tries == TRIES && list.repeated == repeated_before;
             if let Some(whole) = list.whole(total, repeats_are_real) {
                 if let Some(total) = total.filter(|total| whole.rows > *total) {
@@ -215,8 +215,8 @@ impl Collector<'_> {
                 Some(first) => first.map_err(Error::from),
                 None => self.next_rows(&mut list.listing, &self.caller(), &mut failed).await,
             };
-            // If the time is up behind a page that failed, the next run must not go on from here, because not every list
-            // has a total that would miss the page.
+            // A page before this one may have failed. If the time is up now, its failure is returned, so that the next
+            // run doesn't go on from here. Without a total nothing else would show the missing page.
             let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
 
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.unreadable()));

@@ -139,8 +139,8 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
-        // If the pass is partial, a record may exist without being among the ids. If its list is stuck, it must be
-        // tried: nothing else would show that it is gone.
+        // A partial pass may lack ids of existing records. So it tries every stuck list: only the answer shows that a
+        // record is gone.
         let is_partial = reading.pass.is_partial;
         let may_be_there = |id: &&str| is_partial || all.contains(*id);
         for part in facts.parts.iter().filter(|part| part.parent.is_some()) {

@@ -25,7 +25,7 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Vec<String> {
         let now = Millis::now();
-        // Without this, an hourly reading would read them an hour too late.
+        // A record is due one reading early, an hour at most; otherwise it would wait for the next reading and be late.
         let due = now - (every - self.run.settings.inventory_interval.min(HOUR));
 
         let mut old: Vec<(Millis, &String)> = Vec::new();

@@ -255,9 +255,9 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Returns the record if it is new or changed. A record outside of the request is compared too: the server may
-    /// filter by something else or not at all, or its beginning may not be a time. Such a record is known for as long
-    /// as it is shown.
+    /// Returns the record if it is new or changed. Records outside of the requested span are compared too: the server
+    /// may filter by another time or not at all, or their beginning may not be a time. They stay known while they are
+    /// shown.
     fn changed(
         &self,
         facts: &Rescanned,
@@ -279,7 +279,7 @@ impl Collector<'_> {
     }
 }
 
-/// The rows that one list of a slice has shown, in all its readings.
+/// The rows that one list of a slice has shown, in all its tries.
 #[derive(Default)]
 struct ShownRows {
     ids: HashSet<String>,
@@ -293,8 +293,8 @@ impl ShownRows {
     }
 }
 
-/// A slice with the margins that the server's filter may need. The youngest slice, at the `end`, is asked for up to a day
-/// from now. Otherwise a wrong clock could hide records that have just begun.
+/// A slice with the margins that the server's filter may need. The youngest slice, at the `end`, is asked for up to a
+/// day from now. The API's clock may be ahead of ours, and then the newest records begin after `to`.
 fn asked(slice: Span, end: Option<Millis>) -> Span {
     let beyond = if Some(slice.to) == end { DAY } else { SECOND };
     Span { from: slice.from - SECOND, to: slice.to + beyond }

@@ -18,7 +18,8 @@ use crate::incydr::facts::{Rescanned, Sublist};
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::{Caller, Request};
 
-/// While no record's list is answered, the lists of further pages are asked for, until so many failed.
+/// If the lists of a page's records all fail, those of further pages are tried too. The stream fails once this many
+/// have failed.
 const MOST_PROBED: usize = 400;
 
 /// The rows of a list, and its total.

@@ -34,7 +34,7 @@ pub struct SweepReading {
     slice_failed: Option<Error>,
     /// The records that another list of the present slice has shown.
     pub shown_by_another: HashSet<String>,
-    /// Sweeps to repeat: of one of their slices one list failed, with or without alerts, and the other answered.
+    /// Sweeps to repeat. One list of a slice failed (sessions with alerts, or without), and the other answered.
     half_answered: Vec<Tier>,
     /// Records whose own lists are to be read.
     pub changed: BTreeMap<String, Changed>,

@@ -73,7 +73,7 @@ impl Schedule {
             let tries = if self.failures < PATIENCE_ENDS_AFTER { Tries::ByPolicy } else { Tries::Once };
             return begin(TaskKind::Gap, false, self.plan(gap, state, tries, left)?);
         }
-        // A window under way that fails leaves a gap, which is read before all that follows.
+        // Wait for the gaps' windows: if one fails, its gap comes before the steps below.
         if self.under_way.iter().any(|task| task.kind == TaskKind::Gap) {
             return None;
         }
@@ -91,7 +91,9 @@ impl Schedule {
         self.left.remove(at)
     }
 
-    /// A window that a run left open when it ended or died. It is read alone, unless that run ended: then it is stuck.
+    /// A window that another run left open. If it is not on the stuck list, that run may have died, and the window is
+    /// read alone. If it is on that list, that run ended, and the window is read beside others, unless runs died at it
+    /// before.
     fn take_died(
         &mut self,
         stuck: &StuckList,
@@ -120,7 +122,8 @@ impl Schedule {
         self.recounts.remove(at)
     }
 
-    /// A stuck span that is due: first one that was never tried, of these the longest, of equally long ones the newest.
+    /// The next stuck span that is due. Order: untried before tried, then longer before shorter, then newer before
+    /// older.
     fn try_stuck(&self, state: &EventsState, list: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         let unread = self.unread(state);
         let due = list.iter().filter(|stuck| stuck.next_try <= now);
@@ -168,8 +171,8 @@ impl Schedule {
         )
     }
 
-    /// The first step at the beginning of a gap: a count, or a window. `None` while a step under way will tell where to
-    /// cut.
+    /// The next step for a gap: count it, or open its first window. `None` while the window's end depends on a step
+    /// under way, or while such a step leaves too little time.
     pub(super) fn plan(&self, gap: Span, state: &EventsState, tries: Tries, left: Left) -> Option<Step> {
         let gap = self.edge.filter(|edge| gap.contains(*edge) && *edge > gap.from).map_or(gap, |to| Span { to, ..gap });
         // An earlier run lowered this limit: a longer window took the API, or the run, too long.

@@ -1,6 +1,5 @@
-//! Tells a span that fails by itself from an API that fails as a whole. After a new failure, short spans elsewhere are
-//! read. Where one of them can be read, the span that failed is stuck. Where none can, the API fails as a whole, and
-//! nothing is stuck.
+//! Decides whether one span fails or the whole API. After a new failure, short spans elsewhere are read. Where one of
+//! them can be read, the span that failed is stuck. Where none can, the API fails as a whole, and nothing is stuck.
 
 use chrono::TimeDelta;
 

@@ -144,9 +144,9 @@ impl Schedule {
         }
     }
 
-    /// The API took too long over a span. If it has answered as large a request elsewhere in this run, or if the span
-    /// is stuck already, the fault is the span's own, and the span is tried in parts. Otherwise this run's next counts,
-    /// or its next windows, are half as long. A span of minimum length can't be halved: it fails like any other.
+    /// Called if the API took too long over a span. If it answered an equally large request in this run, or the span is
+    /// stuck, only this span is slow: it is tried in parts. Otherwise the next counts (or windows) of this run are half
+    /// as long. A span of minimum length can't be halved: it fails like any other.
     fn too_large(
         &mut self,
         state: &mut EventsState,
@@ -244,8 +244,8 @@ impl Schedule {
     }
 }
 
-/// Whether a span is not covered by its count alone, even if that is 0: it is stuck, perhaps because it shows more rows
-/// than the API counts.
+/// Whether a count of 0 is not enough to cover a span. That is so for a stuck span: it may show rows that the API
+/// doesn't count.
 pub fn needs_reading(stuck: &StuckList, span: Span) -> bool {
     stuck.holding(span).is_some()
 }

@@ -31,7 +31,8 @@ pub enum Outcome {
         bytes: u64,
         took: TimeDelta,
     },
-    /// A window ends after the horizon that its answers showed: the API's clock is behind ours. Nothing of it is stored.
+    /// The answers showed that the API's clock is behind ours. The window ends after the new horizon. This run stores
+    /// nothing of it.
     TooEarly {
         span: Span,
         leaves: Leftover,
@@ -130,7 +131,7 @@ impl Outcome {
         }
     }
 
-    /// Whether this is the outcome of that task.
+    /// Whether `task` has this outcome.
     pub(super) fn ends(&self, task: &Task) -> bool {
         let (span, is_recount) = match self {
             Self::Counted { span, .. }

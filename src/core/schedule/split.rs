@@ -11,8 +11,8 @@ use crate::core::time::{Millis, SECOND};
 /// Once a stream has 400 stuck spans and recounts, a span that fails is no longer cut, and one with unreadable rows
 /// is no longer kept open, so that the checkpoint stays small.
 pub(super) const MOST_STUCK: usize = 400;
-/// A part of a stuck span is an inner one if the stuck time on each side of it is at least 16 times as long as the part.
-/// If samples of the inner parts fail, only the parts near the ends of a long stuck span are requested.
+/// An inner part of a stuck span has stuck time on each side that is at least 16 times as long as itself. If samples of
+/// the inner parts fail, only the parts near the ends of a long stuck span are requested.
 const SOLID: i32 = 16;
 /// This many samples in a row must fail.
 const SAMPLES: usize = 3;

@@ -36,11 +36,12 @@ pub struct WindowPlan {
     pub tries: Tries,
     /// Whether its rows are requested even where the API counts none.
     pub reads_empty: bool,
-    /// Unreadable rows elsewhere that are added to this span's, to decide whether the span has too many:
-    /// `StuckList::unreadable_around`, or 4 if more than three rows in a row couldn't be read before it.
+    /// Unreadable rows outside of this span that count with its own for the drift rule: `StuckList::unreadable_around`,
+    /// or 4 if more than three rows in a row couldn't be read before it.
     pub unreadable_beside: u64,
-    /// If it has too many unreadable rows, or disagrees and can't be cut, the rows that it shows are stored, and it stays
-    /// open with its bounds. Otherwise nothing of it is stored.
+    /// Whether the window stores the rows that it shows and stays open with its bounds, if too many are unreadable, or
+    /// if it disagrees and can't be cut. If false, it is closed and nothing of it is stored, unless another run may
+    /// have stored some of it.
     pub keeps_shown: bool,
     /// With more rows than this it is cut again, if it may be.
     pub cut_above: u64,

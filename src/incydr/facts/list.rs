@@ -18,8 +18,8 @@ pub struct List {
     pub max_page_size: u64,
     /// A record that is a plain string is stored as an object with the string under this key.
     pub text_as: Option<&'static str>,
-    /// The API's default page size. If at least as many rows were asked for, a page with fewer is the last. If fewer
-    /// were asked for, a page that is not full is.
+    /// The API's default page size. A page with a number is the last if it has fewer rows than this and fewer than were
+    /// asked for.
     pub last_below: u64,
     /// If set, the first request names neither page nor size. The API then shows so many rows at most, or all if it has no
     /// pages.
