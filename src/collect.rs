@@ -75,8 +75,16 @@ pub struct Run<'a> {
     pub suspects: Suspects,
     /// The span that somebody asked for. None means everything that is due.
     pub span: Option<Span>,
-    /// A run by hand also tries streams that were refused less than an hour ago.
-    pub by_hand: bool,
+    pub trigger: Trigger,
+}
+
+/// Who started a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Or the state machine of a backfill. The run is skipped while another one holds the lease.
+    Schedule,
+    /// The run waits for the lease, and also tries streams that were refused less than an hour ago.
+    Person,
 }
 
 /// The result of a stream that had no error. `Status` of the answer describes each.
@@ -105,7 +113,7 @@ struct Collector<'a> {
 
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
     let refused_at = run.ledger.read(|checkpoint| checkpoint.not_permitted_at(stream));
-    if !run.by_hand && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
+    if run.trigger == Trigger::Schedule && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
         return Ok(StreamOutcome::NotPermitted);
     }
 

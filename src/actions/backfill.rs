@@ -18,6 +18,7 @@ use crate::actions::request::{Collect, Plan};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
+use crate::collect::Trigger;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Reserved};
 use crate::core::intervals::Span;
@@ -64,7 +65,7 @@ pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
         to: span.to,
     };
 
-    let planned = LeasedRun::new(call, &Collect::ALL, true).backfill("plan", reserve).await?;
+    let planned = LeasedRun::new(call, &Collect::ALL, Trigger::Person).backfill("plan", reserve).await?;
 
     let status = if planned.status == Status::Partial { Status::Complete } else { planned.status };
     Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
@@ -72,7 +73,7 @@ pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
 
 /// Merges the shards that are done or whose reservation has ended.
 pub async fn merge(call: Call<'_>) -> Result<Backfilled, Error> {
-    let work = LeasedRun::new(call, &Collect::ALL, true);
+    let work = LeasedRun::new(call, &Collect::ALL, Trigger::Person);
     if work.load(&Bucket::of_state(call.settings, &call.clients.s3)).await?.is_none() {
         return Ok(Backfilled::new("merge", call.run_id, Status::Complete));
     }
@@ -85,7 +86,7 @@ pub async fn shard(call: Call<'_>, shard: &str) -> Answer {
         Ok((settings, span)) => {
             call.clients.api.budget().limit(settings.requests_per_minute);
             let asked = Collect { span: Some(span), ..Collect::ALL };
-            Box::pin(collect(Call { settings: &settings, ..call }, &asked, false)).await
+            Box::pin(collect(Call { settings: &settings, ..call }, &asked, Trigger::Schedule)).await
         }
         Err(error) => Answer::failed(None, call.run_id, &error),
     };

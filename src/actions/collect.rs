@@ -16,7 +16,7 @@ use crate::bucket::records::Records;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::{Error, or_panicked};
 use crate::collect::suspects::Suspects;
-use crate::collect::{self, Run};
+use crate::collect::{self, Run, Trigger};
 use crate::core::checkpoint::Checkpoint;
 use crate::core::error_kind::ErrorInfo;
 use crate::core::refusals::not_permitted;
@@ -30,9 +30,9 @@ use crate::incydr::facts::Kind;
 /// Live runs keep at least one fifth of the request budget, however much the shards of a backfill may use.
 const LIVE_SHARE: usize = 5;
 
-/// Collects everything that is due, or the span that `asked` names. A run `by_hand` waits for another run's lease.
-pub async fn collect(call: Call<'_>, asked: &Collect, by_hand: bool) -> Answer {
-    let work = LeasedRun::new(call, asked, by_hand);
+/// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another run's lease.
+pub async fn collect(call: Call<'_>, asked: &Collect, trigger: Trigger) -> Answer {
+    let work = LeasedRun::new(call, asked, trigger);
     match Box::pin(work.run()).await {
         Ok(answer) => answer,
         Err(error) => {
@@ -156,7 +156,7 @@ impl<'a> LeasedRun<'a> {
             times: self.times_by_now(),
             suspects: Suspects::default(),
             span: self.asked.span,
-            by_hand: self.by_hand,
+            trigger: self.trigger,
         };
 
         let run = &run;

@@ -13,6 +13,7 @@ use crate::actions::expiring::{expiring, or_expiring};
 use crate::actions::request::Collect;
 use crate::bucket::ledger::{self, Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
+use crate::collect::Trigger;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Lease};
 use crate::core::error_kind::ErrorInfo;
@@ -38,8 +39,7 @@ pub struct LeasedRun<'a> {
     pub settings: &'a Settings,
     pub clients: &'a Clients,
     pub run_id: &'a str,
-    /// Somebody asked for this run. It waits for another run's lease instead of being skipped.
-    pub by_hand: bool,
+    pub trigger: Trigger,
     /// The arguments of `collect`. Empty for a scheduled run.
     pub asked: &'a Collect,
     /// The streams that were asked for, or else the enabled ones.
@@ -82,7 +82,7 @@ pub struct Collected {
 }
 
 impl<'a> LeasedRun<'a> {
-    pub fn new(call: Call<'a>, asked: &'a Collect, by_hand: bool) -> Self {
+    pub fn new(call: Call<'a>, asked: &'a Collect, trigger: Trigger) -> Self {
         let Call { settings, clients, run_id, deadline } = call;
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
 
@@ -90,7 +90,7 @@ impl<'a> LeasedRun<'a> {
             settings,
             clients,
             run_id,
-            by_hand,
+            trigger,
             asked,
             streams,
             began,
@@ -138,7 +138,7 @@ impl<'a> LeasedRun<'a> {
                 }
             }
 
-            if !self.by_hand || !sleep_within(LEASE_POLL, self.times.read_until).await {
+            if self.trigger == Trigger::Schedule || !sleep_within(LEASE_POLL, self.times.read_until).await {
                 return Ok(None);
             }
         }

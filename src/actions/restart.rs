@@ -9,6 +9,7 @@ use crate::actions::leased_run::LeasedRun;
 use crate::actions::request::{Collect, Restart};
 use crate::bucket::ledger::LoadedCheckpoint;
 use crate::bucket::s3::Bucket;
+use crate::collect::Trigger;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Window};
 use crate::core::states::{self, State};
@@ -25,8 +26,10 @@ const READINGS_BELIEVED: u32 = 2;
 pub async fn restart(call: Call<'_>, restart: Restart) -> Answer {
     let Restart { streams, accept_deletions } = restart;
     let asked = Collect { streams, ..Collect::ALL };
-    let work = LeasedRun::new(call, &asked, true);
-    let answer = work.restart(accept_deletions).await.unwrap_or_else(|error| Answer::failed(None, call.run_id, &error));
+    let work = LeasedRun::new(call, &asked, Trigger::Person);
+    let answer = Box::pin(work.restart(accept_deletions))
+        .await
+        .unwrap_or_else(|error| Answer::failed(None, call.run_id, &error));
     answer.of_action("restart")
 }
 

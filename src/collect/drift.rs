@@ -16,7 +16,13 @@ pub struct Drift {
 impl Collector<'_> {
     /// Returns the rows of a page that can't be read, if more than a fifth of the list, and more than three of its rows,
     /// can't be. `unreadable` and `shown` count the rows of the pages before; `total` is the API's count.
-    pub(super) fn drift(&self, rows: &[ListRow], unreadable: u64, shown: u64, total: Option<u64>) -> Option<Drift> {
+    pub(super) fn note_drift(
+        &self,
+        rows: &[ListRow],
+        unreadable: u64,
+        shown: u64,
+        total: Option<u64>,
+    ) -> Option<Drift> {
         let mut of_page = rows.iter().filter_map(|row| match row {
             ListRow::Unreadable { why, .. } => Some(why),
             ListRow::Record { .. } => None,

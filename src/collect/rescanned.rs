@@ -97,7 +97,7 @@ impl Collector<'_> {
         if matches!(ended, Ok(false)) {
             ended = self.search(facts, reading, share).await;
         }
-        if let Some(error) = reading.list_or_api_failure(self.rescanned_state(|state| state.swept()))
+        if let Some(error) = reading.judge_failures(self.rescanned_state(|state| state.swept()))
             && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
         {
             return Err(error);

@@ -337,7 +337,7 @@ impl Collector<'_> {
             }
 
             let before = part.odd + odd.len() as u64;
-            if let Some(drift) = self.drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
+            if let Some(drift) = self.note_drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
                 failed.get_or_insert_with(|| drift.error(self.stream.name()));
                 continue;
             }

@@ -114,7 +114,7 @@ impl Round {
     }
 
     /// Notes that an answer can't be used.
-    pub fn is_of_no_use(&mut self, id: &str, error: ErrorInfo) {
+    pub fn note_unusable(&mut self, id: &str, error: ErrorInfo) {
         self.judged.failed.push((self.what(id), error));
         self.stuck.insert(id.to_owned());
     }

@@ -23,6 +23,7 @@ use crate::actions::restart::restart;
 use crate::actions::status::{StatusAnswer, status};
 use crate::actions::verify::{Verified, verify};
 use crate::bucket::aws::AwsClients;
+use crate::collect::Trigger;
 use crate::collect::error::{Error, or_panicked};
 use crate::core::error_kind::ErrorType;
 use crate::core::settings::{Settings, SettingsError};
@@ -109,12 +110,12 @@ impl Handler {
         let call = Call { settings, clients, run_id, deadline };
 
         Ok(match invocation {
-            Invocation::Scheduled => Box::pin(collect(call, &Collect::ALL, false)).await.into(),
-            Invocation::Collect(asked) => Box::pin(collect(call, asked, true)).await.into(),
+            Invocation::Scheduled => Box::pin(collect(call, &Collect::ALL, Trigger::Schedule)).await.into(),
+            Invocation::Collect(asked) => Box::pin(collect(call, asked, Trigger::Person)).await.into(),
             Invocation::Replay(asked, prefix) => {
                 let bad = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
                 let settings = settings.for_replay(prefix).map_err(bad)?;
-                let answer = Box::pin(collect(Call { settings: &settings, ..call }, asked, true)).await;
+                let answer = Box::pin(collect(Call { settings: &settings, ..call }, asked, Trigger::Person)).await;
                 answer.of_action("replay").into()
             }
             Invocation::Verify(asked) => Answered::Verify(Box::new(Box::pin(verify(call, asked)).await?)),

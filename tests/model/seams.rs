@@ -20,6 +20,7 @@ use incydr_collector::actions::collect::collect;
 use incydr_collector::actions::request::Collect;
 use incydr_collector::bucket::s3::{S3, Stored};
 use incydr_collector::bucket::store::{Done, Operation, S3Call, SimulatedError, Store};
+use incydr_collector::collect::Trigger;
 use incydr_collector::core::clock;
 use incydr_collector::core::settings::Settings;
 use incydr_collector::core::time::Millis;
@@ -106,8 +107,12 @@ impl Run {
             let clients = Clients::new(api, S3::new(store(lent)));
             let deadline = Millis(began + DEADLINE);
             clients.begin_run(settings, deadline).await;
-            collect(Call { settings, clients: &clients, run_id: &format!("run-{n}"), deadline }, &Collect::ALL, false)
-                .await;
+            collect(
+                Call { settings, clients: &clients, run_id: &format!("run-{n}"), deadline },
+                &Collect::ALL,
+                Trigger::Schedule,
+            )
+            .await;
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let mut run = Self { future, desk, has_ended: false, runtime: runtime.expect("a runtime") };

@@ -218,10 +218,6 @@ MUTATIONS = [
         "src/core/checkpoint.rs",
         "        if is_first {\n",
         '        if is_first || crate::mutant("anchor") {\n',
-        (
-            "core::checkpoint::tests::"
-            "a_stream_begins_where_its_first_attempt_would_have_begun_and_such_a_checkpoint_is_anybody_s",
-        ),
     ),
     Mutation(
         "back-off-kept",
@@ -234,7 +230,6 @@ MUTATIONS = [
         "                Ok(checkpoint)\n"
         "            }\n"
         "            FORMAT_VERSION => serde_json::from_slice(bytes).map_err(unreadable),\n",
-        ("core::checkpoint::tests::a_back_off_outlasts_the_container",),
     ),
     Mutation(
         "stuck-last",

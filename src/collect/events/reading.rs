@@ -87,7 +87,7 @@ impl Rows for WindowReading {
             Row::Record { line, .. } => Fingerprint::quick(line.as_bytes()),
             Row::Unreadable { bytes, .. } => Fingerprint::quick(bytes),
         };
-        if self.torn.is_new(fingerprint) {
+        if self.torn.note_row(fingerprint) {
             self.note(row, fingerprint);
         }
     }
@@ -171,7 +171,7 @@ impl WindowReading {
                 self.inside += 1;
                 if is_first {
                     self.pack(time, line);
-                } else if !is_same && !self.facts.has_id && self.may_hold(line.len() as u64) {
+                } else if !is_same && !self.facts.has_id && self.count_held(line.len() as u64) {
                     self.alike.push((time, line.to_owned()));
                 }
             }
@@ -179,7 +179,7 @@ impl WindowReading {
             Err((bytes, why)) => {
                 self.unreadable += 1;
                 let is_kept = is_first && (!self.is_refused || self.set_aside.is_empty());
-                if is_kept && self.may_hold(bytes.len() as u64) {
+                if is_kept && self.count_held(bytes.len() as u64) {
                     self.set_aside.push((Bytes::copy_from_slice(bytes), why));
                 }
             }
@@ -205,11 +205,11 @@ impl WindowReading {
         let before = packer.bytes();
         packer.push_at(time, line);
         let more = packer.bytes() - before;
-        self.may_hold(more);
+        self.count_held(more);
     }
 
     /// Counts further bytes. Returns false if they are too many: from then on rows are only counted, not kept.
-    fn may_hold(&mut self, bytes: u64) -> bool {
+    fn count_held(&mut self, bytes: u64) -> bool {
         self.held += bytes;
         if self.held > self.most_held && self.too_heavy.is_none() {
             self.too_heavy = Some(TooHeavy { rows: self.rows, bytes: self.held });

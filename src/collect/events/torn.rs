@@ -16,7 +16,7 @@ pub struct TornPages {
 
 impl TornPages {
     /// Notes a row. Returns whether no attempt that broke off has shown it.
-    pub fn is_new(&mut self, row: Fingerprint) -> bool {
+    pub fn note_row(&mut self, row: Fingerprint) -> bool {
         self.on_page.push(row);
         match self.torn.get_mut(&row) {
             Some(count) if *count > 0 => {

@@ -25,7 +25,7 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let unreadable = list.set_aside_before + list.odd.in_this_reading();
-        let drift = self.drift(&rows, unreadable, list.ids.len() as u64 + unreadable, list.listing.total());
+        let drift = self.note_drift(&rows, unreadable, list.ids.len() as u64 + unreadable, list.listing.total());
         if let (Some(drift), None) = (&drift, &list.drifted) {
             list.drifted = Some(drift.error(&list.name()));
         }

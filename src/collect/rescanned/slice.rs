@@ -220,7 +220,7 @@ impl Collector<'_> {
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
         let (before, unreadable) = (reading.rows, reading.unreadable + shown.odd.in_this_reading());
-        let drift = self.drift(&rows, unreadable, before + shown.count(), total.map(|total| before + total));
+        let drift = self.note_drift(&rows, unreadable, before + shown.count(), total.map(|total| before + total));
         if let Some(drift) = &drift {
             reading.fail(drift.error(self.stream.name()));
         }

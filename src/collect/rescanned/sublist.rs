@@ -80,7 +80,7 @@ impl Collector<'_> {
             let record = changed.get(id);
             let began = record.map_or_else(|| self.run.api.now(), |record| record.began);
             let shown = rows.len() as u64;
-            if let Some(drift) = self.drift(&rows, 0, 0, total) {
+            if let Some(drift) = self.note_drift(&rows, 0, 0, total) {
                 return Err(drift.error(&format!("the list of {id}")));
             }
 
@@ -126,9 +126,9 @@ impl Collector<'_> {
             if is_drift {
                 let (count, why) = (rows.len() as u64, rows.into_iter().next().map(|(_, why)| why));
                 let error = Drift { rows: count, why: why.unwrap_or_default() }.error(&format!("the list of {id}"));
-                reading.round.is_of_no_use(&id, ErrorInfo::from(&error));
+                reading.round.note_unusable(&id, ErrorInfo::from(&error));
             } else if let Err(error) = self.set_rows_aside(rows, reading).await {
-                reading.round.is_of_no_use(&id, ErrorInfo::from(&error));
+                reading.round.note_unusable(&id, ErrorInfo::from(&error));
                 failed = failed.and(Err(error));
             } else if let Some(Changed { line, began, .. }) = reading.changed.get(&id) {
                 reading.snapshot.take(&Record { key: &id, line, began: Some(*began), is_index: true });

@@ -117,7 +117,7 @@ impl SweepReading {
     /// fails or the API. If the other list of a slice was answered, one list fails: the progress stays, the sweeps are
     /// due again, and the stream is not covered further. If neither list was answered, the API fails: goes back to
     /// `before`, the progress before this reading, and returns the error.
-    pub fn list_or_api_failure(&mut self, before: Swept) -> Option<Error> {
+    pub fn judge_failures(&mut self, before: Swept) -> Option<Error> {
         if self.search.has_answered() {
             return None;
         }
