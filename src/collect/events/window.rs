@@ -128,8 +128,19 @@ impl Collector<'_> {
             Ok::<_, Error>(self.run.records.add(self.stream, hour, packed, until).await?)
         };
         let look = |hour| self.run.records.stored_in(self.stream, hour, until);
-        let mut placed: Vec<Placed> =
-            stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).try_concat().await?;
+        // An hour whose object S3 refuses holds up no other hour.
+        let results: Vec<_> = stream::iter(objects).map(add).buffer_unordered(WRITES_AT_ONCE).collect().await;
+        let (mut placed, mut failed) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(of_hour) => placed.extend(of_hour),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            self.tally.add(&placed);
+            return Err(error);
+        }
         placed.extend(stream::iter(others).map(look).buffer_unordered(WRITES_AT_ONCE).try_concat().await?);
         placed.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         self.tally.add(&placed);
