@@ -47,8 +47,8 @@ impl Collector<'_> {
             return None;
         }
         let (request, covered_at) = (done.request.clone(), done.closed_at);
-        let (read_by, has_key, slices) = (None, false, None);
-        Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, has_key, slices })
+        let (read_by, deaths, has_key, slices) = (None, 0, false, None);
+        Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, deaths, has_key, slices })
     }
 
     /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span. Called at the
@@ -90,9 +90,12 @@ impl Collector<'_> {
         let is_suspect = died.is_some() || recount.read_by.is_some();
         let _turn = self.last_turn(is_suspect, 0).await;
         if is_suspect {
-            if died == recount.read_by.as_ref() {
+            let has_died_here = died == recount.read_by.as_ref();
+            let deaths = recount.deaths + u32::from(has_died_here);
+            self.update_events(|state, _| waiting(state, recount).map(|waiting| waiting.deaths = deaths));
+            if has_died_here && deaths > 1 {
                 let Span { from, to } = recount.span;
-                return Err(Error::Totals(format!("the run before died while it counted {from} to {to} again")));
+                return Err(Error::Totals(format!("{deaths} runs died while they counted {from} to {to} again")));
             }
             self.note_read_by(recount);
             self.commit().await?;
@@ -332,7 +335,7 @@ fn counted(state: &mut EventsState, recount: &Recount, count: u64, rows_hash: Op
     let now = Millis::now();
     if let Some(waiting) = waiting(state, recount) {
         (waiting.count, waiting.rows_hash) = (count, rows_hash);
-        (waiting.read_by, waiting.slices) = (None, None);
+        (waiting.read_by, waiting.deaths, waiting.slices) = (None, 0, None);
         waiting.due.retain(|due| *due > now);
     }
     state.recount.retain(|recount| !recount.due.is_empty());

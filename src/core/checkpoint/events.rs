@@ -83,6 +83,9 @@ pub struct Recount {
     /// The run that is reading the window again: because the API counted more, or after a run that died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_by: Option<Lease>,
+    /// The number of runs that died while they counted it again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deaths: u32,
     /// The window was read again before. It may have objects under its key, so its bounds stay.
     #[serde(default, skip_serializing_if = "is_default")]
     pub has_key: bool,
@@ -355,6 +358,7 @@ mod tests {
             covered_at: Millis(1_000),
             due: vec![Millis(1_010), Millis(1_100)],
             read_by: None,
+            deaths: 0,
             has_key: false,
             slices: None,
         };

@@ -98,6 +98,7 @@ impl Checkpoint {
                 covered_at: entry.closed_at,
                 due: reconcile.iter().map(|delay| entry.closed_at + *delay).collect(),
                 read_by: None,
+                deaths: 0,
                 has_key: false,
                 slices: None,
             }]);

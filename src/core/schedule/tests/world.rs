@@ -283,6 +283,7 @@ pub fn recount(span: Span) -> Recount {
         covered_at: span.to,
         due: vec![span.to],
         read_by: None,
+        deaths: 0,
         has_key: false,
         slices: None,
     }
