@@ -229,7 +229,8 @@ impl Plan {
     }
 
     /// * A row astray stays stuck where most rows around it could not be read for a while.
-    /// * A count that is too small may be the same as before a late record.
+    /// * A count that is too small may be the same as before a late record. Of a row too many and full pages only it may
+    ///   be the right one.
     /// * Where file events expire after a day, nothing else takes a day.
     fn without_what_contradicts(mut self) -> Self {
         let lasting = self.beyond.siege.iter().flat_map(|siege| siege.lasting.clone());
@@ -246,6 +247,9 @@ impl Plan {
             self.has_late_ones = false;
             for round in &mut self.rounds {
                 round.retain_changes(|change| *change != Change::LateAudit);
+            }
+            for siege in &mut self.beyond.siege {
+                siege.lasting.retain(|lasting| !matches!(lasting, Lasting::NeverAgrees { audit: true, .. }));
             }
         }
         if self.oddities.loss == Some(Loss::Retention) {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use fastrand::Rng;
-use simulator::{Dataset, Endpoint};
+use simulator::Dataset;
 
 use crate::backfill::Step;
 use crate::besieged;
@@ -142,12 +142,6 @@ impl Plan {
         let strikes = |lasting: &Lasting| lasting.strikes_one_of(&collected);
         if let Some(siege) = &mut self.beyond.siege {
             siege.lasting.retain(strikes);
-            let counts_full_pages =
-                siege.lasting.iter().any(|lasting| matches!(lasting, Lasting::FullPages(Endpoint::AuditCount, _)));
-            if counts_full_pages {
-                // A row too many, and full pages only: of few rows the two may make the right count.
-                siege.lasting.retain(|lasting| !matches!(lasting, Lasting::NeverAgrees { audit: true, .. }));
-            }
             siege.phases.truncate(phases);
             if siege.lasting.iter().any(|lasting| lasting.doubted().is_some()) {
                 // Shorter pages have too few rows to be taken for another form of the answer.
