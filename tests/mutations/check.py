@@ -206,13 +206,6 @@ MUTATIONS = [
         'error if error.may_be_of_one_key() && !crate::mutant("refused-key") => Ok',
     ),
     Mutation(
-        "last-turn",
-        "a window at which a run died is read when all other streams have ended",
-        "src/collect/events.rs",
-        "        if !is_suspect {\n",
-        '        if !is_suspect || crate::mutant("last-turn") {\n',
-    ),
-    Mutation(
         "anchor",
         "a stream begins before the first run that was attempted, however many fail",
         "src/core/checkpoint.rs",

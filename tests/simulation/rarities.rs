@@ -248,7 +248,7 @@ impl Plan {
             for round in &mut self.rounds {
                 round.retain_changes(|change| *change != Change::LateAudit);
             }
-            for siege in &mut self.beyond.siege {
+            if let Some(siege) = &mut self.beyond.siege {
                 siege.lasting.retain(|lasting| !matches!(lasting, Lasting::NeverAgrees { audit: true, .. }));
             }
         }
