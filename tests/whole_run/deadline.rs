@@ -287,7 +287,7 @@ async fn short_runs_go_on_though_the_last_commit_takes_long() {
             assert!(runs < 30, "no progress: {} are stored", rig.stored("audit").await.len());
         }
         // The machine may be slow, too.
-        assert!(3 * uncommitted <= runs, "{uncommitted} of {runs} runs could not commit");
+        assert!(2 * uncommitted <= runs + 2, "{uncommitted} of {runs} runs could not commit");
         rig.sim.s3.faults.clear();
         rig.assert_holds_everything().await;
     }
