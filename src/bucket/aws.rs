@@ -153,3 +153,31 @@ impl HttpConnector for Routed {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+    use crate::core::time::Millis;
+
+    /// Waits for its connection for ever.
+    #[derive(Debug)]
+    struct Connecting;
+
+    impl HttpConnector for Connecting {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_its_connection_is_not_sent_after_the_lease() {
+        let (fence, direct) = (Fence::default(), SharedHttpConnector::new(Connecting));
+        let routed = Routed { fence: fence.clone(), proxies: Proxies::default(), direct, proxied: Vec::new() };
+        let mut sending = routed.call(HttpRequest::get("http://127.0.0.1:1/").expect("a request"));
+        assert!(poll!(&mut sending).is_pending());
+        fence.set(Millis(0));
+        assert!(matches!(poll!(&mut sending), Poll::Ready(Err(_))));
+    }
+}
