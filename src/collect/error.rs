@@ -114,6 +114,14 @@ impl Error {
         }
     }
 
+    /// Whether other pages of the same list may succeed.
+    pub fn may_be_of_one_page(&self) -> bool {
+        match self {
+            Self::Api(ApiError::Status { status: 404 | 410, .. } | ApiError::Silent { .. }) => false,
+            error => error.may_be_local(),
+        }
+    }
+
     /// Whether the error may be about the one record or list that was requested.
     pub fn may_be_of_one(&self) -> bool {
         match self {

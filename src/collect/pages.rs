@@ -1,4 +1,6 @@
-//! Reads a list page by page. A page that fails holds up none of those behind it.
+//! Reads a list page by page. A page that fails holds up none of the others.
+
+use tracing::warn;
 
 use super::Collector;
 use crate::collect::error::Error;
@@ -6,8 +8,8 @@ use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::Caller;
 
 impl Collector<'_> {
-    /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, the first one that fails is
-    /// passed over, and its error is put into `failed`: the list fails at its end.
+    /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, one that fails is passed
+    /// over, and its error is put into `failed`: the list fails at its end, unless smaller pages have all of its rows.
     pub(super) async fn next_rows(
         &self,
         listing: &mut Listing<'_>,
@@ -15,12 +17,25 @@ impl Collector<'_> {
         failed: &mut Option<Error>,
     ) -> Result<Option<Vec<ListRow>>, Error> {
         loop {
-            // If not even the first page was answered, the API may fail as a whole.
-            let is_doubtful = failed.is_some() && !listing.is_begun();
-            let caller = &Caller { tries_once: caller.tries_once || is_doubtful, ..*caller };
+            // If not even the first page was answered, the API may fail as a whole. Smaller pages are asked for because
+            // the page failed in all its tries.
+            let smaller = listing.smaller_page();
+            let tries_once = caller.tries_once || failed.is_some() && !listing.is_begun() || smaller.is_some();
+            let caller = &Caller { tries_once, ..*caller };
             match listing.rows(caller).await.map_err(Error::from) {
-                Err(error) if failed.is_none() && error.may_be_local() && listing.skip() => *failed = Some(error),
-                rows => return rows,
+                Err(error) if error.may_be_of_one_page() && listing.pass_over() => {
+                    if let Some(page) = smaller.filter(|page| page.size == 1) {
+                        let (stream, row) = (self.stream, page.number + 1);
+                        warn!(%stream, row, %error, "the API fails at one row of a list; the others are read");
+                    }
+                    failed.get_or_insert(error);
+                }
+                rows => {
+                    if listing.has_read_failed_pages() {
+                        *failed = None;
+                    }
+                    return rows;
+                }
             }
         }
     }

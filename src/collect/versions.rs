@@ -301,20 +301,21 @@ impl Collector<'_> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let query: Vec<(String, String)> = since.map(interval).into_iter().collect();
         let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null);
+        let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null).with_smaller_pages();
         if part.page > 0 {
             listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
         }
 
         let mut ids = part.seen.clone();
-        let (mut odd, mut failed) = (Vec::new(), None);
+        let (mut odd, mut failed, mut drifted) = (Vec::new(), None, None);
         loop {
             let rows = match self.next_rows(&mut listing, &self.caller(), &mut failed).await {
                 Ok(Some(rows)) => rows,
                 Ok(None) => break,
                 Err(error) => {
                     // The next run reads the page that failed, too.
-                    let page = listing.next_page().filter(|_| failed.is_none() && error.is_out_of_time());
+                    let is_sound = failed.is_none() && drifted.is_none();
+                    let page = listing.next_page().filter(|_| is_sound && error.is_out_of_time());
                     self.keep_list(page, part, ids, odd.len() as u64);
                     return Err(error);
                 }
@@ -338,7 +339,7 @@ impl Collector<'_> {
 
             let before = part.odd + odd.len() as u64;
             if let Some(drift) = self.note_drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
-                failed.get_or_insert_with(|| drift.error(self.stream.name()));
+                drifted.get_or_insert_with(|| drift.error(self.stream.name()));
                 continue;
             }
             for row in unnamed {
@@ -348,7 +349,13 @@ impl Collector<'_> {
             }
         }
 
-        Ok(ListedIds { request: Value::Object(request), ids, odd, total: listing.total().unwrap_or(0), failed })
+        Ok(ListedIds {
+            request: Value::Object(request),
+            ids,
+            odd,
+            total: listing.total().unwrap_or(0),
+            failed: drifted.or(failed),
+        })
     }
 
     /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.

@@ -1,5 +1,7 @@
 //! Reads one list, page by page.
 
+mod failed_pages;
+
 use std::collections::HashSet;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,6 +15,7 @@ use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
 use crate::incydr::http::verdict;
 pub use crate::incydr::list_row::{ListRow, is_json};
+use crate::incydr::listing::failed_pages::{FailedPages, NumberedPage};
 use crate::incydr::page::{Lent, Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
@@ -21,6 +24,9 @@ const EMPTY_PAGES: u32 = 10;
 /// A list ends at the latest one page beyond the API's own total, or at 20 times a round total: that may be the point
 /// where the API stops counting.
 const BEYOND_CAP: u64 = 20;
+
+/// After this many failing pages in a row the list fails. One, while no page has arrived.
+const MOST_PASSED_OVER: u32 = 2;
 
 /// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
 pub struct Listing<'a> {
@@ -38,6 +44,12 @@ pub struct Listing<'a> {
     is_begun: bool,
     /// The number of empty pages in a row.
     empty_pages: u32,
+    /// The pages that were passed over. Behind the list's end they are read again in smaller pages.
+    failed_pages: Option<FailedPages>,
+    /// The number of pages passed over since the last one that arrived.
+    passed_over: u32,
+    /// Whether a page had as many rows as were asked for.
+    is_size_honoured: bool,
     /// The beginning of the last page's body.
     begins: Vec<u8>,
     api: &'a Api,
@@ -87,6 +99,9 @@ impl<'a> Listing<'a> {
             first_row,
             is_begun: false,
             empty_pages,
+            failed_pages: None,
+            passed_over: 0,
+            is_size_honoured: false,
             begins: Vec::new(),
             api,
         }
@@ -105,6 +120,13 @@ impl<'a> Listing<'a> {
         if let Next::Number(number) = &mut self.next {
             (*number, self.rows) = (page, rows);
         }
+        self
+    }
+
+    /// Has each page that is passed over read again in smaller pages.
+    #[must_use]
+    pub fn with_smaller_pages(mut self) -> Self {
+        self.failed_pages = Some(FailedPages::default());
         self
     }
 
@@ -176,11 +198,18 @@ impl<'a> Listing<'a> {
         let page = page.map_err(|error| self.refusal(error))?;
         self.note_total(&page.envelope);
         self.rows += page.rows;
-        self.is_begun = true;
-        let next_page_set = self.set_next_page(&page, &request);
+        (self.is_begun, self.passed_over) = (true, 0);
+        self.is_size_honoured |= page.rows >= self.size;
+        let next_page_set = match self.failed_pages.as_mut().filter(|_| matches!(self.next, Next::End)) {
+            Some(failed_pages) => {
+                failed_pages.note_answer();
+                Ok(())
+            }
+            None => self.set_next_page(&page, &request),
+        };
         self.begins = page.begins;
         next_page_set.map_err(|error| self.quoted(error))?;
-        Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }))
+        Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }) || self.smaller_page().is_some())
     }
 
     fn refusal(&self, error: ApiError) -> ApiError {
@@ -197,23 +226,44 @@ impl<'a> Listing<'a> {
         self.is_begun
     }
 
-    /// Skips a page that failed. Returns false if the next page can't be asked for without this one's answer.
-    pub fn skip(&mut self) -> bool {
-        match &mut self.next {
-            Next::Number(number) if self.is_begun || self.list.bare_first.is_none() => {
-                *number += 1;
+    /// Passes over a page that failed. Returns false if no other should be asked for: it would need this one's answer,
+    /// or the API may fail as a whole.
+    pub fn pass_over(&mut self) -> bool {
+        let most = if self.is_begun { MOST_PASSED_OVER } else { 1 };
+        match (&mut self.next, &self.list.paging) {
+            (Next::Number(number), Paging::Number { first, .. })
+                if self.passed_over < most && (self.is_begun || self.list.bare_first.is_none()) =>
+            {
+                if let Some(failed_pages) = &mut self.failed_pages {
+                    failed_pages.add(NumberedPage { number: *number - first, size: self.full });
+                }
+                (*number, self.passed_over) = (*number + 1, self.passed_over + 1);
                 true
             }
+            (Next::End, _) => self.failed_pages.as_mut().is_some_and(FailedPages::note_failure),
             _ => false,
         }
     }
 
+    /// The smaller page that is next. None before the list's end.
+    pub fn smaller_page(&self) -> Option<NumberedPage> {
+        let is_at_end = matches!(self.next, Next::End);
+        self.failed_pages.as_ref().filter(|_| is_at_end).and_then(FailedPages::next)
+    }
+
+    /// Whether all rows of the pages that were passed over have been read. If no total shows it and no page was full, that
+    /// is not known: the server may allow fewer rows a page than were asked for.
+    pub fn has_read_failed_pages(&self) -> bool {
+        let is_known = self.total.is_some() || self.is_size_honoured;
+        is_known && self.failed_pages.as_ref().is_some_and(FailedPages::are_read)
+    }
+
     fn next_request(&self) -> Option<Request> {
         match &self.next {
-            Next::End => None,
+            Next::End => self.smaller_page().map(|page| self.request_for_smaller(page)),
             Next::Number(number) if self.is_bare(*number) => Some(self.request.clone()),
-            Next::Number(number) => Some(self.request_for(Some(Value::from(*number)))),
-            Next::Token { token, .. } => Some(self.request_for(token.as_deref().map(Value::from))),
+            Next::Number(number) => Some(self.request_for(Some(Value::from(*number)), self.size)),
+            Next::Token { token, .. } => Some(self.request_for(token.as_deref().map(Value::from), self.size)),
             Next::Whole => Some(self.request.clone()),
         }
     }
@@ -249,13 +299,18 @@ impl<'a> Listing<'a> {
         is_first && self.list.bare_first.is_some()
     }
 
-    fn request_for(&self, page: Option<Value>) -> Request {
+    fn request_for_smaller(&self, page: NumberedPage) -> Request {
+        let first = if let Paging::Number { first, .. } = self.list.paging { first } else { 0 };
+        self.request_for(Some(Value::from(first + page.number)), page.size)
+    }
+
+    fn request_for(&self, page: Option<Value>, rows: u64) -> Request {
         let mut request = self.request.clone();
         if let Paging::Number { page: name, size, .. } | Paging::Token { token: name, size, .. } = self.list.paging {
             if let Some(page) = page {
                 request.set(name, page);
             }
-            request.set(size, Value::from(self.size));
+            request.set(size, Value::from(rows));
         }
         request
     }

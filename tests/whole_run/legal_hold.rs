@@ -63,11 +63,17 @@ async fn an_api_that_knows_no_pages_of_policies_is_asked_once_more_at_most() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_policies_that_always_fails_holds_up_none_of_the_others() {
     let rig = with_policies(250, "500").await;
-    let is_second = |request: &simulator::http::Request| request.parameter("page").as_deref() == Some("2");
-    rig.sim.faults.when(Endpoint::Policies, is_second, Fault::Status(500, "{}".into()));
+    let is_in_second = |request: &simulator::http::Request| {
+        let number = |name| request.parameter(name).and_then(|text| text.parse::<u64>().ok());
+        let (page, size) = (number("page").unwrap_or(1), number("pageSize").unwrap_or(100));
+        (100..200).contains(&((page - 1) * size))
+    };
+    rig.sim.faults.when(Endpoint::Policies, is_in_second, Fault::Status(500, "{}".into()));
     let (error_type, answer) = rig.failure(json!({})).await;
     assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
     assert_eq!(rig.stored("legal_hold").await.len(), 150, "all but the second page");
+    let asked = rig.sim.api.requests_to(Endpoint::Policies).len();
+    assert!(asked < 25, "an API that fails as a whole is left soon: {asked} requests");
     rig.sim.faults.clear();
     assert_eq!(rig.run().await["status"], "complete");
     rig.assert_holds("legal_hold", &rig.sim.world.all(Dataset::Policies)).await;

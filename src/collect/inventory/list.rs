@@ -26,7 +26,9 @@ pub struct ListReading<'a> {
     pub(super) parent: Option<String>,
     pub(super) listing: Listing<'a>,
     /// The first page, if it was requested already.
-    first_page: Option<Result<Option<Vec<ListRow>>, ApiError>>,
+    first_page: Option<Result<Option<Vec<ListRow>>, Error>>,
+    /// The error of a page before that one.
+    failed_page: Option<Error>,
     pub(super) ids: HashSet<String>,
     /// The ids that several rows have.
     pub(super) repeated: HashSet<String>,
@@ -80,22 +82,23 @@ impl Collector<'_> {
             Some((place, ids)) => begin().continued(place.page, ids.clone(), place.set_aside),
             None => begin(),
         };
-        let first_page = match list.listing.rows(caller).await {
-            Err(error) if !is_none(part, &error) => return Err(error.into()),
+        let mut failed = None;
+        let first_page = match self.next_rows(&mut list.listing, caller, &mut failed).await {
             // There is no such list any more.
-            Err(error) => {
+            Err(Error::Api(error)) if failed.is_none() && is_none(part, &error) => {
                 list = begin();
-                Err(error)
+                Err(error.into())
             }
+            Err(error) => return Err(failed.unwrap_or(error)),
             answer => answer,
         };
-        list.first_page = Some(first_page);
+        (list.first_page, list.failed_page) = (Some(first_page), failed);
         Ok(list)
     }
 
     fn begin_list(&self, part: &'static Part, parent: Option<String>) -> ListReading<'_> {
         let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
-        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
+        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null).with_smaller_pages();
         let listing = match &parent {
             Some(parent) => listing.of(parent),
             None => listing,
@@ -105,6 +108,7 @@ impl Collector<'_> {
             parent,
             listing,
             first_page: None,
+            failed_page: None,
             ids: HashSet::new(),
             repeated: HashSet::new(),
             rows: 0,
@@ -209,10 +213,10 @@ impl Collector<'_> {
     ) -> Result<Option<u64>, Error> {
         let part = list.part;
         // If the list is continued, the page before was full.
-        let (mut page_before, mut failed) = ((!list.ids.is_empty()).then_some(true), None);
+        let (mut page_before, mut failed) = ((!list.ids.is_empty()).then_some(true), list.failed_page.take());
         loop {
             let page = match list.first_page.take() {
-                Some(first) => first.map_err(Error::from),
+                Some(first) => first,
                 None => self.next_rows(&mut list.listing, &self.caller(), &mut failed).await,
             };
             // A page before this one may have failed. If the time is up now, its failure is returned, so that the next

@@ -1,0 +1,113 @@
+//! The numbered pages of a list that failed. Each is read again in smaller pages, down to the one row at which the API
+//! fails: one such row holds up no other.
+
+/// Give up after this many failures. One row among 500 is found after five.
+const MOST_FAILURES: u32 = 100;
+/// Give up after this many failures in a row: the API fails as a whole.
+const MOST_IN_A_ROW: u32 = 12;
+
+#[derive(Default)]
+pub struct FailedPages {
+    /// Still to be read. The last one is next.
+    pages: Vec<NumberedPage>,
+    failures: u32,
+    failures_in_a_row: u32,
+    /// A row was given up.
+    has_lost_rows: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberedPage {
+    /// Counted from 0, in pages of this size.
+    pub number: u64,
+    pub size: u64,
+}
+
+impl FailedPages {
+    pub fn add(&mut self, page: NumberedPage) {
+        self.pages.extend(page.smaller());
+        self.has_lost_rows |= page.size <= 1;
+    }
+
+    /// The smaller page to be read next.
+    pub fn next(&self) -> Option<NumberedPage> {
+        self.pages.last().copied()
+    }
+
+    /// Notes that the next page was answered.
+    pub fn note_answer(&mut self) {
+        self.pages.pop();
+        self.failures_in_a_row = 0;
+    }
+
+    /// Notes that the next page failed. Returns false if no other should be tried.
+    pub fn note_failure(&mut self) -> bool {
+        let Some(page) = self.pages.pop() else { return false };
+        (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
+        self.add(page);
+        self.failures < MOST_FAILURES && self.failures_in_a_row < MOST_IN_A_ROW
+    }
+
+    /// Whether all rows of these pages were read after all.
+    pub fn are_read(&self) -> bool {
+        self.pages.is_empty() && !self.has_lost_rows
+    }
+}
+
+impl NumberedPage {
+    /// The smaller pages that have the same rows, the last one first. None if it has only one row.
+    fn smaller(self) -> impl Iterator<Item = Self> {
+        let Self { number, size } = self;
+        let parts = (2..=size).find(|parts| size.is_multiple_of(*parts));
+        let page = move |part, parts| Self { number: number * parts + part, size: size / parts };
+        parts.into_iter().flat_map(move |parts| (0..parts).rev().map(move |part| page(part, parts)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads the rows of a page. Returns them, and the number of requests.
+    fn read(page: NumberedPage, fails: impl Fn(u64) -> bool) -> (Vec<u64>, u32, FailedPages) {
+        let (mut pages, mut rows, mut requests) = (FailedPages::default(), Vec::new(), 0);
+        pages.add(page);
+        while let Some(NumberedPage { number, size }) = pages.next() {
+            requests += 1;
+            let on_page = number * size..(number + 1) * size;
+            if on_page.clone().any(&fails) {
+                if !pages.note_failure() {
+                    break;
+                }
+            } else {
+                rows.extend(on_page);
+                pages.note_answer();
+            }
+        }
+        (rows, requests, pages)
+    }
+
+    #[test]
+    fn all_rows_but_the_one_that_fails_are_read() {
+        for size in [1, 2, 3, 7, 50, 100, 499, 500] {
+            for bad in 3 * size..4 * size {
+                let (rows, requests, pages) = read(NumberedPage { number: 3, size }, |row| row == bad);
+                let expected: Vec<u64> = (3 * size..4 * size).filter(|row| *row != bad).collect();
+                assert_eq!((rows, pages.are_read()), (expected, false), "row {bad} in pages of {size}");
+                assert!(requests <= 19 || size == 499, "{requests} requests for row {bad} in pages of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_only_too_large_is_read_in_two() {
+        let (rows, requests, pages) = read(NumberedPage { number: 0, size: 500 }, |_| false);
+        assert_eq!((rows.len(), requests, pages.are_read()), (500, 2, true));
+    }
+
+    #[test]
+    fn an_api_that_fails_as_a_whole_is_left_soon() {
+        let (rows, requests, pages) = read(NumberedPage { number: 0, size: 500 }, |_| true);
+        assert_eq!((rows.len(), requests, pages.are_read()), (0, MOST_IN_A_ROW, false));
+    }
+}
