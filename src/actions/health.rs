@@ -72,7 +72,7 @@ pub async fn health(call: Call<'_>, asked: &HealthRequest) -> Result<HealthAnswe
     }
     if let Some(prefix) = &asked.prefix {
         let refused = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));
-        settings.check_apart(prefix).map_err(refused)?;
+        settings.check_apart(&settings.bucket, prefix).map_err(refused)?;
     }
 
     let times = Times::new(Millis::now(), deadline);

@@ -125,7 +125,10 @@ impl Connection {
         while let Err(wait) = self.budget.take(Millis::now(), caller.stream) {
             had_to = true;
             if !sleep_within(wait, caller.until).await {
-                info!(wait_ms = wait.as_millis(), "the request budget is used up until after the run's end");
+                info!(
+                    wait_ms = wait.as_millis(),
+                    "no request may be sent before the run's end: REQUESTS_PER_MINUTE is used up, or a 429 asked for a pause"
+                );
                 return Err(ApiError::BudgetSpent);
             }
         }

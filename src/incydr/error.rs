@@ -61,7 +61,9 @@ pub enum ApiError {
     Secret(#[from] SecretError),
     #[error("the run's time is up")]
     OutOfTime,
-    #[error("the budget of requests (REQUESTS_PER_MINUTE) is used up until after the run's end")]
+    #[error(
+        "no request may be sent before the run's end: REQUESTS_PER_MINUTE is used up, or the API asked for a pause (429)"
+    )]
     BudgetSpent,
 }
 

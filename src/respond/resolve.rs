@@ -1,5 +1,7 @@
 //! Looks up ids for names, and turns an action into a goal. Refuses what must not be done before anything is sent.
 
+use std::collections::BTreeSet;
+
 use chrono::{TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
@@ -279,13 +281,17 @@ impl Resolver<'_> {
             self.asker.rows(&path, &[], &pages).await?.iter().map(|row| text(&row["actorId"])).collect();
 
         let soon = Utc::now().date_naive() + TimeDelta::days(near_days);
-        let (mut goals, mut on, mut off) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut goals, mut on, mut off, mut named) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
         for leaver in leavers {
             let Some(actor) = self.actor_by_name(&leaver.address).await? else {
                 goals.push(Goal::NoActor { address: leaver.address });
                 continue;
             };
             let id = text(&actor["actorId"]);
+            if !named.insert(id.clone()) {
+                let why = format!("the list names the actor {id} twice, the second time as {:?}", leaver.address);
+                return Err(RespondError::invalid(why));
+            }
             let wanted = leaver.end_date.map_or(Value::Null, |date| date.to_string().into());
             if actor["endDate"] != wanted {
                 let changes = json!({"endDate": wanted}).as_object().cloned().unwrap_or_default();

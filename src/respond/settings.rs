@@ -41,8 +41,11 @@ impl RespondSettings {
         let or = |name: &str, default: &str| get(name).unwrap_or_else(|| default.to_owned());
         let requests_prefix = or("REQUESTS_PREFIX", "incydr-responder/requests/");
         let leavers_prefix = or("LEAVERS_PREFIX", "leavers/");
-        for (name, held) in [("REQUESTS_PREFIX", &requests_prefix), ("LEAVERS_PREFIX", &leavers_prefix)] {
-            shared.check_apart(held).map_err(|why| bad(name, held, why))?;
+        for (name, bucket, held) in [
+            ("REQUESTS_PREFIX", &shared.state_bucket, &requests_prefix),
+            ("LEAVERS_PREFIX", &shared.bucket, &leavers_prefix),
+        ] {
+            shared.check_apart(bucket, held).map_err(|why| bad(name, held, why))?;
         }
         if requests_prefix.starts_with(&leavers_prefix) || leavers_prefix.starts_with(&requests_prefix) {
             return Err(bad("LEAVERS_PREFIX", &leavers_prefix, "it must lie apart from REQUESTS_PREFIX"));
@@ -141,5 +144,14 @@ mod tests {
             let error = read(&[(name, held)]).expect_err(held).to_string();
             assert!(error.starts_with(&format!("{name} is {held:?}, but ")), "{error}");
         }
+    }
+
+    #[test]
+    fn the_requests_lie_apart_from_the_collector_s_state_in_a_bucket_of_its_own_too() {
+        let apart = |held| read(&[("STATE_BUCKET", "state"), ("REQUESTS_PREFIX", held)]);
+        apart("incydr-collector/manifests/").expect_err("the collector's manifests lie there");
+        apart("requests/").expect("apart");
+        // The lists of leavers lie in the bucket of the records.
+        read(&[("STATE_BUCKET", "state"), ("LEAVERS_PREFIX", "incydr-collector/")]).expect("another bucket");
     }
 }

@@ -279,6 +279,20 @@ async fn of_leavers_dates_are_set_lists_follow_and_what_is_so_already_is_left_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_names_one_person_by_two_addresses_is_refused() {
+    let rig = Rig::new().await;
+    let alias = json!({"actorId": "a-9", "name": "ann@old.example", "active": true, "parentActorId": "a-1"});
+    rig.sim.world.push_record(Dataset::Actors, alias.to_string());
+    let soon = chrono::Utc::now().date_naive() + chrono::TimeDelta::days(5);
+    let list = format!("address,end_date\nann@example.com,{soon}\nann@old.example,\n");
+    rig.sim.s3.put_raw(rig.sim.bucket(), "leavers/today.csv", list).await;
+    let (error_type, answer) = rig.refused(request("r", "leavers.sync", &json!({"key": "leavers/today.csv"}))).await;
+    assert_eq!(error_type, "InvalidEvent", "{answer:#}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("ann@old.example"), "{answer:#}");
+    assert!(rig.writes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_case_is_archived_only_once_its_events_are_in_the_bucket() {
     let rig = Rig::new().await;
     for id in ["e-00", "e-01"] {

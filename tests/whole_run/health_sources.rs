@@ -6,6 +6,7 @@ use simulator::http::Request;
 use simulator::{Dataset, Endpoint, Fault};
 
 use crate::health::{actor, agent, days_ago, event, kinds, user, well};
+use crate::rig::Rig;
 
 fn problems(kind: &str) -> String {
     let problems = json!([{"type": kind, "description": "it is not possible", "badFilter": null}]);
@@ -167,4 +168,16 @@ async fn what_fell_silent_is_told_since_its_last_event() {
     assert_eq!((kinds(&answer).len(), &answer["status"]), (3, &json!("complete")), "{answer:#}");
     assert_ne!(answer["findings"][0]["since"], inserted, "the beginning of the time that was looked at");
     assert_ne!(answer["findings"][1]["since"], gmail, "the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_without_an_id_makes_no_list_endless_whose_pages_repeat() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "environment_health").env("PAGE_SIZE", "2")).await;
+    actor(&rig.sim, "x1", "u1@example.com", None);
+    rig.sim.world.push_record(Dataset::Actors, json!({"name": "nobody"}).to_string());
+    rig.sim.faults.from(Endpoint::Actors, 2, Fault::RepeatPage);
+    let answer = rig.health().await;
+    assert!(rig.sim.api.requests_to(Endpoint::Actors).len() < 10, "{answer:#}");
+    let left_out = answer["left_out"].to_string();
+    assert!(left_out.contains("the pages repeat"), "{answer:#}");
 }

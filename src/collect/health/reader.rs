@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::collect::error::Error;
+use crate::collect::unreadable::UnreadableRows;
 use crate::core::ndjson;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;
@@ -56,13 +57,15 @@ impl Reader<'_> {
             }
 
             let mut rows = RowsById { by_id: BTreeMap::new(), unreadable: 0 };
-            let mut shown = 0;
+            let (mut unreadable, mut shown) = (UnreadableRows::default(), 0);
             while let Some(page) = listing.rows(self.caller).await? {
                 let (before, count) = (rows.count(), page.len() as u64);
                 shown += count;
+                unreadable.begin_page();
                 for row in page {
-                    rows.take(row, &of);
+                    rows.take(row, &of, &mut unreadable);
                 }
+                rows.unreadable = unreadable.count();
                 if rows.count() == before {
                     if listing.total().is_none() && count >= size {
                         let why = "the pages repeat, so the rest of the list is unknown".to_owned();
@@ -91,13 +94,14 @@ impl<T> RowsById<T> {
         self.by_id.len() as u64 + self.unreadable
     }
 
-    fn take(&mut self, row: ListRow, of: impl Fn(&Value) -> T) {
-        match row {
+    fn take(&mut self, row: ListRow, of: impl Fn(&Value) -> T, unreadable: &mut UnreadableRows) {
+        let bytes = match row {
             ListRow::Record { line, id } => match ndjson::lenient(line.as_bytes()) {
-                Some(record) => drop(self.by_id.insert(id, of(&record))),
-                None => self.unreadable += 1,
+                Some(record) => return drop(self.by_id.insert(id, of(&record))),
+                None => line.into(),
             },
-            ListRow::Unreadable { .. } => self.unreadable += 1,
-        }
+            ListRow::Unreadable { bytes, .. } => bytes,
+        };
+        unreadable.note(&bytes);
     }
 }

@@ -11,7 +11,7 @@ impl Settings {
     /// The settings for a replay into another prefix. Its checkpoint lies beside the live one. The error says how the prefix
     /// must be.
     pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
-        self.check_apart(prefix)?;
+        self.check_apart(&self.bucket, prefix)?;
         let name = sha256(prefix)[..16].to_owned();
         let checkpoint_key = format!("{}replay/{name}/checkpoint.json", self.state_prefix());
         let prefix = prefix.to_owned();
@@ -36,8 +36,8 @@ impl Settings {
         format!("{}backfill/{shard}/checkpoint.json", self.state_prefix())
     }
 
-    /// Checks that a prefix for other objects lies apart from the live records and state.
-    pub fn check_apart(&self, prefix: &str) -> Result<(), String> {
+    /// Checks that a prefix for other objects lies apart from the live records, and in this bucket from the state.
+    pub fn check_apart(&self, bucket: &str, prefix: &str) -> Result<(), String> {
         if !is_prefix(prefix) {
             return Err(PREFIX.into());
         }
@@ -49,7 +49,7 @@ impl Settings {
             "" => STATE.map(|part| format!("{part}/")).to_vec(),
             beside => vec![beside.to_owned()],
         };
-        if let Some(taken) = state.iter().find(|taken| self.bucket == self.state_bucket && overlaps(taken)) {
+        if let Some(taken) = state.iter().find(|taken| bucket == self.state_bucket && overlaps(taken)) {
             return Err(format!("it must lie apart from the state beside CHECKPOINT_KEY ({taken:?})"));
         }
         Ok(())
