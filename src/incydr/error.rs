@@ -23,6 +23,9 @@ pub enum ApiError {
         "the credentials in the secret are those of another tenant since this run began: {theirs} instead of {ours}; nothing is requested with them"
     )]
     OtherTenant { ours: String, theirs: String },
+    /// The sign-in failed otherwise. That says nothing of the request that needed the token: a 404 here is no missing record.
+    #[error(transparent)]
+    NotSignedIn(Box<ApiError>),
     /// The API client lacks a permission. The API says so by 403, for legal hold by 401.
     #[error("{what}: the API answers {status}: {said}")]
     Forbidden { what: String, status: u16, said: String },
@@ -92,6 +95,7 @@ impl ApiError {
             | Self::QueryRefused { .. }
             | Self::NoSavedSearch { .. } => ErrorType::ThirdPartyConfigError,
             Self::Secret(error) => error.error_type(),
+            Self::NotSignedIn(error) => error.error_type(),
             Self::RefusedForNow { .. }
             | Self::Unauthorized { .. }
             | Self::Status { .. }
@@ -118,6 +122,7 @@ impl ApiError {
             Self::Forbidden { .. } | Self::Unauthorized { .. } => Scope::RequestOrStream,
             Self::BadCredentials { .. }
             | Self::RefusedForNow { .. }
+            | Self::NotSignedIn(_)
             | Self::OtherTenant { .. }
             | Self::RateLimited { .. }
             | Self::QueryRefused { .. }
@@ -184,6 +189,14 @@ impl ApiError {
         match self {
             Self::BadCredentials { status, said, .. } => Self::BadCredentials { status, said, worked_before: true },
             other => other,
+        }
+    }
+
+    /// The error of a sign-in, if this one reaches no further than a request.
+    pub(super) fn of_sign_in(self) -> Self {
+        match self.scope() {
+            Scope::Request | Scope::RequestOrStream => Self::NotSignedIn(Box::new(self)),
+            Scope::Run => self,
         }
     }
 

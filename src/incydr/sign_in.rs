@@ -263,10 +263,10 @@ impl SignIn {
                 error if error.may_be_retried() || may_pass => attempts.pause(retry_after),
                 _ => None,
             };
-            let Some(pause) = pause else { return Err(error) };
+            let Some(pause) = pause else { return Err(error.of_sign_in()) };
             if !sleep_within(pause, caller.until).await {
                 // Nothing can be requested without a token, so even a 429 is returned as the error.
-                return Err(error);
+                return Err(error.of_sign_in());
             }
             caller.calls.retries.add(1);
             last = Some(error);

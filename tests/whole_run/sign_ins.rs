@@ -7,6 +7,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use simulator::{Endpoint, Fault, SecretsFault};
 
+use crate::inventories::stream_named;
 use crate::oracle::millis;
 use crate::rig::{Rig, ago};
 
@@ -203,4 +204,48 @@ async fn where_one_stream_was_granted_a_token_the_others_that_are_stopped_are_tr
     let answer = rig.run().await;
     assert_eq!((&answer["status"], &answer["streams"]["users"]["state"]), (&json!("complete"), &json!("collecting")));
     rig.assert_holds_everything().await;
+}
+
+/// A token that ends in the middle of a run, and a sign-in that answers as if a list or a record weren't there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_fails_in_mid_run_says_nothing_of_the_list_that_needed_it() {
+    let kinds = [
+        ("alert_rules", Endpoint::RuleUsers, 400),
+        ("watchlists", Endpoint::WatchlistMembers, 404),
+        ("legal_hold", Endpoint::Custodians, 404),
+        ("user_roles", Endpoint::UserRoles, 404),
+    ];
+    join_all(kinds.map(async |(name, endpoint, status)| {
+        let stream = stream_named(name);
+        let rig = stream.rig(50).await;
+        stream.populate(&rig.sim.world, 4);
+        rig.sim.faults.always(endpoint, Fault::Unauthorized);
+        rig.sim.faults.from(Endpoint::SignIn, 2, Fault::Status(status, "{}".into()));
+        let answer = rig.any_run(Duration::from_secs(4)).await;
+        assert_ne!(answer["streams"][name]["status"], "complete", "{answer:#}");
+        let error = answer["streams"][name]["error"]["message"].as_str().unwrap_or_default();
+        assert!(error.starts_with("sign-in: the API answers"), "{answer:#}");
+        assert!(rig.checkpoint().await["stuck"].get(name).is_none(), "{answer:#}");
+        rig.sim.faults.clear();
+        assert_eq!(rig.run().await["status"], "complete", "{name}");
+        stream.assert_holds(&rig, &[]).await;
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_fails_in_mid_run_leaves_no_case_and_no_window_stuck() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases,file_events")).await;
+    rig.sim.world.add_cases(5, ago(900), ago(800));
+    rig.sim.world.add_file_events(40, ago(900), ago(800));
+    for endpoint in [Endpoint::CaseDetail, Endpoint::FileEvents] {
+        rig.sim.faults.always(endpoint, Fault::Unauthorized);
+    }
+    rig.sim.faults.from(Endpoint::SignIn, 2, Fault::Status(404, "{}".into()));
+    let answer = rig.any_run(Duration::from_secs(4)).await;
+    assert_eq!(answer["status"], "failed", "{answer:#}");
+    assert_eq!(rig.checkpoint().await["stuck"].as_object().map(serde_json::Map::len), None, "{answer:#}");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
 }
