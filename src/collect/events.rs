@@ -76,7 +76,7 @@ impl Collector<'_> {
             self.query.get_or_init(|| query.into_owned());
         }
 
-        let recounts = self.due_recounts();
+        let recounts = self.due_recounts(facts);
         let horizon = self.horizon();
         self.update_events(|state, stuck| {
             self.note_gaps(facts, state, horizon);
@@ -318,8 +318,8 @@ impl Collector<'_> {
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
             return Ok(Outcome::Unread { window, error, why: UnreadReason::KeepsBounds }.into());
         }
-        // A recovery opens windows without a request.
-        let request = if window.request.is_null() { self.request(facts, span) } else { window.request.clone() };
+        let present = self.request(facts, span);
+        let request = if is_alike(&window.request, &present) { window.request.clone() } else { present };
         let has_killed_several = window.resumed > 0;
         let window = self.note_resumed(window, request).await?;
         if has_killed_several && self.may_be_cut(&window).await? {
@@ -406,6 +406,15 @@ impl Collector<'_> {
 
     fn sizes(&self, facts: &Events) -> Sizes {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
+    }
+}
+
+/// Whether two requests have the same members. A recovery opens windows without a request, and `INCYDR_API_DIALECT` may have
+/// been another when a window was opened.
+fn is_alike(request: &Value, other: &Value) -> bool {
+    match (request, other) {
+        (Value::Object(request), Value::Object(other)) => request.keys().eq(other.keys()),
+        _ => false,
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::json;
-use simulator::{Endpoint, Fault, LambdaBuilder, compact, without_members};
+use simulator::{Endpoint, Fault, LambdaBuilder, S3Fault, compact, without_members};
 
-use crate::rig::{CHECKPOINT, Rig, assert_same};
+use crate::oracle::a_moment;
+use crate::rig::{CHECKPOINT, DEADLINE, Rig, assert_same};
 
 fn guide(lambda: LambdaBuilder) -> LambdaBuilder {
     lambda
@@ -280,4 +281,39 @@ async fn an_audit_log_that_never_fits_a_run_is_told() {
     }
     let told = answer["streams"]["audit"]["error"]["message"].as_str().unwrap_or_default();
     assert!(told.contains("made no progress: not even the smallest window fits a run"), "{answer:#}");
+}
+
+/// Windows and recounts on the checkpoint have the requests of the dialect in which they were opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialect_that_is_changed_in_mid_life_takes_over_windows_and_leaves_recounts_alone() {
+    for begins_with_guide in [false, true] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events")).await;
+        rig.sim.api.change(|behaviour| behaviour.guide_endpoints = true);
+        let now = Utc::now();
+        let both = [
+            rig.container(|lambda| lambda.env("STREAMS", "audit,file_events").env("RECONCILE_MINUTES", "0")),
+            rig.container(|lambda| guide(lambda).env("STREAMS", "audit,file_events")),
+        ];
+        let [first, second] = if begins_with_guide { [&both[1], &both[0]] } else { [&both[0], &both[1]] };
+        rig.sim.world.add_audit(20, now - TimeDelta::minutes(40), now - TimeDelta::minutes(20));
+        rig.sim.world.add_file_events(20, now - TimeDelta::minutes(40), now - TimeDelta::minutes(20));
+        assert_eq!(first.invoke(json!({}), DEADLINE).await.answer()["status"], "complete");
+        a_moment().await;
+        rig.sim.world.add_audit(5, Utc::now() - TimeDelta::seconds(1), Utc::now());
+        rig.sim.world.add_file_events(5, Utc::now() - TimeDelta::seconds(1), Utc::now());
+        a_moment().await;
+        let dies = first.clone();
+        rig.sim.s3.faults.once("PUT", "code42/", 1, S3Fault::before(move || dies.kill()));
+        first.invoke(json!({}), Duration::from_secs(3)).await;
+        rig.free_the_lease().await;
+        rig.sim.api.clear_log();
+        for _ in 0..2 {
+            let answer = second.invoke(json!({}), DEADLINE).await.answer();
+            assert_eq!(answer["status"], "complete", "{answer:#}");
+        }
+        let queries: Vec<String> = rig.sim.api.requests().into_iter().map(|request| request.query).collect();
+        assert!(queries.iter().all(|query| !query.contains("dateRange")), "{queries:#?}");
+        rig.assert_holds("audit", &rig.sim.world.audit()).await;
+        rig.assert_holds("file_events", &rig.sim.world.file_events()).await;
+    }
 }
