@@ -23,7 +23,7 @@ pub mod suspects;
 mod unreadable;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -103,6 +103,8 @@ struct Collector<'a> {
     tally: &'a Tally,
     /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
+    /// The ids of the records that the API throttled until the last run's end.
+    throttled: BTreeSet<String>,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Shared<Option<Error>>,
     /// Refusals that may be about one span of an event stream.
@@ -117,12 +119,14 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         return Ok(StreamOutcome::NotPermitted);
     }
 
-    let (has_worked, stalled) = run.ledger.read(|checkpoint| {
-        (checkpoint.covered_to(stream).is_some(), checkpoint.stalled.get(&stream).copied().unwrap_or_default())
+    let (has_worked, stalled, throttled) = run.ledger.read(|checkpoint| {
+        let stalled = checkpoint.stalled.get(&stream).copied().unwrap_or_default();
+        let throttled = checkpoint.throttled.get(&stream).cloned().unwrap_or_default();
+        (checkpoint.covered_to(stream).is_some(), stalled, throttled)
     });
     let _turn = run.api.budget().enter(stream, stalled);
     let (damaged, refusals, query) = (Shared::default(), Shared::default(), OnceLock::new());
-    let collector = Collector { run, stream, tally, has_worked, damaged, refusals, query };
+    let collector = Collector { run, stream, tally, has_worked, throttled, damaged, refusals, query };
 
     let Some(kind) = stream.kind_by(run.settings) else {
         let why = format!("\"streams\" names {stream}, which an API of INCYDR_API_DIALECT \"guide\" doesn't have");

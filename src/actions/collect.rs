@@ -69,6 +69,7 @@ impl<'a> LeasedRun<'a> {
         let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
 
+        note_throttled(&ledger, &collected);
         self.note_stalled(&ledger, &mut collected, &before);
         fail_if_stuck(&ledger, &mut collected);
         self.judge_refusals(&ledger, &mut collected).await;
@@ -160,11 +161,17 @@ impl<'a> LeasedRun<'a> {
         };
 
         let run = &run;
+        let throttled: Vec<Stream> = ledger.read(|checkpoint| checkpoint.throttled.keys().copied().collect());
+        let throttled = &throttled;
         join_all(self.streams.iter().map(|stream| {
             let at_work = run.suspects.at_work();
             async move {
                 let _at_work = at_work;
                 let tally = Tally::default();
+                // Its first 429 would pause the requests of all streams once more.
+                if throttled.contains(stream) {
+                    run.suspects.wait_for_others(run.times.read_until.since(Millis::now()) / 2).await;
+                }
                 let outcome = if let Some(stopped) = self.stopped(*stream) {
                     Err(stopped)
                 } else {
@@ -286,6 +293,19 @@ impl<'a> LeasedRun<'a> {
         log(stream, &answer);
         answer
     }
+}
+
+/// Notes the streams whose own request the API throttled until the run's end.
+fn note_throttled(ledger: &Ledger<'_>, collected: &[Collected]) {
+    ledger.update(|checkpoint| {
+        for Collected { stream, tally, .. } in collected {
+            if tally.calls.last_throttle.lock().is_some() {
+                checkpoint.throttled.insert(*stream, tally.calls.throttled_ids.lock().clone());
+            } else {
+                checkpoint.throttled.remove(stream);
+            }
+        }
+    });
 }
 
 /// Fails each stream that has anything stuck, even if the rest of it was collected.

@@ -34,6 +34,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let (mut left, began) = (most, Millis::now());
         let mut failures = Failures::default();
+        round.put_last(&self.throttled);
         while left > 0 {
             match round.next(FETCHES_AT_ONCE.min(left)) {
                 RoundStep::Done => break,
@@ -79,65 +80,77 @@ impl Collector<'_> {
 
                     let long = SIGNIFICANT_WAIT.max(self.run.times.read_until.since(began) / 2);
                     let waited_long = Millis::now().since(asked_at) >= long;
-                    take_each(round, answers, &mut take, &mut failures, waited_long).await?;
+                    self.take_each(round, answers, &mut take, &mut failures, waited_long).await?;
                 }
             }
         }
         Ok(())
     }
-}
 
-/// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
-/// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
-/// answered or that it was stuck before. Otherwise every later run would wait for it first.
-async fn take_each<T>(
-    round: &mut Round,
-    answers: Vec<(String, Result<T, Error>)>,
-    take: &mut impl AsyncFnMut(&str, T) -> Result<(), Error>,
-    failures: &mut Failures,
-    waited_long: bool,
-) -> Result<(), Error> {
-    let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
-    for (id, answer) in answers {
-        let is_silent = answer.as_ref().is_err_and(|error| !error.is_budget_spent());
-        has_answered |= answer.is_ok();
-        let taken = match answer {
-            Ok(answer) => take(&id, answer).await,
-            Err(error) => Err(error),
-        };
-        match taken {
-            Ok(()) => {
-                round.answered(&id);
-                failures.forget();
-            }
-            Err(error) if error.may_be_of_one() => {
-                round.failed(&id, error.told_of_one());
-                failures.note(error);
-            }
-            Err(error) => {
-                unanswered.push((id, is_silent));
-                ended.get_or_insert(error);
+    /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
+    /// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
+    /// answered or that it was stuck before. Otherwise every later run would wait for it first. So does an item that the API
+    /// throttled to the end of two runs, in the second of which it came last.
+    async fn take_each<T>(
+        &self,
+        round: &mut Round,
+        answers: Vec<(String, Result<T, Error>)>,
+        take: &mut impl AsyncFnMut(&str, T) -> Result<(), Error>,
+        failures: &mut Failures,
+        waited_long: bool,
+    ) -> Result<(), Error> {
+        let (mut ended, mut unanswered, mut has_answered) = (None, Vec::new(), false);
+        for (id, answer) in answers {
+            let is_silent = answer.as_ref().is_err_and(|error| !error.is_budget_spent());
+            has_answered |= answer.is_ok();
+            let taken = match answer {
+                Ok(answer) => take(&id, answer).await,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(()) => {
+                    round.answered(&id);
+                    failures.forget();
+                }
+                Err(error) if error.may_be_of_one() => {
+                    round.failed(&id, error.told_of_one());
+                    failures.note(error);
+                }
+                Err(error) => {
+                    unanswered.push((id, is_silent));
+                    ended.get_or_insert(error);
+                }
             }
         }
-    }
 
-    // The API works, though what it answered could not be used, or there was no time for it.
-    if has_answered {
-        round.api_works();
-    }
-
-    let Some(error) = ended else { return Ok(()) };
-    for (id, is_silent) in unanswered.into_iter().rev() {
-        // The time may also have been up before all pages of a list that answered were read.
-        if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && waited_long {
-            let message = format!("{id}: no answer before the run's time was up");
-            round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
-        } else {
-            round.give_back(id);
+        // The API works, though what it answered could not be used, or there was no time for it.
+        if has_answered {
+            round.api_works();
         }
+
+        let Some(error) = ended else { return Ok(()) };
+        let throttled = self.tally.calls.last_throttle.lock().clone();
+        for (id, is_silent) in unanswered.into_iter().rev() {
+            if let Some(said) = throttled.clone().filter(|_| is_silent && error.is_out_of_time()) {
+                if self.throttled.contains(&id) {
+                    round.failed(&id, ErrorInfo { error_type: error.error_type(), message: said });
+                } else {
+                    self.tally.calls.throttled_ids.lock().insert(id.clone());
+                    round.give_back(id);
+                }
+                continue;
+            }
+            // The time may also have been up before all pages of a list that answered were read.
+            if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && waited_long {
+                let message = format!("{id}: no answer before the run's time was up");
+                round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
+            } else {
+                round.give_back(id);
+            }
+        }
+        round.out_of_time();
+        Err(error)
     }
-    round.out_of_time();
-    Err(error)
 }
 
 /// The failures since the last answer.

@@ -3,6 +3,7 @@
 
 mod deletions;
 mod gone;
+mod held;
 mod key;
 mod list;
 mod of_each;
@@ -10,9 +11,8 @@ mod pass;
 mod rows;
 mod whole;
 
-use std::collections::BTreeSet;
-
 use self::deletions::Deletions;
+use self::held::{HeldLists, lacking};
 use self::key::{Member, alone};
 pub use self::key::{key_of, with_member};
 use self::of_each::parents_due;
@@ -21,11 +21,10 @@ use super::compared::Counted;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{InventoryState, Pass};
-use crate::core::known::Known;
 use crate::core::round::Round;
 use crate::core::shared::Shared;
 use crate::core::stream::Class;
-use crate::core::stuck::{StuckItem, StuckList};
+use crate::core::stuck::StuckItem;
 use crate::core::time::Millis;
 use crate::incydr::facts::{Inventory, Part};
 use chrono::TimeDelta;
@@ -35,14 +34,6 @@ pub(super) const EARLY: TimeDelta = TimeDelta::seconds(30);
 /// A list that disagreed with its total and then wasn't read to its end by this many runs changes faster than it is
 /// read.
 const MOST_RUNS: u32 = 5;
-
-/// The lists that are stuck. Records missing from them don't count as missed.
-struct HeldLists {
-    /// The records whose lists are stuck.
-    parents: BTreeSet<String>,
-    /// Stuck lists that belong to no record, and lists that are stuck for every record.
-    lists: BTreeSet<String>,
-}
 
 impl Collector<'_> {
     pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<StreamOutcome, Error> {
@@ -216,17 +207,21 @@ impl Collector<'_> {
         let (known, mut seen) = reading.take_compared();
         let mut stuck = self.stuck(|stuck| stuck.clone());
         reading.judged.apply_to(&mut stuck, Millis::now());
-        let held = HeldLists::of(&stuck);
+        let is_whole = !reading.pass.is_partial && facts.tells_deleted;
+        let (accept, nameless) = self.inventory_state(|state| (state.accept_deletions, state.nameless.clone()));
+        let (mut held, lacking) = (HeldLists::of(&stuck), lacking(facts, &known, &seen));
+        if accept == 0 {
+            held.add_nameless(&nameless, &reading.pass.nameless, &lacking);
+        }
+        let nameless = held.nameless_after(&nameless, &reading.pass.nameless, &lacking);
         held.keep(facts, &known, &mut seen, &reading.not_found);
 
         let mut refused = None;
-        let is_whole = !reading.pass.is_partial && facts.tells_deleted;
-        let accept = self.inventory_state(|state| state.accept_deletions);
         let next = if is_whole {
             let now = Millis::now();
             let (mut next, missing) = known.after_whole_reading(seen, now);
             let deletions = Deletions::of(facts, &known, &next, missing, now, accept > 0);
-            refused = deletions.told(self.stream).map(Error::Totals);
+            refused = deletions.told(self.stream).or(held.doubt(self.stream)).map(Error::Totals);
             for key in deletions.believed {
                 let at = reading.snapshot.at;
                 let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
@@ -241,12 +236,14 @@ impl Collector<'_> {
         };
 
         let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
-        let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| held.is_empty()));
+        let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| !held.is_any_stuck()));
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
         if is_whole {
             // A reading that could not be stored used up none of what a person allowed.
-            self.inventory_state(|state| state.accept_deletions = accept.saturating_sub(1));
+            self.inventory_state(|state| {
+                (state.accept_deletions, state.nameless) = (accept.saturating_sub(1), nameless);
+            });
         }
         refused.map_or(Ok(StreamOutcome::Complete), Err)
     }
@@ -304,48 +301,5 @@ impl Collector<'_> {
         })
         .await?;
         Ok(())
-    }
-}
-
-impl HeldLists {
-    fn of(stuck: &StuckList) -> Self {
-        let (mut parents, mut lists) = (BTreeSet::new(), BTreeSet::new());
-        for stuck in stuck.iter() {
-            match &stuck.what {
-                StuckItem::List { id: Some(id), .. } => parents.insert(id.clone()),
-                StuckItem::List { list, id: None } => lists.insert(list.clone()),
-                _ => false,
-            };
-        }
-        Self { parents, lists }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.parents.is_empty() && self.lists.is_empty()
-    }
-
-    /// Copies from `known` to `seen` the records that the pass has not seen, if their list or another list of the same
-    /// parent is stuck: they don't count as missed once more. If their list can't be found, notes since when.
-    fn keep(
-        &self,
-        facts: &'static Inventory,
-        known: &Known,
-        seen: &mut Known,
-        not_found: &BTreeSet<(&'static str, String)>,
-    ) {
-        let now = Millis::now();
-        let is_held = |member: Member<'_>| match member.parent {
-            Some(parent) => self.parents.contains(parent) || self.lists.contains(member.part.name),
-            None => self.lists.contains(member.part.name),
-        };
-        let is_not_found = |member: Member<'_>| {
-            member.parent.is_some_and(|parent| not_found.contains(&(member.part.name, parent.to_owned())))
-        };
-        for key in known.ids().filter(|_| !self.is_empty()) {
-            if !seen.has_id(key) && with_member(facts, key, is_held) == Some(true) {
-                let is_missed = with_member(facts, key, is_not_found) == Some(true);
-                seen.hold(key, known, is_missed.then_some(now));
-            }
-        }
     }
 }

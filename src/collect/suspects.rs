@@ -1,5 +1,6 @@
 //! Windows at which a run died may kill this run as well. They are read after all other work of the run, of every stream:
-//! one at a time, those at which one run died before those at which several did.
+//! one at a time, those at which one run died before those at which several did. A stream that the API throttled until the
+//! last run's end also waits for the others.
 
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ struct Before {
 /// A stream at work, until it is dropped.
 pub struct AtWork<'a>(&'a Suspects);
 
+/// A stream that waits, until this is dropped: then it is at work again.
+struct Waiting<'a>(&'a Suspects);
+
 /// The right to read such a window, until it is dropped.
 pub struct Turn<'a> {
     suspects: &'a Suspects,
@@ -38,6 +42,13 @@ impl Suspects {
     pub fn at_work(&self) -> AtWork<'_> {
         self.before.send_modify(|before| before.streams += 1);
         AtWork(self)
+    }
+
+    /// Waits for the other streams, but no longer than `at_most`, before a stream at work begins.
+    pub async fn wait_for_others(&self, at_most: Duration) {
+        let _waiting = Waiting::of(self);
+        let mut before = self.before.subscribe();
+        let _ = timeout(at_most, before.wait_for(|before| before.streams == 0)).await;
     }
 
     /// Waits for the other streams, but no longer than `at_most`: they may have a backlog. `has_killed_several`: more than one
@@ -54,6 +65,19 @@ impl Suspects {
         let _ = timeout(at_most, others_are_done).await;
         turn.held = Some(self.turn.lock().await);
         turn
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn of(suspects: &'a Suspects) -> Self {
+        suspects.before.send_modify(|before| before.streams -= 1);
+        Self(suspects)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.before.send_modify(|before| before.streams += 1);
     }
 }
 
@@ -100,6 +124,20 @@ mod tests {
             stream("sound", 4, None)
         );
         assert_eq!(*order.lock(), ["sound", "killed one", "another that killed one", "killed several"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_was_throttled_begins_after_the_others_and_may_end_while_it_waits() {
+        let suspects = Suspects::default();
+        let (other, _ours) = (suspects.at_work(), suspects.at_work());
+        let waited = timeout(Duration::from_secs(1), suspects.wait_for_others(LONG)).await;
+        assert!(waited.is_err() && suspects.before.borrow().streams == 2, "it is at work again");
+        let begun = tokio::time::Instant::now();
+        tokio::join!(suspects.wait_for_others(LONG), async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            drop(other);
+        });
+        assert_eq!(begun.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ mod streams;
 mod take_over;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize, Serializer};
@@ -74,6 +74,10 @@ pub struct Checkpoint {
     /// For how many runs in a row a stream ran out of time without any progress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stalled: BTreeMap<Stream, u32>,
+    /// The streams whose own request the API throttled until the last run's end, with the ids of the records that it was
+    /// for. The next run asks for them after everything else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub throttled: BTreeMap<Stream, BTreeSet<String>>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub sign_ins: SignIns,
     /// The streams whose last answer was a 403.
@@ -111,6 +115,7 @@ impl Checkpoint {
             manifests: Manifests::default(),
             recovery: None,
             stalled: BTreeMap::new(),
+            throttled: BTreeMap::new(),
             sign_ins: SignIns::default(),
             refused: BTreeMap::new(),
             attempted: BTreeMap::new(),

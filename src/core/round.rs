@@ -90,6 +90,14 @@ impl Round {
         self.new.extend(ids.into_iter().filter(|id| !self.stuck.contains(id)));
     }
 
+    /// Has these of the new ids requested after all others.
+    pub fn put_last(&mut self, ids: &BTreeSet<String>) {
+        if !ids.is_empty() {
+            let (last, first): (Vec<_>, Vec<_>) = self.new.drain(..).partition(|id| ids.contains(id));
+            self.new.extend(first.into_iter().chain(last));
+        }
+    }
+
     /// Adds stuck ids, which are requested after all new ones.
     pub fn add_due(&mut self, ids: impl IntoIterator<Item = String>) {
         self.due.extend(ids);
@@ -196,10 +204,10 @@ impl Round {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
     }
 
-    /// The first new id that isn't judged yet, if they are requested in order.
+    /// The first new id, in the order of ids, that isn't judged yet.
     pub fn first_left(&self) -> Option<&str> {
         let doubtful = self.doubtful.iter().map(|(id, _)| id);
-        doubtful.chain(self.new.front()).min().map(String::as_str)
+        doubtful.chain(&self.new).min().map(String::as_str)
     }
 
     /// Returns the results since the last call.

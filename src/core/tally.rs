@@ -1,5 +1,6 @@
 //! A run's counters: requests to the API, and stored records.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::intervals::Intervals;
@@ -22,6 +23,8 @@ pub struct Calls {
     pub wait: Count,
     /// The message of a 429 after which the time was up.
     pub last_throttle: Shared<Option<String>>,
+    /// The ids of the records that such requests were for.
+    pub throttled_ids: Shared<BTreeSet<String>>,
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::super::Collector;
-use super::key::Member;
+use super::key::{Member, list_name};
 use super::pass::{PassReading, Whole};
 use crate::collect::error::Error;
 use crate::collect::unreadable::UnreadableRows;
@@ -278,15 +278,17 @@ impl ListReading<'_> {
     /// The whole list, if its rows agree with the API's total. None if it shows too few.
     fn whole(&self, total: Option<u64>, repeats_are_real: bool) -> Option<Whole> {
         let (ids, unreadable) = (self.ids.len() as u64, self.unreadable());
-        let rows = ids + unreadable;
+        let (list, rows) = (self.name(), ids + unreadable);
         match total {
-            None => Some(Whole { rows, unreadable, total, is_exact: unreadable == 0 }),
+            None => Some(Whole { list, rows, unreadable, total, nameless: Some(unreadable) }),
             Some(total) if rows == total || repeats_are_real && self.distinct.len() as u64 == total => {
-                Some(Whole { rows: total, unreadable, total: Some(total), is_exact: ids == total })
+                let nameless = Some(total.saturating_sub(ids));
+                Some(Whole { list, rows: total, unreadable, total: Some(total), nameless })
             }
             // All pages were read and had more rows than the total: the total is wrong.
             Some(total) if rows > total => {
-                Some(Whole { rows, unreadable, total: None, is_exact: unreadable == 0 && rows == self.rows })
+                let nameless = (rows == self.rows).then_some(unreadable);
+                Some(Whole { list, rows, unreadable, total: None, nameless })
             }
             Some(_) => None,
         }
@@ -303,8 +305,7 @@ impl ListReading<'_> {
 
     /// For example `users`, or `members of 42`.
     pub(super) fn name(&self) -> String {
-        let name = self.part.name;
-        self.parent.as_ref().map_or_else(|| name.to_owned(), |parent| format!("{name} of {parent}"))
+        list_name(self.part, self.parent.as_deref())
     }
 
     /// An answer that can't be right, with its beginning.

@@ -27,7 +27,7 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
-        if !reading.pass.is_partial {
+        if !reading.pass.may_lack_ids() {
             // A record that is gone has no list, so nothing of it is stuck.
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
             self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
@@ -120,7 +120,7 @@ impl Collector<'_> {
             }
             let whole = whole?;
             reading.note(&whole);
-            if part.every.is_some() && whole.is_exact && whole.rows > 0 {
+            if part.every.is_some() && whole.nameless == Some(0) && whole.rows > 0 {
                 reading.note_asked(parent, Millis::now());
             }
             Ok(())
@@ -141,8 +141,8 @@ impl Collector<'_> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
         // A partial pass may lack ids of existing records. So it tries every stuck list: only the answer shows that a
         // record is gone.
-        let is_partial = reading.pass.is_partial;
-        let may_be_there = |id: &&str| is_partial || all.contains(*id);
+        let may_lack_ids = reading.pass.may_lack_ids();
+        let may_be_there = |id: &&str| may_lack_ids || all.contains(*id);
         for part in facts.parts.iter().filter(|part| part.parent.is_some()) {
             let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
             round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));

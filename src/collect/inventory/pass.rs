@@ -26,13 +26,15 @@ pub struct PassReading {
 
 /// A list that was read to its end.
 pub struct Whole {
+    /// Its name, for example `members of 42`.
+    pub list: String,
     pub rows: u64,
     /// The rows that were set aside.
     pub unreadable: u64,
     pub total: Option<u64>,
-    /// The list is complete: a record that it lacks is gone. False if a record was set aside or is hidden, because it
-    /// might be any of those missing.
-    pub is_exact: bool,
+    /// The number of rows that were set aside or are hidden by another of the same id: each may be any record that the
+    /// list lacks. None if that is not known.
+    pub nameless: Option<u64>,
 }
 
 impl PassReading {
@@ -51,7 +53,11 @@ impl PassReading {
         self.pass.rows += whole.rows;
         self.unreadable += whole.unreadable;
         self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
-        self.pass.is_partial |= !whole.is_exact;
+        match whole.nameless {
+            Some(0) => {}
+            Some(rows) => drop(self.pass.nameless.insert(whole.list.clone(), rows)),
+            None => self.pass.is_partial = true,
+        }
     }
 
     /// Takes a record, in the form in which it is stored.

@@ -24,6 +24,10 @@ pub struct InventoryState {
     /// Lists that could not be found for so long that they count as empty: the parents' ids, by the list's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_found: BTreeMap<String, BTreeSet<String>>,
+    /// Of each list, the number of rows without an id of their own (set aside, or hidden by another of the same id) when it
+    /// last lacked no known record. While it has no more of them, a record that it lacks is gone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub nameless: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_permitted_at: Option<Millis>,
 }
@@ -53,6 +57,9 @@ pub struct Pass {
     /// The API's total for these lists, if it has one for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
+    /// Of each list so far, the number of rows that were set aside, or hidden by another of the same id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nameless: BTreeMap<String, u64>,
     /// One of the lists wasn't complete, so nothing counts as missed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_partial: bool,
@@ -113,6 +120,7 @@ impl Pass {
             is_drifted: false,
             rows: 0,
             counted,
+            nameless: BTreeMap::new(),
             is_partial: false,
             lacks: false,
             list: None,
@@ -135,6 +143,11 @@ impl Pass {
     /// Called when a record's list was read to its end, failed, or is begun again.
     pub fn end_list(&mut self, parent: &str) {
         self.list.take_if(|list| list.parent == parent);
+    }
+
+    /// Whether a record that the pass lacks may still be on its list.
+    pub fn may_lack_ids(&self) -> bool {
+        self.is_partial || !self.nameless.is_empty()
     }
 
     pub fn is_at_beginning(&self) -> bool {

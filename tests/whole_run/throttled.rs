@@ -1,0 +1,75 @@
+//! One endpoint, record or list that answers 429 in every run, with a pause that is longer than a run. A 429 pauses all
+//! requests of the process, so the next run asks for it after everything else.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use simulator::{Dataset, Endpoint, Fault};
+
+use crate::rig::{Rig, ago};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_always_answers_429_holds_up_no_other_stream() {
+    let pause = Fault::RateLimited { retry_after: Some("300".into()) };
+    join_all([Endpoint::FileEvents, Endpoint::AuditSearch, Endpoint::CaseList, Endpoint::Users].map(
+        async |endpoint| {
+            let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events,cases,users")).await;
+            rig.populate();
+            rig.sim.faults.always(endpoint, pause.clone());
+            for _ in 0..2 {
+                rig.any_run(Duration::from_secs(6)).await;
+                rig.lambda.kill();
+            }
+            let world = &rig.sim.world;
+            let of = |stream| match stream {
+                "audit" => (Endpoint::AuditSearch, world.audit()),
+                "file_events" => (Endpoint::FileEvents, world.file_events()),
+                "cases" => (Endpoint::CaseList, world.cases()),
+                _ => (Endpoint::Users, world.users()),
+            };
+            for stream in ["audit", "file_events", "cases", "users"] {
+                let (own, records) = of(stream);
+                let expected = if own == endpoint { 0 } else { records.len() };
+                assert_eq!(rig.stored(stream).await.len(), expected, "{stream}, while {endpoint:?} answers 429");
+            }
+            rig.sim.faults.clear();
+            assert_eq!(rig.run().await["status"], "complete");
+            assert!(rig.checkpoint().await["throttled"].is_null());
+            rig.assert_holds_everything().await;
+        },
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_or_list_that_always_answers_429_holds_up_no_other() {
+    let pause = Fault::RateLimited { retry_after: Some("300".into()) };
+    join_all(["cases", "watchlists"].map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+        let world = &rig.sim.world;
+        let (all, path) = if stream == "cases" {
+            (world.add_cases(12, ago(900), ago(800)).len(), "/v1/cases/1".to_owned())
+        } else {
+            let watchlists = world.add_records(Dataset::Watchlists, 6);
+            let members = watchlists.iter().map(|one| world.add_children(Dataset::WatchlistMembers, &one.id, 2).len());
+            let first = watchlists.iter().map(|one| &one.id).min().expect("some");
+            (watchlists.len() + members.sum::<usize>(), format!("/v2/watchlists/{first}/members"))
+        };
+        rig.sim.faults.ail_at(path, pause.clone());
+        for _ in 0..2 {
+            rig.any_run(Duration::from_secs(6)).await;
+            rig.lambda.kill();
+        }
+        let missing = if stream == "cases" { 1 } else { 2 };
+        assert_eq!(rig.stored(stream).await.len(), all - missing, "{stream}");
+        let answer = rig.any_run(Duration::from_secs(6)).await;
+        assert_eq!(answer["streams"][stream]["stuck"]["count"], 1, "{answer:#}");
+        rig.sim.faults.clear();
+        rig.lambda.kill();
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        assert_eq!(rig.run().await["status"], "complete", "{stream}");
+        assert_eq!(rig.stored(stream).await.len(), all, "{stream}");
+    }))
+    .await;
+}
