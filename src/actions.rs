@@ -1,6 +1,6 @@
 //! The actions of an invocation.
 //!
-//! * [`request`]: the actions and their arguments; [`call`]: what each is given, with the [`clients`]; [`answer`]: the
+//! * [`invocation`]: the actions and their arguments; [`call`]: what each is given, with the [`clients`]; [`answer`]: the
 //!   answer of a run
 //! * [`collect`]: takes the lease, collects all streams side by side, commits
 //! * [`backfill`]: covers a long span in shards, beside the schedule; [`restart`]: lets stopped streams be tried again;
@@ -19,10 +19,10 @@ pub mod clients;
 pub mod collect;
 pub mod expiring;
 pub mod health;
+pub mod invocation;
 pub mod leased_run;
 pub mod probe;
 pub mod recover;
-pub mod request;
 pub mod restart;
 pub mod status;
 pub mod stream_states;

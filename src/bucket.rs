@@ -5,16 +5,16 @@
 //!   [`aws`]: the clients
 //! * [`records`]: the streams' records; [`health_records`]: the collector's own
 //! * [`ledger`]: the checkpoint, as one run holds it
-//! * [`chain`]: the manifests; [`followers`]: manifests that the checkpoint doesn't name
+//! * [`chain`]: writes the manifests; [`manifests`]: reads them
 //! * [`known`]: the hashes of a stream's known records
 
 pub mod aws;
 pub mod buckets;
 pub mod chain;
-pub mod followers;
 pub mod health_records;
 pub mod known;
 pub mod ledger;
+pub mod manifests;
 pub mod records;
 pub mod s3;
 pub mod store;

@@ -153,7 +153,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         }
         Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
         Ok(outcome) => {
-            let has_answered = tally.calls.answers.get() > 0;
+            let has_answered = tally.calls.successes.get() > 0;
             run.ledger.update(|checkpoint| {
                 if outcome == StreamOutcome::Complete || has_answered && lists_itself(stream) {
                     checkpoint.note_not_permitted(stream, None);
@@ -209,15 +209,15 @@ impl Collector<'_> {
         let (now, times) = (Millis::now(), &self.run.times);
         let left = (times.read_until - now).max(TimeDelta::zero());
         let longest = SIGNIFICANT_WAIT.max(times.read_until.since(times.began) / parts.unsigned_abs());
-        let silent_for = match (tries, self.tally.calls.longest_wait()) {
+        let longest_silence = match (tries, self.tally.calls.longest_wait()) {
             (Tries::Once | Tries::Probe, Some(waited)) => {
                 let usual = (10 * waited).max(SHORTEST_SILENCE);
                 usual.saturating_mul(2_u32.saturating_pow(attempts)).min(longest)
             }
             _ => longest,
         };
-        let retry_until = now + left / parts;
-        Caller { tries_once: tries != Tries::ByPolicy, retry_until, silent_for: Some(silent_for), ..self.caller() }
+        let retry_until = (tries == Tries::ByPolicy).then_some(now + left / parts);
+        Caller { retry_until, longest_silence: Some(longest_silence), ..self.caller() }
     }
 
     /// The number of times that a stuck span was tried.
@@ -232,12 +232,12 @@ impl Collector<'_> {
         let stream = self.stream;
         let has_answered = self.has_worked
             || self.tally.records.get() > 0
-            || lists_itself(stream) && self.tally.calls.answers.get() > 0;
+            || lists_itself(stream) && self.tally.calls.successes.get() > 0;
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
             // Refusals are noted only of a stream that had answered.
             let has_worked = (has_answered || refusals.is_some()) && !is_believed;
-            let is_believed = refusals::refused(&mut refusals, &said, has_worked);
+            let is_believed = refusals::note_refusal(&mut refusals, &said, has_worked);
             checkpoint.refused.extend(refusals.map(|refusals| (stream, refusals)));
             if is_believed {
                 checkpoint.note_not_permitted(stream, Some(Millis::now()));

@@ -11,12 +11,13 @@
 //!   what of a failed span can be read
 //! * [`stuck`]: things that can't be read; [`mod@drift`]: whether rows that can't be read are a change of the API; [`round`]: the order in which single records are requested
 //! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
-//! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state
-//! * [`settings`], with [`dialect`], [`audit_source`] and [`version`]: the operator's configuration
-//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`digest`]: hashes; [`error_kind`]: the types of errors;
+//! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state, and reads counts
+//! * [`settings`], with [`dialect`], [`audit_source`] and [`agent_version`]: the operator's configuration
+//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`digest`]: hashes; [`error_type`]: the types of errors;
 //!   [`aws_error`]: the cause and the code of an AWS error; [`quote`]: quotes an answer without secrets; [`panics`]: turns
 //!   a panic into a value
 
+pub mod agent_version;
 pub mod audit_source;
 pub mod aws_error;
 pub mod checkpoint;
@@ -25,7 +26,7 @@ pub mod density;
 pub mod dialect;
 pub mod digest;
 pub mod drift;
-pub mod error_kind;
+pub mod error_type;
 pub mod health_records;
 pub mod identity;
 pub mod intervals;
@@ -49,4 +50,3 @@ pub mod stuck;
 pub mod tally;
 pub mod time;
 pub mod times;
-pub mod version;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::core::aws_error;
 use crate::core::digest::sha256;
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::ndjson;
 use crate::core::retry;
 

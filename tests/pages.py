@@ -102,7 +102,7 @@ def untold():
     page = OPERATE.read_text("utf-8")
     runbook = text("infra/runbook.md")
     names = set(re.findall(r'\(?"(\w+)", "(?:Count|Bytes|Seconds|Milliseconds)"', text("src/edge/metrics.rs")))
-    names |= set(variants("src/core/error_kind.rs", "ErrorType"))
+    names |= set(variants("src/core/error_type.rs", "ErrorType"))
     names |= {snake(name) for name in variants("src/actions/answer.rs", "Status")}
     names |= {snake(name) for name in variants("src/core/states.rs", "State")}
     names |= {snake(name) for name in variants("src/collect/health/finding.rs", "FindingKind")}

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::collect::StreamOutcome;
 use crate::collect::error::Error;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Intervals;
 use crate::core::json::is_default;
 use crate::core::manifest::Link;

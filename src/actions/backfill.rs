@@ -13,8 +13,8 @@ use self::reserve::{reserve, share, spans};
 use crate::actions::answer::{Answer, Status};
 use crate::actions::call::Call;
 use crate::actions::collect::collect;
+use crate::actions::invocation::{CollectArgs, PlanArgs};
 use crate::actions::leased_run::{LeasedRun, in_time};
-use crate::actions::request::{Collect, Plan};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
@@ -53,7 +53,7 @@ pub struct VerifyEvent {
 
 /// Reserves the uncovered parts of a span and cuts them into shards. Merges finished shards first. Waits for the lease.
 /// Sends no request to the API.
-pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
+pub async fn plan(call: Call<'_>, asked: &PlanArgs) -> Result<Backfilled, Error> {
     let spans = spans(call.settings, asked, Millis::now())?;
     let share = share(call.settings, asked)?;
 
@@ -65,7 +65,7 @@ pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
         to: span.to,
     };
 
-    let planned = LeasedRun::new(call, &Collect::ALL, Trigger::Person).backfill("plan", reserve).await?;
+    let planned = LeasedRun::new(call, &CollectArgs::ALL, Trigger::Person).backfill("plan", reserve).await?;
 
     let status = if planned.status == Status::Partial { Status::Complete } else { planned.status };
     Ok(Backfilled { status, verify: spans.iter().map(check).collect(), ..planned })
@@ -73,7 +73,7 @@ pub async fn plan(call: Call<'_>, asked: &Plan) -> Result<Backfilled, Error> {
 
 /// Merges the shards that are done or whose reservation has ended.
 pub async fn merge(call: Call<'_>) -> Result<Backfilled, Error> {
-    let work = LeasedRun::new(call, &Collect::ALL, Trigger::Person);
+    let work = LeasedRun::new(call, &CollectArgs::ALL, Trigger::Person);
     if work.load(&Bucket::of_state(call.settings, &call.clients.s3)).await?.is_none() {
         return Ok(Backfilled::new("merge", call.run_id, Status::Complete));
     }
@@ -85,7 +85,7 @@ pub async fn shard(call: Call<'_>, shard: &str) -> Answer {
     let answer = match settings_of(call, shard).await {
         Ok((settings, span)) => {
             call.clients.api.budget().limit(settings.requests_per_minute);
-            let asked = Collect { span: Some(span), ..Collect::ALL };
+            let asked = CollectArgs { span: Some(span), ..CollectArgs::ALL };
             Box::pin(collect(Call { settings: &settings, ..call }, &asked, Trigger::Schedule)).await
         }
         Err(error) => Answer::failed(None, call.run_id, &error),
@@ -140,7 +140,7 @@ impl LeasedRun<'_> {
         let changed = ledger.update(change);
 
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, false);
-        let closed = chain.close(self.times.store_until, self.times.tell_until).await;
+        let closed = chain.close(self.times.store_until, self.times.report_until).await;
         ledger.release(self.times.commit_until).await?;
         failed.map_or(Ok(()), Err).and(changed)?;
         // If there was no time for the manifest, the next run writes it.

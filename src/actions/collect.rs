@@ -8,8 +8,8 @@ use tracing::{error, info, warn};
 
 use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::actions::call::Call;
+use crate::actions::invocation::CollectArgs;
 use crate::actions::leased_run::{Collected, LeasedRun, in_time};
-use crate::actions::request::Collect;
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::records::Records;
@@ -18,7 +18,7 @@ use crate::collect::error::{Error, or_panicked};
 use crate::collect::suspects::Suspects;
 use crate::collect::{self, Run, Trigger};
 use crate::core::checkpoint::Checkpoint;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::refusals::not_permitted;
 use crate::core::settings::LEAST_REQUESTS_PER_MINUTE;
 use crate::core::stream::Stream;
@@ -31,7 +31,7 @@ use crate::incydr::facts::Kind;
 const LIVE_SHARE: usize = 5;
 
 /// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another run's lease.
-pub async fn collect(call: Call<'_>, asked: &Collect, trigger: Trigger) -> Answer {
+pub async fn collect(call: Call<'_>, asked: &CollectArgs, trigger: Trigger) -> Answer {
     let work = LeasedRun::new(call, asked, trigger);
     match Box::pin(work.run()).await {
         Ok(answer) => answer,
@@ -62,7 +62,7 @@ impl<'a> LeasedRun<'a> {
 
         self.catch_up_or_release(&state, &ledger).await?;
         self.leave_to_shards(&ledger);
-        self.tell_what_is_left(&ledger).await;
+        self.store_left_health_records(&ledger).await;
         let overdue = if self.asked.dry_run { Ok(()) } else { self.merge_overdue(&state, &ledger).await };
 
         let chain = Chain::new(&state, self.settings.state_prefix(), &ledger, self.asked.dry_run);
@@ -93,7 +93,7 @@ impl<'a> LeasedRun<'a> {
             let key = &self.settings.checkpoint_key;
             return Ok(Some(Ledger::unwritten(state, key, found, identity, self.lease())));
         }
-        let admit = async |found: Option<&LoadedCheckpoint>| Box::pin(self.admit_or_tell(state, found)).await;
+        let admit = async |found: Option<&LoadedCheckpoint>| Box::pin(self.admit_or_report(state, found)).await;
         Box::pin(self.take_lease(state, admit, |checkpoint| self.open_with(checkpoint))).await
     }
 
@@ -123,7 +123,7 @@ impl<'a> LeasedRun<'a> {
     /// checkpoint that may be an older version of itself: the change would hide that.
     fn open_with(&self, checkpoint: &mut Checkpoint) {
         if let Some(version) = self.granted_to.get() {
-            checkpoint.sign_ins.granted(version.clone());
+            checkpoint.sign_ins.note_grant(version.clone());
         }
         self.begin_streams(checkpoint);
         if !self.is_own_write(checkpoint) {
@@ -204,7 +204,7 @@ impl<'a> LeasedRun<'a> {
                     *runs += 1;
 
                     // A stream that got some answers may be served more in turn.
-                    let is_answered = tally.calls.answers.get() > 0;
+                    let is_answered = tally.calls.successes.get() > 0;
                     if is_throttled && !is_answered && *runs >= STALLED {
                         *outcome = Err(Error::Throttled { runs: *runs });
                     } else if is_answered && *runs >= 2 * STALLED {
@@ -226,14 +226,14 @@ impl<'a> LeasedRun<'a> {
         mut collected: Vec<Collected>,
     ) -> Result<Answer, Error> {
         let times = self.times_by_now();
-        let closed = chain.close(times.store_until, times.tell_until).await.map_err(Error::from);
+        let closed = chain.close(times.store_until, times.report_until).await.map_err(Error::from);
         // If there was no time for the manifest, the next run writes it.
         if let Err(error) = closed.or_else(in_time) {
             not_committed(&mut collected, &error);
         }
 
         ledger.read(|checkpoint| self.note_what_expires(checkpoint));
-        let states_told = self.tell_states(ledger, &collected).await.or_else(in_time);
+        let states_told = self.report_states(ledger, &collected).await.or_else(in_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         if released.is_ok() {
             self.remember_written(ledger).await;

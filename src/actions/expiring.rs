@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::settings::Settings;
 use crate::core::stream::Stream;

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::actions::answer::Status;
 use crate::actions::call::Call;
 use crate::actions::clients::Clients;
-use crate::actions::request::{Format, HealthRequest};
+use crate::actions::invocation::{Format, HealthArgs};
 use crate::bucket::ledger;
 use crate::bucket::records::{Form, Records};
 use crate::bucket::s3::Bucket;
@@ -64,7 +64,7 @@ pub struct ReportObject {
     pub bytes: u64,
 }
 
-pub async fn health(call: Call<'_>, asked: &HealthRequest) -> Result<HealthAnswer, Error> {
+pub async fn health(call: Call<'_>, asked: &HealthArgs) -> Result<HealthAnswer, Error> {
     let Call { settings, clients, run_id, deadline } = call;
     if settings.dialect == Dialect::Guide {
         let why = "an API of INCYDR_API_DIALECT \"guide\" has no agents, so \"health\" has nothing to check";
@@ -141,7 +141,7 @@ struct Table {
 }
 
 impl Report {
-    fn new(asked: &HealthRequest, settings: &Settings) -> Self {
+    fn new(asked: &HealthArgs, settings: &Settings) -> Self {
         let packing = match asked.format {
             Format::Json => settings.packing.clone(),
             // A CSV row can't take the suffix that is appended to JSON records.

@@ -10,13 +10,13 @@ use crate::actions::answer::Status;
 use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::actions::expiring::{expiring, or_expiring};
-use crate::actions::request::Collect;
+use crate::actions::invocation::CollectArgs;
 use crate::bucket::ledger::{self, Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
 use crate::collect::Trigger;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Lease};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::identity::Identity;
 use crate::core::intervals::Span;
 use crate::core::retry::sleep_within;
@@ -32,7 +32,7 @@ use crate::incydr::error::ApiError;
 /// A run by hand checks at this interval whether the other run's lease has ended.
 const LEASE_POLL: Duration = Duration::from_millis(500);
 /// A gap that is due for longer is reported: an earlier run should have covered it.
-pub const FEW_TICKS: TimeDelta = TimeDelta::minutes(15);
+pub const OVERDUE_AFTER: TimeDelta = TimeDelta::minutes(15);
 
 /// One run. Built from the invocation at its beginning; the cells are filled while it goes on.
 pub struct LeasedRun<'a> {
@@ -41,7 +41,7 @@ pub struct LeasedRun<'a> {
     pub run_id: &'a str,
     pub trigger: Trigger,
     /// The arguments of `collect`. Empty for a scheduled run.
-    pub asked: &'a Collect,
+    pub asked: &'a CollectArgs,
     /// The streams that were asked for, or else the enabled ones.
     pub streams: &'a [Stream],
     pub began: Millis,
@@ -82,7 +82,7 @@ pub struct Collected {
 }
 
 impl<'a> LeasedRun<'a> {
-    pub fn new(call: Call<'a>, asked: &'a Collect, trigger: Trigger) -> Self {
+    pub fn new(call: Call<'a>, asked: &'a CollectArgs, trigger: Trigger) -> Self {
         let Call { settings, clients, run_id, deadline } = call;
         let (began, streams) = (Millis::now(), asked.streams.as_deref().unwrap_or(&settings.streams));
 
@@ -199,7 +199,7 @@ impl<'a> LeasedRun<'a> {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
         *self.expiring.lock() = expiring;
         let gaps = checkpoint.events.iter().map(|(stream, state)| {
-            let horizon = Millis::now() - self.settings.settle(*stream) - FEW_TICKS;
+            let horizon = Millis::now() - self.settings.settle(*stream) - OVERDUE_AFTER;
             (*stream, state.due(horizon).iter().count() as u64)
         });
         *self.gaps.lock() = gaps.collect();

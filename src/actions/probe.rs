@@ -16,7 +16,7 @@ use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::collect::error::Error;
 use crate::core::dialect::Dialect;
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::ndjson;
 use crate::core::settings::{FileEventQuery, Settings};

@@ -12,10 +12,10 @@ use tracing::warn;
 use self::taking::Taken;
 use crate::actions::answer::Status;
 use crate::actions::call::Call;
+use crate::actions::invocation::CollectArgs;
 use crate::actions::leased_run::LeasedRun;
-use crate::actions::request::Collect;
-use crate::bucket::followers::{LinkedManifest, following, read, read_after, read_newest};
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
+use crate::bucket::manifests::{LinkedManifest, following, read, read_after, read_newest};
 use crate::bucket::s3::Bucket;
 use crate::collect::Trigger;
 use crate::collect::error::Error;
@@ -60,7 +60,7 @@ pub struct Recovered {
 /// Takes over all manifests, oldest first, or those that an earlier call left. Sends no request to the API.
 pub async fn recover(call: Call<'_>) -> Result<Recovered, Error> {
     let Call { settings, clients, run_id, .. } = call;
-    let work = LeasedRun::new(call, &Collect::ALL, Trigger::Person);
+    let work = LeasedRun::new(call, &CollectArgs::ALL, Trigger::Person);
     let state = Bucket::of_state(settings, &clients.s3);
 
     let admit = async |_: Option<&LoadedCheckpoint>| Ok(settings.identity(None));

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::actions::answer::{Answer, Status, StreamAnswer};
 use crate::actions::call::Call;
+use crate::actions::invocation::{CollectArgs, RestartArgs};
 use crate::actions::leased_run::LeasedRun;
-use crate::actions::request::{Collect, Restart};
 use crate::bucket::ledger::LoadedCheckpoint;
 use crate::bucket::s3::Bucket;
 use crate::collect::Trigger;
@@ -23,9 +23,9 @@ use crate::core::time::Millis;
 const READINGS_BELIEVED: u32 = 2;
 
 /// Waits for the lease. Sends no request to the API; the next run does.
-pub async fn restart(call: Call<'_>, restart: Restart) -> Answer {
-    let Restart { streams, accept_deletions } = restart;
-    let asked = Collect { streams, ..Collect::ALL };
+pub async fn restart(call: Call<'_>, restart: RestartArgs) -> Answer {
+    let RestartArgs { streams, accept_deletions } = restart;
+    let asked = CollectArgs { streams, ..CollectArgs::ALL };
     let work = LeasedRun::new(call, &asked, Trigger::Person);
     let answer = Box::pin(work.restart(accept_deletions))
         .await
@@ -53,7 +53,7 @@ impl LeasedRun<'_> {
             return Ok(Answer::skipped(self.run_id));
         };
 
-        self.tell_what_is_left(&ledger).await;
+        self.store_left_health_records(&ledger).await;
         ledger.release(self.times.commit_until).await?;
         Ok(ledger.read(|checkpoint| self.restarted(checkpoint)))
     }
@@ -70,7 +70,7 @@ impl LeasedRun<'_> {
             stuck.try_now(now);
         }
         for (_, state) in checkpoint.events.iter_mut().filter(|(stream, _)| self.streams.contains(stream)) {
-            state.open.iter_mut().for_each(Window::rests_no_longer);
+            state.open.iter_mut().for_each(Window::end_rest);
         }
     }
 

@@ -9,12 +9,12 @@ use tracing::info;
 use crate::actions::answer::Status;
 use crate::actions::call::Call;
 use crate::actions::expiring::{expiring, or_expiring};
-use crate::actions::leased_run::FEW_TICKS;
+use crate::actions::leased_run::OVERDUE_AFTER;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::json::is_default;
 use crate::core::manifest::Link;
@@ -143,7 +143,7 @@ fn stream_status(
 
     let events = checkpoint.events.get(&stream);
     let stuck = checkpoint.stuck.get(&stream);
-    let horizon = at - settings.settle(stream) - FEW_TICKS;
+    let horizon = at - settings.settle(stream) - OVERDUE_AFTER;
 
     StreamStatus {
         enabled: settings.streams.contains(&stream),

@@ -11,7 +11,7 @@ use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Checkpoint;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::identity::Identity;
 use crate::core::refusals::{StreamRefusals, not_permitted};
 use crate::core::states::{self, Milestones, RunResult, Setup, State, StreamState};
@@ -43,7 +43,7 @@ impl LeasedRun<'_> {
     }
 
     /// Signs in. If that fails, notes the failure on the checkpoint if that is still possible.
-    pub(super) async fn admit_or_tell(
+    pub(super) async fn admit_or_report(
         &self,
         state: &Bucket,
         found: Option<&LoadedCheckpoint>,
@@ -54,7 +54,7 @@ impl LeasedRun<'_> {
         };
         let mut changed = self.checkpoint_of(found);
         let why = self.note_sign_in_failure(&mut changed, why).await;
-        if let Err(error) = self.tell_failure(state, found, changed, &why).await {
+        if let Err(error) = Box::pin(self.report_failure(state, found, changed, &why)).await {
             error!(%error, "the run's failure could not be written to the checkpoint");
         }
         Err(why)
@@ -69,7 +69,7 @@ impl LeasedRun<'_> {
     async fn note_sign_in_failure(&self, checkpoint: &mut Checkpoint, error: Error) -> Error {
         let Error::Api(ApiError::BadCredentials { status, said, worked_before }) = error else { return error };
         let version = self.clients.api.secret_version().await;
-        Error::Api(if checkpoint.sign_ins.refused(version, worked_before, Millis::now()) {
+        Error::Api(if checkpoint.sign_ins.note_refusal(version, worked_before, Millis::now()) {
             ApiError::BadCredentials { status, said, worked_before }
         } else {
             ApiError::RefusedForNow { status, said }
@@ -142,7 +142,7 @@ impl LeasedRun<'_> {
 
     /// Called if the run ended before it reached its streams. If that changes their states, it takes the lease to write
     /// them.
-    async fn tell_failure(
+    async fn report_failure(
         &self,
         state: &Bucket,
         found: Option<&LoadedCheckpoint>,
@@ -182,13 +182,13 @@ impl LeasedRun<'_> {
         let Some(ledger) = self.acquire(state, found.cloned(), identity, put).await? else { return Ok(()) };
 
         self.note_states(&changed);
-        self.tell_what_is_left(&ledger).await;
+        self.store_left_health_records(&ledger).await;
         Ok(ledger.release(self.times.commit_until).await?)
     }
 
     /// Puts the streams' states after this run on the checkpoint, and stores a health record for each change. If
     /// nothing changed, the commit that gives the lease back is enough.
-    pub(super) async fn tell_states(&self, ledger: &Ledger<'_>, collected: &[Collected]) -> Result<(), Error> {
+    pub(super) async fn report_states(&self, ledger: &Ledger<'_>, collected: &[Collected]) -> Result<(), Error> {
         if !self.keeps_states() {
             return Ok(());
         }
@@ -219,14 +219,14 @@ impl LeasedRun<'_> {
             return Ok(());
         }
 
-        let until = self.times_by_now().tell_until;
+        let until = self.times_by_now().report_until;
         ledger.commit(until).await?;
         self.store_health(ledger, until).await
     }
 
     /// Stores the health records that an earlier run left, before anything else is written below the prefix. Takes a
     /// tenth of the run at most: S3 may refuse these keys and still take records, so the run goes on.
-    pub(super) async fn tell_what_is_left(&self, ledger: &Ledger<'_>) {
+    pub(super) async fn store_left_health_records(&self, ledger: &Ledger<'_>) {
         let now = Millis::now();
         let until = now + ((self.times_by_now().store_until - now) / 10).min(LONGEST_FOR_HEALTH);
         if self.keeps_states()
@@ -263,7 +263,7 @@ impl LeasedRun<'_> {
             }
         }
 
-        checkpoint.health.with_notes(&mut changes, &checkpoint.states, now);
+        checkpoint.health.attach_notes(&mut changes, &checkpoint.states, now);
         checkpoint.health.tell(changes, self.run_id, now);
     }
 
@@ -276,7 +276,7 @@ impl LeasedRun<'_> {
         setup: &Setup,
         refused: Option<&StreamRefusals>,
     ) -> Option<RunResult> {
-        let is_answered = tally.calls.answers.get() > 0;
+        let is_answered = tally.calls.successes.get() > 0;
         Some(match outcome {
             Err(Error::Stopped { .. }) => return None,
             Err(error) if error.stops() => RunResult::Misconfigured(ErrorInfo::from(error), setup.clone()),

@@ -8,7 +8,6 @@ mod verification;
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use serde::Serialize;
 use tracing::info;
 
@@ -17,7 +16,8 @@ use self::trail::Trail;
 use self::verification::{CheckedTotals, Discrepancy, Progress, Verification};
 use crate::actions::call::Call;
 use crate::actions::clients::Clients;
-use crate::actions::request::Verify;
+use crate::actions::invocation::VerifyArgs;
+use crate::actions::leased_run::OVERDUE_AFTER;
 use crate::bucket::ledger;
 use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
@@ -32,8 +32,6 @@ use crate::incydr::facts::Kind;
 
 /// Limit for the findings of one answer. Somebody mends these and verifies again.
 const MOST_FINDINGS: usize = 100;
-/// Time younger than this plus settle may still be covered by the next run.
-const NEXT_TICK: TimeDelta = TimeDelta::minutes(15);
 
 #[derive(Debug, Serialize)]
 pub struct Verified {
@@ -68,7 +66,7 @@ pub struct VerifiedSpan {
     pub to: Millis,
 }
 
-pub async fn verify(call: Call<'_>, asked: &Verify) -> Result<Verified, Error> {
+pub async fn verify(call: Call<'_>, asked: &VerifyArgs) -> Result<Verified, Error> {
     let Call { settings, clients: Clients { s3, .. }, run_id, deadline } = call;
     let verification = Verification {
         settings,
@@ -219,7 +217,7 @@ impl Verification<'_> {
         // A window may be open before all covered time, if a recovery found that its objects are missing.
         let open = state.open.iter().map(|window| window.span);
         let begins = spans.into_iter().flatten().chain(open).map(|span| span.from);
-        let due = self.now - self.settings.settle(stream) - NEXT_TICK;
+        let due = self.now - self.settings.settle(stream) - OVERDUE_AFTER;
         let end = state.covered.end().unwrap_or(due);
         (begins.chain(state.live_from).min(), if self.asked.to.is_some() { end.max(due) } else { end })
     }

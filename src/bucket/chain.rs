@@ -196,7 +196,7 @@ mod tests {
         let never: SimulatedS3 =
             Arc::new(|_: Operation| std::future::pending::<Result<Done, SimulatedError>>().boxed());
         let s3 = S3::new(Store::Simulated(never));
-        let state = Bucket { s3, name: "b".into(), owner: None, encryption: Encryption::OfBucket };
+        let state = Bucket { s3, name: "b".into(), owner: None, encryption: Encryption::BucketDefault };
         let identity = Identity::example();
         let until = Millis::now() + TimeDelta::seconds(2);
         let ledger = Ledger::unwritten(&state, "key", None, identity, Lease { run_id: "run".into(), until });

@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use crate::bucket::s3::{Bucket, Condition, Object, StoreError, Written};
 use crate::core::checkpoint::{Checkpoint, CheckpointError, CheckpointWrite, Lease};
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::identity::Identity;
 use crate::core::shared::Flag;
 use crate::core::time::Millis;

@@ -160,7 +160,7 @@ impl Preconditions {
 impl Encryption {
     fn algorithm(&self) -> Option<ServerSideEncryption> {
         match self {
-            Self::OfBucket => None,
+            Self::BucketDefault => None,
             Self::Aes256 => Some(ServerSideEncryption::Aes256),
             Self::Kms(_) => Some(ServerSideEncryption::AwsKms),
         }
@@ -168,7 +168,7 @@ impl Encryption {
 
     fn key_id(&self) -> Option<String> {
         match self {
-            Self::OfBucket | Self::Aes256 => None,
+            Self::BucketDefault | Self::Aes256 => None,
             Self::Kms(key) => key.clone(),
         }
     }

@@ -72,7 +72,7 @@ impl Snapshot {
             (Some(seen), stored) => {
                 seen.add(key, stored.unwrap_or(version));
                 if is_index {
-                    seen.keep_asked(key, &self.known);
+                    seen.keep_request(key, &self.known);
                 }
             }
             (None, Some(_)) => {}

@@ -42,7 +42,7 @@ impl Collector<'_> {
 impl Drift {
     /// For example `40 rows of users can't be read; of the first: it has no "userId"`.
     pub fn error(&self, list: &str) -> Error {
-        Error::Totals(format!(
+        Error::Inconsistent(format!(
             "{} rows of {list} can't be read; of the first: {}; none of them is set aside, the readable ones are stored, and none counts as deleted",
             self.rows, self.why
         ))

@@ -4,7 +4,7 @@ use futures::future::join_all;
 
 use super::Collector;
 use crate::collect::error::Error;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::round::{Round, RoundStep};
 use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckItem;
@@ -25,7 +25,7 @@ impl Collector<'_> {
 
     /// Requests at most `most` items of a round. `ask` is called for several at once, `take` for one answer after the
     /// other.
-    pub(super) async fn ask_each<T>(
+    pub(super) async fn request_each<T>(
         &self,
         round: &mut Round,
         most: usize,
@@ -45,34 +45,35 @@ impl Collector<'_> {
                 }
                 RoundStep::ApiFails => return Err(failures.of_api(self.stream)),
                 RoundStep::Probe(ids) => {
-                    let caller = Caller { tries_once: true, retries_forbidden: false, ..self.caller() };
+                    let caller = Caller { retry_until: None, retries_forbidden: false, ..self.caller() };
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
 
                     let mut ended = None;
                     for (id, answer) in ids.iter().zip(answers) {
                         match answer {
                             Ok(_) => {
-                                round.probe_answered(id);
+                                round.note_probe_answer(id);
                                 failures.forget();
                             }
-                            Err(error) if error.may_be_of_one() => failures.note(error),
+                            Err(error) if error.may_be_local_or_refused() => failures.note(error),
                             Err(error) => ended = Some(error),
                         }
                     }
                     if let Some(error) = ended {
-                        round.out_of_time();
+                        round.note_time_up();
                         return Err(error);
                     }
                 }
-                RoundStep::Ask(ids) => {
+                RoundStep::Request(ids) => {
                     left -= ids.len();
                     // A 403 may be about this one item only, so it isn't retried.
-                    let tries_once = failures.count >= PATIENCE_ENDS_AFTER;
                     let asked_at = Millis::now();
                     // One request waits at most half of the remaining time. The rest is for the other requests and for
                     // the report.
-                    let silent_for = Some(SIGNIFICANT_WAIT.max(self.run.times.read_until.since(asked_at) / 2));
-                    let caller = Caller { tries_once, silent_for, retries_forbidden: false, ..self.caller() };
+                    let longest_silence = Some(SIGNIFICANT_WAIT.max(self.run.times.read_until.since(asked_at) / 2));
+                    let caller = self.caller();
+                    let retry_until = caller.retry_until.filter(|_| failures.count < PATIENCE_ENDS_AFTER);
+                    let caller = Caller { retry_until, longest_silence, retries_forbidden: false, ..caller };
                     // Waits for all answers before it takes the first. A request that nobody polls might hold the lock
                     // on the token while another one waits for it.
                     let answers = join_all(ids.iter().map(|id| ask(id, &caller))).await;
@@ -109,11 +110,11 @@ impl Collector<'_> {
             };
             match taken {
                 Ok(()) => {
-                    round.answered(&id);
+                    round.note_answer(&id);
                     failures.forget();
                 }
-                Err(error) if error.may_be_of_one() => {
-                    round.failed(&id, error.told_of_one());
+                Err(error) if error.may_be_local_or_refused() => {
+                    round.note_failure(&id, error.info_for_one());
                     failures.note(error);
                 }
                 Err(error) => {
@@ -133,7 +134,7 @@ impl Collector<'_> {
         for (id, is_silent) in unanswered.into_iter().rev() {
             if let Some(said) = throttled.clone().filter(|_| is_silent && error.is_out_of_time()) {
                 if self.throttled.contains(&id) {
-                    round.failed(&id, ErrorInfo { error_type: error.error_type(), message: said });
+                    round.note_failure(&id, ErrorInfo { error_type: error.error_type(), message: said });
                 } else {
                     self.tally.calls.throttled_ids.lock().insert(id.clone());
                     round.give_back(id);
@@ -143,12 +144,12 @@ impl Collector<'_> {
             // The time may also have been up before all pages of a list that answered were read.
             if is_silent && error.is_out_of_time() && (has_answered || round.is_at_due()) && waited_long {
                 let message = format!("{id}: no answer before the run's time was up");
-                round.failed(&id, ErrorInfo { error_type: error.error_type(), message });
+                round.note_failure(&id, ErrorInfo { error_type: error.error_type(), message });
             } else {
                 round.give_back(id);
             }
         }
-        round.out_of_time();
+        round.note_time_up();
         Err(error)
     }
 }
@@ -182,9 +183,9 @@ impl Failures {
     /// The error of the stream. If all failures are 403s, the stream is refused.
     fn of_api(self, stream: Stream) -> Error {
         match self.last {
-            Some(error) if self.are_others => error.of_one(),
+            Some(error) if self.are_others => error.as_failure_of_one(),
             Some(error) => error,
-            None => Error::Totals(format!("too many of {stream} in a row can't be read")),
+            None => Error::Inconsistent(format!("too many of {stream} in a row can't be read")),
         }
     }
 }

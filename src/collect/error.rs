@@ -2,7 +2,7 @@
 
 use crate::bucket::ledger::LedgerError;
 use crate::bucket::s3::StoreError;
-use crate::core::error_kind::{ErrorInfo, ErrorType, chain};
+use crate::core::error_type::{ErrorInfo, ErrorType, chain};
 use crate::core::panics::caught;
 use crate::core::settings::SettingsError;
 use crate::core::time::Millis;
@@ -25,10 +25,10 @@ pub enum Error {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("{0}")]
-    Totals(String),
+    Inconsistent(String),
     /// An error that was stored as text.
     #[error("{}", .0.message)]
-    Told(ErrorInfo),
+    Noted(ErrorInfo),
     /// Spans, records or lists that can't be read and hold up nothing else.
     #[error("{told}")]
     Stuck { error_type: ErrorType, told: String },
@@ -81,8 +81,10 @@ impl Error {
             | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
-            Self::Told(told) => told.error_type,
-            Self::Totals(_) | Self::Throttled { .. } | Self::NoProgress { .. } => ErrorType::ThirdPartyGenericError,
+            Self::Noted(told) => told.error_type,
+            Self::Inconsistent(_) | Self::Throttled { .. } | Self::NoProgress { .. } => {
+                ErrorType::ThirdPartyGenericError
+            }
         }
     }
 
@@ -108,7 +110,7 @@ impl Error {
     /// Whether other windows or lists may succeed: the API fails for this one, or contradicts itself about it.
     pub fn may_be_local(&self) -> bool {
         match self {
-            Self::Totals(_) => true,
+            Self::Inconsistent(_) => true,
             Self::Api(error) => error.scope() == Scope::Request,
             _ => false,
         }
@@ -117,15 +119,15 @@ impl Error {
     /// Whether other pages of the same list may succeed.
     pub fn may_be_of_one_page(&self) -> bool {
         match self {
-            Self::Api(ApiError::Status { status: 404 | 410, .. } | ApiError::Silent { .. }) => false,
+            Self::Api(error) if error.is_not_found() || matches!(error, ApiError::Silent { .. }) => false,
             error => error.may_be_local(),
         }
     }
 
     /// Whether the error may be about the one record or list that was requested.
-    pub fn may_be_of_one(&self) -> bool {
+    pub fn may_be_local_or_refused(&self) -> bool {
         match self {
-            Self::Totals(_) => true,
+            Self::Inconsistent(_) => true,
             Self::Api(error) => error.scope() != Scope::Run,
             _ => false,
         }
@@ -148,7 +150,7 @@ impl Error {
 
     /// Turns a 403 for one record or list into an ordinary error. The stream itself may be permitted.
     #[must_use]
-    pub fn of_one(self) -> Self {
+    pub fn as_failure_of_one(self) -> Self {
         match self {
             Self::Api(ApiError::Forbidden { what, status, said }) => {
                 Self::Api(ApiError::Status { what, status, said: format!("{NOT_THIS}: {said}") })
@@ -172,11 +174,11 @@ impl Error {
     }
 
     /// The error information for one record or list.
-    pub fn told_of_one(&self) -> ErrorInfo {
+    pub fn info_for_one(&self) -> ErrorInfo {
         match self {
             Self::Api(ApiError::Forbidden { what, status, said }) => {
                 let refused = ApiError::Forbidden { what: what.clone(), status: *status, said: said.clone() };
-                ErrorInfo::from(&Self::Api(refused).of_one())
+                ErrorInfo::from(&Self::Api(refused).as_failure_of_one())
             }
             other => ErrorInfo::from(other),
         }

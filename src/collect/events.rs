@@ -22,7 +22,7 @@ use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Left, Sizes, asked};
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::{Intervals, Span};
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{CutReason, Outcome, Schedule, Step, Tries, UnreadReason, WindowPlan, needs_reading};
@@ -87,7 +87,7 @@ impl Collector<'_> {
 
         let longest_uncounted = match facts.total {
             Total::Nowhere { longest, .. } => {
-                self.hear_clock(facts, horizon).await?;
+                self.learn_api_clock(facts, horizon).await?;
                 Some(longest)
             }
             Total::InPage | Total::Endpoint { .. } => None,
@@ -203,7 +203,7 @@ impl Collector<'_> {
         match reading.map(|reading| self.finished(schedule, reading)) {
             Some(Finished::Covered { span, done, recount, gone }) => {
                 if let Some(gone) = gone {
-                    self.tell_newly_expired(gone);
+                    self.report_newly_expired(gone);
                 }
                 let set_aside = done.set_aside.len() as u64;
                 let readable = done.rows.saturating_sub(set_aside);
@@ -219,7 +219,7 @@ impl Collector<'_> {
                 });
             }
             Some(Finished::Expired(span)) => {
-                self.tell_newly_expired(span);
+                self.report_newly_expired(span);
                 self.update_events(|state, stuck| {
                     state.give_up(span);
                     schedule.apply(state, stuck, now, outcome);
@@ -258,7 +258,7 @@ impl Collector<'_> {
 
     /// Whether an error may be about one span only. A refusal may be if the stream was answered before.
     fn may_be_of_one_span(&self, error: &Error) -> bool {
-        error.may_be_local() || self.has_worked && error.may_be_of_one()
+        error.may_be_local() || self.has_worked && error.may_be_local_or_refused()
     }
 
     /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case that
@@ -270,17 +270,17 @@ impl Collector<'_> {
         if !self.may_be_of_one_span(&error) {
             return Err(error);
         }
-        let info = error.told_of_one();
+        let info = error.info_for_one();
         self.refusals.lock().push(error);
-        Ok(Error::Told(info))
+        Ok(Error::Noted(info))
     }
 
     /// The error of an API that fails as a whole. If it refuses, that is judged for the stream.
     fn of_api(&self, told: &ErrorInfo) -> Error {
         let mut refusals = self.refusals.lock();
-        match refusals.iter().position(|refusal| refusal.told_of_one() == *told) {
+        match refusals.iter().position(|refusal| refusal.info_for_one() == *told) {
             Some(at) => refusals.swap_remove(at),
-            None => Error::Told(told.clone()),
+            None => Error::Noted(told.clone()),
         }
     }
 
@@ -371,11 +371,11 @@ impl Collector<'_> {
             state.live_from.get_or_insert((self.run.api.now() - lookback).floor(SECOND));
         }
         if facts.retention.is_some() {
-            self.tell_expired(&state.expire(horizon.min(self.kept_from(facts))));
+            self.report_expired(&state.expire(horizon.min(self.kept_from(facts))));
         }
         // A run that is asked for a span reports its expired parts again.
         if let Some(span) = self.run.span {
-            self.tell_expired(&state.expired.within(span));
+            self.report_expired(&state.expired.within(span));
         }
     }
 
@@ -386,12 +386,12 @@ impl Collector<'_> {
     }
 
     /// Reports the part of a newly expired span that no run has reported.
-    fn tell_newly_expired(&self, span: Span) {
+    fn report_newly_expired(&self, span: Span) {
         let gone = Intervals::from(vec![span]);
-        self.tell_expired(&self.read_state(|state, _| gone.without(&state.expired)));
+        self.report_expired(&self.read_state(|state, _| gone.without(&state.expired)));
     }
 
-    fn tell_expired(&self, gone: &Intervals) {
+    fn report_expired(&self, gone: &Intervals) {
         let mut expired = self.tally.expired.lock();
         for span in gone.iter() {
             warn!(stream = %self.stream, from = %span.from, to = %span.to, "expired: the span was not collected in time, and the API no longer keeps it");

@@ -12,7 +12,7 @@ mod rows;
 mod whole;
 
 use self::deletions::Deletions;
-use self::held::{HeldLists, lacking};
+use self::held::{StuckLists, lacking};
 use self::key::{Member, alone};
 pub use self::key::{key_of, with_member};
 use self::of_each::parents_due;
@@ -67,7 +67,7 @@ impl Collector<'_> {
             // again.
             let whose = with_member(facts, &key, |member| member.part.every.and(member.parent).map(str::to_owned));
             if let Some(id) = whose.flatten() {
-                reading.forget_asked(&id);
+                reading.forget_request(&id);
             }
         }
 
@@ -150,7 +150,7 @@ impl Collector<'_> {
 
         let mut read = self.read_lists_due(facts, due, reading).await;
         if read.is_ok() {
-            read = self.read_kinds_due(facts, due, reading).await;
+            read = self.read_lists_stuck_for_all(facts, due, reading).await;
         }
         match read {
             // The stuck lists stay stuck. All other lists are read.
@@ -195,7 +195,9 @@ impl Collector<'_> {
                 reading.note(&whole);
                 reading.judged.list_answered(part.name);
             }
-            Err(error) if error.may_be_of_one() => reading.judged.list_failed(part.name, error.told_of_one()),
+            Err(error) if error.may_be_local_or_refused() => {
+                reading.judged.list_failed(part.name, error.info_for_one());
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -209,7 +211,7 @@ impl Collector<'_> {
         reading.judged.apply_to(&mut stuck, Millis::now());
         let is_whole = !reading.pass.is_partial && facts.tells_deleted;
         let (accept, nameless) = self.inventory_state(|state| (state.accept_deletions, state.nameless.clone()));
-        let (mut held, lacking) = (HeldLists::of(&stuck), lacking(facts, &known, &seen));
+        let (mut held, lacking) = (StuckLists::of(&stuck), lacking(facts, &known, &seen));
         if accept == 0 {
             held.add_nameless(&nameless, &reading.pass.nameless, &lacking);
         }
@@ -221,7 +223,7 @@ impl Collector<'_> {
             let now = Millis::now();
             let (mut next, missing) = known.after_whole_reading(seen, now);
             let deletions = Deletions::of(facts, &known, &next, missing, now, accept > 0);
-            refused = deletions.told(self.stream).or(held.doubt(self.stream)).map(Error::Totals);
+            refused = deletions.told(self.stream).or(held.doubt(self.stream)).map(Error::Inconsistent);
             for key in deletions.believed {
                 let at = reading.snapshot.at;
                 let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
@@ -256,7 +258,7 @@ impl Collector<'_> {
         if error.is_out_of_time() {
             pass.runs_since_restart = pass.runs_since_restart.map(|runs| runs + 1);
             told = pass.runs_since_restart.filter(|runs| *runs >= MOST_RUNS).map(|runs| {
-                Error::Totals(format!(
+                Error::Inconsistent(format!(
                     "{runs} runs since the list of {} disagreed with the API's own total, and was begun again, none has read it to its end: it changes faster than it is read; new and changed records are stored, and none counts as deleted",
                     self.stream
                 ))

@@ -20,8 +20,8 @@ impl Collector<'_> {
             // If not even the first page was answered, the API may fail as a whole. Smaller pages are asked for because
             // the page failed in all its tries.
             let smaller = listing.smaller_page();
-            let tries_once = caller.tries_once || failed.is_some() && !listing.is_begun() || smaller.is_some();
-            let caller = &Caller { tries_once, ..*caller };
+            let is_doubtful = failed.is_some() && !listing.is_begun() || smaller.is_some();
+            let caller = &Caller { retry_until: caller.retry_until.filter(|_| !is_doubtful), ..*caller };
             match listing.rows(caller).await.map_err(Error::from) {
                 Err(error) if error.may_be_of_one_page() && listing.pass_over() => {
                     if let Some(page) = smaller.filter(|page| page.size == 1) {

@@ -52,7 +52,8 @@ impl Collector<'_> {
         let (mut known, mut failed) = (None, None);
         loop {
             let snapshot = self.open_snapshot(Class::Rescanned, known, None, |line| facts.key_of(line)).await?;
-            let mut reading = SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.swept()));
+            let mut reading =
+                SweepReading::new(snapshot, round, search, self.rescanned_state(|state| state.sweep_progress()));
             let ended = self.read_snapshot(facts, &mut reading, &share, &due).await;
             failed = reading.failed.take().or(failed);
             let closed = Box::pin(self.close_sweeps(reading)).await?;
@@ -97,7 +98,7 @@ impl Collector<'_> {
         if matches!(ended, Ok(false)) {
             ended = self.search(facts, reading, share).await;
         }
-        if let Some(error) = reading.judge_failures(self.rescanned_state(|state| state.swept()))
+        if let Some(error) = reading.judge_failures(self.rescanned_state(|state| state.sweep_progress()))
             && ended.as_ref().map_or_else(Error::is_out_of_time, |_| true)
         {
             return Err(error);
@@ -144,10 +145,10 @@ impl Collector<'_> {
             snapshot.known.forget_before(from);
         }
         let counted = Counted { rows, total: Some(total).filter(|total| *total == rows) };
-        let judged = round.judged();
+        let judged = round.take_judged();
         let known = self
             .close_snapshot(snapshot, counted, |checkpoint| {
-                checkpoint.rescanned(self.stream).go_on_from(swept);
+                checkpoint.rescanned(self.stream).take_over_progress(swept);
                 let stuck = checkpoint.stuck(self.stream);
                 judged.apply_to(stuck, Millis::now());
                 search.apply_to(stuck);

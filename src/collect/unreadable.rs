@@ -17,9 +17,9 @@ pub struct UnreadableRows {
 struct Alike {
     on_page: u64,
     most_on_a_page: u64,
-    in_reading: u64,
+    in_try: u64,
     /// In the readings before. None in the first.
-    least_in_a_reading: Option<u64>,
+    least_in_a_try: Option<u64>,
 }
 
 impl UnreadableRows {
@@ -31,20 +31,19 @@ impl UnreadableRows {
     pub fn begin_again(&mut self) {
         self.is_read_again = true;
         for alike in self.rows.values_mut() {
-            let least = alike.least_in_a_reading.map_or(alike.in_reading, |least| least.min(alike.in_reading));
-            *alike =
-                Alike { least_in_a_reading: Some(least), most_on_a_page: alike.most_on_a_page, ..Alike::default() };
+            let least = alike.least_in_a_try.map_or(alike.in_try, |least| least.min(alike.in_try));
+            *alike = Alike { least_in_a_try: Some(least), most_on_a_page: alike.most_on_a_page, ..Alike::default() };
         }
     }
 
     /// Notes a row. Returns whether it is the first of those that are alike.
     pub fn note(&mut self, bytes: &[u8]) -> bool {
-        let least_in_a_reading = self.is_read_again.then_some(0);
-        let new = || Alike { least_in_a_reading, ..Alike::default() };
+        let least_in_a_try = self.is_read_again.then_some(0);
+        let new = || Alike { least_in_a_try, ..Alike::default() };
         let alike = self.rows.entry(Fingerprint::of(bytes)).or_insert_with(new);
         let is_first = alike.most_on_a_page == 0;
         alike.on_page += 1;
-        alike.in_reading += 1;
+        alike.in_try += 1;
         alike.most_on_a_page = alike.most_on_a_page.max(alike.on_page);
         is_first
     }
@@ -55,13 +54,13 @@ impl UnreadableRows {
     }
 
     /// The number of rows that this reading has shown so far.
-    pub fn in_this_reading(&self) -> u64 {
-        self.rows.values().map(|alike| alike.in_reading).sum()
+    pub fn in_this_try(&self) -> u64 {
+        self.rows.values().map(|alike| alike.in_try).sum()
     }
 
     /// The number of rows after the last of several readings.
     pub fn count_after_all(&self) -> u64 {
-        let in_each = |alike: &Alike| alike.least_in_a_reading.unwrap_or_default().min(alike.in_reading);
+        let in_each = |alike: &Alike| alike.least_in_a_try.unwrap_or_default().min(alike.in_try);
         self.rows.values().map(|alike| alike.most_on_a_page.max(in_each(alike))).sum()
     }
 }

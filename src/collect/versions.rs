@@ -10,7 +10,7 @@ use tracing::info;
 use super::Collector;
 use super::compared::{Counted, Record, Snapshot};
 use crate::collect::error::Error;
-use crate::core::checkpoint::{PartOfList, VersionsState};
+use crate::core::checkpoint::{UnfinishedList, VersionsState};
 use crate::core::known::{Gone, Known};
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson;
@@ -19,7 +19,6 @@ use crate::core::shared::Shared;
 use crate::core::stream::Class;
 use crate::core::stuck::StuckItem;
 use crate::core::time::{DAY, Millis};
-use crate::incydr::error::ApiError;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::Caller;
@@ -136,7 +135,7 @@ impl Collector<'_> {
             state.pending.extend(unknown);
         });
         let known = closed.await?;
-        doubted.map_or(Ok(Some(known)), |why| Err(Error::Totals(why)))
+        doubted.map_or(Ok(Some(known)), |why| Err(Error::Inconsistent(why)))
     }
 
     /// Drops pending records that can't be found and that the whole list doesn't show any more.
@@ -174,7 +173,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let ask = async |id: &str, caller: &Caller<'_>| {
             let detail = self.detail(facts, id, caller).await;
-            if let Err(Error::Api(ApiError::Status { status: 404 | 410, .. })) = &detail
+            if matches!(&detail, Err(Error::Api(error)) if error.is_not_found())
                 && self.stuck(|stuck| stuck.get(&StuckItem::Id(id.to_owned())).is_some())
             {
                 not_found.lock().insert(id.to_owned());
@@ -191,13 +190,13 @@ impl Collector<'_> {
             }
             Ok(())
         };
-        self.ask_each(round, PART, ask, take).await
+        self.request_each(round, PART, ask, take).await
     }
 
     /// Closes a snapshot. Fetched records are not pending any more. The stream is covered once only stuck records are
     /// pending.
     async fn close_part(&self, round: &mut Round, snapshot: Snapshot) -> Result<Known, Error> {
-        let judged = round.judged();
+        let judged = round.take_judged();
         let counted = Counted { rows: judged.answered.len() as u64, total: None };
         self.close_snapshot(snapshot, counted, |checkpoint| {
             let stuck = checkpoint.stuck(self.stream);
@@ -236,7 +235,7 @@ impl Collector<'_> {
             let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
             let is_new = part.is_none();
             let mut part =
-                part.unwrap_or_else(|| PartOfList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
+                part.unwrap_or_else(|| UnfinishedList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
             let ListedIds { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
             if is_new {
                 // A warm container learns the API's clock from the run's first answer.
@@ -282,14 +281,14 @@ impl Collector<'_> {
             "the list of {} doesn't agree with the API's own total after {TRIES} readings; the next run reads it again",
             self.stream
         );
-        Err(Error::Totals(message))
+        Err(Error::Inconsistent(message))
     }
 
     async fn list_once(
         &self,
         facts: &'static Versions,
         since: Option<Millis>,
-        part: &PartOfList,
+        part: &UnfinishedList,
     ) -> Result<ListedIds, Error> {
         let interval = |since: Millis| {
             let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
@@ -359,19 +358,19 @@ impl Collector<'_> {
     }
 
     /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.
-    fn keep_list(&self, page: Option<u64>, part: &PartOfList, ids: BTreeSet<String>, odd: u64) {
+    fn keep_list(&self, page: Option<u64>, part: &UnfinishedList, ids: BTreeSet<String>, odd: u64) {
         self.versions_state(|state| state.pending.extend(ids.iter().cloned()));
         if let Some(page) = page {
             self.versions_state(|state| {
                 let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
-                state.listing = Some(PartOfList { began, page, seen: ids, odd: part.odd + odd });
+                state.listing = Some(UnfinishedList { began, page, seen: ids, odd: part.odd + odd });
             });
         }
     }
 
     async fn detail(&self, facts: &'static Versions, id: &str, caller: &Caller<'_>) -> Result<ListRow, Error> {
         let path = format!("{}{}", facts.detail, escape(id));
-        Ok(ListRow::asked_for(self.run.api, path, facts.list.field, id, caller).await?)
+        Ok(ListRow::fetch(self.run.api, path, facts.list.field, id, caller).await?)
     }
 }
 

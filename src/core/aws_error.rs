@@ -3,7 +3,7 @@
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::core::error_kind::chain;
+use crate::core::error_type::chain;
 use crate::core::quote::{beginning, without_aws_credentials, without_secrets};
 
 /// The service's code and message. If it sent none, the answer's status and beginning: it may be a proxy's page.

@@ -22,13 +22,13 @@ use serde::{Deserialize, Serialize, Serializer};
 
 pub use events::{EventsState, Recount, Reserved, Slices, Window};
 pub use format::CheckpointError;
-pub use inventory::{InventoryState, ListPlace, Pass};
+pub use inventory::{InventoryState, Pass, UnfinishedSublist};
 pub use lease::Lease;
 pub use manifests::Manifests;
 pub use recovery::Recovery;
-pub use rescanned::{RescannedState, Sweep, Swept, Tier};
+pub use rescanned::{RescannedState, Sweep, SweepProgress, Tier};
 pub use stored::{StateObject, StoredState, WriteOutcome};
-pub use versions::{PartOfList, VersionsState};
+pub use versions::{UnfinishedList, VersionsState};
 
 use crate::core::health_records::HealthRecords;
 use crate::core::identity::Identity;

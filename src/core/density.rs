@@ -66,13 +66,13 @@ pub enum NextSpan {
 
 impl Density {
     /// Notes the API's count of a span.
-    pub fn counted(&mut self, span: Span, rows: u64) {
+    pub fn note_count(&mut self, span: Span, rows: u64) {
         self.put(span, rows);
         self.last = Some(Last { span, density: per_milli(span, rows), is_typical: false });
     }
 
     /// Notes that a window was planned, with its expected rows.
-    pub fn planned(&mut self, span: Span, expected: u64) {
+    pub fn note_plan(&mut self, span: Span, expected: u64) {
         let Some(whole) = self.at(span.from).filter(|piece| piece.span != span) else { return };
         self.put(span, expected);
         for piece in self.pieces.iter_mut().filter(|piece| piece.span == span) {
@@ -81,7 +81,7 @@ impl Density {
     }
 
     /// Notes that a window was read. `inside` of its rows lie in it; it could have had `most`.
-    pub fn read(&mut self, span: Span, inside: u64, most: u64) {
+    pub fn note_read(&mut self, span: Span, inside: u64, most: u64) {
         self.correct(span, inside);
         self.pieces.retain(|piece| piece.span != span);
         let (density, is_typical) = (per_milli(span, inside), 3 * inside >= most);
@@ -101,7 +101,7 @@ impl Density {
     }
 
     /// Notes that a window has more rows than it may have.
-    pub fn too_dense(&mut self, span: Span, rows: u64) {
+    pub fn note_too_dense(&mut self, span: Span, rows: u64) {
         self.correct(span, rows);
         self.put(span, rows);
         // The rows may be anywhere in the window. So each window waits for the one before it, until one is typical.
@@ -110,7 +110,7 @@ impl Density {
     }
 
     /// Notes that the API's counts stop at `at`, because it returned more rows than it counted.
-    pub fn capped(&mut self, at: u64) {
+    pub fn note_cap(&mut self, at: u64) {
         self.cap = Some(self.cap.map_or(at, |cap| cap.min(at)));
         self.pieces.retain(|piece| piece.rows < at);
         self.last = None;

@@ -45,7 +45,7 @@ impl HealthRecords {
 
     /// Puts the notes into the first change of each stream. If a stream has no change, its state is reported again. A
     /// stream without a state keeps its note.
-    pub fn with_notes(&mut self, changes: &mut Vec<Change>, states: &States, now: Millis) {
+    pub fn attach_notes(&mut self, changes: &mut Vec<Change>, states: &States, now: Millis) {
         for (stream, note) in std::mem::take(&mut self.notes) {
             let change = changes.iter_mut().find(|change| change.stream == stream);
             match (change, states.get(&stream)) {

@@ -105,7 +105,7 @@ impl Known {
     }
 
     /// Notes that the whole record was requested `at` this instant.
-    pub fn note_asked(&mut self, id: &str, at: Millis) {
+    pub fn note_requested(&mut self, id: &str, at: Millis) {
         if let Some(entry) = self.0.get_mut(id) {
             entry.asked = Some(LastRequest { of: entry.shown(), at });
         }
@@ -118,14 +118,14 @@ impl Known {
     }
 
     /// Makes the next pass request the whole record again.
-    pub fn forget_asked(&mut self, id: &str) {
+    pub fn forget_request(&mut self, id: &str) {
         if let Some(entry) = self.0.get_mut(id) {
             entry.asked = None;
         }
     }
 
     /// Copies from `known` the last request for the whole record.
-    pub fn keep_asked(&mut self, id: &str, known: &Self) {
+    pub fn keep_request(&mut self, id: &str, known: &Self) {
         let asked = known.0.get(id).and_then(|entry| entry.asked);
         if let Some(entry) = self.0.get_mut(id) {
             entry.asked = entry.asked.or(asked);

@@ -11,7 +11,7 @@ mod scan;
 pub use canonical::{FieldPath, canonical};
 pub use cut::{Cutter, PageError, PageRest, Place, Row, row};
 pub use find::{member, single};
-pub use lenient::{MARK, lenient};
+pub use lenient::{BYTE_ORDER_MARK, lenient};
 pub use pack::{Fingerprint, Packed, Packer, Packing, bare, each_line, hex, lines, sha256_of};
 
 /// Returns the string or number at `path` of a record, which must be valid JSON.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::stream::Stream;
 
 /// A stream that worked before counts as not permitted after this many runs in a row.
@@ -19,7 +19,7 @@ pub struct StreamRefusals {
 }
 
 /// Notes a refusal. Returns whether it is believed.
-pub fn refused(refusals: &mut Option<StreamRefusals>, said: &str, worked_before: bool) -> bool {
+pub fn note_refusal(refusals: &mut Option<StreamRefusals>, said: &str, worked_before: bool) -> bool {
     let runs = refusals.as_ref().map_or(0, |before| before.runs) + 1;
     *refusals = Some(StreamRefusals { runs, said: said.to_owned() });
     !worked_before || runs >= RUNS
@@ -42,8 +42,8 @@ mod tests {
     #[test]
     fn a_stream_that_worked_is_not_permitted_after_three_runs_and_another_at_once() {
         let mut refusals = None;
-        assert_eq!([true, true, true].map(|worked| refused(&mut refusals, "no", worked)), [false, false, true]);
-        assert!(refused(&mut None, "no", false));
+        assert_eq!([true, true, true].map(|worked| note_refusal(&mut refusals, "no", worked)), [false, false, true]);
+        assert!(note_refusal(&mut None, "no", false));
         assert_eq!(refusals.expect("noted").said, "no");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::Millis;
 
@@ -52,7 +52,7 @@ pub struct Judged {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RoundStep {
     /// Request these side by side.
-    Ask(Vec<String>),
+    Request(Vec<String>),
     /// Request these once, side by side, only to learn whether any answers.
     Probe(Vec<String>),
     /// All have been requested.
@@ -151,11 +151,11 @@ impl Round {
         self.is_at_due = self.new.is_empty();
         let queue = if self.is_at_due { &mut self.due } else { &mut self.new };
         let ids: Vec<String> = queue.drain(..most.min(queue.len())).collect();
-        if ids.is_empty() { RoundStep::Done } else { RoundStep::Ask(ids) }
+        if ids.is_empty() { RoundStep::Done } else { RoundStep::Request(ids) }
     }
 
     /// Notes an answer. It proves that the API works, so the failures before it are stuck.
-    pub fn answered(&mut self, id: &str) {
+    pub fn note_answer(&mut self, id: &str) {
         self.has_answered = true;
         self.judge_doubtful();
         self.add_witness(id);
@@ -166,7 +166,7 @@ impl Round {
     }
 
     /// Notes a failure. If the id was stuck before, it says nothing about the API.
-    pub fn failed(&mut self, id: &str, error: ErrorInfo) {
+    pub fn note_failure(&mut self, id: &str, error: ErrorInfo) {
         if self.is_at_due {
             self.judged.failed.push((self.what(id), error));
         } else {
@@ -175,7 +175,7 @@ impl Round {
     }
 
     /// Notes that a probe was answered. The API works, so the failures before it are stuck.
-    pub fn probe_answered(&mut self, id: &str) {
+    pub fn note_probe_answer(&mut self, id: &str) {
         self.add_witness(id);
         self.api_works();
     }
@@ -193,7 +193,7 @@ impl Round {
     }
 
     /// The time is up. If the API has answered in this run, the failures before are stuck.
-    pub fn out_of_time(&mut self) {
+    pub fn note_time_up(&mut self) {
         if self.has_answered {
             self.judge_doubtful();
         }
@@ -211,7 +211,7 @@ impl Round {
     }
 
     /// Returns the results since the last call.
-    pub fn judged(&mut self) -> Judged {
+    pub fn take_judged(&mut self) -> Judged {
         std::mem::take(&mut self.judged)
     }
 
@@ -284,7 +284,7 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::error_kind::ErrorType;
+    use crate::core::error_type::ErrorType;
 
     fn error() -> ErrorInfo {
         ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "500".into() }
@@ -302,15 +302,15 @@ mod tests {
                 RoundStep::Done => return (asked, probed, true),
                 RoundStep::ApiFails => return (asked, probed, false),
                 RoundStep::Probe(some) => {
-                    some.iter().filter(|id| !fails(id)).for_each(|id| round.probe_answered(id));
+                    some.iter().filter(|id| !fails(id)).for_each(|id| round.note_probe_answer(id));
                     probed.extend(some);
                 }
-                RoundStep::Ask(some) => {
+                RoundStep::Request(some) => {
                     for id in some {
                         if fails(&id) {
-                            round.failed(&id, error());
+                            round.note_failure(&id, error());
                         } else {
-                            round.answered(&id);
+                            round.note_answer(&id);
                         }
                         asked.push(id);
                     }
@@ -323,13 +323,13 @@ mod tests {
     fn what_was_given_back_before_one_that_failed_is_the_first_that_is_left() {
         let mut round = Round::new(Some("members"), &StuckList::default(), Millis(0));
         round.add(["a", "b", "c", "d"].map(str::to_owned));
-        assert_eq!(round.next(3), RoundStep::Ask(["a", "b", "c"].map(str::to_owned).into()));
+        assert_eq!(round.next(3), RoundStep::Request(["a", "b", "c"].map(str::to_owned).into()));
         let error = ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: "503".into() };
-        round.failed("b", error);
+        round.note_failure("b", error);
         // There was no time for the others.
         round.give_back("c".into());
         round.give_back("a".into());
-        round.out_of_time();
+        round.note_time_up();
         assert_eq!(round.first_left(), Some("a"));
     }
 
@@ -341,7 +341,7 @@ mod tests {
             round.add(ids(0..40));
             let (asked, probed, is_done) = walk(&mut round, |id| bad.iter().any(|bad| bad == id));
             assert!(is_done && asked.len() == 40 && probed.len() <= 4, "{first}: {probed:?}");
-            let (judged, mut stuck) = (round.judged(), StuckList::default());
+            let (judged, mut stuck) = (round.take_judged(), StuckList::default());
             judged.apply_to(&mut stuck, Millis(5));
             assert_eq!((judged.answered.len(), stuck.len()), (37, 3), "{first}");
         }
@@ -356,7 +356,7 @@ mod tests {
         assert!(!is_done && asked.len() == 4);
         let first = probed[..4].iter().filter(|id| *id == "a" || *id == "b").count();
         assert!(probed.len() == 38 && first == 2, "those that are known to answer first: {probed:?}");
-        assert_eq!(round.judged(), Judged::default());
+        assert_eq!(round.take_judged(), Judged::default());
     }
 
     #[test]
@@ -369,7 +369,7 @@ mod tests {
                 round.add(ids(0..count));
                 let (asked, probed, _) = walk(&mut round, |id| !is_good(id));
                 assert!(probed.len() <= WITNESSES + PROBES + asked.len());
-                round.judged().apply_to(&mut stuck, Millis(run * 300_000));
+                round.take_judged().apply_to(&mut stuck, Millis(run * 300_000));
                 asked.iter().any(|id| is_good(id))
             });
             assert!(runs.is_some_and(|runs| runs == 0 || count > 64), "{good} of {count}: {runs:?} runs");
@@ -385,7 +385,7 @@ mod tests {
         let (asked, _, is_done) = walk(&mut round, |id| id != "known");
         assert!(is_done && asked.len() == 7);
         let mut stuck = StuckList::default();
-        round.judged().apply_to(&mut stuck, Millis(5));
+        round.take_judged().apply_to(&mut stuck, Millis(5));
         assert_eq!(stuck.len(), 7);
         assert!(stuck.get(&StuckItem::List { list: "members".into(), id: Some("6".into()) }).is_some());
     }
@@ -402,7 +402,7 @@ mod tests {
         let (asked, probed, is_done) = walk(&mut round, |id| ["1", "2", "3", "4"].contains(&id));
         assert_eq!(asked, ["6", "7", "0", "1", "2", "3", "4"]);
         assert!(is_done && probed.is_empty());
-        round.judged().apply_to(&mut stuck, Millis(9));
+        round.take_judged().apply_to(&mut stuck, Millis(9));
         let attempts: Vec<u32> = stuck.iter().map(|stuck| stuck.attempts).collect();
         assert_eq!(attempts, [2, 2, 2, 2, 1], "the first is healed, the last was not tried");
     }
@@ -414,12 +414,12 @@ mod tests {
             round.add(ids(0..8));
             round.next(4);
             if answers {
-                round.answered("0");
+                round.note_answer("0");
             }
-            round.failed("1", error());
-            round.out_of_time();
+            round.note_failure("1", error());
+            round.note_time_up();
             let mut stuck = StuckList::default();
-            round.judged().apply_to(&mut stuck, Millis(0));
+            round.take_judged().apply_to(&mut stuck, Millis(0));
             assert_eq!(stuck.len(), usize::from(answers));
         }
     }

@@ -21,7 +21,7 @@ pub use self::outcome::{CutReason, Leftover, Outcome, UnreadReason};
 pub use self::step::{Step, Tries, WindowPlan};
 use crate::core::checkpoint::{EventsState, Recount, Window};
 use crate::core::density::{Density, Pace, Sizes};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::time::Millis;
 

@@ -29,12 +29,12 @@ pub use self::file_event_query::{FileEventQuery, QuerySource};
 pub use self::proxies::Proxies;
 use self::vars::Vars;
 use self::volatile::volatile_fields;
+use crate::core::agent_version::AgentVersion;
 use crate::core::audit_source::AuditSource;
 use crate::core::dialect::Dialect;
 use crate::core::identity::Identity;
 use crate::core::ndjson::{FieldPath, Packing};
 use crate::core::stream::Stream;
-use crate::core::version::AgentVersion;
 
 /// The smallest audit window takes 3 requests: a count, a page, and a count after it.
 pub const LEAST_REQUESTS_PER_MINUTE: usize = 3;

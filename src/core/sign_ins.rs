@@ -35,13 +35,13 @@ pub struct SignInRefusals {
 }
 
 impl SignIns {
-    pub fn granted(&mut self, secret_version: Option<String>) {
+    pub fn note_grant(&mut self, secret_version: Option<String>) {
         *self = Self { granted_to: secret_version, refused: None };
     }
 
     /// Notes that a run was refused. Returns whether that is believed. `worked_before` means that this process was
     /// granted a token earlier.
-    pub fn refused(&mut self, secret_version: Option<String>, worked_before: bool, now: Millis) -> bool {
+    pub fn note_refusal(&mut self, secret_version: Option<String>, worked_before: bool, now: Millis) -> bool {
         let worked = worked_before || self.granted_to.is_some() && self.granted_to == secret_version;
         let before = self.refused.take().filter(|before| before.secret_version == secret_version);
         let (since, runs) = before.map_or((now, 0), |before| (before.since, before.runs));
@@ -78,21 +78,21 @@ mod tests {
     #[test]
     fn the_first_answer_that_a_secret_ever_gets_is_believed() {
         let mut sign_ins = SignIns::default();
-        assert!(sign_ins.refused(Some(version("1")), false, Millis(0)));
-        sign_ins.granted(Some(version("1")));
-        assert!(sign_ins.refused(Some(version("2")), false, Millis(0)), "another secret than the one that worked");
+        assert!(sign_ins.note_refusal(Some(version("1")), false, Millis(0)));
+        sign_ins.note_grant(Some(version("1")));
+        assert!(sign_ins.note_refusal(Some(version("2")), false, Millis(0)), "another secret than the one that worked");
     }
 
     #[test]
     fn what_worked_before_is_refused_once_that_has_lasted_in_time_and_in_runs() {
         let mut sign_ins = SignIns::default();
-        sign_ins.granted(Some(version("1")));
+        sign_ins.note_grant(Some(version("1")));
         let mut refused =
-            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
+            |minutes: i64| sign_ins.note_refusal(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!([refused(0), refused(1), refused(2), refused(29), refused(30)], [false, false, false, false, true]);
-        sign_ins.granted(Some(version("1")));
+        sign_ins.note_grant(Some(version("1")));
         let mut refused =
-            |minutes: i64| sign_ins.refused(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
+            |minutes: i64| sign_ins.note_refusal(Some(version("1")), false, Millis(0) + TimeDelta::minutes(minutes));
         assert_eq!(
             [refused(60), refused(120), refused(180)],
             [false, false, true],
@@ -104,9 +104,9 @@ mod tests {
     fn what_is_stopped_is_tried_once_an_hour_and_at_once_where_a_token_was_granted() {
         let mut sign_ins = SignIns::default();
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5) + HOUR);
-        sign_ins.refused(Some(version("1")), false, Millis(7));
+        sign_ins.note_refusal(Some(version("1")), false, Millis(7));
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(7) + HOUR);
-        sign_ins.granted(Some(version("1")));
+        sign_ins.note_grant(Some(version("1")));
         assert_eq!(sign_ins.next_try(Some("1"), Millis(5)), Millis(5));
         assert_eq!(sign_ins.next_try(Some("2"), Millis(5)), Millis(5) + HOUR);
     }

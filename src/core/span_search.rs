@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::{HOUR, MINUTE, Millis, scaled};
@@ -48,27 +48,27 @@ impl SpanSearch {
         self.stuck.iter().filter_map(Stuck::span).map(|span| span.from).min()
     }
 
-    pub fn answered(&mut self, span: Span) {
+    pub fn note_answer(&mut self, span: Span) {
         self.has_answered = true;
         self.stuck.cut_out(span);
     }
 
     /// Leaves a span stuck that was answered, but not with all its rows. The next run tries it again. It is not halved:
     /// if a total is always wrong, so are those of its parts.
-    pub fn lacks_rows(&mut self, span: Span) {
+    pub fn note_lacking(&mut self, span: Span) {
         self.has_answered = true;
         self.tried.insert(span);
     }
 
     /// Has a span with too many rows read in halves.
-    pub fn too_many(&mut self, span: Span, now: Millis) {
+    pub fn note_too_many(&mut self, span: Span, now: Millis) {
         self.has_answered = true;
         if let Some(error) = self.stuck.holding(span).map(|stuck| stuck.error.clone()) {
             self.stuck.split(span, halves(span), &error, now, false);
         }
     }
 
-    pub fn failed(&mut self, span: Span, error: ErrorInfo, now: Millis) {
+    pub fn note_failure(&mut self, span: Span, error: ErrorInfo, now: Millis) {
         self.failures += 1;
         if span.length() > self.finest() {
             self.stuck.split(span, halves(span), &error, now, false);
@@ -79,7 +79,7 @@ impl SpanSearch {
     }
 
     /// Notes that the API works, though a span failed.
-    pub fn saw_an_answer(&mut self) {
+    pub fn note_api_works(&mut self) {
         self.has_answered = true;
     }
 
@@ -140,7 +140,7 @@ fn halves(span: Span) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::error_kind::ErrorType;
+    use crate::core::error_type::ErrorType;
 
     const DAYS: i64 = 3 * 24 * 3_600_000;
 
@@ -160,7 +160,7 @@ mod tests {
                 break;
             }
             requests += 1;
-            if fails(span) { search.failed(span, error(), Millis(0)) } else { search.answered(span) }
+            if fails(span) { search.note_failure(span, error(), Millis(0)) } else { search.note_answer(span) }
         }
         requests
     }
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn a_span_that_lacks_rows_stays_stuck_and_is_tried_again_by_the_next_run() {
         let mut search = SpanSearch::new(&StuckList::default());
-        search.failed(span(0, 8_000), error(), Millis(0));
-        search.saw_an_answer();
+        search.note_failure(span(0, 8_000), error(), Millis(0));
+        search.note_api_works();
         let half = search.next(Millis(0)).expect("a half");
-        search.lacks_rows(half);
+        search.note_lacking(half);
         assert_eq!(walk(&mut search, |_| false), 1, "the other half");
         let mut list = StuckList::default();
         search.apply_to(&mut list);
@@ -186,7 +186,7 @@ mod tests {
             let bad: Vec<i64> = (0..random.usize(1..=12)).map(|_| random.i64(0..DAYS)).collect();
             let fails = |span: Span| bad.iter().any(|at| span.contains(Millis(*at)));
             let mut search = SpanSearch::new(&StuckList::default());
-            search.failed(span(0, DAYS), error(), Millis(0));
+            search.note_failure(span(0, DAYS), error(), Millis(0));
             let requests = walk(&mut search, fails);
             let mut list = StuckList::default();
             search.apply_to(&mut list);
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn where_nothing_answers_it_is_the_api_and_nothing_is_stuck() {
         let mut search = SpanSearch::new(&StuckList::default());
-        search.failed(span(0, DAYS), error(), Millis(0));
+        search.note_failure(span(0, DAYS), error(), Millis(0));
         assert_eq!(walk(&mut search, |_| true), 5);
         search.give_up();
         let mut list = StuckList::default();
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn hours_that_fail_are_stuck_in_a_bounded_number_of_pieces() {
         let mut search = SpanSearch::new(&StuckList::default());
-        search.failed(span(0, DAYS), error(), Millis(0));
+        search.note_failure(span(0, DAYS), error(), Millis(0));
         let fails = |asked: Span| asked.intersection(span(DAYS / 3, DAYS / 2)).is_some();
         let requests = walk(&mut search, fails);
         assert!(requests < 1_000 && search.stuck.len() < 2 * FINER_THAN_AN_HOUR, "{requests}, {}", search.stuck.len());

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::json::is_default;
 use crate::core::stream::Stream;
 use crate::core::stuck::StuckSummary;
@@ -222,7 +222,7 @@ fn one_step(stream: Stream, from: &mut StreamState, to: State, now: Millis) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::error_kind::ErrorType;
+    use crate::core::error_type::ErrorType;
 
     const STREAM: Stream = Stream::Audit;
     const MILESTONES: Milestones =

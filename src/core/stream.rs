@@ -8,7 +8,7 @@ use crate::core::dialect::Dialect;
 use crate::core::ndjson;
 use crate::core::time::Millis;
 
-/// The kind of a stream: the behaviour of its records over time. `incydr::facts::Kind` adds the facts.
+/// The class of a stream: the behaviour of its records over time. `incydr::facts::Kind` is the class with its facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Records that never change once visible.
@@ -21,6 +21,13 @@ pub enum Class {
     Inventory,
     /// Findings that are derived from other streams' records.
     Findings,
+}
+
+impl Class {
+    /// Whether its records are compared with those that are known.
+    pub fn is_compared(self) -> bool {
+        !matches!(self, Self::Events | Self::Findings)
+    }
 }
 
 /// Each variant has a name, a class, and the permission that the API client needs, as the console names it. The name is

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::core::drift::FEW;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::json::is_default;
 use crate::core::time::Millis;

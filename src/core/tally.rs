@@ -11,9 +11,9 @@ use crate::core::shared::{Count, Shared};
 pub struct Calls {
     pub requests: Count,
     /// Complete answers of any status.
-    pub heard: Count,
+    pub responses: Count,
     /// Answers with a 2xx.
-    pub answers: Count,
+    pub successes: Count,
     pub retries: Count,
     /// Answers with a 429.
     pub throttles: Count,
@@ -48,7 +48,7 @@ impl Calls {
     /// The longest wait, if the API answered nothing at all.
     pub fn unanswered(&self) -> Option<Duration> {
         let waited = Duration::from_millis(self.silence.get());
-        (self.heard.get() == 0 && waited >= SIGNIFICANT_WAIT).then_some(waited)
+        (self.responses.get() == 0 && waited >= SIGNIFICANT_WAIT).then_some(waited)
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Times {
     pub began: Millis,
     pub read_until: Millis,
     pub store_until: Millis,
-    pub tell_until: Millis,
+    pub report_until: Millis,
     pub commit_until: Millis,
 }
 
@@ -28,7 +28,7 @@ impl Times {
             began,
             read_until: deadline - kept,
             store_until: deadline - kept / 2,
-            tell_until: deadline - kept * 3 / 10,
+            report_until: deadline - kept * 3 / 10,
             commit_until: deadline - kept / 10,
         }
     }
@@ -39,7 +39,7 @@ impl Times {
     pub fn with_time_to_commit(self, write_takes: Duration) -> Self {
         let needed = TimeDelta::from_std(write_takes * 5 / 4).unwrap_or_default();
         let last = (self.commit_until - needed).max(self.read_until);
-        Self { store_until: self.store_until.min(last), tell_until: self.tell_until.min(last), ..self }
+        Self { store_until: self.store_until.min(last), report_until: self.report_until.min(last), ..self }
     }
 }
 
@@ -51,17 +51,17 @@ mod tests {
     fn at_most_a_fifth_of_the_time_is_kept_back() {
         let times = Times::new(Millis(0), Millis(4_000));
         assert_eq!(
-            (times.read_until, times.store_until, times.tell_until, times.commit_until),
+            (times.read_until, times.store_until, times.report_until, times.commit_until),
             (Millis(3_200), Millis(3_600), Millis(3_760), Millis(3_920))
         );
         let slow = times.with_time_to_commit(Duration::from_millis(400));
         assert_eq!(
-            (slow.store_until, slow.tell_until, slow.commit_until),
+            (slow.store_until, slow.report_until, slow.commit_until),
             (Millis(3_420), Millis(3_420), Millis(3_920))
         );
         let slower = times.with_time_to_commit(Duration::from_secs(3));
         assert_eq!((slower.read_until, slower.store_until), (Millis(3_200), Millis(3_200)), "a fifth is the most");
-        assert_eq!(times.with_time_to_commit(Duration::from_millis(100)).tell_until, times.tell_until);
+        assert_eq!(times.with_time_to_commit(Duration::from_millis(100)).report_until, times.report_until);
         assert_eq!(Times::new(Millis(0), Millis(900_000)).read_until, Millis(890_000));
         assert_eq!(Times::new(Millis(5_000), Millis(4_000)).read_until, Millis(4_000));
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::actions::request::{Collect, Format, HealthRequest, Invocation, Plan, Restart, Verify};
+use crate::actions::invocation::{CollectArgs, Format, HealthArgs, Invocation, PlanArgs, RestartArgs, VerifyArgs};
 use crate::core::intervals::Span;
 use crate::core::settings::LEAST_REQUESTS_PER_MINUTE;
 use crate::core::stream::{Class, Stream};
@@ -74,20 +74,20 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
 
 fn collect(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
     let fields = EventFields::read(event, "collect", &["streams", "from", "to", "dry_run"])?;
-    Ok(Invocation::Collect(Collect { span: fields.span(now)?, streams: fields.streams, dry_run: fields.dry_run }))
+    Ok(Invocation::Collect(CollectArgs { span: fields.span(now)?, streams: fields.streams, dry_run: fields.dry_run }))
 }
 
 fn replay(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
     let fields = EventFields::read(event, "replay", &["streams", "from", "to", "prefix"])?;
     let span = fields.span(now)?.ok_or("\"replay\" needs \"from\"")?;
     let prefix = fields.prefix.ok_or("\"replay\" needs \"prefix\", where the records go")?;
-    Ok(Invocation::Replay(Collect { streams: fields.streams, span: Some(span), dry_run: false }, prefix))
+    Ok(Invocation::Replay(CollectArgs { streams: fields.streams, span: Some(span), dry_run: false }, prefix))
 }
 
 fn plan(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String> {
     let takes = ["streams", "from", "to", "at_once", "requests_per_minute", "expires_after_hours"];
     let fields = EventFields::read(event, "plan", &takes)?;
-    Ok(Invocation::Plan(Plan {
+    Ok(Invocation::Plan(PlanArgs {
         span: fields.span(now)?.ok_or("\"plan\" needs \"from\"")?,
         streams: fields.streams,
         at_once: fields.at_once.unwrap_or(2),
@@ -102,7 +102,7 @@ fn verify(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String>
         span(from, fields.to, now)?;
     }
     let from = fields.from.filter(|from| *from > Millis(0));
-    Ok(Invocation::Verify(Verify { streams: fields.streams, from, to: fields.to }))
+    Ok(Invocation::Verify(VerifyArgs { streams: fields.streams, from, to: fields.to }))
 }
 
 fn restart(event: &Map<String, Value>) -> Result<Invocation, String> {
@@ -114,7 +114,7 @@ fn restart(event: &Map<String, Value>) -> Result<Invocation, String> {
             "\"accept_deletions\" is for lists that are read whole by each reading, such as users, and not for {other}"
         ));
     }
-    Ok(Invocation::Restart(Restart { streams, accept_deletions }))
+    Ok(Invocation::Restart(RestartArgs { streams, accept_deletions }))
 }
 
 fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
@@ -122,7 +122,7 @@ fn health(event: &Map<String, Value>) -> Result<Invocation, String> {
     if format == Format::Csv && prefix.is_none() {
         return Err("\"format\" \"csv\" needs \"prefix\", where the table goes".into());
     }
-    Ok(Invocation::Health(HealthRequest { prefix, format }))
+    Ok(Invocation::Health(HealthArgs { prefix, format }))
 }
 
 /// The fields of all actions. Each action takes some of them.
@@ -251,7 +251,7 @@ mod tests {
     fn a_manual_collect_is_read_with_its_times_cut_to_milliseconds() {
         let event = json!({"action": "collect", "streams": ["users", "audit", "audit"], "dry_run": true,
             "from": "2026-11-01T01:00:00.9999999+01:00", "to": "2026-11-02T00:00:00Z"});
-        let expected = Collect {
+        let expected = CollectArgs {
             streams: Some(vec![Stream::Audit, Stream::Users]),
             span: Span::new(at("2026-11-01T00:00:00.999Z"), at("2026-11-02T00:00:00Z")),
             dry_run: true,
@@ -271,17 +271,17 @@ mod tests {
     fn a_replay_a_verification_and_a_restart_are_read() {
         let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-11-01T00:00:05Z"));
         let replay = json!({"action": "replay", "prefix": "again/", "from": "2026-11-01T00:00:00Z"});
-        let collect = Collect { streams: None, span: Span::new(from, to), dry_run: false };
+        let collect = CollectArgs { streams: None, span: Span::new(from, to), dry_run: false };
         assert_eq!(parse(&replay, to), Ok(Invocation::Replay(collect, "again/".into())));
         let verify = json!({"action": "verify", "streams": ["audit"], "to": "2026-11-01T00:00:00Z"});
-        let expected = Verify { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
+        let expected = VerifyArgs { streams: Some(vec![Stream::Audit]), from: None, to: Some(from) };
         assert_eq!(parse(&verify, from), Ok(Invocation::Verify(expected)));
         let restart = json!({"action": "restart", "streams": ["audit"]});
-        let expected = Restart { streams: Some(vec![Stream::Audit]), accept_deletions: false };
+        let expected = RestartArgs { streams: Some(vec![Stream::Audit]), accept_deletions: false };
         assert_eq!(parse(&restart, from), Ok(Invocation::Restart(expected)));
-        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(Restart::default())));
+        assert_eq!(parse(&json!({"action": "restart"}), from), Ok(Invocation::Restart(RestartArgs::default())));
         let accept = json!({"action": "restart", "streams": ["users"], "accept_deletions": true});
-        let expected = Restart { streams: Some(vec![Stream::Users]), accept_deletions: true };
+        let expected = RestartArgs { streams: Some(vec![Stream::Users]), accept_deletions: true };
         assert_eq!(parse(&accept, from), Ok(Invocation::Restart(expected)));
     }
 
@@ -291,10 +291,10 @@ mod tests {
         assert_eq!(parsed(json!({"action": "probe"})), Ok(Invocation::Probe(None)));
         let probe = json!({"action": "probe", "streams": ["audit"]});
         assert_eq!(parsed(probe), Ok(Invocation::Probe(Some(vec![Stream::Audit]))));
-        assert_eq!(parsed(json!({"action": "health"})), Ok(Invocation::Health(HealthRequest::default())));
+        assert_eq!(parsed(json!({"action": "health"})), Ok(Invocation::Health(HealthArgs::default())));
         assert_eq!(parsed(json!({"action": "status"})), Ok(Invocation::Status));
         let health = json!({"action": "health", "format": "csv", "prefix": "report/"});
-        let expected = HealthRequest { prefix: Some("report/".into()), format: Format::Csv };
+        let expected = HealthArgs { prefix: Some("report/".into()), format: Format::Csv };
         assert_eq!(parsed(health), Ok(Invocation::Health(expected)));
     }
 

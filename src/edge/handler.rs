@@ -16,16 +16,16 @@ use crate::actions::call::Call;
 use crate::actions::clients::Clients;
 use crate::actions::collect::collect;
 use crate::actions::health::{HealthAnswer, health};
+use crate::actions::invocation::{CollectArgs, Invocation};
 use crate::actions::probe::{Probed, probe};
 use crate::actions::recover::{Recovered, recover};
-use crate::actions::request::{Collect, Invocation};
 use crate::actions::restart::restart;
 use crate::actions::status::{StatusAnswer, status};
 use crate::actions::verify::{Verified, verify};
 use crate::bucket::aws::AwsClients;
 use crate::collect::Trigger;
 use crate::collect::error::{Error, or_panicked};
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::settings::{Settings, SettingsError};
 use crate::core::time::Millis;
 use crate::edge::event::Event;
@@ -110,7 +110,7 @@ impl Handler {
         let call = Call { settings, clients, run_id, deadline };
 
         Ok(match invocation {
-            Invocation::Scheduled => Box::pin(collect(call, &Collect::ALL, Trigger::Schedule)).await.into(),
+            Invocation::Scheduled => Box::pin(collect(call, &CollectArgs::ALL, Trigger::Schedule)).await.into(),
             Invocation::Collect(asked) => Box::pin(collect(call, asked, Trigger::Person)).await.into(),
             Invocation::Replay(asked, prefix) => {
                 let bad = |why| Error::InvalidEvent(format!("\"prefix\" is {prefix:?}, but {why}"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 

@@ -18,7 +18,7 @@ const SPAN: TimeDelta = TimeDelta::milliseconds(60_500);
 /// While streams of a higher priority are read, those of a lower one may send a fifth of the requests.
 const SHARE: usize = 5;
 /// A stream that gives way asks again after this time.
-const NOT_ITS_TURN: Duration = Duration::from_millis(100);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Held by the `Connection` for the life of the process, because requests of the run before count too.
 pub struct Budget {
@@ -172,7 +172,7 @@ impl Budget {
         }
         let left = per_minute - state.sent.len();
         if stream.is_some_and(|stream| !state.is_its_turn(stream, left, per_minute)) {
-            return Err(NOT_ITS_TURN);
+            return Err(ASK_AGAIN_AFTER);
         }
         let at = state.sent.back().map_or(now, |(last, _)| now.max(*last));
         state.sent.push_back((at, stream.map(Priority::of)));
@@ -297,7 +297,7 @@ mod tests {
         let budget = Budget::new(100);
         let (of_events, _of_users) = (budget.enter(Stream::FileEvents, 0), budget.enter(Stream::Users, 0));
         assert!((0..20).all(|_| budget.take(Millis(0), Some(Stream::Users)).is_ok()));
-        assert_eq!(budget.take(Millis(0), Some(Stream::Users)), Err(NOT_ITS_TURN));
+        assert_eq!(budget.take(Millis(0), Some(Stream::Users)), Err(ASK_AGAIN_AFTER));
         drop(of_events);
         assert!((0..80).all(|_| budget.take(Millis(0), Some(Stream::Users)).is_ok()));
     }

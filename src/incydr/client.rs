@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use tracing::debug;
 
-use crate::core::error_kind::chain;
+use crate::core::error_type::chain;
 use crate::core::retry::{self, Attempts, sleep_within};
 use crate::core::settings::Settings;
 use crate::core::time::Millis;
@@ -136,7 +136,7 @@ impl Api {
             });
             let (error, retry_after) = match asked.await {
                 Ok(read) => {
-                    caller.calls.answers.add(1);
+                    caller.calls.successes.add(1);
                     self.sign_in.note_token_works();
                     return Ok(read);
                 }
@@ -214,12 +214,10 @@ fn pause_before_retry(
     let is_forbidden = matches!(error, ApiError::Forbidden { .. });
     let is_unauthorized = matches!(error, ApiError::Unauthorized { .. });
     let may_pass = error.may_be_retried() || is_forbidden && caller.retries_forbidden || is_unauthorized && has_expired;
-    if !may_pass || caller.tries_once && !is_throttled {
-        return None;
-    }
     if is_throttled {
         return Some(attempts.throttled_pause(retry_after));
     }
+    let until = caller.retry_until.filter(|_| may_pass)?;
     let pause = attempts.pause(retry_after)?;
-    (pause < caller.retry_until.since(Millis::now())).then_some(pause)
+    (pause < until.since(Millis::now())).then_some(pause)
 }

@@ -73,10 +73,10 @@ impl Connection {
             match answer.as_ref().map_err(|failed: &FailedAttempt| &failed.error) {
                 Err(ApiError::Silent { .. }) => caller.calls.note_silence(began.elapsed()),
                 Err(ApiError::Transport { .. }) => {}
-                _ => caller.calls.heard.add(1),
+                _ => caller.calls.responses.add(1),
             }
             let answer = answer?;
-            self.lanes.answered(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
+            self.lanes.note_answer(waited, began.elapsed().saturating_sub(waited), was_held_up, Millis::now());
             Ok(answer)
         };
         let answer = match tokio::time::timeout(caller.until.since(sent_at), answer).await {
@@ -92,7 +92,7 @@ impl Connection {
     /// Sends a request and waits for the answer's headers, as long as the caller waits for a silent API.
     async fn send(&self, request: reqwest::RequestBuilder, caller: &Caller<'_>) -> Result<OpenAnswer, FailedAttempt> {
         let sent = self.exchange.send(request);
-        let response = match caller.silent_for {
+        let response = match caller.longest_silence {
             Some(longest) => tokio::time::timeout(longest, sent).await.map_err(|_| {
                 caller.calls.note_silence(longest);
                 ApiError::Silent { what: String::new(), waited_ms: longest.as_millis() }
@@ -101,7 +101,7 @@ impl Connection {
         };
         let mut response = response.map_err(broke_off)?;
         self.clock.note(&response.headers);
-        if let Some(longest) = caller.silent_for {
+        if let Some(longest) = caller.longest_silence {
             response.no_slower_than(longest);
         }
         Ok(response)
@@ -115,7 +115,7 @@ impl Connection {
             self.budget.pause(Millis::now() + TimeDelta::from_std(pause).unwrap_or_default());
         }
         if failed.error.is_too_much() {
-            self.lanes.refused(sent_at, Millis::now());
+            self.lanes.note_refusal(sent_at, Millis::now());
         }
     }
 

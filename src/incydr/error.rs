@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::quote::{beginning, without_secrets};
 use crate::incydr::exchange::BrokenOff;
 use crate::secrets::SecretError;
@@ -39,7 +39,7 @@ pub enum ApiError {
     Unexpected { what: String, why: String },
     #[error("{what}: the API could not be reached or broke off")]
     Transport { what: String, source: BrokenOff },
-    /// No answer began within `Caller::silent_for`, or it stopped for so long: ten times the longest wait of other
+    /// No answer began within `Caller::longest_silence`, or it stopped for so long: ten times the longest wait of other
     /// requests, or a half or a quarter of the run. So this request is slow, not the API.
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
@@ -132,6 +132,11 @@ impl ApiError {
             | Self::OutOfTime
             | Self::BudgetSpent => Scope::Run,
         }
+    }
+
+    /// Whether the API doesn't have what was requested.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { status: 404 | 410, .. })
     }
 
     /// Whether the error means that too much is asked for at once.

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue,
 use reqwest::{Certificate, Proxy, StatusCode};
 use serde_json::Value;
 
-use crate::core::error_kind::chain;
+use crate::core::error_type::chain;
 use crate::core::ndjson;
 use crate::core::quote::beginning;
 use crate::core::settings::{Settings, SettingsError};
@@ -40,7 +40,7 @@ impl HttpAnswer {
         let (what, said) = (what.to_owned(), self.said());
         let error = match self.status {
             StatusCode::UNAUTHORIZED => ApiError::Unauthorized { what, said },
-            StatusCode::FORBIDDEN if self.may_be_the_api_s() => ApiError::Forbidden { what, status: 403, said },
+            StatusCode::FORBIDDEN if self.may_be_from_api() => ApiError::Forbidden { what, status: 403, said },
             StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited { what, said },
             status => {
                 let answer = ndjson::lenient(&self.body).unwrap_or_default();
@@ -62,7 +62,7 @@ impl HttpAnswer {
     }
 
     /// Whether a 403 can be the API's: the body is a JSON object. A page, or nothing, comes from a firewall or a proxy.
-    fn may_be_the_api_s(&self) -> bool {
+    fn may_be_from_api(&self) -> bool {
         ndjson::lenient(&self.body).is_some_and(|body| body.is_object())
     }
 
@@ -150,7 +150,7 @@ fn unpacked(body: Vec<u8>, most: usize, headers: &HeaderMap) -> Result<(Vec<u8>,
 
 /// Removes a byte order mark.
 fn without_mark(body: Bytes) -> Bytes {
-    if body.starts_with(ndjson::MARK) { body.slice(ndjson::MARK.len()..) } else { body }
+    if body.starts_with(ndjson::BYTE_ORDER_MARK) { body.slice(ndjson::BYTE_ORDER_MARK.len()..) } else { body }
 }
 
 /// Every request asks for gzip. The body is unpacked here, because the HTTP client would stop after the first gzip

@@ -89,7 +89,7 @@ impl Lanes {
 
     /// Called after an answer that began after `waited` and took `read` to be read. Raises the limit if most of the
     /// time was spent waiting for the API. Doesn't raise it if the budget held the request up, or soon after a refusal.
-    pub fn answered(&self, waited: Duration, read: Duration, was_held_up: bool, now: Millis) {
+    pub fn note_answer(&self, waited: Duration, read: Duration, was_held_up: bool, now: Millis) {
         let mut state = self.state();
         state.waited = state.waited * AVERAGE_DECAY + waited.as_secs_f64();
         state.read = state.read * AVERAGE_DECAY + read.as_secs_f64();
@@ -105,8 +105,8 @@ impl Lanes {
     }
 
     /// Halves the limit, because the API refused a request that was sent at `sent_at`, or took too long. Refusals of
-    /// requests sent before the last halving don't count.
-    pub fn refused(&self, sent_at: Millis, now: Millis) {
+    /// requests sent before the last change of the limit don't count.
+    pub fn note_refusal(&self, sent_at: Millis, now: Millis) {
         let mut state = self.state();
         if state.calm_since.is_none_or(|since| since < sent_at) {
             state.allowed = (state.allowed / 2).max(1);
@@ -141,7 +141,7 @@ mod tests {
     fn it_grows_while_the_api_makes_us_wait_and_not_beyond_what_memory_bears() {
         let lanes = Lanes::new(2);
         for _ in 0..20 {
-            lanes.answered(SLOW, QUICK, false, Millis(0));
+            lanes.note_answer(SLOW, QUICK, false, Millis(0));
         }
         assert_eq!(allowed(&lanes), AT_MOST);
     }
@@ -150,7 +150,7 @@ mod tests {
     fn more_than_the_cores_can_take_in_are_of_no_use() {
         let lanes = Lanes::new(2);
         for _ in 0..20 {
-            lanes.answered(QUICK, SLOW, false, Millis(0));
+            lanes.note_answer(QUICK, SLOW, false, Millis(0));
         }
         assert_eq!(allowed(&lanes), 3);
     }
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_spent_budget_is_no_reason_to_grow() {
         let lanes = Lanes::new(2);
-        lanes.answered(SLOW, QUICK, true, Millis(0));
+        lanes.note_answer(SLOW, QUICK, true, Millis(0));
         assert_eq!(allowed(&lanes), AT_FIRST);
     }
 
@@ -166,20 +166,20 @@ mod tests {
     fn a_refusal_halves_once_and_is_followed_by_a_minute_of_calm() {
         let lanes = Lanes::new(2);
         for _ in 0..20 {
-            lanes.answered(SLOW, QUICK, false, Millis(0));
+            lanes.note_answer(SLOW, QUICK, false, Millis(0));
         }
         for _ in 0..5 {
-            lanes.refused(Millis(900), Millis(1_000));
+            lanes.note_refusal(Millis(900), Millis(1_000));
         }
         assert_eq!(allowed(&lanes), AT_MOST / 2);
-        lanes.answered(SLOW, QUICK, false, Millis(30_000));
+        lanes.note_answer(SLOW, QUICK, false, Millis(30_000));
         assert_eq!(allowed(&lanes), AT_MOST / 2);
         for _ in 0..5 {
-            lanes.answered(SLOW, QUICK, false, Millis(61_000));
+            lanes.note_answer(SLOW, QUICK, false, Millis(61_000));
         }
         assert_eq!(allowed(&lanes), AT_MOST / 2 + 1, "one a minute from now on");
         for sent_at in [70_000, 80_000, 90_000] {
-            lanes.refused(Millis(sent_at), Millis(sent_at + 10));
+            lanes.note_refusal(Millis(sent_at), Millis(sent_at + 10));
         }
         assert_eq!(allowed(&lanes), 1);
     }

@@ -49,7 +49,7 @@ impl ListRow {
 
     /// Requests a record by itself. An answer that is JSON and has another id or none is an error: its bytes aren't
     /// damaged, and the next answer may be the right one.
-    pub async fn asked_for(
+    pub async fn fetch(
         api: &Api,
         path: String,
         field: &'static [&'static str],
@@ -63,12 +63,14 @@ impl ListRow {
             None => Err(unexpected("the answer is not a JSON object".into())),
         };
         let record = api.send(&request, caller, read).await?;
-        let told = match ndjson::row(&record, field, Self::of) {
-            Self::Record { id, .. } if id != asked => quote::value(&id),
-            Self::Unreadable { .. } if is_json(&record) => "missing".to_owned(),
+        let name = field.join(".");
+        let why = match ndjson::row(&record, field, Self::of) {
+            Self::Record { id, .. } if id != asked => {
+                format!("the answer has the {name} {}, not {asked}", quote::value(&id))
+            }
+            Self::Unreadable { .. } if is_json(&record) => format!("the answer has no {name}"),
             row => return Ok(row),
         };
-        let why = format!("the {} of the answer is {told}, not {asked}", field.join("."));
         Err(api.quoted(unexpected(why), &record))
     }
 }

@@ -24,20 +24,17 @@ pub struct Caller<'a> {
     pub calls: &'a Calls,
     /// The stream in whose turn the budget is used.
     pub stream: Option<Stream>,
-    /// Don't retry failures, except a 429.
-    pub tries_once: bool,
     /// Retry a 403 too, because the stream has been readable before.
     pub retries_forbidden: bool,
-    /// No retry begins later than this.
-    pub retry_until: Millis,
+    /// No retry begins later than this. None: failures are not retried, except a 429.
+    pub retry_until: Option<Millis>,
     /// The longest wait for the beginning of an answer. None if only the run's time limits it.
-    pub silent_for: Option<Duration>,
+    pub longest_silence: Option<Duration>,
 }
 
 impl<'a> Caller<'a> {
     pub fn new(until: Millis, calls: &'a Calls) -> Self {
-        let (tries_once, retries_forbidden) = (false, false);
-        Self { until, calls, stream: None, tries_once, retries_forbidden, retry_until: until, silent_for: None }
+        Self { until, calls, stream: None, retries_forbidden: false, retry_until: Some(until), longest_silence: None }
     }
 }
 

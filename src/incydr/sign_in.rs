@@ -34,8 +34,8 @@ struct SignedIn {
     version: Option<String>,
     /// None before the first sign-in and after a failed renewal.
     token: Option<Token>,
-    /// The number of tokens granted so far.
-    granted: u64,
+    /// The generation of the last token that was requested, granted or not.
+    last_generation: u64,
     /// The tenant of the run's first token. The run uses no token of another one.
     tenant: Option<String>,
 }
@@ -43,7 +43,7 @@ struct SignedIn {
 impl SignedIn {
     /// Refuses a token of another tenant than the run's first. Somebody may have put that tenant's credentials into the
     /// secret meanwhile.
-    fn of_run_s_tenant(&mut self, token: Token) -> Result<Token, ApiError> {
+    fn check_tenant(&mut self, token: Token) -> Result<Token, ApiError> {
         match (&self.tenant, &token.tenant) {
             (Some(ours), Some(theirs)) if ours != theirs => {
                 Err(ApiError::OtherTenant { ours: ours.clone(), theirs: theirs.clone() })
@@ -103,8 +103,8 @@ impl SignIn {
     pub async fn sign_in_anew(&self, connection: &Connection, caller: &Caller<'_>) -> Result<Token, ApiError> {
         let mut signed_in = self.signed_in.lock().await;
         let credentials = self.read_secret(&mut signed_in, caller).await?.held?;
-        signed_in.granted += 1;
-        let token = self.grant(connection, &credentials, signed_in.granted, caller).await?;
+        signed_in.last_generation += 1;
+        let token = self.grant(connection, &credentials, signed_in.last_generation, caller).await?;
 
         signed_in.proven = Some(credentials);
         signed_in.token = Some(token.clone());
@@ -173,12 +173,12 @@ impl SignIn {
             && refused != Some(token.generation)
         {
             let token = token.clone();
-            return signed_in.of_run_s_tenant(token);
+            return signed_in.check_tenant(token);
         }
 
         signed_in.token = None;
-        signed_in.granted += 1;
-        let generation = signed_in.granted;
+        signed_in.last_generation += 1;
+        let generation = signed_in.last_generation;
         let proven = signed_in.proven.clone();
         let (credentials, is_proven) = match proven {
             Some(credentials) => (credentials, true),
@@ -200,7 +200,7 @@ impl SignIn {
 
         signed_in.proven = Some(credentials);
         signed_in.token = Some(token.clone());
-        signed_in.of_run_s_tenant(token)
+        signed_in.check_tenant(token)
     }
 
     /// Returns the value that this run has read and not used, or reads the secret.

@@ -26,7 +26,7 @@ pub enum ActionOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ToldError {
+pub struct AnswerError {
     #[serde(rename = "type")]
     pub kind: ErrorCause,
     pub message: String,
@@ -51,7 +51,7 @@ pub struct ActionAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ToldError>,
+    pub error: Option<AnswerError>,
 }
 
 impl ActionAnswer {
@@ -84,7 +84,7 @@ impl ActionAnswer {
         Self {
             // Status 0, which can't be confused with one of the API's.
             told: told.unwrap_or_else(|| ConnectorAnswer::message(0, "", &error.message)),
-            error: Some(ToldError { kind: error.kind, message: error.message.clone() }),
+            error: Some(AnswerError { kind: error.kind, message: error.message.clone() }),
             ..Self::new(request, outcome)
         }
     }

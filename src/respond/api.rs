@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use tracing::debug;
 
-use crate::core::error_kind::chain;
+use crate::core::error_type::chain;
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
 use crate::incydr::connection::Connection;

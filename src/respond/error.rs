@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bucket::s3::StoreError;
-use crate::core::error_kind::{ErrorType, chain};
+use crate::core::error_type::{ErrorType, chain};
 use crate::core::settings::SettingsError;
 use crate::incydr::error::ApiError;
 use crate::respond::connector_answer::ConnectorAnswer;

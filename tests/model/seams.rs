@@ -17,7 +17,7 @@ use futures::stream::{self, StreamExt};
 use incydr_collector::actions::call::Call;
 use incydr_collector::actions::clients::Clients;
 use incydr_collector::actions::collect::collect;
-use incydr_collector::actions::request::Collect;
+use incydr_collector::actions::invocation::CollectArgs;
 use incydr_collector::bucket::s3::{S3, Stored};
 use incydr_collector::bucket::store::{Done, Operation, S3Call, SimulatedError, Store};
 use incydr_collector::collect::Trigger;
@@ -109,7 +109,7 @@ impl Run {
             clients.begin_run(settings, deadline).await;
             collect(
                 Call { settings, clients: &clients, run_id: &format!("run-{n}"), deadline },
-                &Collect::ALL,
+                &CollectArgs::ALL,
                 Trigger::Schedule,
             )
             .await;

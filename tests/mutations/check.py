@@ -188,8 +188,8 @@ MUTATIONS = [
         "firewall",
         "a firewall's page with status 403 says nothing of a permission",
         "src/incydr/http.rs",
-        "StatusCode::FORBIDDEN if self.may_be_the_api_s() =>",
-        'StatusCode::FORBIDDEN if self.may_be_the_api_s() || crate::mutant("firewall") =>',
+        "StatusCode::FORBIDDEN if self.may_be_from_api() =>",
+        'StatusCode::FORBIDDEN if self.may_be_from_api() || crate::mutant("firewall") =>',
     ),
     Mutation(
         "complete-when-read",

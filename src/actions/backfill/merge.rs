@@ -8,7 +8,7 @@ use crate::bucket::ledger::{self, Ledger};
 use crate::bucket::s3::Bucket;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Lease, Reserved};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::identity::Identity;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
@@ -89,7 +89,7 @@ impl LeasedRun<'_> {
         }
 
         let theirs = found.as_ref().and_then(|found| found.checkpoint.events.get(&stream));
-        if now < reserved.until && !theirs.is_some_and(|theirs| reserved.is_covered_by(theirs)) {
+        if now < reserved.until && !theirs.is_some_and(|theirs| theirs.has_covered(reserved.span)) {
             return Ok(None);
         }
 

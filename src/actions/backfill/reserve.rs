@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::actions::request::Plan;
+use crate::actions::invocation::PlanArgs;
 use crate::collect::error::Error;
 use crate::core::checkpoint::{Checkpoint, Reserved};
 use crate::core::dialect::Dialect;
@@ -19,7 +19,7 @@ const LIVE: TimeDelta = HOUR;
 const MOST_SHARDS: usize = 500;
 
 /// Returns the part of each stream's span that can be backfilled.
-pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stream, Span)>, Error> {
+pub fn spans(settings: &Settings, asked: &PlanArgs, now: Millis) -> Result<Vec<(Stream, Span)>, Error> {
     if settings.dialect == Dialect::Guide {
         let why = "\"plan\" needs INCYDR_API_DIALECT \"sdk\": the guide's lists have no end to cut them by".into();
         return Err(Error::InvalidEvent(why));
@@ -55,7 +55,7 @@ pub fn spans(settings: &Settings, asked: &Plan, now: Millis) -> Result<Vec<(Stre
 }
 
 /// Returns the requests a minute that each shard may send.
-pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
+pub fn share(settings: &Settings, asked: &PlanArgs) -> Result<usize, Error> {
     let budget = settings.requests_per_minute;
     let all = asked.requests_per_minute.unwrap_or(budget.div_ceil(2));
     if all > budget {
@@ -76,7 +76,7 @@ pub fn share(settings: &Settings, asked: &Plan) -> Result<usize, Error> {
 /// Reserves all spans, or none if it returns an error.
 pub fn reserve(
     checkpoint: &mut Checkpoint,
-    asked: &Plan,
+    asked: &PlanArgs,
     spans: &[(Stream, Span)],
     requests_per_minute: usize,
     run_id: &str,

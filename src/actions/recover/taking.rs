@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::actions::leased_run::LeasedRun;
-use crate::bucket::followers::{LinkedManifest, days, is_orphan, read, read_day, read_named};
 use crate::bucket::ledger::Ledger;
+use crate::bucket::manifests::{LinkedManifest, days, is_orphan, read, read_day, read_named};
 use crate::bucket::records::bounds_of;
 use crate::bucket::s3::{Bucket, StoreError};
 use crate::collect::error::Error;
@@ -20,7 +20,7 @@ use crate::core::intervals::Span;
 use crate::core::known::Known;
 use crate::core::manifest::{Link, Manifest, ReadingEntry};
 use crate::core::ndjson;
-use crate::core::stream::{Class, Stream};
+use crate::core::stream::Stream;
 use crate::core::time::{DAY, Millis};
 use crate::incydr::facts::{Events, Kind};
 
@@ -234,7 +234,7 @@ impl Taking<'_> {
     /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that was
     /// applied is applied again: a part of it may be unlisted.
     async fn apply_unlisted(&mut self, from: Millis, to: Millis) -> Result<(), Error> {
-        let is_list = |stream: &&Stream| !matches!(stream.class(), Class::Events | Class::Findings);
+        let is_list = |stream: &&Stream| stream.class().is_compared();
         let streams: Vec<Stream> = Stream::ALL
             .iter()
             .filter(is_list)

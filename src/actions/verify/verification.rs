@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::actions::request::Verify;
+use crate::actions::invocation::VerifyArgs;
 use crate::bucket::s3::Bucket;
 use crate::core::intervals::Span;
 use crate::core::settings::Settings;
@@ -15,7 +15,7 @@ pub struct Verification<'a> {
     pub settings: &'a Settings,
     pub records: Bucket,
     pub state: Bucket,
-    pub asked: &'a Verify,
+    pub asked: &'a VerifyArgs,
     pub now: Millis,
     pub until: Millis,
 }

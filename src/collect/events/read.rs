@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::PARTS_OF_RUN;
 use super::open::OpenWindow;
-use super::reading::{TooHeavy, WindowReading};
+use super::reading::{TooHeavy, WindowTry};
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::checkpoint::Window;
@@ -22,7 +22,7 @@ use crate::incydr::listing::Listing;
 use crate::incydr::page::Lent;
 use crate::incydr::request::{Caller, Request};
 
-const MOST_READINGS: u64 = 3;
+const MOST_TRIES: u64 = 3;
 /// Limit for the records of one window, which are in memory until they are stored, in gzipped bytes. The second limit
 /// is for a window that may not be cut, of which there is one at a time.
 const MOST_HELD: u64 = 16 << 20;
@@ -36,13 +36,13 @@ pub enum Unread {
     /// may have shown one row. If the last two tries returned the same rows, all are kept.
     Disagreed {
         why: String,
-        shown: Option<Box<WindowReading>>,
+        shown: Option<Box<WindowTry>>,
     },
     /// Too many of its rows can't be read: `rows`. `shown` holds those that can.
     Unreadable {
         rows: u64,
         why: String,
-        shown: Box<WindowReading>,
+        shown: Box<WindowTry>,
     },
     Failed(Error),
 }
@@ -70,7 +70,7 @@ impl Unread {
 
 impl Collector<'_> {
     /// Sends a request only to learn the API's clock, unless an earlier answer of this run has shown it.
-    pub(super) async fn hear_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
+    pub(super) async fn learn_api_clock(&self, facts: &'static Events, horizon: Millis) -> Result<(), ApiError> {
         let gap = self.read_state(|state, _| state.unopened_gaps(horizon).first());
         if let Some(gap) = gap.filter(|_| !self.run.api.clock().has_answered()) {
             let gap = Span { to: gap.to.min(gap.from + MILLISECOND), ..gap };
@@ -111,7 +111,7 @@ impl Collector<'_> {
         facts: &'static Events,
         window: &OpenWindow,
         plan: &WindowPlan,
-    ) -> Result<WindowReading, Unread> {
+    ) -> Result<WindowTry, Unread> {
         let heavy = match self.read_until_agreed(facts, window, plan, MOST_HELD).await {
             Err(heavy @ Unread::Cut(CutReason::TooHeavy { .. })) => heavy,
             read => return read,
@@ -142,13 +142,13 @@ impl Collector<'_> {
         window: &OpenWindow,
         plan: &WindowPlan,
         most_held: u64,
-    ) -> Result<WindowReading, Unread> {
+    ) -> Result<WindowTry, Unread> {
         let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         // A window whose rows may be stored although they disagree is read again: two equal tries show which equal rows
         // are several records.
         let may_be_kept = plan.keeps_shown && halves(window.span()).is_none();
-        let most_readings = if plan.tries == Tries::ByPolicy || may_be_kept { MOST_READINGS } else { 1 };
-        let (mut counted, mut before, mut is_stable) = (plan.counted, None::<WindowReading>, false);
+        let most_readings = if plan.tries == Tries::ByPolicy || may_be_kept { MOST_TRIES } else { 1 };
+        let (mut counted, mut before, mut is_stable) = (plan.counted, None::<WindowTry>, false);
 
         for attempt in 0..most_readings {
             if let Some(before) = &mut before {
@@ -206,10 +206,10 @@ impl Collector<'_> {
         count: Option<u64>,
         size: u64,
         most_held: u64,
-    ) -> Result<WindowReading, Unread> {
+    ) -> Result<WindowTry, Unread> {
         let Window { span, request, .. } = window.window();
         let caller = self.patient(plan.tries, PARTS_OF_RUN, self.attempts(*span));
-        let reading = WindowReading::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
+        let reading = WindowTry::new(facts, *span, &self.run.settings.packing, plan.bytes, most_held);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), request.clone());
 
         let before = match (&facts.total, count) {
@@ -251,7 +251,7 @@ impl Collector<'_> {
     /// own.
     async fn check_page(
         &self,
-        reading: &mut WindowReading,
+        reading: &mut WindowTry,
         window: &OpenWindow,
         plan: &WindowPlan,
         before: Option<u64>,
@@ -266,7 +266,7 @@ impl Collector<'_> {
         if reading.answers_another_question() {
             let Span { from, to } = window.span();
             let why = format!("asked for {from} to {to}, the API answers with records of another time");
-            return Err(Unread::Failed(Error::Totals(why)));
+            return Err(Unread::Failed(Error::Inconsistent(why)));
         }
 
         let Some(total) = before.or(in_page) else { return Ok(()) };
@@ -287,11 +287,7 @@ impl Collector<'_> {
 
 /// If too many of a window's rows can't be read, the API has probably changed. The window is not covered, and none of
 /// these rows is set aside.
-fn refuse_if_unreadable(
-    window: &OpenWindow,
-    reading: WindowReading,
-    plan: &WindowPlan,
-) -> Result<WindowReading, Unread> {
+fn refuse_if_unreadable(window: &OpenWindow, reading: WindowTry, plan: &WindowPlan) -> Result<WindowTry, Unread> {
     if !reading.has_too_many_unreadable(plan.unreadable_beside) {
         return Ok(reading);
     }

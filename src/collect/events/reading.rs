@@ -27,7 +27,7 @@ const NEAR: TimeDelta = TimeDelta::seconds(2);
 /// farther off is set aside.
 const FAR: TimeDelta = TimeDelta::seconds(90);
 
-pub struct WindowReading {
+pub struct WindowTry {
     pub facts: &'static Events,
     window: Span,
     packing: Packing,
@@ -81,7 +81,7 @@ pub struct TooHeavy {
     pub bytes: u64,
 }
 
-impl Rows for WindowReading {
+impl Rows for WindowTry {
     fn take(&mut self, row: Row<'_>) {
         let fingerprint = match &row {
             Row::Record { line, .. } => Fingerprint::quick(line.as_bytes()),
@@ -102,7 +102,7 @@ impl Rows for WindowReading {
     }
 }
 
-impl WindowReading {
+impl WindowTry {
     /// `bytes` is the expected size of the objects, `most_held` the limit.
     pub fn new(facts: &'static Events, window: Span, packing: &Packing, bytes: u64, most_held: u64) -> Self {
         Self {

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::open::OpenWindow;
 use super::read::Unread;
-use super::reading::WindowReading;
+use super::reading::WindowTry;
 use super::shown::{PAGE, ShownPage};
 use super::{PARTS_OF_RUN, StepResult};
 use crate::bucket::records::{Placed, hours};
@@ -18,7 +18,7 @@ use crate::collect::error::Error;
 use crate::core::checkpoint::{EventsState, Recount, Slices, Window};
 use crate::core::clock::off_thread;
 use crate::core::density::{SHORTEST, cut, first, halves};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson::Packed;
@@ -95,7 +95,7 @@ impl Collector<'_> {
             self.update_events(|state, _| waiting(state, recount).map(|waiting| waiting.deaths = deaths));
             if has_died_here && deaths > 1 {
                 let Span { from, to } = recount.span;
-                return Err(Error::Totals(format!("{deaths} runs died while they counted {from} to {to} again")));
+                return Err(Error::Inconsistent(format!("{deaths} runs died while they counted {from} to {to} again")));
             }
             self.note_read_by(recount);
             self.commit().await?;
@@ -232,12 +232,12 @@ impl Collector<'_> {
                 if let Some(shown) = shown {
                     self.keep_late(recount, *shown).await?;
                 }
-                Err(Error::Totals(why))
+                Err(Error::Inconsistent(why))
             }
             Err(Unread::Unreadable { why, rows, shown }) => {
                 self.tally.drift.add(rows);
                 self.keep_late(recount, *shown).await?;
-                Err(Error::Totals(why))
+                Err(Error::Inconsistent(why))
             }
             Err(Unread::Cut(_)) => {
                 let Some([shorter, _]) = halves(span) else {
@@ -250,7 +250,7 @@ impl Collector<'_> {
     }
 
     /// Called after a failed recount. Stores the records that it showed and the bucket lacks.
-    async fn keep_late(&self, recount: &Recount, shown: WindowReading) -> Result<(), Error> {
+    async fn keep_late(&self, recount: &Recount, shown: WindowTry) -> Result<(), Error> {
         let (done, has_new) = self.add_late(recount, shown, None).await?;
         if has_new {
             self.note(done, |_| ());
@@ -263,7 +263,7 @@ impl Collector<'_> {
     async fn add_late(
         &self,
         recount: &Recount,
-        mut reading: WindowReading,
+        mut reading: WindowTry,
         total: Option<u64>,
     ) -> Result<(ReadingEntry, bool), Error> {
         let _turn = reading.turn();
@@ -326,7 +326,7 @@ impl Collector<'_> {
 
 /// A window or slice that was read again.
 enum Reread {
-    All(Box<WindowReading>),
+    All(Box<WindowTry>),
     TooMuch { shorter: Span },
 }
 

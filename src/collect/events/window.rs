@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::open::OpenWindow;
 use super::read::Unread;
-use super::reading::WindowReading;
+use super::reading::WindowTry;
 use super::{FinishedReading, StepResult};
 use crate::bucket::records::{Placed, hours};
 use crate::bucket::s3::StoreError;
@@ -13,7 +13,7 @@ use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::clock::off_thread;
 use crate::core::density::halves;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::manifest::ReadingEntry;
 use crate::core::schedule::{Leftover, Outcome, UnreadReason, WindowPlan};
@@ -68,10 +68,10 @@ impl Collector<'_> {
                 return Ok(out_of_time(window, plan, is_unstored));
             }
             Unread::Failed(error) => (self.of_one_span(error)?, UnreadReason::Failed, None),
-            Unread::Disagreed { why, shown } => (Error::Totals(why), UnreadReason::Disagreed, shown),
+            Unread::Disagreed { why, shown } => (Error::Inconsistent(why), UnreadReason::Disagreed, shown),
             Unread::Unreadable { why, rows, shown } => {
                 self.tally.drift.add(rows);
-                (Error::Totals(why), UnreadReason::Unreadable { rows }, Some(shown))
+                (Error::Inconsistent(why), UnreadReason::Unreadable { rows }, Some(shown))
             }
         };
 
@@ -105,7 +105,7 @@ impl Collector<'_> {
     pub(super) async fn store(
         &self,
         window: &OpenWindow,
-        mut reading: WindowReading,
+        mut reading: WindowTry,
     ) -> Result<(ReadingEntry, Vec<Placed>), Error> {
         let _turn = reading.turn();
         let set_aside = self.keep_unreadable(&reading).await?;
@@ -158,7 +158,7 @@ impl Collector<'_> {
     }
 
     /// Sets the unreadable rows aside, and returns their keys.
-    pub(super) async fn keep_unreadable(&self, reading: &WindowReading) -> Result<Vec<String>, Error> {
+    pub(super) async fn keep_unreadable(&self, reading: &WindowTry) -> Result<Vec<String>, Error> {
         let keep = |(bytes, why): &(Bytes, String)| {
             let (bytes, why) = (bytes.clone(), why.clone());
             async move { self.set_aside(&bytes, &why).await }

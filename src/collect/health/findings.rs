@@ -12,9 +12,9 @@ use crate::collect::health::roles::{Roles, without_agent};
 use crate::collect::health::rules::{Agents, Rules, Users, active, age, is_fresh};
 use crate::collect::health::silent::{silent_agents, silent_observers};
 use crate::collect::health::sources::Sources;
-use crate::core::error_kind::chain;
+use crate::core::agent_version::AgentVersion;
+use crate::core::error_type::chain;
 use crate::core::stream::Stream;
-use crate::core::version::AgentVersion;
 
 /// Makes all checks. Passes each finding to `tell`, and returns the checks that could not be made. A finding
 /// without a date has the time of these checks as its `since`.

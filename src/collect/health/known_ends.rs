@@ -61,7 +61,7 @@ mod tests {
         for (id, read) in [("fresh", now), ("recent", now - BELIEVED_FOR + MILLISECOND), ("old", now - BELIEVED_FOR)] {
             let key = format!(r#"["profiles","{id}","{id}"]"#);
             known.add(id, version());
-            known.note_asked(id, read);
+            known.note_requested(id, read);
             known.add(&key, version());
             known.note_end(&key, if id == "fresh" { "2026-12-24".into() } else { String::new() });
         }

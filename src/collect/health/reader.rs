@@ -83,7 +83,7 @@ impl Reader<'_> {
             }
         }
 
-        Err(Error::Totals(format!(
+        Err(Error::Inconsistent(format!(
             "the list of {stream} doesn't agree with the API's own total after {TRIES} readings"
         )))
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 
 use crate::collect::health::records::{Agent, User};
+use crate::core::agent_version::AgentVersion;
 use crate::core::time::Millis;
-use crate::core::version::AgentVersion;
 
 /// The limits of the findings.
 pub struct Rules {

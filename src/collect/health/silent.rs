@@ -177,7 +177,7 @@ impl Reader<'_> {
         now: Millis,
     ) -> HashMap<K, String> {
         let Some(before) = Span::new(now - days * 2, now - days) else { return HashMap::new() };
-        let caller = &Caller { tries_once: true, silent_for: Some(LONGEST_WAIT), ..*self.caller };
+        let caller = &Caller { retry_until: None, longest_silence: Some(LONGEST_WAIT), ..*self.caller };
         let of_source = |(source, only): (K, Vec<(&'static str, String)>)| async move {
             let only: Vec<_> = only.iter().map(|(term, value)| (*term, value.as_str())).collect();
             let body = file_events::newest_with(before, &only);

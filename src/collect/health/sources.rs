@@ -203,6 +203,6 @@ mod tests {
         assert!(is_lasting(&Error::Api(ApiError::Forbidden { what: String::new(), status: 403, said: String::new() })));
         assert!(is_lasting(&status(404)) && is_lasting(&status(400)));
         assert!(!is_lasting(&status(403)) && !is_lasting(&status(408)) && !is_lasting(&status(503)));
-        assert!(!is_lasting(&Error::Api(ApiError::OutOfTime)) && !is_lasting(&Error::Totals(String::new())));
+        assert!(!is_lasting(&Error::Api(ApiError::OutOfTime)) && !is_lasting(&Error::Inconsistent(String::new())));
     }
 }

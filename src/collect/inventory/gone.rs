@@ -37,7 +37,7 @@ impl Collector<'_> {
             return Ok(());
         }
         reading.not_found.insert((name, parent.to_owned()));
-        Err(Error::Totals(format!(
+        Err(Error::Inconsistent(format!(
             "{error}; {count} are known, and a list that can't be found is not an empty one: it counts as empty once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
             self.stream
         )))

@@ -14,7 +14,7 @@ use crate::incydr::facts::Inventory;
 pub type ByList = BTreeMap<String, u64>;
 
 #[derive(Default)]
-pub struct HeldLists {
+pub struct StuckLists {
     /// By their names. `members` stands for the members of every record.
     stuck: BTreeSet<String>,
     nameless: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub struct HeldLists {
     doubts: Vec<String>,
 }
 
-impl HeldLists {
+impl StuckLists {
     pub fn of(stuck: &StuckList) -> Self {
         let name = |what: &StuckItem| match what {
             StuckItem::List { list, id: Some(id) } => Some(format!("{list} of {id}")),
@@ -135,7 +135,7 @@ mod tests {
     /// Whether `users` is held, whether that is an error, and the number that the next pass is compared with.
     fn judged(before: u64, now: u64, lacking: u64) -> (bool, bool, u64) {
         let (before, now, lacking) = (by_list(before), by_list(now), by_list(lacking));
-        let mut held = HeldLists::default();
+        let mut held = StuckLists::default();
         held.add_nameless(&before, &now, &lacking);
         let after = number(&held.nameless_after(&before, &now, &lacking), "users");
         (!held.nameless.is_empty(), held.doubt("users").is_some(), after)

@@ -7,10 +7,10 @@ use tracing::warn;
 
 use super::super::Collector;
 use super::key::{Member, list_name};
-use super::pass::{PassReading, Whole};
+use super::pass::{FinishedList, PassReading};
 use crate::collect::error::Error;
 use crate::collect::unreadable::UnreadableRows;
-use crate::core::checkpoint::{ListPlace, Pass};
+use crate::core::checkpoint::{Pass, UnfinishedSublist};
 use crate::core::ndjson::Fingerprint;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Inventory, Part};
@@ -63,7 +63,8 @@ impl Collector<'_> {
         let ids = reading.ids_of(facts, part).collect();
         let mut list = list.continued(reading.pass.page, ids, reading.pass.set_aside);
         if reading.pass.is_drifted {
-            list.drifted = Some(Error::Totals(format!("rows of {} can't be read, as an earlier run found", part.name)));
+            list.drifted =
+                Some(Error::Inconsistent(format!("rows of {} can't be read, as an earlier run found", part.name)));
         }
         list
     }
@@ -74,7 +75,7 @@ impl Collector<'_> {
         &self,
         part: &'static Part,
         parent: &str,
-        under_way: Option<&(ListPlace, HashSet<String>)>,
+        under_way: Option<&(UnfinishedSublist, HashSet<String>)>,
         caller: &Caller<'_>,
     ) -> Result<ListReading<'_>, Error> {
         let begin = || self.begin_list(part, Some(parent.to_owned()));
@@ -85,7 +86,7 @@ impl Collector<'_> {
         let mut failed = None;
         let first_page = match self.next_rows(&mut list.listing, caller, &mut failed).await {
             // There is no such list any more.
-            Err(Error::Api(error)) if failed.is_none() && is_none(part, &error) => {
+            Err(Error::Api(error)) if failed.is_none() && says_no_list(part, &error) => {
                 list = begin();
                 Err(error.into())
             }
@@ -123,7 +124,7 @@ impl Collector<'_> {
 
     /// Whether the API answers with a list's first page now.
     pub(super) async fn answers(&self, part: &'static Part) -> bool {
-        let caller = Caller { tries_once: true, ..self.caller() };
+        let caller = Caller { retry_until: None, ..self.caller() };
         self.begin_list(part, None).listing.rows(&caller).await.is_ok()
     }
 
@@ -133,7 +134,7 @@ impl Collector<'_> {
         facts: &'static Inventory,
         mut list: ListReading<'_>,
         reading: &mut PassReading,
-    ) -> Result<Whole, Error> {
+    ) -> Result<FinishedList, Error> {
         if list.ids.is_empty() {
             reading.forget_list(facts, list.part, list.parent.as_deref());
         }
@@ -191,7 +192,7 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<Option<u64>, Error> {
         match self.read_pages(facts, list, reading).await {
-            Err(Error::Api(error)) if is_none(list.part, &error) => {
+            Err(Error::Api(error)) if says_no_list(list.part, &error) => {
                 self.check_gone(facts, list, &error, reading)?;
                 Ok(Some(0))
             }
@@ -263,7 +264,7 @@ impl ListReading<'_> {
             Some(parent) => {
                 // The next run reads the list from before a record whose detail failed.
                 if let Some(page) = page.filter(|_| !is_drifted && self.undetailed.is_none()) {
-                    pass.note_list(ListPlace { parent: parent.clone(), page, set_aside });
+                    pass.note_list(UnfinishedSublist { parent: parent.clone(), page, set_aside });
                 }
             }
         }
@@ -276,26 +277,26 @@ impl ListReading<'_> {
     }
 
     /// The whole list, if its rows agree with the API's total. None if it shows too few.
-    fn whole(&self, total: Option<u64>, repeats_are_real: bool) -> Option<Whole> {
+    fn whole(&self, total: Option<u64>, repeats_are_real: bool) -> Option<FinishedList> {
         let (ids, unreadable) = (self.ids.len() as u64, self.unreadable());
         let (list, rows) = (self.name(), ids + unreadable);
         match total {
-            None => Some(Whole { list, rows, unreadable, total, nameless: Some(unreadable) }),
+            None => Some(FinishedList { list, rows, unreadable, total, nameless: Some(unreadable) }),
             Some(total) if rows == total || repeats_are_real && self.distinct.len() as u64 == total => {
                 let nameless = Some(total.saturating_sub(ids));
-                Some(Whole { list, rows: total, unreadable, total: Some(total), nameless })
+                Some(FinishedList { list, rows: total, unreadable, total: Some(total), nameless })
             }
             // All pages were read and had more rows than the total: the total is wrong.
             Some(total) if rows > total => {
                 let nameless = (rows == self.rows).then_some(unreadable);
-                Some(Whole { list, rows, unreadable, total: None, nameless })
+                Some(FinishedList { list, rows, unreadable, total: None, nameless })
             }
             Some(_) => None,
         }
     }
 
     fn too_few(&self, total: Option<u64>) -> Error {
-        Error::Totals(format!(
+        Error::Inconsistent(format!(
             "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, none counts as deleted, and the next run reads them again",
             self.ids.len(),
             self.name(),
@@ -316,6 +317,6 @@ impl ListReading<'_> {
 }
 
 /// Whether the answer means that the record has no such list.
-fn is_none(part: &Part, error: &ApiError) -> bool {
+fn says_no_list(part: &Part, error: &ApiError) -> bool {
     matches!(error, ApiError::Status { status, .. } if part.none.contains(status))
 }

@@ -9,7 +9,7 @@ use super::pass::PassReading;
 use crate::collect::Collector;
 use crate::collect::error::Error;
 use crate::core::drift::is_drifted;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::round::Round;
 use crate::core::stuck::StuckItem;
 use crate::core::tally::SIGNIFICANT_WAIT;
@@ -56,7 +56,7 @@ impl Collector<'_> {
             Err(error)
                 if !round.has_answered() && self.fails_for_every(facts, &error, reading.began, asked_at).await =>
             {
-                let ErrorInfo { error_type, message } = error.told_of_one();
+                let ErrorInfo { error_type, message } = error.info_for_one();
                 let message = format!("it can't be read for any of the {}: {message}", facts.parts[0].name);
                 reading.judged.list_failed(part.name, ErrorInfo { error_type, message });
                 if error.is_out_of_time() { Err(error) } else { Ok(()) }
@@ -67,7 +67,7 @@ impl Collector<'_> {
                     "{unreadable} of {rows} rows can't be read, spread over the lists of many {}",
                     facts.parts[0].name
                 );
-                reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Totals(message)));
+                reading.judged.list_failed(part.name, ErrorInfo::from(&Error::Inconsistent(message)));
                 Ok(())
             }
             Ok(()) => {
@@ -96,7 +96,7 @@ impl Collector<'_> {
             let long = SIGNIFICANT_WAIT.max(self.run.times.read_until.since(began) / 2);
             return self.run.api.clock().has_answered() && Millis::now().since(asked_at) >= long;
         }
-        error.may_be_of_one() && self.answers(records).await
+        error.may_be_local_or_refused() && self.answers(records).await
     }
 
     pub(super) async fn read_lists(
@@ -121,12 +121,12 @@ impl Collector<'_> {
             let whole = whole?;
             reading.note(&whole);
             if part.every.is_some() && whole.nameless == Some(0) && whole.rows > 0 {
-                reading.note_asked(parent, Millis::now());
+                reading.note_requested(parent, Millis::now());
             }
             Ok(())
         };
-        let read = Box::pin(self.ask_each(round, usize::MAX, ask, take)).await;
-        reading.judged.extend(round.judged());
+        let read = Box::pin(self.request_each(round, usize::MAX, ask, take)).await;
+        reading.judged.extend(round.take_judged());
         read
     }
 
@@ -153,7 +153,7 @@ impl Collector<'_> {
 
     /// Reads the lists that are stuck for every record, and due. If one answers and doesn't fit the run, the next run
     /// continues the pass with it.
-    pub(super) async fn read_kinds_due(
+    pub(super) async fn read_lists_stuck_for_all(
         &self,
         facts: &'static Inventory,
         due: &[StuckItem],

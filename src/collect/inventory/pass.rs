@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::key::{Member, begin_of_keys, with_member};
 use crate::collect::compared::{Record, Snapshot};
-use crate::core::checkpoint::{ListPlace, Pass};
+use crate::core::checkpoint::{Pass, UnfinishedSublist};
 use crate::core::known::Known;
 use crate::core::round::Judged;
 use crate::core::time::Millis;
@@ -25,7 +25,7 @@ pub struct PassReading {
 }
 
 /// A list that was read to its end.
-pub struct Whole {
+pub struct FinishedList {
     /// Its name, for example `members of 42`.
     pub list: String,
     pub rows: u64,
@@ -49,7 +49,7 @@ impl PassReading {
         }
     }
 
-    pub fn note(&mut self, whole: &Whole) {
+    pub fn note(&mut self, whole: &FinishedList) {
         self.pass.rows += whole.rows;
         self.unreadable += whole.unreadable;
         self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
@@ -88,11 +88,11 @@ impl PassReading {
     }
 
     /// Notes when the whole of a record was last read.
-    pub fn note_asked(&mut self, id: &str, at: Millis) {
+    pub fn note_requested(&mut self, id: &str, at: Millis) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
         match seen.as_mut().filter(|seen| seen.has_id(id)) {
-            Some(seen) => seen.note_asked(id, at),
-            None => known.note_asked(id, at),
+            Some(seen) => seen.note_requested(id, at),
+            None => known.note_requested(id, at),
         }
     }
 
@@ -102,11 +102,11 @@ impl PassReading {
     }
 
     /// Has the whole of a record requested again.
-    pub fn forget_asked(&mut self, id: &str) {
+    pub fn forget_request(&mut self, id: &str) {
         let Snapshot { known, seen, .. } = &mut self.snapshot;
-        known.forget_asked(id);
+        known.forget_request(id);
         if let Some(seen) = seen {
-            seen.forget_asked(id);
+            seen.forget_request(id);
         }
     }
 
@@ -124,7 +124,11 @@ impl PassReading {
     }
 
     /// The place in a list of one record from which to continue, and the ids seen before it.
-    pub fn list_under_way(&self, facts: &'static Inventory, part: &Part) -> Option<(ListPlace, HashSet<String>)> {
+    pub fn list_under_way(
+        &self,
+        facts: &'static Inventory,
+        part: &Part,
+    ) -> Option<(UnfinishedSublist, HashSet<String>)> {
         let place = self.pass.list.clone()?;
         let begin = begin_of_keys(part, Some(&place.parent));
         let id = |key: &String| with_member(facts, key, |member| member.id.to_owned());

@@ -24,7 +24,7 @@ impl Collector<'_> {
         list: &mut ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let unreadable = list.set_aside_before + list.odd.in_this_reading();
+        let unreadable = list.set_aside_before + list.odd.in_this_try();
         let drift = self.note_drift(&rows, unreadable, list.ids.len() as u64 + unreadable, list.listing.total());
         if let (Some(drift), None) = (&drift, &list.drifted) {
             list.drifted = Some(drift.error(&list.name()));
@@ -64,8 +64,8 @@ impl Collector<'_> {
         while let Some(fetched) = details.next().await {
             let (id, record) = match fetched {
                 // The other records are stored. The list is stuck until this detail can be read.
-                Err(error) if error.may_be_of_one() => {
-                    list.undetailed.get_or_insert_with(|| Error::Totals(error.of_one().to_string()));
+                Err(error) if error.may_be_local_or_refused() => {
+                    list.undetailed.get_or_insert_with(|| Error::Inconsistent(error.as_failure_of_one().to_string()));
                     continue;
                 }
                 fetched => fetched?,
@@ -83,7 +83,7 @@ impl Collector<'_> {
 
     async fn detail_of(&self, detail: &'static Detail, parent: &str, id: String) -> Result<(String, ListRow), Error> {
         let path = detail.path.replacen("{}", &escape(parent), 1).replacen("{}", &escape(&id), 1);
-        let row = ListRow::asked_for(self.run.api, path, detail.id, &id, &self.caller()).await?;
+        let row = ListRow::fetch(self.run.api, path, detail.id, &id, &self.caller()).await?;
         Ok((id, row))
     }
 }

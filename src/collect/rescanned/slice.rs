@@ -68,7 +68,7 @@ impl Collector<'_> {
 
             match read? {
                 SliceAnswer::Rows(rows) => {
-                    reading.search.answered(slice);
+                    reading.search.note_answer(slice);
                     let next = if rows < MOST_ROWS / 2 { length.max(SHORTEST) * 2 } else { length };
                     return Ok(Slice { to: slice.to, next });
                 }
@@ -104,10 +104,12 @@ impl Collector<'_> {
             let answer = self.read_both_lists(facts, asked, may_be_cut, &caller, reading).await?;
             let is_whole = reading.take_whole();
             match answer {
-                SliceAnswer::Rows(_) if is_whole => reading.search.answered(span),
-                SliceAnswer::Rows(_) => reading.search.lacks_rows(span),
-                SliceAnswer::TooMany => reading.search.too_many(span, Millis::now()),
-                SliceAnswer::Failed { error, .. } => reading.search.failed(span, error.told_of_one(), Millis::now()),
+                SliceAnswer::Rows(_) if is_whole => reading.search.note_answer(span),
+                SliceAnswer::Rows(_) => reading.search.note_lacking(span),
+                SliceAnswer::TooMany => reading.search.note_too_many(span, Millis::now()),
+                SliceAnswer::Failed { error, .. } => {
+                    reading.search.note_failure(span, error.info_for_one(), Millis::now());
+                }
             }
         }
         Ok(false)
@@ -164,7 +166,7 @@ impl Collector<'_> {
                 let rows = match self.next_rows(&mut listing, caller, &mut failed).await {
                     Ok(Some(rows)) => rows,
                     Ok(None) => break,
-                    Err(error) if error.may_be_of_one() => {
+                    Err(error) if error.may_be_local_or_refused() => {
                         failed = failed.or(Some(error));
                         break;
                     }
@@ -180,7 +182,7 @@ impl Collector<'_> {
 
             if let Some(error) = failed {
                 if has_answered {
-                    reading.search.saw_an_answer();
+                    reading.search.note_api_works();
                 }
                 return Ok(SliceAnswer::Failed { error, is_half_answered: false });
             }
@@ -200,7 +202,7 @@ impl Collector<'_> {
 
         reading.rows += shown.ids.len() as u64;
         reading.total += shown.total;
-        reading.fail(Error::Totals(format!(
+        reading.fail(Error::Inconsistent(format!(
             "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
             shown.ids.len(),
             self.stream,
@@ -219,7 +221,7 @@ impl Collector<'_> {
         shown: &mut ShownRows,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let (before, unreadable) = (reading.rows, reading.unreadable + shown.odd.in_this_reading());
+        let (before, unreadable) = (reading.rows, reading.unreadable + shown.odd.in_this_try());
         let drift = self.note_drift(&rows, unreadable, before + shown.count(), total.map(|total| before + total));
         if let Some(drift) = &drift {
             reading.fail(drift.error(self.stream.name()));

@@ -8,12 +8,11 @@ use super::sweep::{Changed, SweepReading};
 use crate::collect::compared::Record;
 use crate::collect::drift::Drift;
 use crate::collect::error::Error;
-use crate::core::checkpoint::Swept;
+use crate::core::checkpoint::SweepProgress;
 use crate::core::drift::is_drifted;
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::ndjson;
 use crate::core::stuck::StuckItem;
-use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Rescanned, Sublist};
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::{Caller, Request};
@@ -26,7 +25,7 @@ const MOST_PROBED: usize = 400;
 type ListAnswer = (Vec<ListRow>, Option<u64>);
 
 /// A record's id, and the rows of its list that can't be read, each with the reason.
-type OddList = (String, Vec<(Bytes, String)>);
+type UnreadableList = (String, Vec<(Bytes, String)>);
 
 impl Collector<'_> {
     /// Reads the lists of a page's changed records. A stuck record is tried when it is due, not whenever it is met.
@@ -52,7 +51,7 @@ impl Collector<'_> {
                 Ok(())
             }
             // None of these was answered. Those of further pages may be.
-            Err(error) if may_wait && error.may_be_of_one() => {
+            Err(error) if may_wait && error.may_be_local_or_refused() => {
                 let before = reading.swept.clone();
                 reading.doubt.get_or_insert((error, before));
                 Ok(())
@@ -97,7 +96,7 @@ impl Collector<'_> {
             }
 
             if let Some(total) = total.filter(|total| *total > shown) {
-                return Err(Error::Totals(format!(
+                return Err(Error::Inconsistent(format!(
                     "the list of {id} shows {shown} records and counts {total}, and has no further page"
                 )));
             }
@@ -108,13 +107,18 @@ impl Collector<'_> {
             }
             Ok(())
         };
-        let asked = self.ask_each(round, usize::MAX, ask, take).await;
-        self.take_odd(odd, all, reading).await.and(asked)
+        let asked = self.request_each(round, usize::MAX, ask, take).await;
+        self.take_unreadable(odd, all, reading).await.and(asked)
     }
 
     /// Takes the lists of which some rows can't be read. Such rows are set aside, unless they are so many of all rows
     /// that the API must have changed their form: then those lists are stuck.
-    async fn take_odd(&self, odd: Vec<OddList>, all: u64, reading: &mut SweepReading) -> Result<(), Error> {
+    async fn take_unreadable(
+        &self,
+        odd: Vec<UnreadableList>,
+        all: u64,
+        reading: &mut SweepReading,
+    ) -> Result<(), Error> {
         let rows: u64 = odd.iter().map(|(_, rows)| rows.len() as u64).sum();
         let is_drift = is_drifted(rows, all, 0);
         if is_drift {
@@ -150,13 +154,13 @@ impl Collector<'_> {
         &self,
         sublist: &'static Sublist,
         id: &str,
-        swept: &Swept,
+        swept: &SweepProgress,
         caller: &Caller<'_>,
     ) -> Result<ListAnswer, Error> {
         let mut listing = Listing::new(self.run.api, &sublist.list, 0, Vec::new(), Value::Null).of(id);
         match listing.rows(caller).await {
             Ok(rows) => Ok((rows.unwrap_or_default(), listing.total())),
-            Err(error) if is_not_found(&error) && self.is_gone(sublist, id, swept, caller).await? => {
+            Err(error) if error.is_not_found() && self.is_gone(sublist, id, swept, caller).await? => {
                 Ok((Vec::new(), None))
             }
             Err(error) => Err(error.into()),
@@ -168,7 +172,7 @@ impl Collector<'_> {
         &self,
         sublist: &'static Sublist,
         id: &str,
-        swept: &Swept,
+        swept: &SweepProgress,
         caller: &Caller<'_>,
     ) -> Result<bool, Error> {
         let what = StuckItem::Id(id.to_owned());
@@ -180,14 +184,10 @@ impl Collector<'_> {
         let request = Request::get(format!("{}{}", sublist.detail, escape(id)));
         match self.run.api.send(&request, caller, |_| Ok(())).await {
             Ok(()) => Ok(false),
-            Err(error) if is_not_found(&error) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn is_not_found(error: &ApiError) -> bool {
-    matches!(error, ApiError::Status { status: 404 | 410, .. })
 }
 
 impl Sublist {

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::collect::compared::Snapshot;
 use crate::collect::error::Error;
-use crate::core::checkpoint::{Sweep, Swept, Tier};
+use crate::core::checkpoint::{Sweep, SweepProgress, Tier};
 use crate::core::intervals::Span;
 use crate::core::ndjson::Fingerprint;
 use crate::core::round::Round;
@@ -25,7 +25,7 @@ pub struct SweepReading {
     pub total: u64,
     /// The slices that were read. They are kept here because any stream may write the checkpoint, which must not cover
     /// what isn't stored yet.
-    pub swept: Swept,
+    pub swept: SweepProgress,
     /// The first error of a slice that could not be read whole, and was passed over.
     pub failed: Option<Error>,
     /// Whether the present slice could not be read whole.
@@ -41,7 +41,7 @@ pub struct SweepReading {
     /// Whether records' lists that all fail may wait for those of further pages.
     pub may_doubt: bool,
     /// Set while no record's list was answered: the error, and the slices that were read before.
-    pub doubt: Option<(Error, Swept)>,
+    pub doubt: Option<(Error, SweepProgress)>,
 }
 
 /// The result of reading a slice.
@@ -73,7 +73,7 @@ pub struct Changed {
 }
 
 impl SweepReading {
-    pub fn new(snapshot: Snapshot, round: Round, search: SpanSearch, swept: Swept) -> Self {
+    pub fn new(snapshot: Snapshot, round: Round, search: SpanSearch, swept: SweepProgress) -> Self {
         Self {
             snapshot,
             round,
@@ -106,7 +106,7 @@ impl SweepReading {
 
     /// Notes that a slice of a sweep failed. It is searched for what can be read once the sweeps are done.
     pub fn fail_slice(&mut self, slice: Span, tier: Tier, error: Error, is_half_answered: bool) {
-        self.search.failed(slice, error.told_of_one(), Millis::now());
+        self.search.note_failure(slice, error.info_for_one(), Millis::now());
         self.slice_failed.get_or_insert(error);
         if is_half_answered {
             self.half_answered.push(tier);
@@ -117,7 +117,7 @@ impl SweepReading {
     /// fails or the API. If the other list of a slice was answered, one list fails: the progress stays, the sweeps are
     /// due again, and the stream is not covered further. If neither list was answered, the API fails: goes back to
     /// `before`, the progress before this reading, and returns the error.
-    pub fn judge_failures(&mut self, before: Swept) -> Option<Error> {
+    pub fn judge_failures(&mut self, before: SweepProgress) -> Option<Error> {
         if self.search.has_answered() {
             return None;
         }
@@ -130,7 +130,7 @@ impl SweepReading {
         }
         self.swept.covered_to = before.covered_to;
         self.swept.again.extend(half_answered);
-        self.failed.get_or_insert(error.of_one());
+        self.failed.get_or_insert(error.as_failure_of_one());
         None
     }
 

@@ -61,7 +61,7 @@ fn told(span: Span) -> String {
 mod tests {
     use super::*;
     use crate::core::checkpoint::{Lease, Reserved, Window};
-    use crate::core::error_kind::{ErrorInfo, ErrorType};
+    use crate::core::error_type::{ErrorInfo, ErrorType};
     use crate::core::identity::Identity;
     use crate::core::stream::Stream;
     use crate::core::stuck::StuckItem;

@@ -128,8 +128,7 @@ impl Recount {
 impl EventsState {
     /// Notes how many rows of a covered window could be read, and how many were set aside.
     pub fn note_rows(&mut self, readable: u64, set_aside: u64) {
-        let before = if readable > 0 { 0 } else { self.unreadable_in_a_row };
-        self.unreadable_in_a_row = before + if readable > 0 { 0 } else { set_aside };
+        self.unreadable_in_a_row = if readable > 0 { 0 } else { self.unreadable_in_a_row + set_aside };
     }
 
     /// Whether more than three rows in a row couldn't be read, window by window. Then the API has probably changed, and
@@ -236,13 +235,6 @@ impl EventsState {
     }
 }
 
-impl Reserved {
-    /// Whether a shard with this state has covered its whole span.
-    pub fn is_covered_by(&self, theirs: &EventsState) -> bool {
-        Intervals::from(vec![self.span]).without(&theirs.covered).without(&theirs.expired).is_empty()
-    }
-}
-
 impl Window {
     /// Whether the run that opened it can no longer be storing it.
     pub fn is_abandoned(&self, now: Millis) -> bool {
@@ -258,7 +250,7 @@ impl Window {
     }
 
     /// Has the next run read it, however many died.
-    pub fn rests_no_longer(&mut self) {
+    pub fn end_rest(&mut self) {
         self.resumed = self.resumed.min(MOST_DEATHS - 1);
     }
 }
@@ -334,7 +326,7 @@ mod tests {
         let mut theirs = EventsState { open: vec![window(span(30, 40))], ..EventsState::default() };
         theirs.cover(span(10, 30));
         theirs.expired.insert(span(0, 10));
-        assert!(!state.reserved[0].is_covered_by(&theirs));
+        assert!(!theirs.has_covered(state.reserved[0].span));
 
         state.merge("a", theirs.clone());
         assert_eq!(state.covered, [span(10, 30)].into_iter().collect());
@@ -389,7 +381,7 @@ mod tests {
             window.rests_until().map(|until| (until - Millis(0)).num_minutes())
         });
         assert_eq!(minutes, [None, Some(15), Some(30), Some(60), Some(240), Some(360), Some(360)]);
-        window.rests_no_longer();
+        window.end_rest();
         assert_eq!((window.resumed, window.rests_until()), (2, None));
     }
 }

@@ -69,7 +69,7 @@ pub struct Pass {
     pub lacks: bool,
     /// The record's list that is under way. None unless its pages have numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub list: Option<ListPlace>,
+    pub list: Option<UnfinishedSublist>,
     /// The number of runs that ended before the reading did, since a list disagreed with its total and was begun again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs_since_restart: Option<u32>,
@@ -78,7 +78,7 @@ pub struct Pass {
 /// A list of one record that didn't fit a run, and the page to continue it from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListPlace {
+pub struct UnfinishedSublist {
     /// The record that the list belongs to.
     pub parent: String,
     pub page: u64,
@@ -134,7 +134,7 @@ impl Pass {
     }
 
     /// Notes the place in a record's list. If another record's list is under way, that one is continued first.
-    pub fn note_list(&mut self, place: ListPlace) {
+    pub fn note_list(&mut self, place: UnfinishedSublist) {
         if self.list.as_ref().is_none_or(|list| list.parent == place.parent) {
             self.list = Some(place);
         }

@@ -37,7 +37,7 @@ pub struct RescannedState {
 
 /// The progress of a reading, starting from the checkpoint.
 #[derive(Clone)]
-pub struct Swept {
+pub struct SweepProgress {
     pub sweeps: Vec<Sweep>,
     pub covered_to: Option<Millis>,
     /// Sweeps of which a slice could not be read whole. They are due again once they are finished.
@@ -101,12 +101,12 @@ impl RescannedState {
         self.sweeps.sort_by_key(|sweep| sweep.tier);
     }
 
-    pub fn swept(&self) -> Swept {
-        Swept { sweeps: self.sweeps.clone(), covered_to: self.covered_to, again: Vec::new() }
+    pub fn sweep_progress(&self) -> SweepProgress {
+        SweepProgress { sweeps: self.sweeps.clone(), covered_to: self.covered_to, again: Vec::new() }
     }
 
     /// Takes over a reading's progress, once its records are stored.
-    pub fn go_on_from(&mut self, swept: Swept) {
+    pub fn take_over_progress(&mut self, swept: SweepProgress) {
         (self.sweeps, self.covered_to) = (swept.sweeps, swept.covered_to);
         for tier in swept.again {
             match tier {
@@ -121,7 +121,7 @@ impl RescannedState {
     /// longer listed. The last sweep of the oldest records must have begun at least an hour after `listed_at`: a sweep
     /// of each other age was due with it. `swept` is the progress of the present reading; it must have no unfinished
     /// sweep.
-    pub fn has_swept_all_since(&self, listed_at: Millis, rescan: TimeDelta, swept: &Swept) -> bool {
+    pub fn has_swept_all_since(&self, listed_at: Millis, rescan: TimeDelta, swept: &SweepProgress) -> bool {
         let oldest_swept_at = match rescan {
             _ if rescan > DAY => self.all_swept_at,
             _ if rescan > FRESH => self.day_swept_at,

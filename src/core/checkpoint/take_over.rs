@@ -23,7 +23,7 @@ impl Checkpoint {
 
     /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken over.
     pub fn recovery_of_older(&self) -> Recovery {
-        let is_list = |stream: &&Stream| !matches!(stream.class(), Class::Events | Class::Findings);
+        let is_list = |stream: &&Stream| stream.class().is_compared();
         let last = |stream: &Stream| Some((*stream, self.snapshots(*stream)?.last?));
         Recovery {
             after: self.manifests.head.clone(),

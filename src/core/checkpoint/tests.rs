@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::core::dialect::Dialect;
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::stuck::StuckItem;
 

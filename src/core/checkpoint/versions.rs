@@ -26,7 +26,7 @@ pub struct VersionsState {
     pub is_missing: bool,
     /// A list that takes several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listing: Option<PartOfList>,
+    pub listing: Option<UnfinishedList>,
     /// Ids that were listed and whose details are still to be fetched.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub pending: BTreeSet<String>,
@@ -46,7 +46,7 @@ impl VersionsState {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PartOfList {
+pub struct UnfinishedList {
     pub began: Millis,
     /// The page to continue from.
     pub page: u64,

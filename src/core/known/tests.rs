@@ -127,20 +127,20 @@ fn what_only_moves_is_stored_once_a_day() {
 #[test]
 fn what_was_asked_for_is_asked_for_again_once_the_list_shows_another_record() {
     let mut known = known(&[("a", 1), ("b", 1)]);
-    known.note_asked("a", NOW);
+    known.note_requested("a", NOW);
     assert_eq!((known.asked_at("a"), known.asked_at("b"), known.asked_at("c")), (Some(NOW), None, None));
     let mut forgetful = known.clone();
-    forgetful.forget_asked("a");
+    forgetful.forget_request("a");
     assert_eq!(forgetful.asked_at("a"), None);
     let shows = |record| {
         let mut seen = Known::default();
         seen.add("a", version(record));
-        seen.keep_asked("a", &known);
+        seen.keep_request("a", &known);
         seen
     };
     assert_eq!((shows(1).asked_at("a"), shows(2).asked_at("a")), (Some(NOW), None));
     let mut seen = shows(2);
-    seen.note_asked("a", NOW + TimeDelta::milliseconds(5));
+    seen.note_requested("a", NOW + TimeDelta::milliseconds(5));
     assert_eq!(seen.asked_at("a"), Some(NOW + TimeDelta::milliseconds(5)));
 }
 
@@ -154,7 +154,7 @@ fn a_line_is_read_as_it_was_written() {
     let mut known = known(&[("a", 1), ("a", 2)]);
     known.add("a", RecordVersion { full: Fingerprint(3), steady: Some((Fingerprint(4), NOW)) });
     known.hold("a", &known.clone(), Some(NOW));
-    known.note_asked("a", NOW);
+    known.note_requested("a", NOW);
     known.note_end("a", "2026-12-24".into());
     known.note_end("b", "2026-12-24".into());
     assert_eq!(known.ends().collect::<Vec<_>>(), [("a", "2026-12-24")], "b is unknown");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub use self::page::{PageError, Place, Row};
 use self::unended::Unended;
 use crate::core::ndjson::find::{skip_blanks, value_end};
-use crate::core::ndjson::lenient::{MARK, lenient, text};
+use crate::core::ndjson::lenient::{BYTE_ORDER_MARK, lenient, text};
 use crate::core::ndjson::scan::{Scanned, Stop, scan};
 
 /// An incomplete record is scanned again after 16 KB more have arrived, or once the buffer is twice as long.
@@ -126,10 +126,10 @@ impl Cutter {
         let mut at = skip_blanks(bytes, at);
         if matches!(self.expects, Expects::Answer) {
             let rest = &bytes[at..];
-            if rest.len() < MARK.len() && MARK.starts_with(rest) {
+            if rest.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(rest) {
                 return Ok(None);
             }
-            at = if rest.starts_with(MARK) { skip_blanks(bytes, at + MARK.len()) } else { at };
+            at = if rest.starts_with(BYTE_ORDER_MARK) { skip_blanks(bytes, at + BYTE_ORDER_MARK.len()) } else { at };
         }
 
         let Some(byte) = bytes.get(at) else { return Ok(None) };

@@ -35,7 +35,7 @@ impl Schedule {
                     plan.unreadable_beside =
                         if state.is_unreadable() { FEW + 1 } else { stuck.unreadable_around(plan.span) };
                     if let Some(expected) = plan.expected {
-                        self.density.planned(plan.span, expected);
+                        self.density.note_plan(plan.span, expected);
                     }
                 }
                 task.requests = self.requests_of(&step);

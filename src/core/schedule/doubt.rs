@@ -7,7 +7,7 @@ use super::step::{Step, Tries};
 use super::{Doubt, FAILURES_IN_A_ROW, Halt, Schedule};
 use crate::core::checkpoint::EventsState;
 use crate::core::density::{Left, SHORTEST};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::{Millis, SECOND, scaled};

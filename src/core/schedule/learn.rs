@@ -7,7 +7,7 @@ use super::outcome::{CutReason, Leftover, Outcome, UnreadReason};
 use super::{FAILURES_IN_A_ROW, Proven, Schedule, Task, TaskKind};
 use crate::core::checkpoint::{EventsState, Window};
 use crate::core::density::{SHORTEST, cut, halves};
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::{DAY, Millis, millis};
@@ -46,7 +46,7 @@ impl Schedule {
                     self.failures = 0;
                 }
                 self.pace.note(rows, bytes, took, self.sizes.pages(rows), at_once);
-                self.density.read(span, inside, self.sizes.most().min(most_rows));
+                self.density.note_read(span, inside, self.sizes.most().min(most_rows));
                 self.proven.read = self.proven.read.max(span.length());
                 self.proven.rows = self.proven.rows.max(rows);
                 self.longest_window = self.longest_window.checked_mul(2).unwrap_or(TimeDelta::MAX);
@@ -101,7 +101,7 @@ impl Schedule {
             // The horizon was lowered meanwhile, so the count is of no use.
             return;
         }
-        self.density.counted(span, rows);
+        self.density.note_count(span, rows);
         self.proven.counted = self.proven.counted.max(span.length());
         let length = state.window_length * 2;
         state.window_length = if length >= DAY { TimeDelta::zero() } else { length };
@@ -124,12 +124,12 @@ impl Schedule {
             CutReason::TooLarge { rows } => self.too_large(state, stuck, now, span, rows),
             CutReason::TooDense { rows } => {
                 self.note_api_counts(stuck, now);
-                self.density.too_dense(span, rows);
+                self.density.note_too_dense(span, rows);
             }
             CutReason::Capped { cap } => {
                 self.note_api_works(stuck, now);
-                self.density.capped(cap);
-                self.density.counted(span, cap);
+                self.density.note_cap(cap);
+                self.density.note_count(span, cap);
             }
             CutReason::TooHeavy { total: ..=1, .. } => {
                 // A window with one row can't be cut by its rows, so it is cut by its length.
@@ -139,7 +139,7 @@ impl Schedule {
             CutReason::TooHeavy { rows, bytes, total } => {
                 self.note_api_works(stuck, now);
                 self.pace.note(rows, bytes, millis(1), self.sizes.pages(rows), at_once);
-                self.density.too_dense(span, total);
+                self.density.note_too_dense(span, total);
             }
         }
     }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{Task, TaskKind};
 use crate::core::checkpoint::{Recount, Window};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Span;
 use crate::core::stuck::StuckItem;
 

@@ -3,7 +3,7 @@
 use super::Schedule;
 use crate::core::checkpoint::EventsState;
 use crate::core::density::{SHORTEST, cut, halves};
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{StuckItem, StuckList};
 use crate::core::time::{Millis, SECOND};

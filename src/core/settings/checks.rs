@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use chrono::TimeDelta;
 use reqwest::Url;
 
+use crate::core::agent_version::AgentVersion;
 use crate::core::audit_source::AuditSource;
 use crate::core::dialect::Dialect;
 use crate::core::settings::error::SettingsError;
 use crate::core::settings::file_event_query::QuerySource;
 use crate::core::stream::{Class, Stream};
-use crate::core::version::AgentVersion;
 
 /// The prefixes beside the checkpoint under which other state is stored.
 pub(super) const STATE: [&str; 5] = ["backfill", "known", "manifests", "replay", "set-aside"];

@@ -8,7 +8,7 @@ use crate::core::settings::error::SettingsError;
 pub enum Encryption {
     /// The bucket's default. No header is sent.
     #[default]
-    OfBucket,
+    BucketDefault,
     Aes256,
     /// KMS with this key, or with the AWS managed key if none is set.
     Kms(Option<String>),
@@ -21,7 +21,7 @@ pub(super) fn encryption(
     state_key: Option<String>,
 ) -> Result<(Encryption, Encryption), SettingsError> {
     let both = match held {
-        None => (Encryption::OfBucket, Encryption::OfBucket),
+        None => (Encryption::BucketDefault, Encryption::BucketDefault),
         Some("AES256") => (Encryption::Aes256, Encryption::Aes256),
         Some("aws:kms") => (Encryption::Kms(key.clone()), Encryption::Kms(state_key.clone().or_else(|| key.clone()))),
         Some(other) => return Err(bad("S3_SSE", other, "it takes \"AES256\" or \"aws:kms\", or nothing")),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::core::ndjson::FieldPath;
 use crate::core::settings::checks::bad;
 use crate::core::settings::error::SettingsError;
-use crate::core::stream::{Class, Stream};
+use crate::core::stream::Stream;
 
 /// Parses `<stream>.<field>` or, for nested fields, `<stream>.<field>.<field>`, separated by commas. May be empty.
 pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPath>>, SettingsError> {
@@ -25,7 +25,7 @@ pub(super) fn volatile_fields(held: &str) -> Result<BTreeMap<Stream, Vec<FieldPa
             return Err(refused(format!("{:?} is not a stream and a field", part.trim())));
         }
         let stream = Stream::parse(stream).map_err(refused)?;
-        if matches!(stream.class(), Class::Events | Class::Findings) {
+        if !stream.class().is_compared() {
             return Err(refused(format!("{stream} has no volatile fields: each of its records is stored once")));
         }
         fields.entry(stream).or_default().push(path);

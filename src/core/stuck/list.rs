@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use crate::core::error_kind::{ErrorInfo, ErrorType};
+use crate::core::error_type::{ErrorInfo, ErrorType};
 use crate::core::intervals::Span;
 use crate::core::time::Millis;
 

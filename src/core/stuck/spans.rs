@@ -1,7 +1,7 @@
 //! The spans among a stream's stuck things. They are disjoint: one that fails takes in those that it meets, and what is
 //! read of it is taken out.
 
-use crate::core::error_kind::ErrorInfo;
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
 use crate::core::time::Millis;
 
@@ -114,7 +114,7 @@ impl StuckList {
 mod tests {
     use super::*;
     use crate::core::drift::FEW;
-    use crate::core::error_kind::ErrorType;
+    use crate::core::error_type::ErrorType;
 
     fn error(message: &str) -> ErrorInfo {
         ErrorInfo { error_type: ErrorType::ThirdPartyGenericError, message: message.into() }

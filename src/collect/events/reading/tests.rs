@@ -10,31 +10,31 @@ use crate::incydr::facts::Kind;
 const A: &str = r#"{"timestamp":"1970-01-01T00:00:01Z"}"#;
 const B: &str = r#"{"timestamp":"1970-01-01T00:00:02.5Z"}"#;
 
-fn audit(pages: &[&[&str]], total: u64) -> WindowReading {
+fn audit(pages: &[&[&str]], total: u64) -> WindowTry {
     read(Stream::Audit, pages, total)
 }
 
-fn take(reading: &mut WindowReading, rows: &[&str]) {
+fn take(reading: &mut WindowTry, rows: &[&str]) {
     let body = format!(r#"{{"rows":[{}]}}"#, rows.join(","));
     let mut cutter = Cutter::new(Place::under(&["rows"]), reading.facts.list.field);
     cutter.feed(body.as_bytes(), |row| reading.take(row)).expect("a page");
     cutter.finish(|row| reading.take(row)).expect("a page");
 }
 
-fn read(stream: Stream, pages: &[&[&str]], total: u64) -> WindowReading {
+fn read(stream: Stream, pages: &[&[&str]], total: u64) -> WindowTry {
     let Kind::Events(facts) = stream.kind() else { panic!("read by window") };
     let window = Span::new(Millis(0), Millis(0) + TimeDelta::hours(2)).expect("not empty");
     let reading =
-        pages.iter().fold(WindowReading::new(facts, window, &Packing::default(), 0, u64::MAX), |reading, rows| {
+        pages.iter().fold(WindowTry::new(facts, window, &Packing::default(), 0, u64::MAX), |reading, rows| {
             let mut reading = reading;
             take(&mut reading, rows);
             reading.page_complete();
             reading
         });
-    WindowReading { total, total_after: total, ..reading }
+    WindowTry { total, total_after: total, ..reading }
 }
 
-fn stored(reading: WindowReading) -> Vec<String> {
+fn stored(reading: WindowTry) -> Vec<String> {
     reading.objects().iter().flat_map(|(_, packed)| lines(&packed.gzip).expect("gzip")).collect()
 }
 
@@ -59,7 +59,7 @@ fn audit_rows_that_are_alike_on_two_pages_are_believed_when_read_three_times_or_
 
 #[test]
 fn a_count_that_changed_meanwhile_is_no_agreement() {
-    let reading = WindowReading { total_after: 3, ..audit(&[&[A, B]], 2) };
+    let reading = WindowTry { total_after: 3, ..audit(&[&[A, B]], 2) };
     assert!(!reading.agrees(None));
 }
 
@@ -96,7 +96,7 @@ fn a_page_that_comes_back_as_another_is_not_believed() {
     reading.page_broken();
     take(&mut reading, &[B]);
     reading.page_complete();
-    assert!(!WindowReading { total: 2, total_after: 2, ..reading }.agrees(None));
+    assert!(!WindowTry { total: 2, total_after: 2, ..reading }.agrees(None));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn rows_that_are_alike_or_set_aside_count_towards_the_limit_and_none_is_dropped_
     let alike = format!(r#"{{"timestamp":"1970-01-01T00:00:01Z","long":"{long}"}}"#);
     let odd = alike.replace("1970-01-01", "noon");
     let read = |rows: &[&str], most_held| {
-        let mut reading = WindowReading::new(facts, window, &Packing::default(), 0, most_held);
+        let mut reading = WindowTry::new(facts, window, &Packing::default(), 0, most_held);
         take(&mut reading, rows);
         reading
     };

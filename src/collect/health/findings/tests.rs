@@ -345,6 +345,6 @@ fn what_needs_a_source_that_is_not_there_is_left_out_with_the_reason() {
     assert_eq!(checks(&without_observers), [FindingKind::SilentObserver]);
     let why = &found(&without_observers, &rules()).1[0].why;
     assert!(why.starts_with("not permitted: the API client needs File Events: Read"), "{why}");
-    let failing = Sources { users: Err(Error::Totals("it differs".into())), ..well() };
+    let failing = Sources { users: Err(Error::Inconsistent("it differs".into())), ..well() };
     assert_eq!(found(&failing, &rules()).1[0].why, "users: it differs");
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::*;
 use crate::core::checkpoint::Lease;
 use crate::core::density::{Left, asked, halves};
-use crate::core::error_kind::ErrorType;
+use crate::core::error_type::ErrorType;
 use crate::core::stuck::{Stuck, StuckList};
 use crate::core::time::millis;
 

@@ -74,7 +74,7 @@ fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
         assert!(told.iter().all(|advice| advice.starts_with("deactivate nothing: the user is ")), "{told:#?}");
     }
     // Who is held is not known, or not all of those who are.
-    let failed = || Err(Error::Totals("it differs".into()));
+    let failed = || Err(Error::Inconsistent("it differs".into()));
     let unreadable = || Ok(HeldList { unreadable: 1, held: Vec::new() });
     for (custodians, subjects, says) in [
         (failed(), none(), "legal hold could not be read"),
@@ -95,7 +95,7 @@ fn nobody_is_told_to_deactivate_what_legal_hold_or_a_case_forbids() {
 /// Without actors or users a subject's actor id means nobody, and without users also a name does.
 #[test]
 fn where_the_subject_of_a_case_cannot_be_told_nobody_is_plainly_told_to_deactivate() {
-    let failed = || Error::Totals("it differs".into());
+    let failed = || Error::Inconsistent("it differs".into());
     let old = || Ok(rows([("a1", agent(&json!({}))), ("a2", agent(&json!({"lastConnected": ago(42)})))]));
     let of = |subject: Result<HeldList, Error>, has_users: bool| Sources {
         agents: old(),

@@ -11,20 +11,20 @@ pub enum Invocation {
     /// The schedule, or `{}`: collects everything that is due on all enabled streams.
     Scheduled,
     /// A collect by hand.
-    Collect(Collect),
+    Collect(CollectArgs),
     /// Collects into another prefix, with a new checkpoint.
-    Replay(Collect, String),
-    Verify(Verify),
+    Replay(CollectArgs, String),
+    Verify(VerifyArgs),
     /// Probes these streams, or all.
     Probe(Option<Vec<Stream>>),
-    Health(HealthRequest),
+    Health(HealthArgs),
     /// Reports the streams' states from the checkpoint.
     Status,
     /// Lets stopped streams be tried again.
-    Restart(Restart),
+    Restart(RestartArgs),
     /// Rebuilds the checkpoint from the manifests.
     Recover,
-    Plan(Plan),
+    Plan(PlanArgs),
     /// One shard of a backfill, by its id.
     Shard(String),
     Merge,
@@ -51,7 +51,7 @@ impl Invocation {
 
 /// Arguments of `verify`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verify {
+pub struct VerifyArgs {
     pub streams: Option<Vec<Stream>>,
     /// None means from each stream's beginning. So does the epoch, which the answer gives as `next_from` if the time
     /// was up before anything was known.
@@ -62,7 +62,7 @@ pub struct Verify {
 
 /// Arguments of `restart`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restart {
+pub struct RestartArgs {
     /// None means all enabled streams.
     pub streams: Option<Vec<Stream>>,
     /// Believe the next readings of inventories: what they lack is deleted, however much it is.
@@ -71,7 +71,7 @@ pub struct Restart {
 
 /// Arguments of `health`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct HealthRequest {
+pub struct HealthArgs {
     /// The key prefix below which the findings are stored. Without it they are only answered.
     pub prefix: Option<String>,
     pub format: Format,
@@ -86,7 +86,7 @@ pub enum Format {
 
 /// Arguments of `plan`: a long span, to be covered by shards.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct PlanArgs {
     pub streams: Option<Vec<Stream>>,
     pub span: Span,
     /// The number of shards that run at a time and share the budget.
@@ -97,14 +97,14 @@ pub struct Plan {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Collect {
+pub struct CollectArgs {
     pub streams: Option<Vec<Stream>>,
     /// The span to cover. None means the scheduled work.
     pub span: Option<Span>,
     pub dry_run: bool,
 }
 
-impl Collect {
+impl CollectArgs {
     /// The scheduled work of all enabled streams.
     pub const ALL: Self = Self { streams: None, span: None, dry_run: false };
 }

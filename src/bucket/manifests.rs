@@ -1,5 +1,5 @@
-//! Manifests that the checkpoint doesn't name. If the checkpoint was replaced by an older version of itself, these are
-//! the ones after its newest manifest. If it is gone, these are all manifests.
+//! Reads manifests: those that the checkpoint names, and those that it doesn't. If the checkpoint was replaced by an older
+//! version of itself, these are the ones after its newest manifest. If it is gone, these are all manifests.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::core::time::Millis;
 
 const READS_AT_ONCE: usize = 8;
 /// [`read_newest`] looks at this many manifests at most.
-const LOOKED_THROUGH: usize = 100;
+const MOST_LOOKED_AT: usize = 100;
 
 /// A manifest, and the link by which the next one names it.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub async fn read_newest(
     days.retain(|folder| folder.contains("/dt=") || folder.starts_with("manifests/dt="));
     days.sort_unstable();
 
-    let mut left = LOOKED_THROUGH;
+    let mut left = MOST_LOOKED_AT;
     for day in days.iter().rev() {
         let mut newest: Vec<LinkedManifest> = Vec::new();
         // A key begins with the manifest's number.
