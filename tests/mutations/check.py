@@ -180,8 +180,8 @@ MUTATIONS = [
         "            reading.advance(&sweep, &slice);\n"
         '            if crate::mutant("swept-when-stored") {\n'
         "                let (sweeps, again) = (reading.swept.sweeps.clone(), Vec::new());\n"
-        "                let swept = crate::core::checkpoint::Swept { sweeps, again, ..reading.swept };\n"
-        "                self.rescanned_state(|state| state.go_on_from(swept));\n"
+        "                let swept = crate::core::checkpoint::SweepProgress { sweeps, again, ..reading.swept };\n"
+        "                self.rescanned_state(|state| state.take_over_progress(swept));\n"
         "            }\n",
     ),
     Mutation(
