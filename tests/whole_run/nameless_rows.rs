@@ -1,5 +1,7 @@
 //! Rows of a list that have no id of their own, and records that are missing from it: each such row may be one of them.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::json;
 use simulator::{Dataset, Endpoint, Fault};
@@ -97,4 +99,25 @@ async fn a_list_that_is_stuck_holds_up_no_deletion_in_another_list_of_the_same_r
         assert!(told.len() == 1 && told[0]["_list"] == "excluded_actors", "{told:#?}");
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_can_never_be_placed_keeps_no_list_of_a_deleted_record_stuck() {
+    let stream = stream_named("watchlists");
+    let rig = stream.rig(50).await;
+    let watchlists = rig.sim.world.add_records(Dataset::Watchlists, 4);
+    for watchlist in &watchlists {
+        rig.sim.world.add_children(Dataset::WatchlistMembers, &watchlist.id, 2);
+    }
+    rig.sim.world.push_record(Dataset::Watchlists, r#"{"title":"nobody's"}"#);
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.sim.faults.ail_at(format!("/v2/watchlists/{}/members", watchlists[1].id), Fault::Forbidden);
+    rig.stuck_run().await;
+    rig.sim.world.remove(Dataset::Watchlists, &watchlists[1].id);
+    for _ in 0..3 {
+        rig.any_run(Duration::from_secs(20)).await;
+    }
+    assert_eq!(rig.run().await["status"], "complete");
+    let told = tombstones(&rig.stored("watchlists").await);
+    assert_eq!(told.len(), 3, "the watchlist and its members: {told:#?}");
 }

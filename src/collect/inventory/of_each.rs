@@ -27,7 +27,7 @@ impl Collector<'_> {
         reading: &mut PassReading,
     ) -> Result<(), Error> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
-        if !reading.pass.may_lack_ids() {
+        if !self.may_lack_parents(facts, reading) {
             // A record that is gone has no list, so nothing of it is stuck.
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
             self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
@@ -81,6 +81,11 @@ impl Collector<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a record may still be there though this pass has not seen it.
+    fn may_lack_parents(&self, facts: &'static Inventory, reading: &PassReading) -> bool {
+        self.inventory_state(|state| state.may_lack(&reading.pass, facts.parts[0].name))
     }
 
     /// Whether this list fails for every record, and not the API. That is so if the first list answers now; or, if
@@ -141,8 +146,8 @@ impl Collector<'_> {
         let all: BTreeSet<String> = reading.ids_of(facts, &facts.parts[0]).collect();
         // A partial pass may lack ids of existing records. So it tries every stuck list: only the answer shows that a
         // record is gone.
-        let may_lack_ids = reading.pass.may_lack_ids();
-        let may_be_there = |id: &&str| may_lack_ids || all.contains(*id);
+        let may_lack_some = self.may_lack_parents(facts, reading);
+        let may_be_there = |id: &&str| may_lack_some || all.contains(*id);
         for part in facts.parts.iter().filter(|part| part.parent.is_some()) {
             let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
             round.add_due(parents_due(due, part).filter(may_be_there).map(str::to_owned));

@@ -54,7 +54,8 @@ impl PassReading {
         self.unreadable += whole.unreadable;
         self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
         match whole.nameless {
-            Some(0) => {}
+            // An earlier run of this pass may have read it, too.
+            Some(0) => drop(self.pass.nameless.remove(&whole.list)),
             Some(rows) => drop(self.pass.nameless.insert(whole.list.clone(), rows)),
             None => self.pass.is_partial = true,
         }

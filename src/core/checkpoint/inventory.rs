@@ -98,6 +98,12 @@ impl InventoryState {
         self.not_found.entry(list.to_owned()).or_default().insert(parent.to_owned());
     }
 
+    /// Whether a record that the pass lacks may still be on this list.
+    pub fn may_lack(&self, pass: &Pass, list: &str) -> bool {
+        let rows = |of: &BTreeMap<String, u64>| of.get(list).copied().unwrap_or_default();
+        pass.is_partial || rows(&pass.nameless) > rows(&self.nameless)
+    }
+
     /// Keeps only the lists of some parents.
     pub fn keep_empty(&mut self, list: &str, keep: impl Fn(&str) -> bool) {
         if let Some(parents) = self.not_found.get_mut(list) {
@@ -143,11 +149,6 @@ impl Pass {
     /// Called when a record's list was read to its end, failed, or is begun again.
     pub fn end_list(&mut self, parent: &str) {
         self.list.take_if(|list| list.parent == parent);
-    }
-
-    /// Whether a record that the pass lacks may still be on its list.
-    pub fn may_lack_ids(&self) -> bool {
-        self.is_partial || !self.nameless.is_empty()
     }
 
     pub fn is_at_beginning(&self) -> bool {
