@@ -23,7 +23,7 @@ pub mod suspects;
 mod unreadable;
 mod versions;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ use crate::bucket::records::{Placed, Records};
 use crate::bucket::s3::{Bucket, Condition, Object};
 use crate::collect::error::Error;
 use crate::collect::suspects::Suspects;
-use crate::core::checkpoint::Checkpoint;
+use crate::core::checkpoint::{Checkpoint, Throttled};
 use crate::core::digest::sha256;
 use crate::core::intervals::Span;
 use crate::core::known::Memory;
@@ -103,8 +103,8 @@ struct Collector<'a> {
     tally: &'a Tally,
     /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
-    /// The ids of the records that the API throttled until the last run's end.
-    throttled: BTreeSet<String>,
+    /// What the API throttled until the end of an earlier run.
+    throttled: Throttled,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Shared<Option<Error>>,
     /// Refusals that may be about one span of an event stream.
@@ -126,6 +126,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     });
     let _turn = run.api.budget().enter(stream, stalled);
     let (damaged, refusals, query) = (Shared::default(), Shared::default(), OnceLock::new());
+    tally.calls.throttled_items.lock().clone_from(&throttled.items);
     let collector = Collector { run, stream, tally, has_worked, throttled, damaged, refusals, query };
 
     let Some(kind) = stream.kind_by(run.settings) else {

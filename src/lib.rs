@@ -48,6 +48,8 @@
 //! | stuck | of a span, record or list: it can't be read, is tried again later, and holds up nothing else |
 //! | stalled | of a stream: its runs end for lack of time or requests, without progress |
 //! | drift | so many rows that can't be read that the API must have changed: more than a fifth, and more than three |
+//! | nameless | of a list's row: set aside, or hidden by another of the same id; it may be a known record that is missing |
+//! | throttled | of a stream, record or list: its own request got a 429 until a run's end; the next run asks for it last |
 //! | set aside | of a row that can't become a record (not JSON, no id, a far time): its bytes lie outside the prefix |
 //! | witness | an id that has answered; it is asked for again to see whether the API fails as a whole |
 //! | known | of a list's record: its hash is kept, to find changes and deletions |

@@ -17,11 +17,11 @@ use crate::bucket::s3::Bucket;
 use crate::collect::error::{Error, or_panicked};
 use crate::collect::suspects::Suspects;
 use crate::collect::{self, Run, Trigger};
-use crate::core::checkpoint::Checkpoint;
+use crate::core::checkpoint::{Checkpoint, Throttled};
 use crate::core::error_type::ErrorInfo;
 use crate::core::refusals::not_permitted;
 use crate::core::settings::LEAST_REQUESTS_PER_MINUTE;
-use crate::core::stream::Stream;
+use crate::core::stream::{Class, Stream};
 use crate::core::stuck::StuckList;
 use crate::core::tally::Tally;
 use crate::core::time::Millis;
@@ -29,6 +29,10 @@ use crate::incydr::facts::Kind;
 
 /// Live runs keep at least one fifth of the request budget, however much the shards of a backfill may use.
 const LIVE_SHARE: usize = 5;
+/// Streams that were throttled until the last run's end wait for the others: events for a quarter of the run at most, the
+/// others for half of it.
+const SHARE_BEFORE_EVENTS: u32 = 4;
+const SHARE_BEFORE_OTHERS: u32 = 2;
 
 /// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another run's lease.
 pub async fn collect(call: Call<'_>, asked: &CollectArgs, trigger: Trigger) -> Answer {
@@ -69,7 +73,7 @@ impl<'a> LeasedRun<'a> {
         let before = ledger.read(|checkpoint| self.progress(checkpoint));
         let mut collected = self.collect(&state, &ledger, &chain).await;
 
-        note_throttled(&ledger, &collected);
+        self.note_throttled(&ledger, &collected);
         self.note_stalled(&ledger, &mut collected, &before);
         fail_if_stuck(&ledger, &mut collected);
         self.judge_refusals(&ledger, &mut collected).await;
@@ -161,16 +165,16 @@ impl<'a> LeasedRun<'a> {
         };
 
         let run = &run;
-        let throttled: Vec<Stream> = ledger.read(|checkpoint| checkpoint.throttled.keys().copied().collect());
-        let throttled = &throttled;
         join_all(self.streams.iter().map(|stream| {
-            let at_work = run.suspects.at_work();
+            let throttled = ledger.read(|checkpoint| checkpoint.throttled.get(stream).cloned().unwrap_or_default());
+            let at_work = run.suspects.at_work(throttled.last_run);
             async move {
                 let _at_work = at_work;
                 let tally = Tally::default();
                 // Its first 429 would pause the requests of all streams once more.
-                if throttled.contains(stream) {
-                    run.suspects.wait_for_others(run.times.read_until.since(Millis::now()) / 2).await;
+                if throttled.last_run {
+                    let share = if stream.class() == Class::Events { SHARE_BEFORE_EVENTS } else { SHARE_BEFORE_OTHERS };
+                    run.suspects.wait_for_unthrottled(run.times.read_until.since(Millis::now()) / share).await;
                 }
                 let outcome = if let Some(stopped) = self.stopped(*stream) {
                     Err(stopped)
@@ -186,6 +190,22 @@ impl<'a> LeasedRun<'a> {
     /// The progress of this run's streams, to compare before and after.
     fn progress(&self, checkpoint: &Checkpoint) -> BTreeMap<Stream, Value> {
         self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
+    }
+
+    /// Notes what the API throttled until the run's end, and what it did before and nobody has asked for since.
+    fn note_throttled(&self, ledger: &Ledger<'_>, collected: &[Collected]) {
+        ledger.update(|checkpoint| {
+            checkpoint.throttled.retain(|stream, _| self.settings.streams.contains(stream));
+            for Collected { stream, tally, .. } in collected {
+                let last_run = tally.calls.last_throttle.lock().is_some();
+                let throttled = Throttled { last_run, items: tally.calls.throttled_items.lock().clone() };
+                if throttled == Throttled::default() {
+                    checkpoint.throttled.remove(stream);
+                } else {
+                    checkpoint.throttled.insert(*stream, throttled);
+                }
+            }
+        });
     }
 
     /// Counts runs in a row that ended for lack of time without progress. One may be chance; several mean that the
@@ -293,19 +313,6 @@ impl<'a> LeasedRun<'a> {
         log(stream, &answer);
         answer
     }
-}
-
-/// Notes the streams whose own request the API throttled until the run's end.
-fn note_throttled(ledger: &Ledger<'_>, collected: &[Collected]) {
-    ledger.update(|checkpoint| {
-        for Collected { stream, tally, .. } in collected {
-            if tally.calls.last_throttle.lock().is_some() {
-                checkpoint.throttled.insert(*stream, tally.calls.throttled_ids.lock().clone());
-            } else {
-                checkpoint.throttled.remove(stream);
-            }
-        }
-    });
 }
 
 /// Fails each stream that has anything stuck, even if the rest of it was collected.

@@ -34,7 +34,7 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let (mut left, began) = (most, Millis::now());
         let mut failures = Failures::default();
-        round.put_last(&self.throttled);
+        round.put_last(&self.throttled.items);
         while left > 0 {
             match round.next(FETCHES_AT_ONCE.min(left)) {
                 RoundStep::Done => break,
@@ -90,8 +90,8 @@ impl Collector<'_> {
 
     /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
     /// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
-    /// answered or that it was stuck before. Otherwise every later run would wait for it first. So does an item that the API
-    /// throttled to the end of two runs, in the second of which it came last.
+    /// answered or that it was stuck before. Otherwise every later run would wait for it first. An item that the API
+    /// throttled until the run's end comes last in the next run, and is stuck if that happens again.
     async fn take_each<T>(
         &self,
         round: &mut Round,
@@ -110,15 +110,18 @@ impl Collector<'_> {
             };
             match taken {
                 Ok(()) => {
+                    self.asked_again(&round.item(&id));
                     round.note_answer(&id);
                     failures.forget();
                 }
                 Err(error) if error.may_be_local_or_refused() => {
+                    self.asked_again(&round.item(&id));
                     round.note_failure(&id, error.info_for_one());
                     failures.note(error);
                 }
                 Err(error) => {
-                    unanswered.push((id, is_silent));
+                    let is_held_up = error.is_out_of_time() && !error.is_budget_spent();
+                    unanswered.push((id, is_silent, is_held_up));
                     ended.get_or_insert(error);
                 }
             }
@@ -131,12 +134,14 @@ impl Collector<'_> {
 
         let Some(error) = ended else { return Ok(()) };
         let throttled = self.tally.calls.last_throttle.lock().clone();
-        for (id, is_silent) in unanswered.into_iter().rev() {
-            if let Some(said) = throttled.clone().filter(|_| is_silent && error.is_out_of_time()) {
-                if self.throttled.contains(&id) {
+        for (id, is_silent, is_held_up) in unanswered.into_iter().rev() {
+            if let Some(said) = throttled.clone().filter(|_| is_held_up) {
+                let item = round.item(&id);
+                if round.is_at_due() || self.throttled.items.contains(&item) {
+                    self.asked_again(&item);
                     round.note_failure(&id, ErrorInfo { error_type: error.error_type(), message: said });
                 } else {
-                    self.tally.calls.throttled_ids.lock().insert(id.clone());
+                    self.tally.calls.throttled_items.lock().insert(item);
                     round.give_back(id);
                 }
                 continue;
@@ -151,6 +156,11 @@ impl Collector<'_> {
         }
         round.note_time_up();
         Err(error)
+    }
+
+    /// Called when something that the API may have throttled before was answered, or failed otherwise.
+    fn asked_again(&self, item: &StuckItem) {
+        self.tally.calls.throttled_items.lock().remove(item);
     }
 }
 

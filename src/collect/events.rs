@@ -82,7 +82,8 @@ impl Collector<'_> {
             self.note_gaps(facts, state, horizon);
             // A span that was covered or has expired isn't stuck any more, nor is a recount that is no longer planned.
             stuck.keep_within(&state.due(horizon));
-            stuck.keep_recounts(|span| state.recount.iter().any(|recount| recount.span == span));
+            let counts = counts(facts);
+            stuck.keep_recounts(|span| counts && state.recount.iter().any(|recount| recount.span == span));
         });
 
         let longest_uncounted = match facts.total {
@@ -105,7 +106,7 @@ impl Collector<'_> {
             (Ok(()), Some(failed)) => Err(failed),
             (Ok(()), None) => match self.covered_ahead() {
                 Some(covered_to) => Err(Error::CoveredAhead { covered_to }),
-                None => Ok(self.outcome()),
+                None => Ok(self.outcome(facts)),
             },
         }
     }
@@ -179,7 +180,8 @@ impl Collector<'_> {
             }
             Step::TakeOver(window) => {
                 let plan = WindowPlan::of_left(window.span, self.sizes(facts));
-                let window = self.take_over(window).await?;
+                let request = self.request_for(facts, &window);
+                let window = self.take_over(window, request).await?;
                 self.finish(facts, &window, &plan).await
             }
             Step::Resume { window, alone } => {
@@ -304,7 +306,7 @@ impl Collector<'_> {
             return None;
         }
         let left = self.run.times.read_until.since(Millis::now());
-        Some(self.run.suspects.turn(more > 0, left / PARTS_OF_RUN.unsigned_abs()).await)
+        Some(self.run.suspects.turn(self.throttled.last_run, more > 0, left / PARTS_OF_RUN.unsigned_abs()).await)
     }
 
     /// Reads a window that a run left open when it died or failed.
@@ -318,8 +320,7 @@ impl Collector<'_> {
             let error = ErrorInfo { error_type: ErrorType::FirstPartyGenericError, message };
             return Ok(Outcome::Unread { window, error, why: UnreadReason::KeepsBounds }.into());
         }
-        let present = self.request(facts, span);
-        let request = if is_alike(&window.request, &present) { window.request.clone() } else { present };
+        let request = self.request_for(facts, &window);
         let has_killed_several = window.resumed > 0;
         let window = self.note_resumed(window, request).await?;
         if has_killed_several && self.may_be_cut(&window).await? {
@@ -333,10 +334,10 @@ impl Collector<'_> {
 
     /// The result if all steps succeeded. Partial if shards of a backfill read a part of the span that was asked for,
     /// or if a recount found rows that aren't stored yet.
-    fn outcome(&self) -> StreamOutcome {
+    fn outcome(&self, facts: &Events) -> StreamOutcome {
         let is_partial = self.read_state(|state, _| match self.run.span {
             Some(span) => state.reserved.iter().any(|reserved| reserved.span.intersection(span).is_some()),
-            None => state.recount.iter().any(Recount::has_more),
+            None => counts(facts) && state.recount.iter().any(Recount::has_more),
         });
         if is_partial { StreamOutcome::Partial } else { StreamOutcome::Complete }
     }
@@ -404,18 +405,25 @@ impl Collector<'_> {
         (facts.request)(self.query.get_or_init(FileEventQuery::default), asked(span))
     }
 
+    /// The request with which a window was opened. A recovery opens windows without one, and `INCYDR_API_DIALECT` may have
+    /// been another: then the present one.
+    fn request_for(&self, facts: &Events, window: &Window) -> Value {
+        let present = self.request(facts, window.span);
+        let is_alike = match (&window.request, &present) {
+            (Value::Object(opened), Value::Object(present)) => opened.keys().eq(present.keys()),
+            _ => false,
+        };
+        if is_alike { window.request.clone() } else { present }
+    }
+
     fn sizes(&self, facts: &Events) -> Sizes {
         Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
     }
 }
 
-/// Whether two requests have the same members. A recovery opens windows without a request, and `INCYDR_API_DIALECT` may have
-/// been another when a window was opened.
-fn is_alike(request: &Value, other: &Value) -> bool {
-    match (request, other) {
-        (Value::Object(request), Value::Object(other)) => request.keys().eq(other.keys()),
-        _ => false,
-    }
+/// Whether the API counts anything. If not, recounts wait until the other dialect is set.
+fn counts(facts: &Events) -> bool {
+    !matches!(facts.total, Total::Nowhere { .. })
 }
 
 /// Returns `before_edge`, the part of a window that the API no longer keeps, if the reading showed none of its records.

@@ -3,20 +3,20 @@
 
 mod deletions;
 mod gone;
-mod held;
 mod key;
 mod list;
 mod of_each;
 mod pass;
 mod rows;
+mod unjudged;
 mod whole;
 
 use self::deletions::Deletions;
-use self::held::{StuckLists, lacking};
 use self::key::{Member, alone};
 pub use self::key::{key_of, with_member};
 use self::of_each::parents_due;
 use self::pass::PassReading;
+use self::unjudged::{Found, UnjudgedLists};
 use super::compared::Counted;
 use super::{Collector, StreamOutcome};
 use crate::collect::error::Error;
@@ -61,7 +61,7 @@ impl Collector<'_> {
             Some(key)
         };
         let snapshot = self.open_snapshot(Class::Inventory, None, Some(seen), key_of_stored).await?;
-        let mut reading = PassReading::new(snapshot, pass);
+        let mut reading = PassReading::new(snapshot, pass, state.nameless);
         for key in stored.into_inner() {
             // A run that died stored this whole record. Its summary may have changed since, so the record is read
             // again.
@@ -211,19 +211,20 @@ impl Collector<'_> {
         reading.judged.apply_to(&mut stuck, Millis::now());
         let is_whole = !reading.pass.is_partial && facts.tells_deleted;
         let (accept, nameless) = self.inventory_state(|state| (state.accept_deletions, state.nameless.clone()));
-        let (mut held, lacking) = (StuckLists::of(&stuck), lacking(facts, &known, &seen));
+        let found = Found::of(facts, &known, &seen, &nameless, &reading.pass.nameless);
+        let mut unjudged = UnjudgedLists::of(&stuck);
         if accept == 0 {
-            held.add_nameless(&nameless, &reading.pass.nameless, &lacking);
+            unjudged.add_nameless(&found);
         }
-        let nameless = held.nameless_after(&nameless, &reading.pass.nameless, &lacking);
-        held.keep(facts, &known, &mut seen, &reading.not_found);
+        let nameless = unjudged.nameless_after(&found);
+        unjudged.hold_records(facts, &known, &mut seen, &reading.not_found);
 
         let mut refused = None;
         let next = if is_whole {
             let now = Millis::now();
             let (mut next, missing) = known.after_whole_reading(seen, now);
             let deletions = Deletions::of(facts, &known, &next, missing, now, accept > 0);
-            refused = deletions.told(self.stream).or(held.doubt(self.stream)).map(Error::Inconsistent);
+            refused = deletions.told(self.stream).map(Error::Inconsistent);
             for key in deletions.believed {
                 let at = reading.snapshot.at;
                 let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
@@ -238,7 +239,7 @@ impl Collector<'_> {
         };
 
         let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
-        let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| !held.is_any_stuck()));
+        let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| !unjudged.is_any_stuck()));
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
         if is_whole {
@@ -247,7 +248,9 @@ impl Collector<'_> {
                 (state.accept_deletions, state.nameless) = (accept.saturating_sub(1), nameless);
             });
         }
-        refused.map_or(Ok(StreamOutcome::Complete), Err)
+        // The stream is covered all the same: reading it again in the next run would show no more.
+        let doubt = unjudged.doubt(self.stream).filter(|_| is_whole).map(Error::Inconsistent);
+        refused.or(doubt).map_or(Ok(StreamOutcome::Complete), Err)
     }
 
     /// Closes a pass that was not read to its end. New and changed records are stored. The next run continues or begins

@@ -17,16 +17,14 @@ impl Collector<'_> {
         failed: &mut Option<Error>,
     ) -> Result<Option<Vec<ListRow>>, Error> {
         loop {
-            // If not even the first page was answered, the API may fail as a whole. Smaller pages are asked for because
-            // the page failed in all its tries.
+            // A further page that fails is read again anyway, in smaller ones.
             let smaller = listing.smaller_page();
-            let is_doubtful = failed.is_some() && !listing.is_begun() || smaller.is_some();
-            let caller = &Caller { retry_until: caller.retry_until.filter(|_| !is_doubtful), ..*caller };
+            let caller = &Caller { retry_until: caller.retry_until.filter(|_| failed.is_none()), ..*caller };
             match listing.rows(caller).await.map_err(Error::from) {
                 Err(error) if error.may_be_of_one_page() && listing.pass_over() => {
                     if let Some(page) = smaller.filter(|page| page.size == 1) {
                         let (stream, row) = (self.stream, page.number + 1);
-                        warn!(%stream, row, %error, "the API fails at one row of a list; the others are read");
+                        warn!(%stream, row, %error, "the API fails at one row of a list");
                     }
                     failed.get_or_insert(error);
                 }

@@ -13,9 +13,10 @@ mod shards;
 mod stored;
 mod streams;
 mod take_over;
+mod throttled;
 mod versions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize, Serializer};
@@ -28,6 +29,7 @@ pub use manifests::Manifests;
 pub use recovery::Recovery;
 pub use rescanned::{RescannedState, Sweep, SweepProgress, Tier};
 pub use stored::{StateObject, StoredState, WriteOutcome};
+pub use throttled::Throttled;
 pub use versions::{UnfinishedList, VersionsState};
 
 use crate::core::health_records::HealthRecords;
@@ -74,10 +76,8 @@ pub struct Checkpoint {
     /// For how many runs in a row a stream ran out of time without any progress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stalled: BTreeMap<Stream, u32>,
-    /// The streams whose own request the API throttled until the last run's end, with the ids of the records that it was
-    /// for. The next run asks for them after everything else.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub throttled: BTreeMap<Stream, BTreeSet<String>>,
+    pub throttled: BTreeMap<Stream, Throttled>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub sign_ins: SignIns,
     /// The streams whose last answer was a 403.

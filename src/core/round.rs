@@ -91,9 +91,10 @@ impl Round {
     }
 
     /// Has these of the new ids requested after all others.
-    pub fn put_last(&mut self, ids: &BTreeSet<String>) {
-        if !ids.is_empty() {
-            let (last, first): (Vec<_>, Vec<_>) = self.new.drain(..).partition(|id| ids.contains(id));
+    pub fn put_last(&mut self, items: &BTreeSet<StuckItem>) {
+        if !items.is_empty() {
+            let new = std::mem::take(&mut self.new);
+            let (last, first): (Vec<_>, Vec<_>) = new.into_iter().partition(|id| items.contains(&self.item(id)));
             self.new.extend(first.into_iter().chain(last));
         }
     }
@@ -123,7 +124,7 @@ impl Round {
 
     /// Notes that an answer can't be used.
     pub fn note_unusable(&mut self, id: &str, error: ErrorInfo) {
-        self.judged.failed.push((self.what(id), error));
+        self.judged.failed.push((self.item(id), error));
         self.stuck.insert(id.to_owned());
     }
 
@@ -160,7 +161,7 @@ impl Round {
         self.judge_doubtful();
         self.add_witness(id);
         if self.stuck.remove(id) {
-            self.judged.healed.push(self.what(id));
+            self.judged.healed.push(self.item(id));
         }
         self.judged.answered.push(id.to_owned());
     }
@@ -168,7 +169,7 @@ impl Round {
     /// Notes a failure. If the id was stuck before, it says nothing about the API.
     pub fn note_failure(&mut self, id: &str, error: ErrorInfo) {
         if self.is_at_due {
-            self.judged.failed.push((self.what(id), error));
+            self.judged.failed.push((self.item(id), error));
         } else {
             self.doubtful.push((id.to_owned(), error));
         }
@@ -204,10 +205,11 @@ impl Round {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
     }
 
-    /// The first new id, in the order of ids, that isn't judged yet.
-    pub fn first_left(&self) -> Option<&str> {
+    /// The first new id, in the order of ids, that isn't judged yet. Without those that were `put_off`.
+    pub fn first_left(&self, put_off: &BTreeSet<StuckItem>) -> Option<&str> {
         let doubtful = self.doubtful.iter().map(|(id, _)| id);
-        doubtful.chain(&self.new).min().map(String::as_str)
+        let is_left = |id: &&String| put_off.is_empty() || !put_off.contains(&self.item(id));
+        doubtful.chain(&self.new).filter(is_left).min().map(String::as_str)
     }
 
     /// Returns the results since the last call.
@@ -219,7 +221,7 @@ impl Round {
         self.probes = None;
         self.probed.clear();
         for (id, error) in std::mem::take(&mut self.doubtful) {
-            self.judged.failed.push((self.what(&id), error));
+            self.judged.failed.push((self.item(&id), error));
             self.stuck.insert(id);
         }
     }
@@ -246,7 +248,8 @@ impl Round {
         RoundStep::Probe(next)
     }
 
-    fn what(&self, id: &str) -> StuckItem {
+    /// The thing that is requested for an id.
+    pub fn item(&self, id: &str) -> StuckItem {
         match self.list {
             None => StuckItem::Id(id.to_owned()),
             Some(list) => StuckItem::List { list: list.to_owned(), id: Some(id.to_owned()) },
@@ -320,6 +323,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_off_comes_last_and_is_not_what_is_left() {
+        let mut round = Round::new(Some("members"), &StuckList::default(), Millis(0));
+        round.add(["a", "b", "c", "d", "e"].map(str::to_owned));
+        let put_off = BTreeSet::from([round.item("b")]);
+        round.put_last(&put_off);
+        assert_eq!(round.next(3), RoundStep::Request(["a", "c", "d"].map(str::to_owned).into()));
+        for id in ["a", "c", "d"] {
+            round.note_answer(id);
+        }
+        assert_eq!((round.first_left(&put_off), round.first_left(&BTreeSet::new())), (Some("e"), Some("b")));
+    }
+
+    #[test]
     fn what_was_given_back_before_one_that_failed_is_the_first_that_is_left() {
         let mut round = Round::new(Some("members"), &StuckList::default(), Millis(0));
         round.add(["a", "b", "c", "d"].map(str::to_owned));
@@ -330,7 +346,7 @@ mod tests {
         round.give_back("c".into());
         round.give_back("a".into());
         round.note_time_up();
-        assert_eq!(round.first_left(), Some("a"));
+        assert_eq!(round.first_left(&BTreeSet::new()), Some("a"));
     }
 
     #[test]

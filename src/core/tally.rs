@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::intervals::Intervals;
 use crate::core::shared::{Count, Shared};
+use crate::core::stuck::StuckItem;
 
 /// Counts requests and their results.
 #[derive(Debug, Default)]
@@ -21,10 +22,10 @@ pub struct Calls {
     pub silence: Count,
     /// The longest wait for an answer that came, in milliseconds.
     pub wait: Count,
-    /// The message of a 429 after which the time was up.
+    /// The message of a 429 after which the time was up. None if none of these requests ended so.
     pub last_throttle: Shared<Option<String>>,
-    /// The ids of the records that such requests were for.
-    pub throttled_ids: Shared<BTreeSet<String>>,
+    /// What such requests were for, in this run or before, and was not asked for again since.
+    pub throttled_items: Shared<BTreeSet<StuckItem>>,
 }
 
 /// A request that the end of the run cut off after less than this says nothing about the API.

@@ -25,7 +25,7 @@ const EMPTY_PAGES: u32 = 10;
 /// where the API stops counting.
 const BEYOND_CAP: u64 = 20;
 
-/// After this many failing pages in a row the list fails. One, while no page has arrived.
+/// After this many failing pages in a row the list fails; before any page has arrived, after one.
 const MOST_PASSED_OVER: u32 = 2;
 
 /// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
@@ -199,10 +199,10 @@ impl<'a> Listing<'a> {
         self.note_total(&page.envelope);
         self.rows += page.rows;
         (self.is_begun, self.passed_over) = (true, 0);
-        self.is_size_honoured |= page.rows >= self.size;
+        self.is_size_honoured |= page.rows == self.size;
         let next_page_set = match self.failed_pages.as_mut().filter(|_| matches!(self.next, Next::End)) {
             Some(failed_pages) => {
-                failed_pages.note_answer();
+                failed_pages.note_answer(page.rows);
                 Ok(())
             }
             None => self.set_next_page(&page, &request),

@@ -237,6 +237,8 @@ impl SignIn {
         caller: &Caller<'_>,
     ) -> Result<Token, ApiError> {
         let basic = STANDARD.encode(format!("{}:{}", credentials.client_id, credentials.client_secret.expose_secret()));
+        // The limit is for the request that needs the token.
+        let caller = &Caller { longest_silence: None, ..*caller };
         let mut attempts = retry::API.begin();
         let mut last = None;
         loop {

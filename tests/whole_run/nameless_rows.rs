@@ -69,7 +69,10 @@ async fn a_user_whose_row_has_lost_its_id_is_not_deleted_and_of_more_that_are_mi
     for _ in 0..3 {
         let (error_type, answer) = rig.failure(json!({})).await;
         let message = answer["error"]["message"].as_str().unwrap();
-        assert!(error_type == "ThirdPartyGenericError" && message.contains("2 of users (1 such rows)"), "{message}");
+        assert!(
+            error_type == "ThirdPartyGenericError" && message.contains("2 of users, where 1 such rows are new"),
+            "{message}"
+        );
     }
     assert_eq!(rig.users_told_as_deleted().await, 0);
     rig.invoke(json!({"action": "restart", "streams": ["users"], "accept_deletions": true})).await.answer();

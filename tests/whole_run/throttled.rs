@@ -73,3 +73,29 @@ async fn a_record_or_list_that_always_answers_429_holds_up_no_other() {
     }))
     .await;
 }
+
+/// The list of the first case is answered, and then the detail of one of its events is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detail_below_a_list_that_always_answers_429_holds_up_no_other_list() {
+    let rig =
+        Rig::with(|lambda| lambda.env("STREAMS", "case_file_events").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+    let world = &rig.sim.world;
+    let mut cases = world.add_cases(12, ago(900), ago(800));
+    // The API has no events of an archived case.
+    cases.retain(|case| !case.raw.contains("ARCHIVED"));
+    for case in &cases {
+        world.add_children(Dataset::CaseFileEvents, &case.id, 2);
+    }
+    let first = cases.iter().map(|case| &case.id).min().expect("a case");
+    let event = world.children(Dataset::CaseFileEvents, first).remove(0);
+    rig.sim.faults.ail_at(
+        format!("/v1/cases/{first}/fileevent/{}", event.id),
+        Fault::RateLimited { retry_after: Some("300".into()) },
+    );
+    for _ in 0..3 {
+        rig.any_run(Duration::from_secs(6)).await;
+        rig.lambda.kill();
+    }
+    let (stored, others) = (rig.stored("case_file_events").await.len(), 2 * (cases.len() - 1));
+    assert!((others..others + 2).contains(&stored), "{stored} events, and {others} are of the other cases");
+}

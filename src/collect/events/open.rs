@@ -54,8 +54,8 @@ impl Collector<'_> {
 
     /// Takes over an open window of which an earlier run stored nothing. Commits this run's lease as its opener before
     /// anything is stored: if this run dies, the next one must know that its writes may still arrive.
-    pub(super) async fn take_over(&self, window: Window) -> Result<OpenWindow, Error> {
-        let ours = Window { opened_by: self.run.ledger.lease.clone(), ..window.clone() };
+    pub(super) async fn take_over(&self, window: Window, request: Value) -> Result<OpenWindow, Error> {
+        let ours = Window { request, opened_by: self.run.ledger.lease.clone(), ..window.clone() };
         self.replace_open(&window, &ours);
         self.commit().await?;
         Ok(OpenWindow::Ours(ours))

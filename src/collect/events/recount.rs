@@ -54,7 +54,7 @@ impl Collector<'_> {
     /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span, or of an API that counts
     /// nothing. Called at the beginning of a run, so a window that this run covers is recounted by a later run.
     pub(super) fn due_recounts(&self, facts: &Events) -> VecDeque<Recount> {
-        if self.run.span.is_some() || matches!(facts.total, Total::Nowhere { .. }) {
+        if self.run.span.is_some() || !super::counts(facts) {
             return VecDeque::new();
         }
         let now = Millis::now();

@@ -56,13 +56,13 @@ fn is_only_one(facts: &Inventory) -> bool {
     facts.parts.iter().filter(|part| !part.is_index).count() == 1
 }
 
-/// Splits a key into part and ids, and passes them to `look`.
 /// For example `users`, or `members of 42`.
 pub fn list_name(part: &Part, parent: Option<&str>) -> String {
     let name = part.name;
     parent.map_or_else(|| name.to_owned(), |parent| format!("{name} of {parent}"))
 }
 
+/// Splits a key into part and ids, and passes them to `look`.
 pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Member<'_>) -> T) -> Option<T> {
     let named = serde_json::from_str::<(String, Option<String>, String)>(key).ok();
     let Some((name, parent, id)) = named else {

@@ -27,7 +27,7 @@ pub struct ListReading<'a> {
     pub(super) listing: Listing<'a>,
     /// The first page, if it was requested already.
     first_page: Option<Result<Option<Vec<ListRow>>, Error>>,
-    /// The error of a page before that one.
+    /// The error of a page that was passed over before it.
     failed_page: Option<Error>,
     pub(super) ids: HashSet<String>,
     /// The ids that several rows have.
@@ -84,7 +84,15 @@ impl Collector<'_> {
             None => begin(),
         };
         let mut failed = None;
-        let first_page = match self.next_rows(&mut list.listing, caller, &mut failed).await {
+        let mut answer = self.next_rows(&mut list.listing, caller, &mut failed).await;
+        // If the first page failed and the second is empty, a smaller page must show that the list can be read at all.
+        while failed.is_some() && matches!(&answer, Ok(Some(rows)) if rows.is_empty()) {
+            answer = match failed.take_if(|_| caller.retry_until.is_none()) {
+                Some(error) => Err(error),
+                None => self.next_rows(&mut list.listing, caller, &mut failed).await,
+            };
+        }
+        let first_page = match answer {
             // There is no such list any more.
             Err(Error::Api(error)) if failed.is_none() && says_no_list(part, &error) => {
                 list = begin();

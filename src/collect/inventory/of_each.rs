@@ -35,7 +35,10 @@ impl Collector<'_> {
 
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));
         let last = reading.pass.parent.clone();
-        let parents: Vec<String> = all.into_iter().filter(|id| last.as_ref().is_none_or(|last| id > last)).collect();
+        let put_off = &self.throttled.items;
+        let is_put_off = |id: &String| !put_off.is_empty() && put_off.contains(&round.item(id));
+        let is_to_be_read = |id: &String| last.as_ref().is_none_or(|last| id > last) || is_put_off(id);
+        let parents: Vec<String> = all.into_iter().filter(is_to_be_read).collect();
         let parents = match part.every {
             Some(every) => self.to_ask(facts, part, every, parents, reading),
             None => parents,
@@ -47,10 +50,9 @@ impl Collector<'_> {
         let read = self.read_lists(facts, part, &mut round, reading).await;
         let (rows, unreadable) = (reading.pass.rows - rows, reading.unreadable - unreadable);
 
-        let is_read = |id: &&String| round.first_left().is_none_or(|left| id.as_str() < left);
-        if let Some(parent) = parents.iter().rev().find(is_read) {
-            reading.pass.parent = Some(parent.clone());
-        }
+        let is_read = |id: &&String| round.first_left(put_off).is_none_or(|left| id.as_str() < left);
+        let parent = parents.iter().rev().find(is_read).cloned();
+        reading.pass.parent = parent.max(reading.pass.parent.take());
 
         match read {
             Err(error)

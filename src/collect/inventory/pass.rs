@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::key::{Member, begin_of_keys, with_member};
+use super::unjudged::ByList;
 use crate::collect::compared::{Record, Snapshot};
 use crate::core::checkpoint::{Pass, UnfinishedSublist};
 use crate::core::known::Known;
@@ -16,6 +17,8 @@ pub struct PassReading {
     /// Contains the records seen so far, by this run and earlier ones.
     pub snapshot: Snapshot,
     pub pass: Pass,
+    /// Of each list, the number of nameless rows when it last lacked nothing.
+    nameless_before: ByList,
     /// The rows that this run set aside.
     pub unreadable: u64,
     /// The lists and records that answered, and those that failed.
@@ -38,12 +41,13 @@ pub struct FinishedList {
 }
 
 impl PassReading {
-    pub fn new(snapshot: Snapshot, pass: Pass) -> Self {
+    pub fn new(snapshot: Snapshot, pass: Pass, nameless_before: ByList) -> Self {
         Self {
             began: Millis::now(),
             unreadable: 0,
             snapshot,
             pass,
+            nameless_before,
             judged: Judged::default(),
             not_found: BTreeSet::new(),
         }
@@ -54,8 +58,8 @@ impl PassReading {
         self.unreadable += whole.unreadable;
         self.pass.counted = self.pass.counted.zip(whole.total).map(|(sum, total)| sum + total);
         match whole.nameless {
-            // An earlier run of this pass may have read it, too.
-            Some(0) => drop(self.pass.nameless.remove(&whole.list)),
+            // A zero says that the list was read, as it may have been by an earlier run of this pass.
+            Some(0) if !self.nameless_before.contains_key(&whole.list) => drop(self.pass.nameless.remove(&whole.list)),
             Some(rows) => drop(self.pass.nameless.insert(whole.list.clone(), rows)),
             None => self.pass.is_partial = true,
         }

@@ -25,7 +25,7 @@ pub struct InventoryState {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_found: BTreeMap<String, BTreeSet<String>>,
     /// Of each list, the number of rows without an id of their own (set aside, or hidden by another of the same id) when it
-    /// last lacked no known record. While it has no more of them, a record that it lacks is gone.
+    /// last lacked no known record. If it has no more of them now, none of them is a record that it lacks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub nameless: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

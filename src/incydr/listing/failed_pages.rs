@@ -3,13 +3,13 @@
 
 /// Give up after this many failures. One row among 500 is found after five.
 const MOST_FAILURES: u32 = 100;
-/// Give up after this many failures in a row: the API fails as a whole.
+/// Give a page up after this many failures in a row.
 const MOST_IN_A_ROW: u32 = 12;
 
 #[derive(Default)]
 pub struct FailedPages {
     /// Still to be read. The last one is next.
-    pages: Vec<NumberedPage>,
+    parts: Vec<Part>,
     failures: u32,
     failures_in_a_row: u32,
     /// A row was given up.
@@ -23,34 +23,49 @@ pub struct NumberedPage {
     pub size: u64,
 }
 
+/// A part of a page that was passed over, which has this number.
+struct Part {
+    page: NumberedPage,
+    of: u64,
+}
+
 impl FailedPages {
+    /// Notes a page that was passed over.
     pub fn add(&mut self, page: NumberedPage) {
-        self.pages.extend(page.smaller());
-        self.has_lost_rows |= page.size <= 1;
+        self.divide(page, page.number);
     }
 
     /// The smaller page to be read next.
     pub fn next(&self) -> Option<NumberedPage> {
-        self.pages.last().copied()
+        self.parts.last().map(|part| part.page)
     }
 
-    /// Notes that the next page was answered.
-    pub fn note_answer(&mut self) {
-        self.pages.pop();
+    /// Notes the answer to the next page. If it has more rows than were asked for, it isn't that page.
+    pub fn note_answer(&mut self, rows: u64) {
+        self.has_lost_rows |= self.parts.pop().is_some_and(|part| rows > part.page.size);
         self.failures_in_a_row = 0;
     }
 
     /// Notes that the next page failed. Returns false if no other should be tried.
     pub fn note_failure(&mut self) -> bool {
-        let Some(page) = self.pages.pop() else { return false };
+        let Some(Part { page, of }) = self.parts.pop() else { return false };
         (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
-        self.add(page);
-        self.failures < MOST_FAILURES && self.failures_in_a_row < MOST_IN_A_ROW
+        self.divide(page, of);
+        if self.failures_in_a_row >= MOST_IN_A_ROW {
+            self.parts.retain(|part| part.of != of);
+            (self.has_lost_rows, self.failures_in_a_row) = (true, 0);
+        }
+        self.failures < MOST_FAILURES
     }
 
     /// Whether all rows of these pages were read after all.
     pub fn are_read(&self) -> bool {
-        self.pages.is_empty() && !self.has_lost_rows
+        self.parts.is_empty() && !self.has_lost_rows
+    }
+
+    fn divide(&mut self, page: NumberedPage, of: u64) {
+        self.parts.extend(page.smaller().map(|page| Part { page, of }));
+        self.has_lost_rows |= page.size <= 1;
     }
 }
 
@@ -81,7 +96,7 @@ mod tests {
                 }
             } else {
                 rows.extend(on_page);
-                pages.note_answer();
+                pages.note_answer(size);
             }
         }
         (rows, requests, pages)
@@ -103,6 +118,33 @@ mod tests {
     fn a_page_that_is_only_too_large_is_read_in_two() {
         let (rows, requests, pages) = read(NumberedPage { number: 0, size: 500 }, |_| false);
         assert_eq!((rows.len(), requests, pages.are_read()), (500, 2, true));
+    }
+
+    #[test]
+    fn many_bad_rows_side_by_side_hold_up_no_other_page() {
+        let mut pages = FailedPages::default();
+        for number in [2, 6] {
+            pages.add(NumberedPage { number, size: 500 });
+        }
+        let (mut rows, is_bad) = (0, |row: u64| row == 1_234 || (3_000..3_007).contains(&row));
+        while let Some(NumberedPage { number, size }) = pages.next() {
+            if (number * size..(number + 1) * size).any(is_bad) {
+                assert!(pages.note_failure());
+            } else {
+                rows += size;
+                pages.note_answer(size);
+            }
+        }
+        assert!(rows >= 499 && !pages.are_read(), "{rows} rows");
+    }
+
+    #[test]
+    fn an_answer_with_more_rows_than_asked_for_is_another_page() {
+        let mut pages = FailedPages::default();
+        pages.add(NumberedPage { number: 1, size: 2 });
+        pages.note_answer(5);
+        pages.note_answer(1);
+        assert!(pages.next().is_none() && !pages.are_read());
     }
 
     #[test]
