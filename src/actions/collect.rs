@@ -196,8 +196,12 @@ impl<'a> LeasedRun<'a> {
     fn note_throttled(&self, ledger: &Ledger<'_>, collected: &[Collected]) {
         ledger.update(|checkpoint| {
             checkpoint.throttled.retain(|stream, _| self.settings.streams.contains(stream));
-            for Collected { stream, tally, .. } in collected {
-                let last_run = tally.calls.last_throttle.lock().is_some();
+            for Collected { stream, tally, outcome } in collected {
+                // What another stream's 429 kept from being asked for at all may still be throttled.
+                let was_throttled = checkpoint.throttled.get(stream).is_some_and(|before| before.last_run);
+                let is_asked =
+                    tally.calls.successes.get() > 0 || matches!(outcome, Ok(Status::Complete | Status::NotDue));
+                let last_run = tally.calls.last_throttle.lock().is_some() || was_throttled && !is_asked;
                 let throttled = Throttled { last_run, items: tally.calls.throttled_items.lock().clone() };
                 if throttled == Throttled::default() {
                     checkpoint.throttled.remove(stream);

@@ -25,7 +25,7 @@ const EMPTY_PAGES: u32 = 10;
 /// where the API stops counting.
 const BEYOND_CAP: u64 = 20;
 
-/// After this many failing pages in a row the list fails; before any page has arrived, after one.
+/// After this many failing pages in a row the API may fail as a whole.
 const MOST_PASSED_OVER: u32 = 2;
 
 /// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
@@ -48,6 +48,8 @@ pub struct Listing<'a> {
     failed_pages: Option<FailedPages>,
     /// The number of pages passed over since the last one that arrived.
     passed_over: u32,
+    /// The page to go on with once a smaller page has shown that the API doesn't fail as a whole.
+    interrupted_at: Option<u64>,
     /// Whether a page had as many rows as were asked for.
     is_size_honoured: bool,
     /// The beginning of the last page's body.
@@ -101,6 +103,7 @@ impl<'a> Listing<'a> {
             empty_pages,
             failed_pages: None,
             passed_over: 0,
+            interrupted_at: None,
             is_size_honoured: false,
             begins: Vec::new(),
             api,
@@ -203,6 +206,9 @@ impl<'a> Listing<'a> {
         let next_page_set = match self.failed_pages.as_mut().filter(|_| matches!(self.next, Next::End)) {
             Some(failed_pages) => {
                 failed_pages.note_answer(page.rows);
+                if let Some(number) = self.interrupted_at.take() {
+                    self.next = Next::Number(number);
+                }
                 Ok(())
             }
             None => self.set_next_page(&page, &request),
@@ -227,20 +233,27 @@ impl<'a> Listing<'a> {
     }
 
     /// Passes over a page that failed. Returns false if no other should be asked for: it would need this one's answer,
-    /// or the API may fail as a whole.
+    /// or the API may fail as a whole. After two in a row smaller pages must show that it doesn't.
     pub fn pass_over(&mut self) -> bool {
-        let most = if self.is_begun { MOST_PASSED_OVER } else { 1 };
-        match (&mut self.next, &self.list.paging) {
-            (Next::Number(number), Paging::Number { first, .. })
-                if self.passed_over < most && (self.is_begun || self.list.bare_first.is_none()) =>
-            {
-                if let Some(failed_pages) = &mut self.failed_pages {
-                    failed_pages.add(NumberedPage { number: *number - first, size: self.full });
+        match (&self.next, &self.list.paging) {
+            (Next::Number(number), Paging::Number { first, .. }) if self.is_begun || self.list.bare_first.is_none() => {
+                let (number, is_last) = (*number, self.passed_over + 1 >= MOST_PASSED_OVER);
+                let Some(failed_pages) = &mut self.failed_pages else {
+                    (self.next, self.passed_over) = (Next::Number(number + 1), self.passed_over + 1);
+                    return !is_last;
+                };
+                failed_pages.add(NumberedPage { number: number - first, size: self.full });
+                if is_last {
+                    (self.next, self.interrupted_at, self.passed_over) = (Next::End, Some(number + 1), 0);
+                } else {
+                    (self.next, self.passed_over) = (Next::Number(number + 1), self.passed_over + 1);
                 }
-                (*number, self.passed_over) = (*number + 1, self.passed_over + 1);
                 true
             }
-            (Next::End, _) => self.failed_pages.as_mut().is_some_and(FailedPages::note_failure),
+            (Next::End, _) => {
+                let is_doubtful = self.interrupted_at.is_some();
+                self.failed_pages.as_mut().is_some_and(|failed_pages| failed_pages.note_failure(is_doubtful))
+            }
             _ => false,
         }
     }

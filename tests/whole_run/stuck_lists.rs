@@ -192,6 +192,28 @@ async fn one_row_at_which_the_api_fails_holds_up_none_of_its_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_in_each_of_several_pages_in_a_row_holds_up_none_of_the_others() {
+    join_all(NUMBERED.map(async |(stream, endpoint, page, size)| {
+        let (rig, others) = numbered(stream).await;
+        let bad = [3, 11, 24];
+        let is_bad = move |request: &simulator::http::Request| {
+            let number = |name| request.parameter(name).and_then(|text| text.parse::<usize>().ok()).expect("a number");
+            let rows = (number(page) - 1) * number(size)..number(page) * number(size);
+            bad.iter().any(|row| rows.contains(row))
+        };
+        rig.sim.faults.when(endpoint, is_bad, Fault::Status(500, "{}".into()));
+        for _ in 0..2 {
+            let (_, answer) = rig.failure(json!({})).await;
+            assert_eq!(rig.stored(stream).await.len(), others + 22, "{stream}: all but three rows: {answer:#}");
+        }
+        rig.sim.faults.clear();
+        rig.assert_heals(stream).await;
+        assert_eq!(rig.stored(stream).await.len(), others + 25, "{stream}");
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_the_api_shows_in_small_pages_only_are_read_in_such() {
     join_all(["users", "cases", "watchlists"].map(async |stream| {
         let (_, endpoint, page, size) = NUMBERED.into_iter().find(|list| list.0 == stream).expect("a list");

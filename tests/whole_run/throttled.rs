@@ -42,6 +42,26 @@ async fn an_endpoint_that_always_answers_429_holds_up_no_other_stream() {
     .await;
 }
 
+/// Each run finds one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_endpoints_that_always_answer_429_hold_up_no_other_stream_for_long() {
+    let pause = Fault::RateLimited { retry_after: Some("300".into()) };
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "audit,file_events,cases,users")).await;
+    rig.populate();
+    let throttled = [Endpoint::FileEvents, Endpoint::CaseList, Endpoint::Users];
+    for endpoint in throttled {
+        rig.sim.faults.always(endpoint, pause.clone());
+    }
+    for _ in 0..=throttled.len() {
+        rig.any_run(Duration::from_secs(6)).await;
+        rig.lambda.kill();
+    }
+    rig.assert_holds("audit", &rig.sim.world.audit()).await;
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.assert_holds_everything().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_or_list_that_always_answers_429_holds_up_no_other() {
     let pause = Fault::RateLimited { retry_after: Some("300".into()) };

@@ -87,10 +87,7 @@ impl Collector<'_> {
         let mut answer = self.next_rows(&mut list.listing, caller, &mut failed).await;
         // If the first page failed and the second is empty, a smaller page must show that the list can be read at all.
         while failed.is_some() && matches!(&answer, Ok(Some(rows)) if rows.is_empty()) {
-            answer = match failed.take_if(|_| caller.retry_until.is_none()) {
-                Some(error) => Err(error),
-                None => self.next_rows(&mut list.listing, caller, &mut failed).await,
-            };
+            answer = self.next_rows(&mut list.listing, caller, &mut failed).await;
         }
         let first_page = match answer {
             // There is no such list any more.

@@ -3,6 +3,8 @@
 
 /// Give up after this many failures. One row among 500 is found after five.
 const MOST_FAILURES: u32 = 100;
+/// The API fails as a whole if so many fail in a row while that is doubtful: the last of them has one row of a page of 500.
+const MOST_IN_DOUBT: u32 = 6;
 /// Give a page up after this many failures in a row.
 const MOST_IN_A_ROW: u32 = 12;
 
@@ -46,11 +48,14 @@ impl FailedPages {
         self.failures_in_a_row = 0;
     }
 
-    /// Notes that the next page failed. Returns false if no other should be tried.
-    pub fn note_failure(&mut self) -> bool {
+    /// Notes that the next page failed. Returns false if no other should be tried. `is_doubtful`: the API may fail as a whole.
+    pub fn note_failure(&mut self, is_doubtful: bool) -> bool {
         let Some(Part { page, of }) = self.parts.pop() else { return false };
         (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
         self.divide(page, of);
+        if is_doubtful && self.failures_in_a_row >= MOST_IN_DOUBT {
+            return false;
+        }
         if self.failures_in_a_row >= MOST_IN_A_ROW {
             self.parts.retain(|part| part.of != of);
             (self.has_lost_rows, self.failures_in_a_row) = (true, 0);
@@ -91,7 +96,7 @@ mod tests {
             requests += 1;
             let on_page = number * size..(number + 1) * size;
             if on_page.clone().any(&fails) {
-                if !pages.note_failure() {
+                if !pages.note_failure(false) {
                     break;
                 }
             } else {
@@ -121,6 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn while_the_api_may_fail_as_a_whole_few_pages_are_tried() {
+        let mut pages = FailedPages::default();
+        pages.add(NumberedPage { number: 0, size: 500 });
+        let tried = (1..100).find(|_| !pages.note_failure(true));
+        assert_eq!(tried, Some(MOST_IN_DOUBT));
+    }
+
+    #[test]
     fn many_bad_rows_side_by_side_hold_up_no_other_page() {
         let mut pages = FailedPages::default();
         for number in [2, 6] {
@@ -129,7 +142,7 @@ mod tests {
         let (mut rows, is_bad) = (0, |row: u64| row == 1_234 || (3_000..3_007).contains(&row));
         while let Some(NumberedPage { number, size }) = pages.next() {
             if (number * size..(number + 1) * size).any(is_bad) {
-                assert!(pages.note_failure());
+                assert!(pages.note_failure(false));
             } else {
                 rows += size;
                 pages.note_answer(size);
