@@ -50,7 +50,8 @@ impl Collector<'_> {
         let read = self.read_lists(facts, part, &mut round, reading).await;
         let (rows, unreadable) = (reading.pass.rows - rows, reading.unreadable - unreadable);
 
-        let is_read = |id: &&String| round.first_left(put_off).is_none_or(|left| id.as_str() < left);
+        let left = round.first_left(put_off);
+        let is_read = |id: &&String| left.is_none_or(|left| id.as_str() < left);
         let parent = parents.iter().rev().find(is_read).cloned();
         reading.pass.parent = parent.max(reading.pass.parent.take());
 
