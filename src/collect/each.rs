@@ -110,12 +110,11 @@ impl Collector<'_> {
             };
             match taken {
                 Ok(()) => {
-                    self.asked_again(&round.item(&id));
+                    self.tally.calls.throttled_items.lock().remove(&round.item(&id));
                     round.note_answer(&id);
                     failures.forget();
                 }
                 Err(error) if error.may_be_local_or_refused() => {
-                    self.asked_again(&round.item(&id));
                     round.note_failure(&id, error.info_for_one());
                     failures.note(error);
                 }
@@ -138,7 +137,6 @@ impl Collector<'_> {
             if let Some(said) = throttled.clone().filter(|_| is_held_up) {
                 let item = round.item(&id);
                 if round.is_at_due() || self.throttled.items.contains(&item) {
-                    self.asked_again(&item);
                     round.note_failure(&id, ErrorInfo { error_type: error.error_type(), message: said });
                 } else {
                     self.tally.calls.throttled_items.lock().insert(item);
@@ -156,11 +154,6 @@ impl Collector<'_> {
         }
         round.note_time_up();
         Err(error)
-    }
-
-    /// Called when something that the API may have throttled before was answered, or failed otherwise.
-    fn asked_again(&self, item: &StuckItem) {
-        self.tally.calls.throttled_items.lock().remove(item);
     }
 }
 

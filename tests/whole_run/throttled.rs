@@ -63,6 +63,29 @@ async fn several_endpoints_that_always_answer_429_hold_up_no_other_stream_for_lo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_throttled_and_fails_with_all_others_is_read_once_they_answer() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "watchlists")).await;
+    let watchlists = rig.sim.world.add_records(Dataset::Watchlists, 3);
+    for watchlist in &watchlists {
+        rig.sim.world.add_children(Dataset::WatchlistMembers, &watchlist.id, 2);
+    }
+    let first = watchlists.iter().map(|one| &one.id).min().expect("some");
+    let pause = Fault::RateLimited { retry_after: Some("300".into()) };
+    let throttled = rig.sim.faults.ail_at(format!("/v2/watchlists/{first}/members"), pause);
+    rig.any_run(Duration::from_secs(6)).await;
+    rig.lambda.kill();
+    throttled.heal();
+    // All three fail, and no other list can show whether that is the API's fault.
+    rig.sim.faults.always(Endpoint::WatchlistMembers, Fault::Status(500, "{}".into()));
+    rig.sim.faults.always(Endpoint::Watchlists, Fault::Status(500, "{}".into()));
+    rig.failure(json!({})).await;
+    rig.sim.faults.clear();
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.stored("watchlists").await.len(), 3 + 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_or_list_that_always_answers_429_holds_up_no_other() {
     let pause = Fault::RateLimited { retry_after: Some("300".into()) };
     join_all(["cases", "watchlists"].map(async |stream| {

@@ -31,6 +31,8 @@ impl Collector<'_> {
             // A record that is gone has no list, so nothing of it is stuck.
             self.stuck(|stuck| stuck.retain(|stuck| parent_of(&stuck.what, part).is_none_or(|id| all.contains(id))));
             self.inventory_state(|state| state.keep_empty(part.name, |id| all.contains(id)));
+            let mut throttled = self.tally.calls.throttled_items.lock();
+            throttled.retain(|item| parent_of(item, part).is_none_or(|id| all.contains(id)));
         }
 
         let mut round = self.stuck(|stuck| Round::new(Some(part.name), stuck, Millis::now()));

@@ -14,7 +14,7 @@ pub struct Throttled {
     /// Whether the stream's last run ended so.
     #[serde(skip_serializing_if = "is_default")]
     pub last_run: bool,
-    /// Records and lists of records, until they are asked for again.
+    /// Records and lists of records, until they are answered.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub items: BTreeSet<StuckItem>,
 }
