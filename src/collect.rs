@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use serde_json::Value;
 use tracing::warn;
 
 use crate::bucket::chain::Chain;
@@ -53,7 +54,8 @@ use crate::core::time::{HOUR, Millis};
 use crate::core::times::Times;
 use crate::incydr::client::Api;
 use crate::incydr::error::ApiError;
-use crate::incydr::facts::Kind;
+use crate::incydr::facts::{Kind, users};
+use crate::incydr::listing::Listing;
 use crate::incydr::request::Caller;
 
 /// A stream that the API client may not read is tried at this interval. Nobody tells the collector when the permission
@@ -149,6 +151,9 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     }
 
     let collected = match collected {
+        Err(Error::Api(ApiError::Forbidden { what, status: 401, said })) if !collector.is_token_accepted().await => {
+            Err(ApiError::Unauthorized { what, said }.into())
+        }
         Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
             collector.forbidden(what, status, said, refused_at.is_some())
         }
@@ -225,6 +230,14 @@ impl Collector<'_> {
     fn attempts(&self, span: Span) -> u32 {
         let stuck = |checkpoint: &Checkpoint| Some(checkpoint.stuck.get(&self.stream)?.holding(span)?.attempts);
         self.run.ledger.read(stuck).unwrap_or(0)
+    }
+
+    /// Whether the API accepts the present token at all. Asks for one user; a 403 is an answer, too.
+    async fn is_token_accepted(&self) -> bool {
+        let tally = Tally::default();
+        let caller = Caller { retry_until: None, ..tally.caller(self.run.times.read_until) };
+        let users = Listing::new(self.run.api, &users::LIST, 1, Vec::new(), Value::Null).first(&caller).await;
+        matches!(users, Ok(_) | Err(ApiError::Forbidden { .. }))
     }
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and

@@ -94,6 +94,26 @@ async fn legal_hold_answers_401_to_who_may_not_read_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn legal_hold_is_not_taken_for_unpermitted_while_the_api_refuses_every_token() {
+    for streams in ["legal_hold", "legal_hold,users"] {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", streams)).await;
+        rig.sim.world.add_records(Dataset::Matters, 3);
+        rig.sim.world.add_users(3);
+        rig.sim.faults.when(Endpoint::Any, |request| !request.path.ends_with("/oauth"), Fault::Unauthorized);
+        for _ in 0..4 {
+            let (error_type, answer) = rig.failure(json!({})).await;
+            assert_eq!(error_type, "ThirdPartyGenericError", "{answer:#}");
+            let told = &answer["streams"]["legal_hold"];
+            assert_eq!(told["status"], "failed", "{answer:#}");
+            assert!(told["error"]["message"].to_string().contains("401, also to a new token"), "{answer:#}");
+        }
+        rig.sim.faults.clear();
+        assert_eq!(rig.run().await["status"], "complete");
+        assert_eq!(rig.stored("legal_hold").await.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_matter_s_401_holds_up_no_other() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "legal_hold").env("INVENTORY_INTERVAL_MINUTES", "0")).await;
     let matters = rig.sim.world.add_records(Dataset::Matters, 5);
