@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use chrono::{NaiveDateTime, SubsecRound, Timelike};
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Timelike, Utc};
 use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub type Lines = BTreeMap<Arc<str>, usize>;
 /// An event stream's lines, with their counts.
 pub async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result<Lines, Wrong> {
     let mut lines = Lines::new();
-    for line in in_order(sim, tenant, stream(dataset)).await? {
+    for line in in_order(sim, tenant, stream(dataset), |_| true).await? {
         *lines.entry(line.text).or_default() += 1;
     }
     Ok(lines)
@@ -32,8 +32,19 @@ pub async fn lines(sim: &Simulator, tenant: &Tenant, dataset: Dataset) -> Result
 
 /// Another stream's lines, by record.
 pub async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Result<Stored, Wrong> {
+    versions_but(sim, tenant, stream, None).await
+}
+
+/// The same, without the lines of the reading that was opened at an instant.
+pub async fn versions_but(
+    sim: &Simulator,
+    tenant: &Tenant,
+    stream: &Stream,
+    opened: Option<DateTime<Utc>>,
+) -> Result<Stored, Wrong> {
+    let key = opened.map(|at| at.format("/%Y%m%dT%H%M%S%3fZ-").to_string());
     let mut stored = Stored::new();
-    for line in in_order(sim, tenant, stream.name).await? {
+    for line in in_order(sim, tenant, stream.name, |name| key.as_ref().is_none_or(|key| !name.contains(key))).await? {
         let Some(key) = line.key else {
             return Err(wrong("altered", format!("{}: whose is {}", stream.name, excerpt(&line.text))));
         };
@@ -44,8 +55,14 @@ pub async fn versions(sim: &Simulator, tenant: &Tenant, stream: &Stream) -> Resu
 
 /// A stream's lines in the order of their readings. Checks that each object's metadata matches its content. Objects
 /// never change, so each is checked once.
-pub async fn in_order(sim: &Simulator, tenant: &Tenant, stream: &str) -> Result<Vec<Line>, Wrong> {
+pub async fn in_order(
+    sim: &Simulator,
+    tenant: &Tenant,
+    stream: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Vec<Line>, Wrong> {
     let mut keys = sim.s3.keys(sim.bucket(), &format!("{PREFIX}{stream}/")).await;
+    keys.retain(|key| is_meant(key));
     // Records that a later reading added under the same key are in `-r1`, `-r2`, …
     keys.sort_by_cached_key(|key| {
         let name = key.trim_end_matches(".ndjson.gz");
