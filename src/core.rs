@@ -9,7 +9,8 @@
 //!   belongs to
 //! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span; [`span_search`]: finds
 //!   what of a failed span can be read
-//! * [`stuck`]: things that can't be read; [`mod@drift`]: whether rows that can't be read are a change of the API; [`round`]: the order in which single records are requested
+//! * [`stuck`]: things that can't be read; [`mod@drift`]: whether rows that can't be read are a change of the API;
+//!   [`round`]: the order in which single records are requested; [`failed_pages`]: the pages of a list that failed
 //! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
 //! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state, and reads counts
 //! * [`settings`], with [`dialect`], [`audit_source`] and [`agent_version`]: the operator's configuration
@@ -27,6 +28,7 @@ pub mod dialect;
 pub mod digest;
 pub mod drift;
 pub mod error_type;
+pub mod failed_pages;
 pub mod health_records;
 pub mod identity;
 pub mod intervals;

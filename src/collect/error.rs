@@ -29,6 +29,9 @@ pub enum Error {
     /// An error that was stored as text.
     #[error("{}", .0.message)]
     Noted(ErrorInfo),
+    /// A list was read to its end, and some of its rows could not be read.
+    #[error("{}", .0.message)]
+    IncompleteList(ErrorInfo),
     /// Spans, records or lists that can't be read and hold up nothing else.
     #[error("{told}")]
     Stuck { error_type: ErrorType, told: String },
@@ -81,7 +84,7 @@ impl Error {
             | Self::NotCommitted { error_type, .. }
             | Self::NotMerged { error_type, .. }
             | Self::Expiring { error_type, .. } => *error_type,
-            Self::Noted(told) => told.error_type,
+            Self::Noted(told) | Self::IncompleteList(told) => told.error_type,
             Self::Inconsistent(_) | Self::Throttled { .. } | Self::NoProgress { .. } => {
                 ErrorType::ThirdPartyGenericError
             }
@@ -110,7 +113,7 @@ impl Error {
     /// Whether other windows or lists may succeed: the API fails for this one, or contradicts itself about it.
     pub fn may_be_local(&self) -> bool {
         match self {
-            Self::Inconsistent(_) => true,
+            Self::Inconsistent(_) | Self::IncompleteList(_) => true,
             Self::Api(error) => error.scope() == Scope::Request,
             _ => false,
         }
@@ -127,7 +130,7 @@ impl Error {
     /// Whether the error may be about the one record or list that was requested.
     pub fn may_be_local_or_refused(&self) -> bool {
         match self {
-            Self::Inconsistent(_) => true,
+            Self::Inconsistent(_) | Self::IncompleteList(_) => true,
             Self::Api(error) => error.scope() != Scope::Run,
             _ => false,
         }

@@ -38,7 +38,8 @@ const MOST_RUNS: u32 = 5;
 impl Collector<'_> {
     pub(super) async fn inventory(&self, facts: &'static Inventory) -> Result<StreamOutcome, Error> {
         let state = self.inventory_state(|state| state.clone());
-        let (due, is_due) = (self.due(), facts.in_every_run || self.is_due(&state));
+        let due = self.due();
+        let is_due = facts.in_every_run || self.is_due(&state) || due.contains(&alone(&facts.parts[0]));
         if !is_due && due.is_empty() {
             return Ok(StreamOutcome::NotDue);
         }
@@ -108,18 +109,26 @@ impl Collector<'_> {
     ) -> Result<(), Error> {
         let mut failed = None;
         if reading.pass.part == 0 {
-            let first = self.list_alone(facts, &facts.parts[0], reading);
-            let read = self.read_list(facts, first, reading).await;
-            let shows_some = reading.ids_of(facts, &facts.parts[0]).next().is_some();
+            let records = &facts.parts[0];
+            let read = self.read_list(facts, self.list_alone(facts, records, reading), reading).await;
+            let shows_some = reading.ids_of(facts, records).next().is_some();
             match read {
-                Ok(whole) => reading.note(&whole),
-                // Go on with the records that were shown.
-                Err(error) if error.may_be_local() && shows_some => failed = Some(error),
+                Ok(whole) => {
+                    reading.note(&whole);
+                    reading.judged.list_answered(records.name);
+                }
+                // Go on with the records that were shown. Nothing that is missing counts as deleted.
+                Err(Error::IncompleteList(info)) if shows_some => {
+                    reading.judged.list_failed(records.name, info);
+                    reading.pass.is_partial = true;
+                }
+                Err(error) if error.may_be_local() && shows_some => {
+                    failed = Some(error);
+                    reading.pass.is_partial = true;
+                }
                 Err(error) => return Err(error),
             }
             reading.pass.next_part();
-            // Nothing that is missing counts as deleted.
-            reading.pass.is_partial |= failed.is_some();
         }
 
         let read = self.read_further_parts(facts, due, reading).await;
@@ -266,8 +275,11 @@ impl Collector<'_> {
                     self.stream
                 ))
             });
+            // The list goes on behind a page that failed, and its error is told all the same.
+            told = told.or_else(|| pass.failed_page().cloned().map(Error::Noted));
         } else if pass.parent.is_none() {
-            (pass.page, pass.part, pass.list, pass.runs_since_restart) = (0, 0, None, None);
+            pass.part = 0;
+            pass.begin_list();
         }
         let before = reading.pass.seen.clone();
         if reading.pass.is_at_beginning() {

@@ -1,60 +1,51 @@
 //! Collects versions: lists what was updated since the last list, fetches the detail of each record, and stores the
 //! changed ones. Details that don't fit a run stay pending on the checkpoint.
 
+mod list;
+
 use std::collections::BTreeSet;
 
-use chrono::TimeDelta;
 use serde_json::Value;
 use tracing::info;
 
 use super::Collector;
 use super::compared::{Counted, Record, Snapshot};
 use crate::collect::error::Error;
-use crate::core::checkpoint::{UnfinishedList, VersionsState};
+use crate::core::checkpoint::VersionsState;
 use crate::core::known::{Gone, Known};
-use crate::core::manifest::ReadingEntry;
 use crate::core::ndjson;
 use crate::core::round::Round;
 use crate::core::shared::Shared;
 use crate::core::stream::Class;
 use crate::core::stuck::StuckItem;
-use crate::core::time::{DAY, Millis};
+use crate::core::time::Millis;
 use crate::incydr::facts::Versions;
 use crate::incydr::listing::{ListRow, Listing, escape};
 use crate::incydr::request::Caller;
 
-/// A list begins this long before the instant at which the last one was opened.
-const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 /// Limit for the details of one reading, and so of one object.
 const PART: usize = 500;
-const TRIES: u32 = 3;
-
-/// The result of one list.
-struct ListedIds {
-    request: Value,
-    ids: BTreeSet<String>,
-    /// The keys under which rows without an id were set aside.
-    odd: Vec<String>,
-    total: u64,
-    /// Set if a page failed, or too many rows have no id. The other ids are in `ids`.
-    failed: Option<Error>,
-}
 
 impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         self.keep_known().await?;
         let due = self.due();
-        // Pending details are fetched even if the list contradicts itself.
+        let is_list_due = due.contains(&self.whole_list());
+        // Pending details are fetched even if the list can't be read.
         let failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),
             listed => listed.map(|()| None)?,
         };
-        let known = match (self.fetch_pending(facts, due, None).await, failed) {
+        let mut known = match (self.fetch_pending(facts, due, None).await, failed) {
             (Err(error), Some(failed)) if error.is_out_of_time() => return Err(failed),
             (Err(error), _) | (Ok(_), Some(error)) => return Err(error),
             (Ok(known), None) => known,
         };
 
+        if is_list_due {
+            self.list_again(facts).await?;
+            known = self.fetch_pending(facts, Vec::new(), known).await?;
+        }
         if self.versions_state(|state| state.is_to_be_compared(Millis::now())) {
             let known = self.compare_whole_list(facts, known).await?;
             self.fetch_pending(facts, Vec::new(), known).await?;
@@ -227,145 +218,6 @@ impl Collector<'_> {
     /// Changes the stream's state on the checkpoint.
     fn versions_state<T>(&self, change: impl FnOnce(&mut VersionsState) -> T) -> T {
         self.run.ledger.update(|checkpoint| change(checkpoint.versions(self.stream)))
-    }
-
-    /// Lists what was updated, until there are as many ids as the API counts. Stores no record.
-    async fn list(&self, facts: &'static Versions) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let (since, part) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
-            let is_new = part.is_none();
-            let mut part =
-                part.unwrap_or_else(|| UnfinishedList { began: Millis::now(), page: 0, seen: BTreeSet::new(), odd: 0 });
-            let ListedIds { request, ids, odd, total, failed } = self.list_once(facts, since, &part).await?;
-            if is_new {
-                // A warm container learns the API's clock from the run's first answer.
-                part.began = self.run.api.at(part.began);
-            }
-
-            let rows = ids.len() as u64 + part.odd + odd.len() as u64;
-            // If the list has more rows than its total, the total is wrong.
-            let whole = rows >= total && failed.is_none();
-            let done = ReadingEntry {
-                request,
-                rows,
-                total: Some(total).filter(|total| rows == *total),
-                set_aside: odd,
-                ..ReadingEntry::of_instant(self.stream, part.began, part.began)
-            };
-            self.note(done, |checkpoint| {
-                let held_up = checkpoint.stuck(self.stream).ids();
-                let state = checkpoint.versions(self.stream);
-                state.pending.extend(ids);
-                state.listing = None;
-                if whole {
-                    state.listed_to = Some(part.began);
-                    if since.is_none() {
-                        // Everything was listed while nothing was known, so there is nothing to compare.
-                        state.compared_at.get_or_insert(part.began);
-                    }
-                    if state.pending.is_subset(&held_up) {
-                        state.covered_to = Some(part.began);
-                    }
-                }
-            });
-
-            if whole {
-                return Ok(());
-            }
-            if let Some(failed) = failed {
-                return Err(failed);
-            }
-        }
-
-        let message = format!(
-            "the list of {} doesn't agree with the API's own total after {TRIES} readings; the next run reads it again",
-            self.stream
-        );
-        Err(Error::Inconsistent(message))
-    }
-
-    async fn list_once(
-        &self,
-        facts: &'static Versions,
-        since: Option<Millis>,
-        part: &UnfinishedList,
-    ) -> Result<ListedIds, Error> {
-        let interval = |since: Millis| {
-            let iso = |at: Millis| at.date_time().format("%Y-%m-%dT%H:%M:%SZ");
-            // Asks for the time up to a day from now. Otherwise a wrong clock could hide records that have just been
-            // updated.
-            (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(part.began + DAY)))
-        };
-
-        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
-        let query: Vec<(String, String)> = since.map(interval).into_iter().collect();
-        let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null).with_smaller_pages();
-        if part.page > 0 {
-            listing = listing.from_page(part.page, part.seen.len() as u64 + part.odd);
-        }
-
-        let mut ids = part.seen.clone();
-        let (mut odd, mut failed, mut drifted) = (Vec::new(), None, None);
-        loop {
-            let rows = match self.next_rows(&mut listing, &self.caller(), &mut failed).await {
-                Ok(Some(rows)) => rows,
-                Ok(None) => break,
-                Err(error) => {
-                    // The next run reads the page that failed, too.
-                    let is_sound = failed.is_none() && drifted.is_none();
-                    let page = listing.next_page().filter(|_| is_sound && error.is_out_of_time());
-                    self.keep_list(page, part, ids, odd.len() as u64);
-                    return Err(error);
-                }
-            };
-
-            let mut unnamed = Vec::new();
-            for row in rows {
-                match row {
-                    ListRow::Record { id, .. } => {
-                        ids.insert(id);
-                    }
-                    ListRow::Unreadable { bytes, why } => match ndjson::member(&bytes, facts.list.id()) {
-                        // Its detail may be readable.
-                        Some(id) => {
-                            ids.insert(id);
-                        }
-                        None => unnamed.push(ListRow::Unreadable { bytes, why }),
-                    },
-                }
-            }
-
-            let before = part.odd + odd.len() as u64;
-            if let Some(drift) = self.note_drift(&unnamed, before, before + ids.len() as u64, listing.total()) {
-                drifted.get_or_insert_with(|| drift.error(self.stream.name()));
-                continue;
-            }
-            for row in unnamed {
-                if let ListRow::Unreadable { bytes, why } = row {
-                    odd.push(self.set_aside(&bytes, &why).await?);
-                }
-            }
-        }
-
-        Ok(ListedIds {
-            request: Value::Object(request),
-            ids,
-            odd,
-            total: listing.total().unwrap_or(0),
-            failed: drifted.or(failed),
-        })
-    }
-
-    /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.
-    fn keep_list(&self, page: Option<u64>, part: &UnfinishedList, ids: BTreeSet<String>, odd: u64) {
-        self.versions_state(|state| state.pending.extend(ids.iter().cloned()));
-        if let Some(page) = page {
-            self.versions_state(|state| {
-                let began = state.listing.as_ref().map_or_else(|| self.run.api.at(part.began), |part| part.began);
-                state.listing = Some(UnfinishedList { began, page, seen: ids, odd: part.odd + odd });
-            });
-        }
     }
 
     async fn detail(&self, facts: &'static Versions, id: &str, caller: &Caller<'_>) -> Result<ListRow, Error> {

@@ -1,12 +1,12 @@
 //! Reads one list, page by page.
 
-mod failed_pages;
-
 use std::collections::HashSet;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
+use crate::core::error_type::ErrorInfo;
+use crate::core::failed_pages::{AfterFailure, FailedPages, NumberedPage};
 use crate::core::json::count;
 use crate::core::ndjson::Fingerprint;
 use crate::core::quote;
@@ -15,7 +15,6 @@ use crate::incydr::error::ApiError;
 use crate::incydr::facts::{List, Method, Paging};
 use crate::incydr::http::verdict;
 pub use crate::incydr::list_row::{ListRow, is_json};
-use crate::incydr::listing::failed_pages::{FailedPages, NumberedPage};
 use crate::incydr::page::{Lent, Page, Rows};
 use crate::incydr::request::{Caller, Request};
 
@@ -24,9 +23,6 @@ const EMPTY_PAGES: u32 = 10;
 /// A list ends at the latest one page beyond the API's own total, or at 20 times a round total: that may be the point
 /// where the API stops counting.
 const BEYOND_CAP: u64 = 20;
-
-/// After this many failing pages in a row the API may fail as a whole.
-const MOST_PASSED_OVER: u32 = 2;
 
 /// The position in a list. The caller asks for pages until there is none, and compares the rows with the API's total.
 pub struct Listing<'a> {
@@ -44,14 +40,13 @@ pub struct Listing<'a> {
     is_begun: bool,
     /// The number of empty pages in a row.
     empty_pages: u32,
-    /// The pages that were passed over. Behind the list's end they are read again in smaller pages.
-    failed_pages: Option<FailedPages>,
-    /// The number of pages passed over since the last one that arrived.
-    passed_over: u32,
-    /// The page to go on with once a smaller page has shown that the API doesn't fail as a whole.
-    interrupted_at: Option<u64>,
-    /// Whether a page had as many rows as were asked for.
-    is_size_honoured: bool,
+    failed_pages: FailedPages,
+    /// Whether failed pages are read again in smaller ones, behind the list's end.
+    reads_smaller: bool,
+    /// Whether the list goes on once a smaller page has shown that the API doesn't fail as a whole.
+    is_interrupted: bool,
+    /// The page that follows, if smaller pages are read first.
+    goes_on_at: u64,
     /// The beginning of the last page's body.
     begins: Vec<u8>,
     api: &'a Api,
@@ -101,10 +96,10 @@ impl<'a> Listing<'a> {
             first_row,
             is_begun: false,
             empty_pages,
-            failed_pages: None,
-            passed_over: 0,
-            interrupted_at: None,
-            is_size_honoured: false,
+            failed_pages: FailedPages::default(),
+            reads_smaller: false,
+            is_interrupted: false,
+            goes_on_at: 0,
             begins: Vec::new(),
             api,
         }
@@ -126,10 +121,14 @@ impl<'a> Listing<'a> {
         self
     }
 
-    /// Has each page that is passed over read again in smaller pages.
+    /// Has pages that fail read again in smaller ones, behind the list's end. `failed` are those that an earlier run left.
     #[must_use]
-    pub fn with_smaller_pages(mut self) -> Self {
-        self.failed_pages = Some(FailedPages::default());
+    pub fn with_smaller_pages(mut self, failed: FailedPages) -> Self {
+        if failed.is_list_read() {
+            self.goes_on_at = self.next_page().unwrap_or(0);
+            self.next = Next::End;
+        }
+        (self.failed_pages, self.reads_smaller) = (failed, true);
         self
     }
 
@@ -145,10 +144,11 @@ impl<'a> Listing<'a> {
         self.total
     }
 
-    /// The number of the next page, for a list paged by number.
+    /// The number of the next page, for a list paged by number. None at its end.
     pub fn next_page(&self) -> Option<u64> {
         match self.next {
             Next::Number(number) => Some(number),
+            Next::End if self.smaller_page().is_some() => Some(self.goes_on_at),
             _ => None,
         }
     }
@@ -201,17 +201,16 @@ impl<'a> Listing<'a> {
         let page = page.map_err(|error| self.refusal(error))?;
         self.note_total(&page.envelope);
         self.rows += page.rows;
-        (self.is_begun, self.passed_over) = (true, 0);
-        self.is_size_honoured |= page.rows == self.size;
-        let next_page_set = match self.failed_pages.as_mut().filter(|_| matches!(self.next, Next::End)) {
-            Some(failed_pages) => {
-                failed_pages.note_answer(page.rows);
-                if let Some(number) = self.interrupted_at.take() {
-                    self.next = Next::Number(number);
-                }
-                Ok(())
+        self.is_begun = true;
+        let next_page_set = if matches!(self.next, Next::End) {
+            self.failed_pages.note_smaller_answer(page.rows);
+            if std::mem::take(&mut self.is_interrupted) {
+                self.next = Next::Number(self.goes_on_at);
             }
-            None => self.set_next_page(&page, &request),
+            Ok(())
+        } else {
+            self.failed_pages.note_answer(page.rows == self.size);
+            self.set_next_page(&page, &request)
         };
         self.begins = page.begins;
         next_page_set.map_err(|error| self.quoted(error))?;
@@ -232,43 +231,43 @@ impl<'a> Listing<'a> {
         self.is_begun
     }
 
-    /// Passes over a page that failed. Returns false if no other should be asked for: it would need this one's answer,
-    /// or the API may fail as a whole. After two in a row smaller pages must show that it doesn't.
-    pub fn pass_over(&mut self) -> bool {
-        match (&self.next, &self.list.paging) {
+    /// Passes over the page that failed with `error`. Returns false if no other is read: it would need this one's answer, or
+    /// the API may fail as a whole. After two pages in a row a smaller one must show that it doesn't.
+    pub fn pass_over(&mut self, error: ErrorInfo) -> bool {
+        let after = match (&self.next, &self.list.paging) {
             (Next::Number(number), Paging::Number { first, .. }) if self.is_begun || self.list.bare_first.is_none() => {
-                let (number, is_last) = (*number, self.passed_over + 1 >= MOST_PASSED_OVER);
-                let Some(failed_pages) = &mut self.failed_pages else {
-                    (self.next, self.passed_over) = (Next::Number(number + 1), self.passed_over + 1);
-                    return !is_last;
-                };
-                failed_pages.add(NumberedPage { number: number - first, size: self.full });
-                if is_last {
-                    (self.next, self.interrupted_at, self.passed_over) = (Next::End, Some(number + 1), 0);
-                } else {
-                    (self.next, self.passed_over) = (Next::Number(number + 1), self.passed_over + 1);
+                let (page, next) = (NumberedPage { number: number - first, size: self.full }, number + 1);
+                let after = self.failed_pages.pass_over(page, error);
+                self.next = Next::Number(next);
+                if after == AfterFailure::SmallerPage && self.reads_smaller {
+                    (self.next, self.goes_on_at, self.is_interrupted) = (Next::End, next, true);
                 }
-                true
+                after
             }
-            (Next::End, _) => {
-                let is_doubtful = self.interrupted_at.is_some();
-                self.failed_pages.as_mut().is_some_and(|failed_pages| failed_pages.note_failure(is_doubtful))
-            }
-            _ => false,
+            (Next::End, _) => self.failed_pages.note_smaller_failure(self.is_interrupted),
+            _ => AfterFailure::Nothing,
+        };
+        match after {
+            AfterFailure::NextPage => true,
+            AfterFailure::SmallerPage => self.reads_smaller,
+            AfterFailure::Nothing => false,
         }
+    }
+
+    /// The pages that failed so far, to continue with in the next run.
+    pub fn failed_pages(&self) -> FailedPages {
+        self.failure().map(|_| self.failed_pages.clone()).unwrap_or_default()
     }
 
     /// The smaller page that is next. None before the list's end.
     pub fn smaller_page(&self) -> Option<NumberedPage> {
-        let is_at_end = matches!(self.next, Next::End);
-        self.failed_pages.as_ref().filter(|_| is_at_end).and_then(FailedPages::next)
+        let is_at_end = self.reads_smaller && matches!(self.next, Next::End);
+        self.failed_pages.smaller_page().filter(|_| is_at_end)
     }
 
-    /// Whether all rows of the pages that were passed over have been read. If no total shows it and no page was full, that
-    /// is not known: the server may allow fewer rows a page than were asked for.
-    pub fn has_read_failed_pages(&self) -> bool {
-        let is_known = self.total.is_some() || self.is_size_honoured;
-        is_known && self.failed_pages.as_ref().is_some_and(FailedPages::are_read)
+    /// The first error of a page, unless all rows of the pages that failed were read after all.
+    pub fn failure(&self) -> Option<&ErrorInfo> {
+        self.failed_pages.error().filter(|_| !self.failed_pages.are_read(self.total.is_some()))
     }
 
     fn next_request(&self) -> Option<Request> {
@@ -359,7 +358,13 @@ impl<'a> Listing<'a> {
                     Some(full) => count != full || repeats,
                     None => count < self.list.last_below.min(self.size),
                 };
-                if count > 0 && more && !is_last { Next::Number(number + 1) } else { Next::End }
+                self.goes_on_at = number + 1;
+                if count > 0 && more && !is_last {
+                    Next::Number(number + 1)
+                } else {
+                    self.failed_pages.note_end();
+                    Next::End
+                }
             }
             (Next::Token { mut seen, .. }, Paging::Token { next, .. }) => match token(&page.envelope, next) {
                 None => Next::End,

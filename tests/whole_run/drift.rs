@@ -185,13 +185,15 @@ async fn a_list_whose_rows_have_lost_their_id_fails_each_run_and_sets_nothing_as
             let raw = if stream == "cases" { raw } else { raw.replace(&format!(":{n},"), &format!(r#":"{n}","#)) };
             rig.sim.world.push_raw(dataset, &n.to_string(), at, raw);
         }
-        for _ in 0..3 {
+        for run in 0..3 {
             let (error_type, answer) = rig.failure(json!({})).await;
             let told = &answer["streams"][stream];
             assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
             let message = told["error"]["message"].as_str().unwrap();
             assert!(message.contains("10 rows of") && message.contains("can't be read"), "{stream}: {message}");
-            assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &json!(10)), "{stream}: {told:#}");
+            // The third run asks only for cases that were updated since.
+            let drift = if stream == "cases" && run == 2 { Value::Null } else { json!(10) };
+            assert_eq!((&told["set_aside"], &told["drift"]), (&json!(0), &drift), "{stream}, run {run}: {told:#}");
         }
         let kept = rig.sim.s3.keys(rig.sim.bucket(), "incydr-collector/set-aside/").await;
         assert_eq!(kept, Vec::<String>::new(), "{stream}");

@@ -21,6 +21,7 @@ mod deadline;
 mod deleted_cases;
 mod deletions;
 mod drift;
+mod failed_pages;
 mod fields;
 mod first_attempt;
 mod first_run;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, compact};
 
 use crate::inventories::{stream_named, tombstones};
-use crate::rig::{PREFIX, Rig, ago, assert_same};
+use crate::rig::{PREFIX, Rig, assert_same};
 use crate::stuck::{assert_stuck, names};
 
 /// Streams whose records have lists: the name, the path of the records, and the list.
@@ -137,97 +137,6 @@ async fn a_list_that_changes_whenever_it_is_read_is_told_and_not_partial_for_eve
     }
 }
 
-/// Lists paged by number: the stream, the endpoint, and the names of page and size.
-const NUMBERED: [(&str, Endpoint, &str, &str); 4] = [
-    ("users", Endpoint::Users, "page", "pageSize"),
-    ("cases", Endpoint::CaseList, "pgNum", "pgSize"),
-    ("legal_hold", Endpoint::Matters, "page", "pageSize"),
-    ("watchlists", Endpoint::WatchlistMembers, "page", "page_size"),
-];
-
-/// A run for each of these streams, with 25 rows in its list, in pages of ten. Returns the number of its other records.
-async fn numbered(stream: &'static str) -> (Rig, usize) {
-    let settings = |lambda: LambdaBuilder| {
-        lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0").env("PAGE_SIZE", "10")
-    };
-    let rig = Rig::with(settings).await;
-    let world = &rig.sim.world;
-    match stream {
-        "users" => world.add_users(25).len(),
-        "cases" => world.add_cases(25, ago(900), ago(800)).len(),
-        "legal_hold" => world.add_records(Dataset::Matters, 25).len(),
-        _ => {
-            let watchlist = world.add_records(Dataset::Watchlists, 1).remove(0);
-            world.add_children(Dataset::WatchlistMembers, &watchlist.id, 25).len()
-        }
-    };
-    (rig, usize::from(stream == "watchlists"))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_row_at_which_the_api_fails_holds_up_none_of_its_page() {
-    let kinds = NUMBERED.into_iter().flat_map(|list| [0, 14, 24].map(|row| (list, row)));
-    join_all(kinds.map(async |((stream, endpoint, page, size), row)| {
-        let (rig, others) = numbered(stream).await;
-        let is_bad = move |request: &simulator::http::Request| {
-            let number = |name| request.parameter(name).and_then(|text| text.parse::<usize>().ok()).expect("a number");
-            (number(page) - 1) * number(size) <= row && row < number(page) * number(size)
-        };
-        rig.sim.faults.when(endpoint, is_bad, Fault::Status(500, "{}".into()));
-        for run in 0..2 {
-            let before = rig.sim.api.requests_to(endpoint).len();
-            let (error_type, answer) = rig.failure(json!({})).await;
-            assert_eq!(error_type, "ThirdPartyGenericError", "{stream}, row {row}: {answer:#}");
-            assert_eq!(rig.stored(stream).await.len(), others + 24, "{stream}: all but row {row}: {answer:#}");
-            let asked = rig.sim.api.requests_to(endpoint).len() - before;
-            assert!(asked <= 20, "{stream}, row {row}, run {run}: {asked} requests");
-        }
-        rig.sim.faults.clear();
-        // What stuck is due when its back-off ends.
-        rig.invoke(json!({"action": "restart"})).await.answer();
-        assert_eq!(rig.run().await["status"], "complete", "{stream}");
-        assert_eq!(rig.stored(stream).await.len(), others + 25, "{stream}");
-    }))
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_in_each_of_several_pages_in_a_row_holds_up_none_of_the_others() {
-    join_all(NUMBERED.map(async |(stream, endpoint, page, size)| {
-        let (rig, others) = numbered(stream).await;
-        let bad = [3, 11, 24];
-        let is_bad = move |request: &simulator::http::Request| {
-            let number = |name| request.parameter(name).and_then(|text| text.parse::<usize>().ok()).expect("a number");
-            let rows = (number(page) - 1) * number(size)..number(page) * number(size);
-            bad.iter().any(|row| rows.contains(row))
-        };
-        rig.sim.faults.when(endpoint, is_bad, Fault::Status(500, "{}".into()));
-        for _ in 0..2 {
-            let (_, answer) = rig.failure(json!({})).await;
-            assert_eq!(rig.stored(stream).await.len(), others + 22, "{stream}: all but three rows: {answer:#}");
-        }
-        rig.sim.faults.clear();
-        rig.assert_heals(stream).await;
-        assert_eq!(rig.stored(stream).await.len(), others + 25, "{stream}");
-    }))
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_that_the_api_shows_in_small_pages_only_are_read_in_such() {
-    join_all(["users", "cases", "watchlists"].map(async |stream| {
-        let (_, endpoint, page, size) = NUMBERED.into_iter().find(|list| list.0 == stream).expect("a list");
-        let (rig, others) = numbered(stream).await;
-        let is_large_second = move |request: &simulator::http::Request| {
-            request.parameter(size).as_deref() == Some("10") && request.parameter(page).as_deref() == Some("2")
-        };
-        rig.sim.faults.when(endpoint, is_large_second, Fault::BrokenJson);
-        assert_eq!(rig.run().await["status"], "complete", "{stream}");
-        assert_eq!(rig.stored(stream).await.len(), others + 25, "{stream}");
-    }))
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lists_of_the_records_that_are_shown_do_not_wait_for_a_page_of_records_that_always_fails() {
     join_all(LISTS.into_iter().map(async |(stream, path, list)| {
@@ -287,21 +196,4 @@ async fn a_matter_whose_custodians_never_answer_holds_up_none_of_the_others() {
         let stuck = rig.checkpoint().await["stuck"]["legal_hold"].clone();
         assert_eq!(stuck.as_array().map(Vec::len), Some(1), "{silent}: {stuck:#}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_failed_before_the_time_was_up_is_read_by_the_next_run_though_the_list_has_no_total() {
-    let rig = Rig::with(|lambda| lambda.env("STREAMS", "legal_hold").env("PAGE_SIZE", "5")).await;
-    let matters = rig.sim.world.add_records(Dataset::Matters, 30);
-    let page = |number: &'static str| {
-        move |request: &simulator::http::Request| request.parameter("page").as_deref() == Some(number)
-    };
-    rig.sim.faults.when(Endpoint::Matters, page("3"), Fault::Status(400, "{}".into()));
-    rig.sim.faults.when(Endpoint::Matters, page("5"), Fault::Hang);
-    let failed = rig.lambda.invoke(json!({}), Duration::from_secs(5)).await;
-    assert!(matches!(failed, simulator::Outcome::Failed { .. }), "the page is told: {failed:?}");
-    assert_eq!(rig.stored("legal_hold").await.len(), 15, "pages 1, 2 and 4");
-    rig.sim.faults.clear();
-    assert_eq!(rig.run().await["status"], "complete");
-    assert_eq!(rig.stored("legal_hold").await.len(), matters.len());
 }

@@ -11,6 +11,8 @@ use super::pass::{FinishedList, PassReading};
 use crate::collect::error::Error;
 use crate::collect::unreadable::UnreadableRows;
 use crate::core::checkpoint::{Pass, UnfinishedSublist};
+use crate::core::error_type::ErrorInfo;
+use crate::core::failed_pages::FailedPages;
 use crate::core::ndjson::Fingerprint;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::{Inventory, Part};
@@ -27,8 +29,6 @@ pub struct ListReading<'a> {
     pub(super) listing: Listing<'a>,
     /// The first page, if it was requested already.
     first_page: Option<Result<Option<Vec<ListRow>>, Error>>,
-    /// The error of a page that was passed over before it.
-    failed_page: Option<Error>,
     pub(super) ids: HashSet<String>,
     /// The ids that several rows have.
     pub(super) repeated: HashSet<String>,
@@ -61,8 +61,9 @@ impl Collector<'_> {
         }
 
         let ids = reading.ids_of(facts, part).collect();
-        let mut list = list.continued(reading.pass.page, ids, reading.pass.set_aside);
-        if reading.pass.is_drifted {
+        let Pass { page, failed_pages, set_aside, is_drifted, .. } = reading.pass.clone();
+        let mut list = list.continued(page, failed_pages, ids, set_aside);
+        if is_drifted {
             list.drifted =
                 Some(Error::Inconsistent(format!("rows of {} can't be read, as an earlier run found", part.name)));
         }
@@ -80,31 +81,34 @@ impl Collector<'_> {
     ) -> Result<ListReading<'_>, Error> {
         let begin = || self.begin_list(part, Some(parent.to_owned()));
         let mut list = match under_way.filter(|(place, _)| place.parent == parent) {
-            Some((place, ids)) => begin().continued(place.page, ids.clone(), place.set_aside),
+            Some((place, ids)) => {
+                begin().continued(place.page, place.failed_pages.clone(), ids.clone(), place.set_aside)
+            }
             None => begin(),
         };
-        let mut failed = None;
-        let mut answer = self.next_rows(&mut list.listing, caller, &mut failed).await;
+        let mut answer = self.next_rows(&mut list.listing, caller).await;
         // If the first page failed and the second is empty, a smaller page must show that the list can be read at all.
-        while failed.is_some() && matches!(&answer, Ok(Some(rows)) if rows.is_empty()) {
-            answer = self.next_rows(&mut list.listing, caller, &mut failed).await;
+        while list.listing.failure().is_some() && matches!(&answer, Ok(Some(rows)) if rows.is_empty()) {
+            answer = self.next_rows(&mut list.listing, caller).await;
         }
         let first_page = match answer {
             // There is no such list any more.
-            Err(Error::Api(error)) if failed.is_none() && says_no_list(part, &error) => {
+            Err(Error::Api(error)) if list.listing.failure().is_none() && says_no_list(part, &error) => {
                 list = begin();
                 Err(error.into())
             }
-            Err(error) => return Err(failed.unwrap_or(error)),
-            answer => answer,
+            // Nothing of the list was read, and its first page failed before the time was up.
+            Err(error) if error.is_out_of_time() && list.ids.is_empty() => return Err(list.failure().unwrap_or(error)),
+            answer => Ok(answer?),
         };
-        (list.first_page, list.failed_page) = (Some(first_page), failed);
+        list.first_page = Some(first_page);
         Ok(list)
     }
 
     fn begin_list(&self, part: &'static Part, parent: Option<String>) -> ListReading<'_> {
         let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
-        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null).with_smaller_pages();
+        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
+        let listing = listing.with_smaller_pages(FailedPages::default());
         let listing = match &parent {
             Some(parent) => listing.of(parent),
             None => listing,
@@ -114,7 +118,6 @@ impl Collector<'_> {
             parent,
             listing,
             first_page: None,
-            failed_page: None,
             ids: HashSet::new(),
             repeated: HashSet::new(),
             rows: 0,
@@ -148,7 +151,7 @@ impl Collector<'_> {
             tries += 1;
             let total = self.read_to_end(facts, &mut list, reading).await?;
             if let Some(error) = list.drifted.take().or(list.undetailed.take()) {
-                return Err(error);
+                return Err(Error::IncompleteList(ErrorInfo::from(&error)));
             }
 
             // Two rows with one id usually mean that pages shifted, and that another record was hidden. If the last two
@@ -180,7 +183,10 @@ impl Collector<'_> {
             reading.forget_seen(&Member { part: list.part, parent: list.parent.as_deref(), id }.key(facts));
         }
         match &list.parent {
-            None => (reading.pass.page, reading.pass.set_aside) = (0, 0),
+            None => {
+                let pass = &mut reading.pass;
+                (pass.page, pass.failed_pages, pass.set_aside) = (0, FailedPages::default(), 0);
+            }
             Some(parent) => reading.pass.end_list(parent),
         }
         reading.pass.runs_since_restart.get_or_insert(0);
@@ -219,23 +225,21 @@ impl Collector<'_> {
     ) -> Result<Option<u64>, Error> {
         let part = list.part;
         // If the list is continued, the page before was full.
-        let (mut page_before, mut failed) = ((!list.ids.is_empty()).then_some(true), list.failed_page.take());
+        let mut page_before = (!list.ids.is_empty()).then_some(true);
         loop {
             let page = match list.first_page.take() {
                 Some(first) => first,
-                None => self.next_rows(&mut list.listing, &self.caller(), &mut failed).await,
+                None => self.next_rows(&mut list.listing, &self.caller()).await,
             };
-            // A page before this one may have failed. If the time is up now, its failure is returned, so that the next
-            // run doesn't go on from here. Without a total nothing else would show the missing page.
-            let Some(rows) = page.map_err(|error| failed.take().unwrap_or(error))? else { break };
+            let Some(rows) = page? else { break };
 
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.unreadable()));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
             list.note_place(&mut reading.pass);
 
-            let is_numbered = list.listing.next_page().is_some();
-            if is_numbered && before == (list.ids.len(), list.unreadable()) {
+            let goes_on = list.listing.next_page().is_some() && list.listing.smaller_page().is_none();
+            if goes_on && before == (list.ids.len(), list.unreadable()) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
                 let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
@@ -246,30 +250,37 @@ impl Collector<'_> {
             }
             page_before = Some(count >= self.run.settings.page_size(self.stream, part.list.max_page_size));
         }
-        failed.map_or_else(|| Ok(list.listing.total()), Err)
+        list.failure().map_or_else(|| Ok(list.listing.total()), Err)
     }
 }
 
 impl ListReading<'_> {
     /// Continues at a page, behind rows that were read before.
-    fn continued(mut self, page: u64, ids: HashSet<String>, set_aside: u64) -> Self {
+    fn continued(mut self, page: u64, failed_pages: FailedPages, ids: HashSet<String>, set_aside: u64) -> Self {
         let rows = ids.len() as u64 + set_aside;
         (self.ids, self.set_aside_before, self.rows) = (ids, set_aside, rows);
-        self.listing = self.listing.from_page(page, rows);
+        self.listing = self.listing.from_page(page, rows).with_smaller_pages(failed_pages);
         self
+    }
+
+    /// The error of a page of which not all rows were read.
+    fn failure(&self) -> Option<Error> {
+        self.listing.failure().cloned().map(Error::IncompleteList)
     }
 
     /// Notes the page from which the next run continues if the list doesn't fit this one.
     fn note_place(&self, pass: &mut Pass) {
-        let (page, set_aside, is_drifted) = (self.listing.next_page(), self.unreadable(), self.drifted.is_some());
+        let (page, failed_pages) = (self.listing.next_page(), self.listing.failed_pages());
+        let (set_aside, is_drifted) = (self.unreadable(), self.drifted.is_some());
         match &self.parent {
             None => {
-                (pass.page, pass.set_aside, pass.is_drifted) = (page.unwrap_or(pass.page), set_aside, is_drifted);
+                (pass.page, pass.failed_pages) = (page.unwrap_or(pass.page), failed_pages);
+                (pass.set_aside, pass.is_drifted) = (set_aside, is_drifted);
             }
             Some(parent) => {
                 // The next run reads the list from before a record whose detail failed.
                 if let Some(page) = page.filter(|_| !is_drifted && self.undetailed.is_none()) {
-                    pass.note_list(UnfinishedSublist { parent: parent.clone(), page, set_aside });
+                    pass.note_list(UnfinishedSublist { parent: parent.clone(), page, failed_pages, set_aside });
                 }
             }
         }
@@ -301,12 +312,13 @@ impl ListReading<'_> {
     }
 
     fn too_few(&self, total: Option<u64>) -> Error {
-        Error::Inconsistent(format!(
-            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, none counts as deleted, and the next run reads them again",
+        let error = Error::Inconsistent(format!(
+            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and none counts as deleted",
             self.ids.len(),
             self.name(),
             total.unwrap_or_default(),
-        ))
+        ));
+        Error::IncompleteList(ErrorInfo::from(&error))
     }
 
     /// For example `users`, or `members of 42`.

@@ -163,11 +163,11 @@ impl Collector<'_> {
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
             let (mut failed, mut has_answered) = (None, false);
             loop {
-                let rows = match self.next_rows(&mut listing, caller, &mut failed).await {
+                let rows = match self.next_rows(&mut listing, caller).await {
                     Ok(Some(rows)) => rows,
                     Ok(None) => break,
                     Err(error) if error.may_be_local_or_refused() => {
-                        failed = failed.or(Some(error));
+                        failed = Some(error);
                         break;
                     }
                     Err(error) => return Err(error),
@@ -180,7 +180,8 @@ impl Collector<'_> {
                 self.take_page(facts, rows, asked, listing.total(), &mut shown, reading).await?;
             }
 
-            if let Some(error) = failed {
+            let passed_over = listing.failure().cloned().map(Error::IncompleteList);
+            if let Some(error) = passed_over.or(failed) {
                 if has_answered {
                     reading.search.note_api_works();
                 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::{StateObject, StoredState};
+use crate::core::error_type::ErrorInfo;
+use crate::core::failed_pages::FailedPages;
 use crate::core::json::is_default;
 use crate::core::time::Millis;
 
@@ -44,6 +46,9 @@ pub struct Pass {
     pub parent: Option<String>,
     /// The page to continue from.
     pub page: u64,
+    /// Those before it that failed, and are still to be read in smaller pages.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed_pages: FailedPages,
     /// The records seen so far.
     pub seen: Option<StateObject>,
     /// The number of rows of the present list that were set aside.
@@ -82,6 +87,9 @@ pub struct UnfinishedSublist {
     /// The record that the list belongs to.
     pub parent: String,
     pub page: u64,
+    /// Those before it that failed, and are still to be read in smaller pages.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed_pages: FailedPages,
     /// The number of its rows that were set aside.
     #[serde(default, skip_serializing_if = "is_default")]
     pub set_aside: u64,
@@ -121,6 +129,7 @@ impl Pass {
             part: 0,
             parent: None,
             page: 0,
+            failed_pages: FailedPages::default(),
             seen,
             set_aside: 0,
             is_drifted: false,
@@ -136,7 +145,20 @@ impl Pass {
 
     pub fn next_part(&mut self) {
         self.part += 1;
-        (self.parent, self.page, self.set_aside, self.list, self.runs_since_restart) = (None, 0, 0, None, None);
+        self.parent = None;
+        self.begin_list();
+    }
+
+    /// Has the present list read from its first page.
+    pub fn begin_list(&mut self) {
+        (self.page, self.failed_pages, self.set_aside, self.is_drifted) = (0, FailedPages::default(), 0, false);
+        (self.list, self.runs_since_restart) = (None, None);
+    }
+
+    /// The error of a page that failed, of the list under way.
+    pub fn failed_page(&self) -> Option<&ErrorInfo> {
+        let list = self.list.iter().map(|list| &list.failed_pages);
+        list.chain([&self.failed_pages]).find_map(FailedPages::error)
     }
 
     /// Notes the place in a record's list. If another record's list is under way, that one is continued first.

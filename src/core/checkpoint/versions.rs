@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::core::checkpoint::stored::StoredState;
+use crate::core::failed_pages::FailedPages;
 use crate::core::json::is_default;
 use crate::core::time::{HOUR, Millis};
 
@@ -27,6 +28,9 @@ pub struct VersionsState {
     /// A list that takes several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listing: Option<UnfinishedList>,
+    /// A list that lacked rows, until it shows them. Later lists go on from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete_list: Option<IncompleteList>,
     /// Ids that were listed and whose details are still to be fetched.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub pending: BTreeSet<String>,
@@ -37,11 +41,41 @@ pub struct VersionsState {
 
 impl VersionsState {
     /// Whether the whole list is to be compared with the known records: once a week, and an hour after one lacked
-    /// something.
+    /// something. Not while a list lacks rows.
     pub fn is_to_be_compared(&self, now: Millis) -> bool {
         let every = if self.is_missing { HOUR } else { TimeDelta::days(7) };
-        self.listed_to.is_some() && self.compared_at.is_none_or(|at| at + every <= now)
+        let is_due = self.compared_at.is_none_or(|at| at + every <= now);
+        self.listed_to.is_some() && self.incomplete_list.is_none() && is_due
     }
+
+    /// Notes that the list of what was updated after `since` lacks rows, and the ids that it has shown. `hides_some`: it may
+    /// hide an id that an earlier one has shown.
+    pub fn note_incomplete(&mut self, since: Option<Millis>, shown: BTreeSet<String>, hides_some: bool) {
+        let list = self.incomplete_list.get_or_insert_with(|| IncompleteList { since, shown: BTreeSet::new() });
+        if hides_some {
+            list.shown.clear();
+        }
+        list.shown.extend(shown);
+    }
+
+    /// Notes what the incomplete list shows now. Ids that it had not shown are pending.
+    pub fn note_shown_again(&mut self, shown: BTreeSet<String>) {
+        if let Some(list) = &mut self.incomplete_list {
+            self.pending.extend(shown.difference(&list.shown).cloned());
+            list.shown.extend(shown);
+        }
+    }
+}
+
+/// A list that was read to its end and lacks rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncompleteList {
+    /// It lists what was updated after this. None if it lists everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Millis>,
+    /// The ids that it has shown.
+    pub shown: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,8 +84,22 @@ pub struct UnfinishedList {
     pub began: Millis,
     /// The page to continue from.
     pub page: u64,
+    /// Those before it that failed, and are still to be read in smaller pages.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed_pages: FailedPages,
     /// The ids on the pages before. If a page shifts between two runs, it shows some of them again and hides others.
     pub seen: BTreeSet<String>,
     /// The number of rows without an id on those pages.
     pub odd: u64,
+}
+
+impl UnfinishedList {
+    pub fn new(began: Millis) -> Self {
+        Self { began, page: 0, failed_pages: FailedPages::default(), seen: BTreeSet::new(), odd: 0 }
+    }
+
+    /// The number of rows so far.
+    pub fn rows(&self) -> u64 {
+        self.seen.len() as u64 + self.odd
+    }
 }
