@@ -11,7 +11,9 @@ use simulator::{Behaviour, Dataset, Endpoint, Fault, Outcome, S3Fault, span_aske
 use crate::beyond::{Phase, Siege};
 use crate::classes::class;
 use crate::happenings::locked;
+use crate::history::Stored;
 use crate::lasting::{How, Lasting, children, event_stream};
+use crate::objects;
 use crate::oddities;
 use crate::oracle::{self, Wrong, wrong};
 use crate::patience::Backoffs;
@@ -52,8 +54,10 @@ impl Stage<'_> {
             // A reading that began with all users would lack some of them, and not half.
             let is_being_read = oracle::checkpoint(&self.sim).await["inventory"]["users"]["pass"].is_object();
             for lasting in first.into_iter().chain(last) {
-                if !(lasting == Lasting::Halved && is_being_read) {
+                if lasting != Lasting::Halved {
                     self.arm_lasting(lasting, case.as_deref());
+                } else if !is_being_read {
+                    self.tenant.hide_half_of_the_users(&self.stored_users().await?);
                 }
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -152,6 +156,13 @@ impl Stage<'_> {
         Ok(true)
     }
 
+    async fn stored_users(&self) -> Result<Stored, Wrong> {
+        match self.tenant.streams().find(|stream| stream.name == "users") {
+            Some(users) => objects::versions(&self.sim, &self.tenant, users).await,
+            None => Ok(Stored::default()),
+        }
+    }
+
     /// Arms a lasting fault.
     fn arm_lasting(&self, lasting: Lasting, case: Option<&str>) {
         let (faults, s3) = (&self.sim.faults, &self.sim.s3.faults);
@@ -192,7 +203,8 @@ impl Stage<'_> {
                 faults.always(if audit { Endpoint::AuditSearch } else { Endpoint::FileEvents }, fault);
             }
             Lasting::EmptyPages => faults.always(Endpoint::FileEvents, oddities::empty_page()),
-            Lasting::Halved => self.tenant.hide_half_of_the_users(),
+            // It needs to know who is stored.
+            Lasting::Halved => {}
             Lasting::Aged(hours) => {
                 self.sim.api.change(|api| api.clock_offset = -TimeDelta::hours(hours));
                 faults.always(Endpoint::Any, Fault::Header("age", (3_600 * hours).to_string()));

@@ -12,6 +12,7 @@ use serde_json::Value;
 use simulator::{Dataset, Late, Record, WorldHandle, with_member};
 
 use crate::happenings::locked;
+use crate::history::Stored;
 use crate::objects;
 use crate::plan::Plan;
 use crate::rarities::TimeForm;
@@ -265,8 +266,9 @@ impl Tenant {
         self.past().late.extend(added.iter().map(Record::compact));
     }
 
-    /// Hides every second user from all lists and counts, and the same ones when it is called again.
-    pub fn hide_half_of_the_users(&self) {
+    /// Hides every second user from all lists and counts, and the same ones when it is called again. `stored` are the users
+    /// that the collector knows.
+    pub fn hide_half_of_the_users(&self, stored: &Stored) {
         let for_long = Late::Until(simulator::clock::now() + TimeDelta::days(1_000));
         let before = self.past().halved_before.clone();
         for (n, (user, _)) in self.records(Dataset::Users).iter().enumerate() {
@@ -287,12 +289,11 @@ impl Tenant {
             }
         }
         let mut past = self.past();
-        // A single one that two readings lack is deleted, however short the list is.
-        if let [only] = &past.halved.clone()[..]
-            && let Some(users) = past.histories.get_mut("users")
-        {
-            let only = key(Dataset::Users, "", only);
-            users.note_hidden(simulator::clock::now(), |key| key == only);
+        // A single known one that two readings lack is deleted, however short the list is.
+        let hidden: Vec<String> = past.halved.iter().map(|id| key(Dataset::Users, "", id)).collect();
+        let known: Vec<&String> = hidden.iter().filter(|key| stored.contains_key(key.as_str())).collect();
+        if let ([only], Some(users)) = (&known[..], past.histories.get_mut("users")) {
+            users.note_hidden(simulator::clock::now(), |key| key == *only);
         }
         drop(past);
         self.note_taken(Dataset::Users);
