@@ -47,7 +47,7 @@ struct Last {
     span: Span,
     /// Rows per millisecond, averaged over similar windows before it.
     density: f64,
-    /// It had about as many rows as a window should have.
+    /// It had at least a third of the rows that it could have had.
     is_typical: bool,
 }
 
@@ -80,7 +80,7 @@ impl Density {
         }
     }
 
-    /// Notes that a window was read. `inside` of its rows lie in it; it could have had `most`.
+    /// Notes that a window was read: `inside` is the number of rows that lie in it, `most` how many it could have had.
     pub fn note_read(&mut self, span: Span, inside: u64, most: u64) {
         self.correct(span, inside);
         self.pieces.retain(|piece| piece.span != span);
@@ -147,8 +147,8 @@ impl Density {
         self.pieces.iter().find(|piece| piece.span.contains(at)).copied()
     }
 
-    /// Returns the next window at the beginning of a gap, or the span to count first. `most` returns how many rows it
-    /// may have.
+    /// Returns the next window at the beginning of a gap, or the span to count first. `most` takes the rows expected in
+    /// the rest of the count, and returns how many the window may have.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> NextSpan {
         let Some(piece) = self.at(gap.from) else { return NextSpan::Count(gap) };
@@ -217,7 +217,7 @@ fn in_millis(length: TimeDelta) -> f64 {
     length.num_milliseconds() as f64
 }
 
-/// The speed at which rows were read in this run, and their size.
+/// The speed at which this run read the rows of its last window, and their size.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     per_row: Option<PerRow>,
@@ -226,9 +226,9 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug)]
 struct PerRow {
     millis: f64,
-    /// Running average of a row's gzipped bytes.
+    /// A row's gzipped bytes.
     bytes: f64,
-    /// Running average of a page's time, in milliseconds.
+    /// A page's time, in milliseconds.
     page_millis: f64,
     /// The number of steps that were under way together, this one included.
     at_once: f64,
@@ -261,7 +261,7 @@ impl Pace {
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
     pub time: TimeDelta,
-    /// The requests that the budget allows until then, without those that windows under way will need.
+    /// The requests that the budget allows in this time, without those that windows under way will need.
     pub requests: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The rule by which rows that can't be read show that the API has changed.
 
-/// So few unreadable rows are never a change: each is set aside.
+/// Up to this many unreadable rows are never taken for a change of the API: each is set aside.
 pub const FEW: u64 = 3;
 
 /// Whether more than a fifth of the rows can't be read and, together with those `beside`, more than three.

@@ -39,7 +39,7 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Default)]
 struct Layout {
     depth: usize,
-    /// The number of open lists. Inside one there are no line breaks.
+    /// The number of open lists. There are no line breaks inside an element of a list.
     lists: usize,
     is_empty: bool,
 }

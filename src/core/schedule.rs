@@ -27,8 +27,8 @@ use crate::core::time::Millis;
 
 /// After 3 failed spans in a row, windows are tried once only.
 const PATIENCE_ENDS_AFTER: u32 = 3;
-/// The API fails as a whole after 3 failed recounts in a row, or 3 failed windows of a stream whose rows it can't count. S3
-/// does after 3 windows in a row that it doesn't take.
+/// After 3 failed recounts in a row this run makes no more of them. After 3 failed windows in a row of a stream whose
+/// rows the API doesn't count, the API fails as a whole. After 3 windows in a row that S3 doesn't take, S3 does.
 const FAILURES_IN_A_ROW: u32 = 3;
 
 pub struct Schedule {

@@ -253,7 +253,7 @@ impl Cutter {
     }
 }
 
-/// Reads one record by itself.
+/// Reads one record that stands by itself. Returns what `take` makes of it.
 pub fn row<T>(bytes: &[u8], field: &'static [&'static str], mut take: impl FnMut(Row<'_>) -> T) -> T {
     let mut cutter = Cutter::new(Place::Alone, field);
     match scan(bytes, 0, field, &mut cutter.line) {

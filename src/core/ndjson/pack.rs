@@ -144,9 +144,9 @@ impl Packer {
 }
 
 impl Packed {
-    /// Returns the object without the records that are `stored`, which counts them by their meaning. Each record that
-    /// is left out lowers its count by one. At a count of 0 further equal records stay. `time` returns a record's own
-    /// time.
+    /// Returns the object without the records that are stored elsewhere. `stored` has the number of those by their
+    /// meaning: each record that is left out lowers it by one, and at 0 further equal records stay. `time` returns a
+    /// record's own time.
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,

@@ -13,7 +13,7 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::Millis;
 
-/// Of windows of minimum length that aren't read, at most this many stay open.
+/// At most this many windows of minimum length that could not be read stay open.
 const MOST_SHORT: usize = 32;
 
 impl Schedule {
