@@ -81,9 +81,9 @@ pub struct Run<'a> {
 /// Who started a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// Or the state machine of a backfill. The run is skipped while another one holds the lease.
+    /// The schedule, or the state machine of a backfill. The run is skipped while another one holds the lease.
     Schedule,
-    /// The run waits for the lease, and also tries streams that were refused less than an hour ago.
+    /// A person. The run waits for the lease, and also tries streams that were refused less than an hour ago.
     Person,
 }
 
@@ -103,7 +103,7 @@ struct Collector<'a> {
     tally: &'a Tally,
     /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
-    /// What the API throttled until the end of an earlier run.
+    /// The requests that the API throttled until the end of an earlier run.
     throttled: Throttled,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Shared<Option<Error>>,
@@ -175,8 +175,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     }
 }
 
-/// Whether every answer proves the stream's own permission. Some streams are lists of another stream's records, and that
-/// one's permission is another.
+/// Whether every answer proves the stream's own permission. Some other streams first read another stream's list, which
+/// needs another permission.
 fn lists_itself(stream: Stream) -> bool {
     matches!(stream.class(), Class::Events | Class::Versions)
 }

@@ -40,7 +40,7 @@ pub struct Record<'a> {
     pub line: &'a str,
     /// The time at which the record began, if known records are forgotten by that time.
     pub began: Option<Millis>,
-    /// Not stored. It is known so that its list can be compared.
+    /// It is not stored, only known, so that its list can be compared.
     pub is_index: bool,
 }
 

@@ -17,7 +17,7 @@ pub const FETCHES_AT_ONCE: usize = 4;
 const PATIENCE_ENDS_AFTER: usize = 6;
 
 impl Collector<'_> {
-    /// Returns what is stuck and due. Anything that this run tries and puts off is not due any more.
+    /// Returns the stuck things that are due. Those that this run has tried in vain and put off are not due any more.
     pub(super) fn due(&self) -> Vec<StuckItem> {
         let now = Millis::now();
         self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
@@ -170,7 +170,7 @@ struct Failures {
     last: Option<Error>,
     /// True if any of them is not a 403.
     are_others: bool,
-    /// All of this run.
+    /// The number of all failures, including those before the last answer.
     count: usize,
 }
 

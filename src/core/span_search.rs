@@ -15,7 +15,7 @@ use crate::core::time::{HOUR, MINUTE, Millis, scaled};
 const FINEST: TimeDelta = TimeDelta::seconds(2);
 const FINER_THAN_A_MINUTE: usize = 100;
 const FINER_THAN_AN_HOUR: usize = 300;
-/// If so many spans fail and none answers, the API fails as a whole.
+/// If this many spans fail and none is answered, the API fails as a whole.
 const FAILURES: u32 = 6;
 
 pub struct SpanSearch {
@@ -60,7 +60,7 @@ impl SpanSearch {
         self.tried.insert(span);
     }
 
-    /// Has a span with too many rows read in halves.
+    /// Cuts a stuck span that has too many rows into halves.
     pub fn note_too_many(&mut self, span: Span, now: Millis) {
         self.has_answered = true;
         if let Some(error) = self.stuck.holding(span).map(|stuck| stuck.error.clone()) {

@@ -48,7 +48,7 @@ pub enum StuckItem {
     Recount(Span),
     /// A record whose detail fails, by a case's number or a session's id.
     Id(String),
-    /// A list of a record: `{"list": "members", "id": "<watchlist id>"}`. A list by itself has no id.
+    /// A list of a record: `{"list": "members", "id": "<watchlist id>"}`. A list that belongs to no record has no id.
     List {
         list: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]

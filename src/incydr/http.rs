@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// needed here: a page's bytes arrive while the API finds them, so there is no long silence.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Limit for an answer that is not a page of a list, whose rows are read as they arrive. As sent, and unpacked.
+/// Limit for an answer that is not a page of a list, both as sent and unpacked. A page's rows are read as they arrive.
 const MOST_OF_ANSWER: usize = 32 << 20;
 /// Limit for the body of an error, of which 200 bytes are quoted.
 const MOST_OF_ERROR: usize = 64 << 10;

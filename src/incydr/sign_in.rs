@@ -20,7 +20,7 @@ use crate::incydr::request::Caller;
 use crate::incydr::token::{self, Token};
 use crate::secrets::{self, Credentials, Secret, SecretError};
 
-/// After so many in a row, a run renews no token that is refused.
+/// After this many useless renewals in a row, a run renews no token that is refused.
 const MOST_USELESS_RENEWALS: u64 = 3;
 
 /// The state of the sign-in between requests and between runs of the process.
@@ -71,7 +71,7 @@ pub struct SignIn {
     /// The path of the dialect's token request.
     path: &'static str,
     signed_in: Mutex<SignedIn>,
-    /// How many requests in a row were refused with a token that had just been renewed for them.
+    /// The number of requests in a row that were refused with a token that had just been renewed for them.
     useless_renewals: Count,
     /// Whether the process's AWS credentials have expired.
     has_expired: Flag,

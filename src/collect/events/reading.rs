@@ -222,7 +222,7 @@ impl WindowTry {
     pub fn forget_rows(&mut self) {
         self.by_hour.clear();
         self.alike.clear();
-        // Its reason may still be told.
+        // An error may still quote the reason of the first.
         self.set_aside.truncate(1);
     }
 
@@ -230,7 +230,7 @@ impl WindowTry {
         Self { turn: Some(turn), ..self }
     }
 
-    /// Returns what must live until the reading is stored.
+    /// Takes the lock of a window that may use 96 MB. The caller holds it until the reading is stored. None for others.
     pub fn turn(&mut self) -> Option<OwnedMutexGuard<()>> {
         self.turn.take()
     }
@@ -292,7 +292,7 @@ impl WindowTry {
     pub fn refuse_unreadable(&mut self, total: u64, beside: u64) {
         if is_drifted(self.unreadable, total.max(self.rows), beside) {
             self.is_refused = true;
-            // The reason of the first is told.
+            // The error quotes the reason of the first.
             self.set_aside.truncate(1);
         }
     }

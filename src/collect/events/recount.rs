@@ -39,7 +39,8 @@ impl Collector<'_> {
         let (span, count) = (done.window?, done.total?);
         let mut due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
         if self.run.api.clock().doubted().is_some_and(|clock| clock.ours > clock.api) {
-            // If our clock is ahead, time was covered that is still to come. It has passed once our clock's time has.
+            // If our clock is ahead, time was covered that is still to come. It has settled once a right clock shows
+            // this.
             due.push(done.closed_at + self.run.settings.settle(self.stream));
             due.sort_unstable();
         }
@@ -341,6 +342,7 @@ fn counted(state: &mut EventsState, recount: &Recount, count: u64, rows_hash: Op
     state.recount.retain(|recount| !recount.due.is_empty());
 }
 
+/// The recount as it is on the checkpoint. None if it is no longer planned.
 fn waiting<'a>(state: &'a mut EventsState, recount: &Recount) -> Option<&'a mut Recount> {
     state.recount.iter_mut().find(|waiting| waiting.span == recount.span)
 }

@@ -136,7 +136,7 @@ impl Part {
         self.every.is_some() || matches!(self.list.place, Place::Alone)
     }
 
-    /// A list by itself.
+    /// A list that belongs to no record.
     pub const fn alone(name: &'static str, list: List) -> Self {
         Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
     }

@@ -3,7 +3,8 @@
 
 /// Give up after this many failures. One row among 500 is found after five.
 const MOST_FAILURES: u32 = 100;
-/// The API fails as a whole if so many fail in a row while that is doubtful: the last of them has one row of a page of 500.
+/// If it is doubtful whether the API fails as a whole, it does after this many failures in a row. The last of them is a
+/// single row of a page of 500.
 const MOST_IN_DOUBT: u32 = 6;
 /// Give a page up after this many failures in a row.
 const MOST_IN_A_ROW: u32 = 12;
@@ -25,7 +26,7 @@ pub struct NumberedPage {
     pub size: u64,
 }
 
-/// A part of a page that was passed over, which has this number.
+/// A part of a page that was passed over. `of` is the number of that page.
 struct Part {
     page: NumberedPage,
     of: u64,
@@ -48,7 +49,8 @@ impl FailedPages {
         self.failures_in_a_row = 0;
     }
 
-    /// Notes that the next page failed. Returns false if no other should be tried. `is_doubtful`: the API may fail as a whole.
+    /// Notes that the next page failed. Returns false if no other should be tried. `is_doubtful` means that the API may
+    /// fail as a whole.
     pub fn note_failure(&mut self, is_doubtful: bool) -> bool {
         let Some(Part { page, of }) = self.parts.pop() else { return false };
         (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
