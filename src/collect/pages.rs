@@ -9,8 +9,8 @@ use crate::incydr::request::Caller;
 
 impl Collector<'_> {
     /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, one that fails is passed
-    /// over, and its error is put into `failed`: the list fails at its end, unless smaller pages have all of its rows. Not
-    /// for a caller that tries once.
+    /// over, and its error is put into `failed`: the list fails at its end, unless smaller pages have all of its rows.
+    /// For a caller that tries once no page is passed over.
     pub(super) async fn next_rows(
         &self,
         listing: &mut Listing<'_>,

@@ -14,7 +14,7 @@ pub struct Suspects {
     turn: Mutex<()>,
 }
 
-/// The work that goes before.
+/// The numbers of streams whose work goes before such windows.
 #[derive(Clone, Copy, Default)]
 struct Before {
     /// The streams that do anything else than to read or await such a window.
@@ -31,7 +31,7 @@ pub struct AtWork<'a> {
     was_throttled: bool,
 }
 
-/// The right to read such a window, until it is dropped.
+/// The right to read a window at which a run died, until it is dropped.
 pub struct Turn<'a> {
     suspects: &'a Suspects,
     was_throttled: bool,

@@ -149,7 +149,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Returns the ids on the whole list. None if they are fewer than its total.
+    /// Returns the ids on the whole list. None if they are fewer than its total, or if it has none.
     async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);

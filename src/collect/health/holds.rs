@@ -43,7 +43,7 @@ impl Holds {
     }
 }
 
-/// The reason why the lists of who is held may not be whole.
+/// The reason why the lists of custodians and subjects may not be whole. None if they are.
 fn doubt_of_lists(sources: &Sources) -> Option<String> {
     let lists = [("legal hold", &sources.custodians), ("open cases", &sources.subjects)];
     lists.into_iter().find_map(|(name, list)| match list {

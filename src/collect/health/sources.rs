@@ -44,7 +44,7 @@ pub struct Sources {
     pub actors: Result<RowsById<Actor>, Error>,
     /// The roles of the active users who have no active agent.
     pub roles: Roles,
-    /// Of those active actors whose users are active.
+    /// The end dates of those active actors whose users are active.
     pub ends: EndDates,
 }
 
@@ -103,7 +103,7 @@ impl Sources {
         errors.into_iter().filter_map(|(stream, error)| Some((stream, error?)))
     }
 
-    /// The same for what is read for single users and actors.
+    /// The same for the roles of users and the profiles of actors, which are read one by one.
     fn of_people(&self) -> impl Iterator<Item = (Stream, &Error)> {
         self.roles.errors.iter().chain(&self.ends.errors).map(|(stream, error)| (*stream, error))
     }

@@ -88,7 +88,7 @@ pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
     Some(Member { part, parent: None, id: &id(part)? }.key(facts))
 }
 
-/// A list by itself, or the list of this name of every record, if it is stuck.
+/// The stuck list's item for a list that belongs to no record, or for the lists of this name of all records.
 pub fn alone(part: &Part) -> StuckItem {
     StuckItem::List { list: part.name.to_owned(), id: None }
 }
