@@ -193,8 +193,8 @@ impl LeasedRun<'_> {
         *self.clients.written.lock() = Some(written);
     }
 
-    /// Whether the checkpoint is the one that this process wrote last, a short time ago. Later that says nothing: others may
-    /// have written since, and that very version may have been put back.
+    /// Whether the checkpoint is the one that this process wrote last, within the last 15 minutes. After that the
+    /// comparison says nothing: others may have written since, and this very version may have been put back.
     pub(super) fn is_own_write(&self, checkpoint: &Checkpoint) -> bool {
         let written = self.clients.written.lock();
         let known =
@@ -264,6 +264,7 @@ impl LeasedRun<'_> {
     }
 }
 
+/// The part of a note about missing objects and manifests. Empty if none is missing.
 fn told(taken: &Taken) -> String {
     let of = |count: usize, what: &str, first: &str| match count {
         0 => String::new(),

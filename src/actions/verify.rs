@@ -166,7 +166,7 @@ impl Verification<'_> {
         })
     }
 
-    /// Loads what is to be compared with the bucket.
+    /// Follows the manifests and lists the responder's records, to compare both with the bucket.
     async fn load(&self, checkpoint: &Checkpoint, progress: &mut Progress) -> Result<(History, Trail), StoreError> {
         Ok((History::load(self, checkpoint, progress).await?, self.list_trail(progress).await?))
     }

@@ -172,8 +172,8 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     }
 }
 
-/// By the beginning that the key names. A key counts as within if it names none, or one that isn't in its hour: it can't
-/// be the collector's.
+/// Whether the beginning that a key names lies in the span. Also true if it names none, or one that isn't in its hour:
+/// such a key can't be the collector's, and is reported.
 fn is_within(key: &str, hour: Millis, span: Span) -> bool {
     let begin = bounds_of(key).map(|(begin, _)| begin).filter(|begin| begin.floor(HOUR) == hour);
     begin.is_none_or(|begin| span.contains(begin))
