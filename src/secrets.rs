@@ -21,7 +21,8 @@ pub struct Credentials {
 
 /// A version of the secret, as Secrets Manager returned it.
 pub struct Secret {
-    /// Secrets Manager's `VersionId`. It changes with the value. Without an id, the first 8 digits of the value's SHA-256.
+    /// Secrets Manager's `VersionId`. It changes with the value. Without an id, the first 8 digits of the value's
+    /// SHA-256.
     pub version: Option<String>,
     pub held: Result<Credentials, SecretError>,
 }

@@ -134,7 +134,8 @@ impl LeasedRun<'_> {
             return Err(Error::InvalidEvent(why.to_owned()));
         }
 
-        // To an older version of the checkpoint, time that later runs covered is a gap. Their manifests are taken over first.
+        // To an older version of the checkpoint, time that later runs covered is a gap. Their manifests are taken over
+        // first.
         Box::pin(self.catch_up_or_release(&state, &ledger)).await?;
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);

@@ -29,12 +29,13 @@ use crate::incydr::facts::Kind;
 
 /// Live runs keep at least one fifth of the request budget, however much the shards of a backfill may use.
 const LIVE_SHARE: usize = 5;
-/// Streams that were throttled until the last run's end wait for the others: events for a quarter of the run at most, the
-/// others for half of it.
+/// Streams that were throttled until the last run's end wait for the others: events for a quarter of the run at most,
+/// the others for half of it.
 const SHARE_BEFORE_EVENTS: u32 = 4;
 const SHARE_BEFORE_OTHERS: u32 = 2;
 
-/// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another run's lease.
+/// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another
+/// run's lease.
 pub async fn collect(call: Call<'_>, asked: &CollectArgs, trigger: Trigger) -> Answer {
     let work = LeasedRun::new(call, asked, trigger);
     match Box::pin(work.run()).await {

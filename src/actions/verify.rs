@@ -255,8 +255,8 @@ impl Verification<'_> {
         .concat()
     }
 
-    /// Verifies hour by hour, all streams of an hour and its part of the trail before the next hour. Returns the hour at
-    /// which the time was up.
+    /// Verifies hour by hour, all streams of an hour and its part of the trail before the next hour. Returns the hour
+    /// at which the time was up.
     async fn hours(
         &self,
         spans: &Spans,

@@ -167,8 +167,8 @@ impl Collector<'_> {
             && !has_found
             && *key == self.run.records.key_at(self.stream, at, applied)
         {
-            // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3 may
-            // refuse only this.
+            // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3
+            // may refuse only this.
             let (by, now) = (&self.run.ledger.lease, Millis::now());
             self.stored(class, |stored| stored.close(by, WriteOutcome::Nothing, applied, now));
         }
@@ -230,8 +230,8 @@ impl Collector<'_> {
         self.damaged.lock().get_or_insert(why);
     }
 
-    /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing of
-    /// what it knows.
+    /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing
+    /// of what it knows.
     pub(super) fn remember(&self, class: Class, known: Known) {
         if self.run.records.dry_run {
             return;

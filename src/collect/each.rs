@@ -88,10 +88,10 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
-    /// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
-    /// answered or that it was stuck before. Otherwise every later run would wait for it first. An item that the API
-    /// throttled until the run's end comes last in the next run, and is stuck if that happens again.
+    /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these
+    /// requests waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that
+    /// another item answered or that it was stuck before. Otherwise every later run would wait for it first. An item
+    /// that the API throttled until the run's end comes last in the next run, and is stuck if that happens again.
     async fn take_each<T>(
         &self,
         round: &mut Round,

@@ -263,8 +263,8 @@ impl Collector<'_> {
         error.may_be_local() || self.has_worked && error.may_be_local_or_refused()
     }
 
-    /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case that
-    /// all of the stream turns out to be refused.
+    /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case
+    /// that all of the stream turns out to be refused.
     fn of_one_span(&self, error: Error) -> Result<Error, Error> {
         if error.may_be_local() {
             return Ok(error);
@@ -407,8 +407,8 @@ impl Collector<'_> {
         (facts.request)(self.query.get_or_init(FileEventQuery::default), asked(span))
     }
 
-    /// The request with which a window was opened. A recovery opens windows without one, and `INCYDR_API_DIALECT` may have
-    /// been another: then the present one.
+    /// The request with which a window was opened. A recovery opens windows without one, and `INCYDR_API_DIALECT` may
+    /// have been another: then the present one.
     fn request_for(&self, facts: &Events, window: &Window) -> Value {
         let present = self.request(facts, window.span);
         let is_alike = match (&window.request, &present) {

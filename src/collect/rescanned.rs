@@ -78,8 +78,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck records
-    /// that are `due`. Returns whether more is left than it has room for.
+    /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck
+    /// records that are `due`. Returns whether more is left than it has room for.
     async fn read_snapshot(
         &self,
         facts: &'static Rescanned,

@@ -1,5 +1,5 @@
-//! The rows of a list that can't be read. They have no id, so rows that are alike may be several rows of the API, or one
-//! that it showed again because its pages shifted.
+//! The rows of a list that can't be read. They have no id, so rows that are alike may be several rows of the API, or
+//! one that it showed again because its pages shifted.
 
 use std::collections::HashMap;
 

@@ -62,8 +62,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Fetches and stores all pending details. Of the stuck ones only those that are `due`. Returns the known records if
-    /// they were needed.
+    /// Fetches and stores all pending details. Of the stuck ones only those that are `due`. Returns the known records
+    /// if they were needed.
     async fn fetch_pending(
         &self,
         facts: &'static Versions,
@@ -357,7 +357,8 @@ impl Collector<'_> {
         })
     }
 
-    /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list again.
+    /// Keeps the ids of a list that was not read to its end. The next run continues at `page`, or begins the list
+    /// again.
     fn keep_list(&self, page: Option<u64>, part: &UnfinishedList, ids: BTreeSet<String>, odd: u64) {
         self.versions_state(|state| state.pending.extend(ids.iter().cloned()));
         if let Some(page) = page {

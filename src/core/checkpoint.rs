@@ -143,8 +143,8 @@ impl Checkpoint {
         is_first
     }
 
-    /// After a first run that came to nothing, the stream begins where that run would have begun. `now` is the earlier of
-    /// our clock and the API's.
+    /// After a first run that came to nothing, the stream begins where that run would have begun. `now` is the earlier
+    /// of our clock and the API's.
     pub fn begin_at_first_attempt(&mut self, stream: Stream, lookback: TimeDelta, now: Millis) {
         if let Some(at) = self.attempted.remove(&stream) {
             let from = (at.min(now) - lookback).floor(SECOND);

@@ -295,11 +295,12 @@ impl Sizes {
     }
 
     /// Returns how many of `count` rows the next window may have: as many as fit in 60 % of the time that is `left`, in
-    /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is one
-    /// page, unless all rows fit one window and 20 s are left.
+    /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is
+    /// one page, unless all rows fit one window and 20 s are left.
     ///
     /// `busy` steps are under way. An API that answers one request after the other takes longer over each if there are
-    /// more than when the pace was noted. None if the window could not end: then it is begun only if nothing is under way.
+    /// more than when the pace was noted. None if the window could not end: then it is begun only if nothing is under
+    /// way.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn next(self, count: u64, left: Left, pace: Pace, busy: usize) -> Option<u64> {
         const PLENTY: TimeDelta = TimeDelta::seconds(20);

@@ -1,5 +1,5 @@
-//! Things that can't be read: spans of event streams, and records or lists of others. Each is on the checkpoint with its
-//! attempts, its last error and its next try, and holds up nothing else.
+//! Things that can't be read: spans of event streams, and records or lists of others. Each is on the checkpoint with
+//! its attempts, its last error and its next try, and holds up nothing else.
 
 mod list;
 mod spans;

@@ -264,8 +264,8 @@ impl<'a> Listing<'a> {
         self.failed_pages.as_ref().filter(|_| is_at_end).and_then(FailedPages::next)
     }
 
-    /// Whether all rows of the pages that were passed over have been read. If no total shows it and no page was full, that
-    /// is not known: the server may allow fewer rows a page than were asked for.
+    /// Whether all rows of the pages that were passed over have been read. If no total shows it and no page was full,
+    /// that is not known: the server may allow fewer rows a page than were asked for.
     pub fn has_read_failed_pages(&self) -> bool {
         let is_known = self.total.is_some() || self.is_size_honoured;
         is_known && self.failed_pages.as_ref().is_some_and(FailedPages::are_read)
@@ -337,9 +337,9 @@ impl<'a> Listing<'a> {
     ///
     /// Pages by number: an empty page is the last. A short page need not be: the server may allow fewer rows a page
     /// than were asked for. It is the last once as many rows were read as the total says. After a full page another is
-    /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number, any
-    /// page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page without a
-    /// token is the last.
+    /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number,
+    /// any page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page
+    /// without a token is the last.
     fn set_next_page(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };

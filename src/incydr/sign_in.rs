@@ -119,8 +119,8 @@ impl SignIn {
         self.signed_in.lock().await.untried = None;
     }
 
-    /// Whether a request that is refused with its token may renew it. An API that refuses every token would otherwise see
-    /// a sign-in for each request.
+    /// Whether a request that is refused with its token may renew it. An API that refuses every token would otherwise
+    /// see a sign-in for each request.
     pub fn may_renew(&self) -> bool {
         self.useless_renewals.get() < MOST_USELESS_RENEWALS
     }
@@ -153,8 +153,8 @@ impl SignIn {
         self.signed_in.lock().await.version.clone()
     }
 
-    /// Returns the present token, or none while somebody signs in. Never waits: a request that nobody polls may hold the
-    /// lock.
+    /// Returns the present token, or none while somebody signs in. Never waits: a request that nobody polls may hold
+    /// the lock.
     pub fn present_token(&self) -> Option<Token> {
         self.signed_in.try_lock().ok()?.token.clone()
     }

@@ -191,6 +191,7 @@ fn is_passing(status: StatusCode) -> bool {
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT].contains(&status)
 }
 
+/// The error of a request without a usable answer. `what` names the request.
 fn named(what: &str, error: &ApiError) -> RespondError {
     let mut named = RespondError::new(crate::respond::error::ErrorCause::ThirdPartyGenericError, String::new());
     named.message = match error {

@@ -97,7 +97,7 @@ pub enum Goal {
     NoActor {
         address: String,
     },
-    /// In this order.
+    /// All of these goals, in this order.
     All {
         goals: Vec<Goal>,
     },

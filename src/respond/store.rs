@@ -89,6 +89,7 @@ impl ActionStore<'_> {
         Err(RespondError::new(ErrorCause::IdempotencyConflict, why))
     }
 
+    /// Returns the stored result of a request, or none if it has none yet.
     pub async fn ended(&self, request_id: &str, until: Millis) -> Result<Option<Ended>, RespondError> {
         self.read(&self.key(request_id, "result.json"), until).await
     }

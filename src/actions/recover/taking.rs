@@ -234,8 +234,8 @@ impl Taking<'_> {
     }
 
     /// Applies the objects of lists that no manifest lists: a manifest is missing, or a run died before it wrote one.
-    /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that was
-    /// applied is applied again: a part of it may be unlisted.
+    /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that
+    /// was applied is applied again: a part of it may be unlisted.
     async fn apply_unlisted(&mut self, from: Millis, to: Millis) -> Result<(), Error> {
         let is_list = |stream: &&Stream| stream.class().is_compared();
         let streams: Vec<Stream> = Stream::ALL
@@ -297,8 +297,8 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Returns the known records of a list. None if they are damaged: the stream notices that itself, and stores the whole
-    /// list again.
+    /// Returns the known records of a list. None if they are damaged: the stream notices that itself, and stores the
+    /// whole list again.
     async fn known_of(&mut self, stream: Stream) -> Result<Option<&mut Known>, StoreError> {
         let until = self.until();
         let vacant = match self.known.entry(stream) {
@@ -416,8 +416,8 @@ async fn chain_of(state: &Bucket, end: Link, until: Millis) -> Result<(Vec<Readi
     Ok((entries, None))
 }
 
-/// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since. Empty
-/// if the list is new to the recovery.
+/// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since.
+/// Empty if the list is new to the recovery.
 async fn known_before(
     state: &Bucket,
     checkpoint: &mut Checkpoint,

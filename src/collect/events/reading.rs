@@ -287,8 +287,8 @@ impl WindowTry {
         self.is_refused || is_drifted(self.unreadable, self.rows, beside)
     }
 
-    /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will be
-    /// set aside, so none needs memory.
+    /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will
+    /// be set aside, so none needs memory.
     pub fn refuse_unreadable(&mut self, total: u64, beside: u64) {
         if is_drifted(self.unreadable, total.max(self.rows), beside) {
             self.is_refused = true;

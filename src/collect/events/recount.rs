@@ -52,8 +52,8 @@ impl Collector<'_> {
         Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, deaths, has_key, slices })
     }
 
-    /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span, or of an API that counts
-    /// nothing. Called at the beginning of a run, so a window that this run covers is recounted by a later run.
+    /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span, or of an API that
+    /// counts nothing. Called at the beginning of a run, so a window that this run covers is recounted by a later run.
     pub(super) fn due_recounts(&self, facts: &Events) -> VecDeque<Recount> {
         if self.run.span.is_some() || !super::counts(facts) {
             return VecDeque::new();

@@ -37,8 +37,8 @@ pub struct Observers {
     pub before: Counts,
     /// The same numbers of each connection, for observers that still send events.
     pub detectors: BTreeMap<String, (Counts, Counts)>,
-    /// The times of the last events of observers and connections that sent events before and don't any more, in the API's
-    /// own form.
+    /// The times of the last events of observers and connections that sent events before and don't any more, in the
+    /// API's own form.
     pub last_events: HashMap<Source, String>,
 }
 

@@ -36,8 +36,8 @@ pub struct Sources {
     pub subjects: Result<HeldList, Error>,
     /// The number of file events of each device within the last `longest_silence`.
     pub reporting: Result<Counts, Error>,
-    /// By agent's id, the times of the last events of some agents that connect and have sent none since, in the API's own
-    /// form.
+    /// By agent's id, the times of the last events of some agents that connect and have sent none since, in the API's
+    /// own form.
     pub last_events: HashMap<String, String>,
     /// The numbers of file events of each observer.
     pub observers: Result<Observers, Error>,
@@ -144,8 +144,8 @@ impl Sources {
     }
 }
 
-/// Whether another try changes nothing: the list is not permitted, the API doesn't have it, or a count takes the API too
-/// long even for a day.
+/// Whether another try changes nothing: the list is not permitted, the API doesn't have it, or a count takes the API
+/// too long even for a day.
 pub fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Api(ApiError::Forbidden { .. } | ApiError::TooLarge { .. }) => true,

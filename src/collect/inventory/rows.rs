@@ -35,7 +35,8 @@ impl Collector<'_> {
         for row in rows {
             match row {
                 ListRow::Record { line, id } => to_fetch.extend(list.take_record(facts, line, id, reading)?),
-                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
+                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right
+                // one.
                 ListRow::Unreadable { bytes, why } if list.part.is_of_one() && is_json(&bytes) => {
                     return Err(list.unexpected(why));
                 }

@@ -98,8 +98,8 @@ impl UnjudgedLists {
         })
     }
 
-    /// Copies from `known` to `seen` the records of these lists that the pass has not seen, and those on the lists of such
-    /// records: they don't count as missed once more. If their list can't be found, notes since when.
+    /// Copies from `known` to `seen` the records of these lists that the pass has not seen, and those on the lists of
+    /// such records: they don't count as missed once more. If their list can't be found, notes since when.
     pub fn hold_records(
         &self,
         facts: &'static Inventory,

@@ -1,5 +1,5 @@
-//! Reads one slice of a sweep: all records that began in it, as many as the API counts. A slice that fails is cut, until
-//! all is read but the seconds that fail.
+//! Reads one slice of a sweep: all records that began in it, as many as the API counts. A slice that fails is cut,
+//! until all is read but the seconds that fail.
 
 use std::collections::HashSet;
 

@@ -21,7 +21,8 @@ impl Checkpoint {
             || (self.manifests.head.is_none() && self.events.values().all(is_blank) && !Stream::ALL.iter().any(is_open))
     }
 
-    /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken over.
+    /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken
+    /// over.
     pub fn recovery_of_older(&self) -> Recovery {
         let is_list = |stream: &&Stream| stream.class().is_compared();
         let last = |stream: &Stream| Some((*stream, self.snapshots(*stream)?.last?));
@@ -125,8 +126,8 @@ impl Checkpoint {
     }
 
     /// Opens the windows of objects that lie in gaps, with the bounds that their keys tell: a run stored them, and no
-    /// manifest lists them. They are read again and stored under the same keys, so nothing is stored twice. The run that
-    /// reads them makes the request. Returns how many more there were than `most`.
+    /// manifest lists them. They are read again and stored under the same keys, so nothing is stored twice. The run
+    /// that reads them makes the request. Returns how many more there were than `most`.
     pub fn open_stored(&mut self, stream: Stream, stored: &BTreeSet<Span>, most: usize, opened_by: &Lease) -> usize {
         let now = Millis::now();
         let Some(state) = self.events.get_mut(&stream) else { return 0 };
