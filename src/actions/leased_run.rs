@@ -1,4 +1,4 @@
-//! A run of an action that takes the lease: its clients, times, and what it saw on the checkpoint.
+//! A run of an action that takes the lease: its clients, its times, and its notes from the checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -127,7 +127,7 @@ impl Collector<'_> {
             }
         }
 
-        // The API works, though what it answered could not be used, or there was no time for it.
+        // The API works, though its answer could not be used, or there was no time for it.
         if has_answered {
             round.api_works();
         }

@@ -1,5 +1,5 @@
-//! Collects event streams by window: a loop that does the steps which [`Schedule`] returns, and tells it their
-//! outcomes.
+//! Collects event streams by window: a loop that carries out the steps that [`Schedule`] returns, and reports their
+//! outcomes to it.
 //!
 //! Each window is opened on the checkpoint, read until it agrees with the API's count, stored, and covered. Several
 //! windows are read at once.

@@ -250,7 +250,7 @@ impl Pace {
         }
     }
 
-    /// The gzipped size of so many rows plus 10 %. 0 until a window was read.
+    /// The expected gzipped size of this many rows, plus 10 %. 0 until a window was read.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn bytes(self, rows: u64) -> u64 {
         self.per_row.map_or(0, |per_row| (per_row.bytes * rows as f64 * 1.1) as u64)
@@ -289,7 +289,7 @@ impl Sizes {
         rows.div_ceil(self.full_page).max(1)
     }
 
-    /// The requests that a window with so many rows needs.
+    /// The requests that a window with this many rows needs.
     pub fn requests(self, rows: u64) -> u64 {
         self.pages(rows) + BESIDE_PAGES
     }

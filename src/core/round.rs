@@ -32,7 +32,7 @@ pub struct Round {
     doubtful: Vec<(String, ErrorInfo)>,
     /// The ids to probe, once there are too many failures.
     probes: Option<Vec<String>>,
-    /// Those that were probed and did not answer.
+    /// Ids that were probed since the first of the doubtful failures.
     probed: BTreeSet<String>,
     /// The run's beginning. It selects the ids to probe, so each run probes other ones.
     began: Millis,

@@ -116,7 +116,7 @@ impl SpanSearch {
         self.tried.extend(self.before.spans().iter());
     }
 
-    /// Puts what is stuck now into the stream's list, and goes on from there.
+    /// Puts the spans that are stuck now into the stream's list. `give_up` returns to them from now on.
     pub fn apply_to(&mut self, list: &mut StuckList) {
         list.retain(|stuck| stuck.span().is_none());
         list.take_over(self.stuck.clone());

@@ -44,7 +44,7 @@ impl Api {
         self.at(Millis::now())
     }
 
-    /// The same for an instant of our clock.
+    /// An instant of our clock, moved back by as much as the API's clock is behind.
     pub fn at(&self, ours: Millis) -> Millis {
         self.connection.clock.at(ours)
     }
@@ -109,7 +109,7 @@ impl Api {
         self.exchange(request, caller, read).await
     }
 
-    /// The same, but `read` takes the body of a 2xx while it arrives.
+    /// Like `send`, but `read` takes the body of a 2xx while it arrives.
     pub(super) async fn exchange<T>(
         &self,
         request: &Request,

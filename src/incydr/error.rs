@@ -71,7 +71,7 @@ pub enum ApiError {
     BudgetSpent,
 }
 
-/// How far an error reaches: one request, the stream, or the run.
+/// The reach of an error: one request, the stream, or the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Perhaps nothing else: the API fails for this span, list or record.
@@ -135,7 +135,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the API doesn't have what was requested.
+    /// Whether the API says that it doesn't have the requested record or list.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status: 404 | 410, .. })
     }

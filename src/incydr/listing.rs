@@ -140,7 +140,7 @@ impl<'a> Listing<'a> {
         self
     }
 
-    /// The greatest total of all pages so far.
+    /// The greatest total of all pages so far. None if no page has one.
     pub fn total(&self) -> Option<u64> {
         self.total
     }

@@ -106,12 +106,13 @@ impl ActionStore<'_> {
         Ok(self.create(&key, &pending, until).await?.unwrap_or(pending).at)
     }
 
+    /// Returns when the request first asked for approval. None if it never did.
     pub async fn waits_since(&self, request: &ActionRequest, until: Millis) -> Result<Option<Millis>, RespondError> {
         let pending: Option<Pending> = self.read(&self.key(&request.request_id, "pending.json"), until).await?;
         Ok(pending.map(|pending| pending.at))
     }
 
-    /// Returns the newest lock and its number, which counts from 0.
+    /// Returns the newest lock and its number, which counts from 0. None if nobody has taken one.
     pub async fn newest_lock(&self, request_id: &str, until: Millis) -> Result<Option<(u32, Lock)>, RespondError> {
         let mut newest = None;
         for n in 0.. {

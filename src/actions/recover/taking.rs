@@ -38,7 +38,7 @@ pub struct Taken {
     pub missing: Vec<String>,
     /// The manifests that another one names and that don't exist.
     pub missing_manifests: Vec<Link>,
-    /// When the oldest manifest was written, if it isn't the first of the chain.
+    /// The time at which the oldest manifest was written, if it isn't the first of the chain.
     pub begins_at: Option<Millis>,
     /// Objects in gaps whose windows did not fit on the checkpoint.
     pub not_opened: usize,

@@ -92,7 +92,7 @@ impl Verification<'_> {
         Ok(of_day.iter().filter(|key| key.starts_with(&of_hour)).cloned().collect())
     }
 
-    /// Checks an object that was set aside: its key holds the hash of its content.
+    /// Checks an object that was set aside: its key holds the hash of its content. None if it is as it should be.
     pub(super) async fn set_aside(&self, stream: Stream, key: &str) -> Result<Option<Discrepancy>, StoreError> {
         let stored = match self.state.get(key, self.until).await {
             Err(error @ StoreError::Archived { .. }) => {

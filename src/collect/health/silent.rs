@@ -35,7 +35,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub struct Observers {
     pub last: Counts,
     pub before: Counts,
-    /// The same numbers of each connection, for observers that still send events.
+    /// By observer, the two numbers of each of its connections, for observers that still send events.
     pub detectors: BTreeMap<String, (Counts, Counts)>,
     /// The times of the last events of observers and connections that sent events before and don't any more, in the
     /// API's own form.

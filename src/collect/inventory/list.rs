@@ -169,7 +169,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Forgets what was read of a list, and returns to its first page.
+    /// Forgets the rows that were read of a list, and returns to its first page.
     fn begin_again(
         &self,
         list: ListReading<'_>,

@@ -129,7 +129,8 @@ impl PassReading {
         }
     }
 
-    /// The place in a list of one record from which to continue, and the ids seen before it.
+    /// The place in a list of one record from which to continue, and the ids seen before it. None if no list is under
+    /// way.
     pub fn list_under_way(
         &self,
         facts: &'static Inventory,

@@ -43,7 +43,8 @@ pub struct EventsState {
     /// Set after a window didn't fit a run: the limit for the rows of a window is lower than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
-    /// The same for a stream whose rows the API doesn't count: the limit for the length of a window. Zero is the usual.
+    /// Set after a window or a count took the API, or the run, too long: the limit for the length of a window. Zero is
+    /// the usual limit.
     #[serde(with = "as_millis", skip_serializing_if = "TimeDelta::is_zero")]
     pub window_length: TimeDelta,
     /// The rows that were set aside since the last one that could be read.
@@ -229,7 +230,7 @@ impl EventsState {
         self.open.retain(|window| window.span != span);
     }
 
-    /// The end of the covered time before the first gap.
+    /// The end of the covered time before the first gap. None if nothing is covered.
     pub fn covered_to(&self) -> Option<Millis> {
         let end = self.covered.end()?;
         Some(self.due(end).first().map_or(end, |gap| gap.from))

@@ -42,7 +42,7 @@ fn surrogate(text: &str) -> Option<u32> {
     (0xd800..=0xdfff).contains(&code).then_some(code)
 }
 
-/// The text of a JSON string or number.
+/// The text of a JSON string or number. None for any other value.
 pub fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     match value {
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),

@@ -83,7 +83,7 @@ pub enum Outcome {
 pub enum Leftover {
     /// This run planned it. Nothing of it is stored, and no other run is storing it.
     Planned,
-    /// The same, but the run found it open.
+    /// The run found it open. Nothing of it is stored, and no other run is storing it.
     Found,
     /// Some of it may be stored, or about to be: it stays open with its bounds.
     Stored,

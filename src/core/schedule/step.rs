@@ -49,7 +49,7 @@ pub struct WindowPlan {
     pub alone: bool,
 }
 
-/// How often a step is tried before it counts as failed.
+/// The number of tries before a step counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tries {
     /// As often as the retry policy allows, and until the rows agree with the count.

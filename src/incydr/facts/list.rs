@@ -52,7 +52,8 @@ pub enum Paging {
     },
     /// One answer contains all rows.
     Whole,
-    /// The same, for which a request may hold its page's number and size: these are left out.
+    /// One answer contains all rows. The request may hold these parameters for a page's number and size, which are left
+    /// out.
     WholeWithout(&'static [&'static str]),
 }
 
