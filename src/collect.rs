@@ -113,6 +113,8 @@ struct Collector<'a> {
     query: OnceLock<FileEventQuery>,
 }
 
+/// Collects one stream. A stream that was refused less than an hour ago is `NotPermitted` without a request, unless a
+/// person started the run.
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
     let refused_at = run.ledger.read(|checkpoint| checkpoint.not_permitted_at(stream));
     if run.trigger == Trigger::Schedule && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {

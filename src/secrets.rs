@@ -58,6 +58,8 @@ impl SecretError {
 const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT_ID"];
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
+/// Reads the secret `id`, a name or an ARN. Fails if Secrets Manager does. A malformed value is the error in
+/// `Secret::held`.
 pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
     let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| {
         let (id, why) = (id.to_owned(), aws_error::describe(&error));

@@ -116,6 +116,7 @@ impl Backfilled {
 }
 
 impl LeasedRun<'_> {
+    /// Takes the lease, merges the shards that are done or overdue, makes `change`, and gives the lease back.
     async fn backfill(
         &self,
         action: &'static str,

@@ -241,6 +241,7 @@ impl LeasedRun<'_> {
         Ok(health_records::store(ledger, &bucket, self.settings, until).await?)
     }
 
+    /// Sets the states of streams by their results, and queues the health records of the changes.
     fn change_states(
         &self,
         checkpoint: &mut Checkpoint,

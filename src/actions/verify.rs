@@ -121,6 +121,7 @@ impl Verification<'_> {
             .then_some("the checkpoint and all manifests are missing, so nothing says which records there should be"))
     }
 
+    /// Verifies the bucket against the manifests that this checkpoint names.
     async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
         if checkpoint.revision == 0

@@ -284,6 +284,8 @@ impl Collector<'_> {
         Err(Error::Inconsistent(message))
     }
 
+    /// Reads the list of the records that were updated since `since`, or of all, from the page at which an earlier run
+    /// stopped. If the time is up, keeps its ids and its place.
     async fn list_once(
         &self,
         facts: &'static Versions,

@@ -229,6 +229,7 @@ impl SignIn {
         Ok(secret)
     }
 
+    /// Requests a token until it is granted or refused, the retries are used up, or the time is up.
     async fn grant(
         &self,
         connection: &Connection,

@@ -142,6 +142,7 @@ impl Action {
     }
 }
 
+/// Takes the members of an action's input.
 fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action, String> {
     Ok(match name {
         "session.add_note" => {

@@ -110,6 +110,7 @@ impl Verification<'_> {
     }
 }
 
+/// Compares a stored object with its entry in a manifest.
 fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, String>) -> Inspected {
     let ListedObject { object, window } = told;
     let mut inspected = Inspected { findings: Vec::new(), records: 0, bytes: 0, fingerprints: Vec::new() };

@@ -78,6 +78,7 @@ impl Verification<'_> {
         Ok(trail)
     }
 
+    /// Reads the trail's objects of one hour, and notes the requests that they are about.
     pub(super) async fn hour_of_trail(
         &self,
         hour: Millis,

@@ -135,6 +135,7 @@ impl WindowTry {
         }
     }
 
+    /// Counts a row. Packs it if its time lies in the window, and keeps it to be set aside if it can't be read.
     fn note(&mut self, row: Row<'_>, fingerprint: Fingerprint) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);

@@ -86,6 +86,8 @@ impl Collector<'_> {
         Ok(outcome.into())
     }
 
+    /// Counts the window again. If the API counts more, or shows other rows, reads it again, and begins slices if it
+    /// has grown too large.
     async fn recount_step(&self, facts: &'static Events, recount: &Recount) -> Result<Outcome, Error> {
         // After a death any recount may be what kills runs, so the checkpoint names the one that is under way.
         let died = self.run.ledger.died.as_ref();
@@ -210,6 +212,9 @@ impl Collector<'_> {
         Outcome::RecountGoesOn(Recount { slices: Some(slices), ..recount.clone() })
     }
 
+    /// Reads a window or a slice of it again. `may_be_cut` is false if the covered request had other settings;
+    /// `reads_empty` requests the rows even if the API counts none. After a failure the rows that were shown are
+    /// stored.
     async fn read_again(
         &self,
         facts: &'static Events,

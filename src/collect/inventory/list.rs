@@ -211,6 +211,7 @@ impl Collector<'_> {
         }
     }
 
+    /// Reads page by page to the last one. Returns the API's total, if it has one.
     async fn read_pages(
         &self,
         facts: &'static Inventory,

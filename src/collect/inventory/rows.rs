@@ -17,6 +17,8 @@ use crate::incydr::listing::{ListRow, escape, is_json};
 const END: &[&str] = &["endDate"];
 
 impl Collector<'_> {
+    /// Takes the rows of one page: compares the records, fetches missing details, and sets unreadable rows aside unless
+    /// they are too many.
     pub(super) async fn take_rows(
         &self,
         facts: &'static Inventory,

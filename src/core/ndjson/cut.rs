@@ -99,6 +99,7 @@ impl Cutter {
         }
     }
 
+    /// Reads as much of the buffer as is complete, and keeps the rest.
     fn use_up(&mut self, row: &mut impl FnMut(Row<'_>)) -> Result<(), PageError> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut at = 0;

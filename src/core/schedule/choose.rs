@@ -61,6 +61,7 @@ impl Schedule {
         }
     }
 
+    /// The next step, in the schedule's order of work. None if nothing may begin now.
     fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         if let Some(window) = self.take_left(stuck, now) {
             return begin(TaskKind::Gap, false, Step::TakeOver(window));
@@ -198,6 +199,7 @@ impl Schedule {
         }
     }
 
+    /// The step that opens a window and reads it.
     pub(super) fn open(
         &self,
         span: Span,
