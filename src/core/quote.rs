@@ -164,8 +164,8 @@ fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
     letters
 }
 
-/// The character of an HTML entity after its `&`, and the entity's length: `amp;`, `#38;`, `#x26;`. A name never stands
-/// for a letter or digit, so each counts as `&`.
+/// The character of an HTML entity after its `&`, and the entity's length: `amp;`, `#38;`, `#x26;`. None of the known
+/// names stands for a letter or digit, so each counts as `&`.
 fn entity(bytes: &[u8]) -> Option<(u8, usize)> {
     const LONGEST: usize = 8;
     let end = bytes.iter().take(LONGEST).position(|byte| *byte == b';')?;

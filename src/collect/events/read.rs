@@ -199,8 +199,8 @@ impl Collector<'_> {
         Err(Unread::Disagreed { why, shown: shown.map(Box::new) })
     }
 
-    /// Makes one try: counts, reads all pages, and counts again. `count` is a count of this very window that was made
-    /// before; `size` is the page size.
+    /// Makes one try: reads all pages. If the count has an endpoint of its own, counts before and after. `count` is a
+    /// count of this very window that was made before; `size` is the page size.
     async fn read_once(
         &self,
         facts: &'static Events,

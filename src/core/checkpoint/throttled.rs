@@ -11,7 +11,7 @@ use crate::core::stuck::StuckItem;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Throttled {
-    /// Whether a 429 ended the stream's last run.
+    /// Whether a 429 ended the stream's last run, or an earlier one since which the stream was not asked for.
     #[serde(skip_serializing_if = "is_default")]
     pub last_run: bool,
     /// Records and lists of records, until they are asked for again.
