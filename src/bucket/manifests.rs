@@ -1,5 +1,5 @@
-//! Reads manifests: those that the checkpoint names, and those that it doesn't. The others are the manifests after the
-//! newest one that it names if it was replaced by an older version of itself, and all manifests if it is gone.
+//! Reads manifests: those that the checkpoint names, and those that it doesn't name. The latter are all manifests if
+//! the checkpoint is gone, and those after its newest one if it was replaced by an older version of itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -99,6 +99,7 @@ impl Snapshot {
         self.set_aside.push(key);
     }
 
+    /// Whether it has records to store that were packed already. The last 32 KB of lines don't count.
     pub fn has_found(&self) -> bool {
         self.bytes() > 0
     }

@@ -280,7 +280,7 @@ impl Sizes {
         4 * self.full_page
     }
 
-    /// A window with up to one page more than planned is read all the same.
+    /// Returns the most rows that a window planned for `rows` may have: one page more is read all the same.
     pub fn too_many(self, rows: u64) -> u64 {
         rows.saturating_add(self.full_page)
     }

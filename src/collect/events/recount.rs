@@ -34,8 +34,8 @@ const AT_MOST: usize = 100;
 const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
-    /// Plans the recounts of a window that is covered now. None if the API doesn't count it, or `RECONCILE_MINUTES` is
-    /// empty.
+    /// Plans the recounts of a window that is covered now. None if the API doesn't count it, or no recount is to
+    /// follow.
     pub(super) fn recount_of(&self, done: &ReadingEntry, rows_hash: Option<String>) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
         let mut due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();

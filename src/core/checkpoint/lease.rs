@@ -22,7 +22,7 @@ impl Lease {
         self.until + LONG_OVER < now
     }
 
-    /// Returns it with its end at the epoch: the run stored nothing under it and no longer holds it.
+    /// Returns the lease with its end at the epoch: the run stored nothing under it and no longer holds it.
     #[must_use]
     pub fn of_nobody(self) -> Self {
         Self { until: Millis(0), ..self }

@@ -131,7 +131,7 @@ pub struct Newest {
 }
 
 impl Part {
-    /// Whether its list is the answer to a question about one record.
+    /// Whether its list is one record, which is requested by itself.
     pub fn is_of_one(&self) -> bool {
         self.every.is_some() || matches!(self.list.place, Place::Alone)
     }
