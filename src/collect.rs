@@ -269,7 +269,7 @@ impl Collector<'_> {
         self.run.chain.note(done, change)
     }
 
-    /// Stores the bytes of a record that can't be placed, and returns the key. The rest of the reading continues.
+    /// Stores the bytes of a row that can't become a record, and returns the key. The rest of the reading continues.
     async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
         let sha256 = sha256(bytes);
