@@ -83,9 +83,9 @@ pub struct Run<'a> {
 /// Who started a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// Or the state machine of a backfill. The run is skipped while another one holds the lease.
+    /// The schedule, or the state machine of a backfill. The run is skipped while another one holds the lease.
     Schedule,
-    /// The run waits for the lease, and also tries streams that were refused less than an hour ago.
+    /// A person. The run waits for the lease, and also tries streams that were refused less than an hour ago.
     Person,
 }
 
@@ -105,7 +105,7 @@ struct Collector<'a> {
     tally: &'a Tally,
     /// Whether an earlier run has covered any of the stream.
     has_worked: bool,
-    /// What the API throttled until the end of an earlier run.
+    /// The requests that the API throttled until the end of an earlier run.
     throttled: Throttled,
     /// Damage to the stream's own state. This run repairs it, and reports it nevertheless.
     damaged: Shared<Option<Error>>,
@@ -115,6 +115,8 @@ struct Collector<'a> {
     query: OnceLock<FileEventQuery>,
 }
 
+/// Collects one stream. A stream that was refused less than an hour ago is `NotPermitted` without a request, unless a
+/// person started the run.
 pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<StreamOutcome, Error> {
     let refused_at = run.ledger.read(|checkpoint| checkpoint.not_permitted_at(stream));
     if run.trigger == Trigger::Schedule && refused_at.is_some_and(|at| Millis::now() < at + NOT_PERMITTED_FOR) {
@@ -180,8 +182,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     }
 }
 
-/// Whether every answer proves the stream's own permission. Some streams are lists of another stream's records, and that
-/// one's permission is another.
+/// Whether every answer proves the stream's own permission. Some other streams first read another stream's list, which
+/// needs another permission.
 fn lists_itself(stream: Stream) -> bool {
     matches!(stream.class(), Class::Events | Class::Versions)
 }
@@ -280,7 +282,7 @@ impl Collector<'_> {
         self.run.chain.note(done, change)
     }
 
-    /// Stores the bytes of a record that can't be placed, and returns the key. The rest of the reading continues.
+    /// Stores the bytes of a row that can't become a record, and returns the key. The rest of the reading continues.
     async fn set_aside(&self, bytes: &Bytes, why: &str) -> Result<String, Error> {
         self.run.ledger.check_lease()?;
         let sha256 = sha256(bytes);

@@ -8,15 +8,15 @@
 //! * [`checkpoint`]: covered time, readings under way, the lease; [`identity`]: the tenant, bucket and prefix that it
 //!   belongs to
 //! * [`schedule`]: the next step of an event stream; [`density`]: the rows to expect in a span; [`span_search`]: finds
-//!   what of a failed span can be read
+//!   the parts of a failed span that can't be read
 //! * [`stuck`]: things that can't be read; [`mod@drift`]: whether rows that can't be read are a change of the API;
 //!   [`round`]: the order in which single records are requested; [`failed_pages`]: the pages of a list that failed
 //! * [`manifest`]: finished readings and their objects; [`known`]: the fingerprints of stored records
 //! * [`ndjson`]: cuts pages into records and packs them; [`json`]: formats the state, and reads counts
 //! * [`settings`], with [`dialect`], [`audit_source`] and [`agent_version`]: the operator's configuration
-//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`digest`]: hashes; [`error_type`]: the types of errors;
-//!   [`aws_error`]: the cause and the code of an AWS error; [`quote`]: quotes an answer without secrets; [`panics`]: turns
-//!   a panic into a value
+//! * [`tally`]: a run's counters; [`shared`]: values that tasks share; [`digest`]: hashes; [`error_type`]: the types of
+//!   errors; [`aws_error`]: the cause and the code of an AWS error; [`quote`]: quotes an answer without secrets;
+//!   [`panics`]: turns a panic into a value
 
 pub mod agent_version;
 pub mod audit_source;

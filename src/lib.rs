@@ -1,19 +1,19 @@
 //! The collector reads Incydr's API and stores its records in S3.
 //!
-//! A run reads the enabled streams that are due: `audit` and `file_events` in windows that have settled, the others as lists. It
-//! stores each reading as objects under keys that only that reading can have. It moves the checkpoint only over stored
-//! records.
+//! A run reads the enabled streams that are due: `audit` and `file_events` in windows that have settled, the others as
+//! lists. It stores each reading as objects under keys that only that reading can have. It moves the checkpoint only
+//! over stored records.
 //!
 //! # Layers
 //!
 //! From the top down. Each uses only those below it. `tests/layers.py` checks that, and draws `docs/layers.svg`.
 //!
 //! * [`edge`]: an event in, an answer out
-//! * [`actions`]: collect, backfill, restart, recover, verify, probe, health, status. [`respond`]: the responder, a binary of its own,
-//!   which uses neither `actions` nor `collect`
+//! * [`actions`]: collect, backfill, restart, recover, verify, probe, health, status. [`respond`]: the responder, a
+//!   binary of its own, which uses neither `actions` nor `collect`
 //! * [`collect`]: one stream in one run: windows, lists, objects, commit
-//! * [`bucket`]: S3. [`incydr`]: the API. [`secrets`]: the API client's credentials. Of these only `incydr` uses another,
-//!   `secrets`
+//! * [`bucket`]: S3. [`incydr`]: the API. [`secrets`]: the API client's credentials. Of these only `incydr` uses
+//!   another, `secrets`
 //! * [`core`]: plain values without I/O
 //!
 //! `docs/develop.md` follows one record through them.

@@ -21,7 +21,8 @@ pub struct Credentials {
 
 /// A version of the secret, as Secrets Manager returned it.
 pub struct Secret {
-    /// Secrets Manager's `VersionId`. It changes with the value. Without an id, the first 8 digits of the value's SHA-256.
+    /// Secrets Manager's `VersionId`. It changes with the value. Without an id, the first 8 digits of the value's
+    /// SHA-256.
     pub version: Option<String>,
     pub held: Result<Credentials, SecretError>,
 }
@@ -57,6 +58,8 @@ impl SecretError {
 const ID_NAMES: [&str; 4] = ["client_id", "clientId", "clientID", "INCYDR_CLIENT_ID"];
 const SECRET_NAMES: [&str; 4] = ["client_secret", "clientSecret", "secretKey", "INCYDR_CLIENT_SECRET"];
 
+/// Reads the secret `id`, a name or an ARN. Fails if Secrets Manager does. A malformed value is the error in
+/// `Secret::held`.
 pub async fn load(client: &Client, id: &str) -> Result<Secret, SecretError> {
     let answer = client.get_secret_value().secret_id(id).send().await.map_err(|error| {
         let (id, why) = (id.to_owned(), aws_error::describe(&error));

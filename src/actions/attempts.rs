@@ -57,8 +57,8 @@ impl LeasedRun<'_> {
         }
     }
 
-    /// Called once the attempts of this run's streams are on the checkpoint. A run that is no first attempt of all event
-    /// streams forgets nothing: a dry run, or one of other streams.
+    /// Called once the attempts of this run's streams are on the checkpoint. A run that doesn't attempt all enabled
+    /// event streams forgets nothing: a dry run, or one of other streams.
     pub(super) fn forget_attempt(&self) {
         let noted: Vec<Stream> = self.streams_that_begin().collect();
         let mut event_streams = self.settings.streams.iter().filter(|stream| stream.class() == Class::Events);

@@ -116,6 +116,7 @@ impl Backfilled {
 }
 
 impl LeasedRun<'_> {
+    /// Takes the lease, merges the shards that are done or overdue, makes `change`, and gives the lease back.
     async fn backfill(
         &self,
         action: &'static str,
@@ -134,7 +135,8 @@ impl LeasedRun<'_> {
             return Err(Error::InvalidEvent(why.to_owned()));
         }
 
-        // To an older version of the checkpoint, time that later runs covered is a gap. Their manifests are taken over first.
+        // To an older version of the checkpoint, time that later runs covered is a gap. Their manifests are taken over
+        // first.
         Box::pin(self.catch_up_or_release(&state, &ledger)).await?;
         let (merged, failed) = self.merge_shards(&state, &ledger, |_| true).await;
         let changed = ledger.update(change);

@@ -1,4 +1,4 @@
-//! What every action is given.
+//! The arguments that every action takes.
 
 use crate::actions::clients::Clients;
 use crate::core::settings::Settings;

@@ -23,8 +23,8 @@ impl Clients {
         Self { api, s3, memory: Memory::default(), attempted: Shared::default(), written: Shared::default() }
     }
 
-    /// Called when any action begins. The clients forget what was true of the last run alone: its budget, the API's clock,
-    /// a secret that was read and not used.
+    /// Called when any action begins. The clients forget what was true of the last run alone: its budget, the API's
+    /// clock, a secret that was read and not used.
     pub async fn begin_run(&self, settings: &Settings, deadline: Millis) {
         self.s3.begin_run(deadline);
         self.api.begin_run(settings.requests_per_minute).await;

@@ -29,12 +29,13 @@ use crate::incydr::facts::Kind;
 
 /// Live runs keep at least one fifth of the request budget, however much the shards of a backfill may use.
 const LIVE_SHARE: usize = 5;
-/// Streams that were throttled until the last run's end wait for the others: events for a quarter of the run at most, the
-/// others for half of it.
+/// Streams that were throttled until the last run's end wait for the others: events for a quarter of the run at most,
+/// the others for half of it.
 const SHARE_BEFORE_EVENTS: u32 = 4;
 const SHARE_BEFORE_OTHERS: u32 = 2;
 
-/// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another run's lease.
+/// Collects everything that is due, or the span that `asked` names. `trigger` decides whether it waits for another
+/// run's lease.
 pub async fn collect(call: Call<'_>, asked: &CollectArgs, trigger: Trigger) -> Answer {
     let work = LeasedRun::new(call, asked, trigger);
     match Box::pin(work.run()).await {
@@ -192,12 +193,13 @@ impl<'a> LeasedRun<'a> {
         self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
     }
 
-    /// Notes what the API throttled until the run's end, and what it did before and nobody has asked for since.
+    /// Notes the requests that the API throttled until the run's end, and those of earlier runs that weren't sent again
+    /// since.
     fn note_throttled(&self, ledger: &Ledger<'_>, collected: &[Collected]) {
         ledger.update(|checkpoint| {
             checkpoint.throttled.retain(|stream, _| self.settings.streams.contains(stream));
             for Collected { stream, tally, outcome } in collected {
-                // What another stream's 429 kept from being asked for at all may still be throttled.
+                // A stream that another stream's 429 kept from asking at all may still be throttled.
                 let was_throttled = checkpoint.throttled.get(stream).is_some_and(|before| before.last_run);
                 let is_asked =
                     tally.calls.successes.get() > 0 || matches!(outcome, Ok(Status::Complete | Status::NotDue));
@@ -332,6 +334,7 @@ fn fail_if_stuck(ledger: &Ledger<'_>, collected: &mut [Collected]) {
     });
 }
 
+/// Fails every stream that has not failed by itself.
 fn not_committed(collected: &mut [Collected], error: &Error) {
     let info = ErrorInfo::from(error);
     for each in collected.iter_mut().filter(|each| each.outcome.is_ok()) {

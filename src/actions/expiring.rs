@@ -30,8 +30,8 @@ pub fn expiring(settings: &Settings, checkpoint: &Checkpoint, now: Millis) -> BT
     expiring.collect()
 }
 
-/// Returns the error for a gap that expires soon, with the hours left, or else `error`. The error includes `error` as its
-/// cause.
+/// Returns the error for a gap that expires soon, with the hours left, or else `error`. The error includes `error` as
+/// its cause.
 pub fn or_expiring(stream: Stream, gap: Option<&Span>, error: Option<ErrorInfo>) -> Option<ErrorInfo> {
     let (Some(gap), Kind::Events(Events { retention: Some(retention), .. })) = (gap, stream.kind()) else {
         return error;

@@ -1,4 +1,4 @@
-//! A run of an action that takes the lease: its clients, times, and what it saw on the checkpoint.
+//! A run of an action that takes the lease: its clients, its times, and its notes from the checkpoint.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -63,7 +63,7 @@ pub struct LeasedRun<'a> {
     pub expiring: Shared<BTreeMap<Stream, Span>>,
     /// The number of spans that have been due for more than 15 minutes, on the checkpoint when it was last loaded.
     pub gaps: Shared<BTreeMap<Stream, u64>>,
-    /// If the checkpoint was found gone or older: the report.
+    /// The report, if the checkpoint was found gone or an older version of itself.
     pub state_lost: OnceLock<String>,
 }
 
@@ -74,7 +74,7 @@ pub struct Stopped {
     pub next_try: Option<Millis>,
 }
 
-/// What a run did for one stream.
+/// The result of one stream in a run.
 pub struct Collected {
     pub stream: Stream,
     pub tally: Tally,
@@ -107,7 +107,7 @@ impl<'a> LeasedRun<'a> {
         }
     }
 
-    /// The ends of the run's phases, by what is known of S3 at this moment.
+    /// The ends of the run's phases, by the longest write that S3 has taken so far.
     pub fn times_by_now(&self) -> Times {
         self.times.with_time_to_commit(self.clients.s3.longest_write())
     }
@@ -159,6 +159,8 @@ impl<'a> LeasedRun<'a> {
         Ok(Ledger::acquire(state, key, found, identity, self.lease(), prepare, until).await?)
     }
 
+    /// Loads the checkpoint, and notes what the answer tells of it if the run goes no further. None before the first
+    /// run.
     pub async fn load(&self, state: &Bucket) -> Result<Option<LoadedCheckpoint>, Error> {
         let until = self.times.read_until;
         let found = ledger::load(state, &self.settings.checkpoint_key, &self.settings.identity(None), until).await?;
@@ -195,6 +197,7 @@ impl<'a> LeasedRun<'a> {
         *self.covered_to.lock() = covered_to.collect();
     }
 
+    /// Notes the gaps that expire soon, and how many gaps each stream has that are overdue.
     pub fn note_what_expires(&self, checkpoint: &Checkpoint) {
         let expiring = expiring(self.settings, checkpoint, Millis::now());
         *self.expiring.lock() = expiring;

@@ -291,6 +291,7 @@ impl ProbeCalls {
     }
 }
 
+/// The request that probes a stream. None if the dialect doesn't have the stream.
 fn question(stream: Stream, settings: &Settings, query: &FileEventQuery) -> Option<Question> {
     let of = |list, sublist| Question { list, query: Vec::new(), body: Value::Null, time: None, sublist };
     let question = match stream.kind_in(settings.dialect)? {

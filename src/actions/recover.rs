@@ -27,8 +27,8 @@ use crate::core::time::Millis;
 
 /// For this long after its last write of the checkpoint, a process recognises that version as its own.
 const RECOGNISED_FOR: TimeDelta = TimeDelta::minutes(15);
-/// If the checkpoint is gone, this many manifests are searched for each stream's end: the newest may be of an older span
-/// that was asked for.
+/// If the checkpoint is gone, this many manifests are searched for each stream's end: the newest may be of an older
+/// span that was asked for.
 const LOOKED_AT: usize = 50;
 /// The answer names at most this many missing objects, and as many missing manifests.
 const MOST_NAMED: usize = 100;
@@ -120,8 +120,8 @@ impl Recovered {
 }
 
 impl LeasedRun<'_> {
-    /// Continues a recovery that an earlier run left. Otherwise compares the checkpoint with the last one that this process
-    /// wrote. If they differ, the checkpoint may be an older version, or gone, and the manifests are followed.
+    /// Continues a recovery that an earlier run left. Otherwise compares the checkpoint with the last one that this
+    /// process wrote. If they differ, the checkpoint may be an older version, or gone, and the manifests are followed.
     pub(super) async fn catch_up(&self, state: &Bucket, ledger: &Ledger<'_>) -> Result<(), Error> {
         if ledger.read(|checkpoint| self.is_own_write(checkpoint)) || !self.keeps_states() {
             return Ok(());
@@ -193,8 +193,8 @@ impl LeasedRun<'_> {
         *self.clients.written.lock() = Some(written);
     }
 
-    /// Whether the checkpoint is the one that this process wrote last, a short time ago. Later that says nothing: others may
-    /// have written since, and that very version may have been put back.
+    /// Whether the checkpoint is the one that this process wrote last, within the last 15 minutes. After that the
+    /// comparison says nothing: others may have written since, and this very version may have been put back.
     pub(super) fn is_own_write(&self, checkpoint: &Checkpoint) -> bool {
         let written = self.clients.written.lock();
         let known =
@@ -264,6 +264,7 @@ impl LeasedRun<'_> {
     }
 }
 
+/// The part of a note about missing objects and manifests. Empty if none is missing.
 fn told(taken: &Taken) -> String {
     let of = |count: usize, what: &str, first: &str| match count {
         0 => String::new(),

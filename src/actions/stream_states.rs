@@ -122,7 +122,7 @@ impl LeasedRun<'_> {
         Ok(())
     }
 
-    /// Returns why this run doesn't try a stream.
+    /// Returns the error of a stream that is stopped, so that this run doesn't try it. None for any other stream.
     pub(super) fn stopped(&self, stream: Stream) -> Option<Error> {
         let stopped = self.stopped.lock();
         let StreamState { since, error, .. } = stopped.states.get(&stream)?;
@@ -241,6 +241,7 @@ impl LeasedRun<'_> {
         Ok(health_records::store(ledger, &bucket, self.settings, until).await?)
     }
 
+    /// Sets the states of streams by their results, and queues the health records of the changes.
     fn change_states(
         &self,
         checkpoint: &mut Checkpoint,

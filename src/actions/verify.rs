@@ -121,6 +121,7 @@ impl Verification<'_> {
             .then_some("the checkpoint and all manifests are missing, so nothing says which records there should be"))
     }
 
+    /// Verifies the bucket against the manifests that this checkpoint names.
     async fn once(&self, run_id: &str, checkpoint: &Checkpoint) -> Result<Verified, Error> {
         let mut progress = Progress::default();
         if checkpoint.revision == 0
@@ -166,7 +167,7 @@ impl Verification<'_> {
         })
     }
 
-    /// Loads what is to be compared with the bucket.
+    /// Follows the manifests and lists the responder's records, to compare both with the bucket.
     async fn load(&self, checkpoint: &Checkpoint, progress: &mut Progress) -> Result<(History, Trail), StoreError> {
         Ok((History::load(self, checkpoint, progress).await?, self.list_trail(progress).await?))
     }
@@ -255,8 +256,8 @@ impl Verification<'_> {
         .concat()
     }
 
-    /// Verifies hour by hour, all streams of an hour and its part of the trail before the next hour. Returns the hour at
-    /// which the time was up.
+    /// Verifies hour by hour, all streams of an hour and its part of the trail before the next hour. Returns the hour
+    /// at which the time was up.
     async fn hours(
         &self,
         spans: &Spans,

@@ -12,7 +12,7 @@ use crate::core::retry::sleep_within;
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
-/// How often an object that is not what it should be is read before it counts as damaged.
+/// An object with unexpected content is read this many times before it counts as damaged.
 pub(super) const TRIES: u32 = 3;
 pub(super) const PAUSE: Duration = Duration::from_millis(300);
 

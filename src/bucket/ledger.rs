@@ -249,6 +249,7 @@ impl<'a> Ledger<'a> {
         self.written.lock().await.commits > 0
     }
 
+    /// Writes the checkpoint if the stored one still has `etag`, or is absent without one. Returns the new `ETag`.
     async fn write(&self, checkpoint: &Checkpoint, etag: Option<String>, until: Millis) -> Result<String, LedgerError> {
         let (mut etag, mut refused) = (etag, 0);
         loop {

@@ -1,5 +1,5 @@
-//! Reads manifests: those that the checkpoint names, and those that it doesn't. If the checkpoint was replaced by an older
-//! version of itself, these are the ones after its newest manifest. If it is gone, these are all manifests.
+//! Reads manifests: those that the checkpoint names, and those that it doesn't name. The latter are all manifests if
+//! the checkpoint is gone, and those after its newest one if it was replaced by an older version of itself.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -108,7 +108,7 @@ pub async fn days(
 }
 
 /// Returns the manifests of a day, by number and then by time: those in its indexes, and those that have an object of
-/// their own. An index that can't be read leaves these.
+/// their own. If an index can't be read, the manifests' own objects are used.
 pub async fn read_day(
     state: &Bucket,
     state_prefix: &str,

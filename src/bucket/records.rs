@@ -310,7 +310,7 @@ pub fn base(prefix: &str, stream: impl std::fmt::Display, from: Millis, to: Mill
     format!("{prefix}{stream}/{partition}/{}-{}", from.compact(), to.compact())
 }
 
-/// Returns the beginning and the end of the span that a key names.
+/// Returns the beginning and the end of the span that a key names. None if it names none.
 pub fn bounds_of(key: &str) -> Option<(Millis, Millis)> {
     let mut bounds = key.rsplit('/').next()?.split(['-', '.']).map(|bound| {
         let bound = chrono::NaiveDateTime::parse_from_str(bound, "%Y%m%dT%H%M%S%3fZ").ok()?;

@@ -62,8 +62,8 @@ pub struct S3 {
     fence: Fence,
 }
 
-/// The end of the run's lease. After it the HTTP client sends nothing, not even a request that was begun before Lambda froze
-/// the container. Clones share it.
+/// The end of the run's lease. After it the HTTP client sends nothing, not even a request that was begun before Lambda
+/// froze the container. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Fence(Arc<AtomicI64>);
 

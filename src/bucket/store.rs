@@ -225,6 +225,7 @@ impl OneBucket<'_> {
         }
     }
 
+    /// Writes an object if the condition holds.
     pub(super) async fn put_once(
         self,
         object: &Object<'_>,

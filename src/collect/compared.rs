@@ -40,7 +40,7 @@ pub struct Record<'a> {
     pub line: &'a str,
     /// The time at which the record began, if known records are forgotten by that time.
     pub began: Option<Millis>,
-    /// Not stored. It is known so that its list can be compared.
+    /// It is not stored, only known, so that its list can be compared.
     pub is_index: bool,
 }
 
@@ -99,6 +99,7 @@ impl Snapshot {
         self.set_aside.push(key);
     }
 
+    /// Whether it has records to store that were packed already. The last 32 KB of lines don't count.
     pub fn has_found(&self) -> bool {
         self.bytes() > 0
     }
@@ -167,8 +168,8 @@ impl Collector<'_> {
             && !has_found
             && *key == self.run.records.key_at(self.stream, at, applied)
         {
-            // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3 may
-            // refuse only this.
+            // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3
+            // may refuse only this.
             let (by, now) = (&self.run.ledger.lease, Millis::now());
             self.stored(class, |stored| stored.close(by, WriteOutcome::Nothing, applied, now));
         }
@@ -230,8 +231,8 @@ impl Collector<'_> {
         self.damaged.lock().get_or_insert(why);
     }
 
-    /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing of
-    /// what it knows.
+    /// Keeps the known records in memory for the next run, if every run reads the stream. A dry run has stored nothing
+    /// of what it knows.
     pub(super) fn remember(&self, class: Class, known: Known) {
         if self.run.records.dry_run {
             return;

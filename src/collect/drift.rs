@@ -14,8 +14,8 @@ pub struct Drift {
 }
 
 impl Collector<'_> {
-    /// Returns the rows of a page that can't be read, if more than a fifth of the list, and more than three of its rows,
-    /// can't be. `unreadable` and `shown` count the rows of the pages before; `total` is the API's count.
+    /// Returns the rows of a page that can't be read, if more than a fifth of the list, and more than three of its
+    /// rows, can't be. `unreadable` and `shown` count the rows of the pages before; `total` is the API's count.
     pub(super) fn note_drift(
         &self,
         rows: &[ListRow],

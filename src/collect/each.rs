@@ -17,7 +17,7 @@ pub const FETCHES_AT_ONCE: usize = 4;
 const PATIENCE_ENDS_AFTER: usize = 6;
 
 impl Collector<'_> {
-    /// Returns what is stuck and due. Anything that this run tries and puts off is not due any more.
+    /// Returns the stuck things that are due. Those that this run has tried in vain and put off are not due any more.
     pub(super) fn due(&self) -> Vec<StuckItem> {
         let now = Millis::now();
         self.stuck(|stuck| stuck.iter().filter(|stuck| stuck.next_try <= now).map(|stuck| stuck.what.clone()).collect())
@@ -88,10 +88,10 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these requests
-    /// waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that another item
-    /// answered or that it was stuck before. Otherwise every later run would wait for it first. An item that the API
-    /// throttled until the run's end comes last in the next run, and is stuck if that happens again.
+    /// Takes the answers. An error that is not about one item (the time is up, S3 fails) ends the round. If these
+    /// requests waited for half of a run (`waited_long`), an item without an answer becomes stuck, provided that
+    /// another item answered or that it was stuck before. Otherwise every later run would wait for it first. An item
+    /// that the API throttled until the run's end comes last in the next run, and is stuck if that happens again.
     async fn take_each<T>(
         &self,
         round: &mut Round,
@@ -126,7 +126,7 @@ impl Collector<'_> {
             }
         }
 
-        // The API works, though what it answered could not be used, or there was no time for it.
+        // The API works, though its answer could not be used, or there was no time for it.
         if has_answered {
             round.api_works();
         }
@@ -163,7 +163,7 @@ struct Failures {
     last: Option<Error>,
     /// True if any of them is not a 403.
     are_others: bool,
-    /// All of this run.
+    /// The number of all failures, including those before the last answer.
     count: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Collects event streams by window: a loop that does the steps which [`Schedule`] returns, and tells it their
-//! outcomes.
+//! Collects event streams by window: a loop that carries out the steps that [`Schedule`] returns, and reports their
+//! outcomes to it.
 //!
 //! Each window is opened on the checkpoint, read until it agrees with the API's count, stored, and covered. Several
 //! windows are read at once.
@@ -49,7 +49,7 @@ struct FinishedReading {
     rows_hash: Option<String>,
 }
 
-/// How a finished reading changes the checkpoint.
+/// The change that a finished reading makes on the checkpoint.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Finished {
     /// The span is covered. Its part `gone` has expired instead.
@@ -64,7 +64,7 @@ impl From<Outcome> for StepResult {
     }
 }
 
-/// A span that fails or isn't answered takes at most one of so many parts of a run.
+/// A span that fails or isn't answered takes at most one of this many parts of a run.
 const PARTS_OF_RUN: i32 = 2;
 
 impl Collector<'_> {
@@ -263,8 +263,8 @@ impl Collector<'_> {
         error.may_be_local() || self.has_worked && error.may_be_local_or_refused()
     }
 
-    /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case that
-    /// all of the stream turns out to be refused.
+    /// Returns an error that may be about one span only; any other ends the stream's run. A refusal is kept, in case
+    /// that all of the stream turns out to be refused.
     fn of_one_span(&self, error: Error) -> Result<Error, Error> {
         if error.may_be_local() {
             return Ok(error);
@@ -277,7 +277,8 @@ impl Collector<'_> {
         Ok(Error::Noted(info))
     }
 
-    /// The error of an API that fails as a whole. If it refuses, that is judged for the stream.
+    /// Returns the error of an API that fails as a whole. If it is a refusal that was kept, returns the refusal, which
+    /// is judged for the stream.
     fn of_api(&self, told: &ErrorInfo) -> Error {
         let mut refusals = self.refusals.lock();
         match refusals.iter().position(|refusal| refusal.info_for_one() == *told) {
@@ -300,7 +301,8 @@ impl Collector<'_> {
         .into())
     }
 
-    /// Waits until it is the turn of a window at which runs died, if it is one. `more` died there after the first.
+    /// Waits for the turn of a window at which runs died (`is_suspect`). `more` is how many died there after the first.
+    /// None at once for other windows.
     async fn last_turn(&self, is_suspect: bool, more: u32) -> Option<Turn<'_>> {
         if !is_suspect {
             return None;
@@ -405,8 +407,8 @@ impl Collector<'_> {
         (facts.request)(self.query.get_or_init(FileEventQuery::default), asked(span))
     }
 
-    /// The request with which a window was opened. A recovery opens windows without one, and `INCYDR_API_DIALECT` may have
-    /// been another: then the present one.
+    /// The request with which a window was opened. A recovery opens windows without one, and `INCYDR_API_DIALECT` may
+    /// have been another: then the present one.
     fn request_for(&self, facts: &Events, window: &Window) -> Value {
         let present = self.request(facts, window.span);
         let is_alike = match (&window.request, &present) {

@@ -100,7 +100,7 @@ impl Collector<'_> {
         !fresh || state.pass.is_some() || state.stored.open.is_some() || state.accept_deletions > 0
     }
 
-    /// Reads all lists: those by themselves, and those of each record of the first list.
+    /// Reads all lists: those that belong to no record, and those of each record of the first list.
     async fn read_parts(
         &self,
         facts: &'static Inventory,
@@ -187,7 +187,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Reads a list by itself, other than the first. If it fails, it is stuck, and the others are read.
+    /// Reads a list that belongs to no record, other than the first. If it fails, it is stuck, and the others are read.
     async fn read_further(
         &self,
         facts: &'static Inventory,
@@ -252,7 +252,7 @@ impl Collector<'_> {
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
         if is_whole {
-            // A reading that could not be stored used up none of what a person allowed.
+            // Only a stored reading uses up one of those whose deletions a person accepted.
             self.inventory_state(|state| {
                 (state.accept_deletions, state.nameless) = (accept.saturating_sub(1), nameless);
             });

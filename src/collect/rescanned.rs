@@ -20,8 +20,8 @@ use crate::incydr::error::ApiError;
 use crate::incydr::facts::Rescanned;
 use chrono::TimeDelta;
 
-/// Limit for older records in one run; besides, they get half of the run's time. The rest is left to the next run, so
-/// that a large tenant's sessions don't take what its events need.
+/// The most requests for older records in one run, which also get at most half of the run's time. The rest is left to
+/// the next run, so that a large tenant's sessions don't take what its events need.
 const REQUESTS_A_RUN: u64 = 120;
 /// Limit for the size of one object, in gzipped bytes.
 const OBJECT_BYTES: u64 = 8 << 20;
@@ -78,8 +78,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck records
-    /// that are `due`. Returns whether more is left than it has room for.
+    /// Reads what fits one snapshot: the sweeps, then what can be read of the slices that failed, then the stuck
+    /// records that are `due`. Returns whether more is left than it has room for.
     async fn read_snapshot(
         &self,
         facts: &'static Rescanned,

@@ -1,6 +1,6 @@
-//! Windows at which a run died may kill this run as well. They are read after all other work of the run, of every stream:
-//! one at a time, those at which one run died before those at which several did. Streams that the API throttled until the
-//! last run's end begin after the others.
+//! Windows at which a run died may kill this run as well. They are read after all other work of the run, of every
+//! stream: one at a time, those at which one run died before those at which several did. Streams that the API throttled
+//! until the last run's end begin after the others.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Suspects {
     turn: Mutex<()>,
 }
 
-/// The work that goes before.
+/// The numbers of streams whose work goes before such windows.
 #[derive(Clone, Copy, Default)]
 struct Before {
     /// The streams that do anything else than to read or await such a window.
@@ -31,7 +31,7 @@ pub struct AtWork<'a> {
     was_throttled: bool,
 }
 
-/// The right to read such a window, until it is dropped.
+/// The right to read a window at which a run died, until it is dropped.
 pub struct Turn<'a> {
     suspects: &'a Suspects,
     was_throttled: bool,
@@ -53,8 +53,8 @@ impl Suspects {
         let _ = timeout(at_most, before.wait_for(|before| before.unthrottled == 0)).await;
     }
 
-    /// Waits for the other streams, but no longer than `at_most`: they may have a backlog. `has_killed_several`: more than one
-    /// run died at the window.
+    /// Waits for the other streams, but no longer than `at_most`: they may have a backlog. `has_killed_several`: more
+    /// than one run died at the window.
     pub async fn turn(&self, was_throttled: bool, has_killed_several: bool, at_most: Duration) -> Turn<'_> {
         let is_mild = !has_killed_several;
         self.end(was_throttled);

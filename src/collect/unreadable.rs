@@ -1,12 +1,12 @@
-//! The rows of a list that can't be read. They have no id, so rows that are alike may be several rows of the API, or one
-//! that it showed again because its pages shifted.
+//! The rows of a list that can't be read. They have no id, so rows that are alike may be several rows of the API, or
+//! one that it showed again because its pages shifted.
 
 use std::collections::HashMap;
 
 use crate::core::ndjson::Fingerprint;
 
-/// Counts them over the readings of a list. Rows that are alike count as often as one page shows them; after the last
-/// reading as often as each reading showed them.
+/// Counts unreadable rows over the tries of a list. Rows that are alike count as often as one page shows them; after
+/// the last try as often as each try showed them.
 #[derive(Default)]
 pub struct UnreadableRows {
     rows: HashMap<Fingerprint, Alike>,
@@ -18,7 +18,7 @@ struct Alike {
     on_page: u64,
     most_on_a_page: u64,
     in_try: u64,
-    /// In the readings before. None in the first.
+    /// The least of the tries before. None in the first.
     least_in_a_try: Option<u64>,
 }
 
@@ -48,17 +48,17 @@ impl UnreadableRows {
         is_first
     }
 
-    /// The number of rows, unless this was the last of several readings.
+    /// The number of rows, unless this was the last of several tries.
     pub fn count(&self) -> u64 {
         self.rows.values().map(|alike| alike.most_on_a_page).sum()
     }
 
-    /// The number of rows that this reading has shown so far.
+    /// The number of rows that this try has shown so far.
     pub fn in_this_try(&self) -> u64 {
         self.rows.values().map(|alike| alike.in_try).sum()
     }
 
-    /// The number of rows after the last of several readings.
+    /// The number of rows after the last of several tries.
     pub fn count_after_all(&self) -> u64 {
         let in_each = |alike: &Alike| alike.least_in_a_try.unwrap_or_default().min(alike.in_try);
         self.rows.values().map(|alike| alike.most_on_a_page.max(in_each(alike))).sum()

@@ -53,8 +53,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Fetches and stores all pending details. Of the stuck ones only those that are `due`. Returns the known records if
-    /// they were needed.
+    /// Fetches and stores all pending details. Of the stuck ones only those that are `due`. Returns the known records
+    /// if they were needed.
     async fn fetch_pending(
         &self,
         facts: &'static Versions,
@@ -140,7 +140,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Returns the ids on the whole list. None if they are fewer than its total.
+    /// Returns the ids on the whole list. None if they are fewer than its total, or if it has none.
     async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
         let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);

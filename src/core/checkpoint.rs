@@ -73,7 +73,7 @@ pub struct Checkpoint {
     /// A recovery that is not finished. The next run continues it before it collects anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Box<Recovery>>,
-    /// For how many runs in a row a stream ran out of time without any progress.
+    /// The number of runs in a row in which a stream ran out of time without any progress.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stalled: BTreeMap<Stream, u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -83,7 +83,7 @@ pub struct Checkpoint {
     /// The streams whose last answer was a 403.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<Stream, StreamRefusals>,
-    /// The instants at which the first run of an event stream was attempted, for streams that no run has come to yet.
+    /// The instant at which an event stream's first run was attempted, while `live_from` is not set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attempted: BTreeMap<Stream, Millis>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -129,8 +129,8 @@ impl Checkpoint {
         (self.revision > 0).then(|| CheckpointWrite { run_id: self.written_by.clone(), revision: self.revision })
     }
 
-    /// Notes that a run of an event stream is attempted `at` this instant, if no run before it was. If one was, and is to
-    /// come by this run's clock, its own clock was ahead, and this run counts. Returns whether it noted anything.
+    /// Notes `at` as the instant at which the stream's first run was attempted, unless an earlier one is noted. A noted
+    /// instant after `at` is of a clock that was ahead, so `at` replaces it. Returns whether it noted anything.
     pub fn attempt(&mut self, stream: Stream, at: Millis) -> bool {
         if self.events.get(&stream).is_some_and(|state| state.live_from.is_some()) {
             self.attempted.remove(&stream);
@@ -143,8 +143,8 @@ impl Checkpoint {
         is_first
     }
 
-    /// After a first run that came to nothing, the stream begins where that run would have begun. `now` is the earlier of
-    /// our clock and the API's.
+    /// After a first run that came to nothing, the stream begins where that run would have begun. `now` is the earlier
+    /// of our clock and the API's.
     pub fn begin_at_first_attempt(&mut self, stream: Stream, lookback: TimeDelta, now: Millis) {
         if let Some(at) = self.attempted.remove(&stream) {
             let from = (at.min(now) - lookback).floor(SECOND);

@@ -47,7 +47,7 @@ struct Last {
     span: Span,
     /// Rows per millisecond, averaged over similar windows before it.
     density: f64,
-    /// It had about as many rows as a window should have.
+    /// It had at least a third of the rows that it could have had.
     is_typical: bool,
 }
 
@@ -80,7 +80,7 @@ impl Density {
         }
     }
 
-    /// Notes that a window was read. `inside` of its rows lie in it; it could have had `most`.
+    /// Notes that a window was read: `inside` is the number of rows that lie in it, `most` how many it could have had.
     pub fn note_read(&mut self, span: Span, inside: u64, most: u64) {
         self.correct(span, inside);
         self.pieces.retain(|piece| piece.span != span);
@@ -147,8 +147,8 @@ impl Density {
         self.pieces.iter().find(|piece| piece.span.contains(at)).copied()
     }
 
-    /// Returns the next window at the beginning of a gap, or the span to count first. `most` returns how many rows it
-    /// may have.
+    /// Returns the next window at the beginning of a gap, or the span to count first. `most` takes the rows expected in
+    /// the rest of the count, and returns how many the window may have.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn cut(&self, gap: Span, is_busy: bool, most: impl FnOnce(u64) -> u64) -> NextSpan {
         let Some(piece) = self.at(gap.from) else { return NextSpan::Count(gap) };
@@ -217,7 +217,7 @@ fn in_millis(length: TimeDelta) -> f64 {
     length.num_milliseconds() as f64
 }
 
-/// The speed at which rows were read in this run, and their size.
+/// The speed at which this run read the rows of its last window, and their size.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     per_row: Option<PerRow>,
@@ -226,9 +226,9 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug)]
 struct PerRow {
     millis: f64,
-    /// Running average of a row's gzipped bytes.
+    /// A row's gzipped bytes.
     bytes: f64,
-    /// Running average of a page's time, in milliseconds.
+    /// A page's time, in milliseconds.
     page_millis: f64,
     /// The number of steps that were under way together, this one included.
     at_once: f64,
@@ -250,7 +250,7 @@ impl Pace {
         }
     }
 
-    /// The gzipped size of so many rows plus 10 %. 0 until a window was read.
+    /// The expected gzipped size of this many rows, plus 10 %. 0 until a window was read.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn bytes(self, rows: u64) -> u64 {
         self.per_row.map_or(0, |per_row| (per_row.bytes * rows as f64 * 1.1) as u64)
@@ -261,7 +261,7 @@ impl Pace {
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
     pub time: TimeDelta,
-    /// The requests that the budget allows until then, without those that windows under way will need.
+    /// The requests that the budget allows in this time, without those that windows under way will need.
     pub requests: u64,
 }
 
@@ -280,7 +280,7 @@ impl Sizes {
         4 * self.full_page
     }
 
-    /// A window with up to one page more than planned is read all the same.
+    /// Returns the most rows that a window planned for `rows` may have: one page more is read all the same.
     pub fn too_many(self, rows: u64) -> u64 {
         rows.saturating_add(self.full_page)
     }
@@ -289,17 +289,18 @@ impl Sizes {
         rows.div_ceil(self.full_page).max(1)
     }
 
-    /// The requests that a window with so many rows needs.
+    /// The requests that a window with this many rows needs.
     pub fn requests(self, rows: u64) -> u64 {
         self.pages(rows) + BESIDE_PAGES
     }
 
     /// Returns how many of `count` rows the next window may have: as many as fit in 60 % of the time that is `left`, in
-    /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is one
-    /// page, unless all rows fit one window and 20 s are left.
+    /// the requests that are left, and in memory, in full pages if it is more than one. Until the pace is known it is
+    /// one page, unless all rows fit one window and 20 s are left.
     ///
     /// `busy` steps are under way. An API that answers one request after the other takes longer over each if there are
-    /// more than when the pace was noted. None if the window could not end: then it is begun only if nothing is under way.
+    /// more than when the pace was noted. None if the window could not end: then it is begun only if nothing is under
+    /// way.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
     pub fn next(self, count: u64, left: Left, pace: Pace, busy: usize) -> Option<u64> {
         const PLENTY: TimeDelta = TimeDelta::seconds(20);

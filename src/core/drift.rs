@@ -1,9 +1,10 @@
 //! The rule by which rows that can't be read show that the API has changed.
 
-/// So few unreadable rows are never a change: each is set aside.
+/// Up to this many unreadable rows are never taken for a change of the API: each is set aside.
 pub const FEW: u64 = 3;
 
-/// Whether more than a fifth of the rows can't be read and, together with those `beside`, more than three.
+/// Whether more than a fifth of the rows can't be read and, together with the unreadable rows `beside` them, more than
+/// three.
 pub fn is_drifted(unreadable: u64, rows: u64, beside: u64) -> bool {
     5 * unreadable > rows && unreadable + beside > FEW
 }

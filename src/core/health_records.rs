@@ -62,6 +62,7 @@ impl HealthRecords {
         }
     }
 
+    /// Queues the changes of one run, which become one object. Without changes it does nothing.
     pub fn tell(&mut self, changes: Vec<Change>, run_id: &str, now: Millis) {
         if changes.is_empty() {
             return;

@@ -13,7 +13,7 @@ pub struct Identity {
     pub base_url: String,
     pub bucket: String,
     pub prefix: String,
-    /// How the API is asked, which decides under which class a stream's state lies. It is a setting and is not written.
+    /// The API's dialect, which decides under which class a stream's state lies. It is a setting and is not written.
     #[serde(skip)]
     pub dialect: Dialect,
 }

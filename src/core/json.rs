@@ -15,7 +15,7 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     json
 }
 
-/// Reads a count as APIs send it: `60`, `60.0`, or either as text.
+/// Reads a count as APIs send it: `60`, `60.0`, or either as text. None if it is no whole number from 0.
 pub fn count(told: &Value) -> Option<u64> {
     match told {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
@@ -39,7 +39,7 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Default)]
 struct Layout {
     depth: usize,
-    /// The number of open lists. Inside one there are no line breaks.
+    /// The number of open lists. There are no line breaks inside an element of a list.
     lists: usize,
     is_empty: bool,
 }

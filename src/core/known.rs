@@ -25,7 +25,7 @@ struct KnownRecord {
     /// The number of whole readings in a row that lacked the record, and the instant of the first of them.
     missed: u32,
     missed_since: Option<Millis>,
-    /// The record's own begin. Set for streams that forget records by age.
+    /// The time at which the record began, by its own field. Set for streams that forget records by age.
     began: Option<Millis>,
     asked: Option<LastRequest>,
     /// The end date in the record, and an empty text if it has none. None if no reading has looked for it.
@@ -98,7 +98,7 @@ impl Known {
     }
 
     /// Replaces all versions under this id by a new one. A change back to an earlier version is a change, too. `began`
-    /// is the record's own begin, for streams that forget records by age.
+    /// is the time at which the record began, for streams that forget records by age.
     pub fn replace(&mut self, id: &str, record: RecordVersion, began: Option<Millis>) {
         let record = KnownRecord { seen: vec![record], began, ..KnownRecord::default() };
         self.0.insert(id.to_owned(), record);
@@ -181,7 +181,7 @@ impl Known {
         }
     }
 
-    /// Moves the record from `seen` to `known`, so that a later reading is compared with it.
+    /// Moves a record here from `seen`, so that a later reading is compared with it.
     pub fn take_over(&mut self, id: &str, seen: &mut Self) {
         if let Some(entry) = seen.0.remove(id) {
             self.0.insert(id.to_owned(), entry);

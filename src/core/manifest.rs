@@ -123,7 +123,7 @@ impl ReadingEntry {
         Self { window: Some(window), ..Self::of(stream, opened_at) }
     }
 
-    /// The same for a reading of versions or inventory.
+    /// An entry for a reading of versions or inventory that ends now, without any rows.
     pub fn of_instant(stream: Stream, at: Millis, opened_at: Millis) -> Self {
         Self { at: Some(at), ..Self::of(stream, opened_at) }
     }

@@ -13,8 +13,8 @@ const TOKEN: usize = 16;
 const HEX: usize = 32;
 const HIDDEN: &str = "<redacted>";
 
-/// The beginning of a body in one line, up to the first character that isn't text. It may contain secrets, but no part of
-/// one at its end: a word that is cut is left out.
+/// The beginning of a body in one line, up to the first character that isn't text. It may contain secrets, but no part
+/// of one at its end: a word that is cut is left out.
 pub fn beginning(body: &[u8]) -> String {
     let body = without_cut_word(body);
     let text = match std::str::from_utf8(body) {
@@ -98,8 +98,8 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     told.trim_end().to_owned()
 }
 
-/// Removes the AWS credentials of this process, and signatures. The message of a signature that doesn't match repeats the
-/// request.
+/// Removes the AWS credentials of this process, and signatures. The message of a signature that doesn't match repeats
+/// the request.
 pub fn without_aws_credentials(text: &str) -> String {
     let secrets = ["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"].map(|name| std::env::var(name).unwrap_or_default());
     without_signatures(&without_whole(text, &secrets))
@@ -164,8 +164,8 @@ fn letters(text: &str) -> Vec<(Range<usize>, u8)> {
     letters
 }
 
-/// The character of an HTML entity after its `&`, and the entity's length: `amp;`, `#38;`, `#x26;`. That of a name is
-/// never a letter.
+/// The character of an HTML entity after its `&`, and the entity's length: `amp;`, `#38;`, `#x26;`. None of the known
+/// names stands for a letter or digit, so each counts as `&`.
 fn entity(bytes: &[u8]) -> Option<(u8, usize)> {
     const LONGEST: usize = 8;
     let end = bytes.iter().take(LONGEST).position(|byte| *byte == b';')?;

@@ -75,8 +75,8 @@ impl Attempts {
         goes_on.then_some(pause)
     }
 
-    /// The pause after a 429. That says nothing about the request, so no number of them ends the attempts: only the
-    /// deadline does.
+    /// The pause after a 429. A 429 says nothing about the request itself, so no number of them ends the attempts: only
+    /// the deadline does.
     pub fn throttled_pause(&mut self, asked: Option<Duration>) -> Duration {
         self.throttled += 1;
         self.policy.pause(self.throttled, asked)

@@ -12,8 +12,8 @@ use crate::core::time::Millis;
 const FAILURES_IN_A_ROW: usize = 3;
 /// At most this many ids that answered before are probed, to see whether the API fails.
 const WITNESSES: usize = 3;
-/// Then at most this many ids that are still to be requested: however many fail for good, those that answer must be
-/// found.
+/// After the witnesses, at most this many of the ids still to be requested are probed: however many fail for good, one
+/// that answers must be found.
 const PROBES: usize = 64;
 
 pub struct Round {
@@ -24,15 +24,15 @@ pub struct Round {
     due: VecDeque<String>,
     /// Whether those being requested now were stuck before.
     is_at_due: bool,
-    /// Not requested in this run, or not again.
+    /// The stuck ids: not requested in this run unless due, or not again.
     stuck: BTreeSet<String>,
-    /// Known to answer.
+    /// Ids that are known to answer.
     witnesses: Vec<String>,
     /// New failures since the last answer. They may be the ids' fault or the API's.
     doubtful: Vec<(String, ErrorInfo)>,
     /// The ids to probe, once there are too many failures.
     probes: Option<Vec<String>>,
-    /// Those that were probed and did not answer.
+    /// Ids that were probed since the first of the doubtful failures.
     probed: BTreeSet<String>,
     /// The run's beginning. It selects the ids to probe, so each run probes other ones.
     began: Millis,
@@ -90,7 +90,7 @@ impl Round {
         self.new.extend(ids.into_iter().filter(|id| !self.stuck.contains(id)));
     }
 
-    /// Has these of the new ids requested after all others.
+    /// Moves the new ids that are among `items` behind all other new ids.
     pub fn put_last(&mut self, items: &BTreeSet<StuckItem>) {
         if !items.is_empty() {
             let new = std::mem::take(&mut self.new);
@@ -117,7 +117,7 @@ impl Round {
         self.has_answered
     }
 
-    /// The number of ids that were probed, if so many failed in a row that the API may fail as a whole.
+    /// The number of ids that were probed, if so many failed in a row that the API may fail as a whole; otherwise none.
     pub fn doubt(&self) -> Option<usize> {
         (self.doubtful.len() >= FAILURES_IN_A_ROW).then_some(self.probed.len())
     }
@@ -166,7 +166,7 @@ impl Round {
         self.judged.answered.push(id.to_owned());
     }
 
-    /// Notes a failure. If the id was stuck before, it says nothing about the API.
+    /// Notes a failure. That of an id that was stuck before says nothing about the API.
     pub fn note_failure(&mut self, id: &str, error: ErrorInfo) {
         if self.is_at_due {
             self.judged.failed.push((self.item(id), error));
@@ -181,7 +181,7 @@ impl Round {
         self.api_works();
     }
 
-    /// The API works, so the failures before are stuck.
+    /// Notes that the API works. So the failures before are of the ids themselves, and these are stuck.
     pub fn api_works(&mut self) {
         self.has_answered = true;
         self.judge_doubtful();
@@ -205,7 +205,7 @@ impl Round {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }
     }
 
-    /// The first new id, in the order of ids, that isn't judged yet. Without those that were `put_off`.
+    /// The first id, in the order of ids, that is new or in doubt and not among `put_off`. None if there is none.
     pub fn first_left(&self, put_off: &BTreeSet<StuckItem>) -> Option<&str> {
         let doubtful = self.doubtful.iter().map(|(id, _)| id);
         let is_left = |id: &&String| put_off.is_empty() || !put_off.contains(&self.item(id));
@@ -258,7 +258,7 @@ impl Round {
 }
 
 impl Judged {
-    /// Notes that a list by itself was read.
+    /// Notes that a list that belongs to no record was read.
     pub fn list_answered(&mut self, list: &str) {
         self.healed.push(StuckItem::List { list: list.to_owned(), id: None });
     }

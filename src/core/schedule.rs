@@ -1,9 +1,9 @@
 //! The schedule of an event stream: it decides what a run does next, from the stream's part of the checkpoint, from the
-//! outcomes of this run, and from the time that is left. It does no I/O and reads no clock: `collect::events` carries out
-//! each step and reports its outcome.
+//! outcomes of this run, and from the time that is left. It does no I/O and reads no clock: `collect::events` carries
+//! out each step and reports its outcome.
 //!
-//! Order of work: windows that an earlier run left, gaps (oldest first), windows at which a run died, recounts, and last
-//! stuck spans, the longest first. A span that fails is halved until only seconds around the fault are left.
+//! Order of work: windows that an earlier run left, gaps (oldest first), windows at which a run died, recounts, and
+//! last stuck spans, the longest first. A span that fails is halved until only seconds around the fault are left.
 
 mod choose;
 mod doubt;
@@ -27,8 +27,8 @@ use crate::core::time::Millis;
 
 /// After 3 failed spans in a row, windows are tried once only.
 const PATIENCE_ENDS_AFTER: u32 = 3;
-/// The API fails as a whole after 3 failed recounts in a row, or 3 failed windows of a stream whose rows it can't count. S3
-/// does after 3 windows in a row that it doesn't take.
+/// After 3 failed recounts in a row this run makes no more of them. After 3 failed windows in a row of a stream whose
+/// rows the API doesn't count, the API fails as a whole. After 3 windows in a row that S3 doesn't take, S3 does.
 const FAILURES_IN_A_ROW: u32 = 3;
 
 pub struct Schedule {
@@ -129,8 +129,8 @@ enum Halt {
 }
 
 impl Schedule {
-    /// `longest_uncounted` is set for a stream whose rows the API doesn't count. The open windows of `state` belong to no
-    /// live run: an earlier run left them, or died.
+    /// `longest_uncounted` is set for a stream whose rows the API doesn't count. The open windows of `state` belong to
+    /// no live run: an earlier run left them, or died.
     pub fn new(
         state: &EventsState,
         sizes: Sizes,
@@ -179,8 +179,8 @@ impl Schedule {
         self.edge = Some(edge);
     }
 
-    /// Returns the part of a span before that instant. The instant stays what it was when the run began: by the end of a
-    /// reading the API's clock may be known to be behind.
+    /// Returns the part of a span before that instant. The instant stays what it was when the run began: by the end of
+    /// a reading the API's clock may be known to be behind.
     pub fn before_edge(&self, span: Span) -> Option<Span> {
         Span::new(span.from, span.to.min(self.edge?))
     }

@@ -1,5 +1,5 @@
-//! The settings, read once from the environment. A bad one is an error that names the variable, its value, and the values
-//! that it takes. An empty variable counts as absent.
+//! The settings, read once from the environment. A bad one is an error that names the variable, its value, and the
+//! values that it takes. An empty variable counts as absent.
 
 mod checks;
 mod derived;
@@ -81,7 +81,8 @@ pub struct Settings {
     pub is_live: bool,
     /// The tenant whose data a shard collects, as far as the live checkpoint knows it.
     pub tenant: Option<String>,
-    /// SHA-256, in hex, of the variables that are set and their values. The proxy's are left out: they may hold a password.
+    /// SHA-256, in hex, of the variables that are set and their values. The proxy's are left out: they may hold a
+    /// password.
     pub hash: String,
 }
 

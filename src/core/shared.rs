@@ -1,4 +1,4 @@
-//! What the tasks of a run share: counters, flags, and values that they lock for a moment.
+//! Values that the tasks of a run share: counters, flags, and values that they lock for a moment.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -15,7 +15,7 @@ use crate::core::time::{HOUR, MINUTE, Millis, scaled};
 const FINEST: TimeDelta = TimeDelta::seconds(2);
 const FINER_THAN_A_MINUTE: usize = 100;
 const FINER_THAN_AN_HOUR: usize = 300;
-/// If so many spans fail and none answers, the API fails as a whole.
+/// If this many spans fail and none is answered, the API fails as a whole.
 const FAILURES: u32 = 6;
 
 pub struct SpanSearch {
@@ -60,7 +60,7 @@ impl SpanSearch {
         self.tried.insert(span);
     }
 
-    /// Has a span with too many rows read in halves.
+    /// Cuts a stuck span that has too many rows into halves.
     pub fn note_too_many(&mut self, span: Span, now: Millis) {
         self.has_answered = true;
         if let Some(error) = self.stuck.holding(span).map(|stuck| stuck.error.clone()) {
@@ -116,7 +116,7 @@ impl SpanSearch {
         self.tried.extend(self.before.spans().iter());
     }
 
-    /// Puts what is stuck now into the stream's list, and goes on from there.
+    /// Puts the spans that are stuck now into the stream's list. `give_up` returns to them from now on.
     pub fn apply_to(&mut self, list: &mut StuckList) {
         list.retain(|stuck| stuck.span().is_none());
         list.take_over(self.stuck.clone());

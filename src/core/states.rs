@@ -118,7 +118,7 @@ impl StreamState {
         self.stopped_with.as_ref().is_some_and(|with| with.settings == settings)
     }
 
-    /// Whether the two are the same for a reader.
+    /// Whether the two would be reported alike: the same state, type of error and stop.
     fn is_like(&self, other: &Self) -> bool {
         let of = |state: &Self| state.error.as_ref().map(|error| error.error_type);
         self.state == other.state && of(self) == of(other) && self.stopped_with == other.stopped_with

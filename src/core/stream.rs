@@ -111,7 +111,8 @@ impl Stream {
         }
     }
 
-    /// The path to an event's own time. Other streams' records aren't stored by a time of theirs.
+    /// The path to an event's own time. None for other streams: their records are stored by the instant of their
+    /// reading.
     pub fn time_field(self) -> Option<&'static [&'static str]> {
         match self {
             Self::FileEvents => Some(&["event", "inserted"]),

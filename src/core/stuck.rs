@@ -1,5 +1,5 @@
-//! Things that can't be read: spans of event streams, and records or lists of others. Each is on the checkpoint with its
-//! attempts, its last error and its next try, and holds up nothing else.
+//! Things that can't be read: spans of event streams, and records or lists of others. Each is on the checkpoint with
+//! its attempts, its last error and its next try, and holds up nothing else.
 
 mod list;
 mod spans;
@@ -48,7 +48,7 @@ pub enum StuckItem {
     Recount(Span),
     /// A record whose detail fails, by a case's number or a session's id.
     Id(String),
-    /// A list of a record: `{"list": "members", "id": "<watchlist id>"}`. A list by itself has no id.
+    /// A list of a record: `{"list": "members", "id": "<watchlist id>"}`. A list that belongs to no record has no id.
     List {
         list: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,7 +24,8 @@ pub struct Calls {
     pub wait: Count,
     /// The message of a 429 after which the time was up. None if none of these requests ended so.
     pub last_throttle: Shared<Option<String>>,
-    /// What such requests were for, in this run or before, and was not asked for again since.
+    /// The records and lists that such requests were for, in this run or before, unless they were asked for again
+    /// since.
     pub throttled_items: Shared<BTreeSet<StuckItem>>,
 }
 
@@ -71,6 +72,7 @@ pub struct Tally {
     pub vanished: Count,
     /// Windows, counts and recounts that failed in this run. A part of a window that failed counts again.
     pub failed_windows: Count,
-    /// The spans that expired in this run. If it was asked for a span, also what of that had expired before.
+    /// The spans that expired in this run. If the run was asked for a span, also the parts of it that had expired
+    /// before.
     pub expired: Shared<Intervals>,
 }

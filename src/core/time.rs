@@ -26,7 +26,7 @@ impl Millis {
 
     /// Parses RFC 3339 with up to nine fraction digits, and cuts it to milliseconds. Windows begin and end at whole
     /// milliseconds, so the cut never moves a record into another window. Without an offset the time is UTC. Also
-    /// accepts `+0000` or `+00`, a space instead of the `T`, and a time without seconds.
+    /// accepts `+0000` or `+00`, a space instead of the `T`, and a time without seconds. None for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(time) = DateTime::parse_from_rfc3339(text) {
             return Some(Self(time.timestamp_millis()));

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use crate::core::time::Millis;
 
+/// At most this much of a run's time is kept back for what follows reading.
 const MOST_KEPT: TimeDelta = TimeDelta::seconds(10);
 /// The lease ends this long after the deadline, for requests that were sent just before it.
 pub const LEASE_AFTER_DEADLINE: TimeDelta = TimeDelta::seconds(5);
@@ -33,8 +34,8 @@ impl Times {
         }
     }
 
-    /// Where S3 takes long over a write, ends storing and telling so early that the last commit has time for one, but not
-    /// before reading ends: no more than a fifth is kept back.
+    /// If S3 takes long over a write, ends storing and reporting so early that the last commit has time for a write,
+    /// but not before reading ends: at most a fifth of the time is kept back.
     #[must_use]
     pub fn with_time_to_commit(self, write_takes: Duration) -> Self {
         let needed = TimeDelta::from_std(write_takes * 5 / 4).unwrap_or_default();

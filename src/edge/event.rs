@@ -142,6 +142,7 @@ struct EventFields {
 }
 
 impl EventFields {
+    /// Reads the fields of an event. Refuses one that the action doesn't take.
     fn read(event: &Map<String, Value>, action: &str, takes: &[&str]) -> Result<Self, String> {
         let mut fields = Self::default();
         for (field, value) in event.iter().filter(|(field, _)| *field != "action") {

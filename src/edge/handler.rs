@@ -134,8 +134,8 @@ impl Handler {
     }
 }
 
-/// Whether a run counts in the metrics: only one that collects into the live prefix. A replay, a shard or a dry run would
-/// hide the live runs' lag and gaps.
+/// Whether a run counts in the metrics: only one that collects into the live prefix. A replay, a shard or a dry run
+/// would hide the live runs' lag and gaps.
 fn is_measured(answer: &Answer, event: &Event) -> bool {
     // An event with a source is the schedule's, whatever else it has.
     let is_dry_run = matches!(event, Event::Read(event) if event["dry_run"] == true && event.get("source").is_none());

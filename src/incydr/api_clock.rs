@@ -53,8 +53,8 @@ impl ApiClock {
         *self.doubted.lock()
     }
 
-    /// Notes the `Date` header of an answer. It is cut to whole seconds, so it is never ahead of the API's clock. Ignores
-    /// it if there is an `Age` header: then it is a cache's (RFC 9111).
+    /// Notes the `Date` header of an answer. It is cut to whole seconds, so it is never ahead of the API's clock.
+    /// Ignores it if there is an `Age` header: then it is a cache's (RFC 9111).
     pub fn note(&self, headers: &HeaderMap) {
         self.has_answered.set(true);
         let date =

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::core::settings::{Settings, SettingsError};
 
-/// Returns PEM that was checked: every client can read it.
+/// Returns PEM that was checked: every client can read it. None if `INCYDR_CA_BUNDLE` is not set.
 pub fn read(settings: &Settings) -> Result<Option<Vec<u8>>, SettingsError> {
     let Some(path) = &settings.ca_bundle else { return Ok(None) };
     let bad = |why: String| {

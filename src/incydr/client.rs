@@ -44,7 +44,7 @@ impl Api {
         self.at(Millis::now())
     }
 
-    /// The same for an instant of our clock.
+    /// An instant of our clock, moved back by as much as the API's clock is behind.
     pub fn at(&self, ours: Millis) -> Millis {
         self.connection.clock.at(ours)
     }
@@ -68,8 +68,8 @@ impl Api {
         &self.connection.lanes
     }
 
-    /// Signs in unless there is a fresh token. Returns the tenant that the token names, if it names one. No later request
-    /// is sent with a token of another tenant.
+    /// Signs in unless there is a fresh token. Returns the tenant that the token names, if it names one. No later
+    /// request is sent with a token of another tenant.
     pub async fn sign_in(&self, caller: &Caller<'_>) -> Result<Option<String>, ApiError> {
         Ok(self.sign_in.first_token(&self.connection, caller).await?.tenant)
     }
@@ -109,7 +109,7 @@ impl Api {
         self.exchange(request, caller, read).await
     }
 
-    /// The same, but `read` takes the body of a 2xx while it arrives.
+    /// Like `send`, but `read` takes the body of a 2xx while it arrives.
     pub(super) async fn exchange<T>(
         &self,
         request: &Request,
@@ -172,8 +172,8 @@ impl Api {
         }
     }
 
-    /// An error about an answer that arrived whole, with the answer's beginning. Without the token nobody knows which of
-    /// its words are secret, and nothing is quoted.
+    /// An error about an answer that arrived whole, with the answer's beginning. Without the token nobody knows which
+    /// of its words are secret, and nothing is quoted.
     pub fn quoted(&self, error: ApiError, body: &[u8]) -> ApiError {
         match self.sign_in.present_token() {
             Some(token) => error.with_beginning(body).told_without(&token.secrets()),

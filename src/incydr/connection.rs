@@ -1,5 +1,5 @@
-//! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says, and
-//! whether the API can take more requests at once.
+//! One attempt of a request, within the budget and the caller's time. Notes from each answer what the API's clock says,
+//! and whether the API can take more requests at once.
 
 use std::time::Duration;
 

@@ -23,7 +23,8 @@ pub enum ApiError {
         "the credentials in the secret are those of another tenant since this run began: {theirs} instead of {ours}; nothing is requested with them"
     )]
     OtherTenant { ours: String, theirs: String },
-    /// The sign-in failed otherwise. That says nothing of the request that needed the token: a 404 here is no missing record.
+    /// The sign-in failed otherwise. That says nothing of the request that needed the token: a 404 here is no missing
+    /// record.
     #[error(transparent)]
     NotSignedIn(Box<ApiError>),
     /// The API client lacks a permission. The API says so by 403, for legal hold by 401.
@@ -70,7 +71,7 @@ pub enum ApiError {
     BudgetSpent,
 }
 
-/// How far an error reaches: one request, the stream, or the run.
+/// The reach of an error: one request, the stream, or the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Perhaps nothing else: the API fails for this span, list or record.
@@ -134,7 +135,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the API doesn't have what was requested.
+    /// Whether the API says that it doesn't have the requested record or list.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { status: 404 | 410, .. })
     }
@@ -149,8 +150,8 @@ impl ApiError {
     }
 
     /// Whether the same request may succeed if repeated: no answer or only a part of one, a 2xx that isn't the expected
-    /// JSON, 408, 429 and 5xx. The API's own 403 is not among these. A caller with `retries_forbidden` retries it all the
-    /// same.
+    /// JSON, 408, 429 and 5xx. The API's own 403 is not among these. A caller with `retries_forbidden` retries it all
+    /// the same.
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::RateLimited { .. } | Self::Unexpected { .. } => true,

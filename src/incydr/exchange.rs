@@ -32,7 +32,8 @@ pub struct OpenAnswer {
     pace: Option<BodyPace>,
 }
 
-/// What a caller asks of a body: no pause longer than `longest`, and 1 KB a second on average once it took so long.
+/// A caller's limits for a body: no pause longer than `longest`, and at least 1 KB a second on average once the body
+/// took longer than that.
 #[derive(Clone, Copy)]
 struct BodyPace {
     longest: Duration,

@@ -59,7 +59,7 @@ impl Stream {
         &self.facts().kind
     }
 
-    /// The same for a dialect. None if the dialect doesn't have the stream.
+    /// The kind that the stream has in a dialect. None if the dialect doesn't have the stream.
     pub fn kind_in(self, dialect: Dialect) -> Option<&'static Kind> {
         match dialect {
             Dialect::Sdk => Some(self.kind()),
@@ -67,7 +67,8 @@ impl Stream {
         }
     }
 
-    /// The same as the settings want it read.
+    /// The kind by which the settings have the stream read: `AUDIT_SOURCE` and `INCYDR_API_DIALECT`. None if the
+    /// dialect doesn't have the stream.
     pub fn kind_by(self, settings: &Settings) -> Option<&'static Kind> {
         match (self, settings.audit_source) {
             (Self::Audit, AuditSource::Export) => Some(&audit::EXPORT),

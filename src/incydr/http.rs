@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// needed here: a page's bytes arrive while the API finds them, so there is no long silence.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Limit for an answer that is not a page of a list, whose rows are read as they arrive. As sent, and unpacked.
+/// Limit for an answer that is not a page of a list, both as sent and unpacked. A page's rows are read as they arrive.
 const MOST_OF_ANSWER: usize = 32 << 20;
 /// Limit for the body of an error, of which 200 bytes are quoted.
 const MOST_OF_ERROR: usize = 64 << 10;
@@ -66,7 +66,7 @@ impl HttpAnswer {
         ndjson::lenient(&self.body).is_some_and(|body| body.is_object())
     }
 
-    /// `Retry-After`: seconds, possibly with a fraction, or a date (RFC 9110).
+    /// `Retry-After`: seconds, possibly with a fraction, or a date (RFC 9110). None if it is absent, malformed or past.
     pub fn retry_after(&self) -> Option<Duration> {
         let held = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = held.parse::<f64>() {
@@ -79,6 +79,7 @@ impl HttpAnswer {
 }
 
 /// Returns the error that a query's problems mean: first by their types (`OpenAPI`, `QueryProblem`), then by the text.
+/// None if neither is known.
 pub fn verdict(what: &str, problems: &Value, told: &str) -> Option<ApiError> {
     let is_told = |name: &&str| problems.as_array().into_iter().flatten().any(|problem| problem["type"] == **name);
     let (what, said) = (what.to_owned(), beginning(told.as_bytes()));
@@ -119,7 +120,7 @@ pub async fn whole_answer(mut response: OpenAnswer) -> Result<HttpAnswer, ApiErr
     Ok(HttpAnswer { status, headers, body: without_mark(body.into()) })
 }
 
-/// Returns at most so many bytes of a body, and whether it has more.
+/// Returns at most `most` bytes of a body, and whether it has more.
 async fn beginning_of(response: &mut OpenAnswer, most: usize) -> Result<(Vec<u8>, bool), BrokenOff> {
     let mut body = Vec::new();
     while let Some(piece) = response.piece().await? {
@@ -132,8 +133,8 @@ async fn beginning_of(response: &mut OpenAnswer, most: usize) -> Result<(Vec<u8>
     Ok((body, false))
 }
 
-/// Returns at most so many bytes of an unpacked body, and whether it has more. If it can't be unpacked, returns as much
-/// of it as can.
+/// Returns at most `most` bytes of an unpacked body, and whether it has more. If it can't be unpacked, the error is as
+/// much of it as can.
 fn unpacked(body: Vec<u8>, most: usize, headers: &HeaderMap) -> Result<(Vec<u8>, bool), Vec<u8>> {
     if !is_gzipped(headers) || body.is_empty() {
         return Ok((body, false));

@@ -82,7 +82,8 @@ impl Lanes {
         self.room.notified().await;
     }
 
-    /// Waits until no other window is in memory that needs more of it than windows may take.
+    /// Waits for the turn of a window that needs more memory than windows may take: one of them is in memory at a time,
+    /// until its guard is dropped.
     pub async fn heavy(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.heavy).lock_owned().await
     }

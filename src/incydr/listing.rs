@@ -139,7 +139,7 @@ impl<'a> Listing<'a> {
         self
     }
 
-    /// The greatest total of all pages so far.
+    /// The greatest total of all pages so far. None if no page has one.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
@@ -336,9 +336,9 @@ impl<'a> Listing<'a> {
     ///
     /// Pages by number: an empty page is the last. A short page need not be: the server may allow fewer rows a page
     /// than were asked for. It is the last once as many rows were read as the total says. After a full page another is
-    /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number, any
-    /// page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page without a
-    /// token is the last.
+    /// asked for even then, unless this one repeated the page before. If the first page is asked for without a number,
+    /// any page that is not exactly full is the last: the API may have no pages at all. Pages by token: the page
+    /// without a token is the last.
     fn set_next_page(&mut self, page: &Page, request: &Request) -> Result<(), ApiError> {
         let count = page.rows;
         self.empty_pages = if count == 0 { self.empty_pages + 1 } else { 0 };

@@ -121,6 +121,7 @@ async fn all_pieces(response: &mut OpenAnswer) -> (Vec<Bytes>, Result<(), ApiErr
     }
 }
 
+/// Passes the pieces of a body to a blocking thread, which cuts them into rows.
 async fn cut_as_it_arrives<R: Rows>(
     response: &mut OpenAnswer,
     is_gzipped: bool,
@@ -148,6 +149,7 @@ async fn cut_as_it_arrives<R: Rows>(
 /// The rows, the page, and the beginning of its body.
 type CutPage<R> = (R, Result<Page, PageError>, Vec<u8>);
 
+/// Unpacks the pieces if they are gzipped, cuts them into rows, and hands each row to `rows`.
 fn cut<R: Rows>(pieces: impl Iterator<Item = Bytes>, is_gzipped: bool, list: &'static List, mut rows: R) -> CutPage<R> {
     let mut cutter = Cutter::new(list.place, list.field);
     let mut unpacker = is_gzipped.then(|| MultiGzDecoder::new(Vec::new()));

@@ -20,7 +20,7 @@ use crate::incydr::request::Caller;
 use crate::incydr::token::{self, Token};
 use crate::secrets::{self, Credentials, Secret, SecretError};
 
-/// After so many in a row, a run renews no token that is refused.
+/// After this many useless renewals in a row, a run renews no token that is refused.
 const MOST_USELESS_RENEWALS: u64 = 3;
 
 /// The state of the sign-in between requests and between runs of the process.
@@ -71,7 +71,7 @@ pub struct SignIn {
     /// The path of the dialect's token request.
     path: &'static str,
     signed_in: Mutex<SignedIn>,
-    /// How many requests in a row were refused with a token that had just been renewed for them.
+    /// The number of requests in a row that were refused with a token that had just been renewed for them.
     useless_renewals: Count,
     /// Whether the process's AWS credentials have expired.
     has_expired: Flag,
@@ -119,8 +119,8 @@ impl SignIn {
         self.signed_in.lock().await.untried = None;
     }
 
-    /// Whether a request that is refused with its token may renew it. An API that refuses every token would otherwise see
-    /// a sign-in for each request.
+    /// Whether a request that is refused with its token may renew it. An API that refuses every token would otherwise
+    /// see a sign-in for each request.
     pub fn may_renew(&self) -> bool {
         self.useless_renewals.get() < MOST_USELESS_RENEWALS
     }
@@ -153,8 +153,8 @@ impl SignIn {
         self.signed_in.lock().await.version.clone()
     }
 
-    /// Returns the present token, or none while somebody signs in. Never waits: a request that nobody polls may hold the
-    /// lock.
+    /// Returns the present token, or none while somebody signs in. Never waits: a request that nobody polls may hold
+    /// the lock.
     pub fn present_token(&self) -> Option<Token> {
         self.signed_in.try_lock().ok()?.token.clone()
     }
@@ -229,6 +229,7 @@ impl SignIn {
         Ok(secret)
     }
 
+    /// Requests a token until it is granted or refused, the retries are used up, or the time is up.
     async fn grant(
         &self,
         connection: &Connection,

@@ -27,6 +27,7 @@ use crate::respond::settings::{GRACE, RespondSettings};
 use crate::respond::state::Asker;
 use crate::respond::store::{ActionStore, Claim, Ended, Lock};
 
+/// The pause between two looks for the result of another delivery.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub struct ActionRun<'a> {
@@ -192,6 +193,7 @@ impl ActionRun<'_> {
         self.end(request, claim, lock.intent, answer).await
     }
 
+    /// Ends a request whose approval is a refusal or is not valid. Nothing was sent.
     async fn reject(
         &self,
         request: &ActionRequest,
@@ -237,6 +239,7 @@ impl ActionRun<'_> {
         self.told(claim, ended).await
     }
 
+    /// Makes sure that both records of an ended request are in the trail, and returns its answer.
     async fn told(&self, claim: &Claim, ended: Ended) -> Result<ActionAnswer, RespondError> {
         self.store.record(claim.at, &ended.intent, self.times.store_until).await?;
         self.store.record(ended.at, &ended.result, self.times.store_until).await?;

@@ -77,6 +77,7 @@ const CASE_PAGING: [&str; 4] = ["pgNum", "pgSize", "srtKey", "srtDir"];
 
 /// The greatest length of a note (`OpenAPI`).
 const NOTE: usize = 2_000;
+/// The greatest length of an id, a name or an address.
 const ID: usize = 256;
 
 /// The list of a watchlist that the action changes: actors who are on it, or who are kept off it.
@@ -141,6 +142,7 @@ impl Action {
     }
 }
 
+/// Takes the members of an action's input.
 fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action, String> {
     Ok(match name {
         "session.add_note" => {

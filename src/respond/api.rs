@@ -78,6 +78,7 @@ impl ResponderApi {
         self.read(&WriteExchange { method: Method::POST, path, query: &[], body }, caller).await
     }
 
+    /// Sends a read until it succeeds, fails for good, or the retries or the time are used up.
     async fn read(&self, exchange: &WriteExchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
         let what = format!("{} {}", exchange.method, exchange.path);
         let mut attempts = retry::API.begin();
@@ -104,6 +105,7 @@ impl ResponderApi {
         }
     }
 
+    /// Sends a write. Sends it again only while the API can't have taken it: after 429, or if the connection failed.
     pub async fn write(&self, write: &ApiWrite, caller: &Caller<'_>) -> Sent {
         let what = write.what();
         let method = match write.method {
@@ -191,6 +193,7 @@ fn is_passing(status: StatusCode) -> bool {
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT].contains(&status)
 }
 
+/// The error of a request without a usable answer. `what` names the request.
 fn named(what: &str, error: &ApiError) -> RespondError {
     let mut named = RespondError::new(crate::respond::error::ErrorCause::ThirdPartyGenericError, String::new());
     named.message = match error {

@@ -15,8 +15,8 @@ pub enum Approved {
     Rejected(String, RespondError),
 }
 
-/// Decides about a request, of which `claim` is the first delivery. `may_approve`: the function was invoked through the alias for
-/// approvals. After an error the same request may be sent again.
+/// Decides about a request, of which `claim` is the first delivery. `may_approve` means that the function was invoked
+/// through the alias for approvals. After an error the same request may be sent again.
 pub async fn approval(
     request: &ActionRequest,
     claim: &Claim,

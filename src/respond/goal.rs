@@ -97,7 +97,7 @@ pub enum Goal {
     NoActor {
         address: String,
     },
-    /// In this order.
+    /// All of these goals, in this order.
     All {
         goals: Vec<Goal>,
     },
@@ -279,6 +279,7 @@ impl ApiWrite {
     }
 
     /// Splits a write into two with half of the events each. The API's limit of events per request is not published.
+    /// None for a write with fewer than two events.
     pub fn halves(&self) -> Option<[Self; 2]> {
         let events = self.body["events"].as_array().filter(|events| events.len() > 1)?;
         let (first, second) = events.split_at(events.len() / 2);

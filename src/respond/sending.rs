@@ -142,6 +142,8 @@ impl Sender<'_> {
     }
 }
 
+/// The answer, by the state that was read back. `left` are the writes that are still missing; `in_doubt` means that one
+/// of them may have been sent.
 fn outcome(
     request: &ActionRequest,
     before: Value,

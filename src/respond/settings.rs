@@ -25,7 +25,8 @@ pub struct RespondSettings {
     pub requests_prefix: String,
     /// The prefix of the lists that `leavers.sync` may read.
     pub leavers_prefix: String,
-    /// The alias through which approvals are valid. Other people may be allowed to invoke it than the function itself.
+    /// The alias through which approvals are valid. The people who may invoke it can be others than those who may
+    /// invoke the function itself.
     pub approvals_alias: String,
 }
 

@@ -8,7 +8,7 @@ use crate::respond::api::ResponderApi;
 use crate::respond::error::{ErrorCause, RespondError};
 use crate::respond::goal::Goal;
 
-/// The longest list here is shorter. A list with more pages repeats itself.
+/// No list that is read here has more pages than this. One that seems to have more repeats itself.
 const MOST_PAGES: usize = 400;
 
 /// Reads from the API, for one caller.

@@ -89,6 +89,7 @@ impl ActionStore<'_> {
         Err(RespondError::new(ErrorCause::IdempotencyConflict, why))
     }
 
+    /// Returns the stored result of a request, or none if it has none yet.
     pub async fn ended(&self, request_id: &str, until: Millis) -> Result<Option<Ended>, RespondError> {
         self.read(&self.key(request_id, "result.json"), until).await
     }
@@ -105,12 +106,13 @@ impl ActionStore<'_> {
         Ok(self.create(&key, &pending, until).await?.unwrap_or(pending).at)
     }
 
+    /// Returns when the request first asked for approval. None if it never did.
     pub async fn waits_since(&self, request: &ActionRequest, until: Millis) -> Result<Option<Millis>, RespondError> {
         let pending: Option<Pending> = self.read(&self.key(&request.request_id, "pending.json"), until).await?;
         Ok(pending.map(|pending| pending.at))
     }
 
-    /// Returns the newest lock and its number, which counts from 0.
+    /// Returns the newest lock and its number, which counts from 0. None if nobody has taken one.
     pub async fn newest_lock(&self, request_id: &str, until: Millis) -> Result<Option<(u32, Lock)>, RespondError> {
         let mut newest = None;
         for n in 0.. {

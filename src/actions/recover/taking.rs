@@ -38,7 +38,7 @@ pub struct Taken {
     pub missing: Vec<String>,
     /// The manifests that another one names and that don't exist.
     pub missing_manifests: Vec<Link>,
-    /// When the oldest manifest was written, if it isn't the first of the chain.
+    /// The time at which the oldest manifest was written, if it isn't the first of the chain.
     pub begins_at: Option<Millis>,
     /// Objects in gaps whose windows did not fit on the checkpoint.
     pub not_opened: usize,
@@ -61,8 +61,9 @@ impl LeasedRun<'_> {
     /// Continues the recovery that is on the checkpoint, and commits its progress. Returns what this call took over,
     /// and an error if it stopped early. Without an error the recovery is complete.
     pub(super) async fn take_over(&self, state: &Bucket, ledger: &Ledger<'_>) -> (Taken, Result<(), Error>) {
-        // A later run may have merged shards that this checkpoint still reserves, and others may have read what those gave
-        // back. A shard is sealed before it is merged. So what is still reserved after this was never merged.
+        // A later run may have merged shards that this checkpoint still reserves, and live runs may have read the time
+        // that these gave back. A shard is sealed before it is merged. So a shard that is still reserved after this was
+        // never merged.
         let (_, failed) = Box::pin(self.merge_shards(state, ledger, |_| true)).await;
         if let Some(error) = failed {
             return (Taken::default(), Err(error));
@@ -144,7 +145,8 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Takes over a manifest. What was done of it before a request failed is done again: that changes nothing.
+    /// Takes over a manifest. If a request failed in the middle of it before, its beginning is done again, which
+    /// changes nothing.
     async fn take(&mut self, found: &LinkedManifest) -> Result<(), Error> {
         let entries = self.entries_of(&found.manifest).await?;
         let windows: Vec<(&ReadingEntry, Span)> = entries
@@ -185,7 +187,7 @@ impl Taking<'_> {
         self.apply(objects.collect()).await?;
 
         for (entry, at) in lists {
-            // The pass is over, and with it go the records that it has seen.
+            // The pass is forgotten. The records that it has seen are loaded with the known ones before that.
             if self.changed.inventory.get(&entry.stream).is_some_and(|state| state.pass.is_some()) {
                 self.known_of(entry.stream).await?;
             }
@@ -212,7 +214,8 @@ impl Taking<'_> {
         Ok(entries)
     }
 
-    /// Notes a manifest that is missing before `next`. The lists that it told are taken from the objects themselves.
+    /// Notes a manifest that is missing before `next`. The readings of lists that it named are taken from the objects
+    /// themselves.
     async fn go_past(&mut self, missing: &Link, next: &LinkedManifest) -> Result<(), Error> {
         if let Some(after) = self.recovery.after.as_ref().map(|after| after.written_at) {
             self.note_missing_manifest(Some(missing));
@@ -231,8 +234,8 @@ impl Taking<'_> {
     }
 
     /// Applies the objects of lists that no manifest lists: a manifest is missing, or a run died before it wrote one.
-    /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that was
-    /// applied is applied again: a part of it may be unlisted.
+    /// They were stored between two instants, and their own instants may be somewhat earlier. The newest reading that
+    /// was applied is applied again: a part of it may be unlisted.
     async fn apply_unlisted(&mut self, from: Millis, to: Millis) -> Result<(), Error> {
         let is_list = |stream: &&Stream| stream.class().is_compared();
         let streams: Vec<Stream> = Stream::ALL
@@ -294,8 +297,8 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Returns the known records of a list. None if they are damaged: the stream notices that itself, and stores the whole
-    /// list again.
+    /// Returns the known records of a list. None if they are damaged: the stream notices that itself, and stores the
+    /// whole list again.
     async fn known_of(&mut self, stream: Stream) -> Result<Option<&mut Known>, StoreError> {
         let until = self.until();
         let vacant = match self.known.entry(stream) {
@@ -395,7 +398,7 @@ fn folder_of(key: &str) -> Option<&str> {
     Some(&key[..=key.rfind("/hour=")?])
 }
 
-/// `-r1` sorts before its base but was stored after it.
+/// Sorts the keys of a reading in the order in which they were stored. As text, `-r1` would come before its base.
 fn in_order(mut keys: Vec<String>) -> Vec<String> {
     keys.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     keys
@@ -413,8 +416,8 @@ async fn chain_of(state: &Bucket, end: Link, until: Millis) -> Result<(Vec<Readi
     Ok((entries, None))
 }
 
-/// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since. Empty
-/// if the list is new to the recovery.
+/// Returns the known records that the checkpoint names, with the changes that an unfinished pass has stored since.
+/// Empty if the list is new to the recovery.
 async fn known_before(
     state: &Bucket,
     checkpoint: &mut Checkpoint,

@@ -205,7 +205,7 @@ impl Walk<'_> {
     }
 
     /// Reads an index. Each of its manifests is checked by its own hash. Without the index the manifests are read one
-    /// by one. Returns what is wrong with the index.
+    /// by one. Returns the fault of the index, if it has one.
     async fn open(&mut self, index: &Index) -> Result<Option<&'static str>, StoreError> {
         let stored = match self.verification.state.get(&index.key, self.verification.until).await {
             // The manifests of the day are read one by one instead.

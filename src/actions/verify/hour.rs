@@ -92,7 +92,7 @@ impl Verification<'_> {
         Ok(of_day.iter().filter(|key| key.starts_with(&of_hour)).cloned().collect())
     }
 
-    /// Checks an object that was set aside: its key holds the hash of its content.
+    /// Checks an object that was set aside: its key holds the hash of its content. None if it is as it should be.
     pub(super) async fn set_aside(&self, stream: Stream, key: &str) -> Result<Option<Discrepancy>, StoreError> {
         let stored = match self.state.get(key, self.until).await {
             Err(error @ StoreError::Archived { .. }) => {
@@ -110,6 +110,7 @@ impl Verification<'_> {
     }
 }
 
+/// Compares a stored object with its entry in a manifest.
 fn inspect(stream: Stream, told: &ListedObject, stored: Result<Option<Stored>, String>) -> Inspected {
     let ListedObject { object, window } = told;
     let mut inspected = Inspected { findings: Vec::new(), records: 0, bytes: 0, fingerprints: Vec::new() };
@@ -172,8 +173,8 @@ fn may_not_be_alike(stream: Stream, before: Option<Span>, window: Option<Span>) 
     }
 }
 
-/// By the beginning that the key names. A key counts as within if it names none, or one that isn't in its hour: it can't
-/// be the collector's.
+/// Whether the beginning that a key names lies in the span. Also true if it names none, or one that isn't in its hour:
+/// such a key can't be the collector's, and is reported.
 fn is_within(key: &str, hour: Millis, span: Span) -> bool {
     let begin = bounds_of(key).map(|(begin, _)| begin).filter(|begin| begin.floor(HOUR) == hour);
     begin.is_none_or(|begin| span.contains(begin))

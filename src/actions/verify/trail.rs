@@ -78,6 +78,7 @@ impl Verification<'_> {
         Ok(trail)
     }
 
+    /// Reads the trail's objects of one hour, and notes the requests that they are about.
     pub(super) async fn hour_of_trail(
         &self,
         hour: Millis,
@@ -108,8 +109,8 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Finds the requests that lack a record, or have one too many. `next_from` is where the time was up. Returns where the
-    /// next invocation must begin: earlier, if a request before it may still get its result.
+    /// Finds the requests that lack a record, or have one too many. `next_from` is where the time was up. Returns where
+    /// the next invocation must begin: earlier, if a request before it may still get its result.
     pub(super) fn compare_trail(
         &self,
         trail: &Trail,
@@ -131,8 +132,8 @@ impl Verification<'_> {
             progress.findings.push(Discrepancy::of_key(None, &found.key, wrong));
         }
 
-        // Older unfinished requests are findings already. Never returns to the span's beginning, or a repeated call would get no
-        // further.
+        // Older unfinished requests are findings already. Never returns to the span's beginning, or a repeated call
+        // would get no further.
         let waits_since = trail.waits_since(self.begin().max(read_to - STILL_AT_WORK));
         next_from.map(|next| waits_since.map_or(next, |since| next.min(since)))
     }

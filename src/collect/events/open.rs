@@ -102,7 +102,7 @@ impl Collector<'_> {
                     return Ok(false);
                 }
                 match self.run.records.any_of(self.stream, window.span, until).await.map_err(Error::from) {
-                    // Nobody can tell. So the window keeps its bounds.
+                    // S3 doesn't tell whether an object is there. So the window keeps its bounds.
                     Err(error) if error.may_be_of_one_key() => Ok(false),
                     any => Ok(!any?),
                 }

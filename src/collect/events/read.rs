@@ -80,6 +80,7 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Returns the API's count of a request's rows. 0 for an API that counts nothing.
     pub(super) async fn count(
         &self,
         facts: &'static Events,
@@ -198,6 +199,8 @@ impl Collector<'_> {
         Err(Unread::Disagreed { why, shown: shown.map(Box::new) })
     }
 
+    /// Makes one try: reads all pages. If the count has an endpoint of its own, counts before and after. `count` is a
+    /// count of this very window that was made before; `size` is the page size.
     async fn read_once(
         &self,
         facts: &'static Events,

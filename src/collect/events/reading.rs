@@ -135,6 +135,7 @@ impl WindowTry {
         }
     }
 
+    /// Counts a row. Packs it if its time lies in the window, and keeps it to be set aside if it can't be read.
     fn note(&mut self, row: Row<'_>, fingerprint: Fingerprint) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(fingerprint.0);
@@ -222,7 +223,7 @@ impl WindowTry {
     pub fn forget_rows(&mut self) {
         self.by_hour.clear();
         self.alike.clear();
-        // Its reason may still be told.
+        // An error may still quote the reason of the first.
         self.set_aside.truncate(1);
     }
 
@@ -230,7 +231,7 @@ impl WindowTry {
         Self { turn: Some(turn), ..self }
     }
 
-    /// Returns what must live until the reading is stored.
+    /// Takes the lock of a window that may use 96 MB. The caller holds it until the reading is stored. None for others.
     pub fn turn(&mut self) -> Option<OwnedMutexGuard<()>> {
         self.turn.take()
     }
@@ -287,12 +288,12 @@ impl WindowTry {
         self.is_refused || is_drifted(self.unreadable, self.rows, beside)
     }
 
-    /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will be
-    /// set aside, so none needs memory.
+    /// Called after each page with the API's count, if it is known. Once too many of all rows can't be read, none will
+    /// be set aside, so none needs memory.
     pub fn refuse_unreadable(&mut self, total: u64, beside: u64) {
         if is_drifted(self.unreadable, total.max(self.rows), beside) {
             self.is_refused = true;
-            // The reason of the first is told.
+            // The error quotes the reason of the first.
             self.set_aside.truncate(1);
         }
     }

@@ -34,12 +34,14 @@ const AT_MOST: usize = 100;
 const WRITES_AT_ONCE: usize = 4;
 
 impl Collector<'_> {
-    /// Plans the recounts of a window that is covered now.
+    /// Plans the recounts of a window that is covered now. None if the API doesn't count it, or no recount is to
+    /// follow.
     pub(super) fn recount_of(&self, done: &ReadingEntry, rows_hash: Option<String>) -> Option<Recount> {
         let (span, count) = (done.window?, done.total?);
         let mut due: Vec<Millis> = self.run.settings.reconcile.iter().map(|delay| done.closed_at + *delay).collect();
         if self.run.api.clock().doubted().is_some_and(|clock| clock.ours > clock.api) {
-            // If our clock is ahead, time was covered that is still to come. It has passed once our clock's time has.
+            // If our clock is ahead, time was covered that is still to come. It has settled once a right clock shows
+            // this.
             due.push(done.closed_at + self.run.settings.settle(self.stream));
             due.sort_unstable();
         }
@@ -51,8 +53,8 @@ impl Collector<'_> {
         Some(Recount { span, request, count, rows_hash, covered_at, due, read_by, deaths, has_key, slices })
     }
 
-    /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span, or of an API that counts
-    /// nothing. Called at the beginning of a run, so a window that this run covers is recounted by a later run.
+    /// Returns the recounts that are due, 100 at most; none for a run that was asked for a span, or of an API that
+    /// counts nothing. Called at the beginning of a run, so a window that this run covers is recounted by a later run.
     pub(super) fn due_recounts(&self, facts: &Events) -> VecDeque<Recount> {
         if self.run.span.is_some() || !super::counts(facts) {
             return VecDeque::new();
@@ -84,6 +86,8 @@ impl Collector<'_> {
         Ok(outcome.into())
     }
 
+    /// Counts the window again. If the API counts more, or shows other rows, reads it again, and begins slices if it
+    /// has grown too large.
     async fn recount_step(&self, facts: &'static Events, recount: &Recount) -> Result<Outcome, Error> {
         // After a death any recount may be what kills runs, so the checkpoint names the one that is under way.
         let died = self.run.ledger.died.as_ref();
@@ -208,6 +212,9 @@ impl Collector<'_> {
         Outcome::RecountGoesOn(Recount { slices: Some(slices), ..recount.clone() })
     }
 
+    /// Reads a window or a slice of it again. `may_be_cut` is false if the covered request had other settings;
+    /// `reads_empty` requests the rows even if the API counts none. After a failure the rows that were shown are
+    /// stored.
     async fn read_again(
         &self,
         facts: &'static Events,
@@ -341,6 +348,7 @@ fn counted(state: &mut EventsState, recount: &Recount, count: u64, rows_hash: Op
     state.recount.retain(|recount| !recount.due.is_empty());
 }
 
+/// The recount as it is on the checkpoint. None if it is no longer planned.
 fn waiting<'a>(state: &'a mut EventsState, recount: &Recount) -> Option<&'a mut Recount> {
     state.recount.iter_mut().find(|waiting| waiting.span == recount.span)
 }

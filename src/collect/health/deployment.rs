@@ -13,6 +13,7 @@ const NO_USER: &str = "NO_USER";
 const NEVER_CONNECTED: &str = "NEVER_CONNECTED";
 const SAME_DEVICE: &str = "SAME_DEVICE";
 
+/// Finds agents without a user, agents that never connected, and fresh agents that share a device.
 pub fn deployments(agents: &Agents, rules: &Rules, holds: &Holds, tell: &mut impl FnMut(Finding)) {
     let devices = devices(agents, rules);
     for (id, agent) in active(agents) {

@@ -12,7 +12,7 @@ use crate::core::stream::Stream;
 use crate::incydr::error::ApiError;
 use crate::incydr::facts::Kind;
 
-/// The profiles of so many actors are read at most, one request each.
+/// At most this many profiles of actors are read, with one request each.
 const MOST_PROFILES: usize = 300;
 /// The watchlists that hold people who leave (SDK, `WatchlistType`). The `OpenAPI` writes the type without underscores.
 const DEPARTING: &str = "DEPARTING_EMPLOYEE";

@@ -43,7 +43,7 @@ impl Holds {
     }
 }
 
-/// The reason why the lists of who is held may not be whole.
+/// The reason why the lists of custodians and subjects may not be whole. None if they are.
 fn doubt_of_lists(sources: &Sources) -> Option<String> {
     let lists = [("legal hold", &sources.custodians), ("open cases", &sources.subjects)];
     lists.into_iter().find_map(|(name, list)| match list {
@@ -73,8 +73,8 @@ impl<'a> People<'a> {
         Self { users, actors: sources.actors.as_ref().ok().map(|actors| &actors.by_id), by_name }
     }
 
-    /// A custodian's id is a user's. A case names its subject by the id of a user or of an actor, and by the user's name.
-    /// A user is found by an actor's name.
+    /// A custodian's id is a user's. A case names its subject by the id of a user or of an actor, and by the user's
+    /// name. A user is found by an actor's name.
     fn users_of<'h>(&'h self, held: &'h Held) -> BTreeSet<&'h str> {
         let id = held.id.as_deref();
         let is_user = |id: &&str| {

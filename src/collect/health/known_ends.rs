@@ -21,7 +21,7 @@ pub type KnownEnds = HashMap<String, String>;
 const BELIEVED_FOR: TimeDelta = TimeDelta::days(7);
 
 /// Loads the known profiles, and those that an unfinished reading has seen. Only if the stream is enabled: otherwise
-/// nobody keeps them up to date. What can't be loaded is asked for, as if it were not known.
+/// nobody keeps them up to date. Profiles that can't be loaded are asked for, as if they were not known.
 pub async fn known_ends(settings: &Settings, state: &Bucket, profiles: &InventoryState, until: Millis) -> KnownEnds {
     let mut ends = KnownEnds::new();
     let Kind::Inventory(facts) = Stream::ActorProfiles.kind() else { return ends };

@@ -1,4 +1,5 @@
-//! Agents that connect, observers and connections that have sent no file event for long. Each with its last event.
+//! Finds agents that connect and have sent no file event for long, and observers and connections that send none any
+//! more, each with the time of its last event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -24,7 +25,7 @@ const OBSERVER: &str = "event.observer";
 const DETECTOR: &str = "event.detectorDisplayName";
 /// An event's device. It is taken for the agent's id, which the vendor doesn't document.
 pub const DEVICE: &str = "user.deviceUid";
-/// The last events of so many agents, and of so many observers and connections, are asked for at most.
+/// The last event is asked for of at most this many agents, and of at most this many observers and connections.
 const MOST_LAST_EVENTS: usize = 20;
 /// The longest wait for each.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -34,10 +35,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub struct Observers {
     pub last: Counts,
     pub before: Counts,
-    /// The same numbers of each connection, for observers that still send events.
+    /// By observer, the two numbers of each of its connections, for observers that still send events.
     pub detectors: BTreeMap<String, (Counts, Counts)>,
-    /// The times of the last events of observers and connections that sent events before and don't any more, in the API's
-    /// own form.
+    /// The times of the last events of observers and connections that sent events before and don't any more, in the
+    /// API's own form.
     pub last_events: HashMap<Source, String>,
 }
 

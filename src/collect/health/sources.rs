@@ -36,15 +36,15 @@ pub struct Sources {
     pub subjects: Result<HeldList, Error>,
     /// The number of file events of each device within the last `longest_silence`.
     pub reporting: Result<Counts, Error>,
-    /// By agent's id, the times of the last events of some agents that connect and have sent none since, in the API's own
-    /// form.
+    /// By agent's id, the times of the last events of some agents that connect and have sent none since, in the API's
+    /// own form.
     pub last_events: HashMap<String, String>,
     /// The numbers of file events of each observer.
     pub observers: Result<Observers, Error>,
     pub actors: Result<RowsById<Actor>, Error>,
     /// The roles of the active users who have no active agent.
     pub roles: Roles,
-    /// Of those active actors whose users are active.
+    /// The end dates of those active actors whose users are active.
     pub ends: EndDates,
 }
 
@@ -103,7 +103,7 @@ impl Sources {
         errors.into_iter().filter_map(|(stream, error)| Some((stream, error?)))
     }
 
-    /// The same for what is read for single users and actors.
+    /// The same for the roles of users and the profiles of actors, which are read one by one.
     fn of_people(&self) -> impl Iterator<Item = (Stream, &Error)> {
         self.roles.errors.iter().chain(&self.ends.errors).map(|(stream, error)| (*stream, error))
     }
@@ -144,8 +144,8 @@ impl Sources {
     }
 }
 
-/// Whether another try changes nothing: the list is not permitted, the API doesn't have it, or a count takes the API too
-/// long even for a day.
+/// Whether another try changes nothing: the list is not permitted, the API doesn't have it, or a count takes the API
+/// too long even for a day.
 pub fn is_lasting(error: &Error) -> bool {
     match error {
         Error::Api(ApiError::Forbidden { .. } | ApiError::TooLarge { .. }) => true,

@@ -64,7 +64,7 @@ impl Deletions {
         deletions
     }
 
-    /// For example `60 of 100 known users, and …`.
+    /// For example `60 of 100 known users would be gone at once, so …`. None if no list is doubted.
     pub fn told(&self, stream: impl std::fmt::Display) -> Option<String> {
         let told: Vec<String> = self
             .doubted

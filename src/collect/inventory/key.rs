@@ -62,7 +62,7 @@ pub fn list_name(part: &Part, parent: Option<&str>) -> String {
     parent.map_or_else(|| name.to_owned(), |parent| format!("{name} of {parent}"))
 }
 
-/// Splits a key into part and ids, and passes them to `look`.
+/// Splits a key into part and ids, and passes them to `look`. None if the inventory has no such part.
 pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Member<'_>) -> T) -> Option<T> {
     let named = serde_json::from_str::<(String, Option<String>, String)>(key).ok();
     let Some((name, parent, id)) = named else {
@@ -72,7 +72,7 @@ pub fn with_member<T>(facts: &'static Inventory, key: &str, look: impl FnOnce(Me
     Some(look(Member { part, parent: parent.as_deref(), id: &id }))
 }
 
-/// Returns the key of a stored line.
+/// Returns the key of a stored line. None if the line names no part, or has no id.
 pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
     let id = |part: &Part| ndjson::field(line, part.stored_id());
     let list = ndjson::field(line, &["_list"]);
@@ -88,7 +88,7 @@ pub fn key_of(facts: &'static Inventory, line: &str) -> Option<String> {
     Some(Member { part, parent: None, id: &id(part)? }.key(facts))
 }
 
-/// A list by itself, or the list of this name of every record, if it is stuck.
+/// The stuck list's item for a list that belongs to no record, or for the lists of this name of all records.
 pub fn alone(part: &Part) -> StuckItem {
     StuckItem::List { list: part.name.to_owned(), id: None }
 }

@@ -36,10 +36,11 @@ pub struct ListReading<'a> {
     rows: u64,
     /// The number of rows that earlier runs couldn't read.
     pub(super) set_aside_before: u64,
+    /// The rows that can't be read.
     pub(super) odd: UnreadableRows,
     /// Whether this is the last of several readings.
     is_last: bool,
-    /// Set if they are so many that the API must have changed their form.
+    /// Set if so many rows can't be read that the API must have changed their form.
     pub(super) drifted: Option<Error>,
     /// The error of the first record whose detail failed. The others are stored.
     pub(super) undetailed: Option<Error>,
@@ -48,7 +49,7 @@ pub struct ListReading<'a> {
 }
 
 impl Collector<'_> {
-    /// A list by itself, from the page at which an earlier run stopped.
+    /// A list that belongs to no record, from the page at which an earlier run stopped.
     pub(super) fn list_alone(
         &self,
         facts: &'static Inventory,
@@ -70,8 +71,7 @@ impl Collector<'_> {
         list
     }
 
-    /// The list of one record, with its first page. If it is the list that an earlier run left under way, it is the
-    /// next page.
+    /// The list of one record, with its first page, or with the next page if an earlier run left this list under way.
     pub(super) async fn list_of(
         &self,
         part: &'static Part,
@@ -172,7 +172,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Forgets what was read of a list, and returns to its first page.
+    /// Forgets the rows that were read of a list, and returns to its first page.
     fn begin_again(
         &self,
         list: ListReading<'_>,
@@ -217,6 +217,7 @@ impl Collector<'_> {
         }
     }
 
+    /// Reads page by page to the last one. Returns the API's total, if it has one.
     async fn read_pages(
         &self,
         facts: &'static Inventory,

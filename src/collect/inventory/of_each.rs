@@ -109,6 +109,7 @@ impl Collector<'_> {
         error.may_be_local_or_refused() && self.answers(records).await
     }
 
+    /// Requests the lists of the records in `round`, one for each record, and takes their rows.
     pub(super) async fn read_lists(
         &self,
         facts: &'static Inventory,

@@ -17,7 +17,7 @@ pub struct PassReading {
     /// Contains the records seen so far, by this run and earlier ones.
     pub snapshot: Snapshot,
     pub pass: Pass,
-    /// Of each list, the number of nameless rows when it last lacked nothing.
+    /// By the list's name, the number of its nameless rows when it last lacked nothing.
     nameless_before: ByList,
     /// The rows that this run set aside.
     pub unreadable: u64,
@@ -53,6 +53,7 @@ impl PassReading {
         }
     }
 
+    /// Notes a list that was read to its end.
     pub fn note(&mut self, whole: &FinishedList) {
         self.pass.rows += whole.rows;
         self.unreadable += whole.unreadable;
@@ -128,7 +129,8 @@ impl PassReading {
         }
     }
 
-    /// The place in a list of one record from which to continue, and the ids seen before it.
+    /// The place in a list of one record from which to continue, and the ids seen before it. None if no list is under
+    /// way.
     pub fn list_under_way(
         &self,
         facts: &'static Inventory,
@@ -148,7 +150,7 @@ impl PassReading {
         known.take_over(key, seen.get_or_insert_default());
     }
 
-    /// Returns the ids seen on a list by itself.
+    /// Returns the ids seen on a list that belongs to no record.
     pub fn ids_of(&self, facts: &'static Inventory, part: &Part) -> impl Iterator<Item = String> {
         self.snapshot.seen.iter().flat_map(Known::ids).filter_map(move |key| {
             let id = |member: Member<'_>| std::ptr::eq(member.part, part).then(|| member.id.to_owned());

@@ -17,6 +17,8 @@ use crate::incydr::listing::{ListRow, escape, is_json};
 const END: &[&str] = &["endDate"];
 
 impl Collector<'_> {
+    /// Takes the rows of one page: compares the records, fetches missing details, and sets unreadable rows aside unless
+    /// they are too many.
     pub(super) async fn take_rows(
         &self,
         facts: &'static Inventory,
@@ -35,7 +37,8 @@ impl Collector<'_> {
         for row in rows {
             match row {
                 ListRow::Record { line, id } => to_fetch.extend(list.take_record(facts, line, id, reading)?),
-                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right one.
+                // A record that was asked for by itself. Its bytes aren't damaged, and the next answer may be the right
+                // one.
                 ListRow::Unreadable { bytes, why } if list.part.is_of_one() && is_json(&bytes) => {
                     return Err(list.unexpected(why));
                 }

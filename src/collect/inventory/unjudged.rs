@@ -1,5 +1,6 @@
-//! The lists that a whole pass can't judge: what they lack may still be on them. They are stuck, or have new nameless rows:
-//! rows that were set aside, or are hidden by another of the same id. Each may be a known record that is missing.
+//! The lists that a whole pass can't judge: the records that they lack may still be on them. They are stuck, or have
+//! new nameless rows: rows that were set aside, or are hidden by another of the same id. Each may be a known record
+//! that is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -13,7 +14,7 @@ use crate::incydr::facts::Inventory;
 /// Numbers of rows or records, by the list's name, for example `members of 42`.
 pub type ByList = BTreeMap<String, u64>;
 
-/// What a pass found, and the numbers of nameless rows with which it is compared.
+/// The rows and records that a pass found on each list, and the numbers of nameless rows with which it is compared.
 pub struct Found<'a> {
     /// Nameless rows of each list when it last lacked no known record.
     pub nameless_before: &'a ByList,
@@ -97,8 +98,8 @@ impl UnjudgedLists {
         })
     }
 
-    /// Copies from `known` to `seen` the records of these lists that the pass has not seen, and those on the lists of such
-    /// records: they don't count as missed once more. If their list can't be found, notes since when.
+    /// Copies from `known` to `seen` the records of these lists that the pass has not seen, and those on the lists of
+    /// such records: they don't count as missed once more. If their list can't be found, notes since when.
     pub fn hold_records(
         &self,
         facts: &'static Inventory,
@@ -139,7 +140,7 @@ impl UnjudgedLists {
     }
 }
 
-/// How many records of each list `one` has and `other` has not.
+/// Counts, list by list, the records that `one` has and `other` has not.
 fn by_list(facts: &'static Inventory, one: &Known, other: &Known) -> ByList {
     let mut by_list = ByList::new();
     for key in one.ids().filter(|key| !other.has_id(key)) {

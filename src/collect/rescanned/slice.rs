@@ -1,5 +1,5 @@
-//! Reads one slice of a sweep: all records that began in it, as many as the API counts. A slice that fails is cut, until
-//! all is read but the seconds that fail.
+//! Reads one slice of a sweep: all records that began in it, as many as the API counts. A slice that fails is cut,
+//! until all is read but the seconds that fail.
 
 use std::collections::HashSet;
 
@@ -25,11 +25,11 @@ use crate::incydr::request::Caller;
 const MOST_ROWS: u64 = 1_000;
 const SHORTEST: TimeDelta = MINUTE;
 const TRIES: u32 = 3;
-/// The search for what can be read of failed slices may make so many requests more than the sweeps.
+/// The search for the readable parts of failed slices may make this many requests more than the sweeps.
 const SEARCH_REQUESTS: u64 = 600;
 
-/// A slice has two lists. Each takes at most one of so many parts of a run, so that others are read even if neither is
-/// answered.
+/// A slice has two lists. Each takes at most one of this many parts of a run, so that others are read even if neither
+/// is answered.
 const PARTS_OF_RUN: i32 = 4;
 
 impl Collector<'_> {
@@ -115,7 +115,8 @@ impl Collector<'_> {
         Ok(false)
     }
 
-    /// If one of the lists fails, the other one is read all the same.
+    /// Reads the lists of a slice, such as sessions with and without alerts. If one of them fails, the other one is
+    /// read all the same.
     async fn read_both_lists(
         &self,
         facts: &'static Rescanned,

@@ -1,4 +1,4 @@
-//! A snapshot of some slices, and how far it has got.
+//! A snapshot of some slices, and its progress.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -14,7 +14,8 @@ use crate::core::time::{Millis, as_millis};
 /// Once this many windows wait for a recount, an old window gets none. A window is old if it ended longer before it was
 /// covered than the longest delay of `RECONCILE_MINUTES`, 24 hours by default: by then its late records were visible.
 const MANY_RECOUNTS: usize = 600;
-/// After so many deaths a window is left alone for a while, and for twice as long after each further one, so many times.
+/// A window at which this many runs have died is left alone for 15 minutes, and after each further death for twice as
+/// long. The pause doubles at most `MOST_DOUBLINGS` times.
 const MOST_DEATHS: u32 = 3;
 const MOST_DOUBLINGS: u32 = 5;
 
@@ -42,7 +43,8 @@ pub struct EventsState {
     /// Set after a window didn't fit a run: the limit for the rows of a window is lower than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_rows: Option<u64>,
-    /// The same for a stream whose rows the API doesn't count: the limit for the length of a window. Zero is the usual.
+    /// Set after a window or a count took the API, or the run, too long: the limit for the length of a window. Zero is
+    /// the usual limit.
     #[serde(with = "as_millis", skip_serializing_if = "TimeDelta::is_zero")]
     pub window_length: TimeDelta,
     /// The rows that were set aside since the last one that could be read.
@@ -153,7 +155,7 @@ impl EventsState {
         self.gaps(horizon).without(&reserved)
     }
 
-    /// Returns the parts of those gaps that are in no open window, so that they may be cut at will.
+    /// Returns the parts of the due gaps that are in no open window, so that they may be cut at will.
     pub fn unopened_gaps(&self, horizon: Millis) -> Intervals {
         let open = self.open.iter().map(|window| window.span).collect();
         self.due(horizon).without(&open)
@@ -228,7 +230,7 @@ impl EventsState {
         self.open.retain(|window| window.span != span);
     }
 
-    /// The end of the covered time before the first gap.
+    /// The end of the covered time before the first gap. None if nothing is covered.
     pub fn covered_to(&self) -> Option<Millis> {
         let end = self.covered.end()?;
         Some(self.due(end).first().map_or(end, |gap| gap.from))
@@ -241,15 +243,15 @@ impl Window {
         self.opened_by.is_long_over(now)
     }
 
-    /// The instant until which a window is left alone at which three runs or more have died: first until none of their
-    /// requests can still arrive, and after each further death twice as long, 6 hours at most.
+    /// The instant until which no run reads the window, because three runs or more died at it: first until none of
+    /// their requests can still arrive, and after each further death twice as long, 6 hours at most. None below three.
     pub fn rests_until(&self) -> Option<Millis> {
         let further = self.resumed.checked_sub(MOST_DEATHS)?;
         let rest = LONG_OVER * 2_i32.pow(further.min(MOST_DOUBLINGS));
         Some(self.opened_by.until + rest.min(LONGEST_PAUSE))
     }
 
-    /// Has the next run read it, however many died.
+    /// Ends the rest: the next run reads the window, however many runs died at it.
     pub fn end_rest(&mut self) {
         self.resumed = self.resumed.min(MOST_DEATHS - 1);
     }

@@ -73,8 +73,8 @@ impl Checkpoint {
             && self.manifests == blank.manifests
     }
 
-    /// A tenant that one side doesn't know is no contradiction. A blank checkpoint belongs to anybody: its settings were
-    /// most likely a mistake that has been mended since.
+    /// A tenant that one side doesn't know is no contradiction. A blank checkpoint belongs to anybody: its settings
+    /// were most likely a mistake that has been mended since.
     pub fn check_identity(&self, ours: &Identity) -> Result<(), CheckpointError> {
         if self.is_blank() {
             return Ok(());

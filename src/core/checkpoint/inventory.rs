@@ -20,14 +20,14 @@ pub struct InventoryState {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass: Option<Pass>,
     pub stored: StoredState,
-    /// The number of next readings that are believed, however much they lack, because a person said so.
+    /// The number of readings to come whose deletions are believed, however many they are: `restart` asked for it.
     #[serde(skip_serializing_if = "is_default")]
     pub accept_deletions: u32,
     /// Lists that could not be found for so long that they count as empty: the parents' ids, by the list's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_found: BTreeMap<String, BTreeSet<String>>,
-    /// Of each list, the number of rows without an id of their own (set aside, or hidden by another of the same id) when it
-    /// last lacked no known record. If it has no more of them now, none of them is a record that it lacks.
+    /// By the list's name, the number of its nameless rows when it last lacked no known record. If it has no more of
+    /// them now, none of them is a record that it lacks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub nameless: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,13 +56,13 @@ pub struct Pass {
     /// The list's rows have another form than documented, so the list ends with an error.
     #[serde(default, skip_serializing_if = "is_default")]
     pub is_drifted: bool,
-    /// The number of rows of the lists before it.
+    /// The number of rows of the lists before the present one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rows: u64,
     /// The API's total for these lists, if it has one for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
-    /// Of each list so far, the number of rows that were set aside, or hidden by another of the same id.
+    /// By the list's name, the number of its nameless rows so far: set aside, or hidden by another of the same id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nameless: BTreeMap<String, u64>,
     /// One of the lists wasn't complete, so nothing counts as missed.
@@ -112,7 +112,7 @@ impl InventoryState {
         pass.is_partial || rows(&pass.nameless) > rows(&self.nameless)
     }
 
-    /// Keeps only the lists of some parents.
+    /// Of the lists that count as empty, keeps those of the parents that satisfy `keep`.
     pub fn keep_empty(&mut self, list: &str, keep: impl Fn(&str) -> bool) {
         if let Some(parents) = self.not_found.get_mut(list) {
             parents.retain(|parent| keep(parent));

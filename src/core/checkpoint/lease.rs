@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::time::Millis;
 
-/// So long after a lease no request of its run can still arrive.
+/// The time after a lease's end from which no request of its run can still arrive.
 pub const LONG_OVER: TimeDelta = TimeDelta::minutes(15);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl Lease {
         self.until + LONG_OVER < now
     }
 
-    /// The lease of a run that stored nothing under it and no longer holds it.
+    /// Returns the lease with its end at the epoch: the run stored nothing under it and no longer holds it.
     #[must_use]
     pub fn of_nobody(self) -> Self {
         Self { until: Millis(0), ..self }

@@ -8,7 +8,7 @@ use crate::core::manifest::{Link, ReadingEntry};
 use crate::core::stream::Stream;
 use crate::core::time::Millis;
 
-/// How far a recovery has come.
+/// The progress of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recovery {

@@ -106,6 +106,7 @@ impl Checkpoint {
         }
     }
 
+    /// The end of the stream's covered time. None before anything of it is covered.
     pub fn covered_to(&self, stream: Stream) -> Option<Millis> {
         match self.class(stream) {
             Class::Events => self.events.get(&stream)?.covered_to(),

@@ -21,7 +21,8 @@ impl Checkpoint {
             || (self.manifests.head.is_none() && self.events.values().all(is_blank) && !Stream::ALL.iter().any(is_open))
     }
 
-    /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken over.
+    /// The recovery of this checkpoint if it is an older version of itself: the manifests after its newest are taken
+    /// over.
     pub fn recovery_of_older(&self) -> Recovery {
         let is_list = |stream: &&Stream| stream.class().is_compared();
         let last = |stream: &Stream| Some((*stream, self.snapshots(*stream)?.last?));
@@ -32,11 +33,10 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a manifest that the checkpoint doesn't name proves that it is an older version of itself. It does if it
-    /// lists a stored reading that is neither open nor closed here nor in a shard's span, or a merged shard that is
-    /// neither named nor reserved here. A run that died may leave such a manifest too. But it merged only shards that are
-    /// reserved here, and readings are opened on the checkpoint before they are stored: each reading of that manifest is
-    /// open here, closed, or in a shard's span.
+    /// Whether a manifest that the checkpoint doesn't name proves that the checkpoint is an older version of itself.
+    /// The proof is a stored reading that is neither open nor closed here nor in a shard's span, or a merged shard that
+    /// is neither named nor reserved here. The manifest of a run that died proves nothing: the run merged only shards
+    /// that are reserved here, and opened its readings on the checkpoint before it stored them.
     pub fn is_behind(&self, manifest: &Manifest) -> bool {
         let is_reserved = |end: &Link| {
             self.reserved().any(|(_, reserved)| end.key.contains(&format!("backfill/{}/", reserved.shard)))
@@ -80,7 +80,7 @@ impl Checkpoint {
         self.events.get(&entry.stream).is_some_and(|state| state.open.iter().any(|open| is_within(open.span)))
     }
 
-    /// Covers a window whose objects exist, whatever the checkpoint has of it.
+    /// Covers a window whose objects exist, whatever the checkpoint says of it, and plans its recounts.
     pub fn take_over_window(&mut self, entry: &ReadingEntry, reconcile: &[TimeDelta]) {
         let Some(window) = entry.window else { return };
         let (state, stuck) = self.events_and_stuck(entry.stream);
@@ -126,8 +126,8 @@ impl Checkpoint {
     }
 
     /// Opens the windows of objects that lie in gaps, with the bounds that their keys tell: a run stored them, and no
-    /// manifest lists them. They are read again and stored under the same keys, so nothing is stored twice. The run that
-    /// reads them makes the request. Returns how many more there were than `most`.
+    /// manifest lists them. They are read again and stored under the same keys, so nothing is stored twice. The run
+    /// that reads them makes the request. Returns how many more there were than `most`.
     pub fn open_stored(&mut self, stream: Stream, stored: &BTreeSet<Span>, most: usize, opened_by: &Lease) -> usize {
         let now = Millis::now();
         let Some(state) = self.events.get_mut(&stream) else { return 0 };

@@ -1,4 +1,4 @@
-//! What of a stream the API throttled until a run's end.
+//! The requests of a stream that the API throttled (429) until a run's end.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::core::json::is_default;
 use crate::core::stuck::StuckItem;
 
-/// A 429 pauses the requests of all streams, so the next run asks for this after everything else.
+/// A 429 pauses the requests of all streams, so the next run sends these after all others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Throttled {
-    /// Whether the stream's last run ended so.
+    /// Whether a 429 ended the stream's last run, or an earlier one since which the stream was not asked for.
     #[serde(skip_serializing_if = "is_default")]
     pub last_run: bool,
     /// Records and lists of records, until they are answered.

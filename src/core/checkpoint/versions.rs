@@ -22,7 +22,7 @@ pub struct VersionsState {
     /// The instant at which the whole list was last compared with the known records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_at: Option<Millis>,
-    /// That list lacked a known record. It is deleted if the next one lacks it too.
+    /// The list that was last compared lacked a known record. The record is deleted if the next list lacks it too.
     #[serde(skip_serializing_if = "is_default")]
     pub is_missing: bool,
     /// A list that takes several runs.

@@ -6,7 +6,7 @@ use crate::core::time::{DAY, Millis};
 
 /// If more than one in 5 records of a list is missed at once, the list is doubted.
 const ONE_IN: usize = 5;
-/// Records that every reading of this time missed count as deleted, however many they are.
+/// Records that every reading of a day has missed count as deleted, however many they are.
 pub const BELIEVED_AFTER: TimeDelta = DAY;
 
 /// A record that at least two whole readings in a row have missed. The first of them was at `since`.

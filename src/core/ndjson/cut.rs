@@ -99,6 +99,7 @@ impl Cutter {
         }
     }
 
+    /// Reads as much of the buffer as is complete, and keeps the rest.
     fn use_up(&mut self, row: &mut impl FnMut(Row<'_>)) -> Result<(), PageError> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut at = 0;
@@ -253,7 +254,7 @@ impl Cutter {
     }
 }
 
-/// Reads one record by itself.
+/// Reads one record that stands by itself. Returns what `take` makes of it.
 pub fn row<T>(bytes: &[u8], field: &'static [&'static str], mut take: impl FnMut(Row<'_>) -> T) -> T {
     let mut cutter = Cutter::new(Place::Alone, field);
     match scan(bytes, 0, field, &mut cutter.line) {

@@ -16,7 +16,7 @@ pub fn single(body: &[u8]) -> Option<&[u8]> {
     (skip_blanks(body, end) == body.len()).then(|| &body[start..end])
 }
 
-/// Returns the text or number under a key of a record, which may be damaged elsewhere.
+/// Returns the text or number under a key of a record, which may be damaged elsewhere. None if there is none.
 pub fn member(record: &[u8], key: &str) -> Option<String> {
     let mut found = None;
     members(record, |name, value| {

@@ -7,8 +7,8 @@ use serde_json::Value;
 /// A byte order mark, before an answer.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Parses JSON, also behind a byte order mark. A lone surrogate, and bytes that are not UTF-8, become U+FFFD. So this is only for values that the
-/// collector reads and does not store.
+/// Parses JSON, also behind a byte order mark. A lone surrogate, and bytes that are not UTF-8, become U+FFFD. So this
+/// is only for values that the collector reads and does not store. None if it is no JSON even then.
 pub fn lenient(json: &[u8]) -> Option<Value> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     if let Ok(value) = serde_json::from_slice(json) {
@@ -42,7 +42,7 @@ fn surrogate(text: &str) -> Option<u32> {
     (0xd800..=0xdfff).contains(&code).then_some(code)
 }
 
-/// The text of a JSON string or number.
+/// The text of a JSON string or number. None for any other value.
 pub fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     match value {
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => std::str::from_utf8(inner).ok().map(Cow::Borrowed),

@@ -38,8 +38,8 @@ impl Fingerprint {
         Self(u128::from_be_bytes(half))
     }
 
-    /// The fingerprint of a stored line's meaning: of its canonical form, without `volatile` fields and those that `FIELDS`
-    /// adds. The order of its members makes no difference.
+    /// The fingerprint of a stored line's meaning: of its canonical form, without `volatile` fields and those that
+    /// `FIELDS` adds. The order of its members makes no difference.
     pub fn of_meaning(line: &str, volatile: &[FieldPath]) -> Self {
         Self::of(&canonical(bare(line).as_bytes(), volatile))
     }
@@ -91,8 +91,8 @@ impl Packer {
     }
 
     /// Preallocates about `bytes` gzipped bytes, because a buffer that grows is copied and fragments memory. Sizes are
-    /// rounded up to 1 MiB, so that later buffers fit into freed ones. `bytes` may come from an absurd count of the API, so
-    /// what is beyond 32 MiB is allocated when it is needed.
+    /// rounded up to 1 MiB, so that later buffers fit into freed ones. `bytes` may come from an absurd count of the
+    /// API, so what is beyond 32 MiB is allocated when it is needed.
     pub fn with_capacity(packing: &Packing, bytes: usize) -> Self {
         let buffer = Vec::with_capacity(bytes.min(MOST_PREALLOCATED).next_multiple_of(1 << 20));
         let gzip = GzEncoder::new(buffer, Compression::new(packing.level));
@@ -144,9 +144,9 @@ impl Packer {
 }
 
 impl Packed {
-    /// Returns the object without the records that are `stored`, which counts them by their meaning. Each record that
-    /// is left out lowers its count by one. At a count of 0 further equal records stay. `time` returns a record's own
-    /// time.
+    /// Returns the object without the records that are stored elsewhere. `stored` has the number of those by their
+    /// meaning: each record that is left out lowers it by one, and at 0 further equal records stay. `time` returns a
+    /// record's own time.
     pub fn without(
         &self,
         stored: &mut HashMap<Fingerprint, u64>,

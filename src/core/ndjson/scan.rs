@@ -52,6 +52,7 @@ pub fn scan(bytes: &[u8], start: usize, path: &[&str], line: &mut Vec<u8>) -> Re
 }
 
 impl Scan<'_> {
+    /// Scans one value in a loop, without recursion, however deep it is nested.
     fn value(&mut self) -> Result<(), Stop> {
         let mut is_field = false;
         loop {

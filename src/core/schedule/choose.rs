@@ -13,7 +13,7 @@ use crate::core::intervals::{Intervals, Span};
 use crate::core::stuck::{Stuck, StuckItem, StuckList};
 use crate::core::time::Millis;
 
-/// Of windows of minimum length that aren't read, at most this many stay open.
+/// At most this many windows of minimum length that could not be read stay open.
 const MOST_SHORT: usize = 32;
 
 impl Schedule {
@@ -61,6 +61,7 @@ impl Schedule {
         }
     }
 
+    /// The next step, in the schedule's order of work. None if nothing may begin now.
     fn choose(&mut self, state: &EventsState, stuck: &StuckList, now: Millis, left: Left) -> Option<(Task, Step)> {
         if let Some(window) = self.take_left(stuck, now) {
             return begin(TaskKind::Gap, false, Step::TakeOver(window));
@@ -198,6 +199,7 @@ impl Schedule {
         }
     }
 
+    /// The step that opens a window and reads it.
     pub(super) fn open(
         &self,
         span: Span,

@@ -95,7 +95,8 @@ impl Schedule {
         }
     }
 
-    /// The next probe, or the verdict that the API fails.
+    /// The next probe, or the verdict that the API fails. None with the verdict, and while a step is under way whose
+    /// outcome may clear the doubt.
     pub(super) fn clear_doubt(
         &mut self,
         gaps: &Intervals,

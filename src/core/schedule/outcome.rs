@@ -78,12 +78,12 @@ pub enum Outcome {
     },
 }
 
-/// What is left of a window that the run could not finish.
+/// The state of a window that the run could not finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftover {
     /// This run planned it. Nothing of it is stored, and no other run is storing it.
     Planned,
-    /// The same, but the run found it open.
+    /// The run found it open. Nothing of it is stored, and no other run is storing it.
     Found,
     /// Some of it may be stored, or about to be: it stays open with its bounds.
     Stored,
@@ -119,7 +119,7 @@ pub enum UnreadReason {
 }
 
 impl Outcome {
-    /// What could not be read, and why.
+    /// The thing that could not be read, and the error. None for any other outcome.
     pub fn failed(&self) -> Option<(StuckItem, &ErrorInfo)> {
         match self {
             Self::NotCounted { span, error } => Some((StuckItem::Span(*span), error)),

@@ -77,7 +77,8 @@ impl Schedule {
     }
 }
 
-/// The longest of the parts that have not been tried, where what is stuck goes on far on both sides.
+/// Returns the longest of the parts that have not been tried, if stuck time goes on far on both sides of them, and
+/// their errors.
 fn inner_parts(stuck: &StuckList) -> Vec<(Span, ErrorInfo)> {
     let untried: Vec<(Span, &ErrorInfo)> = stuck
         .iter()

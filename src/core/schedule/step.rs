@@ -28,7 +28,7 @@ pub struct WindowPlan {
     pub span: Span,
     /// The API's count of this very span.
     pub counted: Option<u64>,
-    /// Expected rows; `None` for a window that another run left.
+    /// Expected rows. None for a window that another run left, for a probe, and where the API counts no rows.
     pub(super) expected: Option<u64>,
     pub most_rows: u64,
     /// Expected size, gzipped; 0 while the size of a row is unknown.
@@ -49,7 +49,7 @@ pub struct WindowPlan {
     pub alone: bool,
 }
 
-/// How often a step is tried before it counts as failed.
+/// The number of tries before a step counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tries {
     /// As often as the retry policy allows, and until the rows agree with the count.
@@ -80,7 +80,7 @@ impl WindowPlan {
         }
     }
 
-    /// Whether this run planned the window, and did not find it open.
+    /// Whether this run cut the window by its expected rows.
     pub fn is_planned(&self) -> bool {
         self.expected.is_some()
     }

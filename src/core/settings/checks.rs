@@ -68,7 +68,8 @@ fn without_secrets(url: &str) -> &str {
 
 pub(super) const SECRET_ID_TAKES: &str = "the name or ARN of a Secrets Manager secret";
 
-/// Checks the form of a secret's name or ARN. What has another one is most likely the secret itself, so it is withheld.
+/// Checks the form of a secret's name or ARN. A value of another form may be the secret itself, so the error withholds
+/// it.
 pub(super) fn secret_id(held: String) -> Result<String, SettingsError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
     let is_id = match held.strip_prefix("arn:") {
@@ -108,7 +109,7 @@ pub(super) fn bucket_owner(held: Option<String>) -> Result<Option<String>, Setti
     Ok(held)
 }
 
-/// What a prefix must be.
+/// The form that a prefix must have, for errors.
 pub(super) const PREFIX: &str =
     "it must end in \"/\" and not begin with one, and have no empty part, no \".\", no \"..\" and no control character";
 

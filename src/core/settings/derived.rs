@@ -8,8 +8,8 @@ use crate::core::identity::Identity;
 use crate::core::stream::Stream;
 
 impl Settings {
-    /// The settings for a replay into another prefix. Its checkpoint lies beside the live one. The error says how the prefix
-    /// must be.
+    /// The settings for a replay into another prefix. Its checkpoint lies beside the live one. The error says how the
+    /// prefix must be.
     pub fn for_replay(&self, prefix: &str) -> Result<Self, String> {
         self.check_apart(&self.bucket, prefix)?;
         let name = sha256(prefix)[..16].to_owned();

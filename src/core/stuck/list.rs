@@ -47,7 +47,8 @@ impl StuckList {
         types.min().unwrap_or(ErrorType::ThirdPartyGenericError)
     }
 
-    /// For example `3 can't be read: 17, 18, 19 (…)`, with the error of the oldest.
+    /// For example `3 can't be read: 17, 18, 19; the oldest since 2026-11-21T13:00:00.000Z: …`, with the error of the
+    /// oldest.
     pub fn message(&self) -> String {
         let mut all: Vec<&StuckItem> = self.0.iter().map(|stuck| &stuck.what).collect();
         all.sort_unstable();

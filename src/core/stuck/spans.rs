@@ -1,5 +1,5 @@
-//! The spans among a stream's stuck things. They are disjoint: one that fails takes in those that it meets, and what is
-//! read of it is taken out.
+//! The spans among a stream's stuck things. They are disjoint: a span that fails takes in those that it meets, and a
+//! part of it that was read is taken out.
 
 use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::{Intervals, Span};
@@ -13,7 +13,7 @@ impl StuckList {
         self.0.iter().filter_map(Stuck::span).collect()
     }
 
-    /// The entry that contains a span.
+    /// The entry that contains a span as a whole.
     pub fn holding(&self, span: Span) -> Option<&Stuck> {
         self.0.iter().find(|stuck| stuck.span().is_some_and(|held| held.from <= span.from && span.to <= held.to))
     }

@@ -29,8 +29,9 @@ const SEARCH: List = List {
     refuses_with_401: false,
 };
 
-/// The search "specifically for large result sets", in one answer. The `OpenAPI` says only that it is JSON or CSV, and it
-/// was not tried on a real tenant. So the collector takes a list, or an object like the answer of the ordinary search.
+/// The search "specifically for large result sets", in one answer. The `OpenAPI` says only that it is JSON or CSV, and
+/// it was not tried on a real tenant. So the collector takes a list, or an object like the answer of the ordinary
+/// search.
 pub static EXPORT: Kind = Kind::Events(by(EXPORTED));
 
 pub const EXPORTED: List = List {

@@ -131,12 +131,12 @@ pub struct Newest {
 }
 
 impl Part {
-    /// Whether its list is the answer to a question about one record.
+    /// Whether its list is one record, which is requested by itself.
     pub fn is_of_one(&self) -> bool {
         self.every.is_some() || matches!(self.list.place, Place::Alone)
     }
 
-    /// A list by itself.
+    /// A list that belongs to no record.
     pub const fn alone(name: &'static str, list: List) -> Self {
         Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
     }

@@ -21,8 +21,8 @@ pub struct List {
     /// The API's default page size. A page with a number is the last if it has fewer rows than this and fewer than were
     /// asked for.
     pub last_below: u64,
-    /// If set, the first request names neither page nor size. The API then shows so many rows at most, or all if it has no
-    /// pages.
+    /// If set, the first request names neither page nor size. The API then shows so many rows at most, or all if it has
+    /// no pages.
     pub bare_first: Option<u64>,
     /// The API answers 401 instead of 403 if the permission is missing.
     pub refuses_with_401: bool,
@@ -52,7 +52,8 @@ pub enum Paging {
     },
     /// One answer contains all rows.
     Whole,
-    /// The same, for which a request may hold its page's number and size: these are left out.
+    /// One answer contains all rows. The request may hold these parameters for a page's number and size, which are left
+    /// out.
     WholeWithout(&'static [&'static str]),
 }
 
