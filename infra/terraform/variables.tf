@@ -2,7 +2,7 @@
 # together. Only the zip must be named, for Terraform builds none.
 
 variable "stack_name" {
-  description = "The name of the CloudFormation stack; it begins the names of what is made."
+  description = "The name of the CloudFormation stack. The names of its resources begin with it."
   type        = string
   default     = "incydr-collector"
   nullable    = false
