@@ -97,10 +97,15 @@ impl Taking<'_> {
         let mut before = HashSet::new();
         for (day, indexes) in days(self.state, prefix, until).await?.range(first..) {
             let of_day = read_day(self.state, prefix, day, indexes, until).await?;
-            let (ours, others): (Vec<_>, Vec<_>) =
+            let (mut ours, others): (Vec<_>, Vec<_>) =
                 of_day.into_iter().partition(|found| self.work.is_ours(&found.manifest));
             theirs = theirs.or(others.into_iter().next());
-            let of_day: HashSet<String> = ours.iter().map(|found| found.link.sha256.clone()).collect();
+            let sha256 = |found: &LinkedManifest| found.link.sha256.clone();
+            let of_day: HashSet<String> = ours.iter().map(sha256).collect();
+            let orphans: HashSet<String> = ours.iter().filter(|found| is_orphan(found, &ours)).map(sha256).collect();
+            // The run that used a number again came later, whatever the clocks said: it may have added to what the
+            // orphan's run stored.
+            ours.sort_by_key(|found| (found.link.number, !orphans.contains(&found.link.sha256)));
 
             for found in ours.iter().filter(|found| !self.recovery.has_taken(&found.link)).collect::<Vec<_>>() {
                 if let Some(previous) = &found.manifest.previous
@@ -112,7 +117,7 @@ impl Taking<'_> {
                 }
 
                 self.take(found).await?;
-                if is_orphan(found, &ours) {
+                if orphans.contains(&found.link.sha256) {
                     self.changed.forget_listed(&found.manifest);
                 } else {
                     self.changed.take_over_manifest(&found.link, &found.manifest);
