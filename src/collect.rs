@@ -163,7 +163,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         Ok(outcome) => {
             let has_answered = tally.calls.successes.get() > 0;
             run.ledger.update(|checkpoint| {
-                if outcome == StreamOutcome::Complete || has_answered && lists_itself(stream) {
+                if outcome == StreamOutcome::Complete || has_answered && answers_prove_permission(stream) {
                     checkpoint.note_not_permitted(stream, None);
                 }
                 if outcome == StreamOutcome::Complete || has_answered {
@@ -184,7 +184,7 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
 
 /// Whether every answer proves the stream's own permission. Some other streams first read another stream's list, which
 /// needs another permission.
-fn lists_itself(stream: Stream) -> bool {
+fn answers_prove_permission(stream: Stream) -> bool {
     matches!(stream.class(), Class::Events | Class::Versions)
 }
 
@@ -248,7 +248,7 @@ impl Collector<'_> {
         let stream = self.stream;
         let has_answered = self.has_worked
             || self.tally.records.get() > 0
-            || lists_itself(stream) && self.tally.calls.successes.get() > 0;
+            || answers_prove_permission(stream) && self.tally.calls.successes.get() > 0;
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
             // Refusals are noted only of a stream that had answered.
@@ -293,7 +293,7 @@ impl Collector<'_> {
             // A refused write means that the same bytes are there.
             self.run.state.put(&object, Condition::Absent, self.run.times.store_until).await?;
         }
-        warn!(stream = %self.stream, key, why, "a record of {} can't be placed and is set aside", self.stream);
+        warn!(stream = %self.stream, key, why, "a row of {} can't be read and is set aside", self.stream);
         self.tally.set_aside.add(1);
         Ok(key)
     }

@@ -14,7 +14,7 @@ use crate::actions::answer::{Answer, Status};
 use crate::actions::call::Call;
 use crate::actions::collect::collect;
 use crate::actions::invocation::{CollectArgs, PlanArgs};
-use crate::actions::leased_run::{LeasedRun, in_time};
+use crate::actions::leased_run::{LeasedRun, ok_if_out_of_time};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger;
 use crate::bucket::s3::Bucket;
@@ -146,7 +146,7 @@ impl LeasedRun<'_> {
         ledger.release(self.times.commit_until).await?;
         failed.map_or(Ok(()), Err).and(changed)?;
         // If there was no time for the manifest, the next run writes it.
-        closed.map_err(Error::from).or_else(in_time)?;
+        closed.map_err(Error::from).or_else(ok_if_out_of_time)?;
 
         let shards: Vec<String> =
             ledger.read(|checkpoint| checkpoint.reserved().map(|(_, reserved)| reserved.shard.clone()).collect());

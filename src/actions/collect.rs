@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use crate::actions::answer::{Answer, STALLED, Status, StreamAnswer};
 use crate::actions::call::Call;
 use crate::actions::invocation::CollectArgs;
-use crate::actions::leased_run::{Collected, LeasedRun, in_time};
+use crate::actions::leased_run::{Collected, LeasedRun, ok_if_out_of_time};
 use crate::bucket::chain::Chain;
 use crate::bucket::ledger::{Ledger, LoadedCheckpoint};
 use crate::bucket::records::Records;
@@ -254,12 +254,12 @@ impl<'a> LeasedRun<'a> {
         let times = self.times_by_now();
         let closed = chain.close(times.store_until, times.report_until).await.map_err(Error::from);
         // If there was no time for the manifest, the next run writes it.
-        if let Err(error) = closed.or_else(in_time) {
+        if let Err(error) = closed.or_else(ok_if_out_of_time) {
             not_committed(&mut collected, &error);
         }
 
         ledger.read(|checkpoint| self.note_what_expires(checkpoint));
-        let states_told = self.report_states(ledger, &collected).await.or_else(in_time);
+        let states_told = self.report_states(ledger, &collected).await.or_else(ok_if_out_of_time);
         let released = ledger.release(self.times.commit_until).await.map_err(Error::from);
         if released.is_ok() {
             self.remember_written(ledger).await;

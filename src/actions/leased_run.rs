@@ -225,6 +225,6 @@ impl<'a> LeasedRun<'a> {
 }
 
 /// Turns a lack of time into success: the next run continues.
-pub fn in_time(error: Error) -> Result<(), Error> {
+pub fn ok_if_out_of_time(error: Error) -> Result<(), Error> {
     if error.is_out_of_time() { Ok(()) } else { Err(error) }
 }

@@ -313,7 +313,7 @@ fn question(stream: Stream, settings: &Settings, query: &FileEventQuery) -> Opti
         }
         Kind::Inventory(facts) => {
             let sublist = facts.parts.iter().find(|part| part.parent.is_some());
-            of(&facts.parts[0].list, sublist.map(|part| (&part.list, part.none)))
+            of(&facts.parts[0].list, sublist.map(|part| (&part.list, part.no_list_statuses)))
         }
         // Findings have no list of their own. Most are about agents.
         Kind::Findings(_) => of(&agents::LIST, None),

@@ -171,14 +171,16 @@ impl LeasedRun<'_> {
 
         let manifests = taken.manifests;
         let note = match (&done, is_afresh) {
-            (Ok(()), true) => format!("the checkpoint was recovered from {manifests} manifests{}", told(&taken)),
+            (Ok(()), true) => {
+                format!("the checkpoint was recovered from {manifests} manifests{}", missing_note(&taken))
+            }
             (Ok(()), false) => format!(
                 "the checkpoint was an older version of itself, and {manifests} later manifests were taken over{}",
-                told(&taken)
+                missing_note(&taken)
             ),
             (Err(error), _) => format!(
                 "the checkpoint is being recovered, {manifests} manifests were taken over{}, and the next run continues: {error}",
-                told(&taken)
+                missing_note(&taken)
             ),
         };
 
@@ -236,7 +238,7 @@ impl LeasedRun<'_> {
         }
 
         let note = format!(
-            "the checkpoint is gone, and manifests are there: audit and file_events begin where the newest ({}) end, lists are stored again as a whole, and earlier gaps are not known; {{\"action\": \"recover\"}} takes over what the manifests list",
+            "the checkpoint is gone, but there are manifests: audit and file_events begin where the newest ({}) end, lists are stored again as a whole, and earlier gaps are not known; {{\"action\": \"recover\"}} takes over what the manifests list",
             head.key
         );
         warn!("{note}");
@@ -265,7 +267,7 @@ impl LeasedRun<'_> {
 }
 
 /// The part of a note about missing objects and manifests. Empty if none is missing.
-fn told(taken: &Taken) -> String {
+fn missing_note(taken: &Taken) -> String {
     let of = |count: usize, what: &str, first: &str| match count {
         0 => String::new(),
         count => format!(", without {count} {what} that no longer exist, among them {first}"),

@@ -61,7 +61,7 @@ impl LeasedRun<'_> {
     fn clear_stopped(&self, checkpoint: &mut Checkpoint) {
         let now = Millis::now();
         let changes = states::restart(&mut checkpoint.states, self.streams, now);
-        checkpoint.health.tell(changes, self.run_id, now);
+        checkpoint.health.queue(changes, self.run_id, now);
         checkpoint.sign_ins.restart();
         for stream in self.streams {
             checkpoint.note_not_permitted(*stream, None);

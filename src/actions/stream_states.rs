@@ -208,7 +208,10 @@ impl LeasedRun<'_> {
             for Collected { stream, tally, .. } in collected.iter().filter(|each| self.keeps_state_of(each.stream)) {
                 let expired = tally.expired.lock();
                 if let (Some(first), Some(last)) = (expired.first(), expired.iter().last()) {
-                    let note = format!("expired: {} to {}: the API keeps {stream} no longer", first.from, last.to);
+                    let note = format!(
+                        "expired: {} to {}: the API no longer keeps these records of {stream}",
+                        first.from, last.to
+                    );
                     checkpoint.health.note(*stream, &note);
                 }
             }
@@ -249,7 +252,7 @@ impl LeasedRun<'_> {
         results: impl IntoIterator<Item = (Stream, RunResult)>,
     ) {
         let now = Millis::now();
-        let mut changes = states::leave(&mut checkpoint.states, &self.settings.streams, now);
+        let mut changes = states::stop_disabled(&mut checkpoint.states, &self.settings.streams, now);
 
         for (stream, result) in results.into_iter().filter(|(stream, _)| self.keeps_state_of(*stream)) {
             // Without the secret's version the collector can't tell whether the secret changed, so a stopped stream
@@ -265,7 +268,7 @@ impl LeasedRun<'_> {
         }
 
         checkpoint.health.attach_notes(&mut changes, &checkpoint.states, now);
-        checkpoint.health.tell(changes, self.run_id, now);
+        checkpoint.health.queue(changes, self.run_id, now);
     }
 
     /// The result of a stream, or none if it was not tried.

@@ -23,10 +23,8 @@ pub enum LedgerError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(
-        "the lease is lost: {by} wrote the checkpoint meanwhile; this run writes nothing more, and the next run continues"
-    )]
-    LeaseLost { by: String },
+    #[error("the lease is lost: {why}; this run writes nothing more, and the next run continues")]
+    LeaseLost { why: String },
     #[error("a panic interrupted a change of the checkpoint; this run writes nothing more, and the next run continues")]
     Broken,
 }
@@ -184,7 +182,7 @@ impl<'a> Ledger<'a> {
     /// An error once a commit of this run found another run's lease. After that the run must not write records either.
     pub fn check_lease(&self) -> Result<(), LedgerError> {
         if self.lost.is_set() {
-            return Err(LedgerError::LeaseLost { by: "another run".into() });
+            return Err(LedgerError::LeaseLost { why: "another run wrote the checkpoint meanwhile".into() });
         }
         // The lock is poisoned only if a change of the checkpoint panicked.
         if self.state.is_poisoned() { Err(LedgerError::Broken) } else { Ok(()) }
@@ -268,7 +266,8 @@ impl<'a> Ledger<'a> {
             let Some((stored, revision)) = self.own_write(etag.as_deref(), until).await? else {
                 refused += 1;
                 if refused == REFUSALS {
-                    let why = "412 (a condition failed), again and again, but it holds what the condition names";
+                    let why =
+                        "412 (a condition failed), again and again, although it is the one that the condition names";
                     return Err(self.bucket.failed("PutObject", self.key, why.into()).into());
                 }
                 continue;
@@ -284,9 +283,9 @@ impl<'a> Ledger<'a> {
     /// Called after a write whose condition failed. Reads the checkpoint. Returns its `ETag` and revision if this run
     /// wrote it; otherwise the lease is lost. None if it is the one with `etag` after all.
     async fn own_write(&self, etag: Option<&str>, until: Millis) -> Result<Option<(String, u64)>, LedgerError> {
-        let lost = |by: String| Err(LedgerError::LeaseLost { by });
+        let lost = |why: String| Err(LedgerError::LeaseLost { why });
         let Some(stored) = self.bucket.get(self.key, until).await? else {
-            return if etag.is_none() { Ok(None) } else { lost("somebody who removed it".into()) };
+            return if etag.is_none() { Ok(None) } else { lost("the checkpoint was removed meanwhile".into()) };
         };
         if Some(&*stored.etag) == etag {
             return Ok(None);
@@ -295,10 +294,12 @@ impl<'a> Ledger<'a> {
         let theirs = Checkpoint::parse(&stored.bytes)?;
         if theirs.written_by != self.lease.run_id {
             info!(revision = theirs.revision, by = theirs.written_by, "the checkpoint was written by another run");
-            return lost(format!("run {}", theirs.written_by));
+            return lost(format!("run {} wrote the checkpoint meanwhile", theirs.written_by));
         }
         match &theirs.lease {
-            Some(lease) if lease.run_id != self.lease.run_id => lost(format!("run {}", lease.run_id)),
+            Some(lease) if lease.run_id != self.lease.run_id => {
+                lost(format!("run {} took the lease meanwhile", lease.run_id))
+            }
             _ => Ok(Some((stored.etag, theirs.revision))),
         }
     }

@@ -191,7 +191,7 @@ pub(super) struct OneBucket<'a> {
 
 /// S3 names the `ETag` in each answer to a read or write. A success without one is a page of something in front of it,
 /// which has stored nothing.
-fn of_s3(etag: Option<String>) -> Result<String, FailedOperation> {
+fn require_etag(etag: Option<String>) -> Result<String, FailedOperation> {
     let etag = etag.filter(|etag| !etag.is_empty());
     etag.ok_or_else(|| (FailureKind::Retry, "the answer has no ETag, so it is not S3's".to_owned()))
 }
@@ -217,7 +217,7 @@ impl OneBucket<'_> {
             Err(error) => return Err((kind_of(&error), describe(&error))),
         };
 
-        let etag = of_s3(answer.e_tag)?;
+        let etag = require_etag(answer.e_tag)?;
         let metadata = answer.metadata.unwrap_or_default();
         match answer.body.collect().await {
             Ok(body) => Ok(Some(Stored { bytes: body.into_bytes(), etag, metadata })),
@@ -265,7 +265,7 @@ impl OneBucket<'_> {
             .set_if_match(preconditions.if_match)
             .body(ByteStream::from(object.bytes.clone()));
         match request.send().await {
-            Ok(answer) => Ok(Written::Now { etag: of_s3(answer.e_tag)? }),
+            Ok(answer) => Ok(Written::Now { etag: require_etag(answer.e_tag)? }),
             Err(error) => match kind_of(&error) {
                 FailureKind::ConditionFailed => Ok(Written::ConditionFailed),
                 kind => Err((kind, describe(&error))),
@@ -341,7 +341,7 @@ impl SimulatedError {
     }
 
     fn failure(&self) -> FailedOperation {
-        let kind = kind_by(self.code.as_deref(), self.status).unwrap_or(FailureKind::Retry);
+        let kind = classify(self.code.as_deref(), self.status).unwrap_or(FailureKind::Retry);
         (kind, self.code.clone().unwrap_or_else(|| "no answer".to_owned()))
     }
 }
@@ -355,7 +355,7 @@ impl SimulatedError {
 /// * A success that can't be read: it is not S3's, so try again.
 /// * Other 3xx and 4xx: final.
 /// * Neither code nor status: none.
-fn kind_by(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
+fn classify(code: Option<&str>, status: Option<u16>) -> Option<FailureKind> {
     // S3 puts `KMS.` before the codes that the key service returned.
     let without_service = code.map(|code| code.strip_prefix("KMS.").unwrap_or(code));
     match without_service {
@@ -376,7 +376,7 @@ fn kind_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Failur
     match error {
         SdkError::ConstructionFailure(_) => FailureKind::Final,
         SdkError::ServiceError(refused) => {
-            kind_by(error.code(), Some(refused.raw().status().as_u16())).unwrap_or(FailureKind::Retry)
+            classify(error.code(), Some(refused.raw().status().as_u16())).unwrap_or(FailureKind::Retry)
         }
         // There was no answer, or it broke off.
         _ => FailureKind::Retry,

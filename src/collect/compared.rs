@@ -99,9 +99,9 @@ impl Snapshot {
         self.set_aside.push(key);
     }
 
-    /// Whether it has records to store that were packed already. The last 32 KB of lines don't count.
-    pub fn has_found(&self) -> bool {
-        self.bytes() > 0
+    /// Whether it has records to store.
+    pub fn has_changes(&self) -> bool {
+        self.packer.records() > 0
     }
 
     /// The gzipped size of the records to store.
@@ -162,10 +162,10 @@ impl Collector<'_> {
         change: impl FnOnce(&mut Checkpoint),
     ) -> Result<Known, Error> {
         let Snapshot { class, at, opened_at, known, packer, found, set_aside, .. } = snapshot;
-        let (applied, has_found) = (found.count, !found.objects.is_empty());
+        let (applied, has_objects) = (found.count, !found.objects.is_empty());
         let stored = Box::pin(self.store_snapshot(at, packer.finish(), found)).await;
         if let Err(Error::Store(StoreError::Refused { operation: "PutObject", key, .. })) = &stored
-            && !has_found
+            && !has_objects
             && *key == self.run.records.key_at(self.stream, at, applied)
         {
             // Nothing new is under the key, and this run has not written it. So the next reading gets another one: S3
@@ -256,8 +256,8 @@ impl Collector<'_> {
         mut apply: impl FnMut(&str, &str),
     ) -> Result<(), Error> {
         let Some(at) = stored.open else { return Ok(()) };
-        let is_nobody_else_s = stored.opened_by == [self.run.ledger.lease.clone()];
-        if is_nobody_else_s {
+        let is_only_ours = stored.opened_by == [self.run.ledger.lease.clone()];
+        if is_only_ours {
             return Ok(());
         }
         let until = self.run.times.store_until;

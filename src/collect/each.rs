@@ -162,7 +162,7 @@ impl Collector<'_> {
 struct Failures {
     last: Option<Error>,
     /// True if any of them is not a 403.
-    are_others: bool,
+    has_other_errors: bool,
     /// The number of all failures, including those before the last answer.
     count: usize,
 }
@@ -175,20 +175,20 @@ impl Failures {
 
     fn note(&mut self, error: Error) {
         self.count += 1;
-        self.are_others |= !error.is_forbidden();
+        self.has_other_errors |= !error.is_forbidden();
         self.last = Some(error);
     }
 
     fn are_all_refusals(&self) -> bool {
-        self.last.is_some() && !self.are_others
+        self.last.is_some() && !self.has_other_errors
     }
 
     /// The error of the stream. If all failures are 403s, the stream is refused.
     fn of_api(self, stream: Stream) -> Error {
         match self.last {
-            Some(error) if self.are_others => error.as_failure_of_one(),
+            Some(error) if self.has_other_errors => error.as_failure_of_one(),
             Some(error) => error,
-            None => Error::Inconsistent(format!("too many of {stream} in a row can't be read")),
+            None => Error::Inconsistent(format!("too many records or lists of {stream} in a row can't be read")),
         }
     }
 }

@@ -55,7 +55,7 @@ pub enum Error {
     NoProgress { runs: u32 },
     /// An earlier run's clock was ahead of the present one.
     #[error(
-        "the time up to {covered_to} is covered and still to come: the clock of an earlier run was ahead, and the API's was not believed; a recount adds what becomes visible until then, soon after {covered_to}"
+        "the covered time ends in the future, at {covered_to}: the clock of an earlier run was ahead, and the API's was not believed; soon after {covered_to} a recount adds the records that become visible until then"
     )]
     CoveredAhead { covered_to: Millis },
     #[error("a fault of the collector itself: {0}")]

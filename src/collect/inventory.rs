@@ -233,7 +233,7 @@ impl Collector<'_> {
             let now = Millis::now();
             let (mut next, missing) = known.after_whole_reading(seen, now);
             let deletions = Deletions::of(facts, &known, &next, missing, now, accept > 0);
-            refused = deletions.told(self.stream).map(Error::Inconsistent);
+            refused = deletions.doubt_message(self.stream).map(Error::Inconsistent);
             for key in deletions.believed {
                 let at = reading.snapshot.at;
                 let told = |member: Member<'_>| (!member.part.is_index).then(|| member.tombstone(facts, at));
@@ -247,7 +247,7 @@ impl Collector<'_> {
             known.updated_with(seen)
         };
 
-        let covered_to = (refused.is_none() && !reading.pass.lacks).then_some(reading.pass.began);
+        let covered_to = (refused.is_none() && !reading.pass.passed_over_a_list).then_some(reading.pass.began);
         let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| !unjudged.is_any_stuck()));
         reading.snapshot.known = next;
         self.close(reading, None, Counted { rows, total }, covered_to).await?;
@@ -271,7 +271,7 @@ impl Collector<'_> {
             pass.runs_since_restart = pass.runs_since_restart.map(|runs| runs + 1);
             told = pass.runs_since_restart.filter(|runs| *runs >= MOST_RUNS).map(|runs| {
                 Error::Inconsistent(format!(
-                    "{runs} runs since the list of {} disagreed with the API's own total, and was begun again, none has read it to its end: it changes faster than it is read; new and changed records are stored, and none counts as deleted",
+                    "the list of {} disagreed with the API's own total and was begun again, and none of the {runs} runs since has read it to its end: it changes faster than it is read; new and changed records are stored, and none counts as deleted",
                     self.stream
                 ))
             });

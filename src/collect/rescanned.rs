@@ -140,7 +140,7 @@ impl Collector<'_> {
     /// Stores the new and changed records. The swept time is covered, except for stuck records.
     async fn close_sweeps(&self, reading: SweepReading) -> Result<(Known, Round, SpanSearch), Error> {
         let SweepReading { mut snapshot, mut round, mut search, rows, total, swept, .. } = reading;
-        if snapshot.has_found() {
+        if snapshot.has_changes() {
             let from = self.forget_before(&search);
             snapshot.known.forget_before(from);
         }

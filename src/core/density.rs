@@ -281,7 +281,7 @@ impl Sizes {
     }
 
     /// Returns the most rows that a window planned for `rows` may have: one page more is read all the same.
-    pub fn too_many(self, rows: u64) -> u64 {
+    pub fn limit_for(self, rows: u64) -> u64 {
         rows.saturating_add(self.full_page)
     }
 

@@ -63,7 +63,7 @@ impl HealthRecords {
     }
 
     /// Queues the changes of one run, which become one object. Without changes it does nothing.
-    pub fn tell(&mut self, changes: Vec<Change>, run_id: &str, now: Millis) {
+    pub fn queue(&mut self, changes: Vec<Change>, run_id: &str, now: Millis) {
         if changes.is_empty() {
             return;
         }
@@ -112,10 +112,10 @@ mod tests {
             note: None,
         };
         let mut health = HealthRecords::default();
-        health.tell(Vec::new(), "r-0", Millis(9));
+        health.queue(Vec::new(), "r-0", Millis(9));
         assert_eq!(health, HealthRecords::default());
-        health.tell(vec![change.clone()], "r-1", Millis(9));
-        health.tell(vec![change], "r-2", Millis(9));
+        health.queue(vec![change.clone()], "r-1", Millis(9));
+        health.queue(vec![change], "r-2", Millis(9));
         assert_eq!(health.unwritten.iter().map(|batch| batch.at).collect::<Vec<_>>(), [Millis(9), Millis(10)]);
         let line = r#"{"stream":"audit","state":"collecting","previous":"authenticated","at":"1970-01-01T00:00:00.007Z","run_id":"r-1"}"#;
         assert_eq!(ndjson::lines(&health.unwritten[0].packed(&Packing::default()).gzip).expect("gzip"), [line]);

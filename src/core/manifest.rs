@@ -144,7 +144,7 @@ impl ReadingEntry {
     }
 
     /// Whether the reading is about any part of `span`.
-    pub fn is_within(&self, span: Span) -> bool {
+    pub fn touches(&self, span: Span) -> bool {
         match (self.window, self.at) {
             (Some(window), _) => window.intersection(span).is_some(),
             (None, Some(at)) => span.contains(at),

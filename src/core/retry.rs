@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::time::Millis;
 
 /// Limits the attempts of one request by number and by elapsed time. The run's deadline limits them as well. Callers
-/// decide which errors they retry: `ApiError::may_be_retried` for the API, `kind_by` in `bucket/store.rs` for S3.
+/// decide which errors they retry: `ApiError::may_be_retried` for the API, `classify` in `bucket/store.rs` for S3.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// The most attempts, including the first.

@@ -196,7 +196,7 @@ fn after(was: Option<State>, milestones: &Milestones, result: RunResult, now: Mi
 
 /// Stops streams that are no longer enabled, without an error. If one is enabled again, it is tried, whatever stopped
 /// it before.
-pub fn leave(states: &mut States, enabled: &[Stream], now: Millis) -> Vec<Change> {
+pub fn stop_disabled(states: &mut States, enabled: &[Stream], now: Millis) -> Vec<Change> {
     let mut changes = Vec::new();
     for (stream, state) in states.iter_mut().filter(|(stream, _)| !enabled.contains(stream)) {
         if state.state == State::Stopped {
@@ -310,10 +310,10 @@ mod tests {
         let mut states = States::new();
         change(&mut states, STREAM, &MILESTONES, misconfigured("1"), None, Millis(9));
         change(&mut states, Stream::Users, &MILESTONES, RunResult::Collected, None, Millis(9));
-        assert_eq!(leave(&mut states, &[STREAM, Stream::Users], Millis(10)), []);
-        assert_eq!(names(&leave(&mut states, &[], Millis(10))), [Stopped], "the other was stopped before");
+        assert_eq!(stop_disabled(&mut states, &[STREAM, Stream::Users], Millis(10)), []);
+        assert_eq!(names(&stop_disabled(&mut states, &[], Millis(10))), [Stopped], "the other was stopped before");
         assert!(states.values().all(|state| state.state == Stopped && state.stopped_with.is_none()));
-        assert_eq!(leave(&mut states, &[], Millis(11)), []);
+        assert_eq!(stop_disabled(&mut states, &[], Millis(11)), []);
         let milestones = Milestones { initialized: None, ..MILESTONES };
         assert_eq!(
             names(&change(&mut states, STREAM, &milestones, RunResult::Idle, None, Millis(20))),

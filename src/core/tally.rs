@@ -19,9 +19,9 @@ pub struct Calls {
     /// Answers with a 429.
     pub throttles: Count,
     /// The longest wait for an answer that the end of the time cut off, in milliseconds.
-    pub silence: Count,
+    pub longest_silence_ms: Count,
     /// The longest wait for an answer that came, in milliseconds.
-    pub wait: Count,
+    pub longest_wait_ms: Count,
     /// The message of a 429 after which the time was up. None if none of these requests ended so.
     pub last_throttle: Shared<Option<String>>,
     /// The records and lists that such requests were for, in this run or before, unless they were asked for again
@@ -34,22 +34,22 @@ pub const SIGNIFICANT_WAIT: Duration = Duration::from_secs(2);
 
 impl Calls {
     pub fn note_silence(&self, waited: Duration) {
-        self.silence.raise_to_ms(waited);
+        self.longest_silence_ms.raise_to_ms(waited);
     }
 
     pub fn note_wait(&self, waited: Duration) {
-        self.wait.raise_to_ms(waited.max(Duration::from_millis(1)));
+        self.longest_wait_ms.raise_to_ms(waited.max(Duration::from_millis(1)));
     }
 
     /// The longest wait for an answer. None if none has come yet.
     pub fn longest_wait(&self) -> Option<Duration> {
-        let waited = Duration::from_millis(self.wait.get());
+        let waited = Duration::from_millis(self.longest_wait_ms.get());
         (!waited.is_zero()).then_some(waited)
     }
 
     /// The longest wait, if the API answered nothing at all.
     pub fn unanswered(&self) -> Option<Duration> {
-        let waited = Duration::from_millis(self.silence.get());
+        let waited = Duration::from_millis(self.longest_silence_ms.get());
         (self.responses.get() == 0 && waited >= SIGNIFICANT_WAIT).then_some(waited)
     }
 }

@@ -59,9 +59,9 @@ fn parse(event: &Value, now: Millis) -> Result<Invocation, String> {
             "plan" => plan(event, now),
             "shard" => {
                 let shard = EventFields::read(event, "shard", &["shard"])?.shard;
-                shard
-                    .map(Invocation::Shard)
-                    .ok_or_else(|| "\"shard\" needs \"shard\", one of those that \"plan\" answers".into())
+                shard.map(Invocation::Shard).ok_or_else(|| {
+                    "\"shard\" needs the field \"shard\": the id of a shard that the answer of \"plan\" lists".into()
+                })
             }
             "merge" => EventFields::read(event, "merge", &[]).map(|_| Invocation::Merge),
             "recover" => EventFields::read(event, "recover", &[]).map(|_| Invocation::Recover),
@@ -108,8 +108,8 @@ fn verify(event: &Map<String, Value>, now: Millis) -> Result<Invocation, String>
 fn restart(event: &Map<String, Value>) -> Result<Invocation, String> {
     let EventFields { streams, accept_deletions, .. } =
         EventFields::read(event, "restart", &["streams", "accept_deletions"])?;
-    let keeps_none = |stream: &&Stream| stream.class() != Class::Inventory;
-    if let Some(other) = streams.iter().flatten().find(keeps_none).filter(|_| accept_deletions) {
+    let is_no_inventory = |stream: &&Stream| stream.class() != Class::Inventory;
+    if let Some(other) = streams.iter().flatten().find(is_no_inventory).filter(|_| accept_deletions) {
         return Err(format!(
             "\"accept_deletions\" is for lists that are read whole by each reading, such as users, and not for {other}"
         ));

@@ -15,7 +15,7 @@ use crate::core::time::Millis;
 use crate::incydr::api_clock::ApiClock;
 use crate::incydr::budget::Budget;
 use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, FailedAttempt, real_error};
+use crate::incydr::error::{ApiError, FailedAttempt, prefer_api_error};
 use crate::incydr::exchange::{Exchange, OpenAnswer};
 use crate::incydr::facts::Method;
 use crate::incydr::http::whole_answer;
@@ -125,7 +125,7 @@ impl Api {
                 .sign_in
                 .token(&self.connection, caller, refused)
                 .await
-                .map_err(|error| real_error(error, last.take()))?;
+                .map_err(|error| prefer_api_error(error, last.take()))?;
 
             let asked = self.connection.attempt(self.http_request(request, &token), caller, async |response| {
                 // We never ask for a range, so 206 is an error.
@@ -197,7 +197,7 @@ fn out_of_time(error: ApiError, last: Option<ApiError>, caller: &Caller<'_>) -> 
         let mut noted = caller.calls.last_throttle.lock();
         *noted = Some(throttled.to_string());
     }
-    real_error(error, last)
+    prefer_api_error(error, last)
 }
 
 /// Returns the pause before the next attempt. None if the error can't pass, the caller tries once, or the attempts or

@@ -45,7 +45,7 @@ pub enum ApiError {
     #[error("{what}: no answer within {waited_ms} ms")]
     Silent { what: String, waited_ms: u128 },
     /// `said` is empty if no single answer says so.
-    #[error("{what}: the query takes the API too long{}", after_colon(said))]
+    #[error("{what}: the API takes too long over this query{}", after_colon(said))]
     TooLarge { what: String, said: String },
     /// Every window's query fails in the same way, until somebody shortens `FE_QUERY_JSON`.
     #[error(
@@ -240,7 +240,7 @@ impl From<ApiError> for FailedAttempt {
 }
 
 /// Returns the last error of the API instead of `OutOfTime`, `BudgetSpent` or `NoAnswer`, unless that error was a 429.
-pub fn real_error(error: ApiError, last: Option<ApiError>) -> ApiError {
+pub fn prefer_api_error(error: ApiError, last: Option<ApiError>) -> ApiError {
     match (error, last) {
         (ApiError::OutOfTime | ApiError::BudgetSpent | ApiError::NoAnswer { .. }, Some(last))
             if !matches!(last, ApiError::RateLimited { .. }) =>

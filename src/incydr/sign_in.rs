@@ -13,7 +13,7 @@ use crate::core::settings::Settings;
 use crate::core::shared::{Count, Flag};
 use crate::core::time::Millis;
 use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, real_error};
+use crate::incydr::error::{ApiError, prefer_api_error};
 use crate::incydr::facts::guide;
 use crate::incydr::http::whole_answer;
 use crate::incydr::request::Caller;
@@ -256,7 +256,7 @@ impl SignIn {
                     Ok(token) => return Ok(token),
                     Err(error) => (error, None),
                 },
-                Err(refused) => (real_error(refused.error.about("sign-in"), last.take()), refused.retry_after),
+                Err(refused) => (prefer_api_error(refused.error.about("sign-in"), last.take()), refused.retry_after),
             };
             let error = error.told_without(&[credentials.client_secret.expose_secret(), &basic]);
 

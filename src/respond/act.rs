@@ -62,7 +62,7 @@ impl ActionRun<'_> {
 
         let claim = self.store.claim(request, self.times.read_until).await?;
         if let Some(ended) = self.store.ended(&request.request_id, self.times.read_until).await? {
-            return self.told(&claim, ended).await;
+            return self.finish_trail(&claim, ended).await;
         }
 
         let newest = self.store.newest_lock(&request.request_id, self.times.read_until).await?;
@@ -166,7 +166,7 @@ impl ActionRun<'_> {
                 return Err(at_work(request));
             }
             if let Some(ended) = self.store.ended(&request.request_id, self.times.read_until).await? {
-                return self.told(claim, ended).await;
+                return self.finish_trail(claim, ended).await;
             }
         }
 
@@ -236,11 +236,11 @@ impl ActionRun<'_> {
 
         let ended = Ended { at, answer, intent, result };
         let ended = self.store.end(&request.request_id, ended, self.times.store_until).await?;
-        self.told(claim, ended).await
+        self.finish_trail(claim, ended).await
     }
 
     /// Makes sure that both records of an ended request are in the trail, and returns its answer.
-    async fn told(&self, claim: &Claim, ended: Ended) -> Result<ActionAnswer, RespondError> {
+    async fn finish_trail(&self, claim: &Claim, ended: Ended) -> Result<ActionAnswer, RespondError> {
         self.store.record(claim.at, &ended.intent, self.times.store_until).await?;
         self.store.record(ended.at, &ended.result, self.times.store_until).await?;
         Ok(ended.answer)

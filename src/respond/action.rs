@@ -177,7 +177,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             if let Some(status) = fields.optional_one_of("status", &STATUSES)? {
                 changes.insert("status".into(), status.into());
             }
-            Action::UpdateCase { number, changes: some("case.update", changes)? }
+            Action::UpdateCase { number, changes: not_empty("case.update", changes)? }
         }
         "case.delete" => Action::DeleteCase { number: fields.number("number")? },
         "case.add_events" => {
@@ -198,7 +198,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
             put(&mut changes, "notes", fields.optional_text_or_null("notes", 10_000)?);
             put(&mut changes, "startDate", fields.optional_date("startDate")?);
             put(&mut changes, "endDate", fields.optional_date("endDate")?);
-            Action::UpdateActor { actor, changes: some(name, changes)? }
+            Action::UpdateActor { actor, changes: not_empty(name, changes)? }
         }
         "leavers.sync" => Action::SyncLeavers {
             key: fields.text("key", 1_024)?,
@@ -216,7 +216,7 @@ fn read(name: &str, fields: &mut Fields<'_>, request_id: &str) -> Result<Action,
         "trust.add" => Action::AddTrust { fields: trust_fields(fields, true)? },
         "trust.update" => {
             let id = fields.number("id")?;
-            Action::UpdateTrust { id, changes: some(name, trust_fields(fields, false)?)? }
+            Action::UpdateTrust { id, changes: not_empty(name, trust_fields(fields, false)?)? }
         }
         "trust.delete" => Action::DeleteTrust { id: fields.number("id")? },
         "rule.enable" => Action::SetRule { rule: fields.text("id", ID)?, enabled: true },
@@ -332,8 +332,8 @@ fn put(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     }
 }
 
-fn some(name: &str, changes: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    if changes.is_empty() { Err(format!("{name:?} is given nothing to change")) } else { Ok(changes) }
+fn not_empty(name: &str, changes: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    if changes.is_empty() { Err(format!("{name:?} needs at least one member to change")) } else { Ok(changes) }
 }
 
 #[cfg(test)]
@@ -389,7 +389,7 @@ mod tests {
             ("session.set_state_where", json!({"criteria": {}, "newState": "OPEN"}), "every session"),
             ("session.set_state_where", json!({"criteria": {"who": 1}, "newState": "OPEN"}), "\"who\" is not a member"),
             ("case.create", json!({"name": "x".repeat(51)}), "51 characters"),
-            ("case.update", json!({"number": 7}), "nothing to change"),
+            ("case.update", json!({"number": 7}), "needs at least one member to change"),
             ("case.update", json!({"number": 0, "name": "n"}), "whole number from 1"),
             ("actor.update", json!({"actor": "a", "endDate": "30.11.2026"}), "must be a date"),
             ("user.deactivate", json!({"user": ""}), "not empty"),

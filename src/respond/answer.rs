@@ -97,7 +97,7 @@ impl ActionAnswer {
 fn message_of(outcome: ActionOutcome) -> &'static str {
     match outcome {
         ActionOutcome::Done => "done",
-        ActionOutcome::Already => "nothing was sent: it is so already",
+        ActionOutcome::Already => "nothing was sent: the state is already as asked",
         ActionOutcome::DryRun => "nothing was sent: this is a dry run",
         ActionOutcome::PendingApproval => "nothing was sent: this waits for the approval of another person",
         ActionOutcome::Rejected => "nothing was sent: the approval was refused, or came too late",

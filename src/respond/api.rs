@@ -10,7 +10,7 @@ use crate::core::error_type::chain;
 use crate::core::retry::{self, sleep_within};
 use crate::core::settings::Settings;
 use crate::incydr::connection::Connection;
-use crate::incydr::error::{ApiError, FailedAttempt, real_error};
+use crate::incydr::error::{ApiError, FailedAttempt, prefer_api_error};
 use crate::incydr::exchange;
 use crate::incydr::http::{HttpAnswer, whole_answer};
 use crate::incydr::request::Caller;
@@ -36,7 +36,7 @@ pub enum Sent {
 }
 
 /// An HTTP request without token.
-struct WriteExchange<'a> {
+struct ApiExchange<'a> {
     method: Method,
     path: &'a str,
     query: &'a [(String, String)],
@@ -69,27 +69,27 @@ impl ResponderApi {
         query: &[(String, String)],
         caller: &Caller<'_>,
     ) -> Result<ConnectorAnswer, RespondError> {
-        let exchange = WriteExchange { method: Method::GET, path, query, body: &Value::Null };
+        let exchange = ApiExchange { method: Method::GET, path, query, body: &Value::Null };
         self.read(&exchange, caller).await
     }
 
     /// Sends a search, which has its query in the body of a `POST`.
     pub async fn search(&self, path: &str, body: &Value, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
-        self.read(&WriteExchange { method: Method::POST, path, query: &[], body }, caller).await
+        self.read(&ApiExchange { method: Method::POST, path, query: &[], body }, caller).await
     }
 
     /// Sends a read until it succeeds, fails for good, or the retries or the time are used up.
-    async fn read(&self, exchange: &WriteExchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
+    async fn read(&self, exchange: &ApiExchange<'_>, caller: &Caller<'_>) -> Result<ConnectorAnswer, RespondError> {
         let what = format!("{} {}", exchange.method, exchange.path);
         let mut attempts = retry::API.begin();
         let mut last = None;
         loop {
             let (error, pause) = match self.exchange(exchange, caller).await {
-                Ok(answer) if answer.status.is_success() => return Ok(told(&answer)),
+                Ok(answer) if answer.status.is_success() => return Ok(connector_answer(&answer)),
                 Ok(answer) if is_passing(answer.status) => {
-                    (RespondError::refused(&what, told(&answer)), answer.retry_after())
+                    (RespondError::refused(&what, connector_answer(&answer)), answer.retry_after())
                 }
-                Ok(answer) => return Err(RespondError::refused(&what, told(&answer))),
+                Ok(answer) => return Err(RespondError::refused(&what, connector_answer(&answer))),
                 Err(ApiError::OutOfTime) => return Err(last.unwrap_or_else(|| ApiError::OutOfTime.into())),
                 Err(error @ (ApiError::Transport { .. } | ApiError::Unexpected { .. })) => (named(&what, &error), None),
                 Err(error) => return Err(error.into()),
@@ -114,20 +114,20 @@ impl ResponderApi {
             Verb::Patch => Method::PATCH,
             Verb::Delete => Method::DELETE,
         };
-        let exchange = WriteExchange { method, path: &write.path, query: &[], body: &write.body };
+        let exchange = ApiExchange { method, path: &write.path, query: &[], body: &write.body };
 
         let mut attempts = retry::API.begin();
         loop {
             let sent_before = caller.calls.requests.get();
             let (error, pause) = match self.exchange(&exchange, caller).await {
-                Ok(answer) if answer.status.is_success() => return Sent::Done(told(&answer)),
+                Ok(answer) if answer.status.is_success() => return Sent::Done(connector_answer(&answer)),
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-                    (RespondError::refused(&what, told(&answer)), answer.retry_after())
+                    (RespondError::refused(&what, connector_answer(&answer)), answer.retry_after())
                 }
                 Ok(answer) if answer.status.is_client_error() && answer.status != StatusCode::REQUEST_TIMEOUT => {
-                    return Sent::Refused(RespondError::refused(&what, told(&answer)));
+                    return Sent::Refused(RespondError::refused(&what, connector_answer(&answer)));
                 }
-                Ok(answer) => return Sent::Uncertain(RespondError::refused(&what, told(&answer))),
+                Ok(answer) => return Sent::Uncertain(RespondError::refused(&what, connector_answer(&answer))),
                 Err(ApiError::Transport { source, .. }) if source.is_connect() => {
                     (named(&what, &ApiError::Transport { what: what.clone(), source }), None)
                 }
@@ -154,7 +154,7 @@ impl ResponderApi {
     }
 
     /// Returns the answer, whatever its status. Renews a refused token once.
-    async fn exchange(&self, exchange: &WriteExchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
+    async fn exchange(&self, exchange: &ApiExchange<'_>, caller: &Caller<'_>) -> Result<HttpAnswer, ApiError> {
         let mut refused = None;
         loop {
             let token = self.sign_in.token(&self.connection, caller, refused).await?;
@@ -176,7 +176,7 @@ impl ResponderApi {
                     answer.body = without(&token.secrets(), &answer.body).into();
                     return Ok(answer);
                 }
-                Err(FailedAttempt { error, .. }) => return Err(real_error(error, None)),
+                Err(FailedAttempt { error, .. }) => return Err(prefer_api_error(error, None)),
             }
         }
     }
@@ -206,7 +206,7 @@ fn named(what: &str, error: &ApiError) -> RespondError {
 }
 
 /// Formats an answer as the connector does: a body that isn't JSON becomes a string, and an empty one a message.
-fn told(answer: &HttpAnswer) -> ConnectorAnswer {
+fn connector_answer(answer: &HttpAnswer) -> ConnectorAnswer {
     let reason = answer.status.canonical_reason().unwrap_or_default().to_owned();
     let headers = answer.headers.iter().filter(|(name, _)| *name != reqwest::header::SET_COOKIE);
     let response_headers: Map<String, Value> = headers

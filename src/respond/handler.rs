@@ -50,15 +50,15 @@ impl Responder {
     /// `arn` is the ARN of the invocation, with the alias if there is one.
     pub async fn handle(&self, event: &Value, deadline: Millis, arn: &str) -> Result<Value, Diagnostic> {
         match event::parse(event) {
-            Err(error) => Err(diagnostic(&told(&ActionAnswer::refused(None, &error)))),
+            Err(error) => Err(diagnostic(&log_outcome(&ActionAnswer::refused(None, &error)))),
             Ok(Delivery::One(request)) => {
-                let answer = told(&self.answer(Ok(*request), deadline, arn).await);
+                let answer = log_outcome(&self.answer(Ok(*request), deadline, arn).await);
                 if answer.is_failure() { Err(diagnostic(&answer)) } else { Ok(json!(answer)) }
             }
             Ok(Delivery::Each(requests)) => {
                 let mut answers = Vec::new();
                 for request in requests {
-                    answers.push(told(&self.answer(request, deadline, arn).await));
+                    answers.push(log_outcome(&self.answer(request, deadline, arn).await));
                 }
 
                 match answers.iter().find(|answer| answer.is_failure()) {
@@ -69,7 +69,7 @@ impl Responder {
             Ok(Delivery::Batch(messages)) => {
                 let mut failures = Vec::new();
                 for (id, request) in messages {
-                    if told(&self.answer(request, deadline, arn).await).is_failure() {
+                    if log_outcome(&self.answer(request, deadline, arn).await).is_failure() {
                         failures.push(json!({"itemIdentifier": id}));
                     }
                 }
@@ -146,7 +146,7 @@ fn clients(settings: &RespondSettings) -> Result<ResponderClients, SettingsError
 }
 
 /// Logs one line per request. What was read or written is in the answer and the trail, not in the log.
-fn told(answer: &ActionAnswer) -> ActionAnswer {
+fn log_outcome(answer: &ActionAnswer) -> ActionAnswer {
     let outcome = json!(answer.outcome).as_str().unwrap_or_default().to_owned();
     let (request_id, action) = (&answer.request_id, &answer.action);
     if let Some(told) = &answer.error {

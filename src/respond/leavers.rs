@@ -29,7 +29,7 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
 
         let end_date = match date.trim() {
             "" => None,
-            date => Some(date.get(..10).unwrap_or(date).parse().map_err(|_| {
+            date => Some(day(date).ok_or_else(|| {
                 wrong(format!(
                     "has the end date {date:?}; it takes a date such as 2026-11-30, or nothing if the leave was withdrawn"
                 ))
@@ -46,6 +46,12 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
         return Err("the list is empty, which is taken for a mistake".into());
     }
     Ok(leavers)
+}
+
+/// Parses a date, or the date of a timestamp.
+fn day(text: &str) -> Option<NaiveDate> {
+    let (date, time) = text.split_at_checked(10)?;
+    (time.is_empty() || time.starts_with(['T', ' '])).then(|| date.parse().ok())?
 }
 
 fn json_rows(text: &str) -> Result<Vec<(String, String)>, String> {
@@ -159,6 +165,7 @@ mod tests {
             ("[]", "empty"),
             ("address,end\nann@example.com,2026-11-30\n", "names no \"end_date\""),
             ("address,end_date\nann@example.com,30.11.2026\n", "row 1"),
+            ("address,end_date\nann@example.com,2026-11-305\n", "2026-11-305"),
             ("address,end_date\nann@example.com,2026-11-30\nann,2026-11-30\n", "row 2"),
             ("address,end_date\nann@example.com\n", "1 cells"),
             ("address,end_date\nann@example.com,\nAnn@example.com,2026-11-30\n", "a second time"),

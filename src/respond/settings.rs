@@ -79,7 +79,12 @@ fn names(name: &'static str, held: &str) -> Result<BTreeSet<String>, SettingsErr
     let names = held.split(',').map(str::trim);
     names
         .map(|action| {
-            let why = || format!("{action:?} is not an action; it takes \"none\", or of {}", NAMES.join(", "));
+            let why = || {
+                format!(
+                    "{action:?} is not an action; it takes \"none\", or names, separated by commas, out of: {}",
+                    NAMES.join(", ")
+                )
+            };
             NAMES.contains(&action).then(|| action.to_owned()).ok_or_else(|| bad(name, held, why()))
         })
         .collect()

@@ -15,7 +15,11 @@ async fn what_is_no_request_or_not_allowed_is_refused_before_anything_is_read() 
     for (event, error_type, named) in [
         (json!({}), "InvalidEvent", "no \"action\""),
         (json!({"action": "collect"}), "InvalidEvent", "the actions are"),
-        (json!({"action": "case.update", "input": {"number": 1}}), "InvalidEvent", "nothing to change"),
+        (
+            json!({"action": "case.update", "input": {"number": 1}}),
+            "InvalidEvent",
+            "needs at least one member to change",
+        ),
         (note("r"), "ActionNotAllowed", "\"session.add_note\" is not among ALLOWED_ACTIONS"),
         (
             request("r", "case.update", &json!({"number": 1, "status": "CLOSED"})),

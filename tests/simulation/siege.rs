@@ -109,13 +109,14 @@ impl Stage<'_> {
     async fn nothing_else_is_stuck(&self, siege: &Siege, since: DateTime<Utc>) -> Result<(), Wrong> {
         let stuck = oracle::checkpoint(&self.sim).await["stuck"].take();
         for (stream, entries) in stuck.as_object().into_iter().flatten() {
-            // A window at which runs died before the siege is read in parts during it.
+            // A window at which runs died before the siege is left alone during it, or read in parts.
             // A record that is gone has no list, which is stuck until its parent's list is read again.
-            let is_gone =
-                |entry: &Value| entry["error"]["message"].as_str().is_some_and(|told| told.contains("answers 404"));
+            let tells =
+                |entry: &Value, what| entry["error"]["message"].as_str().is_some_and(|told| told.contains(what));
             let is_new = |entry: &&Value| {
                 entry["alone"] != true
-                    && !is_gone(entry)
+                    && !tells(entry, "runs died while they read")
+                    && !tells(entry, "answers 404")
                     && oracle::time(&entry["since"]).is_some_and(|began| began >= since)
             };
             let is_struck = siege.lasting.iter().any(|lasting| lasting.may_stick(stream));

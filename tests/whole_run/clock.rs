@@ -70,7 +70,7 @@ async fn time_that_is_covered_and_still_to_come_is_told_in_every_run() {
     let (error_type, answer) = rig.failure(json!({})).await;
     let told = &answer["streams"]["audit"]["error"]["message"];
     assert_eq!(error_type, "FirstPartyGenericError", "{answer:#}");
-    assert!(told.as_str().unwrap().contains(&format!("{ahead} is covered and still to come")), "{told}");
+    assert!(told.as_str().unwrap().contains(&format!("the covered time ends in the future, at {ahead}")), "{told}");
     assert_ne!(answer["streams"]["users"]["status"], "failed");
 }
 

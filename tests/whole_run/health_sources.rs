@@ -48,7 +48,7 @@ async fn where_counts_always_take_the_api_too_long_the_other_checks_are_stored()
     let left_out = answer["left_out"].as_array().unwrap();
     let checks: Vec<&Value> = left_out.iter().map(|left_out| &left_out["check"]).collect();
     assert_eq!(checks, ["silent_agent", "silent_observer"]);
-    assert!(left_out[0]["why"].as_str().unwrap().contains("the query takes the API too long: ["), "{answer:#}");
+    assert!(left_out[0]["why"].as_str().unwrap().contains("the API takes too long over this query: ["), "{answer:#}");
     rig.assert_whole().await;
 }
 

@@ -149,7 +149,7 @@ async fn a_checkpoint_that_is_gone_is_no_first_run_where_manifests_are_there() {
     go_on(&rig, 2).await;
     assert_eq!(rig.run().await["status"], "complete");
     assert_events_once(&rig).await;
-    logs_with(&rig.lambda, "the checkpoint is gone, and manifests are there").await;
+    logs_with(&rig.lambda, "the checkpoint is gone, but there are manifests").await;
     let told = rig.health_records().await;
     assert!(notes(&told).iter().any(|note| note.contains("the checkpoint is gone")), "{told:#?}");
 }

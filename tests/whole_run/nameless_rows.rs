@@ -70,7 +70,8 @@ async fn a_user_whose_row_has_lost_its_id_is_not_deleted_and_of_more_that_are_mi
         let (error_type, answer) = rig.failure(json!({})).await;
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(
-            error_type == "ThirdPartyGenericError" && message.contains("2 of users, where 1 such rows are new"),
+            error_type == "ThirdPartyGenericError"
+                && message.contains("2 known records of users are missing, and 1 such rows are new"),
             "{message}"
         );
     }

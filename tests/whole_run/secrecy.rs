@@ -107,7 +107,7 @@ async fn an_error_that_is_about_an_answer_tells_how_it_begins_as_far_as_it_is_te
         assert!(message.contains(says) && message.len() < 400, "{fault:?}: {message}");
     }
     for (problem, says) in [
-        ("QUERY_TIMEOUT", "the query takes the API too long: {"),
+        ("QUERY_TIMEOUT", "the API takes too long over this query: {"),
         ("INVALID_PAGE_TOKEN", "the page token is no longer valid: {"),
         ("MAX_FILTERS_EXCEEDED", "two of which the window needs): {"),
     ] {

@@ -53,6 +53,26 @@ async fn those_with_alerts_and_those_without_are_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn known_sessions_are_forgotten_a_day_after_they_are_too_old_to_be_read_again() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "sessions").env("SESSIONS_RESCAN_HOURS", "72")).await;
+    populate(&rig, 3, 70);
+    collected(&rig).await;
+    let known_from = rig.checkpoint().await["rescanned"]["sessions"]["known_from"].clone();
+    let known_from: chrono::DateTime<Utc> = known_from.as_str().expect("set").parse().expect("a time");
+    assert!((Utc::now() - known_from - TimeDelta::hours(72 + 24)).num_minutes() == 0, "{known_from}");
+    let before = rig.checkpoint().await["rescanned"]["sessions"]["stored"]["known"]["records"].clone();
+    // The oldest is known for some hours less.
+    let mut checkpoint = rig.checkpoint().await;
+    checkpoint["rescanned"]["sessions"]["known_from"] = json!(Utc::now() - TimeDelta::hours(40));
+    rig.sim.s3.put_raw(rig.sim.bucket(), CHECKPOINT, checkpoint.to_string()).await;
+    rig.lambda.kill();
+    populate(&rig, 1, 1);
+    collected(&rig).await;
+    let after = rig.checkpoint().await["rescanned"]["sessions"]["stored"]["known"]["records"].clone();
+    assert!(after.as_u64() < before.as_u64().map(|records| records + 2), "{before} before, {after} after two new ones");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_that_a_dry_run_has_seen_are_stored_by_the_next_run_of_the_same_process() {
     let rig = Rig::with(|lambda| lambda.env("STREAMS", "sessions,session_events")).await;
     let sessions = rig.sim.world.add_sessions(5, ago(3_000), ago(600), true);

@@ -95,7 +95,7 @@ impl History {
         let asked = verification.asked;
         let span = Span::new(asked.from.unwrap_or(Millis(i64::MIN)), asked.to.unwrap_or(Millis(i64::MAX)));
         let in_scope = |entry: &&ReadingEntry| {
-            verification.streams().contains(&entry.stream) && span.is_some_and(|span| entry.is_within(span))
+            verification.streams().contains(&entry.stream) && span.is_some_and(|span| entry.touches(span))
         };
         for entry in readings.iter().filter(in_scope) {
             progress.findings.extend(contradiction(entry));

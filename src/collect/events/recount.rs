@@ -122,7 +122,7 @@ impl Collector<'_> {
 
         // The window was empty and was never read again: no key of it exists, so it may be cut.
         let is_new = recount.count == 0 && !recount.has_key && is_as_asked;
-        if is_new && count > self.sizes(facts).too_many(self.sizes(facts).most()) {
+        if is_new && count > self.sizes(facts).limit_for(self.sizes(facts).most()) {
             let parts = self.cut_recount(facts, recount, count);
             if parts.len() > 1 {
                 return Ok(Outcome::RecountCut { span, parts });

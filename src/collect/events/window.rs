@@ -178,7 +178,7 @@ impl Collector<'_> {
 /// The outcome if the time is up.
 fn out_of_time(window: &OpenWindow, plan: &WindowPlan, is_unstored: bool) -> Outcome {
     let leaves = match is_unstored {
-        true if plan.is_planned() => Leftover::Planned,
+        true if plan.has_expected_rows() => Leftover::Planned,
         true => Leftover::Found,
         false => Leftover::Stored,
     };

@@ -84,7 +84,7 @@ impl Reader<'_> {
         }
 
         Err(Error::Inconsistent(format!(
-            "the list of {stream} doesn't agree with the API's own total after {TRIES} readings"
+            "the list of {stream} doesn't agree with the API's own total after {TRIES} tries"
         )))
     }
 }

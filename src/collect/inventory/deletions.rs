@@ -65,7 +65,7 @@ impl Deletions {
     }
 
     /// For example `60 of 100 known users would be gone at once, so …`. None if no list is doubted.
-    pub fn told(&self, stream: impl std::fmt::Display) -> Option<String> {
+    pub fn doubt_message(&self, stream: impl std::fmt::Display) -> Option<String> {
         let told: Vec<String> = self
             .doubted
             .iter()
@@ -162,7 +162,7 @@ mod tests {
         let (once, _) = known_of(keys.iter()).after_whole_reading(seen(), THEN);
         let (twice, missing) = once.after_whole_reading(seen(), now);
         let deletions = Deletions::of(facts, &once, &twice, missing, now, accept);
-        (deletions.believed.len(), deletions.told("watchlists"))
+        (deletions.believed.len(), deletions.doubt_message("watchlists"))
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Collector<'_> {
         }
         reading.not_found.insert((name, parent.to_owned()));
         Err(Error::Inconsistent(format!(
-            "{error}; {count} are known, and a list that can't be found is not an empty one: it counts as empty once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
+            "{error}; {count} records of this list are known; it counts as empty once it could not be found for 24 hours, or at once by {{\"action\": \"restart\", \"streams\": [\"{}\"], \"accept_deletions\": true}}",
             self.stream
         )))
     }

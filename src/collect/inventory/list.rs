@@ -37,7 +37,7 @@ pub struct ListReading<'a> {
     /// The number of rows that earlier runs couldn't read.
     pub(super) set_aside_before: u64,
     /// The rows that can't be read.
-    pub(super) odd: UnreadableRows,
+    pub(super) unreadable_rows: UnreadableRows,
     /// Whether this is the last of several readings.
     is_last: bool,
     /// Set if so many rows can't be read that the API must have changed their form.
@@ -122,7 +122,7 @@ impl Collector<'_> {
             repeated: HashSet::new(),
             rows: 0,
             set_aside_before: 0,
-            odd: UnreadableRows::default(),
+            unreadable_rows: UnreadableRows::default(),
             is_last: false,
             drifted: None,
             undetailed: None,
@@ -190,9 +190,9 @@ impl Collector<'_> {
             Some(parent) => reading.pass.end_list(parent),
         }
         reading.pass.runs_since_restart.get_or_insert(0);
-        let mut odd = list.odd;
-        odd.begin_again();
-        ListReading { odd, ..self.begin_list(list.part, list.parent) }
+        let mut unreadable_rows = list.unreadable_rows;
+        unreadable_rows.begin_again();
+        ListReading { unreadable_rows, ..self.begin_list(list.part, list.parent) }
     }
 
     /// Reads to the last page, and returns the API's total. It is 0 if the record is known to have no such list.
@@ -289,7 +289,7 @@ impl ListReading<'_> {
 
     /// The number of rows that can't be read.
     pub(super) fn unreadable(&self) -> u64 {
-        let count = if self.is_last { self.odd.count_after_all() } else { self.odd.count() };
+        let count = if self.is_last { self.unreadable_rows.count_after_all() } else { self.unreadable_rows.count() };
         self.set_aside_before + count
     }
 
@@ -314,7 +314,7 @@ impl ListReading<'_> {
 
     fn too_few(&self, total: Option<u64>) -> Error {
         let error = Error::Inconsistent(format!(
-            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and none counts as deleted",
+            "{} {} were read and the API counts {}, after {TRIES} tries; new and changed records are stored, and none counts as deleted",
             self.ids.len(),
             self.name(),
             total.unwrap_or_default(),
@@ -336,5 +336,5 @@ impl ListReading<'_> {
 
 /// Whether the answer means that the record has no such list.
 fn says_no_list(part: &Part, error: &ApiError) -> bool {
-    matches!(error, ApiError::Status { status, .. } if part.none.contains(status))
+    matches!(error, ApiError::Status { status, .. } if part.no_list_statuses.contains(status))
 }

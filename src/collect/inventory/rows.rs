@@ -26,13 +26,13 @@ impl Collector<'_> {
         list: &mut ListReading<'_>,
         reading: &mut PassReading,
     ) -> Result<(), Error> {
-        let unreadable = list.set_aside_before + list.odd.in_this_try();
+        let unreadable = list.set_aside_before + list.unreadable_rows.in_this_try();
         let drift = self.note_drift(&rows, unreadable, list.ids.len() as u64 + unreadable, list.listing.total());
         if let (Some(drift), None) = (&drift, &list.drifted) {
             list.drifted = Some(drift.error(&list.name()));
         }
 
-        list.odd.begin_page();
+        list.unreadable_rows.begin_page();
         let mut to_fetch = Vec::new();
         for row in rows {
             match row {
@@ -44,7 +44,7 @@ impl Collector<'_> {
                 }
                 ListRow::Unreadable { bytes, why } => {
                     list.distinct.insert(Fingerprint::of(&bytes));
-                    if list.odd.note(&bytes) && drift.is_none() {
+                    if list.unreadable_rows.note(&bytes) && drift.is_none() {
                         reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                     }
                 }

@@ -67,7 +67,8 @@ impl UnjudgedLists {
             if new > 0 {
                 self.nameless.insert(list.clone());
                 if lacking > new {
-                    self.doubts.push(format!("{lacking} of {list}, where {new} such rows are new"));
+                    self.doubts
+                        .push(format!("{lacking} known records of {list} are missing, and {new} such rows are new"));
                 }
             }
         }
@@ -92,7 +93,7 @@ impl UnjudgedLists {
     pub fn doubt(&self, stream: impl Display) -> Option<String> {
         (!self.doubts.is_empty()).then(|| {
             format!(
-                "rows without an id of their own may be known records that are missing, but more are missing: {}; so none counts as deleted, and new and changed records are stored. They count as deleted once these rows can be read, or at once by {{\"action\": \"restart\", \"streams\": [\"{stream}\"], \"accept_deletions\": true}}",
+                "rows that can't be read, or that another row of the same id hides, may be missing records, but more are missing: {}; so none counts as deleted, and new and changed records are stored. They count as deleted once these rows can be read, or at once by {{\"action\": \"restart\", \"streams\": [\"{stream}\"], \"accept_deletions\": true}}",
                 self.doubts.join(", and ")
             )
         })

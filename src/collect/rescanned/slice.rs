@@ -159,7 +159,7 @@ impl Collector<'_> {
         let mut shown = ShownRows::default();
         for attempt in 1..=TRIES {
             if attempt > 1 {
-                shown.odd.begin_again();
+                shown.unreadable_rows.begin_again();
             }
             let mut listing = Listing::new(self.run.api, &facts.list, size, query.to_vec(), Value::Null);
             let (mut failed, mut has_answered) = (None, false);
@@ -191,11 +191,12 @@ impl Collector<'_> {
 
             shown.total = listing.total().unwrap_or(0);
             // If the list has more rows than its total, the total is wrong.
-            let odd = if attempt == TRIES { shown.odd.count_after_all() } else { shown.odd.count() };
-            let rows = shown.ids.len() as u64 + odd;
+            let unreadable =
+                if attempt == TRIES { shown.unreadable_rows.count_after_all() } else { shown.unreadable_rows.count() };
+            let rows = shown.ids.len() as u64 + unreadable;
             if rows >= shown.total {
                 reading.rows += rows;
-                reading.unreadable += odd;
+                reading.unreadable += unreadable;
                 reading.total += shown.total;
                 reading.shown_by_another.extend(shown.ids);
                 return Ok(SliceAnswer::Rows(rows));
@@ -205,7 +206,7 @@ impl Collector<'_> {
         reading.rows += shown.ids.len() as u64;
         reading.total += shown.total;
         reading.fail(Error::Inconsistent(format!(
-            "{} {} were read and the API counts {}, after {TRIES} readings; new and changed records are stored, and the rest is read again",
+            "{} {} were read and the API counts {}, after {TRIES} tries; new and changed records are stored, and the rest is read again",
             shown.ids.len(),
             self.stream,
             shown.total
@@ -223,13 +224,13 @@ impl Collector<'_> {
         shown: &mut ShownRows,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let (before, unreadable) = (reading.rows, reading.unreadable + shown.odd.in_this_try());
+        let (before, unreadable) = (reading.rows, reading.unreadable + shown.unreadable_rows.in_this_try());
         let drift = self.note_drift(&rows, unreadable, before + shown.count(), total.map(|total| before + total));
         if let Some(drift) = &drift {
             reading.fail(drift.error(self.stream.name()));
         }
 
-        shown.odd.begin_page();
+        shown.unreadable_rows.begin_page();
         let mut changed: Vec<Changed> = Vec::new();
         for row in rows {
             match row {
@@ -243,7 +244,7 @@ impl Collector<'_> {
                     shown.ids.insert(id);
                 }
                 ListRow::Unreadable { bytes, why } => {
-                    if shown.odd.note(&bytes) && drift.is_none() {
+                    if shown.unreadable_rows.note(&bytes) && drift.is_none() {
                         reading.snapshot.set_aside(self.set_aside(&bytes, &why).await?);
                     }
                 }
@@ -287,13 +288,13 @@ impl Collector<'_> {
 #[derive(Default)]
 struct ShownRows {
     ids: HashSet<String>,
-    odd: UnreadableRows,
+    unreadable_rows: UnreadableRows,
     total: u64,
 }
 
 impl ShownRows {
     fn count(&self) -> u64 {
-        self.ids.len() as u64 + self.odd.count()
+        self.ids.len() as u64 + self.unreadable_rows.count()
     }
 }
 

@@ -72,7 +72,7 @@ impl Collector<'_> {
     /// A record becomes known once its list is stored. If the run dies before that, the next sweep reads it again.
     async fn ask_sublists(&self, sublist: &'static Sublist, reading: &mut SweepReading) -> Result<(), Error> {
         let SweepReading { snapshot, round, swept, changed, .. } = reading;
-        let mut odd = Vec::new();
+        let mut unreadable_lists = Vec::new();
         let mut all = 0;
         let ask = async |id: &str, caller: &Caller<'_>| self.sublist_of(sublist, id, swept, caller).await;
         let take = async |id: &str, (rows, total): ListAnswer| {
@@ -101,32 +101,32 @@ impl Collector<'_> {
                 )));
             }
             if !unreadable.is_empty() {
-                odd.push((id.to_owned(), unreadable));
+                unreadable_lists.push((id.to_owned(), unreadable));
             } else if let Some(Changed { line, began, .. }) = record {
                 snapshot.take(&Record { key: id, line, began: Some(*began), is_index: true });
             }
             Ok(())
         };
         let asked = self.request_each(round, usize::MAX, ask, take).await;
-        self.take_unreadable(odd, all, reading).await.and(asked)
+        self.take_unreadable(unreadable_lists, all, reading).await.and(asked)
     }
 
     /// Takes the lists of which some rows can't be read. Such rows are set aside, unless they are so many of all rows
     /// that the API must have changed their form: then those lists are stuck.
     async fn take_unreadable(
         &self,
-        odd: Vec<UnreadableList>,
+        unreadable: Vec<UnreadableList>,
         all: u64,
         reading: &mut SweepReading,
     ) -> Result<(), Error> {
-        let rows: u64 = odd.iter().map(|(_, rows)| rows.len() as u64).sum();
+        let rows: u64 = unreadable.iter().map(|(_, rows)| rows.len() as u64).sum();
         let is_drift = is_drifted(rows, all, 0);
         if is_drift {
             self.tally.drift.add(rows);
         }
 
         let mut failed = Ok(());
-        for (id, rows) in odd {
+        for (id, rows) in unreadable {
             if is_drift {
                 let (count, why) = (rows.len() as u64, rows.into_iter().next().map(|(_, why)| why));
                 let error = Drift { rows: count, why: why.unwrap_or_default() }.error(&format!("the list of {id}"));

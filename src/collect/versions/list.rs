@@ -111,12 +111,11 @@ impl Collector<'_> {
         };
 
         let lack = self.lack(&list, &end);
-        self.note(self.entry(&list, &end), |checkpoint| match lack {
-            Some(lack) => {
+        self.note(self.entry(&list, &end), |checkpoint| {
+            if let Some(lack) = lack {
                 checkpoint.stuck(self.stream).fail(self.whole_list(), lack, Millis::now());
                 checkpoint.versions(self.stream).note_shown_again(list.seen);
-            }
-            None => {
+            } else {
                 checkpoint.stuck(self.stream).heal(&self.whole_list());
                 let state = checkpoint.versions(self.stream);
                 state.pending.extend(list.seen);
@@ -178,14 +177,14 @@ impl Collector<'_> {
                 }
             }
 
-            if let Some(drift) = self.note_drift(&unnamed, list.odd, list.rows(), listing.total()) {
+            if let Some(drift) = self.note_drift(&unnamed, list.without_id, list.rows(), listing.total()) {
                 drifted.get_or_insert_with(|| drift.error(self.stream.name()));
                 continue;
             }
             for row in unnamed {
                 if let ListRow::Unreadable { bytes, why } = row {
                     set_aside.push(self.set_aside(&bytes, &why).await?);
-                    list.odd += 1;
+                    list.without_id += 1;
                 }
             }
         }

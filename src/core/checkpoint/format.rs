@@ -13,11 +13,11 @@ const OLDEST_FORMAT_VERSION: u64 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     #[error(
-        "the checkpoint can't be read ({why}); it is left as it is: mend it, or move it away to start over from LOOKBACK_MINUTES"
+        "the checkpoint can't be read ({why}); it is left as it is: mend it, put an older version back, or move it away and send {{\"action\": \"recover\"}}"
     )]
     Unreadable { why: String },
     #[error(
-        "the checkpoint has format version {found}, newer than this collector's {FORMAT_VERSION}; deploy the newer collector again"
+        "the checkpoint has format version {found}, newer than this collector's {FORMAT_VERSION}; deploy the newer version of the collector again, which wrote it"
     )]
     Newer { found: u64 },
     #[error("the checkpoint belongs to another {what} ({theirs:?}, not {ours:?}); give each its own CHECKPOINT_KEY")]

@@ -71,7 +71,8 @@ pub struct Pass {
     /// One of the lists failed and was passed over, so the stream isn't covered when the reading ends. Only from format
     /// 4 and before: now such a list is stuck.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub lacks: bool,
+    #[serde(rename = "lacks")]
+    pub passed_over_a_list: bool,
     /// The record's list that is under way. None unless its pages have numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<UnfinishedSublist>,
@@ -137,7 +138,7 @@ impl Pass {
             counted,
             nameless: BTreeMap::new(),
             is_partial: false,
-            lacks: false,
+            passed_over_a_list: false,
             list: None,
             runs_since_restart: None,
         }

@@ -90,16 +90,17 @@ pub struct UnfinishedList {
     /// The ids on the pages before. If a page shifts between two runs, it shows some of them again and hides others.
     pub seen: BTreeSet<String>,
     /// The number of rows without an id on those pages.
-    pub odd: u64,
+    #[serde(rename = "odd")]
+    pub without_id: u64,
 }
 
 impl UnfinishedList {
     pub fn new(began: Millis) -> Self {
-        Self { began, page: 0, failed_pages: FailedPages::default(), seen: BTreeSet::new(), odd: 0 }
+        Self { began, page: 0, failed_pages: FailedPages::default(), seen: BTreeSet::new(), without_id: 0 }
     }
 
     /// The number of rows so far.
     pub fn rows(&self) -> u64 {
-        self.seen.len() as u64 + self.odd
+        self.seen.len() as u64 + self.without_id
     }
 }

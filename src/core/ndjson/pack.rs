@@ -130,6 +130,10 @@ impl Packer {
         self.waiting.clear();
     }
 
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     /// The gzipped size so far.
     pub fn bytes(&self) -> u64 {
         self.gzip.get_ref().len() as u64

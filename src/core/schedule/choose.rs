@@ -221,7 +221,7 @@ impl Schedule {
             reads_empty: tries == Tries::Probe,
             unreadable_beside: 0,
             keeps_shown: true,
-            cut_above: self.sizes.too_many(most_rows),
+            cut_above: self.sizes.limit_for(most_rows),
             alone: false,
         })
     }

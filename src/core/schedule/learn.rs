@@ -272,7 +272,7 @@ fn takes_too_long(span: Span) -> ErrorInfo {
 fn too_heavy(span: Span) -> ErrorInfo {
     ErrorInfo {
         error_type: ErrorType::ThirdPartyGenericError,
-        message: format!("a record of {} to {} needs more memory than a window may take", span.from, span.to),
+        message: format!("one record of {} to {} is larger than a window may be", span.from, span.to),
     }
 }
 

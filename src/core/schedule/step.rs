@@ -75,13 +75,13 @@ impl WindowPlan {
             reads_empty: true,
             unreadable_beside: 0,
             keeps_shown: true,
-            cut_above: sizes.too_many(most_rows),
+            cut_above: sizes.limit_for(most_rows),
             alone: false,
         }
     }
 
     /// Whether this run cut the window by its expected rows.
-    pub fn is_planned(&self) -> bool {
+    pub fn has_expected_rows(&self) -> bool {
         self.expected.is_some()
     }
 

@@ -59,7 +59,9 @@ pub(super) fn fields(held: Option<&str>, in_records: Option<&str>) -> Result<Obj
 
     let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     check("FIELDS", held, bytes <= MOST_BYTES, || {
-        format!("its names and values have {bytes} bytes, and S3 takes {MOST_BYTES} as an object's metadata")
+        format!(
+            "its names and values have {bytes} bytes; beside the collector's own metadata an object takes {MOST_BYTES}"
+        )
     })?;
 
     let object: serde_json::Map<String, Value> =

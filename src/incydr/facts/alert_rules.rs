@@ -23,7 +23,7 @@ pub static FACTS: Facts = Facts {
             },
         ),
         Part {
-            none: &[400, 404],
+            no_list_statuses: &[400, 404],
             ..Part::of_each(
                 "users",
                 "_ruleId",

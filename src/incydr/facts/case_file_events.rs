@@ -14,7 +14,7 @@ pub static FACTS: Facts = Facts {
         parts: &[
             Part::alone("cases", cases::LIST.fixed(NOT_ARCHIVED)).index(),
             Part {
-                none: &[404],
+                no_list_statuses: &[404],
                 detail: Some(Detail { path: "/v1/cases/{}/fileevent/{}", id: &["event", "id"] }),
                 ..Part::of_each(
                     "file_events",

@@ -107,7 +107,7 @@ pub struct Part {
     /// Its records aren't stored. They are read only for the lists that they have.
     pub is_index: bool,
     /// The statuses that the API answers for a record without such a list.
-    pub none: &'static [u16],
+    pub no_list_statuses: &'static [u16],
     /// If set, the stored record is not the list's item but its detail.
     pub detail: Option<Detail>,
     /// If set, this is not a list but the whole record of which the first part has a summary. It is read when the
@@ -138,12 +138,12 @@ impl Part {
 
     /// A list that belongs to no record.
     pub const fn alone(name: &'static str, list: List) -> Self {
-        Self { name, list, parent: None, is_index: false, none: &[], detail: None, every: None }
+        Self { name, list, parent: None, is_index: false, no_list_statuses: &[], detail: None, every: None }
     }
 
     /// A list that each record of the first part has.
     pub const fn of_each(name: &'static str, parent: &'static str, list: List) -> Self {
-        Self { name, list, parent: Some(parent), is_index: false, none: &[], detail: None, every: None }
+        Self { name, list, parent: Some(parent), is_index: false, no_list_statuses: &[], detail: None, every: None }
     }
 
     /// The whole of each record of the first part. It contains its own id under `id`.
@@ -154,7 +154,7 @@ impl Part {
         every: TimeDelta,
     ) -> Self {
         let list = List::get(path, Place::Alone, id, Paging::Whole).without_total();
-        Self { none: &[404], every: Some(every), ..Self::of_each(name, id[0], list) }
+        Self { no_list_statuses: &[404], every: Some(every), ..Self::of_each(name, id[0], list) }
     }
 
     #[must_use]

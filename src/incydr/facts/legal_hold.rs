@@ -11,7 +11,7 @@ pub static FACTS: Facts = Facts {
     newest: None,
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone("matters", MATTERS),
-        Part { none: &[404], ..Part::of_each("custodians", "_matterId", CUSTODIANS) },
+        Part { no_list_statuses: &[404], ..Part::of_each("custodians", "_matterId", CUSTODIANS) },
         Part::alone("policies", POLICIES),
     ])),
 };

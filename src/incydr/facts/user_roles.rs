@@ -12,7 +12,7 @@ pub static FACTS: Facts = Facts {
     kind: Kind::Inventory(Inventory::of(&[
         Part::alone("users", users::LIST).index(),
         Part {
-            none: &[404],
+            no_list_statuses: &[404],
             ..Part::of_each(
                 "roles",
                 "_userId",

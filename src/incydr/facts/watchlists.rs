@@ -38,5 +38,5 @@ const fn of_each(
     keys: &'static [&'static str],
     id: &'static [&'static str],
 ) -> Part {
-    Part { none: &[404], ..Part::of_each(name, "_watchlistId", List::get(path, Place::under(keys), id, PAGING)) }
+    Part { no_list_statuses: &[404], ..Part::of_each(name, "_watchlistId", List::get(path, Place::under(keys), id, PAGING)) }
 }
