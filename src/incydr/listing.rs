@@ -203,7 +203,10 @@ impl<'a> Listing<'a> {
         self.rows += page.rows;
         self.is_begun = true;
         let next_page_set = if matches!(self.next, Next::End) {
-            self.failed_pages.note_smaller_answer(page.rows);
+            // With a total the list is read again.
+            let repeats = self.total.is_none() && page.first.is_some() && page.first == self.first_row;
+            self.first_row = page.first;
+            self.failed_pages.note_smaller_answer(page.rows, repeats);
             if std::mem::take(&mut self.is_interrupted) {
                 self.next = Next::Number(self.goes_on_at);
             }
