@@ -408,7 +408,7 @@ async fn a_plan_that_makes_no_sense_is_refused_and_reserves_nothing() {
             json!({"action": "plan", "from": of_days(200), "to": of_days(100), "streams": ["audit"]}),
             "older than the API keeps",
         ),
-        (json!({"action": "shard"}), "\"shard\" needs \"shard\""),
+        (json!({"action": "shard"}), "\"shard\" needs the field \"shard\""),
         (json!({"action": "shard", "shard": 7}), "must be text"),
         (json!({"action": "shard", "shard": "audit-x"}), "\"audit-x\", which is not reserved"),
         (json!({"action": "merge", "streams": ["audit"]}), "\"streams\" is not a field of \"merge\""),
