@@ -39,9 +39,18 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: environments lint unit model whole-run responder simulation mutations ## Run every check and every test; needs Python for the third parties
+test: environments lint unit model ## Run every check and every test; needs Python for the third parties
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target over-sockets in-memory
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target stores third-parties
 	@echo "All checks and tests passed."
+
+# Two lanes: the first mostly waits, and the second computes with what it leaves.
+.PHONY: over-sockets in-memory
+over-sockets: binaries
+	@$(MAKE) --no-print-directory -j 1 whole-run responder simulation-over-sockets
+
+in-memory: binaries
+	@nice -n 19 $(MAKE) --no-print-directory -j 1 simulation-in-memory mutations
 
 # Two lanes, each of which mostly waits or has one thread. WITH=test-deploy adds that check.
 .PHONY: stores third-parties
@@ -79,6 +88,13 @@ whole-run: ## Run the whole-run tests: the real binary, over HTTP, in the simula
 # First the schedules in virtual time, then some with the real binary over sockets, which mostly wait.
 simulation: ## Run schedules of faults, deaths and overlaps, each decided by a seed; SEED=n replays one
 	cargo test --workspace --test simulation -- --nocapture --test-threads 1
+
+.PHONY: simulation-in-memory simulation-over-sockets
+simulation-in-memory:
+	cargo test --workspace --test simulation -- --nocapture in_virtual_time
+
+simulation-over-sockets:
+	cargo test --workspace --test simulation -- --nocapture --test-threads 1 --skip in_virtual_time
 
 soak: ## Run such schedules in virtual time for MINUTES (15), and print how many faults of each kind they made
 	MINUTES=$(or $(MINUTES),15) cargo test --profile soak --workspace --test simulation -- --nocapture in_virtual_time
