@@ -197,9 +197,7 @@ impl Collector<'_> {
             for id in &judged.answered {
                 state.pending.remove(id);
             }
-            if state.pending.is_subset(&held_up) {
-                state.covered_to = state.listed_to.or(state.covered_to);
-            }
+            state.cover(&held_up);
         })
         .await
     }

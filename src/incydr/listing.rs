@@ -217,7 +217,7 @@ impl<'a> Listing<'a> {
         };
         self.begins = page.begins;
         next_page_set.map_err(|error| self.quoted(error))?;
-        Ok(page.rows > 0 || matches!(self.next, Next::Token { .. }) || self.smaller_page().is_some())
+        Ok(page.rows > 0 || !matches!(self.next, Next::End) || self.smaller_page().is_some())
     }
 
     fn refusal(&self, error: ApiError) -> ApiError {

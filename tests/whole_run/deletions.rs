@@ -74,7 +74,11 @@ async fn a_list_that_cannot_be_found_is_not_an_empty_one() {
             let answer = rig.stuck_run().await;
             let told = assert_stuck(&answer, name, 1);
             let message = told["error"]["message"].as_str().unwrap();
-            assert!(message.contains("it counts as empty once it could not be found for 24 hours") && message.contains(&**bad), "{message}");
+            assert!(
+                message.contains("it counts as empty once it could not be found for 24 hours")
+                    && message.contains(&**bad),
+                "{message}"
+            );
             rig.invoke(json!({"action": "restart"})).await.answer();
         }
         assert_eq!(rig.tombstones(name).await, 0);

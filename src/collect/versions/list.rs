@@ -82,15 +82,13 @@ impl Collector<'_> {
             let state = checkpoint.versions(self.stream);
             state.pending.extend(list.seen.iter().cloned());
             (state.listing, state.listed_to) = (None, Some(list.began));
-            if state.pending.is_subset(&held_up) {
-                state.covered_to = Some(list.began);
-            }
             if !is_whole {
                 state.note_incomplete(since, list.seen, end.failed.is_some());
             } else if since.is_none() {
                 // Everything was listed while nothing was known, so there is nothing to compare.
                 state.compared_at.get_or_insert(list.began);
             }
+            state.cover(&held_up);
         });
     }
 
@@ -116,10 +114,13 @@ impl Collector<'_> {
                 checkpoint.stuck(self.stream).fail(self.whole_list(), lack, Millis::now());
                 checkpoint.versions(self.stream).note_shown_again(list.seen);
             } else {
-                checkpoint.stuck(self.stream).heal(&self.whole_list());
+                let stuck = checkpoint.stuck(self.stream);
+                stuck.heal(&self.whole_list());
+                let held_up = stuck.ids();
                 let state = checkpoint.versions(self.stream);
                 state.pending.extend(list.seen);
                 state.incomplete_list = None;
+                state.cover(&held_up);
             }
         });
         Ok(())

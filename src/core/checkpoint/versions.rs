@@ -48,6 +48,13 @@ impl VersionsState {
         self.listed_to.is_some() && self.incomplete_list.is_none() && is_due
     }
 
+    /// Covers the time up to the last list, once everything that was listed is stored. `held_up` are the stuck records.
+    pub fn cover(&mut self, held_up: &BTreeSet<String>) {
+        if self.incomplete_list.is_none() && self.pending.is_subset(held_up) {
+            self.covered_to = self.listed_to.or(self.covered_to);
+        }
+    }
+
     /// Notes that the list of what was updated after `since` lacks rows, and the ids that it has shown. `hides_some`: it may
     /// hide an id that an earlier one has shown.
     pub fn note_incomplete(&mut self, since: Option<Millis>, shown: BTreeSet<String>, hides_some: bool) {
