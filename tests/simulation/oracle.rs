@@ -127,6 +127,7 @@ fn is_told_of(
     stored: &Stored,
     stuck: &Value,
 ) -> Found {
+    let is_first_list_stuck = stuck_lists(stuck).any(|list| stream.is_first_list(list));
     let (stuck, stuck_spans) = (stuck_ids(stuck), stuck_spans(stuck));
     let began_when_stuck = |session: &str| {
         let began = began(session);
@@ -140,8 +141,11 @@ fn is_told_of(
     let is_hidden = |id: &str| past.missed.contains(id);
     // A list by itself is a part of its dataset's name.
     let is_stuck = |key: &str| {
-        let dataset = key.split('/').next().unwrap_or_default();
+        let mut parts = key.split('/');
+        let (dataset, parent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        // A list of a record that the first list doesn't show can't be asked for.
         key.split('/').any(|part| stuck.contains(part))
+            || is_first_list_stuck && !parent.is_empty()
             || dataset.rsplit('_').next().is_some_and(|list| stuck.contains(list))
     };
     history.is_told_to(at, stream, stored, |key| {
@@ -328,6 +332,12 @@ fn stuck_ids(stuck: &Value) -> BTreeSet<&str> {
         what["id"].as_str().or(list["id"].as_str()).or(list["list"].as_str())
     });
     ids.collect()
+}
+
+/// The lists that are stuck as a whole.
+fn stuck_lists(stuck: &Value) -> impl Iterator<Item = &str> {
+    let lists = stuck.as_array().into_iter().flatten().map(|stuck| &stuck["what"]["list"]);
+    lists.filter(|list| list["id"].is_null()).filter_map(|list| list["list"].as_str())
 }
 
 /// Returns the stuck spans.

@@ -139,6 +139,13 @@ impl Stream {
         Some(key(part.dataset, &parent, &text_at(line, part.id)?))
     }
 
+    /// Whether a list of the stream is the one that shows its records, and none below them or beside it.
+    pub fn is_first_list(&self, name: &str) -> bool {
+        self.parts.iter().skip(1).all(|part| {
+            part.list.is_none_or(|(list, _)| list != name) && part.dataset.name().rsplit('_').next() != Some(name)
+        })
+    }
+
     /// Whether a change of such a record is visible in this stream.
     pub fn shows(&self, dataset: Dataset) -> bool {
         self.parts.iter().any(|part| part.dataset == dataset || part.dataset.parent() == Some(dataset))
