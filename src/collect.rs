@@ -145,41 +145,8 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
         Kind::Findings(facts) => collector.findings(facts).await,
     };
 
-    let is_partial =
-        matches!(&collected, Ok(StreamOutcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
-    if let Some(waited) = tally.calls.unanswered().filter(|_| is_partial) {
-        let (what, waited_s) = (stream.to_string(), waited.as_secs());
-        return Err(ApiError::NoAnswer { what, waited_s }.into());
-    }
-
-    let collected = match collected {
-        Err(Error::Api(ApiError::Forbidden { what, status: 401, said })) if !collector.is_token_accepted().await => {
-            Err(ApiError::Unauthorized { what, said }.into())
-        }
-        Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
-            collector.forbidden(what, status, said, refused_at.is_some())
-        }
-        Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
-        Ok(outcome) => {
-            let has_answered = tally.calls.successes.get() > 0;
-            run.ledger.update(|checkpoint| {
-                if outcome == StreamOutcome::Complete || has_answered && answers_prove_permission(stream) {
-                    checkpoint.note_not_permitted(stream, None);
-                }
-                if outcome == StreamOutcome::Complete || has_answered {
-                    checkpoint.refused.remove(&stream);
-                }
-            });
-            Ok(outcome)
-        }
-        other => other,
-    };
-
-    let damaged = collector.damaged.into_inner();
-    match (collected, damaged) {
-        (Ok(_), Some(damaged)) => Err(damaged),
-        (collected, _) => collected,
-    }
+    let outcome = collector.judge(collected, refused_at.is_some()).await?;
+    collector.damaged.into_inner().map_or(Ok(outcome), Err)
 }
 
 /// Whether every answer proves the stream's own permission. Some other streams first read another stream's list, which
@@ -232,6 +199,41 @@ impl Collector<'_> {
     fn attempts(&self, span: Span) -> u32 {
         let stuck = |checkpoint: &Checkpoint| Some(checkpoint.stuck.get(&self.stream)?.holding(span)?.attempts);
         self.run.ledger.read(stuck).unwrap_or(0)
+    }
+
+    /// Judges what a kind of stream returned: a run out of time is partial, unless nothing answered; and a refusal may mean
+    /// that the permission is missing. `was_refused`: the stream counts as not permitted.
+    async fn judge(&self, collected: Result<StreamOutcome, Error>, was_refused: bool) -> Result<StreamOutcome, Error> {
+        let (stream, calls) = (self.stream, &self.tally.calls);
+        let is_partial =
+            matches!(&collected, Ok(StreamOutcome::Partial)) || collected.as_ref().is_err_and(Error::is_out_of_time);
+        if let Some(waited) = calls.unanswered().filter(|_| is_partial) {
+            let (what, waited_s) = (stream.to_string(), waited.as_secs());
+            return Err(ApiError::NoAnswer { what, waited_s }.into());
+        }
+
+        match collected {
+            Err(Error::Api(ApiError::Forbidden { what, status: 401, said })) if !self.is_token_accepted().await => {
+                Err(ApiError::Unauthorized { what, said }.into())
+            }
+            Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
+                self.forbidden(what, status, said, was_refused)
+            }
+            Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
+            Ok(outcome) => {
+                let has_answered = calls.successes.get() > 0;
+                self.run.ledger.update(|checkpoint| {
+                    if outcome == StreamOutcome::Complete || has_answered && answers_prove_permission(stream) {
+                        checkpoint.note_not_permitted(stream, None);
+                    }
+                    if outcome == StreamOutcome::Complete || has_answered {
+                        checkpoint.refused.remove(&stream);
+                    }
+                });
+                Ok(outcome)
+            }
+            failed => failed,
+        }
     }
 
     /// Whether the API accepts the present token at all. Asks for one user; a 403 is an answer, too.

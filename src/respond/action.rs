@@ -1,5 +1,6 @@
 //! The actions: a closed set, with parsers that check each one's input.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::respond::fields::Fields;
@@ -81,7 +82,8 @@ const NOTE: usize = 2_000;
 const ID: usize = 256;
 
 /// The list of a watchlist that the action changes: actors who are on it, or who are kept off it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WatchlistPart {
     Included,
     Excluded,

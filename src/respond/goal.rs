@@ -59,7 +59,7 @@ pub enum Goal {
     Listed {
         list: String,
         actors: Vec<String>,
-        part: ListPart,
+        part: WatchlistPart,
         present: bool,
     },
     ActorChanged {
@@ -103,14 +103,7 @@ pub enum Goal {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ListPart {
-    Included,
-    Excluded,
-}
-
-impl ListPart {
+impl WatchlistPart {
     /// The name in paths, as in `/v2/watchlists/{id}/included-actors`.
     pub fn path(self) -> &'static str {
         match self {
@@ -124,15 +117,6 @@ impl ListPart {
         match self {
             Self::Included => "includedActors",
             Self::Excluded => "excludedActors",
-        }
-    }
-}
-
-impl From<WatchlistPart> for ListPart {
-    fn from(part: WatchlistPart) -> Self {
-        match part {
-            WatchlistPart::Included => Self::Included,
-            WatchlistPart::Excluded => Self::Excluded,
         }
     }
 }
@@ -208,7 +192,7 @@ impl Goal {
                 let path = format!("/v2/watchlists/{}/{}/{verb}", escape(list), part.path());
                 // The body names the list only for included actors (OpenAPI).
                 let mut body = json!({"actorIds": left});
-                if *part == ListPart::Included {
+                if *part == WatchlistPart::Included {
                     body["watchlistId"] = list.as_str().into();
                 }
                 unless(left.is_empty(), ApiWrite::post(path, body))
@@ -341,7 +325,7 @@ mod tests {
             (Goal::CaseEvents { number: 3, events: ids(), present: true }, json!({"attached": ["b", "a"]})),
             (Goal::CaseEvents { number: 3, events: ids(), present: false }, json!({"attached": []})),
             (
-                Goal::Listed { list: "l".into(), actors: ids(), part: ListPart::Excluded, present: false },
+                Goal::Listed { list: "l".into(), actors: ids(), part: WatchlistPart::Excluded, present: false },
                 json!({"listed": []}),
             ),
             (Goal::ActorChanged { actor: "a".into(), changes: members(&json!({"endDate": null})) }, json!({})),
@@ -380,7 +364,7 @@ mod tests {
                 json!([{"method": "DELETE", "path": "/v1/cases/3/fileevent/b%2Fc"}]),
             ),
             (
-                Goal::Listed { list: "l".into(), actors: ids(), part: ListPart::Included, present: true },
+                Goal::Listed { list: "l".into(), actors: ids(), part: WatchlistPart::Included, present: true },
                 json!({"listed": ["a"]}),
                 json!([{"method": "POST", "path": "/v2/watchlists/l/included-actors/add", "body": {"actorIds": ["b/c"], "watchlistId": "l"}}]),
             ),

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::core::time::Millis;
 use crate::incydr::listing::escape;
-use crate::respond::action::{Action, marker};
+use crate::respond::action::{Action, WatchlistPart, marker};
 use crate::respond::error::{ErrorCause, RespondError};
-use crate::respond::goal::{Goal, ListPart};
+use crate::respond::goal::Goal;
 use crate::respond::leavers;
 use crate::respond::request::ActionRequest;
 use crate::respond::settings::RespondSettings;
@@ -60,7 +60,7 @@ impl Resolver<'_> {
                 for person in &people {
                     actors.push(text(&self.actor(person).await?["actorId"]));
                 }
-                Goal::Listed { list, actors, part: part.into(), present }
+                Goal::Listed { list, actors, part, present }
             }
             Action::UpdateActor { actor, changes } => {
                 Goal::ActorChanged { actor: text(&self.actor(&actor).await?["actorId"]), changes }
@@ -275,8 +275,8 @@ impl Resolver<'_> {
         }
 
         let list = self.watchlist(list).await?;
-        let pages = Pages::of(ListPart::Included.key(), "page", 1, ("page_size", 100));
-        let path = format!("/v2/watchlists/{}/{}", escape(&list), ListPart::Included.path());
+        let pages = Pages::of(WatchlistPart::Included.key(), "page", 1, ("page_size", 100));
+        let path = format!("/v2/watchlists/{}/{}", escape(&list), WatchlistPart::Included.path());
         let listed: Vec<String> =
             self.asker.rows(&path, &[], &pages).await?.iter().map(|row| text(&row["actorId"])).collect();
 
@@ -306,7 +306,7 @@ impl Resolver<'_> {
 
         for (actors, present) in [(on, true), (off, false)] {
             if !actors.is_empty() {
-                goals.push(Goal::Listed { list: list.clone(), actors, part: ListPart::Included, present });
+                goals.push(Goal::Listed { list: list.clone(), actors, part: WatchlistPart::Included, present });
             }
         }
         Ok(Goal::All { goals })
