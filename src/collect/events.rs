@@ -419,7 +419,7 @@ impl Collector<'_> {
     }
 
     fn sizes(&self, facts: &Events) -> Sizes {
-        Sizes { full_page: self.run.settings.page_size(self.stream, facts.list.max_page_size) }
+        Sizes { full_page: self.page_size(&facts.list) }
     }
 }
 

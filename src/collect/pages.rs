@@ -5,10 +5,16 @@ use tracing::warn;
 use super::Collector;
 use crate::collect::error::Error;
 use crate::core::error_type::ErrorInfo;
+use crate::incydr::facts::List;
 use crate::incydr::listing::{ListRow, Listing};
 use crate::incydr::request::Caller;
 
 impl Collector<'_> {
+    /// The number of rows that are asked for in a page of this list.
+    pub(super) fn page_size(&self, list: &List) -> u64 {
+        self.run.settings.page_size(self.stream, list.max_page_size)
+    }
+
     /// Returns the rows of a list's next page, or none at its end. If the pages have numbers, one that fails is passed
     /// over: the list's [`Listing::failure`] is its error, unless smaller pages have all of its rows. Not for a caller that
     /// tries once.

@@ -142,7 +142,7 @@ impl Collector<'_> {
 
     /// Returns the ids on the whole list. None if they are fewer than its total, or if it has none.
     async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
-        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let size = self.page_size(&facts.list);
         let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
         let mut shown = BTreeSet::new();
         while let Some(rows) = listing.rows(&self.caller()).await? {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use serde_json::json;
-use simulator::{Dataset, Endpoint, Fault, Lambda, Outcome, S3Fault, compact, with_member};
+use simulator::{Dataset, Endpoint, Fault, Lambda, LambdaBuilder, Outcome, S3Fault, compact, with_member};
 
 use crate::inventories::{STREAMS, collected};
-use crate::rig::CHECKPOINT;
+use crate::rig::{CHECKPOINT, DEADLINE, Rig, ago};
 use crate::stuck::any_answer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,5 +155,27 @@ async fn a_process_killed_with_any_of_its_writes_loses_and_doubles_nothing() {
             stream.assert_holds(&rig, &[]).await;
             assert!(rig.sim.s3.object(rig.sim.bucket(), CHECKPOINT).await.is_some());
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_interrupted_begins_anew_in_pages_of_another_size() {
+    for (stream, endpoint) in
+        [("legal_hold", Endpoint::Matters), ("users", Endpoint::Users), ("cases", Endpoint::CaseList)]
+    {
+        let streams = |lambda: LambdaBuilder| lambda.env("STREAMS", stream);
+        let rig = Rig::with(streams).await;
+        let [small, large] = ["5", "20"].map(|size| rig.container(|lambda| streams(lambda).env("PAGE_SIZE", size)));
+        let world = &rig.sim.world;
+        let all = match stream {
+            "users" => world.add_users(60).len(),
+            "cases" => world.add_cases(60, ago(900), ago(800)).len(),
+            _ => world.add_records(Dataset::Matters, 60).len(),
+        };
+        rig.sim.faults.from(endpoint, 5, Fault::Hang);
+        small.invoke(json!({}), Duration::from_secs(4)).await;
+        rig.sim.faults.clear();
+        assert_eq!(large.invoke(json!({}), DEADLINE).await.answer()["status"], "complete", "{stream}");
+        assert_eq!(rig.stored(stream).await.len(), all, "{stream}");
     }
 }

@@ -144,7 +144,7 @@ impl Collector<'_> {
         plan: &WindowPlan,
         most_held: u64,
     ) -> Result<WindowTry, Unread> {
-        let page_size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let page_size = self.page_size(&facts.list);
         // A window whose rows may be stored although they disagree is read again: two equal tries show which equal rows
         // are several records.
         let may_be_kept = plan.keeps_shown && halves(window.span()).is_none();

@@ -57,7 +57,7 @@ impl Collector<'_> {
         reading: &PassReading,
     ) -> ListReading<'_> {
         let list = self.begin_list(part, None);
-        if reading.pass.page == 0 {
+        if !reading.pass.is_within_list(self.page_size(&part.list)) {
             return list;
         }
 
@@ -80,7 +80,7 @@ impl Collector<'_> {
         caller: &Caller<'_>,
     ) -> Result<ListReading<'_>, Error> {
         let begin = || self.begin_list(part, Some(parent.to_owned()));
-        let mut list = match under_way.filter(|(place, _)| place.parent == parent) {
+        let mut list = match under_way.filter(|(place, _)| place.is_of(parent, self.page_size(&part.list))) {
             Some((place, ids)) => {
                 begin().continued(place.page, place.failed_pages.clone(), ids.clone(), place.set_aside)
             }
@@ -106,8 +106,7 @@ impl Collector<'_> {
     }
 
     fn begin_list(&self, part: &'static Part, parent: Option<String>) -> ListReading<'_> {
-        let size = self.run.settings.page_size(self.stream, part.list.max_page_size);
-        let listing = Listing::new(self.run.api, &part.list, size, Vec::new(), Value::Null);
+        let listing = Listing::new(self.run.api, &part.list, self.page_size(&part.list), Vec::new(), Value::Null);
         let listing = listing.with_smaller_pages(FailedPages::default());
         let listing = match &parent {
             Some(parent) => listing.of(parent),
@@ -237,7 +236,7 @@ impl Collector<'_> {
             let (count, before) = (rows.len() as u64, (list.ids.len(), list.unreadable()));
             list.rows += count;
             self.take_rows(facts, rows, list, reading).await?;
-            list.note_place(&mut reading.pass);
+            list.note_place(&mut reading.pass, self.page_size(&part.list));
 
             let goes_on = list.listing.next_page().is_some() && list.listing.smaller_page().is_none();
             if goes_on && before == (list.ids.len(), list.unreadable()) {
@@ -249,7 +248,7 @@ impl Collector<'_> {
                 }
                 break;
             }
-            page_before = Some(count >= self.run.settings.page_size(self.stream, part.list.max_page_size));
+            page_before = Some(count >= self.page_size(&part.list));
         }
         list.failure().map_or_else(|| Ok(list.listing.total()), Err)
     }
@@ -270,18 +269,24 @@ impl ListReading<'_> {
     }
 
     /// Notes the page from which the next run continues if the list doesn't fit this one.
-    fn note_place(&self, pass: &mut Pass) {
+    fn note_place(&self, pass: &mut Pass, page_size: u64) {
         let (page, failed_pages) = (self.listing.next_page(), self.listing.failed_pages());
         let (set_aside, is_drifted) = (self.unreadable(), self.drifted.is_some());
         match &self.parent {
             None => {
-                (pass.page, pass.failed_pages) = (page.unwrap_or(pass.page), failed_pages);
+                (pass.page, pass.page_size, pass.failed_pages) = (page.unwrap_or(pass.page), page_size, failed_pages);
                 (pass.set_aside, pass.is_drifted) = (set_aside, is_drifted);
             }
             Some(parent) => {
                 // The next run reads the list from before a record whose detail failed.
                 if let Some(page) = page.filter(|_| !is_drifted && self.undetailed.is_none()) {
-                    pass.note_list(UnfinishedSublist { parent: parent.clone(), page, failed_pages, set_aside });
+                    pass.note_list(UnfinishedSublist {
+                        parent: parent.clone(),
+                        page,
+                        page_size,
+                        failed_pages,
+                        set_aside,
+                    });
                 }
             }
         }

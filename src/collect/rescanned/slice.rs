@@ -155,7 +155,7 @@ impl Collector<'_> {
         caller: &Caller<'_>,
         reading: &mut SweepReading,
     ) -> Result<SliceAnswer, Error> {
-        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
+        let size = self.page_size(&facts.list);
         let mut shown = ShownRows::default();
         for attempt in 1..=TRIES {
             if attempt > 1 {

@@ -40,8 +40,10 @@ impl Collector<'_> {
     pub(super) async fn list(&self, facts: &'static Versions) -> Result<(), Error> {
         for attempt in 1..=TRIES {
             let (since, unfinished) = self.versions_state(|state| (state.listed_to, state.listing.clone()));
+            let size = self.page_size(&facts.list);
+            let unfinished = unfinished.filter(|list| list.fits(size));
             let is_new = unfinished.is_none();
-            let mut list = unfinished.unwrap_or_else(|| UnfinishedList::new(Millis::now()));
+            let mut list = unfinished.unwrap_or_else(|| UnfinishedList::new(Millis::now(), size));
             let read = self.list_once(facts, since, &mut list).await;
             if is_new {
                 // A warm container learns the API's clock from the run's first answer.
@@ -95,7 +97,7 @@ impl Collector<'_> {
     /// Reads the list that lacked rows once more. Once it is whole, all of its ids are pending.
     pub(super) async fn list_again(&self, facts: &'static Versions) -> Result<(), Error> {
         let since = self.versions_state(|state| state.incomplete_list.as_ref().and_then(|list| list.since));
-        let mut list = UnfinishedList::new(Millis::now());
+        let mut list = UnfinishedList::new(Millis::now(), self.page_size(&facts.list));
         let end = match self.list_once(facts, since, &mut list).await {
             Ok(end) => end,
             Err(error) => {
@@ -141,10 +143,9 @@ impl Collector<'_> {
             (facts.updated.to_owned(), format!("{}/{}", iso(since - OVERLAP), iso(list.began + DAY)))
         };
 
-        let size = self.run.settings.page_size(self.stream, facts.list.max_page_size);
         let query: Vec<(String, String)> = since.map(interval).into_iter().collect();
         let request = query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        let mut listing = Listing::new(self.run.api, &facts.list, size, query, Value::Null);
+        let mut listing = Listing::new(self.run.api, &facts.list, self.page_size(&facts.list), query, Value::Null);
         if list.page > 0 {
             listing = listing.from_page(list.page, list.rows());
         }

@@ -46,6 +46,9 @@ pub struct Pass {
     pub parent: Option<String>,
     /// The page to continue from.
     pub page: u64,
+    /// The rows that were asked for in a page. 0 from older versions. A page of another size has another number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub page_size: u64,
     /// Those before it that failed, and are still to be read in smaller pages.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed_pages: FailedPages,
@@ -88,12 +91,22 @@ pub struct UnfinishedSublist {
     /// The record that the list belongs to.
     pub parent: String,
     pub page: u64,
+    /// The rows that were asked for in a page. 0 from older versions. A page of another size has another number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub page_size: u64,
     /// Those before it that failed, and are still to be read in smaller pages.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed_pages: FailedPages,
     /// The number of its rows that were set aside.
     #[serde(default, skip_serializing_if = "is_default")]
     pub set_aside: u64,
+}
+
+impl UnfinishedSublist {
+    /// Whether it is the list of this record, in pages of this size.
+    pub fn is_of(&self, parent: &str, page_size: u64) -> bool {
+        self.parent == parent && [0, page_size].contains(&self.page_size)
+    }
 }
 
 impl InventoryState {
@@ -130,6 +143,7 @@ impl Pass {
             part: 0,
             parent: None,
             page: 0,
+            page_size: 0,
             failed_pages: FailedPages::default(),
             seen,
             set_aside: 0,
@@ -148,6 +162,11 @@ impl Pass {
         self.part += 1;
         self.parent = None;
         self.begin_list();
+    }
+
+    /// Whether the present list can be continued at its page, in pages of this size.
+    pub fn is_within_list(&self, page_size: u64) -> bool {
+        self.page > 0 && [0, page_size].contains(&self.page_size)
     }
 
     /// Has the present list read from its first page.

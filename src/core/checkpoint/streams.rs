@@ -100,7 +100,7 @@ impl Checkpoint {
                     .pass
                     .as_ref()
                     .filter(|pass| !pass.is_at_beginning())
-                    .map(|pass| (pass.part, &pass.parent, pass.page));
+                    .map(|pass| (pass.part, &pass.parent, pass.page, &pass.list, &pass.failed_pages));
                 json!([inventory.covered_to, at])
             }),
         }

@@ -91,6 +91,9 @@ pub struct UnfinishedList {
     pub began: Millis,
     /// The page to continue from.
     pub page: u64,
+    /// The rows that were asked for in a page. 0 from older versions. A page of another size has another number.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub page_size: u64,
     /// Those before it that failed, and are still to be read in smaller pages.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed_pages: FailedPages,
@@ -102,8 +105,13 @@ pub struct UnfinishedList {
 }
 
 impl UnfinishedList {
-    pub fn new(began: Millis) -> Self {
-        Self { began, page: 0, failed_pages: FailedPages::default(), seen: BTreeSet::new(), without_id: 0 }
+    pub fn new(began: Millis, page_size: u64) -> Self {
+        Self { began, page: 0, page_size, failed_pages: FailedPages::default(), seen: BTreeSet::new(), without_id: 0 }
+    }
+
+    /// Whether it can be continued in pages of this size.
+    pub fn fits(&self, page_size: u64) -> bool {
+        [0, page_size].contains(&self.page_size)
     }
 
     /// The number of rows so far.
