@@ -213,7 +213,7 @@ impl Collector<'_> {
         }
 
         match collected {
-            Err(Error::Api(ApiError::Forbidden { what, status: 401, said })) if !self.is_token_accepted().await => {
+            Err(Error::Api(ApiError::Forbidden { what, status: 401, said })) if self.is_token_refused().await => {
                 Err(ApiError::Unauthorized { what, said }.into())
             }
             Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
@@ -236,12 +236,14 @@ impl Collector<'_> {
         }
     }
 
-    /// Whether the API accepts the present token at all. Asks for one user; a 403 is an answer, too.
-    async fn is_token_accepted(&self) -> bool {
+    /// Whether the API refuses the present token for other requests, too. Asks for one user.
+    async fn is_token_refused(&self) -> bool {
+        // An answer here says nothing of the stream.
         let tally = Tally::default();
         let caller = Caller { retry_until: None, ..tally.caller(self.run.times.read_until) };
         let users = Listing::new(self.run.api, &users::LIST, 1, Vec::new(), Value::Null).first(&caller).await;
-        matches!(users, Ok(_) | Err(ApiError::Forbidden { .. }))
+        self.tally.calls.requests.add(tally.calls.requests.get());
+        matches!(users, Err(ApiError::Unauthorized { .. }))
     }
 
     /// Called if the stream as a whole answers 403. Either its permission is missing, or something between the API and

@@ -193,8 +193,7 @@ impl<'a> LeasedRun<'a> {
         self.streams.iter().map(|stream| (*stream, checkpoint.progress(*stream))).collect()
     }
 
-    /// Notes the requests that the API throttled until the run's end, and those of earlier runs that weren't sent again
-    /// since.
+    /// Notes what the API throttled until the run's end, and what it throttled in earlier runs and has not answered since.
     fn note_throttled(&self, ledger: &Ledger<'_>, collected: &[Collected]) {
         ledger.update(|checkpoint| {
             checkpoint.throttled.retain(|stream, _| self.settings.streams.contains(stream));
@@ -204,7 +203,11 @@ impl<'a> LeasedRun<'a> {
                 let is_asked =
                     tally.calls.successes.get() > 0 || matches!(outcome, Ok(Status::Complete | Status::NotDue));
                 let last_run = tally.calls.last_throttle.lock().is_some() || was_throttled && !is_asked;
-                let throttled = Throttled { last_run, items: tally.calls.throttled_items.lock().clone() };
+                let stuck = checkpoint.stuck(*stream);
+                let mut items = tally.calls.throttled_items.lock().clone();
+                // These are planned last anyway.
+                items.retain(|item| stuck.get(item).is_none());
+                let throttled = Throttled { last_run, items };
                 if throttled == Throttled::default() {
                     checkpoint.throttled.remove(stream);
                 } else {

@@ -29,7 +29,7 @@ pub enum Error {
     /// An error that was stored as text.
     #[error("{}", .0.message)]
     Noted(ErrorInfo),
-    /// A list was read to its end, and some of its rows could not be read.
+    /// Some rows of a list could not be read. The other ones were, as far as there was time.
     #[error("{}", .0.message)]
     IncompleteList(ErrorInfo),
     /// Spans, records or lists that can't be read and hold up nothing else.

@@ -250,7 +250,7 @@ impl Collector<'_> {
         let covered_to = (refused.is_none() && !reading.pass.passed_over_a_list).then_some(reading.pass.began);
         let (rows, total) = (reading.pass.rows, reading.pass.counted.filter(|_| !unjudged.is_any_stuck()));
         reading.snapshot.known = next;
-        self.close(reading, None, Counted { rows, total }, covered_to).await?;
+        Box::pin(self.close(reading, None, Counted { rows, total }, covered_to)).await?;
         if is_whole {
             // Only a stored reading uses up one of those whose deletions a person accepted.
             self.inventory_state(|state| {
@@ -299,7 +299,7 @@ impl Collector<'_> {
         let (known, seen) = reading.take_compared();
         let rows = seen.count() as u64 + reading.pass.set_aside;
         reading.snapshot.known = if pass.is_some() { known } else { known.updated_with(seen) };
-        self.close(reading, pass, Counted { rows, total: None }, None).await
+        Box::pin(self.close(reading, pass, Counted { rows, total: None }, None)).await
     }
 
     async fn close(

@@ -30,7 +30,7 @@ impl Collector<'_> {
     pub(super) async fn versions(&self, facts: &'static Versions) -> Result<(), Error> {
         self.keep_known().await?;
         let due = self.due();
-        let is_list_due = due.contains(&self.whole_list());
+        let is_list_due = self.is_incomplete_list_due();
         // Pending details are fetched even if the list can't be read.
         let failed = match self.list(facts).await {
             Err(error) if error.may_be_local() => Some(error),

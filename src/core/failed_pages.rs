@@ -8,8 +8,8 @@ use crate::core::json::is_default;
 
 /// After this many failing pages of the list in a row, a smaller one must show that the API doesn't fail as a whole.
 const MOST_IN_A_ROW: u32 = 2;
-/// The API fails as a whole if so many smaller pages fail in a row while that is doubtful: the last of them has one row of a
-/// page of 500.
+/// The API may still fail as a whole after so many smaller pages in a row: the last of them has one row of a page of 500.
+/// Then it does if the list's next page fails, too.
 const MOST_IN_DOUBT: u32 = 6;
 /// Give a page up after this many failures of its smaller pages in a row.
 const MOST_OF_A_PAGE: u32 = 12;
@@ -39,7 +39,7 @@ pub struct FailedPages {
     has_lost_rows: bool,
     #[serde(skip_serializing_if = "is_default")]
     failures: u32,
-    /// Failures since the last answer: of the list's pages, or of smaller ones.
+    /// Failures since the last answer: of the list's pages, or then of smaller ones.
     #[serde(skip)]
     failures_in_a_row: u32,
 }
@@ -68,6 +68,15 @@ impl FailedPages {
         self.error.as_ref()
     }
 
+    /// What the next run has to know of them.
+    #[must_use]
+    pub fn left(&self, has_total: bool) -> Self {
+        if self.error.is_some() && !self.are_read(has_total) {
+            return self.clone();
+        }
+        Self { is_size_honoured: self.is_size_honoured && !has_total, ..Self::default() }
+    }
+
     /// Whether all rows of these pages were read after all. Without a total and without a full page that is not known: the
     /// server may allow fewer rows a page than were asked for.
     pub fn are_read(&self, has_total: bool) -> bool {
@@ -82,6 +91,9 @@ impl FailedPages {
             self.passed_over.push(page);
         } else {
             self.has_lost_rows = true;
+        }
+        if self.failures_in_a_row > MOST_IN_DOUBT {
+            return AfterFailure::Nothing;
         }
         if self.failures_in_a_row < MOST_IN_A_ROW {
             return AfterFailure::NextPage;
@@ -124,7 +136,7 @@ impl FailedPages {
         (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
         self.divide(page);
         if is_doubtful && self.failures_in_a_row >= MOST_IN_DOUBT {
-            return AfterFailure::Nothing;
+            return AfterFailure::NextPage;
         }
         if self.failures_in_a_row >= MOST_OF_A_PAGE || self.failures >= MOST_FAILURES {
             self.smaller.clear();
@@ -232,8 +244,12 @@ mod tests {
         let mut pages = FailedPages::default();
         let after = [0, 1].map(|number| pages.pass_over(NumberedPage { number, size: 500 }, error()));
         assert_eq!(after, [AfterFailure::NextPage, AfterFailure::SmallerPage]);
-        let tried = (1..100).find(|_| pages.note_smaller_failure(true) == AfterFailure::Nothing);
+        let tried = (1..100).find(|_| pages.note_smaller_failure(true) == AfterFailure::NextPage);
         assert_eq!(tried, Some(MOST_IN_DOUBT));
+        let third = NumberedPage { number: 2, size: 500 };
+        assert_eq!(pages.clone().pass_over(third, error()), AfterFailure::Nothing, "the API fails");
+        pages.note_answer(true);
+        assert_eq!(pages.pass_over(third, error()), AfterFailure::NextPage);
     }
 
     #[test]

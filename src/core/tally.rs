@@ -24,8 +24,7 @@ pub struct Calls {
     pub longest_wait_ms: Count,
     /// The message of a 429 after which the time was up. None if none of these requests ended so.
     pub last_throttle: Shared<Option<String>>,
-    /// The records and lists that such requests were for, in this run or before, unless they were asked for again
-    /// since.
+    /// The records and lists that such requests were for, in this run or before, and that were not answered since.
     pub throttled_items: Shared<BTreeSet<StuckItem>>,
 }
 

@@ -36,8 +36,8 @@ pub struct Listing<'a> {
     /// The number of rows of a full page, as far as known, and the first row of the last page.
     full: u64,
     first_row: Option<Fingerprint>,
-    /// Whether a page has arrived.
-    is_begun: bool,
+    /// The last answer.
+    last: Answered,
     /// The number of empty pages in a row.
     empty_pages: u32,
     failed_pages: FailedPages,
@@ -50,6 +50,13 @@ pub struct Listing<'a> {
     /// The beginning of the last page's body.
     begins: Vec<u8>,
     api: &'a Api,
+}
+
+#[derive(PartialEq, Eq)]
+enum Answered {
+    Nothing,
+    Page,
+    SmallerPage,
 }
 
 enum Next {
@@ -94,7 +101,7 @@ impl<'a> Listing<'a> {
             expected,
             full: size,
             first_row,
-            is_begun: false,
+            last: Answered::Nothing,
             empty_pages,
             failed_pages: FailedPages::default(),
             reads_smaller: false,
@@ -201,8 +208,8 @@ impl<'a> Listing<'a> {
         let page = page.map_err(|error| self.refusal(error))?;
         self.note_total(&page.envelope);
         self.rows += page.rows;
-        self.is_begun = true;
-        let next_page_set = if matches!(self.next, Next::End) {
+        self.last = if matches!(self.next, Next::End) { Answered::SmallerPage } else { Answered::Page };
+        let next_page_set = if self.last == Answered::SmallerPage {
             // With a total the list is read again.
             let repeats = self.total.is_none() && page.first.is_some() && page.first == self.first_row;
             self.first_row = page.first;
@@ -229,16 +236,11 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Whether a page has arrived.
-    pub fn is_begun(&self) -> bool {
-        self.is_begun
-    }
-
     /// Passes over the page that failed with `error`. Returns false if no other is read: it would need this one's answer, or
     /// the API may fail as a whole. After two pages in a row a smaller one must show that it doesn't.
     pub fn pass_over(&mut self, error: ErrorInfo) -> bool {
         let after = match (&self.next, &self.list.paging) {
-            (Next::Number(number), Paging::Number { first, .. }) if self.is_begun || self.list.bare_first.is_none() => {
+            (Next::Number(number), Paging::Number { first, .. }) if !self.is_bare(*number) => {
                 let (page, next) = (NumberedPage { number: number - first, size: self.full }, number + 1);
                 let after = self.failed_pages.pass_over(page, error);
                 self.next = Next::Number(next);
@@ -247,7 +249,13 @@ impl<'a> Listing<'a> {
                 }
                 after
             }
-            (Next::End, _) => self.failed_pages.note_smaller_failure(self.is_interrupted),
+            (Next::End, _) => {
+                let after = self.failed_pages.note_smaller_failure(self.is_interrupted);
+                if after == AfterFailure::NextPage {
+                    (self.next, self.is_interrupted) = (Next::Number(self.goes_on_at), false);
+                }
+                after
+            }
             _ => AfterFailure::Nothing,
         };
         match after {
@@ -257,9 +265,20 @@ impl<'a> Listing<'a> {
         }
     }
 
+    /// Whether the last answer was a page of the list, and another one is next.
+    pub fn is_within_list(&self) -> bool {
+        self.last == Answered::Page && matches!(self.next, Next::Number(_))
+    }
+
+    /// Ends the list. The smaller pages that are left follow.
+    pub fn end(&mut self) {
+        self.next = Next::End;
+        self.failed_pages.note_end();
+    }
+
     /// The pages that failed so far, to continue with in the next run.
     pub fn failed_pages(&self) -> FailedPages {
-        self.failure().map(|_| self.failed_pages.clone()).unwrap_or_default()
+        self.failed_pages.left(self.total.is_some())
     }
 
     /// The smaller page that is next. None before the list's end.
@@ -300,7 +319,7 @@ impl<'a> Listing<'a> {
         let total = |key: &str| page.envelope.get(key).and_then(count);
         match self.list.total {
             _ if names_next && !page.has_list => lacks(what, "list"),
-            _ if self.is_begun => Ok(()),
+            _ if self.last != Answered::Nothing => Ok(()),
             Some(key) if total(key).is_none() => lacks(what, &format!("{key:?}")),
             Some(key) if !page.has_list && total(key) > Some(self.rows) => lacks(what, "list"),
             None if self.expected.is_none() && !page.has_list => lacks(what, "list"),

@@ -50,8 +50,7 @@ pub fn read(text: &str) -> Result<Vec<Leaver>, String> {
 
 /// Parses a date, or the date of a timestamp.
 fn day(text: &str) -> Option<NaiveDate> {
-    let (date, time) = text.split_at_checked(10)?;
-    (time.is_empty() || time.starts_with(['T', ' '])).then(|| date.parse().ok())?
+    text.split(['T', ' ']).next()?.parse().ok()
 }
 
 fn json_rows(text: &str) -> Result<Vec<(String, String)>, String> {

@@ -107,7 +107,11 @@ impl Taking<'_> {
             // orphan's run stored.
             ours.sort_by_key(|found| (found.link.number, !orphans.contains(&found.link.sha256)));
 
-            for found in ours.iter().filter(|found| !self.recovery.has_taken(&found.link)).collect::<Vec<_>>() {
+            let after = self.recovery.after.clone();
+            let taken = ours.iter().position(|found| Some(&found.link) == after.as_ref()).map(|at| at + 1);
+            let taken =
+                taken.unwrap_or_else(|| ours.iter().filter(|found| self.recovery.has_taken(&found.link)).count());
+            for found in ours.iter().skip(taken) {
                 if let Some(previous) = &found.manifest.previous
                     && !of_day.contains(&previous.sha256)
                     && !before.contains(&previous.sha256)

@@ -238,15 +238,14 @@ impl Collector<'_> {
             self.take_rows(facts, rows, list, reading).await?;
             list.note_place(&mut reading.pass, self.page_size(&part.list));
 
-            let goes_on = list.listing.next_page().is_some() && list.listing.smaller_page().is_none();
-            if goes_on && before == (list.ids.len(), list.unreadable()) {
+            if list.listing.is_within_list() && before == (list.ids.len(), list.unreadable()) {
                 // The page has only rows that were read before. The total says whether that is all. If there is no
                 // total and the page before was full, the API seems to ignore the paging.
                 let must_have_pages = part.list.total.is_none() && part.list.bare_first.is_none();
                 if must_have_pages && page_before.is_some_and(|full| full) {
                     return Err(list.unexpected("the pages repeat, so the rest of the list is unknown".to_owned()));
                 }
-                break;
+                list.listing.end();
             }
             page_before = Some(count >= self.page_size(&part.list));
         }

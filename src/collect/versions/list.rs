@@ -85,7 +85,7 @@ impl Collector<'_> {
             state.pending.extend(list.seen.iter().cloned());
             (state.listing, state.listed_to) = (None, Some(list.began));
             if !is_whole {
-                state.note_incomplete(since, list.seen, end.failed.is_some());
+                state.note_incomplete(since, list.seen);
             } else if since.is_none() {
                 // Everything was listed while nothing was known, so there is nothing to compare.
                 state.compared_at.get_or_insert(list.began);
@@ -94,14 +94,34 @@ impl Collector<'_> {
         });
     }
 
-    /// Reads the list that lacked rows once more. Once it is whole, all of its ids are pending.
+    /// Whether a list that lacked rows is to be read again.
+    pub(super) fn is_incomplete_list_due(&self) -> bool {
+        let (is_due, is_incomplete) = (
+            self.stuck(|stuck| stuck.is_due(&self.whole_list(), Millis::now())),
+            self.versions_state(|state| state.incomplete_list.is_some()),
+        );
+        if !is_incomplete {
+            // The other dialect calls its list of cases by the same name.
+            self.stuck(|stuck| stuck.heal(&self.whole_list()));
+        }
+        is_due && is_incomplete
+    }
+
+    /// Reads the list that lacked rows once more, or goes on with that. Once it is whole, all of its ids are pending.
     pub(super) async fn list_again(&self, facts: &'static Versions) -> Result<(), Error> {
-        let since = self.versions_state(|state| state.incomplete_list.as_ref().and_then(|list| list.since));
-        let mut list = UnfinishedList::new(Millis::now(), self.page_size(&facts.list));
-        let end = match self.list_once(facts, since, &mut list).await {
+        let Some(incomplete) = self.versions_state(|state| state.incomplete_list.clone()) else { return Ok(()) };
+        let size = self.page_size(&facts.list);
+        let unfinished = incomplete.unfinished.filter(|list| list.fits(size));
+        let mut list = unfinished.unwrap_or_else(|| UnfinishedList::new(Millis::now(), size));
+        let end = match self.list_once(facts, incomplete.since, &mut list).await {
             Ok(end) => end,
             Err(error) => {
-                self.versions_state(|state| state.note_shown_again(list.seen));
+                self.versions_state(|state| {
+                    state.note_shown_again(&list.seen);
+                    if let Some(incomplete) = &mut state.incomplete_list {
+                        incomplete.unfinished = Some(list).filter(|list| error.is_out_of_time() && list.page > 0);
+                    }
+                });
                 if !error.may_be_local() {
                     return Err(error);
                 }
@@ -114,7 +134,9 @@ impl Collector<'_> {
         self.note(self.entry(&list, &end), |checkpoint| {
             if let Some(lack) = lack {
                 checkpoint.stuck(self.stream).fail(self.whole_list(), lack, Millis::now());
-                checkpoint.versions(self.stream).note_shown_again(list.seen);
+                let state = checkpoint.versions(self.stream);
+                state.note_shown_again(&list.seen);
+                state.incomplete_list.iter_mut().for_each(|list| list.unfinished = None);
             } else {
                 let stuck = checkpoint.stuck(self.stream);
                 stuck.heal(&self.whole_list());

@@ -55,21 +55,18 @@ impl VersionsState {
         }
     }
 
-    /// Notes that the list of what was updated after `since` lacks rows, and the ids that it has shown. `hides_some`: it may
-    /// hide an id that an earlier one has shown.
-    pub fn note_incomplete(&mut self, since: Option<Millis>, shown: BTreeSet<String>, hides_some: bool) {
-        let list = self.incomplete_list.get_or_insert_with(|| IncompleteList { since, shown: BTreeSet::new() });
-        if hides_some {
-            list.shown.clear();
-        }
-        list.shown.extend(shown);
+    /// Notes that the list of what was updated after `since` lacks rows, and the ids that it has shown. It may hide an id
+    /// that an earlier one has shown, so that doesn't count any more.
+    pub fn note_incomplete(&mut self, since: Option<Millis>, shown: BTreeSet<String>) {
+        let since = self.incomplete_list.as_ref().map_or(since, |list| list.since.min(since));
+        self.incomplete_list = Some(IncompleteList { since, shown, unfinished: None });
     }
 
     /// Notes what the incomplete list shows now. Ids that it had not shown are pending.
-    pub fn note_shown_again(&mut self, shown: BTreeSet<String>) {
+    pub fn note_shown_again(&mut self, shown: &BTreeSet<String>) {
         if let Some(list) = &mut self.incomplete_list {
             self.pending.extend(shown.difference(&list.shown).cloned());
-            list.shown.extend(shown);
+            list.shown.extend(shown.iter().cloned());
         }
     }
 }
@@ -83,6 +80,9 @@ pub struct IncompleteList {
     pub since: Option<Millis>,
     /// The ids that it has shown.
     pub shown: BTreeSet<String>,
+    /// It is being read again, in several runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<UnfinishedList>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
