@@ -192,6 +192,7 @@ MUTATIONS = [
         "src/incydr/http.rs",
         "StatusCode::FORBIDDEN if self.may_be_from_api() =>",
         'StatusCode::FORBIDDEN if self.may_be_from_api() || crate::mutant("firewall") =>',
+        drawn="besieged",
     ),
     Mutation(
         "complete-when-read",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
-use simulator::{Dataset, Endpoint, Fault, LambdaBuilder};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder, Outcome, with_member};
 
 use crate::rig::{Rig, ago};
 use crate::stuck::assert_stuck;
@@ -146,10 +146,19 @@ async fn a_list_longer_than_a_run_goes_on_behind_a_page_that_fails() {
         assert!(runs > 1, "{stream}: the list fits a run");
         let (error_type, answer) = rig.failure(json!({})).await;
         assert_eq!(error_type, "ThirdPartyGenericError", "{stream}: {answer:#}");
-        rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
         rig.sim.faults.clear();
+        if stream == "watchlists" {
+            // A stuck list of one record heals in one run.
+            rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+        }
         rig.invoke(json!({"action": "restart"})).await.answer();
-        assert_eq!(rig.run().await["status"], "complete", "{stream}");
+        for run in 1.. {
+            let outcome = rig.lambda.invoke(json!({}), time).await;
+            if matches!(&outcome, Outcome::Answer(answer) if answer["status"] == "complete") {
+                break;
+            }
+            assert!(run <= 15, "{stream}: {outcome:?}");
+        }
         assert_eq!(rig.stored(stream).await.len(), others + 60, "{stream}");
     }))
     .await;
@@ -189,4 +198,43 @@ async fn a_list_of_records_with_a_row_at_which_the_api_fails_is_stuck_and_read_a
         rig.assert_heals(stream).await;
         assert_eq!(rig.stored(stream).await.len(), all, "{stream}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_list_of_cases_is_stuck_their_changes_are_stored_and_all_of_them_once_it_is_whole() {
+    let (rig, _) = numbered("cases", 25).await;
+    let (_, endpoint, page, size) = NUMBERED[1];
+    rig.sim.faults.when(endpoint, has_row(14, page, size), Fault::Status(500, "{}".into()));
+    assert_stuck(&rig.stuck_run().await, "cases", 1);
+    // The updated one is the only row of the next list.
+    rig.sim.world.update_case(3, |raw| with_member(raw, "name", "\"changed\""));
+    // The list hides its own row at the same place.
+    rig.sim.world.update_case(15, |raw| with_member(raw, "name", "\"hidden\""));
+    let stored = rig.stored("cases").await.len();
+    let answer = rig.stuck_run().await;
+    assert_stuck(&answer, "cases", 1);
+    assert!(rig.stored("cases").await.len() > stored, "{answer:#}");
+    assert!(answer["streams"]["cases"]["covered_to"].is_null(), "the first list was never whole: {answer:#}");
+    rig.sim.faults.clear();
+    rig.assert_heals("cases").await;
+    let stored = rig.stored("cases").await;
+    for name in ["changed", "hidden"] {
+        assert_eq!(stored.iter().filter(|line| line.contains(&format!("\"name\":\"{name}\""))).count(), 1, "{name}");
+    }
+    assert!(rig.checkpoint().await["versions"]["cases"].get("incomplete_list").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_fail_on_both_sides_of_a_page_s_end_hold_up_none_behind_them() {
+    join_all(NUMBERED.map(async |(stream, endpoint, page, size)| {
+        let (rig, others) = numbered(stream, 45).await;
+        for row in [19, 20, 21] {
+            rig.sim.faults.when(endpoint, has_row(row, page, size), Fault::Status(500, "{}".into()));
+        }
+        for _ in 0..2 {
+            rig.failure(json!({})).await;
+        }
+        assert_eq!(rig.stored(stream).await.len(), others + 42, "{stream}");
+    }))
+    .await;
 }

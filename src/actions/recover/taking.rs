@@ -107,11 +107,8 @@ impl Taking<'_> {
             // orphan's run stored.
             ours.sort_by_key(|found| (found.link.number, !orphans.contains(&found.link.sha256)));
 
-            let after = self.recovery.after.clone();
-            let taken = ours.iter().position(|found| Some(&found.link) == after.as_ref()).map(|at| at + 1);
-            let taken =
-                taken.unwrap_or_else(|| ours.iter().filter(|found| self.recovery.has_taken(&found.link)).count());
-            for found in ours.iter().skip(taken) {
+            let links: Vec<&Link> = ours.iter().map(|found| &found.link).collect();
+            for found in ours.iter().skip(self.recovery.taken_of(&links)) {
                 if let Some(previous) = &found.manifest.previous
                     && !of_day.contains(&previous.sha256)
                     && !before.contains(&previous.sha256)

@@ -33,10 +33,14 @@ impl Recovery {
         Self { afresh: true, ..Self::default() }
     }
 
-    /// Whether a manifest was taken over before. Manifests are taken over by day, number and time.
-    pub fn has_taken(&self, link: &Link) -> bool {
+    /// How many of a day's manifests, in the order in which they are taken over, were taken over before.
+    pub fn taken_of(&self, day: &[&Link]) -> usize {
+        let Some(after) = &self.after else { return 0 };
         let order = |link: &Link| (link.day(), link.number, link.written_at, link.sha256.clone());
-        self.after.as_ref().is_some_and(|after| order(link) <= order(after))
+        match day.iter().position(|link| *link == after) {
+            Some(last) => last + 1,
+            None => day.iter().filter(|link| order(link) <= order(after)).count(),
+        }
     }
 
     /// Whether a list's reading at an instant is to be applied to its known records. The newest one that was applied is
@@ -67,17 +71,23 @@ mod tests {
         };
 
         let recovery = Recovery { after: Some(link(2, 7, "b")), ..Recovery::default() };
-        for (other, has_taken) in [
-            (link(1, 9, "a"), true),
-            (link(2, 6, "z"), true),
-            (link(2, 7, "b"), true),
-            (link(2, 7, "c"), false),
-            (link(2, 8, "a"), false),
-            (link(3, 1, "a"), false),
-        ] {
-            assert_eq!(recovery.has_taken(&other), has_taken, "{other:?}");
-        }
+        let day = [link(2, 6, "z"), link(2, 7, "b"), link(2, 7, "c"), link(2, 8, "a")];
+        assert_eq!(recovery.taken_of(&day.each_ref()), 2);
+        let [before, after] = [link(1, 9, "a"), link(3, 1, "a")];
+        assert_eq!((recovery.taken_of(&[&before]), recovery.taken_of(&[&after])), (1, 0));
+        assert_eq!(Recovery::afresh().taken_of(&day.each_ref()), 0);
+    }
 
-        assert!(!Recovery::afresh().has_taken(&link(1, 1, "a")));
+    #[test]
+    fn an_orphan_that_was_written_by_a_clock_that_was_ahead_comes_before_the_one_that_used_its_number_again() {
+        let link = |sha256: &str, written_at| Link {
+            number: 7,
+            key: String::new(),
+            sha256: sha256.into(),
+            written_at: Millis(written_at),
+        };
+        let (orphan, ours) = (link("a", 900), link("b", 100));
+        let recovery = Recovery { after: Some(orphan.clone()), ..Recovery::default() };
+        assert_eq!(recovery.taken_of(&[&orphan, &ours]), 1, "the other one is next");
     }
 }

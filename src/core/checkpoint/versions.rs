@@ -119,3 +119,41 @@ impl UnfinishedList {
         self.seen.len() as u64 + self.without_id
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[&str]) -> BTreeSet<String> {
+        ids.iter().map(|id| (*id).to_owned()).collect()
+    }
+
+    #[test]
+    fn time_is_covered_once_every_list_is_whole_and_all_but_stuck_records_are_stored() {
+        let mut state =
+            VersionsState { listed_to: Some(Millis(9)), pending: ids(&["1", "2"]), ..VersionsState::default() };
+        state.cover(&ids(&["1"]));
+        assert_eq!(state.covered_to, None);
+        state.note_incomplete(None, ids(&["1", "2"]));
+        state.cover(&ids(&["1", "2"]));
+        assert_eq!(state.covered_to, None, "the list lacks rows");
+        state.incomplete_list = None;
+        state.cover(&ids(&["1", "2"]));
+        assert_eq!(state.covered_to, Some(Millis(9)));
+    }
+
+    #[test]
+    fn what_an_incomplete_list_shows_for_the_first_time_is_pending() {
+        let mut state = VersionsState::default();
+        state.note_incomplete(Some(Millis(5)), ids(&["1", "2"]));
+        state.note_shown_again(&ids(&["1", "3"]));
+        state.note_shown_again(&ids(&["3"]));
+        assert_eq!(std::mem::take(&mut state.pending), ids(&["3"]));
+        // A later list hides a record that may have changed.
+        state.note_incomplete(Some(Millis(8)), ids(&["3"]));
+        state.note_shown_again(&ids(&["1", "2", "3"]));
+        assert_eq!(state.pending, ids(&["1", "2"]));
+        state.note_incomplete(None, ids(&[]));
+        assert_eq!(state.incomplete_list.expect("it lacks rows").since, None, "the one that lists most");
+    }
+}
