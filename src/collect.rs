@@ -47,7 +47,7 @@ use crate::core::refusals;
 use crate::core::schedule::Tries;
 use crate::core::settings::{FileEventQuery, Settings};
 use crate::core::shared::Shared;
-use crate::core::stream::{Class, Stream};
+use crate::core::stream::Stream;
 use crate::core::stuck::StuckList;
 use crate::core::tally::{SIGNIFICANT_WAIT, Tally};
 use crate::core::time::{HOUR, Millis};
@@ -126,11 +126,11 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     let (has_worked, stalled, throttled) = run.ledger.read(|checkpoint| {
         let stalled = checkpoint.stalled.get(&stream).copied().unwrap_or_default();
         let throttled = checkpoint.throttled.get(&stream).cloned().unwrap_or_default();
-        (checkpoint.covered_to(stream).is_some(), stalled, throttled)
+        let is_under_way = answers_prove_permission(stream, run.settings) && checkpoint.is_under_way(stream);
+        (checkpoint.covered_to(stream).is_some() || is_under_way, stalled, throttled)
     });
     let _turn = run.api.budget().enter(stream, stalled);
     let (damaged, refusals, query) = (Shared::default(), Shared::default(), OnceLock::new());
-    tally.calls.throttled_items.lock().clone_from(&throttled.items);
     let collector = Collector { run, stream, tally, has_worked, throttled, damaged, refusals, query };
 
     let Some(kind) = stream.kind_by(run.settings) else {
@@ -149,10 +149,15 @@ pub async fn collect(run: &Run<'_>, stream: Stream, tally: &Tally) -> Result<Str
     collector.damaged.into_inner().map_or(Ok(outcome), Err)
 }
 
-/// Whether every answer proves the stream's own permission. Some other streams first read another stream's list, which
-/// needs another permission.
-fn answers_prove_permission(stream: Stream) -> bool {
-    matches!(stream.class(), Class::Events | Class::Versions)
+/// Whether every answer proves the stream's own permission. Some streams first read another stream's list, which needs
+/// another permission.
+fn answers_prove_permission(stream: Stream, settings: &Settings) -> bool {
+    match stream.kind_by(settings) {
+        Some(Kind::Events(_) | Kind::Versions(_)) => true,
+        Some(Kind::Rescanned(facts)) => facts.sublist.is_none(),
+        Some(Kind::Inventory(facts)) => !facts.parts[0].is_index,
+        Some(Kind::Findings(_)) | None => false,
+    }
 }
 
 impl Tally {
@@ -219,11 +224,17 @@ impl Collector<'_> {
             Err(Error::Api(ApiError::Forbidden { what, status, said })) => {
                 self.forbidden(what, status, said, was_refused)
             }
-            Err(error) if error.is_out_of_time() => Ok(StreamOutcome::Partial),
+            // If nothing was answered after an error of the API, that error is the news.
+            Err(error) if error.is_out_of_time() => match calls.last_failure.lock().take() {
+                Some(failure) => Err(Error::Noted(failure)),
+                None => Ok(StreamOutcome::Partial),
+            },
             Ok(outcome) => {
                 let has_answered = calls.successes.get() > 0;
                 self.run.ledger.update(|checkpoint| {
-                    if outcome == StreamOutcome::Complete || has_answered && answers_prove_permission(stream) {
+                    if outcome == StreamOutcome::Complete
+                        || has_answered && answers_prove_permission(stream, self.run.settings)
+                    {
                         checkpoint.note_not_permitted(stream, None);
                     }
                     if outcome == StreamOutcome::Complete || has_answered {
@@ -252,7 +263,7 @@ impl Collector<'_> {
         let stream = self.stream;
         let has_answered = self.has_worked
             || self.tally.records.get() > 0
-            || answers_prove_permission(stream) && self.tally.calls.successes.get() > 0;
+            || answers_prove_permission(stream, self.run.settings) && self.tally.calls.successes.get() > 0;
         let is_believed = self.run.ledger.update(|checkpoint| {
             let mut refusals = checkpoint.refused.remove(&stream);
             // Refusals are noted only of a stream that had answered.

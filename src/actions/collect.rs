@@ -172,6 +172,7 @@ impl<'a> LeasedRun<'a> {
             async move {
                 let _at_work = at_work;
                 let tally = Tally::default();
+                tally.calls.throttled_items.lock().clone_from(&throttled.items);
                 // Its first 429 would pause the requests of all streams once more.
                 if throttled.last_run {
                     let share = if stream.class() == Class::Events { SHARE_BEFORE_EVENTS } else { SHARE_BEFORE_OTHERS };
@@ -196,7 +197,10 @@ impl<'a> LeasedRun<'a> {
     /// Notes what the API throttled until the run's end, and what it throttled in earlier runs and has not answered since.
     fn note_throttled(&self, ledger: &Ledger<'_>, collected: &[Collected]) {
         ledger.update(|checkpoint| {
-            checkpoint.throttled.retain(|stream, _| self.settings.streams.contains(stream));
+            // A pass that is under way may be past these items, also of a stream that isn't enabled now.
+            checkpoint
+                .throttled
+                .retain(|stream, throttled| self.settings.streams.contains(stream) || !throttled.items.is_empty());
             for Collected { stream, tally, outcome } in collected {
                 // A stream that another stream's 429 kept from asking at all may still be throttled.
                 let was_throttled = checkpoint.throttled.get(stream).is_some_and(|before| before.last_run);

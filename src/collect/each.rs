@@ -60,7 +60,7 @@ impl Collector<'_> {
                         }
                     }
                     if let Some(error) = ended {
-                        round.note_time_up();
+                        self.note_time_up(round, &failures, &error);
                         return Err(error);
                     }
                 }
@@ -137,7 +137,7 @@ impl Collector<'_> {
             if let Some(said) = throttled.clone().filter(|_| is_held_up) {
                 let item = round.item(&id);
                 if round.is_at_due() || self.throttled.items.contains(&item) {
-                    round.note_failure(&id, ErrorInfo { error_type: error.error_type(), message: said });
+                    round.note_unusable(&id, ErrorInfo { error_type: error.error_type(), message: said });
                 } else {
                     self.tally.calls.throttled_items.lock().insert(item);
                     round.give_back(id);
@@ -152,8 +152,18 @@ impl Collector<'_> {
                 round.give_back(id);
             }
         }
-        round.note_time_up();
+        self.note_time_up(round, failures, &error);
         Err(error)
+    }
+
+    /// Items that failed while nothing shows whether the API works come last in the next run. Otherwise each run would spend
+    /// its time on the same ones.
+    fn note_time_up(&self, round: &mut Round, failures: &Failures, error: &Error) {
+        round.note_time_up();
+        self.tally.calls.throttled_items.lock().extend(round.doubtful_items());
+        if error.is_out_of_time() {
+            *self.tally.calls.last_failure.lock() = failures.last.as_ref().map(Error::info_for_one);
+        }
     }
 }
 

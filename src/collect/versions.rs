@@ -20,7 +20,7 @@ use crate::core::stream::Class;
 use crate::core::stuck::StuckItem;
 use crate::core::time::Millis;
 use crate::incydr::facts::Versions;
-use crate::incydr::listing::{ListRow, Listing, escape};
+use crate::incydr::listing::{ListRow, escape};
 use crate::incydr::request::Caller;
 
 /// Limit for the details of one reading, and so of one object.
@@ -87,7 +87,7 @@ impl Collector<'_> {
     /// Compares the whole list with the known records. Records missing from two whole lists are deleted, and get a
     /// tombstone. Records that are not known are pending: the list of what was updated may never have shown them.
     async fn compare_whole_list(&self, facts: &'static Versions, known: Option<Known>) -> Result<Option<Known>, Error> {
-        let Some(shown) = self.shown(facts).await? else { return Ok(known) };
+        let Some(shown) = self.whole_list_ids(facts).await? else { return Ok(known) };
         let key_of = |line: &str| ndjson::field(line, facts.list.field);
         let mut snapshot = self.open_snapshot(Class::Versions, known, None, key_of).await?;
 
@@ -131,27 +131,13 @@ impl Collector<'_> {
 
     /// Drops pending records that can't be found and that the whole list doesn't show any more.
     async fn drop_gone(&self, facts: &'static Versions, not_found: &BTreeSet<String>) -> Result<(), Error> {
-        let Some(shown) = self.shown(facts).await? else { return Ok(()) };
+        let Some(shown) = self.whole_list_ids(facts).await? else { return Ok(()) };
         for id in not_found.difference(&shown) {
             info!(stream = %self.stream, id, "a record is neither found nor listed any more: it is gone");
             self.versions_state(|state| state.pending.remove(id));
             self.stuck(|stuck| stuck.heal(&StuckItem::Id(id.clone())));
         }
         Ok(())
-    }
-
-    /// Returns the ids on the whole list. None if they are fewer than its total, or if it has none.
-    async fn shown(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
-        let size = self.page_size(&facts.list);
-        let mut listing = Listing::new(self.run.api, &facts.list, size, Vec::new(), Value::Null);
-        let mut shown = BTreeSet::new();
-        while let Some(rows) = listing.rows(&self.caller()).await? {
-            shown.extend(rows.into_iter().filter_map(|row| match row {
-                ListRow::Record { id, .. } => Some(id),
-                ListRow::Unreadable { bytes, .. } => ndjson::member(&bytes, facts.list.id()),
-            }));
-        }
-        Ok(listing.total().is_some_and(|total| total <= shown.len() as u64).then_some(shown))
     }
 
     /// Fetches as many details as one snapshot may hold.

@@ -200,6 +200,11 @@ impl Round {
         }
     }
 
+    /// The new failures of which nothing shows whether they are the API's.
+    pub fn doubtful_items(&self) -> impl Iterator<Item = StuckItem> {
+        self.doubtful.iter().map(|(id, _)| self.item(id))
+    }
+
     /// Gives an id back that was requested and got no answer in time.
     pub fn give_back(&mut self, id: String) {
         if self.is_at_due { self.due.push_front(id) } else { self.new.push_front(id) }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::core::error_type::ErrorInfo;
 use crate::core::intervals::Intervals;
 use crate::core::shared::{Count, Shared};
 use crate::core::stuck::StuckItem;
@@ -24,7 +25,10 @@ pub struct Calls {
     pub longest_wait_ms: Count,
     /// The message of a 429 after which the time was up. None if none of these requests ended so.
     pub last_throttle: Shared<Option<String>>,
-    /// The records and lists that such requests were for, in this run or before, and that were not answered since.
+    /// The last error of requests for single records or lists, if the time was up and none was answered after it.
+    pub last_failure: Shared<Option<ErrorInfo>>,
+    /// Records and lists that were throttled, or failed while nothing showed whether the API works, in this run or before,
+    /// and were not answered since.
     pub throttled_items: Shared<BTreeSet<StuckItem>>,
 }
 

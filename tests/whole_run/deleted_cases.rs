@@ -1,6 +1,8 @@
 //! A deleted case gets a tombstone once two whole lists lack it. Whole lists are read once a week, an hour after one
 //! that lacked a record, and after a restart.
 
+use std::time::Duration;
+
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Value, json};
 use simulator::{Dataset, Endpoint, Fault, Record};
@@ -115,4 +117,25 @@ async fn a_list_that_is_short_of_its_count_or_lacks_many_takes_nobody_for_delete
     assert_eq!(error_type, "ThirdPartyGenericError");
     assert!(answer.to_string().contains("of 12 known cases would be gone at once"), "{answer:#}");
     assert!(rig.deleted_cases().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_that_does_not_fit_a_run_goes_on_in_the_next() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "cases").env("PAGE_SIZE", "4")).await;
+    let cases = rig.sim.world.add_cases(60, ago(90 * 86_400), ago(86_400));
+    assert_eq!(rig.run().await["status"], "complete");
+    rig.sim.world.remove(Dataset::Cases, &cases[4].id);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(200));
+    for comparison in 1..=2 {
+        rig.invoke(json!({"action": "restart"})).await.answer();
+        for run in 1.. {
+            let answer = rig.lambda.invoke(json!({}), Duration::from_secs(3)).await.answer();
+            if answer["status"] == "complete" {
+                assert!(run > 1, "the list fits a run");
+                break;
+            }
+            assert!(run <= 12, "comparison {comparison}: {answer:#}");
+        }
+    }
+    assert_eq!(rig.deleted_cases().await.len(), 1);
 }

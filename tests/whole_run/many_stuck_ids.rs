@@ -1,9 +1,11 @@
 //! Most records of a stream, or most of their lists, fail for good.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::json;
 use simulator::http::Request;
-use simulator::{Endpoint, Fault, LambdaBuilder};
+use simulator::{Dataset, Endpoint, Fault, LambdaBuilder};
 
 use crate::inventories::stream_named;
 use crate::rig::{Rig, ago};
@@ -67,4 +69,33 @@ async fn of_lists_of_which_most_are_refused_the_others_are_read_and_the_stream_i
         rig.assert_heals(stream).await;
     }))
     .await;
+}
+
+/// Four that fail take all of a short run.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_side_by_side_that_fail_hold_up_none_behind_them_in_short_runs() {
+    let rig = Rig::with(|lambda| every_run(lambda, "user_roles")).await;
+    let mut ids: Vec<_> = rig.sim.world.add_users(24).into_iter().map(|user| user.id).collect();
+    ids.sort_unstable();
+    for id in &ids {
+        rig.sim.world.add_children(Dataset::UserRoles, id, 1);
+    }
+    for id in &ids[4..14] {
+        rig.sim.faults.ail_at(format!("/v1/users/{id}/roles"), Fault::Status(500, "{}".into()));
+    }
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(150));
+    let healthy = ids.len() - 10;
+    for run in 1.. {
+        let answer = rig.any_run(Duration::from_secs(5)).await;
+        let told = &answer["streams"]["user_roles"];
+        assert!(told["status"] != "partial" || told["records"] != 0, "run {run} tells nothing: {answer:#}");
+        if rig.stored("user_roles").await.len() >= healthy {
+            break;
+        }
+        assert!(run <= 12, "{:#}", rig.checkpoint().await);
+    }
+    rig.sim.faults.clear();
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+    rig.assert_heals("user_roles").await;
+    assert_eq!(rig.stored("user_roles").await.len(), ids.len());
 }

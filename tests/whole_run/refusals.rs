@@ -1,8 +1,10 @@
 //! A 403 on a stream that worked is an ordinary failure until it has lasted, because a firewall may send it too.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use serde_json::{Value, json};
-use simulator::{Endpoint, Fault};
+use simulator::{Endpoint, Fault, LambdaBuilder};
 
 use crate::oracle::millis;
 use crate::rig::{Rig, ago, logs_with};
@@ -191,4 +193,20 @@ async fn cases_that_all_answer_403_are_stuck_and_the_stream_is_permitted() {
     rig.sim.faults.clear();
     rig.assert_heals("cases").await;
     rig.assert_holds("cases", &rig.sim.world.cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_after_a_run_that_was_answered_is_no_missing_permission_though_nothing_was_covered_yet() {
+    let users = |lambda: LambdaBuilder| lambda.env("STREAMS", "users").env("PAGE_SIZE", "5");
+    let rig = Rig::with(users).await;
+    rig.sim.world.add_users(60);
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::from_millis(300));
+    let outcome = rig.lambda.invoke(json!({}), Duration::from_secs(3)).await;
+    assert_eq!(outcome.answer()["status"], "partial");
+    rig.sim.api.change(|behaviour| behaviour.latency = Duration::ZERO);
+    rig.sim.faults.always(Endpoint::Users, json_403());
+    failed(&rig.failure(json!({})).await.1, "users");
+    rig.sim.faults.clear();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.stored("users").await.len(), 60);
 }

@@ -86,6 +86,72 @@ async fn a_list_that_was_throttled_and_fails_with_all_others_is_read_once_they_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_throttled_is_read_also_if_the_stream_was_not_asked_meanwhile() {
+    let rig = Rig::with(|lambda| lambda.env("STREAMS", "watchlists")).await;
+    let watchlists = rig.sim.world.add_records(Dataset::Watchlists, 3);
+    for watchlist in &watchlists {
+        rig.sim.world.add_children(Dataset::WatchlistMembers, &watchlist.id, 2);
+    }
+    let first = watchlists.iter().map(|one| &one.id).min().expect("some");
+    let last = watchlists.iter().map(|one| &one.id).max().expect("some");
+    let pause = || Fault::RateLimited { retry_after: Some("300".into()) };
+    let throttled = rig.sim.faults.ail_at(format!("/v2/watchlists/{first}/members"), pause());
+    rig.any_run(Duration::from_secs(6)).await;
+    rig.lambda.kill();
+    // The next run gets past the first list, and not to the end.
+    let hangs = rig.sim.faults.ail_at(format!("/v2/watchlists/{last}/members"), pause());
+    rig.any_run(Duration::from_secs(6)).await;
+    rig.lambda.kill();
+    throttled.heal();
+    hangs.heal();
+    let others = rig.container(|lambda| lambda.env("STREAMS", "audit"));
+    assert_eq!(others.invoke(json!({}), Duration::from_secs(20)).await.answer()["status"], "complete");
+    rig.invoke(json!({"action": "restart"})).await.answer();
+    assert_eq!(rig.run().await["status"], "complete");
+    assert_eq!(rig.stored("watchlists").await.len(), 3 + 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_records_or_lists_that_always_answer_429_hold_up_no_new_one() {
+    let pause = Fault::RateLimited { retry_after: Some("300".into()) };
+    join_all(["cases", "watchlists"].map(async |stream| {
+        let rig = Rig::with(|lambda| lambda.env("STREAMS", stream).env("INVENTORY_INTERVAL_MINUTES", "0")).await;
+        let world = &rig.sim.world;
+        let paths: Vec<String> = if stream == "cases" {
+            world.add_cases(12, ago(900), ago(800)).iter().map(|case| format!("/v1/cases/{}", case.id)).collect()
+        } else {
+            let watchlists = world.add_records(Dataset::Watchlists, 12);
+            for watchlist in &watchlists {
+                world.add_children(Dataset::WatchlistMembers, &watchlist.id, 2);
+            }
+            watchlists.iter().map(|one| format!("/v2/watchlists/{}/members", one.id)).collect()
+        };
+        for path in paths.iter().take(4) {
+            rig.sim.faults.ail_at(path.clone(), pause.clone());
+        }
+        for _ in 0..9 {
+            rig.any_run(Duration::from_secs(5)).await;
+            rig.lambda.kill();
+        }
+        let before = rig.stored(stream).await.len();
+        assert_eq!(before, if stream == "cases" { 8 } else { 12 + 16 }, "{stream}: {:#}", rig.checkpoint().await);
+        if stream == "cases" {
+            world.add_cases(1, ago(60), ago(30));
+        } else {
+            let watchlist = world.add_records(Dataset::Watchlists, 1).remove(0);
+            world.add_children(Dataset::WatchlistMembers, &watchlist.id, 2);
+        }
+        for _ in 0..2 {
+            rig.any_run(Duration::from_secs(5)).await;
+            rig.lambda.kill();
+        }
+        let new = if stream == "cases" { 1 } else { 3 };
+        assert_eq!(rig.stored(stream).await.len(), before + new, "{stream}: what is new");
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_or_list_that_always_answers_429_holds_up_no_other() {
     let pause = Fault::RateLimited { retry_after: Some("300".into()) };
     join_all(["cases", "watchlists"].map(async |stream| {

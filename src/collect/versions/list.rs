@@ -1,6 +1,8 @@
 //! Lists what was updated since the last list. A list that lacks rows holds nothing up: the ids that it shows are pending,
 //! the next list goes on from it, and it is stuck until it shows the rest.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde_json::Value;
 
@@ -148,6 +150,33 @@ impl Collector<'_> {
             }
         });
         Ok(())
+    }
+
+    /// Returns the ids on the whole list, which may take several runs. None if rows have no id: each may be any record. If
+    /// it lacks rows, it is read again in an hour.
+    pub(super) async fn whole_list_ids(&self, facts: &'static Versions) -> Result<Option<BTreeSet<String>>, Error> {
+        let size = self.page_size(&facts.list);
+        let unfinished = self.versions_state(|state| state.comparing.take()).filter(|list| list.fits(size));
+        let mut list = unfinished.unwrap_or_else(|| UnfinishedList::new(Millis::now(), size));
+        let end = match self.list_once(facts, None, &mut list).await {
+            Ok(end) => end,
+            Err(error) => {
+                let keeps = error.is_out_of_time() && list.page > 0;
+                self.versions_state(|state| state.comparing = Some(list).filter(|_| keeps));
+                return Err(error);
+            }
+        };
+        match self.lack(&list, &end) {
+            None if list.without_id > 0 => {
+                self.versions_state(|state| state.compared_at = Some(Millis::now()));
+                Ok(None)
+            }
+            None => Ok(Some(list.seen)),
+            Some(lack) => {
+                self.versions_state(|state| (state.compared_at, state.is_missing) = (Some(Millis::now()), true));
+                Err(Error::IncompleteList(lack))
+            }
+        }
     }
 
     /// Reads the list from the page that `list` names, and adds the ids to it. After an error `list` has the ids and the

@@ -89,7 +89,9 @@ impl Checkpoint {
             Class::Versions => self.versions.get(&stream).map_or(Value::Null, |versions| {
                 // Reading the list again is no progress while details of its records are due.
                 let listed_to = versions.listed_to.filter(|_| versions.pending.is_empty());
-                json!([versions.covered_to, listed_to, versions.listing, versions.pending])
+                let again = versions.incomplete_list.as_ref().and_then(|list| list.unfinished.as_ref());
+                let lists = [versions.listing.as_ref(), again, versions.comparing.as_ref()];
+                json!([versions.covered_to, listed_to, lists, versions.pending])
             }),
             Class::Rescanned => self
                 .rescanned
@@ -104,6 +106,13 @@ impl Checkpoint {
                 json!([inventory.covered_to, at])
             }),
         }
+    }
+
+    /// Whether a list of the stream is being read, in several runs.
+    pub fn is_under_way(&self, stream: Stream) -> bool {
+        let pass = self.inventory.get(&stream).and_then(|state| state.pass.as_ref());
+        let list = self.versions.get(&stream).and_then(|state| state.listing.as_ref());
+        pass.is_some_and(|pass| !pass.is_at_beginning()) || list.is_some_and(|list| !list.seen.is_empty())
     }
 
     /// The end of the stream's covered time. None before anything of it is covered.

@@ -1,4 +1,5 @@
-//! The requests of a stream that the API throttled (429) until a run's end.
+//! The parts of a stream that the next run asks for last: the API throttled them (429) until a run's end, or they failed
+//! while nothing showed whether the API works.
 
 use std::collections::BTreeSet;
 

@@ -28,6 +28,9 @@ pub struct VersionsState {
     /// A list that takes several runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listing: Option<UnfinishedList>,
+    /// The whole list, if its comparison with the known records takes several runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparing: Option<UnfinishedList>,
     /// A list that lacked rows, until it shows them. Later lists go on from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete_list: Option<IncompleteList>,
