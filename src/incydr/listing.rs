@@ -128,6 +128,13 @@ impl<'a> Listing<'a> {
         self
     }
 
+    /// Sets the greatest total of the pages before.
+    #[must_use]
+    pub fn with_total(mut self, total: Option<u64>) -> Self {
+        self.total = total;
+        self
+    }
+
     /// Has pages that fail read again in smaller ones, behind the list's end. `failed` are those that an earlier run left.
     #[must_use]
     pub fn with_smaller_pages(mut self, failed: FailedPages) -> Self {

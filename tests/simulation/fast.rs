@@ -21,7 +21,11 @@ const WITH_RARITIES: usize = 300;
 const SMALL: usize = 9_000;
 const BESIEGED: usize = 400;
 /// Seeds that have found a fault are played first.
-const FOUND: [u64; 59] = [
+const FOUND: [u64; 61] = [
+    // A list went on in the next run, in another order and with a smaller total: the greater one of before was forgotten.
+    69_406_727_584,
+    // What was throttled was not noted any more, because its stream was not asked.
+    84_751_022_381,
     // The list of matters was stuck, so custodians of matters that it didn't show could not be asked for.
     204_762_807_918,
     // The list of cases was whole again, and its cases still to be fetched, but counted as covered.

@@ -62,8 +62,9 @@ impl Collector<'_> {
         }
 
         let ids = reading.ids_of(facts, part).collect();
-        let Pass { page, failed_pages, set_aside, is_drifted, .. } = reading.pass.clone();
+        let Pass { page, failed_pages, total, set_aside, is_drifted, .. } = reading.pass.clone();
         let mut list = list.continued(page, failed_pages, ids, set_aside);
+        list.listing = list.listing.with_total(total);
         if is_drifted {
             list.drifted =
                 Some(Error::Inconsistent(format!("rows of {} can't be read, as an earlier run found", part.name)));
@@ -184,7 +185,7 @@ impl Collector<'_> {
         match &list.parent {
             None => {
                 let pass = &mut reading.pass;
-                (pass.page, pass.failed_pages, pass.set_aside) = (0, FailedPages::default(), 0);
+                (pass.page, pass.failed_pages, pass.total, pass.set_aside) = (0, FailedPages::default(), None, 0);
             }
             Some(parent) => reading.pass.end_list(parent),
         }
@@ -274,7 +275,7 @@ impl ListReading<'_> {
         match &self.parent {
             None => {
                 (pass.page, pass.page_size, pass.failed_pages) = (page.unwrap_or(pass.page), page_size, failed_pages);
-                (pass.set_aside, pass.is_drifted) = (set_aside, is_drifted);
+                (pass.total, pass.set_aside, pass.is_drifted) = (self.listing.total(), set_aside, is_drifted);
             }
             Some(parent) => {
                 // The next run reads the list from before a record whose detail failed.

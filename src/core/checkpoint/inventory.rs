@@ -52,6 +52,9 @@ pub struct Pass {
     /// Those before it that failed, and are still to be read in smaller pages.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failed_pages: FailedPages,
+    /// The greatest total of the present list's pages so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// The records seen so far.
     pub seen: Option<StateObject>,
     /// The number of rows of the present list that were set aside.
@@ -145,6 +148,7 @@ impl Pass {
             page: 0,
             page_size: 0,
             failed_pages: FailedPages::default(),
+            total: None,
             seen,
             set_aside: 0,
             is_drifted: false,
@@ -171,8 +175,8 @@ impl Pass {
 
     /// Has the present list read from its first page.
     pub fn begin_list(&mut self) {
-        (self.page, self.failed_pages, self.set_aside, self.is_drifted) = (0, FailedPages::default(), 0, false);
-        (self.list, self.runs_since_restart) = (None, None);
+        (self.page, self.failed_pages, self.total) = (0, FailedPages::default(), None);
+        (self.set_aside, self.is_drifted, self.list, self.runs_since_restart) = (0, false, None, None);
     }
 
     /// The error of a page that failed, of the list under way.
