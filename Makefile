@@ -39,7 +39,7 @@ demo: ## Show what the collector does, on this machine alone; needs nothing but 
 	@tests/build.sh "the demo" -p incydr-collector --bin incydr-collector -p simulator --bin demo
 	@$(BUILT)/debug/demo
 
-test: environments lint unit model ## Run every check and every test; needs Python for the third parties
+test: environments lint unit model whole-run ## Run every check and every test; needs Python for the third parties
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target over-sockets in-memory
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target stores third-parties
 	@echo "All checks and tests passed."
@@ -47,7 +47,7 @@ test: environments lint unit model ## Run every check and every test; needs Pyth
 # Two lanes: the first mostly waits, and the second computes with what it leaves.
 .PHONY: over-sockets in-memory
 over-sockets: binaries
-	@$(MAKE) --no-print-directory -j 1 whole-run responder simulation-over-sockets
+	@$(MAKE) --no-print-directory -j 1 responder simulation-over-sockets
 
 in-memory: binaries
 	@nice -n 19 $(MAKE) --no-print-directory -j 1 simulation-in-memory mutations

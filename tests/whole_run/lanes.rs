@@ -158,7 +158,7 @@ async fn what_is_not_permitted_is_asked_for_once_and_not_in_every_lane() {
 /// A run that died before its `nth` object was stored, and the windows that it left open: several, because each object
 /// takes longer to store than the next window to open. On a very busy machine it need not.
 async fn died_among_several(nth: u64) -> (Rig, Vec<Value>) {
-    for _ in 0..5 {
+    for _ in 0..15 {
         let rig = backlog(20, 60).await;
         let lambda = rig.lambda.clone();
         rig.sim.s3.faults.once("PUT", "code42/file_events/", nth, S3Fault::before(move || lambda.kill()));
