@@ -135,7 +135,8 @@ impl FailedPages {
         let Some(page) = self.take_smaller() else { return AfterFailure::Nothing };
         (self.failures, self.failures_in_a_row) = (self.failures + 1, self.failures_in_a_row + 1);
         self.divide(page);
-        if is_doubtful && self.failures_in_a_row >= MOST_IN_DOUBT {
+        if is_doubtful && (self.failures_in_a_row >= MOST_IN_DOUBT || self.smaller_page().is_none()) {
+            self.failures_in_a_row = MOST_IN_DOUBT;
             return AfterFailure::NextPage;
         }
         if self.failures_in_a_row >= MOST_OF_A_PAGE || self.failures >= MOST_FAILURES {
@@ -161,6 +162,7 @@ impl FailedPages {
         self.has_lost_rows |= page.size <= 1;
     }
 }
+
 impl NumberedPage {
     /// The smaller pages that have the same rows, the last one first. None if it has only one row.
     fn smaller(self) -> impl Iterator<Item = Self> {
@@ -250,6 +252,17 @@ mod tests {
         assert_eq!(pages.clone().pass_over(third, error()), AfterFailure::Nothing, "the API fails");
         pages.note_answer(true);
         assert_eq!(pages.pass_over(third, error()), AfterFailure::NextPage);
+    }
+
+    #[test]
+    fn where_no_smaller_page_is_left_in_doubt_the_list_goes_on() {
+        let mut pages = FailedPages::default();
+        let page = |number| NumberedPage { number, size: 2 };
+        let after = [0, 1].map(|number| pages.pass_over(page(number), error()));
+        assert_eq!(after, [AfterFailure::NextPage, AfterFailure::SmallerPage]);
+        let after = [0; 4].map(|_| pages.note_smaller_failure(true));
+        assert_eq!((after[2] == AfterFailure::SmallerPage, &after[3]), (true, &AfterFailure::NextPage));
+        assert_eq!(pages.pass_over(page(2), error()), AfterFailure::Nothing, "the API fails");
     }
 
     #[test]
